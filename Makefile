@@ -1,0 +1,147 @@
+# Millpond. The usual targets: make, make run, make test, make lint, make install.
+# Variables: CC=gcc|clang  SAN=address|undefined|thread  ALLOC=jemalloc|libc  PREFIX= DESTDIR= CONFIG=file.ini
+# Everything that is built goes below build/, one folder per compiler and sanitizer.
+
+.DELETE_ON_ERROR:
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules
+
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+SAN     ?=
+ALLOC   ?= $(if $(SAN),libc,jemalloc)
+PREFIX  ?= /usr/local
+DESTDIR ?=
+VERSION := $(shell cat VERSION)
+BUILD   := build/$(notdir $(CC))$(if $(SAN),-$(SAN))
+JOBS    ?= $(shell nproc 2>/dev/null || echo 2)
+
+WARN := -Wall -Wextra -Werror -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes \
+        -Wvla -Wundef -Wformat=2 -Wno-format-nonliteral
+OPT  ?= -O2 -g
+HARD := -fPIE -fstack-protector-strong -fno-strict-aliasing $(if $(SAN),,-D_FORTIFY_SOURCE=2)
+DEFS := -D_GNU_SOURCE -DMILLPOND_VERSION='"$(VERSION)"' -I.
+LINK := -pie -Wl,-z,relro,-z,now -Wl,-z,noexecstack
+LIBS := -levent_core -levent_extra -levent_pthreads -lurcu -lxxhash -ljansson -linih -lpthread -lm
+
+ifeq ($(SAN),address)
+SANFLAGS := -fsanitize=address -fno-omit-frame-pointer
+else ifeq ($(SAN),undefined)
+SANFLAGS := -fsanitize=undefined -fno-sanitize-recover=undefined
+else ifeq ($(SAN),thread)
+SANFLAGS := -fsanitize=thread
+else ifneq ($(SAN),)
+$(error SAN is address, undefined or thread)
+endif
+ifeq ($(ALLOC),jemalloc)
+LIBS += -ljemalloc
+DEFS += -DMILLPOND_JEMALLOC=1
+endif
+
+CFLAGS  ?=
+LDFLAGS ?=
+ALL_CFLAGS  := -std=c17 $(OPT) $(WARN) $(HARD) $(SANFLAGS) $(DEFS) $(CFLAGS)
+ALL_LDFLAGS := $(LINK) $(SANFLAGS) $(LDFLAGS)
+
+FOLDERS   := core config balancer cache admin proxy
+SRC       := $(sort $(wildcard $(FOLDERS:=/*.c)))
+OBJ       := $(SRC:%.c=$(BUILD)/%.o)
+LIB       := $(BUILD)/libmillpond.a
+BIN       := $(BUILD)/millpond
+UNIT_SRC  := $(sort $(wildcard tests/unit/*/test_*.c))
+UNIT_BIN  := $(UNIT_SRC:%.c=$(BUILD)/%)
+SUPPORT   := $(sort $(wildcard tests/support/*.c))
+SUPPORT_OBJ := $(SUPPORT:%.c=$(BUILD)/%.o)
+E2E_SRC   := $(sort $(wildcard tests/e2e/*.c))
+E2E_BIN   := $(E2E_SRC:%.c=$(BUILD)/%)
+FUZZ_SRC  := $(sort $(wildcard tests/fuzz/fuzz_*.c))
+
+.PHONY: all build run test unit e2e lint fuzz fuzz-replay install clean deps deps-test format help docs bench conformance
+all: build
+
+# The first make on a fresh machine brings what the build needs; afterwards this is one stamp file.
+DEPS_BUILD := build/.deps-build
+DEPS_TEST  := build/.deps-test
+$(DEPS_BUILD): packaging/install-deps
+	@mkdir -p build && packaging/install-deps build && touch $@
+$(DEPS_TEST): packaging/install-deps
+	@mkdir -p build && packaging/install-deps build test && touch $@ $(DEPS_BUILD)
+deps: $(DEPS_BUILD)
+deps-test: $(DEPS_TEST)
+
+build: $(DEPS_BUILD)
+	@$(MAKE) --no-print-directory -j$(JOBS) $(BIN)
+
+$(BUILD)/%.o: %.c $(BUILD)/.flags
+	@mkdir -p $(@D)
+	@echo "  CC    $<"
+	@$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
+
+# A change of flags rebuilds; the file changes only when the flags do.
+$(BUILD)/.flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(CC) $(subst ','\'',$(ALL_CFLAGS) $(ALL_LDFLAGS) $(LIBS))' | cmp -s - $@ || \
+	 echo '$(CC) $(subst ','\'',$(ALL_CFLAGS) $(ALL_LDFLAGS) $(LIBS))' > $@
+FORCE:
+
+$(LIB): $(filter-out $(BUILD)/proxy/main.o,$(OBJ))
+	@rm -f $@
+	@ar rcs $@ $^
+
+$(BIN): $(BUILD)/proxy/main.o $(LIB)
+	@echo "  LINK  $@"
+	@$(CC) $(ALL_LDFLAGS) $< $(LIB) $(LIBS) -o $@
+
+$(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(LIB)
+	@$(CC) $(ALL_LDFLAGS) $< $(LIB) -lcmocka $(LIBS) -o $@
+
+$(BUILD)/tests/e2e/%: $(BUILD)/tests/e2e/%.o $(SUPPORT_OBJ) $(LIB)
+	@$(CC) $(ALL_LDFLAGS) $< $(SUPPORT_OBJ) $(LIB) -lcmocka $(LIBS) -o $@
+
+.PRECIOUS: $(BUILD)/%.o
+-include $(OBJ:.o=.d) $(UNIT_BIN:=.d) $(E2E_BIN:=.d) $(SUPPORT_OBJ:.o=.d)
+
+# make run starts the demo; make run CONFIG=my.ini runs that configuration.
+run: build
+	@exec $(BIN) $(if $(CONFIG),run -c $(CONFIG),demo)
+
+test: $(DEPS_TEST)
+	@$(MAKE) --no-print-directory -j$(JOBS) $(BIN) $(UNIT_BIN) $(E2E_BIN)
+	@MILLPOND=$(abspath $(BIN)) BUILD=$(BUILD) SAN=$(SAN) tests/run $(UNIT_BIN) $(E2E_BIN)
+	@$(MAKE) --no-print-directory fuzz-replay
+
+unit: $(DEPS_TEST)
+	@$(MAKE) --no-print-directory -j$(JOBS) $(UNIT_BIN)
+	@BUILD=$(BUILD) tests/run $(UNIT_BIN)
+
+e2e: $(DEPS_TEST)
+	@$(MAKE) --no-print-directory -j$(JOBS) $(BIN) $(E2E_BIN)
+	@MILLPOND=$(abspath $(BIN)) BUILD=$(BUILD) SAN=$(SAN) tests/run $(E2E_BIN)
+
+lint:
+	@tests/lint/run
+
+# make fuzz runs every target for FUZZ_SECONDS; make fuzz-replay only replays the kept corpora.
+FUZZ_SECONDS ?= 60
+fuzz: $(DEPS_TEST)
+	@tests/fuzz/run $(FUZZ_SECONDS) $(ONLY)
+fuzz-replay: $(DEPS_TEST)
+	@tests/fuzz/run 0 $(ONLY)
+
+docs: build
+	@packaging/make-docs $(BIN)
+
+install: build
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man5 \
+	           $(DESTDIR)$(PREFIX)/share/doc/millpond
+	install -m 0755 $(BIN) $(DESTDIR)$(PREFIX)/bin/millpond
+	install -m 0644 packaging/millpond.1 $(DESTDIR)$(PREFIX)/share/man/man1/
+	install -m 0644 packaging/millpond.ini.5 $(DESTDIR)$(PREFIX)/share/man/man5/
+	install -m 0644 packaging/millpond.ini docs/*.md $(DESTDIR)$(PREFIX)/share/doc/millpond/
+
+format:
+	@clang-format -i $(SRC) $(wildcard $(FOLDERS:=/*.h)) $(UNIT_SRC) $(E2E_SRC) $(SUPPORT)
+
+clean:
+	rm -rf build

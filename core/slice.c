@@ -1,0 +1,79 @@
+/* slice.c: comparison, trimming and strict numbers. */
+#include "core/slice.h"
+
+bool slice_ieq(slice_t a, slice_t b)
+{
+    if (a.len != b.len)
+        return false;
+    for (size_t i = 0; i < a.len; i++) {
+        if (ascii_lower(a.ptr[i]) != ascii_lower(b.ptr[i]))
+            return false;
+    }
+    return true;
+}
+
+slice_t slice_trim(slice_t s)
+{
+    while (s.len > 0 && (s.ptr[0] == ' ' || s.ptr[0] == '\t')) {
+        s.ptr++;
+        s.len--;
+    }
+    while (s.len > 0 && (s.ptr[s.len - 1] == ' ' || s.ptr[s.len - 1] == '\t'))
+        s.len--;
+    return s;
+}
+
+size_t slice_find(slice_t s, char c, size_t from)
+{
+    if (from >= s.len)
+        return SIZE_MAX;
+    const char *hit = memchr(s.ptr + from, c, s.len - from);
+    return hit == NULL ? SIZE_MAX : (size_t)(hit - s.ptr);
+}
+
+bool slice_to_u64(slice_t s, uint64_t *out)
+{
+    uint64_t v = 0;
+    if (s.len == 0)
+        return false;
+    for (size_t i = 0; i < s.len; i++) {
+        unsigned digit = (unsigned)(unsigned char)s.ptr[i] - '0';
+        if (digit > 9 || __builtin_mul_overflow(v, 10u, &v) || __builtin_add_overflow(v, digit, &v))
+            return false;
+    }
+    *out = v;
+    return true;
+}
+
+bool slice_hex_to_u64(slice_t s, uint64_t *out)
+{
+    uint64_t v = 0;
+    if (s.len == 0 || s.len > 16)
+        return false;
+    for (size_t i = 0; i < s.len; i++) {
+        char c = ascii_lower(s.ptr[i]);
+        unsigned digit;
+        if (c >= '0' && c <= '9')
+            digit = (unsigned)(c - '0');
+        else if (c >= 'a' && c <= 'f')
+            digit = (unsigned)(c - 'a') + 10;
+        else
+            return false;
+        v = v << 4 | digit;
+    }
+    *out = v;
+    return true;
+}
+
+size_t slice_put_u64(char *buf, uint64_t v)
+{
+    char tmp[20];
+    size_t n = 0;
+    do {
+        tmp[n++] = (char)('0' + v % 10);
+        v /= 10;
+    } while (v != 0);
+    for (size_t i = 0; i < n; i++)
+        buf[i] = tmp[n - 1 - i];
+    return n;
+}
