@@ -1,0 +1,222 @@
+/* config.h: one checked, immutable snapshot of the ini file.
+ *
+ * Built by config_load on the control thread, then read by every thread without a lock. It is
+ * refcounted: a request keeps the snapshot it started with (config_ref) until it ends, so a reload never
+ * changes the rules under it. Strings are NUL-terminated, owned by the snapshot, never NULL unless said.
+ * Only keys whose feature exists have a member here; option_tbl.h is the list of all of them. */
+#ifndef CONFIG_CONFIG_H
+#define CONFIG_CONFIG_H
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <sys/types.h>
+
+#include "core/clock.h"
+#include "core/http_msg.h"
+#include "core/net.h"
+
+/* Where a value or section came from: "default", "file.ini:12". */
+struct config_origin {
+    const char *file; /* NULL = default */
+    int line;
+};
+
+struct config_cidrs {
+    struct net_cidr *items;
+    size_t count;
+};
+
+struct config_strings {
+    const char **items;
+    size_t count;
+};
+
+struct config_main { /* [millpond] */
+    int workers;     /* auto is resolved to the number of CPUs allowed */
+    const char *user, *group; /* "" = keep */
+    const char *runtime_dir, *state_dir;
+    dur_ms_t shutdown_timeout_ms;
+    int max_connections;
+    struct config_cidrs trusted_proxies;
+    const char *server_header; /* "" when off */
+};
+
+enum config_log_level { CONFIG_LOG_ERROR, CONFIG_LOG_WARN, CONFIG_LOG_INFO, CONFIG_LOG_DEBUG };
+
+struct config_log { /* [log] */
+    enum config_log_level level;
+    const char *file;          /* "stderr", "syslog" or a path */
+    const char *access;        /* "off", "stdout" or a path */
+    const char *access_format; /* "json", "combined" or a template */
+    dur_ms_t slow_request_ms;  /* 0 = off */
+};
+
+struct config_listen { /* [listen NAME] */
+    const char *name;
+    struct config_origin origin;
+    struct net_addr *addresses;
+    size_t address_count;
+    dur_ms_t header_timeout_ms, body_timeout_ms, idle_timeout_ms, write_timeout_ms;
+    int64_t min_rate_bytes_s; /* 0 = off */
+    int64_t max_header_bytes, max_target_bytes, max_body_bytes;
+    int max_headers;
+    int max_requests_per_connection; /* 0 = no limit */
+    int max_connections_per_ip;      /* 0 = no limit */
+};
+
+struct config_server { /* one `server` of a pool */
+    const char *name;    /* name= or the address text; unique in its pool */
+    const char *address; /* as written: host:port or unix:/path */
+    const char *host;    /* what Host a probe sends by default: host part, "localhost" for unix */
+    struct config_origin origin;
+    int weight;          /* 0..1000; 0 = drained */
+    bool backup;
+    const char *zone;    /* "" = none */
+};
+
+enum config_health { CONFIG_HEALTH_OFF, CONFIG_HEALTH_TCP, CONFIG_HEALTH_HTTP };
+
+/* retry_on, a set */
+#define CONFIG_RETRY_CONNECT 1u
+#define CONFIG_RETRY_RESET   2u
+#define CONFIG_RETRY_502     4u
+#define CONFIG_RETRY_503     8u
+#define CONFIG_RETRY_504     16u
+
+struct config_status_range {
+    uint16_t from, to;
+};
+
+struct config_pool { /* [pool NAME] */
+    const char *name;
+    struct config_origin origin;
+    struct config_server *servers;
+    size_t server_count;
+    int balance; /* round_robin = 0 */
+    enum config_health health;
+    const char *health_path;
+    const char *health_host; /* "" = the server's host */
+    struct config_status_range *health_status;
+    size_t health_status_count;
+    dur_ms_t health_interval_ms, health_timeout_ms;
+    int health_rise, health_fall;
+    dur_ms_t connect_timeout_ms, response_timeout_ms, idle_timeout_ms;
+    int retries;
+    int retry_budget_percent;
+    unsigned retry_on;
+    int max_idle; /* per worker */
+};
+
+enum config_store { CONFIG_STORE_OFF, CONFIG_STORE_MEMORY };
+
+struct config_cache { /* [cache] */
+    enum config_store store;
+    int64_t memory_bytes, max_object_bytes;
+    dur_ms_t default_ttl_ms;
+    int heuristic_percent; /* 0 = off */
+    dur_ms_t heuristic_max_ms;
+    dur_ms_t lock_timeout_ms;
+    int max_waiters;
+    struct config_cidrs purge_from;
+    bool cache_status;
+};
+
+enum config_path_match { CONFIG_PATH_EXACT, CONFIG_PATH_PREFIX, CONFIG_PATH_SUFFIX };
+
+struct config_path {
+    enum config_path_match match;
+    const char *text; /* "/exact", "/prefix/" (of "/prefix/" + star), ".ext" (of star + ".ext") */
+    size_t len;
+};
+
+struct config_header_match { /* "Name: value"; value "" matches any */
+    const char *name, *value;
+};
+
+enum config_route_cache { CONFIG_CACHE_ON, CONFIG_CACHE_OFF, CONFIG_CACHE_BYPASS_IF };
+
+#define CONFIG_TTL_UNSET INT64_MIN
+
+struct config_field_edit { /* set_*: value != NULL; remove_*: value == NULL */
+    const char *name, *value;
+};
+
+struct config_route { /* [route NAME] */
+    const char *name;
+    struct config_origin origin;
+    uint16_t id; /* position in the file order */
+    struct config_strings hosts; /* lower case; "*.example.com" keeps its star */
+    struct config_path *paths;
+    size_t path_count;
+    struct config_strings methods;
+    struct config_header_match *headers;
+    size_t header_count;
+    int pool; /* index into config.pools, -1 when the route answers itself */
+    int redirect_status, respond_status; /* 0 = not used */
+    const char *redirect_target;         /* may contain $uri, $host */
+    const char *respond_text;
+    enum config_route_cache cache;
+    const char *bypass_cookie, *bypass_header; /* "" = not used */
+    dur_ms_t ttl_ms, ttl_404_ms, ttl_5xx_ms, min_ttl_ms, max_ttl_ms; /* CONFIG_TTL_UNSET when not given */
+    int64_t max_object_bytes;
+    struct config_cidrs allow, deny;
+    struct config_field_edit *request_edits, *response_edits;
+    size_t request_edit_count, response_edit_count;
+};
+
+struct config_admin { /* [admin] */
+    const char *socket; /* path; default runtime_dir/admin.sock */
+    mode_t socket_mode;
+    struct net_addr address; /* address.len == 0: off */
+    const char *token;       /* "" = generated in state_dir */
+    bool read_open;          /* read = open */
+    bool metrics_open;       /* metrics = open */
+    struct config_strings allowed_hosts;
+};
+
+/* The snapshot. Set once before it is published; `refs` is atomic; freed by the last config_unref. */
+struct config {
+    uint32_t magic;
+    _Atomic uint32_t refs;
+    uint64_t generation; /* 1 for the first, +1 per successful reload */
+    const char *path;    /* the main file */
+    struct config_main main;
+    struct config_log log;
+    struct config_listen *listens;
+    size_t listen_count;
+    struct config_pool *pools;
+    size_t pool_count;
+    struct config_cache cache;
+    struct config_route *routes; /* in file order, at least one */
+    size_t route_count;
+    struct config_admin admin;
+    struct config_store_private *priv; /* values with origins, for `config`; memory of all of the above */
+};
+
+/* What is wrong with a file, all of it at once. Owned by the caller. */
+struct config_problem {
+    bool warning; /* legal but surely unmeant: only `check` shows it */
+    char *text;   /* "file:line: [section] key: what is wrong; what would be right" */
+};
+struct config_problems {
+    struct config_problem *items;
+    size_t count, errors;
+};
+
+/* Reads `path` and its includes. NULL when there is any error (listed in `problems`); warnings alone still give a
+ * snapshot. The caller owns the returned reference and frees `problems` with config_problems_free. */
+struct config *config_load(const char *path, struct config_problems *problems);
+/* The same from memory, for tests, the demo and fuzzing; `name` stands for the file in messages. */
+struct config *config_load_text(const char *name, const char *text, size_t len, struct config_problems *problems);
+void config_problems_free(struct config_problems *problems);
+
+struct config *config_ref(struct config *c);
+void config_unref(struct config *c);
+
+/* `millpond config`: every key with its effective value and origin, one per line. */
+void config_print(const struct config *c, FILE *out);
+/* Reference of all options from the option table: Markdown for docs/configuration.md, troff for the man page. */
+void config_print_markdown(FILE *out);
+void config_print_man(FILE *out);
+
+#endif
