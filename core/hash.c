@@ -1,0 +1,38 @@
+/* hash.c: see hash.h. */
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "core/hash.h"
+
+#include <sys/random.h>
+
+#include "core/panic.h"
+
+static uint64_t hash_seed = 0x9e3779b97f4a7c15u;
+
+void hash_seed_random(void)
+{
+    hash_random(&hash_seed, sizeof hash_seed);
+}
+
+void hash_seed_fixed(uint64_t seed)
+{
+    hash_seed = seed;
+}
+
+hash128_t hash_bytes(const void *data, size_t len)
+{
+    XXH128_hash_t h = XXH3_128bits_withSeed(data, len, hash_seed);
+    return (hash128_t){h.low64, h.high64};
+}
+
+void hash_random(void *buf, size_t len)
+{
+    char *p = buf;
+    while (len > 0) {
+        ssize_t n = getrandom(p, len, 0);
+        ASSERT(n > 0);
+        p += n;
+        len -= (size_t)n;
+    }
+}

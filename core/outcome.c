@@ -1,0 +1,40 @@
+/* outcome.c: names and sentences of the outcome tables. */
+#include "core/outcome.h"
+
+#include "core/panic.h"
+
+#define NAME(id, name, text) name,
+#define TEXT(id, name, text) text,
+
+#define OUTCOME_FUNCTIONS(fn, type, TABLE, count)                                                            \
+    const char *outcome_##fn##_name(enum type v)                                                             \
+    {                                                                                                        \
+        static const char *const names[] = {TABLE(NAME)};                                                    \
+        ASSERT((unsigned)v < (count));                                                                       \
+        return names[v];                                                                                     \
+    }                                                                                                        \
+    const char *outcome_##fn##_text(enum type v)                                                             \
+    {                                                                                                        \
+        static const char *const texts[] = {TABLE(TEXT)};                                                    \
+        ASSERT((unsigned)v < (count));                                                                       \
+        return texts[v];                                                                                     \
+    }
+
+OUTCOME_FUNCTIONS(verdict, cache_verdict, OUTCOME_CACHE_VERDICTS, VERDICT_COUNT)
+OUTCOME_FUNCTIONS(no_store, no_store_reason, OUTCOME_NO_STORE, NO_STORE_COUNT)
+OUTCOME_FUNCTIONS(close, close_reason, OUTCOME_CLOSES, CLOSE_COUNT)
+
+#undef NAME
+#undef TEXT
+#define NAME(id, name, status, text) name,
+#define TEXT(id, name, status, text) text,
+OUTCOME_FUNCTIONS(fetch, fetch_error, OUTCOME_FETCH_ERRORS, FETCH_ERROR_COUNT)
+
+unsigned outcome_fetch_status(enum fetch_error e)
+{
+#define X(id, name, status, text) status,
+    static const uint16_t statuses[] = {OUTCOME_FETCH_ERRORS(X)};
+#undef X
+    ASSERT((unsigned)e < FETCH_ERROR_COUNT);
+    return statuses[e];
+}

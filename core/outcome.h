@@ -1,0 +1,123 @@
+/* outcome.h: how things end, as values from tables (house rule 9).
+ *
+ * Each table is an X-macro: the enum, the name in logs and metrics, and the sentence in docs and
+ * `explain` come from one place. Names are lower case with underscores and stay stable: operators
+ * grep for them. */
+#ifndef CORE_OUTCOME_H
+#define CORE_OUTCOME_H
+
+#include "core/base.h"
+
+/* What the cache had to do with a request: X(id, name, what it means). */
+#define OUTCOME_CACHE_VERDICTS(X)                                                                            \
+    X(NONE, "none", "the request never reached the cache (refused or answered by a route)")                  \
+    X(HIT, "hit", "answered from a fresh stored response")                                                   \
+    X(REVALIDATED, "revalidated", "the stored response was confirmed by the instance and used")              \
+    X(STALE, "stale", "answered from a stored response past its freshness")                                  \
+    X(COLLAPSED, "collapsed", "shared the response another request was fetching")                            \
+    X(MISS, "miss", "nothing usable was stored; fetched from an instance")                                   \
+    X(EXPIRED, "expired", "the stored response was out of date and the instance sent a new one")             \
+    X(PASS, "pass", "not a candidate for the cache; forwarded")
+
+enum cache_verdict {
+#define X(id, name, text) VERDICT_##id,
+    OUTCOME_CACHE_VERDICTS(X)
+#undef X
+    VERDICT_COUNT
+};
+
+/* Why a response was not stored, or a request not looked up. */
+#define OUTCOME_NO_STORE(X)                                                                                  \
+    X(STORED, "stored", "it was stored")                                                                     \
+    X(CACHE_OFF, "cache_off", "the store is off, or the route says cache = off")                             \
+    X(BYPASS_RULE, "bypass_rule", "the route's bypass_if matched")                                           \
+    X(METHOD, "method", "only GET and HEAD are looked up and only GET is stored")                            \
+    X(REQUEST_NO_STORE, "request_no_store", "the request said no-store")                                     \
+    X(AUTHORIZATION, "authorization", "the request had Authorization and the response did not allow sharing") \
+    X(REQUEST_RANGE, "request_range", "the request asked for a range of something not stored")               \
+    X(REQUEST_BODY, "request_body", "the request had a body")                                                \
+    X(UPGRADE, "upgrade", "the request asked to switch protocols")                                           \
+    X(STATUS, "status", "responses with this status are not stored")                                         \
+    X(NO_STORE, "no_store", "Cache-Control: no-store")                                                       \
+    X(PRIVATE, "private", "Cache-Control: private")                                                          \
+    X(SET_COOKIE, "set_cookie", "the response set a cookie")                                                 \
+    X(VARY_STAR, "vary_star", "Vary: *")                                                                     \
+    X(VARY_TOO_LARGE, "vary_too_large", "the Vary list or the values it selects are too large")              \
+    X(NO_FRESHNESS, "no_freshness", "no freshness information, no default_ttl, and nothing to estimate it by") \
+    X(ALREADY_EXPIRED, "already_expired", "out of date on arrival and without a validator")                  \
+    X(TTL_ZERO, "ttl_zero", "the route gives this status a ttl of 0")                                        \
+    X(TOO_LARGE, "too_large", "larger than max_object_size")                                                 \
+    X(NO_MEMORY, "no_memory", "no room could be made in memory_size")                                        \
+    X(INCOMPLETE, "incomplete", "the response was cut short")                                                \
+    X(PURGED, "purged", "purged while it was being fetched")                                                 \
+    X(PARTIAL, "partial", "a partial response (206)")                                                        \
+    X(PASS_REMEMBERED, "pass_remembered", "an earlier response for this key could not be stored; not queued") \
+    X(WAIT_LIMIT, "wait_limit", "too many requests already waited for this key, or the wait took too long")
+
+enum no_store_reason {
+#define X(id, name, text) NO_STORE_##id,
+    OUTCOME_NO_STORE(X)
+#undef X
+    NO_STORE_COUNT
+};
+
+/* Why a client connection (or the exchange on it) ended. */
+#define OUTCOME_CLOSES(X)                                                                                    \
+    X(OPEN, "open", "still open")                                                                            \
+    X(CLIENT_CLOSED, "client_closed", "the client closed between requests")                                  \
+    X(CLIENT_ABORTED, "client_aborted", "the client left in the middle of a request")                        \
+    X(CLIENT_RESET, "client_reset", "the client's connection broke")                                         \
+    X(NO_KEEP_ALIVE, "no_keep_alive", "the request or its protocol version asked for it")                    \
+    X(RESPONSE_CLOSE, "response_close", "the end of the response is the end of the connection")              \
+    X(BAD_REQUEST, "bad_request", "the request could not be parsed; its end is unknown")                     \
+    X(BODY_UNREAD, "body_unread", "answered before the request body was read")                               \
+    X(HEADER_TIMEOUT, "header_timeout", "the request head took longer than header_timeout")                  \
+    X(BODY_TIMEOUT, "body_timeout", "the request body stopped for longer than body_timeout")                 \
+    X(IDLE_TIMEOUT, "idle_timeout", "no request within idle_timeout")                                        \
+    X(WRITE_TIMEOUT, "write_timeout", "the client took nothing for write_timeout")                           \
+    X(MIN_RATE, "min_rate", "slower than min_rate")                                                          \
+    X(MAX_REQUESTS, "max_requests", "max_requests_per_connection reached")                                   \
+    X(MAX_CONNECTIONS, "max_connections", "max_connections or max_connections_per_ip reached")               \
+    X(UPSTREAM_CUT, "upstream_cut", "the instance cut the response short; so was the client's copy")         \
+    X(SHUTDOWN, "shutdown", "the server is stopping")                                                        \
+    X(NO_MEMORY, "no_memory", "out of memory")
+
+enum close_reason {
+#define X(id, name, text) CLOSE_##id,
+    OUTCOME_CLOSES(X)
+#undef X
+    CLOSE_COUNT
+};
+
+/* What went wrong with a fetch: X(id, name, status the client gets, text). */
+#define OUTCOME_FETCH_ERRORS(X)                                                                              \
+    X(NONE, "none", 0, "no error")                                                                           \
+    X(NO_INSTANCE, "no_instance", 503, "no instance of the pool is usable")                                  \
+    X(CONNECT_REFUSED, "connect_refused", 502, "the instance refused the connection")                        \
+    X(CONNECT_TIMEOUT, "connect_timeout", 504, "connecting took longer than connect_timeout")                \
+    X(CONNECT_FAILED, "connect_failed", 502, "the connection could not be made")                             \
+    X(RESET, "reset", 502, "the connection broke before the response")                                       \
+    X(RESPONSE_TIMEOUT, "response_timeout", 504, "no response byte within response_timeout")                 \
+    X(BAD_RESPONSE, "bad_response", 502, "the response broke HTTP framing")                                  \
+    X(CUT_SHORT, "cut_short", 502, "the response ended before it was complete")                              \
+    X(NO_MEMORY, "no_memory", 503, "out of memory or descriptors")                                           \
+    X(CANCELLED, "cancelled", 0, "nobody wanted the answer any more")
+
+enum fetch_error {
+#define X(id, name, status, text) FETCH_##id,
+    OUTCOME_FETCH_ERRORS(X)
+#undef X
+    FETCH_ERROR_COUNT
+};
+
+const char *outcome_verdict_name(enum cache_verdict v);
+const char *outcome_verdict_text(enum cache_verdict v);
+const char *outcome_no_store_name(enum no_store_reason r);
+const char *outcome_no_store_text(enum no_store_reason r);
+const char *outcome_close_name(enum close_reason r);
+const char *outcome_close_text(enum close_reason r);
+const char *outcome_fetch_name(enum fetch_error e);
+const char *outcome_fetch_text(enum fetch_error e);
+unsigned outcome_fetch_status(enum fetch_error e);
+
+#endif

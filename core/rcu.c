@@ -1,0 +1,37 @@
+/* rcu.c: see rcu.h. */
+#include "core/rcu.h"
+
+#ifdef RCU_TSAN
+char rcu_tsan_token;
+#endif
+
+void rcu_thread_start(void)
+{
+    rcu_register_thread();
+}
+
+void rcu_thread_stop(void)
+{
+    rcu_unregister_thread();
+}
+
+static void rcu_on_grace(struct rcu_head *head)
+{
+    struct rcu_grave *grave = CONTAINER_OF(head, struct rcu_grave, head);
+    RCU_TSAN_ACQUIRE();
+    grave->free_fn(grave->obj);
+}
+
+void rcu_free_later(struct rcu_grave *grave, void (*free_fn)(void *obj), void *obj)
+{
+    grave->free_fn = free_fn;
+    grave->obj = obj;
+    RCU_TSAN_RELEASE();
+    call_rcu(&grave->head, rcu_on_grace);
+}
+
+void rcu_flush(void)
+{
+    rcu_barrier();
+    RCU_TSAN_ACQUIRE();
+}

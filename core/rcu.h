@@ -1,0 +1,62 @@
+/* rcu.h: liburcu (memory-barrier flavour) behind five words, so that ThreadSanitizer can follow it.
+ *
+ * Readers: rcu_enter .. rcu_leave, on registered threads, nestable, never across a wait. Writers unlink an
+ * object under their own mutex and hand it to rcu_free_later; it is freed when no reader can see it.
+ * Pointers that readers follow are C11 atomics (release to publish, acquire to read). The library is not
+ * instrumented, so sanitizer builds tell TSan about the order a grace period gives. */
+#ifndef CORE_RCU_H
+#define CORE_RCU_H
+
+#define _LGPL_SOURCE
+#include <urcu.h>
+
+#include "core/base.h"
+
+#if defined(__SANITIZE_THREAD__)
+#define RCU_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define RCU_TSAN 1
+#endif
+#endif
+
+#ifdef RCU_TSAN
+void __tsan_acquire(void *addr);
+void __tsan_release(void *addr);
+extern char rcu_tsan_token;
+#define RCU_TSAN_ACQUIRE() __tsan_acquire(&rcu_tsan_token)
+#define RCU_TSAN_RELEASE() __tsan_release(&rcu_tsan_token)
+#else
+#define RCU_TSAN_ACQUIRE() ((void)0)
+#define RCU_TSAN_RELEASE() ((void)0)
+#endif
+
+/* Embedded in what is freed later. */
+struct rcu_grave {
+    struct rcu_head head;
+    void (*free_fn)(void *obj);
+    void *obj;
+};
+
+static inline void rcu_enter(void)
+{
+    rcu_read_lock();
+}
+
+static inline void rcu_leave(void)
+{
+    RCU_TSAN_RELEASE();
+    rcu_read_unlock();
+}
+
+/* Each thread that reads calls these once at its start and end. */
+void rcu_thread_start(void);
+void rcu_thread_stop(void);
+
+/* free_fn(obj) runs on the reclaimer thread after a grace period. `grave` must lie inside `obj`. */
+void rcu_free_later(struct rcu_grave *grave, void (*free_fn)(void *obj), void *obj);
+
+/* Waits until everything handed to rcu_free_later before has been freed. Control thread, shutdown, tests. */
+void rcu_flush(void);
+
+#endif
