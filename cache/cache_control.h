@@ -1,0 +1,40 @@
+/* cache_control.h: Cache-Control directives (RFC 9111 section 5.2), pure.
+ *
+ * Unknown directives are skipped. A delta-seconds that is not a number makes the response stale (0), as RFC 9111
+ * section 4.2.1 advises; one beyond 2^31 counts as 2^31. Of a repeated directive the first counts for
+ * freshness, any for restrictions. Quoted arguments are accepted. */
+#ifndef CACHE_CACHE_CONTROL_H
+#define CACHE_CACHE_CONTROL_H
+
+#include "core/http_msg.h"
+
+#define CC_NO_STORE         (1u << 0)
+#define CC_NO_CACHE         (1u << 1)  /* without a field list */
+#define CC_NO_CACHE_FIELDS  (1u << 2)  /* no-cache="field, ..." */
+#define CC_PRIVATE          (1u << 3)
+#define CC_PRIVATE_FIELDS   (1u << 4)  /* private="field, ..." */
+#define CC_PUBLIC           (1u << 5)
+#define CC_MUST_REVALIDATE  (1u << 6)
+#define CC_PROXY_REVALIDATE (1u << 7)
+#define CC_NO_TRANSFORM     (1u << 8)
+#define CC_ONLY_IF_CACHED   (1u << 9)
+#define CC_MUST_UNDERSTAND  (1u << 10)
+#define CC_IMMUTABLE        (1u << 11)
+#define CC_MAX_STALE_ANY    (1u << 12) /* max-stale without a value */
+
+#define CC_ABSENT ((int64_t)-1)
+
+struct cache_control {
+    uint32_t flags;
+    int64_t max_age_s, s_maxage_s; /* CC_ABSENT when not given; likewise below */
+    int64_t stale_while_revalidate_s, stale_if_error_s;
+    int64_t max_stale_s, min_fresh_s; /* requests */
+};
+
+/* All Cache-Control lines of `head`, in order. */
+void cache_control_parse(const struct http_head *head, struct cache_control *out);
+/* One field value, merged into `out` (which cache_control_init prepared). */
+void cache_control_init(struct cache_control *out);
+void cache_control_parse_value(slice_t value, struct cache_control *out);
+
+#endif

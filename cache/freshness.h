@@ -1,0 +1,56 @@
+/* freshness.h: how long a response may be used (RFC 9111 section 4.2), pure.
+ *
+ * The precedence is: the route's ttl for this status, s-maxage, max-age, Expires minus Date, default_ttl, heuristic
+ * by Last-Modified; then min_ttl and max_ttl clamp what the response itself said. */
+#ifndef CACHE_FRESHNESS_H
+#define CACHE_FRESHNESS_H
+
+#include "cache/cache_control.h"
+#include "cache/rules.h"
+#include "core/clock.h"
+
+#define FRESHNESS_SOURCES(X)                                                                                 \
+    X(NONE, "none", "nothing says how long it may be used")                                                  \
+    X(ROUTE_TTL, "route_ttl", "the route's ttl, ttl_404 or ttl_5xx")                                         \
+    X(S_MAXAGE, "s_maxage", "Cache-Control: s-maxage")                                                       \
+    X(MAX_AGE, "max_age", "Cache-Control: max-age")                                                          \
+    X(EXPIRES, "expires", "Expires minus Date")                                                              \
+    X(DEFAULT_TTL, "default_ttl", "default_ttl of [cache]")                                                  \
+    X(HEURISTIC, "heuristic", "estimated from Last-Modified")
+
+enum freshness_source {
+#define X(id, name, text) FRESHNESS_##id,
+    FRESHNESS_SOURCES(X)
+#undef X
+    FRESHNESS_SOURCE_COUNT
+};
+const char *freshness_source_name(enum freshness_source s);
+
+/* Immutable part of a stored response. */
+struct cache_freshness {
+    wall_ms_t response_ms;        /* when the response head arrived */
+    dur_ms_t corrected_initial_ms; /* corrected_initial_age, RFC 9111 section 4.2.3 */
+    dur_ms_t lifetime_ms;         /* freshness_lifetime; 0 = always stale */
+    uint8_t source;               /* enum freshness_source */
+    bool revalidate_always;       /* no-cache: never used without asking */
+    bool never_stale;             /* must-revalidate, proxy-revalidate, s-maxage: not used once stale */
+};
+
+/* `request_ms` and `response_ms` are when the request was sent and the response head came. */
+void cache_freshness_compute(const struct http_head *response, const struct cache_control *cc,
+                             const struct cache_rules *rules, wall_ms_t request_ms, wall_ms_t response_ms,
+                             struct cache_freshness *out);
+
+/* current_age, never negative, also when the wall clock stepped back. */
+static inline dur_ms_t cache_freshness_age_ms(const struct cache_freshness *f, wall_ms_t now_ms)
+{
+    dur_ms_t resident_ms = now_ms - f->response_ms;
+    return f->corrected_initial_ms + (resident_ms > 0 ? resident_ms : 0);
+}
+
+static inline bool cache_freshness_is_fresh(const struct cache_freshness *f, wall_ms_t now_ms)
+{
+    return !f->revalidate_always && cache_freshness_age_ms(f, now_ms) < f->lifetime_ms;
+}
+
+#endif

@@ -1,0 +1,26 @@
+/* rules.h: what the ini file says about caching one route, resolved to plain numbers.
+ *
+ * Filled from [cache] and [route NAME] once per snapshot (cache_rules_from_config), read by every decision
+ * function, so that those stay pure and know no configuration types. */
+#ifndef CACHE_RULES_H
+#define CACHE_RULES_H
+
+#include "config/config.h"
+
+#define CACHE_TTL_UNSET CONFIG_TTL_UNSET
+
+struct cache_rules {
+    bool enabled;            /* a store is on and the route says cache = on or bypass_if */
+    slice_t bypass_cookie;   /* empty = none */
+    slice_t bypass_header;
+    dur_ms_t default_ttl_ms;
+    int heuristic_percent;
+    dur_ms_t heuristic_max_ms;
+    dur_ms_t ttl_ms, ttl_404_ms, ttl_5xx_ms, min_ttl_ms, max_ttl_ms; /* CACHE_TTL_UNSET when not given */
+    int64_t max_object_bytes;
+};
+
+/* Slices point into the snapshot. */
+void cache_rules_from_config(const struct config *c, const struct config_route *r, struct cache_rules *out);
+
+#endif
