@@ -1,0 +1,98 @@
+/* balancer.h: pools of instances; picks one, never forwards.
+ *
+ * The balancer lives as long as the process and keeps instances (with their health, load and statistics) across
+ * reloads: an instance is the same when pool name, server name and address are. A balancer_set is the refcounted
+ * view that belongs to one configuration snapshot: its pools in the order of config.pools.
+ *
+ * Threads: sets are built on the control thread, which also runs the probes and changes states; pool_pick and
+ * instance_release are called by any worker and take no lock. */
+#ifndef BALANCER_BALANCER_H
+#define BALANCER_BALANCER_H
+
+#include "config/config.h"
+#include "core/outcome.h"
+#include "core/worker.h"
+
+struct balancer;
+struct balancer_set;
+struct pool;
+struct instance;
+
+/* X(id, name): starting -> up|down; up -> down|draining|ejected; down -> up|draining; draining -> up|down;
+ * ejected -> up|down|draining. starting and up are usable. */
+#define INSTANCE_STATES(X)                                                                                   \
+    X(STARTING, "starting")                                                                                  \
+    X(UP, "up")                                                                                              \
+    X(DRAINING, "draining")                                                                                  \
+    X(EJECTED, "ejected")                                                                                    \
+    X(DOWN, "down")
+enum instance_state {
+#define X(id, name) INSTANCE_##id,
+    INSTANCE_STATES(X)
+#undef X
+    INSTANCE_STATE_COUNT
+};
+const char *instance_state_name(enum instance_state s);
+
+/* `control` runs the probes; its thread calls everything that is not said to be for workers. */
+struct balancer *balancer_create(struct worker *control);
+void balancer_destroy(struct balancer *b); /* after all sets are gone */
+
+/* Builds the pools of a snapshot (resolving names, blocking: literals do not block). NULL and a message in `err` when out
+ * of memory; a name that does not resolve gives an instance that is down ("name does not resolve") and is tried again
+ * every few seconds. The returned set holds one reference, and one on the snapshot. */
+struct balancer_set *balancer_set_build(struct balancer *b, struct config *c, char *err, size_t err_bytes);
+/* Makes this the set whose instances are probed; instances of the old set that are not in it stop being probed. */
+void balancer_set_activate(struct balancer *b, struct balancer_set *s);
+struct balancer_set *balancer_set_ref(struct balancer_set *s); /* any thread */
+void balancer_set_unref(struct balancer_set *s);               /* any thread; freed by mail on the control thread */
+
+struct pool *balancer_set_pool(struct balancer_set *s, size_t index);
+const struct config_pool *pool_config(const struct pool *p);
+
+/* Worker: an instance to try next, its in-flight count raised, or NULL when none is usable. Instances in
+ * `tried` are avoided while another usable one is left (backups included); when all were tried the best is taken
+ * again. `backup` servers are used only when no other is usable. When every instance is down, NULL. */
+struct instance *pool_pick(struct pool *p, struct instance *const *tried, size_t tried_count);
+/* Worker: ends the lease of pool_pick with what came of it. Connection refusals and resets are told to the
+ * state machine so that a dead instance is noticed before its next probe (a probe is brought forward). */
+void instance_release(struct instance *i, enum fetch_error outcome);
+
+/* Any thread. Valid while a lease or the set is held. */
+const struct net_addr *instance_addr(const struct instance *i);
+const char *instance_name(const struct instance *i);
+uint16_t instance_label(const struct instance *i); /* metrics label "pool/name" */
+enum instance_state instance_state(const struct instance *i);
+bool instance_is_usable(const struct instance *i);
+struct instance *instance_ref(struct instance *i); /* an idle upstream connection holds one */
+void instance_unref(struct instance *i);
+uint32_t instance_id(const struct instance *i); /* small number, unique in the process: key of idle pools */
+
+/* Retries (pure but for the budget). A try that failed with `e` may be followed by another when this says so. */
+struct retry_context {
+    unsigned tries_done;      /* including the failed one */
+    unsigned status;          /* response status, or 0 when there was none */
+    bool idempotent;          /* method is idempotent */
+    bool body_replayable;     /* no body, or all of it can be sent again */
+    bool request_sent;        /* at least one byte was handed to the kernel */
+    bool response_started;    /* the client has seen a byte */
+    bool reused_connection;   /* failed on a kept-alive connection before any response byte */
+};
+/* The free retry after a reused connection died does not count against retries or budget. */
+bool pool_may_retry(struct pool *p, enum fetch_error e, const struct retry_context *ctx);
+/* Worker: once per request, feeds the retry budget. */
+void pool_count_request(struct pool *p);
+
+/* For status pages, control thread. */
+struct instance_info {
+    const char *pool, *name, *address;
+    enum instance_state state;
+    const char *reason;       /* why it is in that state */
+    wall_ms_t since_ms;
+    int weight;
+    bool backup;
+    uint64_t in_flight, requests, failures, probes_ok, probes_failed;
+};
+void balancer_each_instance(struct balancer *b, void (*each)(void *arg, const struct instance_info *info), void *arg);
+
+#endif

@@ -1,0 +1,75 @@
+/* metrics.h: counters and latency histograms, written by one thread each, summed on read.
+ *
+ * Every worker has a shard. Its counters and histograms are written by that worker only (relaxed atomic load and
+ * store, no read-modify-write) and read by the control thread at any time. A series is one combination of
+ * (route, cache verdict, instance); its labels are interned numbers so that the hot path hashes one integer. */
+#ifndef CORE_METRICS_H
+#define CORE_METRICS_H
+
+#include <stdatomic.h>
+#include <stdio.h>
+
+#include "core/clock.h"
+#include "core/metrics_tbl.h"
+#include "core/outcome.h"
+#include "core/slice.h"
+
+enum metric_id {
+#define X(id, name, help) METRIC_##id,
+    METRICS_TABLE(X, X)
+#undef X
+    METRIC_COUNT
+};
+
+/* Log-linear histogram of microseconds: 64 steps per power of two, so a quantile is within 1%; 1 us to 2^32 us. */
+#define HISTOGRAM_STEPS   64
+#define HISTOGRAM_OCTAVES 27 /* values below 64 are exact, then 2^6..2^32 */
+#define HISTOGRAM_BUCKETS (HISTOGRAM_STEPS * HISTOGRAM_OCTAVES)
+struct histogram {
+    _Atomic uint64_t count, sum_us;
+    _Atomic uint32_t max_us;
+    _Atomic uint32_t buckets[HISTOGRAM_BUCKETS];
+};
+void histogram_record(struct histogram *h, uint64_t us); /* owner thread */
+void histogram_add(struct histogram *into, const struct histogram *from); /* `into` is private to the caller */
+uint64_t histogram_quantile_us(const struct histogram *h, double q); /* 0 when empty */
+
+#define METRICS_STATUS_CLASSES 6 /* index status / 100; 0 = no answer was sent */
+struct metrics_series {
+    /* set once */
+    uint16_t route, instance; /* labels; instance 0 = none */
+    uint8_t verdict;          /* enum cache_verdict */
+    /* owner thread writes */
+    _Atomic uint64_t by_status[METRICS_STATUS_CLASSES];
+    _Atomic uint64_t response_bytes;
+    struct histogram latency; /* request head read to last byte handed to the kernel */
+};
+
+struct metrics_shard;
+
+/* Any thread, at start of a worker; registered in a global list until process end or metrics_shard_free. */
+struct metrics_shard *metrics_shard_new(void);
+void metrics_shard_free(struct metrics_shard *m); /* its figures are kept in a total */
+
+/* Labels live for the process. Control thread (under LOCK_METRICS); at most 4095 of them, then label 0 "other". */
+uint16_t metrics_label(slice_t name);
+slice_t metrics_label_name(uint16_t label);
+
+/* Owner thread. */
+void metrics_add(struct metrics_shard *m, enum metric_id id, int64_t n);
+/* Finds or makes the series; NULL when out of memory or beyond 4096 series (counted elsewhere, never fatal). */
+struct metrics_series *metrics_series(struct metrics_shard *m, uint16_t route, enum cache_verdict v, uint16_t instance);
+void metrics_series_record(struct metrics_series *s, unsigned status, uint64_t us, uint64_t bytes);
+
+/* Any thread: sums over all shards. */
+uint64_t metrics_total(enum metric_id id);
+/* Calls `each` with every summed series; the histogram is valid during the call only. */
+void metrics_each_series(void (*each)(void *arg, const struct metrics_series *sum), void *arg);
+
+struct metric_info {
+    const char *name, *help;
+    bool is_gauge;
+};
+const struct metric_info *metrics_info(enum metric_id id);
+
+#endif

@@ -1,0 +1,34 @@
+/* metrics_tbl.h: every counter and gauge, with its Prometheus name and help, in one place.
+ *
+ * COUNTER(id, "name", "help"): only grows; the page shows millpond_<name>_total.
+ * GAUGE(id, "name", "help"): per-thread values that are summed; shown as millpond_<name>. */
+#ifndef CORE_METRICS_TBL_H
+#define CORE_METRICS_TBL_H
+
+#define METRICS_TABLE(COUNTER, GAUGE)                                                                        \
+    COUNTER(CLIENT_ACCEPTED, "client_connections_accepted", "Client connections accepted")                   \
+    COUNTER(CLIENT_REFUSED, "client_connections_refused", "Client connections refused by a limit")           \
+    COUNTER(ACCEPT_PAUSED, "accept_pauses", "Times accepting paused because descriptors ran out")            \
+    GAUGE(CLIENT_OPEN, "client_connections", "Client connections open now")                                  \
+    GAUGE(EXCHANGES_OPEN, "requests_in_flight", "Requests being worked on now")                              \
+    COUNTER(REQUESTS, "requests", "Requests answered or given up")                                           \
+    COUNTER(BAD_REQUESTS, "bad_requests", "Requests refused by the parser or a limit")                       \
+    COUNTER(CLIENT_BYTES_IN, "client_received_bytes", "Bytes received from clients")                         \
+    COUNTER(CLIENT_BYTES_OUT, "client_sent_bytes", "Bytes sent to clients")                                  \
+    COUNTER(UPSTREAM_CONNECTS, "upstream_connects", "Connections opened to instances")                       \
+    COUNTER(UPSTREAM_REUSES, "upstream_reuses", "Requests sent on an idle upstream connection")              \
+    COUNTER(UPSTREAM_SPILL_TAKEN, "upstream_spill_taken", "Idle connections taken over from another worker") \
+    COUNTER(UPSTREAM_RETRIES, "upstream_retries", "Tries beyond the first")                                  \
+    COUNTER(UPSTREAM_ERRORS, "upstream_errors", "Tries that failed")                                         \
+    COUNTER(UPSTREAM_BYTES_IN, "upstream_received_bytes", "Bytes received from instances")                   \
+    COUNTER(UPSTREAM_BYTES_OUT, "upstream_sent_bytes", "Bytes sent to instances")                            \
+    GAUGE(UPSTREAM_OPEN, "upstream_connections", "Upstream connections open now")                            \
+    GAUGE(UPSTREAM_IDLE, "upstream_idle_connections", "Idle upstream connections kept")                      \
+    GAUGE(FETCHES_OPEN, "fetches_in_flight", "Fetches from instances under way")                             \
+    COUNTER(CACHE_STORED, "cache_stored", "Responses stored")                                                \
+    COUNTER(CACHE_REVALIDATIONS, "cache_revalidations", "Stored responses confirmed by a 304")               \
+    COUNTER(CACHE_COLLAPSED, "cache_collapsed", "Requests that shared another request's fetch")              \
+    COUNTER(PURGES, "purges", "Purges done")                                                                 \
+    COUNTER(SLOW_REQUESTS, "slow_requests", "Requests slower than slow_request")
+
+#endif
