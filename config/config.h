@@ -190,7 +190,7 @@ struct config {
     struct config_route *routes; /* in file order, at least one */
     size_t route_count;
     struct config_admin admin;
-    struct config_store_private *priv; /* values with origins, for `config`; memory of all of the above */
+    struct config_private *priv; /* values with origins, for `config`; memory of all of the above */
 };
 
 /* What is wrong with a file, all of it at once. Owned by the caller. */
