@@ -1,0 +1,332 @@
+/* key.c: see key.h. Pure; any thread; memory is the caller's.
+ *
+ * Building the primary key runs for every request that may be a hit, so the plain case is three block copies:
+ * a path is looked at byte by byte only behind its first '%'. Normalising never merges what an application
+ * might tell apart: only RFC 3986 section 6.2.2.2 equivalents. From a '%' that begins no escape on, the path
+ * is left as it is: decoding behind it could form a new escape ("%%34%31"), and then normalising twice would
+ * not be the same as once.
+ *
+ * The key text is unambiguous because its parts cannot hold their separators: hosts have no '/', paths no
+ * '?', field values no line feed; the parsers guarantee that, and cache_key_from_url checks it for its own
+ * input. Rejected: a hash over the parts without the text. Two requests would then share a response by
+ * chance. */
+#include "cache/key.h"
+
+#include "core/http_field.h"
+
+#define VARY_NONE ((slice_t){NULL, 0})
+
+/* RFC 3986 section 2.3 */
+static const bool unreserved[256] = {
+    ['0' ... '9'] = true, ['A' ... 'Z'] = true, ['a' ... 'z'] = true, ['-'] = true,
+    ['.'] = true,         ['_'] = true,         ['~'] = true,
+};
+
+/* Lower-cases ASCII, eight bytes at a time: bit 7 of each byte of `upper` is set where the byte is A-Z. */
+static char *put_lower(char *out, slice_t s)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101);
+    size_t i = 0;
+    for (; i + 8 <= s.len; i += 8) {
+        uint64_t v;
+        memcpy(&v, s.ptr + i, sizeof v);
+        uint64_t low7 = v & (ones * 0x7f);
+        uint64_t upper = ((low7 + ones * (0x80 - 'A')) ^ (low7 + ones * (0x7f - 'Z'))) & ~v & (ones * 0x80);
+        v |= upper >> 2;
+        memcpy(out + i, &v, sizeof v);
+    }
+    for (; i < s.len; i++)
+        out[i] = ascii_lower(s.ptr[i]);
+    return out + s.len;
+}
+
+static char *put(char *out, slice_t s)
+{
+    memcpy(out, s.ptr, s.len);
+    return out + s.len;
+}
+
+/* Value of a hexadecimal digit, or -1. */
+static int hex_value(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c = ascii_lower(c);
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* `s` begins at a '%'. */
+static char *put_escaped(char *out, slice_t s)
+{
+    static const char digits[] = "0123456789ABCDEF";
+    size_t i = 0;
+    while (i < s.len) {
+        if (s.ptr[i] != '%') {
+            *out++ = s.ptr[i++];
+            continue;
+        }
+        int high = s.len - i > 2 ? hex_value(s.ptr[i + 1]) : -1;
+        int low = high >= 0 ? hex_value(s.ptr[i + 2]) : -1;
+        if (low < 0)
+            return put(out, slice_make(s.ptr + i, s.len - i));
+        unsigned char c = (unsigned char)(high << 4 | low);
+        if (unreserved[c]) {
+            *out++ = (char)c;
+        } else {
+            *out++ = '%';
+            *out++ = digits[high];
+            *out++ = digits[low];
+        }
+        i += 3;
+    }
+    return out;
+}
+
+static char *put_path(char *out, slice_t path)
+{
+    if (path.len == 0) {
+        *out++ = '/';
+        return out;
+    }
+    const char *escape = memchr(path.ptr, '%', path.len);
+    if (LIKELY(escape == NULL))
+        return put(out, path);
+    size_t plain = (size_t)(escape - path.ptr);
+    out = put(out, slice_make(path.ptr, plain));
+    return put_escaped(out, slice_make(escape, path.len - plain));
+}
+
+/* Splits "name:port"; the port comes without leading zeros. What is neither name nor name:digits stays whole.
+ */
+static slice_t split_port(slice_t host, slice_t *port)
+{
+    size_t from = 0;
+    *port = SLICE_EMPTY;
+    if (host.len > 0 && host.ptr[0] == '[')
+        from = slice_find(host, ']', 0);
+    size_t colon = slice_find(host, ':', from);
+    if (colon == SIZE_MAX)
+        return host;
+    for (size_t i = colon + 1; i < host.len; i++) {
+        if (host.ptr[i] < '0' || host.ptr[i] > '9')
+            return host;
+    }
+    size_t digits = colon + 1;
+    while (digits + 1 < host.len && host.ptr[digits] == '0')
+        digits++;
+    *port = slice_make(host.ptr + digits, host.len - digits);
+    return slice_make(host.ptr, colon);
+}
+
+static char *put_host(char *out, slice_t scheme, slice_t host)
+{
+    slice_t port;
+    slice_t name = split_port(host, &port);
+    /* "example.com." names the same host; ".." and "." are no names at all and stay. */
+    if (name.len > 1 && name.ptr[name.len - 1] == '.' && name.ptr[name.len - 2] != '.' &&
+        slice_find(name, ':', 0) == SIZE_MAX)
+        name.len--;
+    out = put_lower(out, name);
+    slice_t default_port = scheme.len == 5 ? SLICE_LIT("443") : SLICE_LIT("80");
+    if (port.len > 0 && !slice_eq(port, default_port)) {
+        *out++ = ':';
+        out = put(out, port);
+    }
+    return out;
+}
+
+size_t cache_key_bound(slice_t scheme, slice_t host, slice_t path, slice_t query)
+{
+    return scheme.len + 3 + host.len + (path.len > 0 ? path.len : 1) + 1 + query.len;
+}
+
+void cache_key_build(char *buf, slice_t scheme, slice_t host, slice_t path, slice_t query,
+                     struct cache_key *out)
+{
+    char *p = put_lower(buf, scheme);
+    p = put(p, SLICE_LIT("://"));
+    p = put_host(p, scheme, host);
+    p = put_path(p, path);
+    if (query.ptr != NULL) {
+        *p++ = '?';
+        p = put(p, query);
+    }
+    out->text = slice_make(buf, (size_t)(p - buf));
+    out->hash = hash_bytes(buf, out->text.len);
+}
+
+/* Takes "http://" or "https://" from the front of `url`. */
+static bool take_scheme(slice_t *url, slice_t *scheme)
+{
+    static const slice_t schemes[] = {{"http", 4}, {"https", 5}};
+    for (size_t i = 0; i < ARRAY_LEN(schemes); i++) {
+        size_t len = schemes[i].len;
+        if (url->len < len + 3 || memcmp(url->ptr + len, "://", 3) != 0 ||
+            !slice_ieq(slice_make(url->ptr, len), schemes[i]))
+            continue;
+        *scheme = schemes[i];
+        *url = slice_make(url->ptr + len + 3, url->len - len - 3);
+        return true;
+    }
+    return false;
+}
+
+bool cache_key_from_url(struct arena *arena, slice_t url, struct cache_key *out)
+{
+    slice_t scheme, query = {NULL, 0};
+    if (!take_scheme(&url, &scheme))
+        return false;
+    for (size_t i = 0; i < url.len; i++) {
+        if ((unsigned char)url.ptr[i] <= ' ' || (unsigned char)url.ptr[i] >= 0x7f)
+            return false;
+    }
+    /* A fragment stays in the browser (RFC 9110 section 4.2.5); a URL copied from there may carry one. */
+    size_t end = slice_find(url, '#', 0);
+    if (end != SIZE_MAX)
+        url.len = end;
+    size_t mark = slice_find(url, '?', 0);
+    if (mark != SIZE_MAX) {
+        query = slice_make(url.ptr + mark + 1, url.len - mark - 1);
+        url.len = mark;
+    }
+    size_t slash = MIN(slice_find(url, '/', 0), url.len);
+    slice_t host = slice_make(url.ptr, slash);
+    slice_t path = slice_make(url.ptr + slash, url.len - slash);
+    if (!http_host_is_valid(host))
+        return false;
+    char *buf = arena_alloc(arena, cache_key_bound(scheme, host, path, query));
+    if (buf == NULL)
+        return false;
+    cache_key_build(buf, scheme, host, path, query, out);
+    return true;
+}
+
+/* Sorted, without repeats. */
+struct name_set {
+    slice_t items[CACHE_VARY_MAX_FIELDS];
+    size_t count;
+};
+
+static int name_compare(slice_t a, slice_t b)
+{
+    int c = memcmp(a.ptr, b.ptr, MIN(a.len, b.len));
+    return c != 0 ? c : (a.len > b.len) - (a.len < b.len);
+}
+
+/* false when there is no room. */
+static bool name_set_add(struct name_set *set, slice_t name)
+{
+    size_t at = 0;
+    int c = 1;
+    while (at < set->count && (c = name_compare(name, set->items[at])) > 0)
+        at++;
+    if (at < set->count && c == 0)
+        return true;
+    if (set->count == CACHE_VARY_MAX_FIELDS)
+        return false;
+    memmove(set->items + at + 1, set->items + at, (set->count - at) * sizeof set->items[0]);
+    set->items[at] = name;
+    set->count++;
+    return true;
+}
+
+/* Adds what one Vary line lists. An element that is no field name may mean anything, so it counts as `*`. */
+static bool names_from_line(struct arena *arena, slice_t value, struct name_set *set, bool *star)
+{
+    slice_t element;
+    while (http_list_next(&value, &element)) {
+        if (slice_eq(element, SLICE_LIT("*")) || !http_is_token(element)) {
+            *star = true;
+            return false;
+        }
+        char *copy = arena_alloc(arena, element.len);
+        if (copy == NULL)
+            return false;
+        put_lower(copy, element);
+        if (!name_set_add(set, slice_make(copy, element.len)))
+            return false;
+    }
+    return true;
+}
+
+slice_t cache_vary_names(struct arena *arena, const struct http_head *response, bool *star)
+{
+    struct name_set set = {.count = 0};
+    *star = false;
+    if (LIKELY(!http_head_has(response, HTTP_FIELD_VARY)))
+        return SLICE_EMPTY;
+    bool whole = true;
+    /* A `*` in a later line counts even when an earlier line names too many fields. */
+    for (unsigned i = 0; i < response->field_count && !*star; i++) {
+        if (response->fields[i].id == HTTP_FIELD_VARY)
+            whole &= names_from_line(arena, response->fields[i].value, &set, star);
+    }
+    if (!whole)
+        return VARY_NONE;
+    size_t bytes = 0;
+    for (size_t i = 0; i < set.count; i++)
+        bytes += set.items[i].len + 1;
+    if (bytes == 0)
+        return SLICE_EMPTY;
+    char *buf = arena_alloc(arena, bytes);
+    if (buf == NULL)
+        return VARY_NONE;
+    char *p = buf;
+    for (size_t i = 0; i < set.count; i++) {
+        p = put(p, set.items[i]);
+        *p++ = ',';
+    }
+    return slice_make(buf, bytes - 1);
+}
+
+/* Text of bounded size; `full` once something did not fit. */
+struct vary_text {
+    size_t len;
+    bool full;
+    char buf[CACHE_VARY_MAX_BYTES];
+};
+
+static void vary_put(struct vary_text *t, slice_t s)
+{
+    if (s.len > sizeof t->buf - t->len) {
+        t->full = true;
+        return;
+    }
+    memcpy(t->buf + t->len, s.ptr, s.len);
+    t->len += s.len;
+}
+
+/* "name: a, b\n", or "name\n" when the request has no such field. */
+static void vary_put_field(struct vary_text *t, slice_t name, const struct http_head *request)
+{
+    enum http_field_id id = http_field_lookup(name);
+    slice_t before = SLICE_LIT(": ");
+    vary_put(t, name);
+    if (id == HTTP_FIELD_OTHER || http_head_has(request, id)) {
+        for (unsigned i = 0; i < request->field_count; i++) {
+            const struct http_field *f = &request->fields[i];
+            if (f->id != id || (id == HTTP_FIELD_OTHER && !slice_ieq(f->name, name)))
+                continue;
+            vary_put(t, before);
+            vary_put(t, f->value);
+            before = SLICE_LIT(", ");
+        }
+    }
+    vary_put(t, SLICE_LIT("\n"));
+}
+
+slice_t cache_vary_key(struct arena *arena, slice_t names, const struct http_head *request)
+{
+    struct vary_text t;
+    t.len = 0;
+    t.full = false;
+    if (names.len == 0)
+        return SLICE_EMPTY;
+    while (names.len > 0 && !t.full) {
+        size_t end = MIN(slice_find(names, ',', 0), names.len);
+        vary_put_field(&t, slice_make(names.ptr, end), request);
+        size_t skip = MIN(end + 1, names.len);
+        names = slice_make(names.ptr + skip, names.len - skip);
+    }
+    return t.full ? VARY_NONE : arena_copy(arena, slice_make(t.buf, t.len));
+}
