@@ -2,7 +2,8 @@
  *
  * Unknown directives are skipped. A delta-seconds that is not a number makes the response stale (0), as RFC 9111
  * section 4.2.1 advises; one beyond 2^31 counts as 2^31. Of a repeated directive the first counts for
- * freshness, any for restrictions. Quoted arguments are accepted. */
+ * freshness, any for restrictions. Quoted arguments are accepted. From an element that breaks the grammar only
+ * restrictions are taken. */
 #ifndef CACHE_CACHE_CONTROL_H
 #define CACHE_CACHE_CONTROL_H
 
@@ -36,5 +37,8 @@ void cache_control_parse(const struct http_head *head, struct cache_control *out
 /* One field value, merged into `out` (which cache_control_init prepared). */
 void cache_control_init(struct cache_control *out);
 void cache_control_parse_value(slice_t value, struct cache_control *out);
+
+/* True when a private="..." or no-cache="..." list of `head` names this field. */
+bool cache_control_names_field(const struct http_head *head, slice_t name);
 
 #endif

@@ -1,7 +1,9 @@
 /* freshness.h: how long a response may be used (RFC 9111 section 4.2), pure.
  *
- * The precedence is: the route's ttl for this status, s-maxage, max-age, Expires minus Date, default_ttl, heuristic
- * by Last-Modified; then min_ttl and max_ttl clamp what the response itself said. */
+ * The precedence is: the route's ttl for this status, s-maxage, max-age, Expires minus Date, heuristic by
+ * Last-Modified, default_ttl (for a response without Last-Modified, or with the heuristic off); then min_ttl and
+ * max_ttl clamp what the response itself said, the heuristic included. The last two, heuristic and default_ttl, are
+ * only for a status that RFC 9110 section 15.1 calls heuristically cacheable, or with `public`. */
 #ifndef CACHE_FRESHNESS_H
 #define CACHE_FRESHNESS_H
 
@@ -30,11 +32,15 @@ const char *freshness_source_name(enum freshness_source s);
 struct cache_freshness {
     wall_ms_t response_ms;        /* when the response head arrived */
     dur_ms_t corrected_initial_ms; /* corrected_initial_age, RFC 9111 section 4.2.3 */
-    dur_ms_t lifetime_ms;         /* freshness_lifetime; 0 = always stale */
+    dur_ms_t lifetime_ms;         /* freshness_lifetime; 0 = always stale. A route's ttl counts from arrival: it is
+                                     ttl + corrected_initial_ms here */
     uint8_t source;               /* enum freshness_source */
     bool revalidate_always;       /* no-cache: never used without asking */
     bool never_stale;             /* must-revalidate, proxy-revalidate, s-maxage: not used once stale */
 };
+
+/* RFC 9110 section 15.1: may be stored by default, without being told so. */
+bool cache_status_is_heuristic(unsigned status);
 
 /* `request_ms` and `response_ms` are when the request was sent and the response head came. */
 void cache_freshness_compute(const struct http_head *response, const struct cache_control *cc,

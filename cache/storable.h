@@ -17,8 +17,8 @@ enum no_store_reason cache_response_storable(const struct http_head *request, co
                                              const struct cache_control *cc, const struct cache_freshness *f,
                                              const struct cache_rules *rules, int64_t body_bytes);
 
-/* True for response fields that are not kept in a stored response or on the way to a client: hop-by-hop ones,
- * those named by Connection, and those a private="..." or no-cache="..." list names (when storing). */
+/* False for response fields that are not kept in a stored response: hop-by-hop ones, those named by Connection,
+ * those a private="..." or no-cache="..." list names, and Set-Cookie whatever else is said. */
 bool cache_field_is_storable(const struct http_head *response, const struct http_field *f);
 
 #endif

@@ -1,0 +1,22 @@
+/* rules.c: the one place where the cache reads configuration. Control thread, once per snapshot and route;
+ * the result lives as long as the snapshot, whose strings it points to. */
+#include "cache/rules.h"
+
+void cache_rules_from_config(const struct config *c, const struct config_route *r, struct cache_rules *out)
+{
+    bool bypass = r->cache == CONFIG_CACHE_BYPASS_IF;
+    *out = (struct cache_rules){
+        .enabled = c->cache.store != CONFIG_STORE_OFF && r->cache != CONFIG_CACHE_OFF,
+        .bypass_cookie = bypass ? slice_str(r->bypass_cookie) : SLICE_EMPTY,
+        .bypass_header = bypass ? slice_str(r->bypass_header) : SLICE_EMPTY,
+        .default_ttl_ms = c->cache.default_ttl_ms,
+        .heuristic_percent = c->cache.heuristic_percent,
+        .heuristic_max_ms = c->cache.heuristic_max_ms,
+        .ttl_ms = r->ttl_ms,
+        .ttl_404_ms = r->ttl_404_ms,
+        .ttl_5xx_ms = r->ttl_5xx_ms,
+        .min_ttl_ms = r->min_ttl_ms,
+        .max_ttl_ms = r->max_ttl_ms,
+        .max_object_bytes = r->max_object_bytes,
+    };
+}

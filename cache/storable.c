@@ -1,0 +1,174 @@
+/* storable.c: see storable.h. Pure; any thread.
+ *
+ * The order of the checks is the order in which a reason helps most: what the operator or the method rules
+ * out first, then what would leak (Cache-Control, Authorization, Set-Cookie, Vary), then size, then
+ * freshness. A route's ttl settles freshness only; it opens none of the checks that keep one client's
+ * response from another.
+ *
+ * A response that cannot be used without asking the instance is kept when asking is cheap, that is, when it
+ * has a validator. Not so for errors: one that may never be used would push out a good response that may.
+ * Rejected: returning all reasons at once. The log and the metrics want one, and `explain` can run this
+ * again. */
+#include "cache/storable.h"
+
+#include "cache/cond.h"
+#include "core/http_field.h"
+
+/* `Cookie: a=1; name=2` has a cookie of that name (RFC 6265 section 4.2.1). */
+static bool has_cookie(const struct http_head *request, slice_t name)
+{
+    for (unsigned i = 0; i < request->field_count; i++) {
+        if (request->fields[i].id != HTTP_FIELD_COOKIE)
+            continue;
+        slice_t rest = request->fields[i].value;
+        while (rest.len > 0) {
+            size_t end = MIN(slice_find(rest, ';', 0), rest.len);
+            slice_t pair = slice_make(rest.ptr, end);
+            pair.len = MIN(slice_find(pair, '=', 0), pair.len);
+            if (slice_eq(slice_trim(pair), name))
+                return true;
+            size_t skip = MIN(end + 1, rest.len);
+            rest = slice_make(rest.ptr + skip, rest.len - skip);
+        }
+    }
+    return false;
+}
+
+static bool bypass_matches(const struct http_head *request, const struct cache_rules *rules)
+{
+    if (rules->bypass_cookie.len > 0 && http_head_has(request, HTTP_FIELD_COOKIE) &&
+        has_cookie(request, rules->bypass_cookie))
+        return true;
+    return rules->bypass_header.len > 0 && http_head_find(request, rules->bypass_header) != NULL;
+}
+
+enum no_store_reason cache_request_usable(const struct http_head *request, bool has_body,
+                                          const struct cache_rules *rules)
+{
+    bool method_ok = request->method == HTTP_GET || request->method == HTTP_HEAD;
+    bool special = (request->present & (HTTP_BIT(RANGE) | HTTP_BIT(UPGRADE))) != 0;
+    bool bypass = (rules->bypass_cookie.len | rules->bypass_header.len) != 0;
+    if (LIKELY(rules->enabled & method_ok & !has_body & !special & !bypass))
+        return NO_STORE_STORED;
+
+    if (!rules->enabled)
+        return NO_STORE_CACHE_OFF;
+    if (!method_ok)
+        return NO_STORE_METHOD;
+    if (has_body)
+        return NO_STORE_REQUEST_BODY;
+    /* Upgrade means something only when Connection names it (RFC 9110 section 7.8). */
+    if (http_head_has(request, HTTP_FIELD_UPGRADE) &&
+        http_head_has_token(request, HTTP_FIELD_CONNECTION, SLICE_LIT("upgrade")))
+        return NO_STORE_UPGRADE;
+    if (bypass && bypass_matches(request, rules))
+        return NO_STORE_BYPASS_RULE;
+    if (http_head_has(request, HTTP_FIELD_RANGE))
+        return NO_STORE_REQUEST_RANGE;
+    return NO_STORE_STORED;
+}
+
+/* Status codes whose caching requirements are known (RFC 9110 section 15), for must-understand. */
+static bool status_is_understood(unsigned status)
+{
+    switch (status) {
+    case 302:
+    case 303:
+    case 307:
+    case 400:
+    case 403:
+    case 500:
+    case 502:
+    case 503:
+    case 504:
+        return true;
+    default:
+        return cache_status_is_heuristic(status) && status != 206;
+    }
+}
+
+static enum no_store_reason status_reason(unsigned status, const struct cache_control *cc)
+{
+    if (status == 206)
+        return NO_STORE_PARTIAL;
+    if (status < 200 || status > 599 || status == 304)
+        return NO_STORE_STATUS;
+    if ((cc->flags & CC_MUST_UNDERSTAND) && !status_is_understood(status))
+        return NO_STORE_STATUS;
+    return NO_STORE_STORED;
+}
+
+/* What keeps the response from being shared. */
+static enum no_store_reason sharing_reason(const struct http_head *request, const struct http_head *response,
+                                           const struct cache_control *cc)
+{
+    /* must-understand with a status that is understood takes no-store back (RFC 9111 section 5.2.2.3). */
+    if ((cc->flags & CC_NO_STORE) && !(cc->flags & CC_MUST_UNDERSTAND))
+        return NO_STORE_NO_STORE;
+    if (cc->flags & CC_PRIVATE)
+        return NO_STORE_PRIVATE;
+    /* RFC 9111 section 3.5. With s-maxage=0 (which a malformed one counts as) it is allowed for no time at
+     * all. */
+    if (http_head_has(request, HTTP_FIELD_AUTHORIZATION) && !(cc->flags & (CC_PUBLIC | CC_MUST_REVALIDATE)) &&
+        cc->s_maxage_s <= 0)
+        return NO_STORE_AUTHORIZATION;
+    if (http_head_has(response, HTTP_FIELD_SET_COOKIE) &&
+        !cache_control_names_field(response, SLICE_LIT("set-cookie")))
+        return NO_STORE_SET_COOKIE;
+    if (http_head_has_token(response, HTTP_FIELD_VARY, SLICE_LIT("*")))
+        return NO_STORE_VARY_STAR;
+    return NO_STORE_STORED;
+}
+
+/* May be kept only to ask the instance whether it still holds. */
+static bool worth_revalidating(const struct http_head *response, const struct cache_control *cc,
+                               const struct cache_freshness *f)
+{
+    struct cache_validators v;
+    if (response->status >= 400)
+        return false;
+    /* RFC 9111 section 3, last item: something must allow storing at all. */
+    if (f->source == FRESHNESS_NONE && !cache_status_is_heuristic(response->status) &&
+        !(cc->flags & CC_PUBLIC))
+        return false;
+    cache_validators_from_head(response, f->response_ms / 1000, &v);
+    return v.etag.len > 0 || v.last_modified_s != 0;
+}
+
+static enum no_store_reason freshness_reason(const struct http_head *response, const struct cache_control *cc,
+                                             const struct cache_freshness *f)
+{
+    if (f->source == FRESHNESS_ROUTE_TTL && f->lifetime_ms <= 0)
+        return NO_STORE_TTL_ZERO;
+    if (!f->revalidate_always && f->corrected_initial_ms < f->lifetime_ms)
+        return NO_STORE_STORED;
+    if (worth_revalidating(response, cc, f))
+        return NO_STORE_STORED;
+    return f->source == FRESHNESS_NONE && !f->revalidate_always ? NO_STORE_NO_FRESHNESS
+                                                                : NO_STORE_ALREADY_EXPIRED;
+}
+
+enum no_store_reason cache_response_storable(const struct http_head *request,
+                                             const struct http_head *response, const struct cache_control *cc,
+                                             const struct cache_freshness *f, const struct cache_rules *rules,
+                                             int64_t body_bytes)
+{
+    enum no_store_reason why;
+    if (!rules->enabled)
+        return NO_STORE_CACHE_OFF;
+    if (request->method != HTTP_GET)
+        return NO_STORE_METHOD;
+    if ((why = status_reason(response->status, cc)) != NO_STORE_STORED)
+        return why;
+    if ((why = sharing_reason(request, response, cc)) != NO_STORE_STORED)
+        return why;
+    if (body_bytes > rules->max_object_bytes)
+        return NO_STORE_TOO_LARGE;
+    return freshness_reason(response, cc, f);
+}
+
+bool cache_field_is_storable(const struct http_head *response, const struct http_field *f)
+{
+    return f->id != HTTP_FIELD_SET_COOKIE && !http_field_is_hop_by_hop(f->id) &&
+           !http_field_named_by_connection(response, f) && !cache_control_names_field(response, f->name);
+}
