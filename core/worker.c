@@ -89,6 +89,10 @@ static void wheel_sweep_slot(struct worker *w, mono_ms_t slot_ms)
     while ((n = list_pop_front(&due)) != NULL) {
         struct deadline *d = CONTAINER_OF(n, struct deadline, node);
         w->wheel_count--;
+        if (d->at_ms == 0) {
+            d->slot_ms = 0;
+            continue;
+        }
         if (d->slot_ms > slot_ms || d->at_ms > slot_ms) {
             wheel_file(w, d);
             continue;

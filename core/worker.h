@@ -107,6 +107,12 @@ void deadline_init(struct deadline *d, void (*on_deadline)(struct deadline *d));
 /* Own thread: (re)arms for `at_ms` on the monotonic clock. */
 void deadline_set(struct worker *w, struct deadline *d, mono_ms_t at_ms);
 void deadline_clear(struct worker *w, struct deadline *d);
+/* Not wanted any more, but likely to be set again soon: one store; the wheel forgets it when its slot comes up. Its
+ * owner must still deadline_clear it before it is freed. */
+static inline void deadline_lapse(struct deadline *d)
+{
+    d->at_ms = 0;
+}
 static inline bool deadline_is_set(const struct deadline *d)
 {
     return d->at_ms != 0;

@@ -1,0 +1,119 @@
+/* client_conn.h: one client connection and HTTP/1.1 as its server speaks it.
+ *
+ *   IDLE -> HEAD -> EXCHANGE -> IDLE ... -> LINGER -> CLOSED
+ *
+ * IDLE: between requests, owns no buffer. HEAD: part of a head has come. EXCHANGE: a request is being worked on.
+ * LINGER: the answer is out, the connection is shut for writing, and unread input is drained for a moment so
+ * that the kernel does not reset what the client has not read yet. One exchange at a time; pipelined requests wait
+ * in the input and are answered in order.
+ *
+ * Input: `in_ptr, in_len` is what was read and not yet consumed. It lies in the worker's read buffer while the
+ * connection is being worked on and is copied to the heap only if something remains when another connection needs
+ * the buffer. Output goes through the worker's batch (client_out.h). */
+#ifndef PROXY_CLIENT_CONN_H
+#define PROXY_CLIENT_CONN_H
+
+#include <event2/event_struct.h>
+
+#include "core/h1_parse.h"
+#include "core/net.h"
+#include "core/outcome.h"
+#include "core/worker.h"
+
+struct exchange;
+struct listener;
+struct out_left;
+struct proxy_worker;
+
+enum client_state { CLIENT_IDLE, CLIENT_HEAD, CLIENT_EXCHANGE, CLIENT_LINGER, CLIENT_CLOSED };
+
+#define CLIENT_CONN_MAGIC 0x434c434eu
+#define CLIENT_IP_TEXT    46
+
+/* Owned by its worker. Ends through client_conn_close and the graveyard. */
+struct client_conn {
+    uint32_t magic;
+    /* set once */
+    int fd;
+    uint16_t peer_port;
+    uint8_t ip_text_len;
+    bool peer_is_v4, peer_is_unix, peer_trusted;
+    uint8_t peer_ip[16];          /* IPv4 as mapped IPv6 */
+    char ip_text[CLIENT_IP_TEXT]; /* for logs and forwarding; not terminated */
+    struct proxy_worker *pw;
+    struct listener *listener;
+    /* owner thread */
+    uint8_t state;        /* enum client_state, client_conn_set_state */
+    uint8_t close_reason; /* enum close_reason, CLOSE_OPEN until decided */
+    bool readable, writable;
+    bool hup;          /* FIN or worse is in the socket, perhaps behind unread data */
+    bool eof;          /* the client will send no more */
+    bool broken;       /* reading or writing failed: nothing can be sent any more */
+    bool running;      /* inside h1_server_run: it goes on by itself */
+    bool close_after;  /* close when the output is out */
+    bool reset_on_close; /* the end of the connection must not look like the end of a body */
+    uint32_t requests;
+    struct exchange *exchange;
+    struct event event;
+    struct deadline deadline;
+    struct list node;
+    const char *in_ptr;
+    size_t in_len;
+    char *rest; /* heap copy of the input, when there is one */
+    struct h1_parser parser;
+    struct out_left *left; /* output the kernel did not take */
+    mono_ms_t rate_since_ms; /* min_rate window: start, and bytes moved in it */
+    uint64_t rate_bytes;
+    uint64_t bytes_out;
+    struct grave grave;
+};
+
+/* A freshly accepted descriptor. Takes it over also on failure (NULL: out of memory). */
+struct client_conn *client_conn_open(struct proxy_worker *pw, struct listener *l, int fd, const struct net_addr *peer);
+
+/* Ends it at once: its exchange, if any, is told that the client left. Safe to call twice. */
+void client_conn_close(struct client_conn *c, enum close_reason why);
+/* Ends it once the output is out; lingers when input may be unread. */
+void client_conn_close_gracefully(struct client_conn *c, enum close_reason why);
+
+void client_conn_set_state(struct client_conn *c, enum client_state s);
+slice_t client_conn_ip(const struct client_conn *c);
+
+/* The exchange is over and gone; `keep_alive` tells whether another request may follow. */
+void client_conn_exchange_done(struct client_conn *c, bool keep_alive);
+
+/* Arms the deadline that fits the state. */
+void client_conn_arm(struct client_conn *c);
+
+/* ---- input ---------------------------------------------------------------------------------------------------- */
+
+enum client_read { CLIENT_READ_DATA, CLIENT_READ_NOTHING, CLIENT_READ_END, CLIENT_READ_FULL };
+/* Reads more input behind what there is. FULL: the buffer holds as much as it can. */
+enum client_read client_conn_read(struct client_conn *c);
+void client_conn_consume(struct client_conn *c, size_t n);
+/* Makes the worker's read buffer hold this connection's input, at its start. */
+void client_conn_claim_buffer(struct client_conn *c);
+/* Moves unread input out of the worker's read buffer (heap); false when out of memory. */
+bool client_conn_save_input(struct client_conn *c);
+
+/* ---- HTTP/1 (h1_server.c) --------------------------------------------------------------------------------------- */
+
+/* Goes on with whatever the connection can do now. The caller must not touch `c` afterwards. */
+void h1_server_run(struct client_conn *c);
+
+/* Answers a request that has no exchange (it could not be parsed or did not come whole) and closes. */
+void h1_server_refuse(struct client_conn *c, unsigned status, const char *detail, enum close_reason why);
+/* The body of the request under way stopped coming: 408 if nothing was answered yet, and close. */
+void h1_server_body_too_slow(struct client_conn *c, enum close_reason why);
+
+enum h1_body_read {
+    H1_BODY_PIECE,   /* `piece` is valid until the next call */
+    H1_BODY_WAIT,    /* nothing now; the exchange will be called when more has come */
+    H1_BODY_END,     /* all of it was read; trailers, if any, are in exchange.trailers */
+    H1_BODY_TOO_BIG, /* beyond max_body_size */
+    H1_BODY_BROKEN   /* framing error or the client left */
+};
+/* Pulls the next piece of the request body. */
+enum h1_body_read h1_server_read_body(struct client_conn *c, struct exchange *x, slice_t *piece);
+
+#endif

@@ -1,0 +1,26 @@
+/* deliver.h: response heads and bodies on their way to the client connection. */
+#ifndef PROXY_DELIVER_H
+#define PROXY_DELIVER_H
+
+#include "core/http_msg.h"
+#include "core/slice.h"
+
+struct exchange;
+
+/* Iterates the field lines of a head we built ("HTTP/1.1 200 OK\r\nName: value\r\n..."): start with the whole head. */
+bool head_text_next(slice_t *rest, slice_t *name, slice_t *value);
+
+/* Adds the final response head to the client connection's batch and decides the framing. false: out of memory or the
+ * client is gone (its connection is marked broken). */
+bool deliver_head(struct exchange *x);
+
+/* A piece of a relayed body; the bytes need to live only during the call. */
+void deliver_relay(struct exchange *x, const char *data, size_t n);
+
+/* Turns the answer into a 412 page: the client's condition does not hold for what is stored. */
+void deliver_condition_failed(struct exchange *x);
+
+/* phase_store.c: the response was read to its end; releases the instance and completes the stored object. */
+void exchange_finish_response(struct exchange *x, const struct http_head *trailers);
+
+#endif

@@ -1,0 +1,266 @@
+/* deliver_head.c: the head of the response as this client gets it.
+ *
+ * A stored head is sent from where it lies, followed by the few lines that differ per request: Age, Cache-Status,
+ * framing, Connection. Only 304s, routes that edit fields, and our own pages build theirs. */
+#include "core/http_date.h"
+#include "core/panic.h"
+#include "core/text.h"
+#include "proxy/client_conn.h"
+#include "proxy/client_out.h"
+#include "proxy/deliver.h"
+#include "proxy/forward.h"
+#include "proxy/phase.h"
+#include "proxy/proxy_worker.h"
+
+#define TAIL_MAX 512
+
+bool head_text_next(slice_t *rest, slice_t *name, slice_t *value)
+{
+    if (slice_starts(*rest, SLICE_LIT("HTTP/1.1 "))) {
+        size_t nl = slice_find(*rest, '\n', 0);
+        *rest = slice_make(rest->ptr + nl + 1, rest->len - nl - 1);
+    }
+    size_t colon = slice_find(*rest, ':', 0);
+    size_t nl = slice_find(*rest, '\n', 0);
+    if (nl == SIZE_MAX || colon == SIZE_MAX || colon > nl)
+        return false;
+    *name = slice_make(rest->ptr, colon);
+    *value = slice_make(rest->ptr + colon + 2, nl - 1 - (colon + 2));
+    *rest = slice_make(rest->ptr + nl + 1, rest->len - nl - 1);
+    return true;
+}
+
+static void put_cache_status(struct text *t, const struct exchange *x)
+{
+    const enum cache_verdict v = (enum cache_verdict)x->verdict;
+    if (!x->view->shared->config->cache.cache_status || v == VERDICT_NONE)
+        return;
+    TEXT_LIT(t, "Cache-Status: millpond; ");
+    switch (v) {
+    case VERDICT_HIT:
+    case VERDICT_STALE:
+    case VERDICT_REVALIDATED: {
+        const struct cache_freshness *f = &cache_object_info(x->object)->fresh;
+        dur_ms_t left_ms = f->lifetime_ms - cache_freshness_age_ms(f, x->pw->worker->now_wall_ms);
+        if (v == VERDICT_REVALIDATED)
+            TEXT_LIT(t, "fwd=stale; fwd-status=304; ttl=");
+        else
+            TEXT_LIT(t, "hit; ttl=");
+        if (left_ms < 0)
+            text_put_char(t, '-');
+        text_put_u64(t, (uint64_t)(left_ms < 0 ? -left_ms : left_ms) / 1000);
+        break;
+    }
+    case VERDICT_COLLAPSED:
+        TEXT_LIT(t, "fwd=miss; collapsed");
+        break;
+    case VERDICT_EXPIRED:
+    case VERDICT_MISS:
+        text_put(t, v == VERDICT_EXPIRED ? SLICE_LIT("fwd=stale") : SLICE_LIT("fwd=uri-miss"));
+        if (x->source == SOURCE_FOLLOW) {
+            TEXT_LIT(t, "; stored");
+        } else if (x->no_store != NO_STORE_STORED) {
+            TEXT_LIT(t, "; detail=");
+            text_put(t, slice_str(outcome_no_store_name((enum no_store_reason)x->no_store)));
+        }
+        break;
+    default:
+        text_put(t, x->no_store == NO_STORE_METHOD ? SLICE_LIT("fwd=method; detail=") : SLICE_LIT("fwd=bypass; detail="));
+        text_put(t, slice_str(outcome_no_store_name((enum no_store_reason)x->no_store)));
+        break;
+    }
+    TEXT_LIT(t, "\r\n");
+}
+
+static void put_age(struct text *t, const struct exchange *x)
+{
+    if (x->source != SOURCE_OBJECT && x->source != SOURCE_FOLLOW)
+        return;
+    const struct cache_freshness *f = &cache_object_info(x->object)->fresh;
+    bool from_cache = x->source == SOURCE_OBJECT || x->collapsed;
+    if (!from_cache && f->corrected_initial_ms < 1000)
+        return;
+    TEXT_LIT(t, "Age: ");
+    text_put_u64(t, (uint64_t)cache_freshness_age_ms(f, x->pw->worker->now_wall_ms) / 1000);
+    TEXT_LIT(t, "\r\n");
+}
+
+/* Decides how the end of the body will be marked, and says so. */
+static void put_framing(struct text *t, struct exchange *x)
+{
+    bool bodyless_status = x->status == 204 || x->status == 304 || x->status < 200;
+    x->body_suppressed = x->req.method == HTTP_HEAD || bodyless_status;
+    if (x->response_length >= 0 && !(bodyless_status && x->source != SOURCE_RELAY) && x->status != 204) {
+        TEXT_LIT(t, "Content-Length: ");
+        text_put_u64(t, (uint64_t)x->response_length);
+        TEXT_LIT(t, "\r\n");
+    }
+    if (x->body_suppressed) {
+        x->out_framing = FRAME_NONE;
+    } else if (x->response_length >= 0) {
+        x->out_framing = FRAME_LENGTH;
+    } else if (x->req.version_minor >= 1) {
+        x->out_framing = FRAME_CHUNKED;
+        TEXT_LIT(t, "Transfer-Encoding: chunked\r\n");
+    } else {
+        x->out_framing = FRAME_CLOSE;
+        x->keep_alive = false;
+        if (x->close_reason == CLOSE_OPEN)
+            x->close_reason = CLOSE_RESPONSE_CLOSE;
+    }
+}
+
+static void put_connection(struct text *t, struct exchange *x)
+{
+    const struct client_conn *c = x->client;
+    unsigned limit = (unsigned)x->listen->max_requests_per_connection;
+    if (x->pw->draining || (limit > 0 && c->requests + 1 >= limit))
+        x->keep_alive = false;
+    if (x->source == SOURCE_LOCAL && x->body_state != BODY_ABSENT && x->body_state != BODY_DONE) {
+        x->keep_alive = false;
+        if (x->close_reason == CLOSE_OPEN)
+            x->close_reason = CLOSE_BODY_UNREAD;
+    }
+    if (!x->keep_alive)
+        TEXT_LIT(t, "Connection: close\r\n");
+    else if (x->req.version_minor == 0)
+        TEXT_LIT(t, "Connection: keep-alive\r\n");
+}
+
+static void put_local_head(struct text *t, struct exchange *x)
+{
+    const char *server = x->view->shared->config->main.server_header;
+    char date[HTTP_DATE_LEN];
+    http_date_write(date, x->pw->worker->now_wall_ms / 1000);
+    TEXT_LIT(t, "HTTP/1.1 ");
+    text_put_u64(t, x->status);
+    TEXT_LIT(t, " ");
+    text_put(t, http_status_reason(x->status));
+    TEXT_LIT(t, "\r\nDate: ");
+    text_put(t, slice_make(date, sizeof date));
+    TEXT_LIT(t, "\r\n");
+    if (server[0] != '\0') {
+        TEXT_LIT(t, "Server: ");
+        text_put(t, slice_str(server));
+        TEXT_LIT(t, "\r\n");
+    }
+    if (x->local_type.len > 0) {
+        TEXT_LIT(t, "Content-Type: ");
+        text_put(t, x->local_type);
+        TEXT_LIT(t, "\r\n");
+    }
+    if (x->location.len > 0) {
+        TEXT_LIT(t, "Location: ");
+        text_put(t, x->location);
+        TEXT_LIT(t, "\r\n");
+    }
+    if (x->status == 405)
+        TEXT_LIT(t, "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n");
+    if (x->status >= 400)
+        TEXT_LIT(t, "Cache-Control: no-store\r\n");
+    TEXT_LIT(t, "X-Request-Id: ");
+    text_put(t, exchange_request_id(x));
+    TEXT_LIT(t, "\r\n");
+}
+
+/* The base head filtered by the route's edits, or down to what a 304 carries. */
+static slice_t filtered_head(struct exchange *x, slice_t base, bool not_modified)
+{
+    const struct config_route *r = x->route->config;
+    size_t bound = base.len + forward_edits_bound(r->response_edits, r->response_edit_count) + 64;
+    char *buf = arena_alloc(&x->arena, bound);
+    if (buf == NULL)
+        return (slice_t){NULL, 0};
+    struct text t = text_make(buf, bound);
+    slice_t rest = base, name, value;
+    if (not_modified)
+        TEXT_LIT(&t, "HTTP/1.1 304 Not Modified\r\n");
+    else
+        text_put(&t, slice_make(base.ptr, slice_find(base, '\n', 0) + 1));
+    while (head_text_next(&rest, &name, &value)) {
+        const struct http_field f = {.name = name, .value = value, .id = (uint8_t)http_field_lookup(name)};
+        if (not_modified && !cache_field_in_304(&f))
+            continue;
+        if (forward_is_edited(r->response_edits, r->response_edit_count, name))
+            continue;
+        text_put(&t, slice_make(name.ptr, (size_t)(value.ptr + value.len - name.ptr) + 2));
+    }
+    forward_put_edits(&t, x, r->response_edits, r->response_edit_count);
+    return t.overflow ? (slice_t){NULL, 0} : text_slice(&t);
+}
+
+#define CONDITIONAL                                                                                          \
+    (HTTP_BIT(IF_MATCH) | HTTP_BIT(IF_NONE_MATCH) | HTTP_BIT(IF_MODIFIED_SINCE) | HTTP_BIT(IF_UNMODIFIED_SINCE))
+
+/* The client's own conditions against what we are about to send. A relayed response was judged by the instance. */
+static enum cache_cond deliver_condition(const struct exchange *x)
+{
+    if (LIKELY((x->req.present & CONDITIONAL) == 0) || x->status != 200)
+        return CACHE_COND_NONE;
+    if (x->req.method != HTTP_GET && x->req.method != HTTP_HEAD)
+        return CACHE_COND_NONE;
+    wall_s_t now_s = x->pw->worker->now_wall_ms / 1000;
+    if (x->source == SOURCE_RELAY)
+        return x->conditions_dropped ? cache_cond_evaluate(&x->req, &x->validators, now_s) : CACHE_COND_NONE;
+    return cache_cond_evaluate(&x->req, &cache_object_info(x->object)->validators, now_s);
+}
+
+static bool deliver_local_head(struct exchange *x)
+{
+    struct client_conn *c = x->client;
+    size_t bound = 1024 + TAIL_MAX + x->location.len + x->request_id.len;
+    char *buf = client_out_reserve(c, bound);
+    if (buf == NULL)
+        return false;
+    struct text t = text_make(buf, bound);
+    put_local_head(&t, x);
+    put_cache_status(&t, x);
+    put_framing(&t, x);
+    put_connection(&t, x);
+    TEXT_LIT(&t, "\r\n");
+    ASSERT(!t.overflow);
+    client_out_commit(c, text_slice(&t).len);
+    return true;
+}
+
+bool deliver_head(struct exchange *x)
+{
+    struct client_conn *c = x->client;
+    x->head_sent = true;
+    if (x->source == SOURCE_LOCAL)
+        return deliver_local_head(x);
+    struct cache_object *owner = x->source == SOURCE_RELAY ? NULL : x->object;
+    slice_t base = x->response_head;
+    if (owner != NULL) {
+        const struct cache_object_info *info = cache_object_info(owner);
+        base = info->head;
+        x->status = info->status;
+        x->response_length = cache_object_is_complete(owner) ? (int64_t)cache_object_filled(owner) : info->body_bytes;
+    }
+    enum cache_cond cond = deliver_condition(x);
+    if (cond == CACHE_COND_FAILED) {
+        deliver_condition_failed(x);
+        return deliver_local_head(x);
+    }
+    if (cond == CACHE_COND_NOT_MODIFIED)
+        x->status = 304;
+    if (cond == CACHE_COND_NOT_MODIFIED || x->route->config->response_edit_count > 0) {
+        base = filtered_head(x, base, cond == CACHE_COND_NOT_MODIFIED);
+        owner = NULL;
+    }
+    if (cond == CACHE_COND_NOT_MODIFIED)
+        x->response_length = -1;
+    char *buf;
+    if (base.ptr == NULL || !client_out_add(c, base.ptr, base.len, owner) ||
+        (buf = client_out_reserve(c, TAIL_MAX)) == NULL)
+        return false;
+    struct text t = text_make(buf, TAIL_MAX);
+    put_age(&t, x);
+    put_cache_status(&t, x);
+    put_framing(&t, x);
+    put_connection(&t, x);
+    TEXT_LIT(&t, "\r\n");
+    ASSERT(!t.overflow);
+    client_out_commit(c, text_slice(&t).len);
+    return true;
+}

@@ -1,0 +1,165 @@
+/* exchange.c: making and ending exchanges, and the events that resume them. What to do next is the phases' business. */
+#include "proxy/exchange.h"
+
+#include <stdlib.h>
+
+#include "core/metrics.h"
+#include "core/panic.h"
+#include "proxy/client_conn.h"
+#include "proxy/client_out.h"
+#include "proxy/listener.h"
+#include "proxy/phase.h"
+#include "proxy/proxy_worker.h"
+
+#define EXCHANGE_FREE_MAX     64
+#define EXCHANGE_ARENA_EXTRA  (256 * KB) /* beyond the listener's max_header_size, for copies of heads */
+
+static void exchange_on_wait_deadline(struct deadline *d)
+{
+    struct exchange *x = CONTAINER_OF(d, struct exchange, wait_deadline);
+    phase_wait_timeout(x);
+}
+
+struct exchange *exchange_new(struct proxy_worker *pw, struct client_conn *c)
+{
+    struct list *n = list_pop_front(&pw->free_exchanges);
+    struct exchange *x = n != NULL ? CONTAINER_OF(n, struct exchange, node) : malloc(sizeof *x);
+    if (x == NULL)
+        return NULL;
+    pw->free_exchange_count -= n != NULL;
+    memset(x, 0, offsetof(struct exchange, arena));
+    x->magic = EXCHANGE_MAGIC;
+    x->pw = pw;
+    x->client = c;
+    x->listen = c->listener->config;
+    x->view = snapshot_view_ref(pw->view);
+    x->start_us = pw->worker->now_us;
+    x->start_wall_ms = pw->worker->now_wall_ms;
+    x->response_length = -1;
+    deadline_init(&x->wait_deadline, exchange_on_wait_deadline);
+    arena_init(&x->arena, x->arena_block, sizeof x->arena_block,
+               (size_t)x->listen->max_header_bytes * 3 + EXCHANGE_ARENA_EXTRA);
+    list_push_back(&pw->exchanges, &x->node);
+    pw->exchange_count++;
+    proxy_count(pw, METRIC_EXCHANGES_OPEN, 1);
+    return x;
+}
+
+void exchange_free(struct exchange *x)
+{
+    CHECK_MAGIC(x, EXCHANGE_MAGIC);
+    struct proxy_worker *pw = x->pw;
+    ASSERT(x->upstream == NULL && x->instance == NULL && x->flight == NULL);
+    deadline_clear(pw->worker, &x->wait_deadline);
+    if (x->follower != NULL)
+        cache_follower_close(&x->follower);
+    if (x->object_held)
+        cache_object_unref(&x->object);
+    if (x->stale != NULL)
+        cache_object_unref(&x->stale);
+    if (x->last_instance != NULL)
+        instance_unref(x->last_instance);
+    arena_reset(&x->arena);
+    snapshot_view_unref(x->view);
+    list_remove(&x->node);
+    pw->exchange_count--;
+    proxy_count(pw, METRIC_EXCHANGES_OPEN, -1);
+    x->magic = 0;
+    if (pw->free_exchange_count >= EXCHANGE_FREE_MAX) {
+        free(x);
+        return;
+    }
+    list_push_front(&pw->free_exchanges, &x->node);
+    pw->free_exchange_count++;
+}
+
+static slice_t slice_rebase(slice_t s, const char *from, const char *to, size_t len)
+{
+    if (s.ptr >= from && s.ptr <= from + len)
+        s.ptr = to + (s.ptr - from);
+    return s;
+}
+
+bool exchange_own_head(struct exchange *x)
+{
+    if (x->head_owned)
+        return true;
+    struct http_head *h = &x->req;
+    const char *from = h->method_text.ptr;
+    const struct http_field *last = h->field_count > 0 ? &h->fields[h->field_count - 1] : NULL;
+    const char *end = last != NULL ? last->value.ptr + last->value.len : h->target.ptr + h->target.len;
+    size_t len = (size_t)(end - from);
+    char *copy = arena_alloc(&x->arena, len + 1);
+    struct http_field *fields = arena_alloc(&x->arena, sizeof *fields * (h->field_count + 1u));
+    if (copy == NULL || fields == NULL)
+        return false;
+    memcpy(copy, from, len);
+    for (unsigned i = 0; i < h->field_count; i++) {
+        fields[i] = h->fields[i];
+        fields[i].name = slice_rebase(fields[i].name, from, copy, len);
+        fields[i].value = slice_rebase(fields[i].value, from, copy, len);
+    }
+    h->fields = fields;
+    h->method_text = slice_rebase(h->method_text, from, copy, len);
+    h->target = slice_rebase(h->target, from, copy, len);
+    x->target.scheme = slice_rebase(x->target.scheme, from, copy, len);
+    x->target.authority = slice_rebase(x->target.authority, from, copy, len);
+    x->target.path = slice_rebase(x->target.path, from, copy, len);
+    x->target.query = slice_rebase(x->target.query, from, copy, len);
+    x->host = slice_rebase(x->host, from, copy, len);
+    x->head_owned = true;
+    return true;
+}
+
+static bool request_id_is_sane(slice_t id)
+{
+    if (id.len == 0 || id.len > 128)
+        return false;
+    for (size_t i = 0; i < id.len; i++) {
+        if ((unsigned char)id.ptr[i] <= ' ' || (unsigned char)id.ptr[i] >= 0x7f)
+            return false;
+    }
+    return true;
+}
+
+slice_t exchange_request_id(struct exchange *x)
+{
+    if (x->request_id.len > 0)
+        return x->request_id;
+    const struct http_field *f = NULL;
+    if (x->client != NULL && x->client->peer_trusted)
+        f = http_head_get(&x->req, HTTP_FIELD_X_REQUEST_ID);
+    if (f != NULL && request_id_is_sane(f->value))
+        x->request_id = arena_copy(&x->arena, f->value);
+    else
+        x->request_id = arena_printf(&x->arena, "%016llx%016llx", (unsigned long long)x->pw->id_prefix,
+                                     (unsigned long long)++x->pw->id_counter);
+    if (x->request_id.ptr == NULL)
+        x->request_id = SLICE_EMPTY;
+    return x->request_id;
+}
+
+void exchange_client_gone(struct exchange *x, enum close_reason why)
+{
+    CHECK_MAGIC(x, EXCHANGE_MAGIC);
+    x->client = NULL;
+    x->keep_alive = false;
+    x->end_us = x->pw->worker->now_us;
+    if (x->close_reason == CLOSE_OPEN)
+        x->close_reason = (uint8_t)why;
+    phase_client_gone(x);
+}
+
+void exchange_on_client_writable(struct exchange *x)
+{
+    CHECK_MAGIC(x, EXCHANGE_MAGIC);
+    if (x->phase == PHASE_DELIVER)
+        phase_run(x);
+}
+
+void exchange_on_client_readable(struct exchange *x)
+{
+    CHECK_MAGIC(x, EXCHANGE_MAGIC);
+    if (x->phase == PHASE_FETCH || x->phase == PHASE_DELIVER)
+        fetch_pump_body(x);
+}

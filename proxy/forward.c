@@ -1,0 +1,298 @@
+/* forward.c: see forward.h. Heads are built in one pass into arena memory sized by an upper bound. */
+#include "proxy/forward.h"
+
+#include "cache/storable.h"
+#include "core/http_date.h"
+#include "core/http_field.h"
+#include "core/text.h"
+#include "proxy/client_conn.h"
+#include "proxy/exchange.h"
+#include "proxy/proxy_worker.h"
+
+#define VIA_TEXT       "1.1 millpond"
+#define OWN_FIELDS_MAX 1024 /* what we add, host and client address aside */
+
+static size_t head_bound(const struct http_head *h)
+{
+    size_t bytes = h->method_text.len + h->target.len + h->reason.len + 32;
+    for (unsigned i = 0; i < h->field_count; i++)
+        bytes += h->fields[i].name.len + h->fields[i].value.len + 4;
+    return bytes;
+}
+
+size_t forward_edits_bound(const struct config_field_edit *edits, size_t count)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < count; i++)
+        bytes += strlen(edits[i].name) + (edits[i].value != NULL ? strlen(edits[i].value) : 0) + 512;
+    return bytes;
+}
+
+static void put_field(struct text *t, slice_t name, slice_t value)
+{
+    text_put(t, name);
+    TEXT_LIT(t, ": ");
+    text_put(t, value);
+    TEXT_LIT(t, "\r\n");
+}
+
+/* An edited value: `$client_ip`, `$host` and `$request_id` are replaced. */
+static void put_edit_value(struct text *t, struct exchange *x, const char *value)
+{
+    static const struct {
+        const char *name;
+        size_t len;
+    } vars[] = {{"$client_ip", 10}, {"$host", 5}, {"$request_id", 11}};
+    while (*value != '\0') {
+        size_t v = 0;
+        while (v < ARRAY_LEN(vars) && strncmp(value, vars[v].name, vars[v].len) != 0)
+            v++;
+        if (v == ARRAY_LEN(vars)) {
+            text_put_char(t, *value++);
+            continue;
+        }
+        value += vars[v].len;
+        if (v == 0)
+            text_put(t, x->client != NULL ? client_conn_ip(x->client) : SLICE_LIT("-"));
+        else
+            text_put(t, v == 1 ? x->host : exchange_request_id(x));
+    }
+}
+
+void forward_put_edits(struct text *t, struct exchange *x, const struct config_field_edit *edits, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (edits[i].value == NULL)
+            continue;
+        text_put(t, slice_str(edits[i].name));
+        TEXT_LIT(t, ": ");
+        put_edit_value(t, x, edits[i].value);
+        TEXT_LIT(t, "\r\n");
+    }
+}
+
+bool forward_is_edited(const struct config_field_edit *edits, size_t count, slice_t name)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (slice_ieq(name, slice_str(edits[i].name)))
+            return true;
+    }
+    return false;
+}
+
+/* ---- requests --------------------------------------------------------------------------------------------------- */
+
+#define CONDITIONS                                                                                           \
+    (HTTP_BIT(IF_MATCH) | HTTP_BIT(IF_NONE_MATCH) | HTTP_BIT(IF_MODIFIED_SINCE) |                            \
+     HTTP_BIT(IF_UNMODIFIED_SINCE) | HTTP_BIT(IF_RANGE) | HTTP_BIT(RANGE))
+#define REWRITTEN                                                                                            \
+    (HTTP_BIT(HOST) | HTTP_BIT(CONTENT_LENGTH) | HTTP_BIT(X_FORWARDED_FOR) | HTTP_BIT(X_FORWARDED_PROTO) |   \
+     HTTP_BIT(X_FORWARDED_HOST) | HTTP_BIT(FORWARDED) | HTTP_BIT(VIA) | HTTP_BIT(X_REQUEST_ID) | HTTP_BIT(EXPECT))
+
+static bool request_field_travels(const struct exchange *x, const struct http_field *f, uint64_t dropped)
+{
+    const struct config_route *r = x->route->config;
+    if (f->id != HTTP_FIELD_OTHER && ((dropped >> f->id) & 1))
+        return false;
+    if (http_field_is_hop_by_hop(f->id) || http_field_named_by_connection(&x->req, f))
+        return false;
+    return r->request_edit_count == 0 || !forward_is_edited(r->request_edits, r->request_edit_count, f->name);
+}
+
+/* All lines of a list field, then our own element. Nothing of an untrusted client's is kept. */
+static void put_appended(struct text *t, const struct exchange *x, enum http_field_id id, slice_t name, bool keep,
+                         slice_t own)
+{
+    text_put(t, name);
+    TEXT_LIT(t, ": ");
+    for (unsigned i = 0; keep && i < x->req.field_count; i++) {
+        if (x->req.fields[i].id != id)
+            continue;
+        text_put(t, x->req.fields[i].value);
+        TEXT_LIT(t, ", ");
+    }
+    text_put(t, own);
+    TEXT_LIT(t, "\r\n");
+}
+
+static void put_kept_or(struct text *t, const struct exchange *x, enum http_field_id id, slice_t name, bool keep,
+                        slice_t own)
+{
+    const struct http_field *f = keep ? http_head_get(&x->req, id) : NULL;
+    put_field(t, name, f != NULL ? f->value : own);
+}
+
+static bool host_is_quotable(slice_t host)
+{
+    return slice_find(host, '"', 0) == SIZE_MAX && slice_find(host, '\\', 0) == SIZE_MAX;
+}
+
+static void put_forwarding_fields(struct text *t, struct exchange *x)
+{
+    char own[600];
+    struct text el = text_make(own, sizeof own);
+    const struct client_conn *c = x->client;
+    slice_t ip = c != NULL ? client_conn_ip(c) : SLICE_LIT("unknown");
+    bool trusted = c != NULL && c->peer_trusted;
+    put_appended(t, x, HTTP_FIELD_X_FORWARDED_FOR, SLICE_LIT("X-Forwarded-For"), trusted, ip);
+    put_kept_or(t, x, HTTP_FIELD_X_FORWARDED_PROTO, SLICE_LIT("X-Forwarded-Proto"), trusted, SLICE_LIT("http"));
+    put_kept_or(t, x, HTTP_FIELD_X_FORWARDED_HOST, SLICE_LIT("X-Forwarded-Host"), trusted, x->host);
+    TEXT_LIT(&el, "for=");
+    if (c == NULL || c->peer_is_unix)
+        TEXT_LIT(&el, "unknown");
+    else if (!c->peer_is_v4)
+        TEXT_LIT(&el, "\"[");
+    if (c != NULL && !c->peer_is_unix)
+        text_put(&el, ip);
+    if (c != NULL && !c->peer_is_unix && !c->peer_is_v4)
+        TEXT_LIT(&el, "]\"");
+    TEXT_LIT(&el, ";proto=http");
+    if (x->host.len > 0 && x->host.len < 256 && host_is_quotable(x->host)) {
+        TEXT_LIT(&el, ";host=\"");
+        text_put(&el, x->host);
+        TEXT_LIT(&el, "\"");
+    }
+    put_appended(t, x, HTTP_FIELD_FORWARDED, SLICE_LIT("Forwarded"), trusted, text_slice(&el));
+    put_appended(t, x, HTTP_FIELD_VIA, SLICE_LIT("Via"), true, SLICE_LIT(VIA_TEXT));
+    put_field(t, SLICE_LIT("X-Request-Id"), exchange_request_id(x));
+}
+
+static void put_validators(struct text *t, const struct exchange *x)
+{
+    struct cache_validators v = cache_object_info(x->stale)->validators;
+    if (v.etag.len > 0)
+        put_field(t, SLICE_LIT("If-None-Match"), v.etag);
+    if (v.last_modified.len > 0)
+        put_field(t, SLICE_LIT("If-Modified-Since"), v.last_modified);
+}
+
+static void put_request_line(struct text *t, const struct exchange *x)
+{
+    text_put(t, x->req.method_text);
+    TEXT_LIT(t, " ");
+    text_put(t, x->target.path);
+    if (x->target.query.ptr != NULL) {
+        TEXT_LIT(t, "?");
+        text_put(t, x->target.query);
+    }
+    TEXT_LIT(t, " HTTP/1.1\r\n");
+}
+
+slice_t forward_request_head(struct exchange *x)
+{
+    const struct config_route *r = x->route->config;
+    size_t bound = head_bound(&x->req) + OWN_FIELDS_MAX + 2 * x->host.len + 256;
+    bound += forward_edits_bound(r->request_edits, r->request_edit_count);
+    if (x->stale != NULL)
+        bound += cache_object_info(x->stale)->head.len;
+    char *buf = arena_alloc(&x->arena, bound);
+    if (buf == NULL)
+        return (slice_t){NULL, 0};
+    struct text t = text_make(buf, bound);
+    put_request_line(&t, x);
+    if (!forward_is_edited(r->request_edits, r->request_edit_count, SLICE_LIT("Host")))
+        put_field(&t, SLICE_LIT("Host"), x->host);
+    uint64_t dropped = REWRITTEN | (x->flight != NULL ? CONDITIONS : 0);
+    for (unsigned i = 0; i < x->req.field_count; i++) {
+        if (request_field_travels(x, &x->req.fields[i], dropped))
+            put_field(&t, x->req.fields[i].name, x->req.fields[i].value);
+    }
+    put_forwarding_fields(&t, x);
+    forward_put_edits(&t, x, r->request_edits, r->request_edit_count);
+    if (x->stale != NULL)
+        put_validators(&t, x);
+    if (x->framing.kind == H1_BODY_CHUNKED) {
+        TEXT_LIT(&t, "Transfer-Encoding: chunked\r\n");
+    } else if (x->framing.has_length) {
+        TEXT_LIT(&t, "Content-Length: ");
+        text_put_u64(&t, x->framing.length);
+        TEXT_LIT(&t, "\r\n");
+    }
+    TEXT_LIT(&t, "\r\n");
+    return t.overflow ? (slice_t){NULL, 0} : text_slice(&t);
+}
+
+/* ---- responses -------------------------------------------------------------------------------------------------- */
+
+slice_t forward_response_head(struct exchange *x, const struct http_head *head, bool for_store)
+{
+    size_t bound = head_bound(head) + OWN_FIELDS_MAX;
+    char *buf = arena_alloc(&x->arena, bound);
+    if (buf == NULL)
+        return (slice_t){NULL, 0};
+    struct text t = text_make(buf, bound);
+    TEXT_LIT(&t, "HTTP/1.1 ");
+    text_put_u64(&t, head->status);
+    TEXT_LIT(&t, " ");
+    text_put(&t, head->reason.len > 0 ? head->reason : http_status_reason(head->status));
+    TEXT_LIT(&t, "\r\n");
+    uint64_t dropped = HTTP_BIT(CONTENT_LENGTH) | HTTP_BIT(VIA) | (for_store ? HTTP_BIT(AGE) : 0);
+    for (unsigned i = 0; i < head->field_count; i++) {
+        const struct http_field *f = &head->fields[i];
+        if (f->id != HTTP_FIELD_OTHER && ((dropped >> f->id) & 1))
+            continue;
+        if (for_store ? !cache_field_is_storable(head, f)
+                      : http_field_is_hop_by_hop(f->id) || http_field_named_by_connection(head, f))
+            continue;
+        put_field(&t, f->name, f->value);
+    }
+    if (!http_head_has(head, HTTP_FIELD_DATE)) {
+        char date[HTTP_DATE_LEN];
+        http_date_write(date, x->pw->worker->now_wall_ms / 1000);
+        put_field(&t, SLICE_LIT("Date"), slice_make(date, sizeof date));
+    }
+    TEXT_LIT(&t, "Via: ");
+    for (unsigned i = 0; i < head->field_count; i++) {
+        if (head->fields[i].id == HTTP_FIELD_VIA) {
+            text_put(&t, head->fields[i].value);
+            TEXT_LIT(&t, ", ");
+        }
+    }
+    TEXT_LIT(&t, VIA_TEXT "\r\n");
+    return t.overflow ? (slice_t){NULL, 0} : text_slice(&t);
+}
+
+slice_t forward_interim(struct exchange *x, const struct http_head *head)
+{
+    size_t bound = head_bound(head);
+    char *buf = arena_alloc(&x->arena, bound);
+    if (buf == NULL)
+        return (slice_t){NULL, 0};
+    struct text t = text_make(buf, bound);
+    TEXT_LIT(&t, "HTTP/1.1 ");
+    text_put_u64(&t, head->status);
+    TEXT_LIT(&t, " ");
+    text_put(&t, head->reason.len > 0 ? head->reason : http_status_reason(head->status));
+    TEXT_LIT(&t, "\r\n");
+    for (unsigned i = 0; i < head->field_count; i++) {
+        const struct http_field *f = &head->fields[i];
+        if (f->id != HTTP_FIELD_CONTENT_LENGTH && !http_field_is_hop_by_hop(f->id))
+            put_field(&t, f->name, f->value);
+    }
+    TEXT_LIT(&t, "\r\n");
+    return t.overflow ? (slice_t){NULL, 0} : text_slice(&t);
+}
+
+static bool trailer_travels(const struct http_field *f)
+{
+    const uint64_t never = HTTP_BIT(CONTENT_LENGTH) | HTTP_BIT(HOST) | HTTP_BIT(AUTHORIZATION) |
+                           HTTP_BIT(CACHE_CONTROL) | HTTP_BIT(SET_COOKIE) | HTTP_BIT(COOKIE) | HTTP_BIT(VARY) |
+                           HTTP_BIT(CONTENT_TYPE) | HTTP_BIT(CONTENT_ENCODING) | HTTP_BIT(CONTENT_RANGE) |
+                           HTTP_BIT(TRAILER) | HTTP_BIT(EXPECT) | HTTP_BIT(RANGE) | HTTP_BIT(AGE) |
+                           HTTP_BIT(EXPIRES) | HTTP_BIT(DATE) | HTTP_BIT(LOCATION) | HTTP_BIT(RETRY_AFTER);
+    return !http_field_is_hop_by_hop(f->id) && (f->id == HTTP_FIELD_OTHER || !((never >> f->id) & 1));
+}
+
+slice_t forward_trailers(struct exchange *x, const struct http_head *trailers)
+{
+    size_t bound = head_bound(trailers);
+    char *buf = arena_alloc(&x->arena, bound);
+    if (buf == NULL)
+        return SLICE_EMPTY;
+    struct text t = text_make(buf, bound);
+    for (unsigned i = 0; i < trailers->field_count; i++) {
+        if (trailer_travels(&trailers->fields[i]))
+            put_field(&t, trailers->fields[i].name, trailers->fields[i].value);
+    }
+    return t.overflow ? SLICE_EMPTY : text_slice(&t);
+}

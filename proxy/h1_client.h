@@ -1,0 +1,10 @@
+/* h1_client.h: HTTP/1.1 towards an instance: reading one response for the connection's exchange. */
+#ifndef PROXY_H1_CLIENT_H
+#define PROXY_H1_CLIENT_H
+
+#include "proxy/upstream_conn.h"
+
+/* Reads as much as there is and the exchange can take. The caller must not touch `u` or the exchange afterwards. */
+void h1_client_run(struct upstream_conn *u);
+
+#endif

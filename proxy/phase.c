@@ -1,0 +1,236 @@
+/* phase.c: the driver, and the phases that need no event: accept and route. */
+#include "proxy/phase.h"
+
+#include <stdlib.h>
+
+#include "core/http_field.h"
+#include "core/metrics.h"
+#include "core/panic.h"
+#include "core/rcu.h"
+#include "core/text.h"
+#include "proxy/client_conn.h"
+#include "proxy/client_out.h"
+#include "proxy/error_page.h"
+#include "proxy/listener.h"
+#include "proxy/proxy_worker.h"
+#include "proxy/purge.h"
+
+static enum phase_result (*const phase_table[PHASE_COUNT])(struct exchange *x) = {
+#define X(id, fn) phase_##fn,
+    PHASES(X)
+#undef X
+};
+
+void phase_set(struct exchange *x, enum phase_id to)
+{
+    static const uint8_t legal[PHASE_COUNT] = {
+        [PHASE_ACCEPT] = 1u << PHASE_ROUTE | 1u << PHASE_DELIVER,
+        [PHASE_ROUTE] = 1u << PHASE_LOOKUP | 1u << PHASE_DELIVER,
+        [PHASE_LOOKUP] = 1u << PHASE_WAIT | 1u << PHASE_FETCH | 1u << PHASE_DELIVER,
+        [PHASE_WAIT] = 1u << PHASE_LOOKUP | 1u << PHASE_FETCH | 1u << PHASE_DELIVER | 1u << PHASE_LOG,
+        [PHASE_FETCH] = 1u << PHASE_DELIVER | 1u << PHASE_LOOKUP | 1u << PHASE_LOG,
+        [PHASE_DELIVER] = 1u << PHASE_LOG,
+        [PHASE_LOG] = 0,
+    };
+    ASSERT((legal[x->phase] >> to) & 1);
+    x->phase = (uint8_t)to;
+}
+
+void phase_run(struct exchange *x)
+{
+    CHECK_MAGIC(x, EXCHANGE_MAGIC);
+    x->run_again = true;
+    if (x->running)
+        return;
+    enum phase_result r = PHASE_MORE;
+    x->running = true;
+    rcu_enter();
+    while (r == PHASE_MORE || (r == PHASE_PARK && x->run_again)) {
+        x->run_again = false;
+        r = phase_table[x->phase](x);
+        if (r == PHASE_PARK && !exchange_own_head(x) && x->client != NULL)
+            x->client->broken = true;
+    }
+    rcu_leave();
+    if (r == PHASE_DONE)
+        return;
+    x->running = false;
+    struct client_conn *c = x->client;
+    if (c != NULL && !c->running && c->broken)
+        client_conn_close(c, CLOSE_CLIENT_ABORTED);
+}
+
+static void exchange_drop_fetch(struct exchange *x)
+{
+    phase_fetch_release(x, FETCH_CANCELLED);
+    if (x->flight != NULL && x->filling)
+        cache_fill_abort(&x->flight);
+    else if (x->flight != NULL)
+        cache_flight_fail(&x->flight, FETCH_CANCELLED);
+}
+
+/* A fetch without a client goes on when others wait for it, or once its response is being stored. */
+static bool fetch_is_wanted(struct exchange *x)
+{
+    if (x->flight == NULL || x->upstream == NULL)
+        return false;
+    if (x->filling)
+        return !cache_fill_is_unwanted(x->flight);
+    return cache_flight_has_followers(x->flight);
+}
+
+void phase_client_gone(struct exchange *x)
+{
+    deadline_clear(x->pw->worker, &x->wait_deadline);
+    if (x->follower != NULL)
+        cache_follower_close(&x->follower);
+    if (x->phase == PHASE_LOG)
+        return;
+    if (fetch_is_wanted(x)) {
+        upstream_conn_resume(x->upstream);
+        return;
+    }
+    exchange_drop_fetch(x);
+    if (x->phase != PHASE_WAIT && x->phase != PHASE_FETCH && x->phase != PHASE_DELIVER)
+        phase_set(x, PHASE_DELIVER);
+    phase_set(x, PHASE_LOG);
+    phase_run(x);
+}
+
+/* ---- our own answers ---------------------------------------------------------------------------------------------- */
+
+enum phase_result phase_answer(struct exchange *x, unsigned status, slice_t type, slice_t body)
+{
+    x->status = (uint16_t)status;
+    x->source = SOURCE_LOCAL;
+    x->local_type = type;
+    x->local_body = body;
+    x->response_length = (int64_t)body.len;
+    phase_set(x, PHASE_DELIVER);
+    return PHASE_MORE;
+}
+
+enum phase_result phase_answer_error(struct exchange *x, unsigned status, const char *detail)
+{
+    struct error_page page = error_page_make(&x->arena, &x->req, status, detail, exchange_request_id(x));
+    return phase_answer(x, status, page.type, page.body.ptr == NULL ? SLICE_EMPTY : page.body);
+}
+
+/* ---- accept ----------------------------------------------------------------------------------------------------- */
+
+static enum phase_result accept_refuse(struct exchange *x, unsigned status, const char *detail)
+{
+    proxy_count(x->pw, METRIC_BAD_REQUESTS, 1);
+    x->keep_alive = false;
+    if (x->close_reason == CLOSE_OPEN)
+        x->close_reason = CLOSE_BAD_REQUEST;
+    return phase_answer_error(x, status, detail);
+}
+
+static bool accept_expect(struct exchange *x)
+{
+    const struct http_field *f = http_head_get(&x->req, HTTP_FIELD_EXPECT);
+    if (f == NULL || x->req.version_minor == 0)
+        return true;
+    x->expects_continue = x->body_state == BODY_UNREAD;
+    return slice_ieq(f->value, SLICE_LIT("100-continue"));
+}
+
+enum phase_result phase_accept(struct exchange *x)
+{
+    const struct http_field *host = http_head_get(&x->req, HTTP_FIELD_HOST);
+    enum h1_error e = h1_request_framing(&x->req, &x->framing);
+    if (e == H1_OK)
+        e = h1_target_split(&x->req, &x->target);
+    if (e != H1_OK)
+        return accept_refuse(x, h1_error_status(e), h1_error_text(e));
+    x->keep_alive = x->framing.keep_alive && !x->pw->draining;
+    x->host = x->target.authority.len > 0 ? x->target.authority : host != NULL ? host->value : SLICE_EMPTY;
+    x->body_left = x->framing.kind == H1_BODY_LENGTH ? x->framing.length : 0;
+    bool has_body = x->framing.kind == H1_BODY_CHUNKED || x->body_left > 0;
+    x->body_state = has_body ? BODY_UNREAD : BODY_ABSENT;
+    if (UNLIKELY(x->body_left > (uint64_t)x->listen->max_body_bytes))
+        return accept_refuse(x, 413, "the request body is larger than max_body_size");
+    if (UNLIKELY(http_head_has(&x->req, HTTP_FIELD_EXPECT)) && !accept_expect(x))
+        return accept_refuse(x, 417, "only Expect: 100-continue is understood");
+    if (UNLIKELY(x->req.method == HTTP_CONNECT))
+        return accept_refuse(x, 501, "CONNECT is not supported");
+    if (UNLIKELY(x->req.method == HTTP_TRACE))
+        return phase_answer_error(x, 405, "TRACE is not allowed");
+    phase_set(x, PHASE_ROUTE);
+    return PHASE_MORE;
+}
+
+/* ---- route ------------------------------------------------------------------------------------------------------ */
+
+bool exchange_peer_in(const struct exchange *x, const struct config_cidrs *list)
+{
+    const struct client_conn *c = x->client;
+    struct net_addr a = {.len = sizeof a.in6};
+    if (c->peer_is_unix) {
+        a.sa.sa_family = AF_UNIX;
+    } else {
+        a.in6.sin6_family = AF_INET6;
+        memcpy(&a.in6.sin6_addr, c->peer_ip, 16);
+    }
+    return net_cidr_match(list->items, list->count, &a);
+}
+
+static bool route_allows(const struct exchange *x)
+{
+    const struct config_route *r = x->route->config;
+    if (r->deny.count > 0 && exchange_peer_in(x, &r->deny))
+        return false;
+    return r->allow.count == 0 || exchange_peer_in(x, &r->allow);
+}
+
+static enum phase_result route_redirect(struct exchange *x)
+{
+    const struct config_route *r = x->route->config;
+    size_t bound = strlen(r->redirect_target) + 1;
+    for (const char *p = r->redirect_target; (p = strchr(p, '$')) != NULL; p++)
+        bound += x->host.len + x->req.target.len;
+    char *buf = arena_alloc(&x->arena, bound);
+    if (buf == NULL)
+        return phase_answer_error(x, 503, "out of memory");
+    struct text t = text_make(buf, bound);
+    for (const char *p = r->redirect_target; *p != '\0';) {
+        if (strncmp(p, "$uri", 4) == 0) {
+            text_put(&t, x->target.path);
+            if (x->target.query.ptr != NULL) {
+                text_put_char(&t, '?');
+                text_put(&t, x->target.query);
+            }
+            p += 4;
+        } else if (strncmp(p, "$host", 5) == 0) {
+            text_put(&t, x->host);
+            p += 5;
+        } else {
+            text_put_char(&t, *p++);
+        }
+    }
+    x->location = text_slice(&t);
+    return phase_answer_error(x, (unsigned)r->redirect_status, "The page is at another address.");
+}
+
+enum phase_result phase_route(struct exchange *x)
+{
+    const struct route_request rr = {x->host, x->target.path, &x->req};
+    x->route = route_match(x->view->shared, &rr);
+    if (UNLIKELY(x->req.method == HTTP_PURGE || x->req.method == HTTP_BAN))
+        return purge_answer(x);
+    if (x->route == NULL)
+        return phase_answer_error(x, 404, "no route of this server matches the request");
+    if (!route_allows(x))
+        return phase_answer_error(x, 403, "this address is not allowed here");
+    const struct config_route *r = x->route->config;
+    if (r->redirect_status != 0)
+        return route_redirect(x);
+    if (r->respond_status != 0)
+        return phase_answer(x, (unsigned)r->respond_status, SLICE_LIT("text/plain; charset=utf-8"),
+                            slice_str(r->respond_text));
+    if (x->target.path.len == 1 && x->target.path.ptr[0] == '*')
+        return phase_answer(x, 200, SLICE_EMPTY, SLICE_EMPTY);
+    phase_set(x, PHASE_LOOKUP);
+    return PHASE_MORE;
+}

@@ -1,0 +1,69 @@
+/* phase.h: the life of a request as a table of functions.
+ *
+ *   ACCEPT -> ROUTE -> LOOKUP -> [WAIT] -> [FETCH -> STORE] -> DELIVER -> LOG
+ *
+ * Each function looks at the exchange and says MORE (phase_set was called, go on), PARK (an event will resume
+ * it) or DONE (only LOG: the exchange is gone). No phase knows a wire protocol. LOG always runs. */
+#ifndef PROXY_PHASE_H
+#define PROXY_PHASE_H
+
+#include "proxy/exchange.h"
+
+#define PHASES(X)                                                                                            \
+    X(ACCEPT, accept)                                                                                        \
+    X(ROUTE, route)                                                                                          \
+    X(LOOKUP, lookup)                                                                                        \
+    X(WAIT, wait)                                                                                            \
+    X(FETCH, fetch)                                                                                          \
+    X(DELIVER, deliver)                                                                                      \
+    X(LOG, log)
+
+enum phase_id {
+#define X(id, fn) PHASE_##id,
+    PHASES(X)
+#undef X
+    PHASE_COUNT
+};
+
+enum phase_result { PHASE_MORE, PHASE_PARK, PHASE_DONE };
+
+#define X(id, fn) enum phase_result phase_##fn(struct exchange *x);
+PHASES(X)
+#undef X
+
+/* Asserts that `to` may follow the current phase. */
+void phase_set(struct exchange *x, enum phase_id to);
+/* Runs phases until one parks or the exchange is done. The caller must not touch `x` afterwards. */
+void phase_run(struct exchange *x);
+
+/* Answers with a page of our own, from any phase before the head was sent: sets phase DELIVER, returns PHASE_MORE. */
+enum phase_result phase_answer_error(struct exchange *x, unsigned status, const char *detail);
+
+/* ---- between the files of the phases ------------------------------------------------------------------------------ */
+
+/* phase.c: any final answer of our own; `type` empty = none. */
+enum phase_result phase_answer(struct exchange *x, unsigned status, slice_t type, slice_t body);
+/* phase.c: is the client's address in the list? */
+bool exchange_peer_in(const struct exchange *x, const struct config_cidrs *list);
+/* phase.c: the client is gone; end now, or go on for the sake of followers and the cache. */
+void phase_client_gone(struct exchange *x);
+
+/* phase_lookup.c: the wait for another request's fetch took longer than lock_timeout. */
+void phase_wait_timeout(struct exchange *x);
+void phase_wait_on_event(void *arg, enum cache_event event);
+
+/* phase_fetch.c: request body towards the instance, as far as both sides can. May end the exchange. */
+void fetch_pump_body(struct exchange *x);
+/* Gives up the upstream connection (closing it) and the lease, telling the balancer `outcome`. */
+void phase_fetch_release(struct exchange *x, enum fetch_error outcome);
+/* The fetch ended badly before a head was accepted: another try, or an error page. The exchange runs on by itself. */
+void phase_fetch_failed(struct exchange *x, enum fetch_error e);
+
+/* A 502, 503 or 504 that the pool says may be tried elsewhere: does so and returns true. */
+bool fetch_retry_on_status(struct exchange *x, unsigned status);
+
+/* phase_store.c: decides what becomes of the final response head: into the cache, straight to the client, or both.
+ * Prepares the exchange for phase DELIVER. */
+void phase_store_response(struct exchange *x, const struct http_head *head);
+
+#endif

@@ -1,0 +1,225 @@
+/* phase_deliver.c: the body on its way to the client, from wherever it comes. Nothing is produced while the client
+ * connection has output waiting; being called again is exchange_on_client_writable's work. */
+#include "core/metrics.h"
+#include "core/panic.h"
+#include "core/text.h"
+#include "proxy/client_conn.h"
+#include "proxy/client_out.h"
+#include "proxy/deliver.h"
+#include "proxy/error_page.h"
+#include "proxy/phase.h"
+#include "proxy/proxy_worker.h"
+#include "proxy/upstream_conn.h"
+
+#define BATCH_MAX_BYTES (64 * KB) /* pipelined answers gathered before a write */
+#define PUMP_IOV        32
+
+static enum phase_result deliver_done(struct exchange *x)
+{
+    phase_set(x, PHASE_LOG);
+    return PHASE_MORE;
+}
+
+/* What is served must outlive this call: the client could not take all of it. */
+static enum phase_result deliver_park(struct exchange *x)
+{
+    if (x->source == SOURCE_OBJECT && !x->object_held) {
+        cache_object_ref(x->object);
+        x->object_held = true;
+    }
+    return PHASE_PARK;
+}
+
+/* The client has its whole answer, but the fetch goes on for the cache: let it go. */
+static enum phase_result deliver_detach(struct exchange *x)
+{
+    struct client_conn *c = x->client;
+    x->client = NULL;
+    x->end_us = x->pw->worker->now_us;
+    if (x->follower != NULL)
+        cache_follower_close(&x->follower);
+    client_conn_exchange_done(c, x->keep_alive);
+    return PHASE_PARK;
+}
+
+/* Everything was handed over: mark the end, and write it unless more pipelined answers may join the batch. */
+static enum phase_result deliver_finish(struct exchange *x)
+{
+    struct client_conn *c = x->client;
+    if (x->out_framing == FRAME_CHUNKED && !x->end_sent) {
+        TEXT_LIT_OUT(c, "0\r\n");
+        client_out_add(c, x->trailers.ptr, x->source == SOURCE_RELAY ? x->trailers.len : 0, NULL);
+        TEXT_LIT_OUT(c, "\r\n");
+    }
+    x->end_sent = true;
+    if ((c->in_len == 0 || !c->running || c->pw->out.bytes > BATCH_MAX_BYTES) && !client_out_flush(c))
+        return deliver_park(x);
+    if (x->upstream != NULL)
+        return deliver_detach(x);
+    return deliver_done(x);
+}
+
+/* The body ends broken: what there is goes out, the end is not marked, the connection closes. */
+static enum phase_result deliver_cut(struct exchange *x)
+{
+    x->keep_alive = false;
+    x->close_reason = CLOSE_UPSTREAM_CUT;
+    if (x->client != NULL) {
+        x->client->reset_on_close = x->out_framing == FRAME_CLOSE || !x->head_sent;
+        if (!client_out_flush(x->client) && !x->client->broken)
+            return deliver_park(x);
+    }
+    return deliver_done(x);
+}
+
+/* Adds what the object has from the offset on. false: the client cannot take more now. */
+static bool pump_object(struct exchange *x, size_t *added)
+{
+    struct client_conn *c = x->client;
+    struct iovec iov[PUMP_IOV];
+    size_t n = cache_object_iov(x->object, x->offset, iov, PUMP_IOV), total = 0;
+    *added = 0;
+    for (size_t i = 0; i < n; i++)
+        total += iov[i].iov_len;
+    if (total == 0)
+        return true;
+    if (!client_out_ready(c, (unsigned)n + 2, 32))
+        return false;
+    if (x->out_framing == FRAME_CHUNKED) {
+        char *head = client_out_reserve(c, 32);
+        client_out_commit(c, h1_chunk_head(head, total));
+    }
+    for (size_t i = 0; i < n; i++)
+        client_out_add(c, iov[i].iov_base, iov[i].iov_len, x->object);
+    if (x->out_framing == FRAME_CHUNKED)
+        TEXT_LIT_OUT(c, "\r\n");
+    x->offset += total;
+    x->response_bytes += total;
+    *added = total;
+    return true;
+}
+
+static enum phase_result deliver_object(struct exchange *x)
+{
+    uint64_t length = cache_object_filled(x->object);
+    size_t added;
+    while (!x->body_suppressed && x->offset < length) {
+        if (!pump_object(x, &added))
+            return deliver_park(x);
+    }
+    return deliver_finish(x);
+}
+
+static enum phase_result deliver_follow(struct exchange *x)
+{
+    size_t added;
+    if (x->body_suppressed)
+        return deliver_finish(x);
+    for (;;) {
+        bool complete = cache_object_is_complete(x->object);
+        bool cut = x->body_cut || cache_follower_is_cut(x->follower);
+        while (x->offset < cache_object_filled(x->object)) {
+            if (!pump_object(x, &added) || !client_out_flush(x->client))
+                return PHASE_PARK;
+            cache_follower_set_offset(x->follower, x->offset);
+        }
+        if (complete)
+            return deliver_finish(x);
+        if (cut)
+            return deliver_cut(x);
+        if (!client_out_flush(x->client))
+            return PHASE_PARK;
+        if (x->upstream != NULL || cache_follower_arm(x->follower, x->offset))
+            return PHASE_PARK;
+    }
+}
+
+static enum phase_result deliver_local(struct exchange *x)
+{
+    if (x->offset == 0 && x->local_body.len > 0 && !x->body_suppressed) {
+        if (!client_out_ready(x->client, 2, 0))
+            return PHASE_PARK;
+        client_out_add(x->client, x->local_body.ptr, x->local_body.len, NULL);
+        x->offset = x->local_body.len;
+        x->response_bytes = x->local_body.len;
+    }
+    /* The page lies in this exchange's arena: it must be out, or copied, before the exchange ends. */
+    if (!client_out_flush(x->client))
+        return PHASE_PARK;
+    return deliver_finish(x);
+}
+
+static enum phase_result deliver_from_relay(struct exchange *x)
+{
+    if (x->body_cut)
+        return deliver_cut(x);
+    if (x->upstream_done)
+        return client_out_flush(x->client) ? deliver_finish(x) : PHASE_PARK;
+    if (x->body_suppressed && x->upstream != NULL && x->conditions_dropped)
+        phase_fetch_release(x, FETCH_NONE);
+    return x->upstream == NULL ? deliver_finish(x) : PHASE_PARK;
+}
+
+enum phase_result phase_deliver(struct exchange *x)
+{
+    struct client_conn *c = x->client;
+    if (c == NULL)
+        return x->upstream != NULL ? PHASE_PARK : deliver_done(x);
+    if (c->broken || client_out_is_blocked(c))
+        return deliver_park(x);
+    if (!x->head_sent) {
+        if (x->body_cut && x->offset == 0 && x->source == SOURCE_RELAY)
+            return deliver_cut(x);
+        if (!client_out_ready(c, 4, 12 * KB))
+            return deliver_park(x);
+        if (!deliver_head(x)) {
+            c->broken = true;
+            return deliver_park(x);
+        }
+    }
+    switch ((enum exchange_source)x->source) {
+    case SOURCE_OBJECT:
+        return deliver_object(x);
+    case SOURCE_FOLLOW:
+        return deliver_follow(x);
+    case SOURCE_LOCAL:
+        return deliver_local(x);
+    case SOURCE_RELAY:
+        return deliver_from_relay(x);
+    case SOURCE_NONE:
+        break;
+    }
+    PANIC("delivery without a source");
+}
+
+void deliver_relay(struct exchange *x, const char *data, size_t n)
+{
+    struct client_conn *c = x->client;
+    if (c == NULL || x->source != SOURCE_RELAY || x->body_suppressed || c->broken || n == 0)
+        return;
+    ASSERT(x->head_sent && !client_out_is_blocked(c));
+    if (!client_out_ready(c, 4, 32))
+        return;
+    if (x->out_framing == FRAME_CHUNKED) {
+        char *head = client_out_reserve(c, 32);
+        client_out_commit(c, h1_chunk_head(head, n));
+    }
+    client_out_add(c, data, n, NULL);
+    if (x->out_framing == FRAME_CHUNKED)
+        TEXT_LIT_OUT(c, "\r\n");
+    x->response_bytes += n;
+    client_out_flush(c);
+}
+
+void deliver_condition_failed(struct exchange *x)
+{
+    struct error_page page =
+        error_page_make(&x->arena, &x->req, 412, "a condition of the request does not hold", exchange_request_id(x));
+    if (x->follower != NULL)
+        cache_follower_close(&x->follower);
+    x->status = 412;
+    x->source = SOURCE_LOCAL;
+    x->local_type = page.type;
+    x->local_body = page.body.ptr == NULL ? SLICE_EMPTY : page.body;
+    x->response_length = (int64_t)x->local_body.len;
+}

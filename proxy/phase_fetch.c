@@ -1,0 +1,302 @@
+/* phase_fetch.c: getting the response: pick an instance, connect or reuse, send, and try again where that is safe.
+ *
+ * Reading the response is the upstream connection's work; what to do with its head is decided in phase_store.c.
+ * The request body is pulled from the client only when an instance is connected, so a refused connection costs
+ * nothing; of an idempotent request the first EXCHANGE_REPLAY_MAX bytes are kept for another try. */
+#include "core/log.h"
+#include "core/metrics.h"
+#include "core/panic.h"
+#include "proxy/client_conn.h"
+#include "proxy/client_out.h"
+#include "proxy/forward.h"
+#include "proxy/phase.h"
+#include "proxy/proxy_worker.h"
+#include "proxy/upstream_conn.h"
+
+#define YOUNG_IDLE_MS 1000 /* a request that must not be sent twice takes only connections idle for less than this */
+
+static bool fetch_is_idempotent(const struct exchange *x)
+{
+    return http_method_is_idempotent((enum http_method)x->req.method);
+}
+
+static const struct config_pool *fetch_pool_config(const struct exchange *x)
+{
+    return pool_config(x->route->pool);
+}
+
+void phase_fetch_release(struct exchange *x, enum fetch_error outcome)
+{
+    if (x->upstream != NULL)
+        upstream_conn_close(&x->upstream);
+    if (x->instance == NULL)
+        return;
+    if (x->last_instance != NULL)
+        instance_unref(x->last_instance);
+    x->last_instance = instance_ref(x->instance);
+    instance_release(x->instance, outcome);
+    x->instance = NULL;
+}
+
+/* ---- request body ----------------------------------------------------------------------------------------------- */
+
+static void replay_record(struct exchange *x, slice_t piece)
+{
+    if (x->replay_lost || !fetch_is_idempotent(x)) {
+        x->replay_lost = true;
+        return;
+    }
+    if (x->replay.ptr == NULL)
+        x->replay = slice_make(arena_alloc(&x->arena, EXCHANGE_REPLAY_MAX), 0);
+    if (x->replay.ptr == NULL || x->replay.len + piece.len > EXCHANGE_REPLAY_MAX) {
+        x->replay_lost = true;
+        return;
+    }
+    memcpy((char *)(uintptr_t)x->replay.ptr + x->replay.len, piece.ptr, piece.len);
+    x->replay.len += piece.len;
+}
+
+static bool fetch_send_body(struct exchange *x, slice_t piece)
+{
+    char head[24];
+    struct iovec iov[3];
+    int n = 0;
+    if (x->framing.kind == H1_BODY_CHUNKED)
+        iov[n++] = (struct iovec){head, h1_chunk_head(head, piece.len)};
+    iov[n++] = (struct iovec){(void *)(uintptr_t)piece.ptr, piece.len};
+    if (x->framing.kind == H1_BODY_CHUNKED)
+        iov[n++] = (struct iovec){"\r\n", 2};
+    return upstream_conn_send(x->upstream, iov, n);
+}
+
+static bool fetch_send_body_end(struct exchange *x)
+{
+    if (x->framing.kind != H1_BODY_CHUNKED)
+        return true;
+    slice_t fields = SLICE_EMPTY;
+    if (x->trailers.len > 2) {
+        struct h1_parser p = {0};
+        struct http_head head = {.fields = x->pw->fields};
+        const struct h1_limits limits = {x->trailers.len, 0, x->pw->field_capacity};
+        if (h1_parse_fields(&p, x->trailers.ptr, x->trailers.len, &head, &limits) == H1_DONE)
+            fields = forward_trailers(x, &head);
+    }
+    struct iovec iov[3] = {
+        {"0\r\n", 3}, {(void *)(uintptr_t)fields.ptr, fields.len}, {"\r\n", 2}};
+    return upstream_conn_send(x->upstream, iov, 3);
+}
+
+static void fetch_body_refused(struct exchange *x, unsigned status, const char *detail)
+{
+    phase_fetch_release(x, FETCH_CANCELLED);
+    x->keep_alive = false;
+    if (x->phase != PHASE_FETCH) { /* the response has begun: it can only be cut */
+        x->body_cut = true;
+        x->close_reason = CLOSE_BAD_REQUEST;
+        phase_run(x);
+        return;
+    }
+    x->close_reason = CLOSE_BAD_REQUEST;
+    phase_answer_error(x, status, detail);
+    phase_run(x);
+}
+
+static void fetch_body_broken(struct exchange *x)
+{
+    struct client_conn *c = x->client;
+    if (c->eof || c->broken) {
+        c->broken = true;
+        phase_run(x);
+        if (!c->running)
+            client_conn_close(c, CLOSE_CLIENT_ABORTED);
+        return;
+    }
+    fetch_body_refused(x, 400, "the request body broke its framing");
+}
+
+void fetch_pump_body(struct exchange *x)
+{
+    slice_t piece;
+    while (x->upstream != NULL && x->client != NULL && x->upstream->state == UPSTREAM_ACTIVE &&
+           x->body_state != BODY_DONE && x->body_state != BODY_ABSENT && !upstream_conn_is_blocked(x->upstream)) {
+        bool sent = true;
+        switch (h1_server_read_body(x->client, x, &piece)) {
+        case H1_BODY_PIECE:
+            replay_record(x, piece);
+            sent = fetch_send_body(x, piece);
+            break;
+        case H1_BODY_END:
+            sent = fetch_send_body_end(x);
+            break;
+        case H1_BODY_WAIT:
+            client_conn_arm(x->client);
+            return;
+        case H1_BODY_TOO_BIG:
+            fetch_body_refused(x, 413, "the request body is larger than max_body_size");
+            return;
+        case H1_BODY_BROKEN:
+            fetch_body_broken(x);
+            return;
+        }
+        if (!sent) { /* an early answer may still be there to be read */
+            upstream_conn_resume(x->upstream);
+            return;
+        }
+    }
+}
+
+/* ---- tries -------------------------------------------------------------------------------------------------------- */
+
+static bool fetch_send_request(struct exchange *x)
+{
+    struct iovec iov[2] = {{(void *)(uintptr_t)x->upstream_head.ptr, x->upstream_head.len}, {NULL, 0}};
+    x->request_sent = true;
+    x->sent_wall_ms = x->pw->worker->now_wall_ms;
+    x->connected_us = x->pw->worker->now_us;
+    if (!upstream_conn_send(x->upstream, iov, 1))
+        return false;
+    if (x->replay.len > 0 && !fetch_send_body(x, x->replay))
+        return false;
+    return x->body_state != BODY_DONE || fetch_send_body_end(x);
+}
+
+/* Starts one try. FETCH_NONE, or why it failed at once. */
+static enum fetch_error fetch_try(struct exchange *x)
+{
+    enum fetch_error e = FETCH_NONE;
+    const struct config_pool *cfg = fetch_pool_config(x);
+    x->request_sent = false;
+    x->instance = pool_pick(x->route->pool, x->tried, x->tries);
+    if (x->instance == NULL)
+        return FETCH_NO_INSTANCE;
+    x->tried[x->tries++ % EXCHANGE_MAX_TRIES] = x->instance;
+    x->upstream = x->fresh_only ? NULL
+                                : upstream_pool_take(x->pw, x->instance, fetch_is_idempotent(x) ? 0 : YOUNG_IDLE_MS);
+    if (x->upstream == NULL) {
+        x->upstream = upstream_conn_open(x->pw, x->instance, x, cfg->connect_timeout_ms, &e);
+        return x->upstream == NULL ? e : FETCH_NONE;
+    }
+    proxy_count(x->pw, METRIC_UPSTREAM_REUSES, 1);
+    upstream_conn_assign(x->upstream, x);
+    return fetch_send_request(x) ? FETCH_NONE : FETCH_RESET;
+}
+
+static bool fetch_may_retry(struct exchange *x, enum fetch_error e, unsigned status)
+{
+    if (x->tries >= EXCHANGE_MAX_TRIES || (x->client == NULL && x->flight == NULL))
+        return false;
+    const struct retry_context ctx = {
+        .tries_done = x->tries,
+        .status = status,
+        .idempotent = fetch_is_idempotent(x),
+        .body_replayable = x->body_state == BODY_ABSENT || x->body_state == BODY_UNREAD || !x->replay_lost,
+        .request_sent = x->request_sent,
+        .response_started = x->head_sent,
+        .reused_connection = x->upstream != NULL && x->upstream->reused && !x->upstream->response_bytes_seen,
+    };
+    return pool_may_retry(x->route->pool, e, &ctx);
+}
+
+/* Ends the failed try; true when another one may follow. */
+static bool fetch_try_failed(struct exchange *x, enum fetch_error e)
+{
+    bool reused = x->upstream != NULL && x->upstream->reused && !x->upstream->response_bytes_seen;
+    bool retry = fetch_may_retry(x, e, 0);
+    x->fetch_error = (uint8_t)e;
+    proxy_count(x->pw, METRIC_UPSTREAM_ERRORS, e != FETCH_NO_INSTANCE);
+    if (retry)
+        proxy_count(x->pw, METRIC_UPSTREAM_RETRIES, 1);
+    if (x->instance != NULL && !reused)
+        log_warn("%s/%s: %s%s", fetch_pool_config(x)->name, instance_name(x->instance), outcome_fetch_text(e),
+                 retry ? "; trying again" : "");
+    phase_fetch_release(x, reused ? FETCH_NONE : e);
+    if (retry && reused) { /* the instance is fine, the connection was old: once more on a fresh one */
+        x->fresh_only = true;
+        x->tries--;
+        x->reuse_races++;
+    }
+    return retry && x->reuse_races < EXCHANGE_MAX_TRIES;
+}
+
+static enum phase_result fetch_give_up(struct exchange *x, enum fetch_error e)
+{
+    if (x->flight != NULL)
+        cache_flight_fail(&x->flight, e);
+    if (x->client == NULL) {
+        phase_set(x, PHASE_LOG);
+        return PHASE_MORE;
+    }
+    x->no_store = NO_STORE_INCOMPLETE;
+    return phase_answer_error(x, outcome_fetch_status(e), outcome_fetch_text(e));
+}
+
+static enum phase_result fetch_start(struct exchange *x)
+{
+    for (;;) {
+        enum fetch_error e = fetch_try(x);
+        if (e == FETCH_NONE)
+            break;
+        if (!fetch_try_failed(x, e))
+            return fetch_give_up(x, e);
+    }
+    if (x->upstream->state == UPSTREAM_ACTIVE)
+        fetch_pump_body(x);
+    return PHASE_PARK;
+}
+
+enum phase_result phase_fetch(struct exchange *x)
+{
+    if (x->instance != NULL)
+        return PHASE_PARK; /* a try is under way */
+    if (x->upstream_head.ptr == NULL) {
+        x->fetch_us = x->pw->worker->now_us;
+        pool_count_request(x->route->pool);
+        x->conditions_dropped = x->flight != NULL;
+        if (exchange_own_head(x))
+            x->upstream_head = forward_request_head(x);
+        if (x->upstream_head.ptr == NULL)
+            return fetch_give_up(x, FETCH_NO_MEMORY);
+        proxy_count(x->pw, METRIC_FETCHES_OPEN, 1);
+        x->fetch_counted = true;
+    }
+    return fetch_start(x);
+}
+
+void phase_fetch_failed(struct exchange *x, enum fetch_error e)
+{
+    ASSERT(x->phase == PHASE_FETCH);
+    if (!fetch_try_failed(x, e))
+        fetch_give_up(x, e);
+    phase_run(x);
+}
+
+bool fetch_retry_on_status(struct exchange *x, unsigned status)
+{
+    if (status != 502 && status != 503 && status != 504)
+        return false;
+    if (!fetch_may_retry(x, FETCH_NONE, status))
+        return false;
+    proxy_count(x->pw, METRIC_UPSTREAM_RETRIES, 1);
+    log_warn("%s/%s: answered %u; trying again", fetch_pool_config(x)->name, instance_name(x->instance), status);
+    phase_fetch_release(x, FETCH_NONE);
+    phase_run(x);
+    return true;
+}
+
+/* ---- called by the upstream connection ------------------------------------------------------------------------------ */
+
+void exchange_on_connected(struct exchange *x)
+{
+    CHECK_MAGIC(x, EXCHANGE_MAGIC);
+    if (!fetch_send_request(x)) {
+        phase_fetch_failed(x, FETCH_RESET);
+        return;
+    }
+    fetch_pump_body(x);
+}
+
+void exchange_on_upstream_writable(struct exchange *x)
+{
+    CHECK_MAGIC(x, EXCHANGE_MAGIC);
+    fetch_pump_body(x);
+}

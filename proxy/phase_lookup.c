@@ -1,0 +1,184 @@
+/* phase_lookup.c: what the cache says becomes what we do: serve, wait for somebody else's fetch, or fetch.
+ *
+ * Hot path: a fresh hit goes from here straight to delivery; the object is only borrowed (phase_run holds the RCU
+ * section) and a reference is taken by delivery when the client cannot take all of it. */
+#include "core/metrics.h"
+#include "core/panic.h"
+#include "cache/storable.h"
+#include "proxy/client_conn.h"
+#include "proxy/phase.h"
+#include "proxy/proxy_worker.h"
+
+#define WAIT_ROUNDS_MAX 4 /* look-ups after a wait that ended in "look again", before fetching without the cache */
+
+static enum phase_result lookup_pass(struct exchange *x, enum cache_verdict v, enum no_store_reason why)
+{
+    x->verdict = (uint8_t)v;
+    x->no_store = (uint8_t)why;
+    phase_set(x, PHASE_FETCH);
+    return PHASE_MORE;
+}
+
+static bool lookup_build_key(struct exchange *x)
+{
+    if (x->key.text.ptr != NULL)
+        return true;
+    size_t bound = cache_key_bound(SLICE_LIT("http"), x->host, x->target.path, x->target.query);
+    char *buf = arena_alloc(&x->arena, bound);
+    if (buf == NULL)
+        return false;
+    cache_key_build(buf, SLICE_LIT("http"), x->host, x->target.path, x->target.query, &x->key);
+    return true;
+}
+
+static enum phase_result lookup_serve(struct exchange *x, struct cache_object *o, enum cache_verdict v)
+{
+    x->object = o;
+    x->source = SOURCE_OBJECT;
+    x->verdict = (uint8_t)v;
+    x->no_store = NO_STORE_STORED;
+    phase_set(x, PHASE_DELIVER);
+    return PHASE_MORE;
+}
+
+static bool object_has_validator(const struct cache_object *o)
+{
+    const struct cache_object_info *info = cache_object_info(o);
+    return info->validators.etag.len > 0 || info->validators.last_modified.len > 0;
+}
+
+static enum phase_result lookup_join(struct exchange *x, struct cache_object *old)
+{
+    if (!exchange_own_head(x))
+        return lookup_pass(x, VERDICT_MISS, NO_STORE_NO_MEMORY);
+    struct cache_join_result j = cache_join(x->pw->cache, &x->key, &x->req, &x->arena, old, x->pw->worker,
+                                            phase_wait_on_event, x);
+    switch (j.what) {
+    case CACHE_LEAD:
+        x->flight = j.flight;
+        if (old != NULL && object_has_validator(old))
+            x->stale = cache_object_ref(old);
+        return lookup_pass(x, old != NULL ? VERDICT_EXPIRED : VERDICT_MISS, NO_STORE_STORED);
+    case CACHE_FOLLOW:
+        x->follower = j.follower;
+        x->wait_us = x->pw->worker->now_us;
+        deadline_set(x->pw->worker, &x->wait_deadline,
+                     worker_now_ms(x->pw->worker) + x->view->shared->config->cache.lock_timeout_ms);
+        phase_set(x, PHASE_WAIT);
+        return PHASE_PARK;
+    case CACHE_PASS:
+        break;
+    }
+    return lookup_pass(x, old != NULL ? VERDICT_EXPIRED : VERDICT_MISS, j.why);
+}
+
+enum phase_result phase_lookup(struct exchange *x)
+{
+    bool has_body = x->body_state != BODY_ABSENT;
+    enum no_store_reason why =
+        x->pw->cache == NULL ? NO_STORE_CACHE_OFF : cache_request_usable(&x->req, has_body, &x->route->rules);
+    if (why != NO_STORE_STORED)
+        return lookup_pass(x, VERDICT_PASS, why);
+    if (!lookup_build_key(x))
+        return lookup_pass(x, VERDICT_MISS, NO_STORE_NO_MEMORY);
+    bool remembered_pass = false;
+    struct cache_object *o = cache_find(x->pw->cache, &x->key, &x->req, &x->arena, &remembered_pass);
+    if (o != NULL && cache_freshness_is_fresh(&cache_object_info(o)->fresh, x->pw->worker->now_wall_ms))
+        return lookup_serve(x, o, VERDICT_HIT);
+    if (x->pass_forced)
+        return lookup_pass(x, o != NULL ? VERDICT_EXPIRED : VERDICT_MISS,
+                           x->no_store != NO_STORE_STORED ? (enum no_store_reason)x->no_store : NO_STORE_WAIT_LIMIT);
+    if (remembered_pass)
+        return lookup_pass(x, VERDICT_MISS, NO_STORE_PASS_REMEMBERED);
+    if (x->req.method == HTTP_HEAD)
+        return lookup_pass(x, o != NULL ? VERDICT_EXPIRED : VERDICT_MISS, NO_STORE_METHOD);
+    return lookup_join(x, o);
+}
+
+/* ---- waiting ---------------------------------------------------------------------------------------------------- */
+
+enum phase_result phase_wait(struct exchange *x)
+{
+    UNUSED(x);
+    return PHASE_PARK;
+}
+
+static void wait_end(struct exchange *x, bool keep_follower)
+{
+    deadline_clear(x->pw->worker, &x->wait_deadline);
+    if (!keep_follower)
+        cache_follower_close(&x->follower);
+}
+
+static void wait_look_again(struct exchange *x)
+{
+    wait_end(x, false);
+    if (++x->wait_rounds >= WAIT_ROUNDS_MAX)
+        x->pass_forced = true;
+    phase_set(x, PHASE_LOOKUP);
+    phase_run(x);
+}
+
+static void wait_fetch_alone(struct exchange *x, enum no_store_reason why)
+{
+    wait_end(x, false);
+    x->pass_forced = true;
+    lookup_pass(x, VERDICT_MISS, why);
+    phase_run(x);
+}
+
+static void wait_failed(struct exchange *x)
+{
+    enum fetch_error e = cache_follower_error(x->follower);
+    if (e == FETCH_CANCELLED || e == FETCH_NONE) {
+        wait_look_again(x);
+        return;
+    }
+    wait_end(x, false);
+    x->fetch_error = (uint8_t)e;
+    x->verdict = VERDICT_COLLAPSED;
+    phase_answer_error(x, outcome_fetch_status(e), outcome_fetch_text(e));
+    phase_run(x);
+}
+
+void phase_wait_timeout(struct exchange *x)
+{
+    CHECK_MAGIC(x, EXCHANGE_MAGIC);
+    if (x->phase == PHASE_WAIT)
+        wait_fetch_alone(x, NO_STORE_WAIT_LIMIT);
+}
+
+void phase_wait_on_event(void *arg, enum cache_event event)
+{
+    struct exchange *x = arg;
+    CHECK_MAGIC(x, EXCHANGE_MAGIC);
+    worker_refresh_clock(x->pw->worker);
+    if (x->phase == PHASE_DELIVER) {
+        phase_run(x);
+        return;
+    }
+    ASSERT(x->phase == PHASE_WAIT);
+    switch (event) {
+    case CACHE_EVENT_OBJECT:
+        wait_end(x, true);
+        x->object = cache_follower_object(x->follower);
+        x->source = SOURCE_FOLLOW;
+        x->verdict = VERDICT_COLLAPSED;
+        x->collapsed = true;
+        proxy_count(x->pw, METRIC_CACHE_COLLAPSED, 1);
+        phase_set(x, PHASE_DELIVER);
+        phase_run(x);
+        return;
+    case CACHE_EVENT_PASS:
+        wait_fetch_alone(x, NO_STORE_PASS_REMEMBERED);
+        return;
+    case CACHE_EVENT_RETRY:
+        wait_look_again(x);
+        return;
+    case CACHE_EVENT_FAILED:
+        wait_failed(x);
+        return;
+    case CACHE_EVENT_PROGRESS:
+        return;
+    }
+}

@@ -1,0 +1,311 @@
+/* phase_store.c: the final response head has come: into the cache, straight to the client, or a confirmation of what
+ * is stored. Also takes the body bytes from the upstream connection and its end. */
+#include "cache/storable.h"
+#include "core/http_date.h"
+#include "core/metrics.h"
+#include "core/panic.h"
+#include "core/text.h"
+#include "proxy/client_conn.h"
+#include "proxy/client_out.h"
+#include "proxy/deliver.h"
+#include "proxy/forward.h"
+#include "proxy/phase.h"
+#include "proxy/proxy_worker.h"
+#include "proxy/upstream_conn.h"
+
+#define PASS_MEMORY_MS       120000 /* how long a key whose response may not be shared is fetched without queueing */
+#define PASS_MEMORY_ERROR_MS 1000   /* the same after an error response */
+
+static dur_ms_t pass_memory_ms(enum no_store_reason why, unsigned status)
+{
+    if (why == NO_STORE_NO_MEMORY)
+        return 0;
+    return status >= 500 ? PASS_MEMORY_ERROR_MS : PASS_MEMORY_MS;
+}
+
+/* Finds a field's value inside a head we built, so that the slice lives as long as that text. */
+static slice_t head_text_value(slice_t head, enum http_field_id id)
+{
+    slice_t name, value;
+    while (head_text_next(&head, &name, &value)) {
+        if (http_field_lookup(name) == id)
+            return value;
+    }
+    return SLICE_EMPTY;
+}
+
+static void fill_set_head(struct exchange *x, struct cache_fill *fill, slice_t head, unsigned status)
+{
+    fill->request = &x->req;
+    fill->head = head;
+    fill->status = (uint16_t)status;
+    fill->status_line_bytes = (uint16_t)(slice_find(head, '\n', 0) + 1);
+    fill->max_object_bytes = x->route->rules.max_object_bytes;
+    fill->etag = head_text_value(head, HTTP_FIELD_ETAG);
+    fill->last_modified = head_text_value(head, HTTP_FIELD_LAST_MODIFIED);
+    wall_s_t lm = 0;
+    if (fill->last_modified.len > 0 && http_date_parse(fill->last_modified, x->pw->worker->now_wall_ms / 1000, &lm))
+        fill->last_modified_s = lm;
+}
+
+/* ---- 304: the stored response is confirmed -------------------------------------------------------------------------- */
+
+static bool updated_by(const struct http_head *not_modified, slice_t name)
+{
+    const struct http_field *f = http_head_find(not_modified, name);
+    return f != NULL && cache_field_updates_stored(not_modified, f);
+}
+
+/* The stored head with the fields of the 304 in place of its own; an Age line, if any, comes last. */
+static slice_t refreshed_head(struct exchange *x, const struct http_head *not_modified, size_t *age_bytes)
+{
+    const struct cache_object_info *old = cache_object_info(x->stale);
+    size_t bound = old->head.len + 512;
+    for (unsigned i = 0; i < not_modified->field_count; i++)
+        bound += not_modified->fields[i].name.len + not_modified->fields[i].value.len + 4;
+    char *buf = arena_alloc(&x->arena, bound);
+    if (buf == NULL)
+        return (slice_t){NULL, 0};
+    struct text t = text_make(buf, bound);
+    text_put(&t, slice_make(old->head.ptr, old->status_line_bytes));
+    slice_t rest = old->head, name, value;
+    while (head_text_next(&rest, &name, &value)) {
+        if (!updated_by(not_modified, name))
+            text_put(&t, slice_make(name.ptr, (size_t)(value.ptr + value.len - name.ptr) + 2));
+    }
+    for (unsigned i = 0; i < not_modified->field_count; i++) {
+        const struct http_field *f = &not_modified->fields[i];
+        if (!cache_field_updates_stored(not_modified, f) || f->id == HTTP_FIELD_AGE || f->id == HTTP_FIELD_VIA)
+            continue;
+        text_put(&t, f->name);
+        TEXT_LIT(&t, ": ");
+        text_put(&t, f->value);
+        TEXT_LIT(&t, "\r\n");
+    }
+    size_t before_age = (size_t)(t.at - t.start);
+    const struct http_field *age = http_head_get(not_modified, HTTP_FIELD_AGE);
+    if (age != NULL) {
+        TEXT_LIT(&t, "Age: ");
+        text_put(&t, age->value);
+        TEXT_LIT(&t, "\r\n");
+    }
+    *age_bytes = (size_t)(t.at - t.start) - before_age;
+    TEXT_LIT(&t, "\r\n");
+    return t.overflow ? (slice_t){NULL, 0} : text_slice(&t);
+}
+
+static bool store_refresh(struct exchange *x, const struct http_head *not_modified)
+{
+    size_t age_bytes = 0;
+    slice_t text = refreshed_head(x, not_modified, &age_bytes);
+    struct http_head merged = {.fields = arena_alloc(&x->arena, sizeof *merged.fields * x->pw->field_capacity)};
+    struct h1_parser p = {0};
+    const struct h1_limits limits = {text.len, 0, x->pw->field_capacity};
+    if (text.ptr == NULL || merged.fields == NULL ||
+        h1_parse_response(&p, text.ptr, text.len, &merged, &limits) != H1_DONE)
+        return false;
+    struct cache_control cc;
+    struct cache_fill fill = {.response = &merged, .body_bytes = cache_object_info(x->stale)->body_bytes};
+    cache_control_parse(&merged, &cc);
+    cache_freshness_compute(&merged, &cc, &x->route->rules, x->sent_wall_ms, x->pw->worker->now_wall_ms, &fill.fresh);
+    fill_set_head(x, &fill, slice_make(text.ptr, text.len - 2 - age_bytes), merged.status);
+    enum no_store_reason why = cache_response_storable(&x->req, &merged, &cc, &fill.fresh, &x->route->rules,
+                                                       fill.body_bytes);
+    if (why == NO_STORE_STORED)
+        x->object = cache_flight_refresh(&x->flight, x->stale, &fill);
+    else
+        cache_flight_release(&x->flight, why, 0);
+    if (x->object == NULL) /* not kept under the new head, but confirmed: still right for this client */
+        x->object = cache_object_ref(x->stale);
+    x->object_held = true;
+    x->source = SOURCE_OBJECT;
+    x->verdict = VERDICT_REVALIDATED;
+    x->no_store = (uint8_t)why;
+    x->stored = why == NO_STORE_STORED;
+    proxy_count(x->pw, METRIC_CACHE_REVALIDATIONS, 1);
+    return true;
+}
+
+/* ---- 200 and the rest --------------------------------------------------------------------------------------------- */
+
+static bool store_begin(struct exchange *x, const struct http_head *head, enum no_store_reason *why)
+{
+    struct cache_control cc;
+    struct cache_fill fill = {.response = head, .body_bytes = x->response_length};
+    cache_control_parse(head, &cc);
+    cache_freshness_compute(head, &cc, &x->route->rules, x->sent_wall_ms, x->pw->worker->now_wall_ms, &fill.fresh);
+    *why = cache_response_storable(&x->req, head, &cc, &fill.fresh, &x->route->rules, x->response_length);
+    if (*why != NO_STORE_STORED)
+        return false;
+    slice_t text = forward_response_head(x, head, true);
+    *why = NO_STORE_NO_MEMORY;
+    if (text.ptr == NULL)
+        return false;
+    fill_set_head(x, &fill, text, head->status);
+    x->object = cache_fill_begin(x->flight, &fill, why);
+    if (x->object == NULL)
+        return false;
+    if (x->client != NULL) {
+        x->follower = cache_flight_follow(x->flight, x->pw->worker, phase_wait_on_event, x);
+        if (x->follower == NULL) {
+            cache_fill_abort(&x->flight);
+            x->object = NULL;
+            *why = NO_STORE_NO_MEMORY;
+            return false;
+        }
+    }
+    x->source = SOURCE_FOLLOW;
+    x->filling = true;
+    x->no_store = NO_STORE_STORED;
+    return true;
+}
+
+static void store_relay(struct exchange *x, const struct http_head *head)
+{
+    x->source = SOURCE_RELAY;
+    x->response_head = forward_response_head(x, head, false);
+    cache_validators_from_head(head, x->pw->worker->now_wall_ms / 1000, &x->validators);
+}
+
+void phase_store_response(struct exchange *x, const struct http_head *head)
+{
+    enum no_store_reason why = (enum no_store_reason)x->no_store;
+    const struct h1_framing *f = &x->response_framing;
+    x->status = head->status;
+    x->response_length = f->has_length ? (int64_t)f->length : -1;
+    if (f->kind == H1_BODY_NONE && x->req.method != HTTP_HEAD && head->status != 304)
+        x->response_length = 0;
+    if (x->flight != NULL && x->stale != NULL && head->status == 304) {
+        if (store_refresh(x, head))
+            return;
+        why = NO_STORE_NO_MEMORY;
+    } else if (x->flight != NULL && store_begin(x, head, &why)) {
+        return;
+    }
+    x->no_store = (uint8_t)why;
+    if (x->flight != NULL)
+        cache_flight_release(&x->flight, why, pass_memory_ms(why, head->status));
+    store_relay(x, head);
+}
+
+/* ---- called by the upstream connection ------------------------------------------------------------------------------ */
+
+void exchange_on_interim(struct exchange *x, const struct http_head *head)
+{
+    struct client_conn *c = x->client;
+    if (c == NULL || x->head_sent || x->req.version_minor == 0 || client_out_is_blocked(c) || x->flight != NULL)
+        return;
+    slice_t fields = forward_interim(x, head);
+    if (fields.ptr != NULL && client_out_add(c, fields.ptr, fields.len, NULL))
+        client_out_flush(c);
+}
+
+void exchange_on_response_head(struct exchange *x, const struct http_head *head, const struct h1_framing *framing)
+{
+    CHECK_MAGIC(x, EXCHANGE_MAGIC);
+    ASSERT(x->phase == PHASE_FETCH);
+    x->first_byte_us = x->pw->worker->now_us;
+    x->response_framing = *framing;
+    if (fetch_retry_on_status(x, head->status))
+        return;
+    phase_store_response(x, head);
+    if (x->source == SOURCE_RELAY && x->client == NULL)
+        phase_fetch_release(x, FETCH_CANCELLED);
+    phase_set(x, PHASE_DELIVER);
+    if (x->upstream == NULL)
+        exchange_finish_response(x, NULL);
+    phase_run(x);
+}
+
+char *exchange_body_buffer(struct exchange *x, size_t *room)
+{
+    return x->filling ? cache_fill_buffer(x->flight, room) : NULL;
+}
+
+void exchange_on_body_filled(struct exchange *x, size_t n)
+{
+    cache_fill_commit(x->flight, n);
+}
+
+void exchange_on_response_body(struct exchange *x, const char *data, size_t n)
+{
+    if (!x->filling) {
+        deliver_relay(x, data, n);
+        return;
+    }
+    while (n > 0) {
+        size_t room = 0;
+        char *to = cache_fill_buffer(x->flight, &room);
+        if (to == NULL) {
+            exchange_on_upstream_error(x, FETCH_NO_MEMORY);
+            return;
+        }
+        size_t part = MIN(room, n);
+        memcpy(to, data, part);
+        cache_fill_commit(x->flight, part);
+        data += part;
+        n -= part;
+    }
+}
+
+void exchange_finish_response(struct exchange *x, const struct http_head *trailers)
+{
+    x->upstream_done = true;
+    phase_fetch_release(x, FETCH_NONE);
+    if (x->flight != NULL) {
+        enum no_store_reason why = cache_fill_finish(&x->flight);
+        x->no_store = (uint8_t)why;
+        x->stored = why == NO_STORE_STORED;
+        proxy_count(x->pw, METRIC_CACHE_STORED, x->stored);
+    } else if (x->source == SOURCE_RELAY && trailers != NULL && trailers->field_count > 0) {
+        x->trailers = forward_trailers(x, trailers);
+    } else {
+        x->trailers = SLICE_EMPTY;
+    }
+}
+
+void exchange_on_response_end(struct exchange *x, const struct http_head *trailers)
+{
+    CHECK_MAGIC(x, EXCHANGE_MAGIC);
+    exchange_finish_response(x, trailers);
+    phase_run(x);
+}
+
+void exchange_on_upstream_error(struct exchange *x, enum fetch_error e)
+{
+    CHECK_MAGIC(x, EXCHANGE_MAGIC);
+    if (x->phase == PHASE_FETCH) {
+        phase_fetch_failed(x, e);
+        return;
+    }
+    proxy_count(x->pw, METRIC_UPSTREAM_ERRORS, 1);
+    x->fetch_error = (uint8_t)(e == FETCH_RESET ? FETCH_CUT_SHORT : e);
+    phase_fetch_release(x, e);
+    x->no_store = NO_STORE_INCOMPLETE;
+    if (x->flight != NULL)
+        cache_fill_abort(&x->flight);
+    x->body_cut = true;
+    phase_run(x);
+}
+
+void exchange_on_upstream_rested(struct exchange *x)
+{
+    if (x->filling && x->phase == PHASE_DELIVER)
+        phase_run(x);
+}
+
+static void exchange_on_fill_room(void *arg)
+{
+    struct exchange *x = arg;
+    if (x->upstream != NULL)
+        upstream_conn_resume(x->upstream);
+}
+
+bool exchange_wants_pause(struct exchange *x)
+{
+    if (!x->filling)
+        return x->client != NULL && client_out_is_blocked(x->client);
+    if (x->flight != NULL)
+        return cache_fill_should_pause(x->flight, exchange_on_fill_room, x, x->pw->worker);
+    return false;
+}

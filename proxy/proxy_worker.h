@@ -1,0 +1,81 @@
+/* proxy_worker.h: what the proxy keeps per traffic worker: listeners, client connections, buffers, free exchanges,
+ * idle upstream connections. Touched by that worker's thread only. */
+#ifndef PROXY_PROXY_WORKER_H
+#define PROXY_PROXY_WORKER_H
+
+#include <sys/uio.h>
+
+#include "core/clock.h"
+#include "core/list.h"
+#include "core/metrics.h"
+#include "core/worker.h"
+#include "proxy/snapshot.h"
+#include "proxy/upstream_pool.h"
+
+struct cache;
+struct cache_object;
+struct client_conn;
+struct exchange;
+struct server;
+
+#define OUT_MAX_IOV       128
+#define OUT_SCRATCH_BYTES (32 * KB)
+#define READ_BUFFER_BYTES (128 * KB)
+
+/* Bytes on their way to one client, gathered during a turn and written by one writev. */
+struct out_batch {
+    struct client_conn *conn; /* whose they are; NULL when empty */
+    unsigned count;
+    size_t bytes, scratch_used;
+    struct iovec iov[OUT_MAX_IOV];
+    struct cache_object *owner[OUT_MAX_IOV]; /* object the piece lies in; NULL: copied if it must wait */
+    char scratch[OUT_SCRATCH_BYTES];
+};
+
+struct proxy_worker {
+    /* set once */
+    struct worker *worker;
+    struct server *server;
+    struct cache *cache; /* NULL: store = off */
+    char *read_buffer;   /* READ_BUFFER_BYTES: input of one client connection, see client_conn.h */
+    char *relay_buffer;  /* READ_BUFFER_BYTES: input of one upstream connection */
+    struct http_field *fields; /* scratch for parsing one request head; response_fields likewise */
+    struct http_field *response_fields;
+    unsigned field_capacity;
+    uint64_t id_prefix; /* request ids: random prefix and a counter */
+    /* owner thread */
+    uint64_t id_counter;
+    struct snapshot_view *view; /* the current configuration */
+    struct list listeners;
+    struct list conns;
+    struct list exchanges; /* all live ones */
+    unsigned conn_count, exchange_count;
+    struct list free_exchanges;
+    unsigned free_exchange_count;
+    struct client_conn *read_owner; /* whose unread input lies in read_buffer */
+    struct out_batch out;
+    struct upstream_pool upstreams;
+    struct turn_hook turn_hook; /* flushes the log ring */
+    bool draining;              /* no new requests; keep-alive ends */
+    bool done_reported;         /* told the server that nothing is left */
+};
+
+struct proxy_worker *proxy_worker_create(struct server *server, struct worker *w, struct cache *cache,
+                                         struct snapshot *s);
+void proxy_worker_destroy(struct proxy_worker *pw);
+
+/* Own thread: the configuration for requests from now on; takes over the reference. */
+void proxy_worker_use(struct proxy_worker *pw, struct snapshot *s);
+/* Own thread: stop accepting, close idle connections, end the others after their exchange. */
+void proxy_worker_drain(struct proxy_worker *pw);
+/* Own thread: close everything now. */
+void proxy_worker_abort(struct proxy_worker *pw);
+/* Called wherever a connection or exchange ended; tells the server once nothing is left while draining. */
+void proxy_worker_check_done(struct proxy_worker *pw);
+
+static inline void proxy_count(struct proxy_worker *pw, enum metric_id metric, int64_t n)
+{
+    metrics_add(pw->worker->metrics, metric, n);
+}
+
+#endif

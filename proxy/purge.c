@@ -1,0 +1,29 @@
+/* purge.c: see purge.h. The URL is the request's own: its host and path, as Varnish, nginx and Squid users send it. */
+#include "proxy/purge.h"
+
+#include "core/log.h"
+#include "core/metrics.h"
+#include "proxy/client_conn.h"
+#include "proxy/proxy_worker.h"
+
+enum phase_result purge_answer(struct exchange *x)
+{
+    const struct config_cache *cfg = &x->view->shared->config->cache;
+    if (!exchange_peer_in(x, &cfg->purge_from))
+        return phase_answer_error(x, 403, "this address may not purge; see purge_from in [cache]");
+    if (x->req.method == HTTP_BAN)
+        return phase_answer_error(x, 501, "BAN is not supported by this version; use PURGE with the exact URL");
+    if (x->pw->cache == NULL)
+        return phase_answer_error(x, 409, "there is no cache: store = off in [cache]");
+    struct cache_key key;
+    char *buf = arena_alloc(&x->arena, cache_key_bound(SLICE_LIT("http"), x->host, x->target.path, x->target.query));
+    if (buf == NULL)
+        return phase_answer_error(x, 503, "out of memory");
+    cache_key_build(buf, SLICE_LIT("http"), x->host, x->target.path, x->target.query, &key);
+    size_t purged = cache_purge_url(x->pw->cache, &key);
+    proxy_count(x->pw, METRIC_PURGES, 1);
+    log_info("purged " SLICE_FMT ": %zu stored responses, asked by " SLICE_FMT, SLICE_ARG(key.text), purged,
+             SLICE_ARG(client_conn_ip(x->client)));
+    slice_t body = arena_printf(&x->arena, "{\"purged\":%zu}\n", purged);
+    return phase_answer(x, 200, SLICE_LIT("application/json"), body.ptr == NULL ? SLICE_EMPTY : body);
+}

@@ -1,0 +1,101 @@
+/* snapshot.c: see snapshot.h. */
+#include "proxy/snapshot.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/metrics.h"
+#include "core/panic.h"
+
+static void snapshot_free(struct snapshot *s)
+{
+    if (s->balancers != NULL)
+        balancer_set_unref(s->balancers);
+    access_format_free(s->access_format);
+    config_unref(s->config);
+    free(s->routes);
+    free(s);
+}
+
+static bool snapshot_build_routes(struct snapshot *s)
+{
+    const struct config *c = s->config;
+    s->routes = calloc(c->route_count, sizeof *s->routes);
+    if (s->routes == NULL)
+        return false;
+    s->route_count = c->route_count;
+    for (size_t i = 0; i < c->route_count; i++) {
+        const struct config_route *r = &c->routes[i];
+        struct route *route = &s->routes[i];
+        route->config = r;
+        route->pool = r->pool < 0 ? NULL : balancer_set_pool(s->balancers, (size_t)r->pool);
+        route->label = metrics_label(slice_str(r->name));
+        route->always_matches =
+            r->hosts.count == 0 && r->path_count == 0 && r->methods.count == 0 && r->header_count == 0;
+        cache_rules_from_config(c, r, &route->rules);
+    }
+    return true;
+}
+
+struct snapshot *snapshot_build(struct config *c, struct balancer *b, char *err, size_t err_bytes)
+{
+    struct snapshot *s = calloc(1, sizeof *s);
+    if (s == NULL) {
+        snprintf(err, err_bytes, "out of memory");
+        return NULL;
+    }
+    atomic_init(&s->refs, 1);
+    s->config = config_ref(c);
+    s->slow_request_us = (uint64_t)c->log.slow_request_ms * 1000;
+    if (strcmp(c->log.access, "off") != 0) {
+        s->access_format = access_format_compile(c->log.access_format, err, err_bytes);
+        if (s->access_format == NULL) {
+            snapshot_free(s);
+            return NULL;
+        }
+    }
+    s->balancers = balancer_set_build(b, c, err, err_bytes);
+    if (s->balancers == NULL) {
+        snapshot_free(s);
+        return NULL;
+    }
+    if (!snapshot_build_routes(s)) {
+        snprintf(err, err_bytes, "out of memory");
+        snapshot_free(s);
+        return NULL;
+    }
+    return s;
+}
+
+struct snapshot *snapshot_ref(struct snapshot *s)
+{
+    uint32_t before = atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed);
+    ASSERT(before > 0);
+    return s;
+}
+
+void snapshot_unref(struct snapshot *s)
+{
+    if (s != NULL && atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) == 1)
+        snapshot_free(s);
+}
+
+struct snapshot_view *snapshot_view_new(struct snapshot *s)
+{
+    struct snapshot_view *v = malloc(sizeof *v);
+    if (v == NULL) {
+        snapshot_unref(s);
+        return NULL;
+    }
+    *v = (struct snapshot_view){s, 1};
+    return v;
+}
+
+void snapshot_view_unref(struct snapshot_view *v)
+{
+    ASSERT(v->refs > 0);
+    if (--v->refs > 0)
+        return;
+    snapshot_unref(v->shared);
+    free(v);
+}

@@ -1,0 +1,66 @@
+/* snapshot.h: a configuration made ready for the request path: routes with their pools, rules and labels.
+ *
+ * One struct snapshot per successful (re)load, shared by all workers, refcounted atomically and rarely. Each
+ * worker wraps it in a snapshot_view with a plain count, so that a request pins its configuration without
+ * writing to memory that other workers read. */
+#ifndef PROXY_SNAPSHOT_H
+#define PROXY_SNAPSHOT_H
+
+#include <stdatomic.h>
+
+#include "balancer/balancer.h"
+#include "cache/rules.h"
+#include "config/config.h"
+#include "proxy/access_log.h"
+
+struct arena;
+
+/* A route as the request path wants it. Owned by its snapshot; immutable. */
+struct route {
+    const struct config_route *config;
+    struct pool *pool; /* NULL when the route answers itself */
+    struct cache_rules rules;
+    uint16_t label;      /* metrics label of its name */
+    bool always_matches; /* no condition at all */
+};
+
+/* Set once; `refs` is atomic. */
+struct snapshot {
+    _Atomic uint32_t refs;
+    struct config *config;
+    struct balancer_set *balancers;
+    struct route *routes;
+    size_t route_count;
+    struct access_format *access_format; /* NULL: access log off */
+    uint64_t slow_request_us;            /* 0 = off */
+};
+
+/* Control thread. Takes its own reference on `c`. NULL and a message in `err` on failure. */
+struct snapshot *snapshot_build(struct config *c, struct balancer *b, char *err, size_t err_bytes);
+struct snapshot *snapshot_ref(struct snapshot *s); /* any thread */
+void snapshot_unref(struct snapshot *s);           /* any thread */
+
+/* One worker's hold on a snapshot; touched by that worker only. */
+struct snapshot_view {
+    struct snapshot *shared;
+    unsigned refs;
+};
+/* Takes over the caller's reference on `s`; NULL when out of memory (the reference is then dropped). */
+struct snapshot_view *snapshot_view_new(struct snapshot *s);
+static inline struct snapshot_view *snapshot_view_ref(struct snapshot_view *v)
+{
+    v->refs++;
+    return v;
+}
+void snapshot_view_unref(struct snapshot_view *v);
+
+/* What routing looks at. */
+struct route_request {
+    slice_t host; /* lower case not needed; port allowed */
+    slice_t path;
+    const struct http_head *head;
+};
+/* First route whose conditions all hold, or NULL. Pure. */
+const struct route *route_match(const struct snapshot *s, const struct route_request *r);
+
+#endif

@@ -1,0 +1,325 @@
+/* upstream_conn.c: the life of a connection to an instance: connect, send, deadlines, close. Reading responses is
+ * h1_client.c. Registered with the loop once, edge-triggered for both directions. */
+#include "proxy/upstream_conn.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "balancer/balancer.h"
+#include "core/metrics.h"
+#include "core/net.h"
+#include "core/panic.h"
+#include "proxy/exchange.h"
+#include "proxy/h1_client.h"
+#include "proxy/proxy_worker.h"
+
+static void upstream_conn_set_state(struct upstream_conn *u, enum upstream_state s)
+{
+    static const uint8_t legal[] = {
+        [UPSTREAM_CONNECTING] = 1u << UPSTREAM_ACTIVE | 1u << UPSTREAM_CLOSED,
+        [UPSTREAM_ACTIVE] = 1u << UPSTREAM_IDLE | 1u << UPSTREAM_CLOSED,
+        [UPSTREAM_IDLE] = 1u << UPSTREAM_ACTIVE | 1u << UPSTREAM_CLOSED,
+        [UPSTREAM_CLOSED] = 0,
+    };
+    ASSERT((legal[u->state] >> s) & 1);
+    u->state = (uint8_t)s;
+}
+
+static dur_ms_t response_timeout_ms(const struct upstream_conn *u)
+{
+    return pool_config(u->exchange->route->pool)->response_timeout_ms;
+}
+
+void upstream_conn_expect_bytes(struct upstream_conn *u)
+{
+    deadline_set(u->pw->worker, &u->deadline, worker_now_ms(u->pw->worker) + response_timeout_ms(u));
+}
+
+static void upstream_conn_on_deadline(struct deadline *d)
+{
+    struct upstream_conn *u = CONTAINER_OF(d, struct upstream_conn, deadline);
+    CHECK_MAGIC(u, UPSTREAM_CONN_MAGIC);
+    struct upstream_conn *self = u;
+    if (u->state == UPSTREAM_IDLE) {
+        upstream_conn_close(&self);
+        return;
+    }
+    if (u->paused) { /* we are the ones who wait: for the client, whose own timeout rules */
+        upstream_conn_expect_bytes(u);
+        return;
+    }
+    exchange_on_upstream_error(u->exchange,
+                               u->state == UPSTREAM_CONNECTING ? FETCH_CONNECT_TIMEOUT : FETCH_RESPONSE_TIMEOUT);
+}
+
+/* ---- sending ------------------------------------------------------------------------------------------------------ */
+
+bool upstream_conn_is_blocked(const struct upstream_conn *u)
+{
+    return u->unsent != NULL || !u->writable;
+}
+
+static bool upstream_keep_unsent(struct upstream_conn *u, const struct iovec *iov, int count, size_t skip)
+{
+    size_t bytes = 0;
+    for (int i = 0; i < count; i++)
+        bytes += iov[i].iov_len;
+    u->unsent = malloc(bytes - skip);
+    if (u->unsent == NULL)
+        return false;
+    u->unsent_len = bytes - skip;
+    u->unsent_pos = 0;
+    char *at = u->unsent;
+    for (int i = 0; i < count; i++) {
+        size_t gone = MIN(skip, iov[i].iov_len);
+        memcpy(at, (char *)iov[i].iov_base + gone, iov[i].iov_len - gone);
+        at += iov[i].iov_len - gone;
+        skip -= gone;
+    }
+    return true;
+}
+
+static ssize_t upstream_write(struct upstream_conn *u, const struct iovec *iov, int count)
+{
+    struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = (size_t)count};
+    ssize_t n;
+    do
+        n = sendmsg(u->fd, &msg, MSG_NOSIGNAL);
+    while (n < 0 && errno == EINTR);
+    if (n >= 0)
+        proxy_count(u->pw, METRIC_UPSTREAM_BYTES_OUT, n);
+    return n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK) ? 0 : n;
+}
+
+bool upstream_conn_send(struct upstream_conn *u, const struct iovec *iov, int count)
+{
+    CHECK_MAGIC(u, UPSTREAM_CONN_MAGIC);
+    ASSERT(u->state == UPSTREAM_ACTIVE && u->unsent_len == 0);
+    size_t bytes = 0;
+    for (int i = 0; i < count; i++)
+        bytes += iov[i].iov_len;
+    ssize_t n = upstream_write(u, iov, count);
+    if (n < 0)
+        return false;
+    upstream_conn_expect_bytes(u);
+    if ((size_t)n == bytes)
+        return true;
+    u->writable = false;
+    return upstream_keep_unsent(u, iov, count, (size_t)n);
+}
+
+/* false: the connection broke. */
+static bool upstream_send_rest(struct upstream_conn *u)
+{
+    struct iovec iov = {u->unsent + u->unsent_pos, u->unsent_len - u->unsent_pos};
+    ssize_t n = upstream_write(u, &iov, 1);
+    if (n < 0)
+        return false;
+    u->unsent_pos += (size_t)n;
+    if (n > 0)
+        upstream_conn_expect_bytes(u);
+    if (u->unsent_pos < u->unsent_len) {
+        u->writable = false;
+        return true;
+    }
+    free(u->unsent);
+    u->unsent = NULL;
+    u->unsent_len = u->unsent_pos = 0;
+    return true;
+}
+
+/* ---- events ------------------------------------------------------------------------------------------------------- */
+
+static enum fetch_error connect_error(int error)
+{
+    if (error == ECONNREFUSED || error == ENOENT)
+        return FETCH_CONNECT_REFUSED;
+    if (error == EMFILE || error == ENFILE || error == ENOMEM || error == ENOBUFS)
+        return FETCH_NO_MEMORY;
+    return error == ETIMEDOUT ? FETCH_CONNECT_TIMEOUT : FETCH_CONNECT_FAILED;
+}
+
+static void upstream_on_connect(struct upstream_conn *u)
+{
+    int error = net_socket_error(u->fd);
+    if (error != 0) {
+        exchange_on_upstream_error(u->exchange, connect_error(error));
+        return;
+    }
+    upstream_conn_set_state(u, UPSTREAM_ACTIVE);
+    upstream_conn_expect_bytes(u);
+    exchange_on_connected(u->exchange);
+}
+
+static void upstream_conn_on_event(evutil_socket_t fd, short what, void *arg)
+{
+    UNUSED(fd);
+    struct upstream_conn *u = arg;
+    CHECK_MAGIC(u, UPSTREAM_CONN_MAGIC);
+    worker_refresh_clock(u->pw->worker);
+    if (what & (EV_READ | EV_CLOSED))
+        u->readable = true;
+    if (what & EV_CLOSED)
+        u->hup = true;
+    if (what & EV_WRITE)
+        u->writable = true;
+    switch ((enum upstream_state)u->state) {
+    case UPSTREAM_CLOSED:
+        return;
+    case UPSTREAM_IDLE: /* bytes or an end that nobody asked for: it cannot be used any more */
+        if (u->readable)
+            upstream_conn_close(&u);
+        return;
+    case UPSTREAM_CONNECTING:
+        if (u->writable || u->hup)
+            upstream_on_connect(u);
+        if (u->state != UPSTREAM_ACTIVE)
+            return;
+        break;
+    case UPSTREAM_ACTIVE:
+        if (u->writable && u->unsent != NULL && !upstream_send_rest(u))
+            u->readable = true; /* an early answer may be there; otherwise reading reports the break */
+        else if (u->writable && u->unsent == NULL)
+            exchange_on_upstream_writable(u->exchange);
+        break;
+    }
+    if (u->state == UPSTREAM_ACTIVE && u->exchange != NULL)
+        h1_client_run(u);
+}
+
+void upstream_conn_resume(struct upstream_conn *u)
+{
+    CHECK_MAGIC(u, UPSTREAM_CONN_MAGIC);
+    if (u->state != UPSTREAM_ACTIVE)
+        return;
+    u->paused = false;
+    u->readable = true;
+    event_active(&u->event, EV_READ, 0);
+}
+
+/* ---- opening and closing ------------------------------------------------------------------------------------------ */
+
+static struct upstream_conn *upstream_conn_new(struct proxy_worker *pw, int fd, struct instance *i,
+                                               enum upstream_state state)
+{
+    struct upstream_conn *u = calloc(1, sizeof *u);
+    if (u == NULL)
+        return NULL;
+    u->magic = UPSTREAM_CONN_MAGIC;
+    u->fd = fd;
+    u->pw = pw;
+    u->state = (uint8_t)state;
+    list_init(&u->node);
+    deadline_init(&u->deadline, upstream_conn_on_deadline);
+    event_assign(&u->event, pw->worker->base, fd, EV_READ | EV_WRITE | EV_CLOSED | EV_ET | EV_PERSIST,
+                 upstream_conn_on_event, u);
+    if (event_add(&u->event, NULL) != 0) {
+        free(u);
+        return NULL;
+    }
+    u->instance = i;
+    proxy_count(pw, METRIC_UPSTREAM_OPEN, 1);
+    return u;
+}
+
+struct upstream_conn *upstream_conn_open(struct proxy_worker *pw, struct instance *i, struct exchange *x,
+                                         dur_ms_t connect_timeout_ms, enum fetch_error *error)
+{
+    struct net_addr addr = instance_addr_copy(i);
+    *error = FETCH_NO_MEMORY;
+    if (addr.len == 0) {
+        *error = FETCH_CONNECT_FAILED;
+        return NULL;
+    }
+    int fd = net_connect(&addr);
+    if (fd < 0) {
+        *error = connect_error(errno);
+        return NULL;
+    }
+    struct upstream_conn *u = upstream_conn_new(pw, fd, i, UPSTREAM_CONNECTING);
+    if (u == NULL) {
+        close(fd);
+        return NULL;
+    }
+    instance_ref(i);
+    u->exchange = x;
+    proxy_count(pw, METRIC_UPSTREAM_CONNECTS, 1);
+    deadline_set(pw->worker, &u->deadline, worker_now_ms(pw->worker) + connect_timeout_ms);
+    return u;
+}
+
+struct upstream_conn *upstream_conn_adopt(struct proxy_worker *pw, int fd, struct instance *i)
+{
+    struct upstream_conn *u = upstream_conn_new(pw, fd, i, UPSTREAM_IDLE);
+    if (u == NULL) {
+        close(fd);
+        instance_unref(i);
+        return NULL;
+    }
+    u->reused = u->writable = true;
+    return u;
+}
+
+static void upstream_conn_free(void *arg)
+{
+    free(arg);
+}
+
+/* Everything but the descriptor and the instance. */
+static void upstream_conn_drop(struct upstream_conn *u)
+{
+    if (u->state == UPSTREAM_IDLE)
+        upstream_pool_forget(u->pw, u);
+    upstream_conn_set_state(u, UPSTREAM_CLOSED);
+    deadline_clear(u->pw->worker, &u->deadline);
+    event_del(&u->event);
+    free(u->rest);
+    free(u->unsent);
+    u->rest = u->unsent = NULL;
+    u->exchange = NULL;
+    proxy_count(u->pw, METRIC_UPSTREAM_OPEN, -1);
+    worker_bury(u->pw->worker, &u->grave, upstream_conn_free, u);
+}
+
+int upstream_conn_detach(struct upstream_conn *u, struct instance **i)
+{
+    ASSERT(u->state == UPSTREAM_IDLE);
+    int fd = u->fd;
+    *i = u->instance;
+    upstream_conn_drop(u);
+    return fd;
+}
+
+void upstream_conn_close(struct upstream_conn **up)
+{
+    struct upstream_conn *u = *up;
+    *up = NULL;
+    CHECK_MAGIC(u, UPSTREAM_CONN_MAGIC);
+    if (u->state == UPSTREAM_CLOSED)
+        return;
+    struct instance *i = u->instance;
+    upstream_conn_drop(u);
+    close(u->fd);
+    instance_unref(i);
+}
+
+void upstream_conn_set_idle(struct upstream_conn *u)
+{
+    u->exchange = NULL;
+    upstream_conn_set_state(u, UPSTREAM_IDLE);
+}
+
+void upstream_conn_assign(struct upstream_conn *u, struct exchange *x)
+{
+    ASSERT(u->state == UPSTREAM_IDLE);
+    upstream_conn_set_state(u, UPSTREAM_ACTIVE);
+    u->exchange = x;
+    u->reused = true;
+    u->reading = UPSTREAM_READ_HEAD;
+    u->response_bytes_seen = u->paused = false;
+    u->interim_count = 0;
+    u->parser = (struct h1_parser){0};
+    upstream_conn_expect_bytes(u);
+}

@@ -1,0 +1,86 @@
+/* upstream_conn.h: one connection to an instance, and HTTP/1.1 as its client speaks it.
+ *
+ *   CONNECTING -> ACTIVE <-> IDLE,  any -> CLOSED
+ *
+ * The connection turns bytes into a response for its exchange (exchange_on_response_*), and sends the request head
+ * and body that the exchange gives it. It never decides about retries or caching. It dies through the graveyard. */
+#ifndef PROXY_UPSTREAM_CONN_H
+#define PROXY_UPSTREAM_CONN_H
+
+#include <event2/event_struct.h>
+#include <sys/uio.h>
+
+#include "core/h1_parse.h"
+#include "core/outcome.h"
+#include "core/worker.h"
+
+struct exchange;
+struct instance;
+struct proxy_worker;
+
+enum upstream_state { UPSTREAM_CONNECTING, UPSTREAM_ACTIVE, UPSTREAM_IDLE, UPSTREAM_CLOSED };
+
+/* What part of the response is being read. */
+enum upstream_reading { UPSTREAM_READ_HEAD, UPSTREAM_READ_BODY, UPSTREAM_READ_TRAILERS, UPSTREAM_READ_DONE };
+
+#define UPSTREAM_CONN_MAGIC 0x5550434eu
+
+/* Owned by its worker: by its exchange while ACTIVE, by the worker's pool while IDLE. */
+struct upstream_conn {
+    uint32_t magic;
+    /* set once */
+    int fd;
+    struct proxy_worker *pw;
+    struct instance *instance; /* a reference */
+    /* owner thread */
+    uint8_t state;   /* enum upstream_state, upstream_conn_set_state */
+    uint8_t reading; /* enum upstream_reading */
+    bool readable, writable; /* edges seen and not yet used up */
+    bool reused;     /* at least one response was read on it before */
+    bool paused;     /* the exchange cannot take more now */
+    bool hup;        /* FIN or worse is in the socket, perhaps behind unread data */
+    uint8_t interim_count;
+    bool response_bytes_seen; /* any byte of the current response */
+    struct exchange *exchange;
+    struct event event;
+    struct deadline deadline;
+    struct list node; /* in the pool while IDLE */
+    mono_ms_t idle_since_ms, idle_until_ms;
+    struct h1_parser parser;
+    struct h1_framing framing;
+    struct h1_chunked chunked;
+    uint64_t body_left;
+    char *rest; /* input not yet understood: an unfinished head or trailer section; heap */
+    size_t rest_len;
+    char *unsent; /* output the kernel did not take; heap */
+    size_t unsent_len, unsent_pos;
+    struct grave grave;
+};
+
+/* Starts connecting for `x`; NULL with *error when it failed at once. Takes its own reference on `i`. */
+struct upstream_conn *upstream_conn_open(struct proxy_worker *pw, struct instance *i, struct exchange *x,
+                                         dur_ms_t connect_timeout_ms, enum fetch_error *error);
+/* Wraps a connected descriptor (from the spill) for this worker, IDLE. Consumes the reference on `i`. */
+struct upstream_conn *upstream_conn_adopt(struct proxy_worker *pw, int fd, struct instance *i);
+/* Unbinds an IDLE one from the loop: the descriptor stays open and is the caller's, with the reference. */
+int upstream_conn_detach(struct upstream_conn *u, struct instance **i);
+
+/* An IDLE connection starts serving `x`. */
+void upstream_conn_assign(struct upstream_conn *u, struct exchange *x);
+
+/* Sends pieces (request head, body); what the kernel does not take is kept (copied). false when the connection broke. */
+bool upstream_conn_send(struct upstream_conn *u, const struct iovec *iov, int count);
+bool upstream_conn_is_blocked(const struct upstream_conn *u); /* output is waiting */
+
+/* The response was read: the connection belongs to nobody until upstream_pool_put. */
+void upstream_conn_set_idle(struct upstream_conn *u);
+/* Moves the deadline: something is expected from the instance within response_timeout. */
+void upstream_conn_expect_bytes(struct upstream_conn *u);
+
+/* The exchange can take more again. */
+void upstream_conn_resume(struct upstream_conn *u);
+
+/* Closes it, in any state; the exchange is not called. Nulls the pointer. */
+void upstream_conn_close(struct upstream_conn **u);
+
+#endif
