@@ -12,6 +12,9 @@ void build_wrong(struct build *b, const char *fmt, ...)
 {
     char text[512];
     va_list ap;
+    /* A default is only wrong when the value it follows is, and that was reported at its own line. */
+    if (b->value->origin.file == NULL && b->source->problems->errors > 0)
+        return;
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);

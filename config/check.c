@@ -197,7 +197,8 @@ static void check_route_cache(struct build *b, const struct config_route *r,
 {
     static const char *const keys[] = {"ttl", "ttl_404", "ttl_5xx", "min_ttl", "max_ttl", "max_object_size"};
     bool answers_itself = r->redirect_status != 0 || r->respond_status != 0;
-    bool no_store = b->config->cache.store == CONFIG_STORE_OFF;
+    const struct source_value *store = source_value_find(check_section(b, OPTION_CACHE, 0), "store");
+    bool no_store = store != NULL && strcmp(store->text, "off") == 0;
     for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
         if (source_value_given(section, keys[i]) == NULL)
             continue;

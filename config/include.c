@@ -150,7 +150,8 @@ void source_include(struct source *s, const char *from_file, struct config_origi
     else if (rc == GLOB_NOMATCH)
         problem_add(s->problems, true, at, "[millpond]", "include",
                     "%s matches no file; remove the line if none is meant", path.ptr);
-    qsort(found.gl_pathv, found.gl_pathc, sizeof *found.gl_pathv, include_compare);
+    if (found.gl_pathc > 1)
+        qsort(found.gl_pathv, found.gl_pathc, sizeof *found.gl_pathv, include_compare);
     for (size_t i = 0; i < found.gl_pathc; i++)
         include_read_path(s, found.gl_pathv[i], at);
     globfree(&found);
