@@ -1,0 +1,62 @@
+/* build.h: second stage of a load: the values of the source get types and go into the snapshot's structs.
+ * Inside config/ only. Control thread. */
+#ifndef CONFIG_BUILD_H
+#define CONFIG_BUILD_H
+
+#include "config/source.h"
+
+/* The one heap block behind a snapshot; freed with its arena by the last config_unref. */
+struct config_private {
+    struct arena arena; /* everything the snapshot points to */
+    struct source source;
+    struct config config;
+};
+
+/* On the stack of config_load; `section` and `value` are what is being built. */
+struct build {
+    struct source *source;
+    struct config *config;
+    const struct source_section *section;
+    const struct source_value *value;
+};
+
+/* Parses one item (a whole value, or one of its parts between commas) into the section's struct. Reports what
+ * is wrong with it through build_wrong. */
+typedef void (*build_fn)(struct build *b, const struct config_option *o, slice_t item, char *base);
+
+/* Adds what the file leaves out: sections without which nothing works, and a value for every option that has
+ * a default. defaults.c. */
+void config_add_defaults(struct source *s);
+/* Folders of a process that is not root, from the environment; false when memory is short. */
+slice_t config_default_runtime_dir(struct arena *a, uid_t uid);
+slice_t config_default_state_dir(struct arena *a, uid_t uid);
+
+void config_build(struct build *b);
+/* Rules across keys; the last stage. check.c. */
+void config_check(struct build *b);
+
+void build_wrong(struct build *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/* "\"item\" why" when `why` is not NULL; whether it was NULL. */
+bool build_ok(struct build *b, slice_t item, const char *why);
+/* Appends a zeroed element to an array in the arena; NULL when memory is short. */
+void *build_push(struct build *b, void *array, size_t *count, size_t item_bytes);
+/* A copy that lives as long as the snapshot; never NULL. */
+const char *build_text(struct build *b, slice_t s);
+const char *build_text_lower(struct build *b, slice_t s);
+
+/* build_pool.c, build_route.c */
+void build_server(struct build *b, const struct config_option *o, slice_t item, char *base);
+void build_statuses(struct build *b, const struct config_option *o, slice_t item, char *base);
+void build_retry_on(struct build *b, const struct config_option *o, slice_t item, char *base);
+void build_host_pattern(struct build *b, const struct config_option *o, slice_t item, char *base);
+void build_path_pattern(struct build *b, const struct config_option *o, slice_t item, char *base);
+void build_method(struct build *b, const struct config_option *o, slice_t item, char *base);
+void build_header_match(struct build *b, const struct config_option *o, slice_t item, char *base);
+void build_pool_ref(struct build *b, const struct config_option *o, slice_t item, char *base);
+void build_redirect(struct build *b, const struct config_option *o, slice_t item, char *base);
+void build_respond(struct build *b, const struct config_option *o, slice_t item, char *base);
+void build_route_cache(struct build *b, const struct config_option *o, slice_t item, char *base);
+void build_field_set(struct build *b, const struct config_option *o, slice_t item, char *base);
+void build_field_remove(struct build *b, const struct config_option *o, slice_t item, char *base);
+
+#endif

@@ -1,0 +1,293 @@
+/* option_tbl.h: every option of the ini file, one row each, in the order of the manual.
+ *
+ * OPTION(section, key, type, default, rule, flags, member, help). `rule` is ANY, RANGE(min, max) in the
+ * type's unit (ms, bytes, percent) or WORDS(allowed, not yet supported); `member` is AT(struct, member), HERE
+ * where the type's parser knows its members itself, or LATER for what this version refuses. Included by
+ * option.c only; no guard. Whoever implements a feature turns LATER into AT. */
+
+OPTION(MILLPOND, "workers", WORKERS, "auto", RANGE(1, 1024), OPTION_RESTART, AT(config_main, workers),
+       "Worker threads. `auto` starts one per CPU the process may run on.")
+OPTION(MILLPOND, "user", TEXT, "", RANGE(1, 64), OPTION_RESTART, AT(config_main, user),
+       "User to become after the listening sockets are open, when started as root.")
+OPTION(MILLPOND, "group", TEXT, "", RANGE(1, 64), OPTION_RESTART, AT(config_main, group),
+       "Group to become likewise. Without it the primary group of `user`.")
+OPTION(MILLPOND, "runtime_dir", PATH, "/run/millpond", ANY, OPTION_RESTART | OPTION_COMPUTED,
+       AT(config_main, runtime_dir),
+       "Folder of the pid file and the admin socket. When not started as root the default is "
+       "`$XDG_RUNTIME_DIR/millpond`, or `/tmp/millpond-UID` where that variable is not set.")
+OPTION(MILLPOND, "state_dir", PATH, "/var/lib/millpond", ANY, OPTION_RESTART | OPTION_COMPUTED,
+       AT(config_main, state_dir),
+       "Folder of the configuration history and the generated admin token. When not started as root the "
+       "default is "
+       "`$XDG_STATE_HOME/millpond`, or `~/.local/state/millpond` where that variable is not set.")
+OPTION(MILLPOND, "shutdown_timeout", DURATION, "30s", RANGE(0, DAY_MS), 0,
+       AT(config_main, shutdown_timeout_ms),
+       "How long open requests may take after SIGTERM before they are cut off.")
+OPTION(MILLPOND, "max_connections", COUNT, "10000", RANGE(1, 10000000), 0, AT(config_main, max_connections),
+       "Client connections over all workers. One more is answered 503 and closed.")
+OPTION(
+    MILLPOND, "trusted_proxies", CIDRS, "", ANY, OPTION_LIST | OPTION_COMMAS,
+    AT(config_main, trusted_proxies),
+    "Networks whose X-Forwarded-*, Forwarded and PROXY data is believed. `unix` stands for every peer on a "
+    "unix socket.")
+OPTION(MILLPOND, "server_header", SERVER_HEADER, "millpond", RANGE(1, 128), 0, AT(config_main, server_header),
+       "Value of the Server field on responses Millpond makes itself. `off` leaves it out.")
+OPTION(MILLPOND, "include", INCLUDE, "", ANY, OPTION_LIST | OPTION_COMMAS, HERE,
+       "Reads more files at this place, in name order, such as `conf.d/*.ini`. The path is relative to the "
+       "folder of "
+       "the including file.")
+
+OPTION(LOG, "level", WORD, "info", WORDS("error warn info debug", NULL), 0, AT(config_log, level),
+       "The least important messages that are still written.")
+OPTION(LOG, "file", PATH, "stderr", WORDS("stderr syslog", NULL), 0, AT(config_log, file),
+       "Where messages go: a path, `stderr` or `syslog`.")
+OPTION(LOG, "access", PATH, "off", WORDS("off stdout", NULL), 0, AT(config_log, access),
+       "Where the access log goes, one line per request: a path, `stdout` or `off`.")
+OPTION(LOG, "access_format", ACCESS_FORMAT, "json", WORDS("json combined", NULL), 0,
+       AT(config_log, access_format),
+       "Form of an access log line: `json`, `combined`, or a template with `%{field}` in it.")
+OPTION(
+    LOG, "slow_request", DURATION, "1s", RANGE(0, DAY_MS), 0, AT(config_log, slow_request_ms),
+    "A request slower than this is also written to the log, with the time each phase took. `0` turns it off.")
+
+OPTION(LISTEN, "address", ADDRESSES, "0.0.0.0:8080", ANY, OPTION_LIST | OPTION_COMMAS, HERE,
+       "Where to accept clients: `1.2.3.4:80`, `[v6]:port`, `:port` (both families) or `unix:/path`.")
+OPTION(LISTEN, "tls_certificate", PATH, "", ANY, OPTION_LIST, LATER,
+       "PEM file of a certificate with its chain. Repeatable in pairs with `tls_key`, chosen by SNI; a file "
+       "that "
+       "changes is reloaded.")
+OPTION(LISTEN, "tls_key", PATH, "", ANY, OPTION_LIST, LATER, "PEM file of the key of the certificate above.")
+OPTION(LISTEN, "tls_min_version", WORD, "1.2", WORDS("1.2 1.3", NULL), 0, LATER,
+       "Oldest TLS version accepted.")
+OPTION(LISTEN, "tls_ciphers", TEXT, "intermediate", ANY, 0, LATER, "Cipher list in OpenSSL's words.")
+OPTION(LISTEN, "tls_groups", TEXT, "intermediate", ANY, 0, LATER, "Key exchange groups in OpenSSL's words.")
+OPTION(LISTEN, "tls_client_ca", PATH, "", ANY, 0, LATER,
+       "PEM file of the authorities of client certificates.")
+OPTION(LISTEN, "tls_client_verify", WORD, "off", WORDS("off optional required", NULL), 0, LATER,
+       "Whether clients show a certificate.")
+OPTION(LISTEN, "protocols", NAMES, "h2, http/1.1", ANY, OPTION_LIST | OPTION_COMMAS, LATER,
+       "Protocols offered by ALPN. `h2c` allows HTTP/2 with prior knowledge without TLS.")
+OPTION(LISTEN, "proxy_protocol", WORD, "off", WORDS("off required", NULL), 0, LATER,
+       "Whether each connection begins with a PROXY header (v1 or v2), believed from `trusted_proxies` only.")
+OPTION(LISTEN, "redirect_to_https", BOOL, "no", ANY, 0, LATER,
+       "Answers 308 to the https address, ACME challenge paths excepted.")
+OPTION(LISTEN, "header_timeout", DURATION, "10s", RANGE(1, DAY_MS), 0, AT(config_listen, header_timeout_ms),
+       "Time for the whole request head, else 408.")
+OPTION(LISTEN, "body_timeout", DURATION, "30s", RANGE(1, DAY_MS), 0, AT(config_listen, body_timeout_ms),
+       "Longest pause between two pieces of a request body.")
+OPTION(LISTEN, "idle_timeout", DURATION, "60s", RANGE(1, DAY_MS), 0, AT(config_listen, idle_timeout_ms),
+       "How long a connection is kept open between requests.")
+OPTION(LISTEN, "write_timeout", DURATION, "30s", RANGE(1, DAY_MS), 0, AT(config_listen, write_timeout_ms),
+       "A client that takes nothing of its response for this long is cut off.")
+OPTION(LISTEN, "min_rate", BYTE_RATE, "240/s", ANY, 0, AT(config_listen, min_rate_bytes_s),
+       "Bytes per second, averaged over 10 s, under which a sender or reader is cut off. `0` turns it off.")
+OPTION(LISTEN, "max_header_size", SIZE, "32K", RANGE(1024, 1 << 20), 0, AT(config_listen, max_header_bytes),
+       "Largest request head, else 431.")
+OPTION(LISTEN, "max_headers", COUNT, "100", RANGE(1, 1000), 0, AT(config_listen, max_headers),
+       "Most fields in a request head, else 431.")
+OPTION(LISTEN, "max_target", SIZE, "8K", RANGE(64, 1 << 20), 0, AT(config_listen, max_target_bytes),
+       "Longest request target (path and query), else 414.")
+OPTION(LISTEN, "max_body_size", SIZE, "64M", RANGE(1, SIZE_LIMIT), 0, AT(config_listen, max_body_bytes),
+       "Largest request body, else 413.")
+OPTION(LISTEN, "max_requests_per_connection", COUNT, "0", RANGE(0, INT32_MAX), 0,
+       AT(config_listen, max_requests_per_connection),
+       "Requests after which a connection is closed. `0` is no limit.")
+OPTION(LISTEN, "max_connections_per_ip", COUNT, "0", RANGE(0, INT32_MAX), 0,
+       AT(config_listen, max_connections_per_ip),
+       "Connections one client address may have open. `0` is no limit.")
+OPTION(LISTEN, "h2_max_streams", COUNT, "128", RANGE(1, 100000), 0, LATER,
+       "Requests at once on one HTTP/2 connection.")
+OPTION(LISTEN, "h2_max_resets", RATE, "200/m", ANY, 0, LATER,
+       "Streams a client may reset in a time before its connection is closed.")
+
+OPTION(
+    POOL, "server", SERVER, "", ANY, OPTION_LIST, HERE,
+    "One instance: `host:port` or `unix:/path`, then any of `weight=1` (0 to 1000; 0 = drained), `backup`, "
+    "`name=...`, `zone=...`. Names are re-resolved. `max_connections=` is not supported yet.")
+OPTION(POOL, "balance", WORD, "round_robin", WORDS("round_robin", "least_connections two_choices hash"), 0,
+       AT(config_pool, balance), "How an instance is picked.")
+OPTION(POOL, "hash_on", TEXT, "", ANY, 0, LATER,
+       "With `balance = hash`: `client_ip`, `header:NAME`, `cookie:NAME` or `path`.")
+OPTION(POOL, "sticky_cookie", TEXT, "", ANY, 0, LATER,
+       "Name of a signed cookie that pins a client to an instance.")
+OPTION(POOL, "health_check", WORD, "http", WORDS("off tcp http", NULL), 0, AT(config_pool, health),
+       "How instances are probed.")
+OPTION(POOL, "health_path", URL_PATH, "/", ANY, 0, AT(config_pool, health_path),
+       "Path an HTTP probe asks for.")
+OPTION(POOL, "health_host", HOST, "", ANY, 0, AT(config_pool, health_host),
+       "Host field of an HTTP probe. Without it the host of the server.")
+OPTION(POOL, "health_status", STATUSES, "200-399", RANGE(100, 599), OPTION_LIST | OPTION_COMMAS, HERE,
+       "Status codes of a healthy answer, such as `200-399` or `200, 204`.")
+OPTION(POOL, "health_interval", DURATION, "2s", RANGE(10, DAY_MS), 0, AT(config_pool, health_interval_ms),
+       "Time between two probes, with jitter.")
+OPTION(POOL, "health_timeout", DURATION, "1s", RANGE(1, DAY_MS), 0, AT(config_pool, health_timeout_ms),
+       "Time a probe may take.")
+OPTION(POOL, "health_rise", COUNT, "2", RANGE(1, 100), 0, AT(config_pool, health_rise),
+       "Good probes in a row that bring an instance back.")
+OPTION(POOL, "health_fall", COUNT, "3", RANGE(1, 100), 0, AT(config_pool, health_fall),
+       "Failed probes in a row that take an instance out. It is used until then.")
+OPTION(POOL, "eject_errors", COUNT, "5", RANGE(0, 1000), 0, LATER,
+       "Failed requests in a row after which an instance is left out for a while.")
+OPTION(POOL, "eject_time", DURATION, "10s", RANGE(1, DAY_MS), 0, LATER,
+       "How long at first; doubled each time up to 5m.")
+OPTION(POOL, "eject_max", PERCENT, "50%", RANGE(0, 100), 0, LATER,
+       "Largest share of the pool that may be left out; never the last one.")
+OPTION(POOL, "slow_start", DURATION, "0", RANGE(0, DAY_MS), 0, LATER,
+       "Time over which an instance that comes up gets its full share.")
+OPTION(POOL, "connect_timeout", DURATION, "3s", RANGE(1, DAY_MS), 0, AT(config_pool, connect_timeout_ms),
+       "Time to open a connection to an instance.")
+OPTION(POOL, "response_timeout", DURATION, "60s", RANGE(1, DAY_MS), 0, AT(config_pool, response_timeout_ms),
+       "Time to the first byte of the response, then between bytes.")
+OPTION(POOL, "idle_timeout", DURATION, "30s", RANGE(0, DAY_MS), 0, AT(config_pool, idle_timeout_ms),
+       "How long an unused connection to an instance is kept.")
+OPTION(POOL, "retries", COUNT, "2", RANGE(0, 100), 0, AT(config_pool, retries),
+       "How often a request that failed is tried again, on another instance where there is one.")
+OPTION(POOL, "retry_budget", PERCENT, "20%", RANGE(0, 100), 0, AT(config_pool, retry_budget_percent),
+       "Largest share of the pool's requests that may be retries.")
+OPTION(POOL, "retry_on", RETRY_ON, "connect, reset, 502, 503, 504",
+       WORDS("connect reset 502 503 504 off", NULL), OPTION_LIST | OPTION_COMMAS, AT(config_pool, retry_on),
+       "What is tried again. Status codes count for idempotent methods only. `off` is nothing.")
+OPTION(POOL, "max_idle", COUNT, "128", RANGE(0, 1000000), 0, AT(config_pool, max_idle),
+       "Unused connections to an instance kept by each worker.")
+OPTION(POOL, "queue", COUNT, "1000", RANGE(0, 1000000), 0, LATER,
+       "Requests that may wait when every instance is at its limit.")
+OPTION(POOL, "queue_timeout", DURATION, "5s", RANGE(0, DAY_MS), 0, LATER, "How long they may wait.")
+OPTION(POOL, "tls", BOOL, "off", ANY, 0, LATER, "TLS towards the instances.")
+OPTION(POOL, "tls_verify", BOOL, "yes", ANY, 0, LATER,
+       "Whether the certificates of the instances are checked.")
+OPTION(POOL, "tls_ca", PATH, "system", ANY, 0, LATER, "PEM file of the authorities they are checked against.")
+OPTION(POOL, "tls_sni", HOST, "the host", ANY, OPTION_COMPUTED, LATER, "Server name sent, and expected.")
+OPTION(POOL, "protocol", WORD, "http/1.1", WORDS("http/1.1 h2", NULL), 0, LATER,
+       "Protocol towards the instances.")
+OPTION(POOL, "send_proxy_protocol", WORD, "off", WORDS("off v1 v2", NULL), 0, LATER,
+       "Whether connections to the instances begin with a PROXY header.")
+
+OPTION(CACHE, "store", WORD, "memory", WORDS("off memory", "redis tiered"), OPTION_RESTART,
+       AT(config_cache, store), "Where responses are kept. `tiered` is memory in front of Redis.")
+OPTION(CACHE, "memory_size", SIZE, "256M", RANGE(1 << 20, SIZE_LIMIT), OPTION_RESTART,
+       AT(config_cache, memory_bytes), "Everything the cache holds in memory, overhead included.")
+OPTION(CACHE, "max_object_size", SIZE, "64M", RANGE(1, SIZE_LIMIT), 0, AT(config_cache, max_object_bytes),
+       "Larger responses are passed through without being stored.")
+OPTION(CACHE, "default_ttl", DURATION, "0", RANGE(0, TTL_LIMIT), 0, AT(config_cache, default_ttl_ms),
+       "For storable responses that say nothing about freshness and have no Last-Modified.")
+OPTION(CACHE, "heuristic", HEURISTIC, "10% up to 1d", ANY, 0, HERE,
+       "Freshness of responses that say nothing but have a Last-Modified: a share of their age (RFC 9111 "
+       "section "
+       "4.2.2), or `off`.")
+OPTION(CACHE, "stale_while_revalidate", DURATION, "0", RANGE(0, TTL_LIMIT), 0, LATER,
+       "How long a stale response is served while a new one is fetched, where the response does not say.")
+OPTION(CACHE, "stale_if_error", DURATION, "1h", RANGE(0, TTL_LIMIT), 0, LATER,
+       "How long a stale response is served while the application fails, where the response does not say.")
+OPTION(CACHE, "lock_timeout", DURATION, "10s", RANGE(0, DAY_MS), 0, AT(config_cache, lock_timeout_ms),
+       "How long a request waits for another that fetches the same object before it fetches for itself.")
+OPTION(CACHE, "max_waiters", COUNT, "10000", RANGE(0, 10000000), 0, AT(config_cache, max_waiters),
+       "Requests that may wait for one fetch.")
+OPTION(CACHE, "purge_from", CIDRS, "127.0.0.1, ::1", ANY, OPTION_LIST | OPTION_COMMAS,
+       AT(config_cache, purge_from), "Networks that may send PURGE and BAN. `none` allows nobody.")
+OPTION(CACHE, "cache_status", BOOL, "yes", ANY, 0, AT(config_cache, cache_status),
+       "Whether responses carry Cache-Status (RFC 9211).")
+
+OPTION(REDIS, "url", TEXT, "redis://127.0.0.1:6379/0", ANY, OPTION_LIST, LATER,
+       "`redis://`, `rediss://` (TLS) or `unix:/path`; user and password in it or below.")
+OPTION(REDIS, "mode", WORD, "standalone", WORDS("standalone sentinel cluster", NULL), 0, LATER,
+       "Kind of installation; more nodes by repeating `url`.")
+OPTION(REDIS, "username", TEXT, "", ANY, 0, LATER, "User to log in as.")
+OPTION(REDIS, "password", TEXT, "", ANY, OPTION_SECRET, LATER, "Password to log in with.")
+OPTION(REDIS, "sentinel_name", TEXT, "", ANY, 0, LATER, "Name of the master the sentinels watch.")
+OPTION(REDIS, "tls_ca", PATH, "", ANY, 0, LATER, "PEM file of the authorities of the server's certificate.")
+OPTION(REDIS, "prefix", TEXT, "millpond:", ANY, 0, LATER, "Beginning of every key, stream and channel.")
+OPTION(REDIS, "timeout", DURATION, "50ms", RANGE(1, DAY_MS), 0, LATER, "A slower answer is a miss.")
+OPTION(REDIS, "connections", OTHER, "2 per worker", ANY, OPTION_COMPUTED, LATER, "Connections kept open.")
+OPTION(REDIS, "max_object_size", SIZE, "1M", RANGE(1, SIZE_LIMIT), 0, LATER,
+       "Larger ones stay in memory only.")
+OPTION(REDIS, "stream_length", COUNT, "100000", RANGE(1, INT32_MAX), 0, LATER, "Invalidation events kept.")
+OPTION(REDIS, "channel", TEXT, "millpond:purge", ANY, 0, LATER, "A PUBLISH here is turned into an event.")
+
+OPTION(ROUTE, "host", HOST_PATTERNS, "", ANY, OPTION_LIST | OPTION_COMMAS, AT(config_route, hosts),
+       "Hosts this route is for: exact, or `*.example.com` for all below it.")
+OPTION(ROUTE, "path", PATH_PATTERNS, "", ANY, OPTION_LIST | OPTION_COMMAS, HERE,
+       "Paths this route is for: `/exact`, `/prefix/*` or `*.ext`.")
+OPTION(ROUTE, "method", METHODS, "", ANY, OPTION_LIST | OPTION_COMMAS, AT(config_route, methods),
+       "Methods this route is for.")
+OPTION(ROUTE, "header", HEADER_MATCH, "", ANY, OPTION_LIST, HERE,
+       "A field a request must carry, such as `X-Beta: 1`; the name alone takes any value.")
+OPTION(ROUTE, "pool", POOL_REF, "the first", ANY, OPTION_COMPUTED, AT(config_route, pool),
+       "Pool that answers what the cache can not.")
+OPTION(ROUTE, "root", PATH, "", ANY, 0, LATER, "Serves files from this folder instead of a pool.")
+OPTION(ROUTE, "redirect", REDIRECT, "", ANY, 0, HERE,
+       "Answers with a redirect, such as `301 https://example.com$uri`. `$uri` is path and query, `$host` "
+       "the host "
+       "asked for.")
+OPTION(ROUTE, "respond", RESPOND, "", RANGE(200, 599), 0, HERE,
+       "Answers with a status and a text, such as `503 Back soon`.")
+OPTION(ROUTE, "cache", ROUTE_CACHE, "on", WORDS("on off", NULL), 0, AT(config_route, cache),
+       "Whether responses are cached. `bypass_if=cookie:NAME` or `bypass_if=header:NAME` goes past the cache "
+       "for "
+       "requests that carry it.")
+OPTION(ROUTE, "ttl", TTL, "", RANGE(0, TTL_LIMIT), 0, AT(config_route, ttl_ms),
+       "Overrides what the response says, for 200, 203, 204, 206, 300, 301 and 308.")
+OPTION(ROUTE, "ttl_404", TTL, "", RANGE(0, TTL_LIMIT), 0, AT(config_route, ttl_404_ms),
+       "Freshness of 404 and 410 responses. `0` does not store them.")
+OPTION(ROUTE, "ttl_5xx", TTL, "", RANGE(0, TTL_LIMIT), 0, AT(config_route, ttl_5xx_ms),
+       "Freshness of 5xx responses. `0` does not store them.")
+OPTION(ROUTE, "min_ttl", TTL, "", RANGE(0, TTL_LIMIT), 0, AT(config_route, min_ttl_ms),
+       "Raises a shorter freshness the response asks for.")
+OPTION(ROUTE, "max_ttl", TTL, "", RANGE(0, TTL_LIMIT), 0, AT(config_route, max_ttl_ms),
+       "Lowers a longer freshness the response asks for.")
+OPTION(ROUTE, "browser_ttl", TTL, "", RANGE(0, TTL_LIMIT), 0, LATER,
+       "Rewrites Cache-Control towards the client.")
+OPTION(ROUTE, "stale_while_revalidate", DURATION, "of [cache]", RANGE(0, TTL_LIMIT), OPTION_COMPUTED, LATER,
+       "As in `[cache]`, for this route.")
+OPTION(ROUTE, "stale_if_error", DURATION, "of [cache]", RANGE(0, TTL_LIMIT), OPTION_COMPUTED, LATER,
+       "As in `[cache]`, for this route.")
+OPTION(ROUTE, "max_object_size", SIZE, "of [cache]", RANGE(1, SIZE_LIMIT), OPTION_COMPUTED,
+       AT(config_route, max_object_bytes), "As in `[cache]`, for this route.")
+OPTION(ROUTE, "key_query", OTHER, "all", ANY, 0, LATER,
+       "Query parameters that are part of the key: `all`, `none`, `only: a, b` or `except: utm_*, fbclid`.")
+OPTION(ROUTE, "key_sort", BOOL, "yes", ANY, 0, LATER, "Whether the order of query parameters is ignored.")
+OPTION(ROUTE, "key_headers", NAMES, "", ANY, OPTION_LIST | OPTION_COMMAS, LATER, "Fields added to the key.")
+OPTION(ROUTE, "key_cookies", NAMES, "", ANY, OPTION_LIST | OPTION_COMMAS, LATER, "Cookies added to the key.")
+OPTION(ROUTE, "ignore_client_cache_control", BOOL, "yes", ANY, 0, LATER,
+       "`no`: a client's no-cache forces revalidation.")
+OPTION(ROUTE, "ignore_set_cookie", BOOL, "no", ANY, 0, LATER,
+       "Stores although the response sets a cookie; the cookie is then not stored.")
+OPTION(ROUTE, "compress", NAMES, "off", ANY, OPTION_LIST | OPTION_COMMAS, LATER,
+       "Codings made by Millpond: `gzip`, `br`, `zstd`; stored once per coding.")
+OPTION(ROUTE, "tags", NAMES, "", ANY, OPTION_LIST | OPTION_COMMAS, LATER,
+       "Tags added to every object of this route.")
+OPTION(ROUTE, "rate_limit", OTHER, "", ANY, 0, LATER,
+       "Such as `50/s burst=100 by=client_ip` or `by=header:NAME`; more is answered 429 with Retry-After.")
+OPTION(ROUTE, "allow", CIDRS, "", ANY, OPTION_LIST | OPTION_COMMAS, AT(config_route, allow),
+       "Networks that may use this route; all others are answered 403.")
+OPTION(ROUTE, "deny", CIDRS, "", ANY, OPTION_LIST | OPTION_COMMAS, AT(config_route, deny),
+       "Networks that are answered 403.")
+OPTION(ROUTE, "basic_auth", PATH, "", ANY, 0, LATER, "htpasswd file of who may use this route.")
+OPTION(ROUTE, "set_request_header", FIELD_SET, "", ANY, OPTION_LIST, AT(config_route, request_edits),
+       "Sets a field of the request towards the pool. `$client_ip`, `$host` and `$request_id` are replaced.")
+OPTION(ROUTE, "set_response_header", FIELD_SET, "", ANY, OPTION_LIST, AT(config_route, response_edits),
+       "Sets a field of the response towards the client, likewise.")
+OPTION(ROUTE, "remove_request_header", FIELD_REMOVE, "", ANY, OPTION_LIST | OPTION_COMMAS,
+       AT(config_route, request_edits), "Removes a field of the request.")
+OPTION(ROUTE, "remove_response_header", FIELD_REMOVE, "", ANY, OPTION_LIST | OPTION_COMMAS,
+       AT(config_route, response_edits), "Removes a field of the response.")
+OPTION(ROUTE, "split", OTHER, "", ANY, 0, LATER,
+       "Pools by weight, such as `stable=95 canary=5 by=cookie:NAME`.")
+OPTION(ROUTE, "mirror", POOL_REF, "", ANY, 0, LATER, "Pool that gets a copy of the requests.")
+OPTION(ROUTE, "websocket", BOOL, "yes", ANY, 0, LATER, "Whether Upgrade is allowed.")
+
+OPTION(ADMIN, "socket", PATH, "runtime_dir/admin.sock", RANGE(1, 107), OPTION_RESTART | OPTION_COMPUTED,
+       AT(config_admin, socket), "Unix socket for the command line.")
+OPTION(ADMIN, "socket_mode", MODE, "0660", RANGE(0, 0777), OPTION_RESTART, AT(config_admin, socket_mode),
+       "Who may use it, as for chmod.")
+OPTION(ADMIN, "address", ADDRESS, "off", ANY, OPTION_RESTART, AT(config_admin, address),
+       "Address of the dashboard, the API and /metrics, such as `127.0.0.1:8081`.")
+OPTION(ADMIN, "token", TEXT, "generated in state_dir", RANGE(8, 256), OPTION_SECRET | OPTION_COMPUTED,
+       AT(config_admin, token),
+       "Needed for anything that changes state, and for reading unless `read = open`.")
+OPTION(ADMIN, "read", WORD_BOOL, "token", WORDS("token open", NULL), 0, AT(config_admin, read_open),
+       "Whether reading over `address` needs the token.")
+OPTION(ADMIN, "metrics", WORD_BOOL, "token", WORDS("token open", NULL), 0, AT(config_admin, metrics_open),
+       "The same for /metrics alone.")
+OPTION(ADMIN, "allowed_hosts", HOSTS, "localhost, 127.0.0.1, [::1], the address", ANY,
+       OPTION_LIST | OPTION_COMMAS | OPTION_COMPUTED, AT(config_admin, allowed_hosts),
+       "Host values accepted, without port, against DNS rebinding.")

@@ -1,0 +1,127 @@
+/* test_build_pool.c: servers and the other values that only [pool] has. */
+#include "config_test.h"
+
+static void test_members(void **state)
+{
+    UNUSED(state);
+    struct config *c =
+        load_ok("[pool a]\nserver = x.example:80 weight=0 backup name=one zone=z1\n"
+                "server =   [::1]:81\nserver = unix:/run/app.sock weight=1000\n"
+                "health_check = off\nhealth_path = /up\nhealth_host = h\nhealth_status = 200, 204\n"
+                "health_status = 300-302\nhealth_interval = 5s\nhealth_timeout = 2s\nhealth_rise = 4\n"
+                "health_fall = 5\nconnect_timeout = 6s\nresponse_timeout = 7s\nidle_timeout = 8s\n"
+                "retries = 9\nretry_budget = 10%\nretry_on = reset\nretry_on = 503, 504\nmax_idle = 11\n");
+    const struct config_pool *p = &c->pools[0];
+    assert_string_equal(p->name, "a");
+    assert_int_equal(p->origin.line, 1);
+    assert_int_equal(p->server_count, 3);
+    const struct config_server *s = p->servers;
+    assert_string_equal(s[0].name, "one");
+    assert_string_equal(s[0].address, "x.example:80");
+    assert_string_equal(s[0].host, "x.example");
+    assert_string_equal(s[0].zone, "z1");
+    assert_int_equal(s[0].origin.line, 2);
+    assert_true(s[0].backup);
+    assert_int_equal(s[0].weight, 0);
+    assert_string_equal(s[1].name, "[::1]:81");
+    assert_string_equal(s[1].host, "[::1]");
+    assert_string_equal(s[1].zone, "");
+    assert_int_equal(s[1].weight, 1);
+    assert_false(s[1].backup);
+    assert_string_equal(s[2].host, "localhost");
+    assert_int_equal(s[2].weight, 1000);
+    assert_int_equal(p->balance, 0);
+    assert_int_equal(p->health, CONFIG_HEALTH_OFF);
+    assert_string_equal(p->health_path, "/up");
+    assert_string_equal(p->health_host, "h");
+    assert_int_equal(p->health_status_count, 3);
+    assert_true(p->health_status[1].from == 204 && p->health_status[1].to == 204);
+    assert_true(p->health_status[2].from == 300 && p->health_status[2].to == 302);
+    assert_int_equal(p->health_interval_ms, 5000);
+    assert_int_equal(p->health_timeout_ms, 2000);
+    assert_int_equal(p->health_rise, 4);
+    assert_int_equal(p->health_fall, 5);
+    assert_int_equal(p->connect_timeout_ms, 6000);
+    assert_int_equal(p->response_timeout_ms, 7000);
+    assert_int_equal(p->idle_timeout_ms, 8000);
+    assert_int_equal(p->retries, 9);
+    assert_int_equal(p->retry_budget_percent, 10);
+    assert_int_equal(p->retry_on, CONFIG_RETRY_RESET | CONFIG_RETRY_503 | CONFIG_RETRY_504);
+    assert_int_equal(p->max_idle, 11);
+    config_unref(c);
+}
+
+static void test_many_servers_keep_their_order(void **state)
+{
+    char text[8192], name[32];
+    size_t len = (size_t)snprintf(text, sizeof text, "[pool a]\n");
+    UNUSED(state);
+    for (int i = 1; i <= 100; i++)
+        len += (size_t)snprintf(text + len, sizeof text - len, "server = 10.0.0.%d:80\n", i);
+    struct config *c = load_ok(text);
+    assert_int_equal(c->pools[0].server_count, 100);
+    for (int i = 1; i <= 100; i++) {
+        snprintf(name, sizeof name, "10.0.0.%d:80", i);
+        assert_string_equal(c->pools[0].servers[i - 1].name, name);
+    }
+    config_unref(c);
+}
+
+static void test_bad_servers(void **state)
+{
+    static const struct {
+        const char *value, *part;
+    } bad[] = {
+        {"a:1 max_connections=5", "max_connections= is not supported by this version of millpond yet"},
+        {"a:1 max_connections=0", "is not supported by this version"},
+        {"a:1 wieght=5", "did you mean \"weight\"?"},
+        {"a:1 weight=", "is not a weight"},
+        {"a:1 weight=-1", "is not a weight"},
+        {"a:1 weight=1001", "0 to 1000"},
+        {"a:1 weight", "there are weight=1"},
+        {"a:1 name=", "is not a name"},
+        {"a:1 name=x/y", "is not a name"},
+        {"a:1 zone=x,y", "is not a name"},
+        {"a:1 backup=yes", "there are weight=1, backup"},
+        {"a:1 b:2", "looks like a second server"},
+        {"a:1, b:2", "a comma follows the address"},
+        {"http://a:1", "is a URL"},
+        {"a:1 colour=red", "there is no \"colour=red\""},
+    };
+    char text[256];
+    UNUSED(state);
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        snprintf(text, sizeof text, "[pool app]\nserver = %s\n", bad[i].value);
+        expect_error(text, bad[i].part);
+        expect_error(text, "t.ini:2: [pool app] server: ");
+    }
+}
+
+static void test_duplicate_names(void **state)
+{
+    UNUSED(state);
+    expect_error(APP "server = 127.0.0.1:3001\n",
+                 "t.ini:3: [pool app] server: the server \"127.0.0.1:3001\" is already there, on line 2");
+    expect_error("[pool p]\nserver = a:1 name=x\nserver = b:1 name=x\n", "give one of them another name=");
+    config_unref(load_ok(APP "server = 127.0.0.1:3001 name=second\n"));
+    config_unref(load_ok(APP "[pool b]\nserver = 127.0.0.1:3001\n"));
+}
+
+static void test_retry_on_off(void **state)
+{
+    UNUSED(state);
+    struct config *c = load_ok(APP "retry_on = off\n");
+    assert_int_equal(c->pools[0].retry_on, 0);
+    config_unref(c);
+    expect_error(APP "retry_on = connect, off\n", "write it alone");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_members),      cmocka_unit_test(test_many_servers_keep_their_order),
+        cmocka_unit_test(test_bad_servers),  cmocka_unit_test(test_duplicate_names),
+        cmocka_unit_test(test_retry_on_off),
+    };
+    return cmocka_run_group_tests_name("config/build_pool", tests, NULL, NULL);
+}

@@ -1,0 +1,153 @@
+/* test_check.c: rules across keys: what can not work, and what is surely not meant. */
+#include "config_test.h"
+
+static void test_nothing_to_do(void **state)
+{
+    UNUSED(state);
+    expect_error("",
+                 "t.ini: there is no pool and no route that answers by itself; the smallest useful file is");
+    expect_error("[log]\nlevel = info\n", "[pool app]\n    server = 127.0.0.1:3001");
+    expect_no_problem("[route a]\nrespond = 200 ok\n");
+    expect_error("[route a]\nhost = a\nrespond = 200\n[route b]\n",
+                 "t.ini:4: [route b]: there is no pool to answer it");
+}
+
+static void test_pool_without_server(void **state)
+{
+    UNUSED(state);
+    expect_error("[pool app]\n", "t.ini:1: [pool app]: the pool has no server; write at least one");
+    expect_error(APP "[pool b]\nretries = 1\n[route b]\npool = b\nhost = b\n[route rest]\n",
+                 "t.ini:3: [pool b]: the pool has no server");
+    /* A refused server is one complaint, not two. */
+    expect_error("[pool app]\nserver = nonsense\n", "has no port");
+}
+
+static void test_weights(void **state)
+{
+    UNUSED(state);
+    expect_warning("[pool app]\nserver = a:1 weight=0\nserver = b:1 weight=0\n", "every server has weight=0");
+    expect_warning("[pool app]\nserver = a:1 backup\n", "every server is a backup");
+    expect_no_problem("[pool app]\nserver = a:1 weight=0\nserver = b:1\n");
+}
+
+static void test_pool_nobody_uses(void **state)
+{
+    UNUSED(state);
+    expect_warning(APP "[pool b]\nserver = b:1\n", "t.ini:3: [pool b]: no route uses this pool");
+    expect_no_problem(APP "[pool b]\nserver = b:1\n[route a]\nhost = a\n[route b]\npool = b\n");
+}
+
+static void test_addresses_twice(void **state)
+{
+    UNUSED(state);
+    expect_error(APP "[listen a]\naddress = :80\n[listen b]\naddress = :81\naddress = :82, :80\n",
+                 "t.ini:7: [listen b] address: [::]:80 is already taken by [listen a]");
+    expect_error(APP "[listen a]\naddress = 127.0.0.1:80, 127.0.0.1:80\n", "t.ini:4: [listen a] address");
+    expect_error(APP "[listen a]\naddress = :80\n[listen b]\naddress = 0.0.0.0:80\n", "already taken");
+    expect_error(APP "[listen a]\naddress = unix:/x\n[listen b]\naddress = unix:/x\n",
+                 "unix:/x is already taken");
+    expect_error(APP "[listen a]\n[listen b]\n",
+                 "t.ini:4: [listen b] address: 0.0.0.0:8080 is already taken by [listen a]");
+    expect_no_problem(
+        APP "[listen a]\naddress = 127.0.0.1:80, [::1]:80, 127.0.0.1:81, 127.0.0.1:0, 127.0.0.1:0\n");
+}
+
+static void test_admin_address(void **state)
+{
+    UNUSED(state);
+    expect_error(
+        APP "[admin]\naddress = 0.0.0.0:8080\nallowed_hosts = a\n",
+        "t.ini:4: [admin] address: 0.0.0.0:8080 is already taken by [listen default]; choose another port");
+    expect_error(APP "[listen x]\naddress = 127.0.0.1:81\n[admin]\naddress = 127.0.0.1:81\n",
+                 "already taken by [listen x]");
+    expect_warning(APP "[admin]\naddress = :8081\n", "name the hosts in allowed_hosts");
+    expect_no_problem(APP "[admin]\naddress = 127.0.0.1:8081\n");
+}
+
+static void test_limits_that_exclude_each_other(void **state)
+{
+    UNUSED(state);
+    expect_error(APP "[listen a]\nmax_target = 64K\n",
+                 "t.ini:4: [listen a] max_target: a target as long as the whole head");
+    expect_error(APP "[listen a]\nmax_header_size = 8K\n", "smaller than max_header_size");
+    expect_error(APP "[route a]\nmin_ttl = 2m\nmax_ttl = 1m\n",
+                 "t.ini:4: [route a] min_ttl: it is longer than max_ttl");
+    expect_warning(APP "[cache]\nmemory_size = 1M\nmax_object_size = 2M\n", "larger than memory_size");
+    expect_no_problem(APP "[cache]\nmemory_size = 32M\n");
+}
+
+static void test_one_answer_per_route(void **state)
+{
+    UNUSED(state);
+    expect_error(APP "[route a]\npool = app\nrespond = 200\n",
+                 "t.ini:5: [route a] respond: pool on line 4 answers already");
+    expect_error("[route a]\nredirect = 301 /x\nrespond = 200\n", "keep one of pool, redirect and respond");
+}
+
+static void test_ttl_that_does_nothing(void **state)
+{
+    UNUSED(state);
+    expect_warning(APP "[route a]\nttl = 5s\ncache = off\n",
+                   "t.ini:4: [route a] ttl: it does nothing while the route has cache = off");
+    expect_warning(APP "[cache]\nstore = off\n[route a]\nmax_ttl = 5s\n", "while [cache] has store = off");
+    expect_warning("[route a]\nrespond = 200\nttl = 5s\n", "answers by itself and stores nothing");
+    expect_no_problem(APP "[route a]\nttl = 5s\n");
+}
+
+struct shadow_case {
+    const char *wide, *narrow;
+    bool shadowed;
+};
+
+static void test_shadowed_routes(void **state)
+{
+    static const struct shadow_case pairs[] = {
+        {"", "path = /a\n", true},
+        {"path = /a\n", "", false},
+        {"path = /a/*\n", "path = /a/b, /a/c/*\n", true},
+        {"path = /a/*\n", "path = /a/b, /c\n", false},
+        {"path = /a/*\n", "path = /a\n", false},
+        {"path = /*\n", "path = *.css\n", true},
+        {"path = *.css\n", "path = /x/y.css, *.min.css\n", true},
+        {"path = *.css\n", "path = /x.css/*\n", false},
+        {"path = /a\n", "path = /a\n", true},
+        {"path = /a\n", "path = /a/*\n", false},
+        {"host = *.example\n", "host = a.example, *.b.example\n", true},
+        {"host = *.example\n", "host = example\n", false},
+        {"host = a.example\n", "host = *.example\n", false},
+        {"host = a.example\n", "path = /a\n", false},
+        {"method = GET, HEAD\n", "method = HEAD\n", true},
+        {"method = GET\n", "method = GET, POST\n", false},
+        {"header = X-A\n", "header = x-a: 1\npath = /b\n", true},
+        {"header = X-A: 1\n", "header = X-A: 2\n", false},
+        {"header = X-A: 1\n", "header = X-A\n", false},
+        {"header = X-A\nheader = X-B\n", "header = X-A\n", false},
+    };
+    char text[512];
+    UNUSED(state);
+    for (size_t i = 0; i < ARRAY_LEN(pairs); i++) {
+        snprintf(text, sizeof text, APP "[route wide]\n%s[route narrow]\n%s", pairs[i].wide, pairs[i].narrow);
+        if (pairs[i].shadowed)
+            expect_warning(text, "[route narrow]: the route is never used, since [route wide] above takes "
+                                 "all of its requests");
+        else
+            expect_no_problem(text);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_nothing_to_do),
+        cmocka_unit_test(test_pool_without_server),
+        cmocka_unit_test(test_weights),
+        cmocka_unit_test(test_pool_nobody_uses),
+        cmocka_unit_test(test_addresses_twice),
+        cmocka_unit_test(test_admin_address),
+        cmocka_unit_test(test_limits_that_exclude_each_other),
+        cmocka_unit_test(test_one_answer_per_route),
+        cmocka_unit_test(test_ttl_that_does_nothing),
+        cmocka_unit_test(test_shadowed_routes),
+    };
+    return cmocka_run_group_tests_name("config/check", tests, NULL, NULL);
+}

@@ -1,0 +1,66 @@
+/* test_diff.c: what two snapshots have in common. */
+#include "config_test.h"
+
+#include "config/diff.h"
+
+static void test_addresses(void **state)
+{
+    UNUSED(state);
+    struct config *a = load_ok(APP "[listen x]\naddress = :1, :2\n");
+    struct config *b = load_ok(APP "[listen p]\naddress = :2\n[listen q]\naddress = :1\n");
+    struct config *c = load_ok(APP "[listen x]\naddress = :1, :2, :3\n");
+    assert_true(config_listen_addresses_equal(a, b)); /* in another order and section */
+    assert_false(config_listen_addresses_equal(a, c));
+    assert_false(config_listen_addresses_equal(c, a));
+    assert_string_equal(config_find_listen(b, &a->listens[0].addresses[0])->name, "q");
+    assert_null(config_find_listen(a, &c->listens[0].addresses[2]));
+    config_unref(a);
+    config_unref(b);
+    config_unref(c);
+}
+
+static void test_pools_and_servers(void **state)
+{
+    UNUSED(state);
+    struct config *a = load_ok("[pool app]\nserver = a:1 name=one\nserver = b:1\nserver = c:1 name=three\n");
+    struct config *b =
+        load_ok("[pool new]\nserver = a:1\n[pool app]\nserver = b:1 weight=9\nserver = a:1 name=one backup\n"
+                "server = d:1 name=three\n");
+    const struct config_pool *pool = config_find_pool(b, "app");
+    assert_ptr_equal(pool, &b->pools[1]);
+    assert_null(config_find_pool(a, "new"));
+    assert_ptr_equal(config_find_server(pool, &a->pools[0].servers[0]), &pool->servers[1]);
+    assert_ptr_equal(config_find_server(pool, &a->pools[0].servers[1]), &pool->servers[0]);
+    assert_null(config_find_server(pool, &a->pools[0].servers[2])); /* same name, another address */
+    config_unref(a);
+    config_unref(b);
+}
+
+static void note(void *user, const char *section, const char *key, const char *old_text, const char *new_text)
+{
+    char *log = user;
+    snprintf(log + strlen(log), 256 - strlen(log), "%s.%s %s>%s ", section, key, old_text, new_text);
+}
+
+static void test_restart(void **state)
+{
+    char log[256] = "";
+    UNUSED(state);
+    struct config *a = load_ok(APP "[millpond]\nworkers = 1\n");
+    struct config *b = load_ok(APP "retries = 5\n[millpond]\nworkers = 2\nuser = x\n[log]\nlevel = debug\n");
+    assert_int_equal(config_diff_restart(a, a, note, log), 0);
+    assert_int_equal(config_diff_restart(a, b, note, log), 2);
+    assert_string_equal(log, "millpond.workers 1>2 millpond.user >x ");
+    config_unref(a);
+    config_unref(b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_addresses),
+        cmocka_unit_test(test_pools_and_servers),
+        cmocka_unit_test(test_restart),
+    };
+    return cmocka_run_group_tests_name("config/diff", tests, NULL, NULL);
+}
