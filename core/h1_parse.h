@@ -64,10 +64,15 @@ enum h1_status {
     H1_FAIL  /* `error` says why */
 };
 
-/* Progress on one head. Zero it before each message. */
+/* Progress on one head. Zero it before each message. It holds offsets only, so between two calls the bytes
+ * may move and the head be another one. A line is judged when it is complete or holds a control character,
+ * hence the verdict on some bytes does not depend on how they were cut into calls. */
 struct h1_parser {
-    size_t scanned;     /* bytes known to hold no end of head */
+    size_t scanned;     /* bytes that need not be looked at again for a line end */
+    size_t line;        /* start of the first line not judged yet */
     size_t head_bytes;  /* with H1_DONE */
+    unsigned fields;    /* field lines judged */
+    bool started;       /* the start line was judged */
     enum h1_error error;
 };
 
@@ -76,7 +81,8 @@ struct h1_parser {
  * `head->fields` and its capacity (limits->max_fields) are the caller's. Checks everything up to and
  * including Host (RFC 9112 section 3.2: missing in 1.1, repeated, invalid) and the form of the target:
  * origin-form, absolute-form (http or https), `*` for OPTIONS only, authority-form for CONNECT only.
- * Limits are enforced also while the head is incomplete. */
+ * Limits are enforced also while the head is incomplete: max_head_bytes without an end is H1_FAIL.
+ * `head` is filled with H1_DONE only. */
 enum h1_status h1_parse_request(struct h1_parser *p, const char *buf, size_t len, struct http_head *head,
                                 const struct h1_limits *limits);
 
@@ -95,6 +101,7 @@ struct h1_target {
     slice_t path;      /* begins with '/', or "*"; "/" when absolute-form has none */
     slice_t query;     /* without '?'; .ptr is NULL when there is no '?' */
 };
+/* H1_OK, H1_ERR_TARGET_FORM, or H1_ERR_HOST_INVALID for an authority that is none. */
 enum h1_error h1_target_split(const struct http_head *head, struct h1_target *out);
 
 enum h1_body {
@@ -113,14 +120,15 @@ struct h1_framing {
 /* RFC 9112 section 6.3. H1_OK or the reason to refuse the message. */
 enum h1_error h1_request_framing(const struct http_head *head, struct h1_framing *out);
 /* `request_method` is the method this answers; 1xx, 204, 304 and answers to HEAD have no body.
- * A 101 and a 2xx to CONNECT are H1_BODY_NONE with keep_alive false. */
+ * A 101 and a 2xx to CONNECT are H1_BODY_NONE with keep_alive false; so is a 204 that announces a body,
+ * since the sender may be sending one. */
 enum h1_error h1_response_framing(const struct http_head *head, enum http_method request_method,
                                   struct h1_framing *out);
 
 /* Chunked decoding (RFC 9112 section 7.1), in place. Zero it before each body. */
 struct h1_chunked {
     uint64_t left;        /* bytes of the current chunk still to come */
-    uint32_t line_bytes;  /* length of the size line read so far; bounded */
+    uint32_t line_bytes;  /* digits, then extension bytes, of the size line read so far; bounded */
     uint8_t state;
     enum h1_error error;
 };
@@ -133,7 +141,8 @@ enum h1_chunk {
     H1_CHUNK_FAIL
 };
 
-/* Takes bytes from buf[0..len), sets *consumed, and returns the next event. Call until MORE. */
+/* Takes bytes from buf[0..len), sets *consumed, and returns the next event. Call until MORE. Extensions
+ * (at most 256 bytes per line) are checked and dropped. TRAILERS and FAIL repeat, consuming nothing. */
 enum h1_chunk h1_chunked_next(struct h1_chunked *c, const char *buf, size_t len, size_t *consumed,
                               slice_t *data);
 
