@@ -28,11 +28,12 @@ enum metric_id {
 struct histogram {
     _Atomic uint64_t count, sum_us;
     _Atomic uint32_t max_us;
-    _Atomic uint32_t buckets[HISTOGRAM_BUCKETS];
+    _Atomic uint64_t buckets[HISTOGRAM_BUCKETS]; /* 32 bits would wrap within a day of hits */
 };
 void histogram_record(struct histogram *h, uint64_t us); /* owner thread */
 void histogram_add(struct histogram *into, const struct histogram *from); /* `into` is private to the caller */
 uint64_t histogram_quantile_us(const struct histogram *h, double q); /* 0 when empty */
+uint64_t histogram_count_upto(const struct histogram *h, uint64_t us); /* values <= us, within 2% of us */
 
 #define METRICS_STATUS_CLASSES 6 /* index status / 100; 0 = no answer was sent */
 struct metrics_series {

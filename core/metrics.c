@@ -1,0 +1,394 @@
+/* metrics.c: see metrics.h.
+ *
+ * A shard is written by its owner alone, so a counter is a relaxed load and a relaxed store: no locked
+ * instruction on the hot path. Series hang in an open-addressing table of atomic pointers per shard; the
+ * owner publishes a new one with a release store and never removes it, so readers need no lock to walk it.
+ * The shard list, the labels and the figures of freed shards are under LOCK_METRICS; a walk over the series
+ * takes the lock per series and never holds it during the callback. Rejected: one shared table of atomics (a
+ * contended cache line per request), and summaries with moving windows (they cannot be added up over
+ * workers). */
+#include "core/metrics.h"
+
+#include <stdlib.h>
+
+#include "core/lock.h"
+#include "core/panic.h"
+
+#define SERIES_MAX   4096u
+#define SERIES_SLOTS (2 * SERIES_MAX)
+#define LABELS_MAX   4096u
+#define LABEL_SLOTS  (2 * LABELS_MAX)
+#define SHARD_MAGIC  0x4d455452u
+
+struct metrics_shard { /* owner thread writes, any thread reads */
+    uint32_t magic;
+    struct metrics_shard *next; /* under LOCK_METRICS */
+    _Alignas(CACHE_LINE) _Atomic int64_t values[METRIC_COUNT];
+    _Atomic uint32_t series_count;
+    _Atomic(struct metrics_series *) series[SERIES_SLOTS];
+};
+
+struct label {
+    size_t len;
+    char text[];
+};
+
+static struct lock metrics_lock = {PTHREAD_MUTEX_INITIALIZER, LOCK_METRICS};
+static struct metrics_shard *metrics_shards;                           /* under metrics_lock */
+static struct metrics_shard metrics_retired = {.magic = SHARD_MAGIC};  /* written under metrics_lock */
+static _Atomic(struct label *) metrics_labels[LABELS_MAX];             /* [0] stays empty: "other" */
+static uint16_t metrics_label_index[LABEL_SLOTS], metrics_label_count; /* under metrics_lock */
+
+static const struct metric_info metrics_infos[] = {
+#define COUNTER(id, name, help) {name, help, false},
+#define GAUGE(id, name, help)   {name, help, true},
+    METRICS_TABLE(COUNTER, GAUGE)
+#undef COUNTER
+#undef GAUGE
+};
+
+const struct metric_info *metrics_info(enum metric_id id)
+{
+    ASSERT((unsigned)id < METRIC_COUNT);
+    return &metrics_infos[id];
+}
+
+static void add_u64(_Atomic uint64_t *to, uint64_t n)
+{
+    atomic_store_explicit(to, atomic_load_explicit(to, memory_order_relaxed) + n, memory_order_relaxed);
+}
+
+static uint64_t get_u64(const _Atomic uint64_t *from)
+{
+    return atomic_load_explicit(from, memory_order_relaxed);
+}
+
+static unsigned bucket_of(uint64_t us)
+{
+    if (us < HISTOGRAM_STEPS)
+        return (unsigned)us;
+    if (us > UINT32_MAX)
+        us = UINT32_MAX;
+    unsigned shift = 63u - (unsigned)__builtin_clzll(us) - 6;
+    return HISTOGRAM_STEPS * shift + (unsigned)(us >> shift);
+}
+
+/* Values from bucket_low up to and without bucket_low of the next. */
+static uint64_t bucket_low(unsigned bucket)
+{
+    if (bucket < 2 * HISTOGRAM_STEPS)
+        return bucket;
+    unsigned shift = bucket / HISTOGRAM_STEPS - 1;
+    return (uint64_t)(HISTOGRAM_STEPS + bucket % HISTOGRAM_STEPS) << shift;
+}
+
+void histogram_record(struct histogram *h, uint64_t us)
+{
+    uint32_t us32 = us > UINT32_MAX ? UINT32_MAX : (uint32_t)us;
+    add_u64(&h->buckets[bucket_of(us)], 1);
+    add_u64(&h->count, 1);
+    add_u64(&h->sum_us, us);
+    if (us32 > atomic_load_explicit(&h->max_us, memory_order_relaxed))
+        atomic_store_explicit(&h->max_us, us32, memory_order_relaxed);
+}
+
+void histogram_add(struct histogram *into, const struct histogram *from)
+{
+    /* The count is taken from the buckets that were read, so that the sum agrees with itself although the
+     * owner goes on writing. */
+    uint64_t count = 0;
+    for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++) {
+        uint64_t n = get_u64(&from->buckets[i]);
+        if (n == 0)
+            continue;
+        add_u64(&into->buckets[i], n);
+        count += n;
+    }
+    add_u64(&into->count, count);
+    add_u64(&into->sum_us, get_u64(&from->sum_us));
+    uint32_t max_us = atomic_load_explicit(&from->max_us, memory_order_relaxed);
+    if (max_us > atomic_load_explicit(&into->max_us, memory_order_relaxed))
+        atomic_store_explicit(&into->max_us, max_us, memory_order_relaxed);
+}
+
+uint64_t histogram_quantile_us(const struct histogram *h, double q)
+{
+    uint64_t count = get_u64(&h->count), seen = 0;
+    if (count == 0)
+        return 0;
+    uint64_t max_us = atomic_load_explicit(&h->max_us, memory_order_relaxed);
+    double exact_rank = q * (double)count;
+    uint64_t rank = exact_rank <= 1 ? 1 : (uint64_t)exact_rank;
+    if ((double)rank < exact_rank)
+        rank++;
+    if (rank >= count)
+        return max_us;
+    for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++) {
+        seen += get_u64(&h->buckets[i]);
+        if (seen >= rank) {
+            uint64_t low = bucket_low(i), middle = low + (bucket_low(i + 1) - low) / 2;
+            return MIN(middle, max_us);
+        }
+    }
+    return max_us;
+}
+
+uint64_t histogram_count_upto(const struct histogram *h, uint64_t us)
+{
+    uint64_t n = 0;
+    for (unsigned i = 0; i < HISTOGRAM_BUCKETS && bucket_low(i + 1) - 1 <= us; i++)
+        n += get_u64(&h->buckets[i]);
+    return n;
+}
+
+struct metrics_shard *metrics_shard_new(void)
+{
+    struct metrics_shard *m = aligned_alloc(CACHE_LINE, sizeof *m);
+    if (m == NULL)
+        return NULL;
+    memset((void *)m, 0, sizeof *m);
+    m->magic = SHARD_MAGIC;
+    lock_take(&metrics_lock);
+    m->next = metrics_shards;
+    metrics_shards = m;
+    lock_drop(&metrics_lock);
+    return m;
+}
+
+static unsigned series_slot(uint16_t route, enum cache_verdict v, uint16_t instance)
+{
+    uint64_t key = (uint64_t)route << 32 | (uint64_t)instance << 8 | (uint64_t)v;
+    return (unsigned)((key * 0x9E3779B97F4A7C15u) >> 51) % SERIES_SLOTS;
+}
+
+/* The slot of the series, or the free one where it belongs. The table is at most half full. */
+static _Atomic(struct metrics_series *) *series_find(struct metrics_shard *m, uint16_t route,
+                                                     enum cache_verdict v, uint16_t instance)
+{
+    for (unsigned i = series_slot(route, v, instance);; i = (i + 1) % SERIES_SLOTS) {
+        struct metrics_series *s = atomic_load_explicit(&m->series[i], memory_order_acquire);
+        if (s == NULL || (s->route == route && s->instance == instance && s->verdict == v))
+            return &m->series[i];
+    }
+}
+
+static bool series_publish(struct metrics_shard *m, _Atomic(struct metrics_series *) *slot,
+                           struct metrics_series *s)
+{
+    uint32_t n = atomic_load_explicit(&m->series_count, memory_order_relaxed);
+    if (n >= SERIES_MAX)
+        return false;
+    atomic_store_explicit(slot, s, memory_order_release);
+    atomic_store_explicit(&m->series_count, n + 1, memory_order_relaxed);
+    return true;
+}
+
+struct metrics_series *metrics_series(struct metrics_shard *m, uint16_t route, enum cache_verdict v,
+                                      uint16_t instance)
+{
+    CHECK_MAGIC(m, SHARD_MAGIC);
+    ASSERT((unsigned)v < VERDICT_COUNT);
+    _Atomic(struct metrics_series *) *slot = series_find(m, route, v, instance);
+    struct metrics_series *s = atomic_load_explicit(slot, memory_order_relaxed);
+    if (LIKELY(s != NULL))
+        return s;
+    s = calloc(1, sizeof *s);
+    if (s == NULL)
+        return NULL;
+    s->route = route;
+    s->instance = instance;
+    s->verdict = (uint8_t)v;
+    if (series_publish(m, slot, s))
+        return s;
+    free(s);
+    return NULL;
+}
+
+void metrics_series_record(struct metrics_series *s, unsigned status, uint64_t us, uint64_t bytes)
+{
+    unsigned status_class = status / 100;
+    add_u64(&s->by_status[status_class < METRICS_STATUS_CLASSES ? status_class : 0], 1);
+    add_u64(&s->response_bytes, bytes);
+    histogram_record(&s->latency, us);
+}
+
+static void series_add(struct metrics_series *into, const struct metrics_series *from)
+{
+    for (unsigned i = 0; i < METRICS_STATUS_CLASSES; i++)
+        add_u64(&into->by_status[i], get_u64(&from->by_status[i]));
+    add_u64(&into->response_bytes, get_u64(&from->response_bytes));
+    histogram_add(&into->latency, &from->latency);
+}
+
+void metrics_add(struct metrics_shard *m, enum metric_id id, int64_t n)
+{
+    _Atomic int64_t *v = &m->values[id];
+    atomic_store_explicit(v, atomic_load_explicit(v, memory_order_relaxed) + n, memory_order_relaxed);
+}
+
+/* Moves the figures of a shard that ends into metrics_retired; needs no memory. */
+static void shard_retire_locked(struct metrics_shard *m)
+{
+    for (unsigned i = 0; i < METRIC_COUNT; i++)
+        metrics_add(&metrics_retired, (enum metric_id)i, atomic_load(&m->values[i]));
+    for (unsigned i = 0; i < SERIES_SLOTS; i++) {
+        struct metrics_series *s = atomic_load(&m->series[i]);
+        if (s == NULL)
+            continue;
+        _Atomic(struct metrics_series *) *slot =
+            series_find(&metrics_retired, s->route, (enum cache_verdict)s->verdict, s->instance);
+        struct metrics_series *kept = atomic_load(slot);
+        if (kept != NULL)
+            series_add(kept, s);
+        else if (series_publish(&metrics_retired, slot, s))
+            continue;
+        free(s);
+    }
+}
+
+void metrics_shard_free(struct metrics_shard *m)
+{
+    if (m == NULL)
+        return;
+    CHECK_MAGIC(m, SHARD_MAGIC);
+    lock_take(&metrics_lock);
+    struct metrics_shard **link = &metrics_shards;
+    while (*link != m)
+        link = &(*link)->next;
+    *link = m->next;
+    shard_retire_locked(m);
+    lock_drop(&metrics_lock);
+    m->magic = 0;
+    free(m);
+}
+
+uint64_t metrics_total(enum metric_id id)
+{
+    ASSERT((unsigned)id < METRIC_COUNT);
+    lock_take(&metrics_lock);
+    int64_t sum = atomic_load_explicit(&metrics_retired.values[id], memory_order_relaxed);
+    for (struct metrics_shard *m = metrics_shards; m != NULL; m = m->next)
+        sum += atomic_load_explicit(&m->values[id], memory_order_relaxed);
+    lock_drop(&metrics_lock);
+    /* A gauge that one worker raised and another lowered may be read half-way. */
+    return sum < 0 ? 0 : (uint64_t)sum;
+}
+
+struct series_key {
+    uint16_t route, instance;
+    uint8_t verdict;
+};
+
+static bool key_seen_before(struct metrics_shard *until, const struct metrics_series *s)
+{
+    enum cache_verdict v = (enum cache_verdict)s->verdict;
+    if (until != &metrics_retired &&
+        atomic_load(series_find(&metrics_retired, s->route, v, s->instance)) != NULL)
+        return true;
+    for (struct metrics_shard *m = metrics_shards; m != NULL && m != until && until != &metrics_retired;
+         m = m->next) {
+        if (atomic_load(series_find(m, s->route, v, s->instance)) != NULL)
+            return true;
+    }
+    return false;
+}
+
+static size_t keys_of_shard_locked(struct metrics_shard *m, struct series_key *keys, size_t n, size_t max)
+{
+    for (unsigned i = 0; i < SERIES_SLOTS && n < max; i++) {
+        struct metrics_series *s = atomic_load_explicit(&m->series[i], memory_order_acquire);
+        if (s != NULL && !key_seen_before(m, s))
+            keys[n++] = (struct series_key){s->route, s->instance, s->verdict};
+    }
+    return n;
+}
+
+/* Every key once, in an array the caller frees; NULL when there are none or no memory. */
+static struct series_key *keys_collect(size_t *count)
+{
+    lock_take(&metrics_lock);
+    size_t max = atomic_load(&metrics_retired.series_count), n = 0;
+    for (struct metrics_shard *m = metrics_shards; m != NULL; m = m->next)
+        max += atomic_load(&m->series_count);
+    struct series_key *keys = max == 0 ? NULL : malloc(max * sizeof *keys);
+    if (keys != NULL) {
+        n = keys_of_shard_locked(&metrics_retired, keys, n, max);
+        for (struct metrics_shard *m = metrics_shards; m != NULL; m = m->next)
+            n = keys_of_shard_locked(m, keys, n, max);
+    }
+    lock_drop(&metrics_lock);
+    *count = n;
+    return keys;
+}
+
+static void series_sum(const struct series_key *k, struct metrics_series *sum)
+{
+    *sum = (struct metrics_series){.route = k->route, .instance = k->instance, .verdict = k->verdict};
+    enum cache_verdict v = (enum cache_verdict)k->verdict;
+    lock_take(&metrics_lock);
+    struct metrics_series *s = atomic_load(series_find(&metrics_retired, k->route, v, k->instance));
+    if (s != NULL)
+        series_add(sum, s);
+    for (struct metrics_shard *m = metrics_shards; m != NULL; m = m->next) {
+        s = atomic_load_explicit(series_find(m, k->route, v, k->instance), memory_order_acquire);
+        if (s != NULL)
+            series_add(sum, s);
+    }
+    lock_drop(&metrics_lock);
+}
+
+void metrics_each_series(void (*each)(void *arg, const struct metrics_series *sum), void *arg)
+{
+    size_t count = 0;
+    struct series_key *keys = keys_collect(&count);
+    struct metrics_series *sum = keys == NULL ? NULL : malloc(sizeof *sum);
+    for (size_t i = 0; sum != NULL && i < count; i++) {
+        series_sum(&keys[i], sum);
+        each(arg, sum);
+    }
+    free(sum);
+    free(keys);
+}
+
+static struct label *label_get(unsigned i)
+{
+    return atomic_load_explicit(&metrics_labels[i], memory_order_acquire);
+}
+
+static uint16_t label_intern_locked(slice_t name)
+{
+    uint32_t hash = 2166136261u;
+    for (size_t i = 0; i < name.len; i++)
+        hash = (hash ^ (unsigned char)name.ptr[i]) * 16777619u;
+    unsigned slot = hash % LABEL_SLOTS;
+    for (; metrics_label_index[slot] != 0; slot = (slot + 1) % LABEL_SLOTS) {
+        struct label *l = label_get(metrics_label_index[slot]);
+        if (slice_eq(slice_make(l->text, l->len), name))
+            return metrics_label_index[slot];
+    }
+    if (metrics_label_count + 1u >= LABELS_MAX)
+        return 0;
+    struct label *l = malloc(sizeof *l + name.len);
+    if (l == NULL)
+        return 0;
+    l->len = name.len;
+    if (name.len > 0)
+        memcpy(l->text, name.ptr, name.len);
+    metrics_label_index[slot] = ++metrics_label_count;
+    atomic_store_explicit(&metrics_labels[metrics_label_count], l, memory_order_release);
+    return metrics_label_count;
+}
+
+uint16_t metrics_label(slice_t name)
+{
+    lock_take(&metrics_lock);
+    uint16_t label = label_intern_locked(name);
+    lock_drop(&metrics_lock);
+    return label;
+}
+
+slice_t metrics_label_name(uint16_t label)
+{
+    struct label *l = label < LABELS_MAX ? label_get(label) : NULL;
+    return l != NULL ? slice_make(l->text, l->len) : SLICE_LIT("other");
+}
