@@ -36,13 +36,16 @@ const char *instance_state_name(enum instance_state s);
 
 /* `control` runs the probes; its thread calls everything that is not said to be for workers. */
 struct balancer *balancer_create(struct worker *control);
-void balancer_destroy(struct balancer *b); /* after all sets are gone */
+/* After all sets, leases and instance references but the active set's own are gone. The control worker's loop must not
+ * run any more; its mail is delivered. */
+void balancer_destroy(struct balancer *b);
 
 /* Builds the pools of a snapshot (resolving names, blocking: literals do not block). NULL and a message in `err` when out
  * of memory; a name that does not resolve gives an instance that is down ("name does not resolve") and is tried again
  * every few seconds. The returned set holds one reference, and one on the snapshot. */
 struct balancer_set *balancer_set_build(struct balancer *b, struct config *c, char *err, size_t err_bytes);
-/* Makes this the set whose instances are probed; instances of the old set that are not in it stop being probed. */
+/* Makes this the set whose instances are probed; instances of the old set that are not in it stop being probed.
+ * The balancer holds a reference while it is active. `s` NULL: nothing is probed any more. */
 void balancer_set_activate(struct balancer *b, struct balancer_set *s);
 struct balancer_set *balancer_set_ref(struct balancer_set *s); /* any thread */
 void balancer_set_unref(struct balancer_set *s);               /* any thread; freed by mail on the control thread */
@@ -70,10 +73,10 @@ uint32_t instance_id(const struct instance *i); /* small number, unique in the p
 
 /* Retries (pure but for the budget). A try that failed with `e` may be followed by another when this says so. */
 struct retry_context {
-    unsigned tries_done;      /* including the failed one */
+    unsigned tries_done;      /* including the failed one; tries that got a free retry are not counted */
     unsigned status;          /* response status, or 0 when there was none */
     bool idempotent;          /* method is idempotent */
-    bool body_replayable;     /* no body, or all of it can be sent again */
+    bool body_replayable;     /* no body, or all of it can be sent (again): none was taken yet, or it is kept */
     bool request_sent;        /* at least one byte was handed to the kernel */
     bool response_started;    /* the client has seen a byte */
     bool reused_connection;   /* failed on a kept-alive connection before any response byte */

@@ -178,13 +178,9 @@ struct worker *worker_create(int index)
     return w;
 }
 
-static void worker_end_turn(struct worker *w)
+/* Mail, hooks, graveyard: what follows the events and deadlines of a turn. */
+static void worker_settle(struct worker *w)
 {
-    if (w->wheel_count > 0) {
-        wheel_sweep(w);
-        if (w->wheel_count > 0 && !w->tick_armed)
-            worker_arm_tick(w);
-    }
     if (atomic_load_explicit(&w->mailbox, memory_order_relaxed) != NULL)
         worker_deliver_mail(w);
     struct list *n;
@@ -197,6 +193,24 @@ static void worker_end_turn(struct worker *w)
         w->graves = g->next;
         g->free_fn(g->obj);
     }
+}
+
+static void worker_end_turn(struct worker *w)
+{
+    if (w->wheel_count > 0) {
+        wheel_sweep(w);
+        if (w->wheel_count > 0 && !w->tick_armed)
+            worker_arm_tick(w);
+    }
+    worker_settle(w);
+}
+
+void worker_drain(struct worker *w)
+{
+    CHECK_MAGIC(w, WORKER_MAGIC);
+    do
+        worker_settle(w);
+    while (atomic_load_explicit(&w->mailbox, memory_order_relaxed) != NULL);
 }
 
 void worker_run(struct worker *w)

@@ -91,6 +91,8 @@ void worker_stop(struct worker *w);
 /* After the thread ended (worker_join) or never started. Delivers no mail: the mailbox must be empty. */
 void worker_join(struct worker *w);
 void worker_destroy(struct worker *w);
+/* The thread that ran the loop, when it does not run (any more): delivers the mail that came since, and frees. */
+void worker_drain(struct worker *w);
 
 /* Any thread. Wakes the worker when its mailbox was empty. */
 void worker_post(struct worker *w, struct mail *m);

@@ -1,0 +1,320 @@
+/* balancer.c: sets of pools, and who is probed. See balancer.h.
+ *
+ * The balancer owns the registry of instances and knows every set that still lives, since a change of state
+ * has to reach the views of all pools the instance is in: requests that started before a reload still pick
+ * from the old ones. Only the active set's instances are probed and its names looked up again.
+ *
+ * Lifetime: a set dies on the control thread, once the last request that started with it has ended. Workers
+ * drop their reference from anywhere; the last one posts the set itself as mail. Views go through RCU, and
+ * the instances they name reach the graveyard of the control worker. balancer_destroy waits for all of that.
+ */
+#include "balancer/balancer.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "balancer/pool.h"
+#include "core/log.h"
+#include "core/panic.h"
+
+#define BALANCER_MAGIC     0x42414c41u
+#define BALANCER_SET_MAGIC 0x42534554u
+
+#define BALANCER_LOOKUP_WAIT_MS 2000 /* how long building a set waits for names, all together */
+#define BALANCER_REBUILD_MS     1000 /* until a view that memory did not suffice for is tried again */
+
+struct balancer {
+    uint32_t magic;
+    /* control thread */
+    struct worker *control;
+    struct instance_registry registry;
+    struct list sets;
+    struct balancer_set *active; /* a reference */
+    uint64_t watch_round;
+    struct deadline rebuild_at;
+};
+
+struct balancer_set {
+    uint32_t magic;
+    /* set once */
+    struct balancer *balancer;
+    struct config *config; /* a reference */
+    struct pool **pools;
+    size_t pool_count;
+    /* control thread */
+    struct list node;
+    struct mail mail; /* its death notice */
+    /* atomic */
+    _Atomic uint32_t refs;
+};
+
+static void balancer_want_rebuild(struct balancer *b)
+{
+    worker_refresh_clock(b->control);
+    deadline_set(b->control, &b->rebuild_at, worker_now_ms(b->control) + BALANCER_REBUILD_MS);
+}
+
+static void balancer_on_rebuild_at(struct deadline *d)
+{
+    struct balancer *b = CONTAINER_OF(d, struct balancer, rebuild_at);
+    CHECK_MAGIC(b, BALANCER_MAGIC);
+    bool again = false;
+    LIST_FOREACH (n, &b->sets) {
+        struct balancer_set *s = CONTAINER_OF(n, struct balancer_set, node);
+        for (size_t p = 0; p < s->pool_count; p++)
+            again |= s->pools[p]->stale && !pool_rebuild(s->pools[p]);
+    }
+    if (again)
+        balancer_want_rebuild(b);
+}
+
+static void balancer_rebuild_with(struct balancer *b, const struct instance *i)
+{
+    LIST_FOREACH (n, &b->sets) {
+        struct balancer_set *s = CONTAINER_OF(n, struct balancer_set, node);
+        for (size_t p = 0; p < s->pool_count; p++)
+            if (pool_member_of(s->pools[p], i) != NULL && !pool_rebuild(s->pools[p]))
+                balancer_want_rebuild(b);
+    }
+}
+
+static void balancer_on_instance_event(struct instance_registry *r, struct instance *i, enum instance_event e)
+{
+    struct balancer *b = CONTAINER_OF(r, struct balancer, registry);
+    CHECK_MAGIC(b, BALANCER_MAGIC);
+    if (e == INSTANCE_EVENT_USABLE) {
+        balancer_rebuild_with(b, i);
+        return;
+    }
+    struct member *m = NULL;
+    for (size_t p = 0; b->active != NULL && m == NULL && p < b->active->pool_count; p++)
+        m = pool_member_of(b->active->pools[p], i);
+    if (m != NULL)
+        member_on_unreachable(m);
+}
+
+struct balancer *balancer_create(struct worker *control)
+{
+    struct balancer *b = calloc(1, sizeof *b);
+    if (b == NULL)
+        return NULL;
+    b->magic = BALANCER_MAGIC;
+    b->control = control;
+    list_init(&b->sets);
+    deadline_init(&b->rebuild_at, balancer_on_rebuild_at);
+    instance_registry_init(&b->registry, control, balancer_on_instance_event);
+    return b;
+}
+
+void balancer_destroy(struct balancer *b)
+{
+    CHECK_MAGIC(b, BALANCER_MAGIC);
+    balancer_set_activate(b, NULL);
+    deadline_clear(b->control, &b->rebuild_at);
+    worker_drain(b->control); /* sets that died on workers */
+    rcu_flush();              /* the views they had replaced */
+    worker_drain(b->control); /* the instances those named */
+    ASSERT(list_empty(&b->sets) && list_empty(&b->registry.instances));
+    b->magic = 0;
+    free(b);
+}
+
+/* --- sets --- */
+
+static void balancer_set_free(struct balancer_set *s)
+{
+    for (size_t p = 0; p < s->pool_count; p++)
+        pool_destroy(s->pools[p]);
+    free(s->pools);
+    list_remove(&s->node);
+    config_unref(s->config);
+    s->magic = 0;
+    free(s);
+}
+
+static void balancer_set_on_mail(struct worker *w, struct mail *m)
+{
+    UNUSED(w);
+    balancer_set_free(CONTAINER_OF(m, struct balancer_set, mail));
+}
+
+static struct balancer_set *balancer_set_create(struct balancer *b, struct config *c)
+{
+    struct balancer_set *s = calloc(1, sizeof *s);
+    if (s == NULL)
+        return NULL;
+    s->magic = BALANCER_SET_MAGIC;
+    s->balancer = b;
+    s->config = config_ref(c);
+    s->mail.on_mail = balancer_set_on_mail;
+    list_push_back(&b->sets, &s->node);
+    atomic_init(&s->refs, 1);
+    s->pools = calloc(c->pool_count + 1, sizeof(struct pool *));
+    for (size_t p = 0; s->pools != NULL && p < c->pool_count; p++) {
+        s->pools[p] = pool_create(&b->registry, &c->pools[p]);
+        if (s->pools[p] == NULL)
+            break;
+        s->pool_count++;
+    }
+    if (s->pools == NULL || s->pool_count < c->pool_count) {
+        balancer_set_free(s);
+        return NULL;
+    }
+    return s;
+}
+
+/* The same server in the active set, whose addresses are known already. */
+static const struct member *balancer_known_member(const struct balancer *b, const struct member *m)
+{
+    for (size_t p = 0; b->active != NULL && p < b->active->pool_count; p++) {
+        const struct pool *pool = b->active->pools[p];
+        if (strcmp(pool->config->name, m->pool->config->name) != 0)
+            continue;
+        for (size_t n = 0; n < pool->member_count; n++)
+            if (strcmp(pool->members[n].config->name, m->config->name) == 0 &&
+                strcmp(pool->members[n].config->address, m->config->address) == 0)
+                return &pool->members[n];
+    }
+    return NULL;
+}
+
+static void balancer_start_lookup(const struct balancer *b, struct member *m)
+{
+    const struct member *known = balancer_known_member(b, m);
+    if (known != NULL)
+        member_copy_addresses(m, known);
+    if (m->instance == NULL)
+        member_start_lookup(m);
+}
+
+/* All lookups run side by side; only names that were not known before are waited for. */
+static bool balancer_set_resolve(struct balancer_set *s)
+{
+    bool ok = true;
+    mono_ms_t until_ms = clock_mono_ms() + BALANCER_LOOKUP_WAIT_MS;
+    for (size_t p = 0; p < s->pool_count; p++)
+        for (size_t n = 0; n < s->pools[p]->member_count; n++)
+            if (s->pools[p]->members[n].instance == NULL)
+                balancer_start_lookup(s->balancer, &s->pools[p]->members[n]);
+    for (size_t p = 0; p < s->pool_count; p++)
+        for (size_t n = 0; n < s->pools[p]->member_count; n++)
+            if (s->pools[p]->members[n].instance == NULL)
+                ok &= member_wait_lookup(&s->pools[p]->members[n], until_ms);
+    return ok;
+}
+
+struct balancer_set *balancer_set_build(struct balancer *b, struct config *c, char *err, size_t err_bytes)
+{
+    CHECK_MAGIC(b, BALANCER_MAGIC);
+    worker_refresh_clock(b->control);
+    struct balancer_set *s = balancer_set_create(b, c);
+    bool ok = s != NULL && balancer_set_resolve(s);
+    for (size_t p = 0; ok && p < s->pool_count; p++)
+        ok = pool_rebuild(s->pools[p]);
+    if (ok)
+        return s;
+    snprintf(err, err_bytes, "out of memory for the pools");
+    if (s != NULL)
+        balancer_set_free(s);
+    return NULL;
+}
+
+struct balancer_set *balancer_set_ref(struct balancer_set *s)
+{
+    CHECK_MAGIC(s, BALANCER_SET_MAGIC);
+    ASSERT(atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed) != 0);
+    return s;
+}
+
+void balancer_set_unref(struct balancer_set *s)
+{
+    CHECK_MAGIC(s, BALANCER_SET_MAGIC);
+    uint32_t before = atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel);
+    ASSERT(before > 0);
+    if (before != 1)
+        return;
+    if (pthread_equal(s->balancer->registry.control_thread, pthread_self()))
+        balancer_set_free(s);
+    else
+        worker_post(s->balancer->control, &s->mail);
+}
+
+struct pool *balancer_set_pool(struct balancer_set *s, size_t index)
+{
+    CHECK_MAGIC(s, BALANCER_SET_MAGIC);
+    ASSERT(index < s->pool_count);
+    return s->pools[index];
+}
+
+static void balancer_watch_set(struct balancer *b, struct balancer_set *s)
+{
+    for (size_t p = 0; p < s->pool_count; p++) {
+        for (size_t n = 0; n < s->pools[p]->member_count; n++) {
+            struct member *m = &s->pools[p]->members[n];
+            m->instance->watch_round = b->watch_round;
+            member_activate(m);
+        }
+    }
+}
+
+static void balancer_unwatch_set(struct balancer *b, struct balancer_set *s)
+{
+    for (size_t p = 0; p < s->pool_count; p++) {
+        for (size_t n = 0; n < s->pools[p]->member_count; n++) {
+            struct member *m = &s->pools[p]->members[n];
+            member_deactivate(m);
+            if (m->instance->watch_round != b->watch_round)
+                instance_unwatch(m->instance);
+        }
+    }
+}
+
+void balancer_set_activate(struct balancer *b, struct balancer_set *s)
+{
+    CHECK_MAGIC(b, BALANCER_MAGIC);
+    struct balancer_set *old = b->active;
+    if (s == old)
+        return;
+    worker_refresh_clock(b->control);
+    b->active = s != NULL ? balancer_set_ref(s) : NULL;
+    b->watch_round++;
+    if (s != NULL)
+        balancer_watch_set(b, s);
+    if (old != NULL) {
+        balancer_unwatch_set(b, old);
+        balancer_set_unref(old);
+    }
+}
+
+static struct instance_info balancer_info_of(const struct pool *p, const struct member *m)
+{
+    struct instance *i = m->instance;
+    return (struct instance_info){
+        .pool = p->config->name,
+        .name = m->config->name,
+        .address = i->addr.len > 0 ? i->addr_text : m->config->address,
+        .state = instance_state(i),
+        .reason = i->reason,
+        .since_ms = i->since_ms,
+        .weight = m->config->weight,
+        .backup = m->config->backup,
+        .in_flight = instance_in_flight(i),
+        .requests = atomic_load_explicit(&i->requests, memory_order_relaxed),
+        .failures = atomic_load_explicit(&i->failures, memory_order_relaxed),
+        .probes_ok = i->probes_ok,
+        .probes_failed = i->probes_failed,
+    };
+}
+
+void balancer_each_instance(struct balancer *b, void (*each)(void *arg, const struct instance_info *info),
+                            void *arg)
+{
+    CHECK_MAGIC(b, BALANCER_MAGIC);
+    for (size_t p = 0; b->active != NULL && p < b->active->pool_count; p++) {
+        const struct pool *pool = b->active->pools[p];
+        for (size_t n = 0; n < pool->member_count; n++) {
+            struct instance_info info = balancer_info_of(pool, &pool->members[n]);
+            each(arg, &info);
+        }
+    }
+}

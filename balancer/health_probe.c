@@ -1,0 +1,357 @@
+/* health_probe.c: see health_probe.h.
+ *
+ * One probe is one connection: connect, and for http send a GET and read up to the end of the head. The
+ * verdict falls there; the body is then read and thrown away within bounds, because an instance whose answer
+ * is cut off by a reset fills its own log with broken pipes every two seconds. GET and not HEAD: small
+ * frameworks answer HEAD with 404 or 405.
+ *
+ * Everything read is bounded (HEALTH_BUFFER_BYTES of head, HEALTH_DRAIN_BYTES of body) and the whole probe by
+ * health_timeout. The interval is drawn anew within +-10% each time so that the probes of many proxies,
+ * started by one deployment, do not stay in step.
+ *
+ * Rejected: libevent's evhttp client. It follows its own timeouts, hides the connect error and accepts
+ * framing that the data path refuses; a probe should fail where a request would. */
+#include "balancer/health_probe.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "core/h1_parse.h"
+#include "core/hash.h"
+#include "core/panic.h"
+
+#define HEALTH_MAGIC        0x48504242u
+#define HEALTH_BUFFER_BYTES (8 * KB)
+#define HEALTH_DRAIN_BYTES  (256 * KB)
+#define HEALTH_MAX_FIELDS   100
+#define HEALTH_MAX_INTERIM  8
+
+struct health_exchange {
+    struct h1_parser parser;
+    unsigned interim; /* 1xx responses skipped */
+    size_t filled;    /* bytes in `buffer` */
+    size_t drained;
+    size_t request_bytes, sent;
+    char buffer[HEALTH_BUFFER_BYTES];
+    char request[];
+};
+
+static void health_on_event(evutil_socket_t fd, short what, void *arg);
+static void health_on_next(struct deadline *d);
+static void health_on_limit(struct deadline *d);
+
+static void health_set_phase(struct health_probe *p, enum health_phase to)
+{
+    ASSERT(to == HEALTH_IDLE || to == p->phase + 1);
+    p->phase = to;
+}
+
+void health_probe_init(struct health_probe *p, struct worker *control, const struct net_addr *addr,
+                       void (*on_result)(struct health_probe *p, const struct health_result *result))
+{
+    *p = (struct health_probe){.magic = HEALTH_MAGIC, .control = control, .addr = addr, .fd = -1};
+    p->on_result = on_result;
+    deadline_init(&p->next, health_on_next);
+    deadline_init(&p->limit, health_on_limit);
+}
+
+static void health_close(struct health_probe *p)
+{
+    deadline_clear(p->control, &p->limit);
+    if (p->fd >= 0) {
+        event_del(&p->event);
+        close(p->fd);
+        p->fd = -1;
+    }
+    free(p->exchange);
+    p->exchange = NULL;
+    health_set_phase(p, HEALTH_IDLE);
+}
+
+static void health_schedule(struct health_probe *p, mono_ms_t at_ms)
+{
+    deadline_set(p->control, &p->next, MAX(at_ms, worker_now_ms(p->control)));
+}
+
+static dur_ms_t health_jittered(dur_ms_t interval_ms)
+{
+    uint32_t random;
+    hash_random(&random, sizeof random);
+    dur_ms_t spread_ms = interval_ms / 5;
+    return interval_ms - spread_ms / 2 + (dur_ms_t)(random % (uint64_t)(spread_ms + 1));
+}
+
+void health_probe_start(struct health_probe *p, const struct health_settings *settings, dur_ms_t delay_ms)
+{
+    CHECK_MAGIC(p, HEALTH_MAGIC);
+    ASSERT(settings->kind != CONFIG_HEALTH_OFF);
+    worker_refresh_clock(p->control);
+    mono_ms_t now_ms = worker_now_ms(p->control);
+    bool waits_longer = p->next.at_ms > now_ms + settings->interval_ms;
+    p->settings = *settings;
+    if (!p->started || waits_longer)
+        health_schedule(p, now_ms + (p->started ? settings->interval_ms : delay_ms));
+    p->started = true;
+}
+
+void health_probe_stop(struct health_probe *p)
+{
+    CHECK_MAGIC(p, HEALTH_MAGIC);
+    if (!p->started)
+        return;
+    p->started = false;
+    deadline_clear(p->control, &p->next);
+    health_close(p);
+}
+
+void health_probe_hurry(struct health_probe *p)
+{
+    CHECK_MAGIC(p, HEALTH_MAGIC);
+    if (!p->started || !deadline_is_set(&p->next))
+        return;
+    worker_refresh_clock(p->control);
+    mono_ms_t at_ms = MAX(worker_now_ms(p->control), p->begun_ms + p->settings.interval_ms / 10);
+    if (at_ms < p->next.at_ms)
+        deadline_set(p->control, &p->next, at_ms);
+}
+
+/* Ends the questioning: schedules the next probe and reports. The caller returns at once. */
+static void health_finish(struct health_probe *p, enum health_verdict verdict, const char *fmt, ...)
+    PRINTF_LIKE(3, 4);
+static void health_finish(struct health_probe *p, enum health_verdict verdict, const char *fmt, ...)
+{
+    struct health_result result = {.verdict = verdict};
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(result.reason, sizeof result.reason, fmt, args);
+    va_end(args);
+    if (p->phase != HEALTH_DRAINING)
+        health_close(p);
+    health_schedule(p, p->begun_ms + health_jittered(p->settings.interval_ms));
+    p->on_result(p, &result);
+}
+
+static bool health_is_own_lack(int error)
+{
+    return error == EMFILE || error == ENFILE || error == ENOMEM || error == ENOBUFS ||
+           error == EADDRNOTAVAIL;
+}
+
+static void health_fail_errno(struct health_probe *p, int error)
+{
+    enum health_verdict verdict = p->phase <= HEALTH_CONNECTING ? HEALTH_UNREACHABLE : HEALTH_UNHEALTHY;
+    if (health_is_own_lack(error))
+        health_finish(p, HEALTH_SKIPPED, "%s", strerror(error));
+    else if (error == ECONNREFUSED)
+        health_finish(p, verdict, "connect refused");
+    else if (error == ECONNRESET || error == EPIPE)
+        health_finish(p, verdict, "connection reset");
+    else
+        health_finish(p, verdict, "%s failed: %s", p->phase <= HEALTH_CONNECTING ? "connect" : "exchange",
+                      strerror(error));
+}
+
+static bool health_watch(struct health_probe *p, short what)
+{
+    if (event_initialized(&p->event))
+        event_del(&p->event);
+    return event_assign(&p->event, p->control->base, p->fd, (short)(what | EV_PERSIST), health_on_event, p) ==
+               0 &&
+           event_add(&p->event, NULL) == 0;
+}
+
+#define HEALTH_REQUEST                                                                                       \
+    "GET %s HTTP/1.1\r\nHost: %s%s\r\nUser-Agent: millpond/" MILLPOND_VERSION                                \
+    " (health check)\r\nAccept: */*\r\nConnection: close\r\n\r\n"
+
+static bool health_make_exchange(struct health_probe *p)
+{
+    const char *path = "", *host = "";
+    char port[8] = "";
+    if (p->settings.kind == CONFIG_HEALTH_HTTP) {
+        path = p->settings.path;
+        host = p->settings.host;
+        if (p->settings.port != 0)
+            snprintf(port, sizeof port, ":%u", p->settings.port);
+    }
+    int bytes = snprintf(NULL, 0, HEALTH_REQUEST, path, host, port);
+    struct health_exchange *x = malloc(sizeof *x + (size_t)bytes + 1);
+    if (x == NULL)
+        return false;
+    memset(x, 0, offsetof(struct health_exchange, buffer));
+    snprintf(x->request, (size_t)bytes + 1, HEALTH_REQUEST, path, host, port);
+    x->request_bytes = (size_t)bytes;
+    p->exchange = x;
+    return true;
+}
+
+static void health_begin(struct health_probe *p)
+{
+    p->begun_ms = worker_now_ms(p->control);
+    if (!health_make_exchange(p)) {
+        health_finish(p, HEALTH_SKIPPED, "out of memory");
+        return;
+    }
+    health_set_phase(p, HEALTH_CONNECTING);
+    deadline_set(p->control, &p->limit, p->begun_ms + p->settings.timeout_ms);
+    int fd = net_connect(p->addr);
+    if (fd < 0) {
+        health_fail_errno(p, errno);
+        return;
+    }
+    p->event = (struct event){0};
+    p->fd = fd;
+    if (!health_watch(p, EV_WRITE))
+        health_finish(p, HEALTH_SKIPPED, "out of memory");
+}
+
+static void health_on_next(struct deadline *d)
+{
+    struct health_probe *p = CONTAINER_OF(d, struct health_probe, next);
+    CHECK_MAGIC(p, HEALTH_MAGIC);
+    health_close(p); /* a body that was still being thrown away */
+    health_begin(p);
+}
+
+static void health_on_limit(struct deadline *d)
+{
+    struct health_probe *p = CONTAINER_OF(d, struct health_probe, limit);
+    CHECK_MAGIC(p, HEALTH_MAGIC);
+    long timeout_ms = (long)p->settings.timeout_ms;
+    if (p->phase == HEALTH_DRAINING)
+        health_close(p);
+    else if (p->phase == HEALTH_CONNECTING)
+        health_finish(p, HEALTH_UNREACHABLE, "connect timed out after %ld ms", timeout_ms);
+    else
+        health_finish(p, HEALTH_UNHEALTHY, "no response within %ld ms", timeout_ms);
+}
+
+static void health_send(struct health_probe *p)
+{
+    struct health_exchange *x = p->exchange;
+    ssize_t n = send(p->fd, x->request + x->sent, x->request_bytes - x->sent, MSG_NOSIGNAL);
+    if (n < 0) {
+        if (errno != EAGAIN && errno != EINTR)
+            health_fail_errno(p, errno);
+        return;
+    }
+    x->sent += (size_t)n;
+    if (x->sent < x->request_bytes)
+        return;
+    health_set_phase(p, HEALTH_READING);
+    if (!health_watch(p, EV_READ))
+        health_finish(p, HEALTH_SKIPPED, "out of memory");
+}
+
+static void health_on_connected(struct health_probe *p)
+{
+    int error = net_socket_error(p->fd);
+    if (error != 0) {
+        health_fail_errno(p, error);
+        return;
+    }
+    if (p->settings.kind == CONFIG_HEALTH_TCP) {
+        health_finish(p, HEALTH_OK, "connected");
+        return;
+    }
+    health_set_phase(p, HEALTH_SENDING);
+    health_send(p);
+}
+
+static void health_judge_status(struct health_probe *p, unsigned status)
+{
+    bool expected = false;
+    for (size_t i = 0; i < p->settings.range_count; i++)
+        expected |= status >= p->settings.ranges[i].from && status <= p->settings.ranges[i].to;
+    health_set_phase(p, HEALTH_DRAINING);
+    health_finish(p, expected ? HEALTH_OK : HEALTH_UNHEALTHY, "status %u", status);
+}
+
+/* An interim response (RFC 9110 section 15.2) is not the answer; 101 ends HTTP on this connection and is. */
+static bool health_skip_interim(struct health_exchange *x, unsigned status)
+{
+    if (status >= 200 || status == 101)
+        return false;
+    x->filled -= x->parser.head_bytes;
+    memmove(x->buffer, x->buffer + x->parser.head_bytes, x->filled);
+    x->parser = (struct h1_parser){0};
+    x->interim++;
+    return true;
+}
+
+static void health_parse(struct health_probe *p)
+{
+    static const struct h1_limits limits = {.max_head_bytes = HEALTH_BUFFER_BYTES,
+                                            .max_target_bytes = HEALTH_BUFFER_BYTES,
+                                            .max_fields = HEALTH_MAX_FIELDS};
+    struct health_exchange *x = p->exchange;
+    struct http_field fields[HEALTH_MAX_FIELDS];
+    struct http_head head;
+    enum h1_status status;
+    do {
+        head = (struct http_head){.fields = fields};
+        status = h1_parse_response(&x->parser, x->buffer, x->filled, &head, &limits);
+    } while (status == H1_DONE && health_skip_interim(x, head.status) && x->interim <= HEALTH_MAX_INTERIM);
+    if (status == H1_FAIL)
+        health_finish(p, HEALTH_UNHEALTHY, "bad response: %s", h1_error_text(x->parser.error));
+    else if (x->interim > HEALTH_MAX_INTERIM)
+        health_finish(p, HEALTH_UNHEALTHY, "bad response: too many interim responses");
+    else if (status == H1_DONE)
+        health_judge_status(p, head.status);
+    else if (x->filled == sizeof x->buffer)
+        health_finish(p, HEALTH_UNHEALTHY, "bad response: %s", h1_error_text(H1_ERR_HEAD_TOO_LARGE));
+}
+
+static void health_read(struct health_probe *p)
+{
+    struct health_exchange *x = p->exchange;
+    ssize_t n = recv(p->fd, x->buffer + x->filled, sizeof x->buffer - x->filled, 0);
+    if (n < 0) {
+        if (errno != EAGAIN && errno != EINTR)
+            health_fail_errno(p, errno);
+    } else if (n == 0) {
+        health_finish(p, HEALTH_UNHEALTHY, "closed before the response was complete");
+    } else {
+        x->filled += (size_t)n;
+        health_parse(p);
+    }
+}
+
+static void health_drain(struct health_probe *p)
+{
+    struct health_exchange *x = p->exchange;
+    ssize_t n = recv(p->fd, x->buffer, sizeof x->buffer, 0);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    x->drained += n > 0 ? (size_t)n : 0;
+    if (n <= 0 || x->drained > HEALTH_DRAIN_BYTES)
+        health_close(p);
+}
+
+static void health_on_event(evutil_socket_t fd, short what, void *arg)
+{
+    struct health_probe *p = arg;
+    UNUSED(what);
+    CHECK_MAGIC(p, HEALTH_MAGIC);
+    ASSERT(fd == p->fd);
+    worker_refresh_clock(p->control);
+    switch (p->phase) {
+    case HEALTH_CONNECTING:
+        health_on_connected(p);
+        break;
+    case HEALTH_SENDING:
+        health_send(p);
+        break;
+    case HEALTH_READING:
+        health_read(p);
+        break;
+    case HEALTH_DRAINING:
+        health_drain(p);
+        break;
+    case HEALTH_IDLE:
+        PANIC("event of a closed probe");
+    }
+}

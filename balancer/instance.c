@@ -1,0 +1,389 @@
+/* instance.c: see instance.h.
+ *
+ *                 first probe ok                    operator
+ *      starting ------------------> up <------------------------> draining
+ *          \                       ^ |  \                          |
+ *           \ `fall` failures rise | |   \ passive errors          | operator
+ *            v                     | v    v                        v
+ *             ------------------> down <-- ejected --> up, draining
+ *
+ * Threads: states change on the control thread only. Workers lease and release, which is atomics; what they
+ * see go wrong they tell by mail, one at a time per instance, and the control thread decides. A refusal is
+ * the one outcome that is proof enough by itself (nothing listens there): `fall` of them in a row mark the
+ * instance down without waiting for a probe. Everything else only brings the next probe forward.
+ *
+ * Death: the last reference may go on any thread (a worker's idle connection, the RCU reclaimer's old view),
+ * but the registry belongs to the control thread, so the end is always a grave there. Until then a lookup
+ * passes by an instance without references, never revives it. */
+#include "balancer/instance.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/log.h"
+#include "core/metrics.h"
+#include "core/panic.h"
+
+#define INSTANCE_LEASE (UINT64_C(1) << 32)
+
+#define BIT(id) (1u << INSTANCE_##id)
+static const uint8_t instance_next_states[INSTANCE_STATE_COUNT] = {
+    [INSTANCE_STARTING] = BIT(UP) | BIT(DOWN), [INSTANCE_UP] = BIT(DOWN) | BIT(DRAINING) | BIT(EJECTED),
+    [INSTANCE_DRAINING] = BIT(UP) | BIT(DOWN), [INSTANCE_EJECTED] = BIT(UP) | BIT(DOWN) | BIT(DRAINING),
+    [INSTANCE_DOWN] = BIT(UP) | BIT(DRAINING),
+};
+#undef BIT
+
+const char *instance_state_name(enum instance_state s)
+{
+    static const char *const names[] = {
+#define X(id, name) name,
+        INSTANCE_STATES(X)
+#undef X
+    };
+    ASSERT((unsigned)s < INSTANCE_STATE_COUNT);
+    return names[s];
+}
+
+bool instance_state_may_follow(enum instance_state from, enum instance_state to)
+{
+    ASSERT((unsigned)from < INSTANCE_STATE_COUNT && (unsigned)to < INSTANCE_STATE_COUNT);
+    return (instance_next_states[from] >> to) & 1;
+}
+
+static bool state_is_usable(enum instance_state s)
+{
+    return s == INSTANCE_STARTING || s == INSTANCE_UP;
+}
+
+enum instance_state instance_state(const struct instance *i)
+{
+    CHECK_MAGIC(i, INSTANCE_MAGIC);
+    return atomic_load_explicit(&i->state, memory_order_relaxed);
+}
+
+bool instance_is_usable(const struct instance *i)
+{
+    return state_is_usable(instance_state(i));
+}
+
+/* The reason is set already. */
+static void instance_enter_state(struct instance *i, enum instance_state to, enum log_level level)
+{
+    enum instance_state from = instance_state(i);
+    ASSERT(instance_state_may_follow(from, to));
+    i->since_ms = clock_wall_ms();
+    i->oks_in_row = i->fails_in_row = 0;
+    atomic_store_explicit(&i->refusals_in_row, 0, memory_order_relaxed);
+    atomic_store_explicit(&i->state, (uint8_t)to, memory_order_relaxed);
+    log_at(level, "%s: %s -> %s: %s", i->title, instance_state_name(from), instance_state_name(to),
+           i->reason);
+    if (state_is_usable(from) != state_is_usable(to))
+        i->registry->on_event(i->registry, i, INSTANCE_EVENT_USABLE);
+}
+
+void instance_set_state(struct instance *i, enum instance_state to, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(i->reason, sizeof i->reason, fmt, args);
+    va_end(args);
+    instance_enter_state(i, to,
+                         to == INSTANCE_DOWN || to == INSTANCE_EJECTED ? LOG_LEVEL_WARN : LOG_LEVEL_INFO);
+}
+
+void instance_on_probe(struct instance *i, const struct health_result *result)
+{
+    enum instance_state state = instance_state(i);
+    if (result->verdict == HEALTH_SKIPPED) {
+        log_warn("%s: no probe was possible: %s", i->title, result->reason);
+        return;
+    }
+    if (result->verdict == HEALTH_OK) {
+        i->probes_ok++;
+        i->oks_in_row++;
+        i->fails_in_row = 0;
+        if (state == INSTANCE_STARTING)
+            instance_set_state(i, INSTANCE_UP, "first probe succeeded (%s)", result->reason);
+        else if (state == INSTANCE_DOWN && i->oks_in_row >= (unsigned)i->rise)
+            instance_set_state(i, INSTANCE_UP, "%s (%u probes succeeded)", result->reason, i->oks_in_row);
+        return;
+    }
+    i->probes_failed++;
+    i->oks_in_row = 0;
+    i->fails_in_row++;
+    if (state != INSTANCE_DRAINING && state != INSTANCE_DOWN && i->fails_in_row >= (unsigned)i->fall)
+        instance_set_state(i, INSTANCE_DOWN, "%s (%u probes failed)", result->reason, i->fails_in_row);
+    state = instance_state(i);
+    if (result->verdict == HEALTH_UNREACHABLE && (state == INSTANCE_STARTING || state == INSTANCE_DOWN))
+        i->registry->on_event(i->registry, i, INSTANCE_EVENT_UNREACHABLE);
+}
+
+static void instance_on_health(struct health_probe *p, const struct health_result *result)
+{
+    struct instance *i = CONTAINER_OF(p, struct instance, probe);
+    CHECK_MAGIC(i, INSTANCE_MAGIC);
+    instance_on_probe(i, result);
+}
+
+void instance_watch(struct instance *i, const struct health_settings *settings)
+{
+    CHECK_MAGIC(i, INSTANCE_MAGIC);
+    if (i->addr.len == 0)
+        return;
+    i->rise = settings->rise;
+    i->fall = settings->fall;
+    if (settings->kind != CONFIG_HEALTH_OFF) {
+        bool waits = instance_state(i) == INSTANCE_DOWN;
+        health_probe_start(&i->probe, settings, waits ? settings->interval_ms : 0);
+        atomic_store_explicit(&i->watch_fall, (uint32_t)MAX(settings->fall, 1), memory_order_relaxed);
+        return;
+    }
+    instance_unwatch(i);
+    if (instance_state(i) == INSTANCE_STARTING || instance_state(i) == INSTANCE_DOWN)
+        instance_set_state(i, INSTANCE_UP, "health_check = off");
+}
+
+void instance_unwatch(struct instance *i)
+{
+    CHECK_MAGIC(i, INSTANCE_MAGIC);
+    atomic_store_explicit(&i->watch_fall, 0, memory_order_relaxed);
+    health_probe_stop(&i->probe);
+}
+
+void instance_inherit(struct instance *i, const struct instance *from)
+{
+    if (instance_state(i) != INSTANCE_STARTING)
+        return;
+    i->fails_in_row = from->fails_in_row;
+    if (instance_state(from) != INSTANCE_DOWN)
+        return;
+    /* People were told when the server went down; that its name has more addresses is no news. */
+    memcpy(i->reason, from->reason, sizeof i->reason);
+    instance_enter_state(i, INSTANCE_DOWN, LOG_LEVEL_DEBUG);
+    i->since_ms = from->since_ms;
+}
+
+/* --- trouble seen by workers --- */
+
+static void instance_on_mail(struct worker *w, struct mail *m)
+{
+    struct instance *i = CONTAINER_OF(m, struct instance, mail);
+    UNUSED(w);
+    CHECK_MAGIC(i, INSTANCE_MAGIC);
+    /* First let the next trouble post again, then look: nothing that comes in between is lost. */
+    atomic_store(&i->mail_posted, false);
+    uint32_t limit = atomic_load_explicit(&i->watch_fall, memory_order_relaxed);
+    uint32_t refusals = atomic_load(&i->refusals_in_row);
+    if (limit > 0 && instance_is_usable(i)) {
+        if (refusals >= limit)
+            instance_set_state(i, INSTANCE_DOWN, "connect refused (%u requests in a row)", refusals);
+        health_probe_hurry(&i->probe);
+    }
+    instance_unref(i);
+}
+
+static void instance_tell(struct instance *i)
+{
+    if (atomic_load_explicit(&i->watch_fall, memory_order_relaxed) == 0 || !instance_is_usable(i) ||
+        atomic_exchange(&i->mail_posted, true))
+        return;
+    instance_ref(i);
+    worker_post(i->registry->control, &i->mail);
+}
+
+void instance_lease(struct instance *i)
+{
+    CHECK_MAGIC(i, INSTANCE_MAGIC);
+    atomic_fetch_add_explicit(&i->refs, INSTANCE_LEASE, memory_order_relaxed);
+    atomic_fetch_add_explicit(&i->requests, 1, memory_order_relaxed);
+}
+
+/* It accepted a connection and talked: what refusals there were are over. */
+static void instance_note_contact(struct instance *i)
+{
+    if (atomic_load_explicit(&i->refusals_in_row, memory_order_relaxed) != 0)
+        atomic_store_explicit(&i->refusals_in_row, 0, memory_order_relaxed);
+}
+
+static void instance_drop(struct instance *i, uint64_t what);
+
+void instance_release(struct instance *i, enum fetch_error outcome)
+{
+    CHECK_MAGIC(i, INSTANCE_MAGIC);
+    switch (outcome) {
+    case FETCH_CONNECT_REFUSED:
+        atomic_fetch_add(&i->refusals_in_row, 1);
+        instance_tell(i);
+        break;
+    case FETCH_CONNECT_FAILED:
+    case FETCH_CONNECT_TIMEOUT:
+    case FETCH_RESET:
+        instance_tell(i);
+        break;
+    case FETCH_NONE:
+    case FETCH_RESPONSE_TIMEOUT:
+    case FETCH_BAD_RESPONSE:
+    case FETCH_CUT_SHORT:
+        instance_note_contact(i);
+        break;
+    default: /* our own affair; says nothing about the instance */
+        outcome = FETCH_NONE;
+        break;
+    }
+    if (outcome != FETCH_NONE)
+        atomic_fetch_add_explicit(&i->failures, 1, memory_order_relaxed);
+    instance_drop(i, INSTANCE_LEASE);
+}
+
+/* --- life and death --- */
+
+static void instance_free(void *obj)
+{
+    struct instance *i = obj;
+    CHECK_MAGIC(i, INSTANCE_MAGIC);
+    ASSERT(!i->probe.started && atomic_load(&i->refs) == 0);
+    list_remove(&i->node);
+    i->magic = 0;
+    free(i->title);
+    free(i);
+}
+
+static void instance_bury(struct worker *w, struct instance *i)
+{
+    worker_bury(w, &i->grave, instance_free, i);
+}
+
+static void instance_on_death_mail(struct worker *w, struct mail *m)
+{
+    instance_bury(w, CONTAINER_OF(m, struct instance, death_mail));
+}
+
+static void instance_drop(struct instance *i, uint64_t what)
+{
+    uint64_t before = atomic_fetch_sub_explicit(&i->refs, what, memory_order_acq_rel);
+    ASSERT(before >= what);
+    if (before != what)
+        return;
+    struct instance_registry *r = i->registry;
+    if (pthread_equal(r->control_thread, pthread_self()))
+        instance_bury(r->control, i);
+    else
+        worker_post(r->control, &i->death_mail);
+}
+
+struct instance *instance_ref(struct instance *i)
+{
+    CHECK_MAGIC(i, INSTANCE_MAGIC);
+    ASSERT(atomic_fetch_add_explicit(&i->refs, 1, memory_order_relaxed) != 0);
+    return i;
+}
+
+void instance_unref(struct instance *i)
+{
+    CHECK_MAGIC(i, INSTANCE_MAGIC);
+    instance_drop(i, 1);
+}
+
+/* Other threads may be dropping references at the same time: only a living one may gain another. */
+static bool instance_ref_living(struct instance *i)
+{
+    uint64_t refs = atomic_load_explicit(&i->refs, memory_order_relaxed);
+    while (refs != 0)
+        if (atomic_compare_exchange_weak_explicit(&i->refs, &refs, refs + 1, memory_order_relaxed,
+                                                  memory_order_relaxed))
+            return true;
+    return false;
+}
+
+void instance_registry_init(struct instance_registry *r, struct worker *control,
+                            void (*on_event)(struct instance_registry *r, struct instance *i,
+                                             enum instance_event e))
+{
+    *r = (struct instance_registry){
+        .control = control, .control_thread = pthread_self(), .on_event = on_event};
+    list_init(&r->instances);
+}
+
+static struct instance *instance_find(struct instance_registry *r, const char *pool_name, const char *name,
+                                      const struct net_addr *addr)
+{
+    LIST_FOREACH (n, &r->instances) {
+        struct instance *i = CONTAINER_OF(n, struct instance, node);
+        if (net_addr_eq(&i->addr, addr) && strcmp(i->name, name) == 0 &&
+            strcmp(i->pool_name, pool_name) == 0 && instance_ref_living(i))
+            return i;
+    }
+    return NULL;
+}
+
+static bool instance_set_names(struct instance *i, const char *pool_name, const char *name)
+{
+    size_t pool_bytes = strlen(pool_name) + 1, name_bytes = strlen(name) + 1;
+    char *text = malloc(2 * pool_bytes + name_bytes);
+    if (text == NULL)
+        return false;
+    snprintf(text, pool_bytes + name_bytes, "%s/%s", pool_name, name);
+    memcpy(text + pool_bytes + name_bytes, pool_name, pool_bytes);
+    i->title = text;
+    i->name = text + pool_bytes;
+    i->pool_name = text + pool_bytes + name_bytes;
+    return true;
+}
+
+struct instance *instance_get(struct instance_registry *r, const char *pool_name, const char *name,
+                              const struct net_addr *addr)
+{
+    static const struct net_addr unresolved;
+    struct instance *i = instance_find(r, pool_name, name, addr != NULL ? addr : &unresolved);
+    if (i != NULL)
+        return i;
+    i = aligned_alloc(CACHE_LINE, (sizeof *i + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE);
+    if (i == NULL)
+        return NULL;
+    *i = (struct instance){.magic = INSTANCE_MAGIC, .registry = r, .id = ++r->last_id, .refs = 1};
+    i->mail.on_mail = instance_on_mail;
+    i->death_mail.on_mail = instance_on_death_mail;
+    i->since_ms = clock_wall_ms();
+    snprintf(i->reason, sizeof i->reason, "not probed yet");
+    list_push_back(&r->instances, &i->node);
+    if (!instance_set_names(i, pool_name, name)) {
+        list_remove(&i->node);
+        free(i);
+        return NULL;
+    }
+    i->label = metrics_label(slice_str(i->title));
+    health_probe_init(&i->probe, r->control, &i->addr, instance_on_health);
+    if (addr != NULL) {
+        i->addr = *addr;
+        net_addr_format(addr, i->addr_text);
+    } else {
+        instance_set_state(i, INSTANCE_DOWN, "name does not resolve");
+    }
+    return i;
+}
+
+const struct net_addr *instance_addr(const struct instance *i)
+{
+    CHECK_MAGIC(i, INSTANCE_MAGIC);
+    return &i->addr;
+}
+
+const char *instance_name(const struct instance *i)
+{
+    CHECK_MAGIC(i, INSTANCE_MAGIC);
+    return i->name;
+}
+
+uint16_t instance_label(const struct instance *i)
+{
+    CHECK_MAGIC(i, INSTANCE_MAGIC);
+    return i->label;
+}
+
+uint32_t instance_id(const struct instance *i)
+{
+    CHECK_MAGIC(i, INSTANCE_MAGIC);
+    return i->id;
+}

@@ -1,0 +1,95 @@
+/* instance.h: one server of a pool: its address, health, load, and the registry that keeps it across reloads.
+ *
+ * An instance is the same as long as pool name, server name and address are; weight and backup belong to the
+ * pool's entry. References: members, views, idle upstream connections and mail in flight hold one each; a
+ * lease is counted in the same word (upper half), so picking costs one atomic addition. */
+#ifndef BALANCER_INSTANCE_H
+#define BALANCER_INSTANCE_H
+
+#include "balancer/balancer.h"
+#include "balancer/health_probe.h"
+#include "core/list.h"
+
+#define INSTANCE_MAGIC        0x494e5354u
+#define INSTANCE_REASON_BYTES 160
+
+enum instance_event {
+    INSTANCE_EVENT_USABLE,     /* became usable or stopped being so */
+    INSTANCE_EVENT_UNREACHABLE /* a probe could not connect, and it is starting or down */
+};
+
+/* Control thread; lives in the balancer. */
+struct instance_registry {
+    struct worker *control;
+    pthread_t control_thread;
+    struct list instances;
+    uint32_t last_id;
+    /* Runs inside the change. It may unwatch `i` and drop references: what dies on this thread is freed at
+     * the end of the turn. */
+    void (*on_event)(struct instance_registry *r, struct instance *i, enum instance_event e);
+};
+
+struct instance {
+    uint32_t magic;
+    /* set once */
+    uint32_t id;
+    uint16_t label;
+    struct instance_registry *registry;
+    char *title; /* "pool/name"; one allocation with the two below */
+    const char *pool_name, *name;
+    struct net_addr addr; /* len 0: the name does not resolve */
+    char addr_text[NET_ADDR_TEXT];
+    /* control thread */
+    struct list node;
+    struct health_probe probe;
+    int rise, fall;
+    unsigned oks_in_row, fails_in_row;
+    uint64_t probes_ok, probes_failed;
+    wall_ms_t since_ms;
+    char reason[INSTANCE_REASON_BYTES];
+    uint64_t watch_round; /* of the activation that watched it last */
+    struct grave grave;
+    /* atomic */
+    _Atomic uint8_t state;       /* enum instance_state; written by instance_set_state only */
+    _Atomic uint32_t watch_fall; /* refusals in a row that mean down; 0: not probed, tell nobody */
+    _Atomic bool mail_posted;
+    struct mail mail;                           /* trouble seen by a worker; holds a reference while posted */
+    struct mail death_mail;                     /* the last reference went on another thread */
+    _Alignas(CACHE_LINE) _Atomic uint64_t refs; /* leases << 32 | references */
+    _Atomic uint64_t requests, failures;
+    _Atomic uint32_t refusals_in_row;
+};
+
+void instance_registry_init(struct instance_registry *r, struct worker *control,
+                            void (*on_event)(struct instance_registry *r, struct instance *i,
+                                             enum instance_event e));
+
+/* The instance of that identity with a reference for the caller, made when there is none. `addr` NULL: the
+ * name does not resolve; the instance is down. NULL when out of memory. */
+struct instance *instance_get(struct instance_registry *r, const char *pool_name, const char *name,
+                              const struct net_addr *addr);
+
+/* Starts or changes the probing. With CONFIG_HEALTH_OFF it is up, whatever it was, and stays so. */
+void instance_watch(struct instance *i, const struct health_settings *settings);
+/* Stops probing; the state stays. */
+void instance_unwatch(struct instance *i);
+/* `i` takes over from `from`, another address of the same name: failed probes go on counting, and when that
+ * one was down this one is too, since then, until its own probes succeed. */
+void instance_inherit(struct instance *i, const struct instance *from);
+
+/* The one setter: asserts a legal predecessor (see INSTANCE_STATES), keeps the reason, logs and tells the
+ * registry. */
+void instance_set_state(struct instance *i, enum instance_state to, const char *fmt, ...) PRINTF_LIKE(3, 4);
+bool instance_state_may_follow(enum instance_state from, enum instance_state to);
+
+/* Worker, inside the RCU section that found it: raises in-flight count and request count. */
+void instance_lease(struct instance *i);
+/* One probe's answer, as health_probe reports it. Exposed for tests. */
+void instance_on_probe(struct instance *i, const struct health_result *result);
+
+static inline uint64_t instance_in_flight(const struct instance *i)
+{
+    return atomic_load_explicit(&i->refs, memory_order_relaxed) >> 32;
+}
+
+#endif
