@@ -70,7 +70,7 @@ char *millpond_ini(const struct millpond_options *o)
     return text;
 }
 
-void millpond_write_ini(struct millpond *m, const struct millpond_options *o)
+void millpond_write_ini_(struct millpond *m, const struct millpond_options *o)
 {
     support_write_file(m->ini, millpond_ini(o));
 }
@@ -256,7 +256,9 @@ json_t *json_find(json_t *root, const char *name)
 int64_t millpond_figure_(struct millpond *m, const char *name)
 {
     json_t *status = millpond_status_(m);
-    json_t *v = json_find(status, name);
+    json_t *v = json_object_get(json_object_get(status, "counters"), name);
+    if (v == NULL)
+        v = json_find(status, name);
     if (!json_is_number(v))
         support_fail("the status has no number %s: %s", name, json_dumps(status, 0));
     return (int64_t)json_number_value(v);

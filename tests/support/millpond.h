@@ -35,9 +35,11 @@ struct millpond_options {
 /* The text of a configuration, for millpond_write_ini and for `check`. */
 char *millpond_ini(const struct millpond_options *o);
 /* Writes the configuration anew without telling the program. */
-void millpond_write_ini(struct millpond *m, const struct millpond_options *o);
+#define millpond_write_ini(m, ...) millpond_write_ini_(m, &(struct millpond_options){__VA_ARGS__})
+void millpond_write_ini_(struct millpond *m, const struct millpond_options *o);
 
-#define millpond_start(o) (SUPPORT_AT, millpond_start_(o))
+/* millpond_start(.cache = "...", .rest = ...) */
+#define millpond_start(...) (SUPPORT_AT, millpond_start_(&(struct millpond_options){__VA_ARGS__}))
 struct millpond *millpond_start_(const struct millpond_options *o);
 /* In front of one origin, without probes; `sections` follows the pool's own lines, so it may begin with keys
  * of it. */
@@ -73,9 +75,10 @@ void millpond_purge_(struct millpond *m, const char *url);
 /* `millpond status --json`; valid until the test ends. */
 #define millpond_status(m) (SUPPORT_AT, millpond_status_(m))
 json_t *millpond_status_(struct millpond *m);
-/* The first member of that name anywhere in the document, or NULL. Names are those of core/metrics_tbl.h. */
+/* The first member of that name anywhere in the document, or NULL. */
 json_t *json_find(json_t *root, const char *name);
-/* A number of the status; fails when it is not there. The second waits until it is that value. */
+/* A number of the status, of its counters (named as in core/metrics_tbl.h) before any other; fails when it is
+ * not there. The second waits until it is that value. */
 #define millpond_figure(m, name)             (SUPPORT_AT, millpond_figure_(m, name))
 #define millpond_wait_figure(m, name, value) (SUPPORT_AT, millpond_wait_figure_(m, name, value))
 int64_t millpond_figure_(struct millpond *m, const char *name);
