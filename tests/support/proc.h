@@ -1,0 +1,63 @@
+/* proc.h: child processes with their output captured line by line, and waits for that output.
+ *
+ * Each of stdout and stderr has a thread that collects it, so a test waits for a text to appear instead of
+ * for time to pass. A capture can be told to stop reading: then the child meets a full pipe, as with a stuck
+ * log reader. Children die with the test process (PR_SET_PDEATHSIG). Test thread. */
+#ifndef TESTS_SUPPORT_PROC_H
+#define TESTS_SUPPORT_PROC_H
+
+#include <pthread.h>
+#include <sys/types.h>
+
+#include "tests/support/support.h"
+
+/* One pipe from a child. */
+struct capture {
+    int fd;
+    pthread_t reader;
+    pthread_mutex_t mtx;
+    pthread_cond_t changed;
+    /* under mtx */
+    char *text; /* NUL-terminated */
+    size_t len;
+    bool paused, ended;
+};
+
+struct proc {
+    pid_t pid;
+    int pidfd;
+    bool reaped;
+    int status; /* of waitpid, once reaped */
+    struct capture out, err;
+};
+
+struct proc_options {
+    const char *const *argv; /* argv[0] is searched in PATH */
+    const char *const *env;  /* NAME=value to add, NULL-terminated; may be NULL */
+    const char *cwd;         /* NULL = as is */
+    unsigned max_fds;        /* RLIMIT_NOFILE; 0 = as is */
+};
+
+/* Starts; killed at the end of the test when still running. */
+struct proc *proc_start(const struct proc_options *o);
+bool proc_wait(struct proc *p, int wait_ms); /* false: still running */
+void proc_signal(struct proc *p, int sig);
+void proc_kill(struct proc *p); /* SIGKILL and wait */
+/* Exit code, or 128 + signal. Waits; fails the test when the process does not end. */
+#define proc_exit_code(p) (SUPPORT_AT, proc_exit_code_(p))
+int proc_exit_code_(struct proc *p);
+
+/* Waits until the captured text holds `needle` at least `times` times; a copy, valid until the test ends. */
+#define capture_wait(c, needle, times) (SUPPORT_AT, capture_wait_(c, needle, times))
+char *capture_wait_(struct capture *c, const char *needle, unsigned times);
+char *capture_text(struct capture *c); /* so far; a copy, valid until the test ends */
+void capture_pause(struct capture *c, bool paused);
+
+struct proc_result {
+    int exit_code;
+    char *out, *err; /* valid until the test ends */
+};
+/* Runs to the end. */
+struct proc_result proc_run(const char *const *argv);
+
+#endif
