@@ -6,7 +6,6 @@
 #include "core/metrics.h"
 #include "core/panic.h"
 #include "proxy/client_conn.h"
-#include "proxy/client_out.h"
 #include "proxy/listener.h"
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
@@ -36,6 +35,7 @@ struct exchange *exchange_new(struct proxy_worker *pw, struct client_conn *c)
     x->start_us = pw->worker->now_us;
     x->start_wall_ms = pw->worker->now_wall_ms;
     x->response_length = -1;
+    x->client_ip = client_conn_ip(c);
     deadline_init(&x->wait_deadline, exchange_on_wait_deadline);
     arena_init(&x->arena, x->arena_block, sizeof x->arena_block,
                (size_t)x->listen->max_header_bytes * 3 + EXCHANGE_ARENA_EXTRA);
@@ -139,12 +139,19 @@ slice_t exchange_request_id(struct exchange *x)
     return x->request_id;
 }
 
+void exchange_detach_client(struct exchange *x)
+{
+    slice_t ip = arena_copy(&x->arena, x->client_ip);
+    x->client_ip = ip.ptr != NULL ? ip : SLICE_EMPTY;
+    x->client = NULL;
+    x->end_us = x->pw->worker->now_us;
+}
+
 void exchange_client_gone(struct exchange *x, enum close_reason why)
 {
     CHECK_MAGIC(x, EXCHANGE_MAGIC);
-    x->client = NULL;
+    exchange_detach_client(x);
     x->keep_alive = false;
-    x->end_us = x->pw->worker->now_us;
     if (x->close_reason == CLOSE_OPEN)
         x->close_reason = (uint8_t)why;
     phase_client_gone(x);

@@ -85,6 +85,7 @@ struct exchange {
     struct h1_framing framing;
     struct h1_target target;
     slice_t host;        /* authority of the target, or Host; "" for HTTP/1.0 without */
+    slice_t client_ip;   /* text; lives in the connection, then in the arena */
     slice_t request_id;  /* empty until exchange_request_id made one */
     slice_t trailers;    /* raw trailer section of the request */
     struct h1_chunked chunked;
@@ -119,7 +120,7 @@ struct exchange {
 
     /* timings */
     wall_ms_t start_wall_ms, sent_wall_ms;
-    mono_us_t start_us, fetch_us, connected_us, first_byte_us, wait_us, end_us;
+    mono_us_t start_us, fetch_us, connected_us, first_byte_us, response_end_us, wait_us, end_us;
 
     struct arena arena;
     _Alignas(16) char arena_block[EXCHANGE_ARENA_BYTES];
@@ -136,6 +137,8 @@ bool exchange_own_head(struct exchange *x);
 /* The request's id (a trusted client's own, or a new one). Never fails: "" without memory. */
 slice_t exchange_request_id(struct exchange *x);
 
+/* The client connection goes on without this exchange, which has nothing more to say to it. */
+void exchange_detach_client(struct exchange *x);
 /* The client connection is going away. Sending stops; the exchange ends now or when its fetch is done. */
 void exchange_client_gone(struct exchange *x, enum close_reason why);
 /* The client connection has room again. */

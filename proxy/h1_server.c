@@ -125,7 +125,7 @@ static void h1_server_settle(struct client_conn *c)
         client_conn_close(c, c->in_len > 0 ? CLOSE_CLIENT_ABORTED : CLOSE_CLIENT_CLOSED);
         return;
     }
-    if (idle && c->pw->draining && c->state == CLIENT_IDLE) {
+    if (idle && c->pw->draining && c->state == CLIENT_IDLE && c->requests > 0) {
         client_conn_close(c, CLOSE_SHUTDOWN);
         return;
     }

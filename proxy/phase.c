@@ -14,6 +14,7 @@
 #include "proxy/listener.h"
 #include "proxy/proxy_worker.h"
 #include "proxy/purge.h"
+#include "proxy/upstream_conn.h"
 
 static enum phase_result (*const phase_table[PHASE_COUNT])(struct exchange *x) = {
 #define X(id, fn) phase_##fn,
@@ -93,6 +94,14 @@ void phase_client_gone(struct exchange *x)
     exchange_drop_fetch(x);
     if (x->phase != PHASE_WAIT && x->phase != PHASE_FETCH && x->phase != PHASE_DELIVER)
         phase_set(x, PHASE_DELIVER);
+    phase_set(x, PHASE_LOG);
+    phase_run(x);
+}
+
+void exchange_abandon(struct exchange *x)
+{
+    ASSERT(x->client == NULL);
+    exchange_drop_fetch(x);
     phase_set(x, PHASE_LOG);
     phase_run(x);
 }

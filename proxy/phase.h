@@ -48,6 +48,9 @@ bool exchange_peer_in(const struct exchange *x, const struct config_cidrs *list)
 /* phase.c: the client is gone; end now, or go on for the sake of followers and the cache. */
 void phase_client_gone(struct exchange *x);
 
+/* phase.c: ends an exchange without a client, whatever others wait for: the server stops. */
+void exchange_abandon(struct exchange *x);
+
 /* phase_lookup.c: the wait for another request's fetch took longer than lock_timeout. */
 void phase_wait_timeout(struct exchange *x);
 void phase_wait_on_event(void *arg, enum cache_event event);

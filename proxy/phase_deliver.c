@@ -34,8 +34,7 @@ static enum phase_result deliver_park(struct exchange *x)
 static enum phase_result deliver_detach(struct exchange *x)
 {
     struct client_conn *c = x->client;
-    x->client = NULL;
-    x->end_us = x->pw->worker->now_us;
+    exchange_detach_client(x);
     if (x->follower != NULL)
         cache_follower_close(&x->follower);
     client_conn_exchange_done(c, x->keep_alive);

@@ -251,6 +251,7 @@ void exchange_on_response_body(struct exchange *x, const char *data, size_t n)
 void exchange_finish_response(struct exchange *x, const struct http_head *trailers)
 {
     x->upstream_done = true;
+    x->response_end_us = x->pw->worker->now_us;
     phase_fetch_release(x, FETCH_NONE);
     if (x->flight != NULL) {
         enum no_store_reason why = cache_fill_finish(&x->flight);

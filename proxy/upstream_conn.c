@@ -66,6 +66,8 @@ static bool upstream_keep_unsent(struct upstream_conn *u, const struct iovec *io
     size_t bytes = 0;
     for (int i = 0; i < count; i++)
         bytes += iov[i].iov_len;
+    if (bytes <= skip)
+        return true;
     u->unsent = malloc(bytes - skip);
     if (u->unsent == NULL)
         return false;
@@ -227,7 +229,7 @@ static struct upstream_conn *upstream_conn_new(struct proxy_worker *pw, int fd, 
 struct upstream_conn *upstream_conn_open(struct proxy_worker *pw, struct instance *i, struct exchange *x,
                                          dur_ms_t connect_timeout_ms, enum fetch_error *error)
 {
-    struct net_addr addr = instance_addr_copy(i);
+    struct net_addr addr = *instance_addr(i);
     *error = FETCH_NO_MEMORY;
     if (addr.len == 0) {
         *error = FETCH_CONNECT_FAILED;

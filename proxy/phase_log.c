@@ -1,0 +1,125 @@
+/* phase_log.c: the last phase, always run: metrics, access log, slow log, and the end of the exchange. */
+#include "core/http_field.h"
+#include "core/log.h"
+#include "core/metrics.h"
+#include "core/panic.h"
+#include "proxy/client_conn.h"
+#include "proxy/phase.h"
+#include "proxy/proxy_worker.h"
+
+static int64_t span_us(mono_us_t from, mono_us_t to)
+{
+    return from == 0 || to == 0 ? -1 : to - from;
+}
+
+static slice_t request_field(const struct exchange *x, enum http_field_id id)
+{
+    const struct http_field *f = http_head_has(&x->req, id) ? http_head_get(&x->req, id) : NULL;
+    return f == NULL ? SLICE_EMPTY : f->value;
+}
+
+static int64_t record_age_s(const struct exchange *x)
+{
+    if (x->object == NULL || (x->source == SOURCE_FOLLOW && x->follower == NULL))
+        return -1;
+    if (x->verdict != VERDICT_HIT && x->verdict != VERDICT_STALE && x->verdict != VERDICT_REVALIDATED)
+        return -1;
+    return cache_freshness_age_ms(&cache_object_info(x->object)->fresh, x->pw->worker->now_wall_ms) / 1000;
+}
+
+static void fill_record(struct exchange *x, struct access_record *r)
+{
+    const struct config_pool *pool = x->route != NULL && x->route->pool != NULL && x->fetch_us != 0
+                                         ? pool_config(x->route->pool)
+                                         : NULL;
+    *r = (struct access_record){
+        .wall_ms = x->start_wall_ms,
+        .client = x->client_ip,
+        .scheme = SLICE_LIT("http"),
+        .method = x->req.method_text,
+        .host = x->host.ptr != NULL ? x->host : SLICE_EMPTY,
+        .target = x->req.target,
+        .version = x->req.version_minor == 0 ? SLICE_LIT("HTTP/1.0") : SLICE_LIT("HTTP/1.1"),
+        .status = x->head_sent ? x->status : 0,
+        .request_bytes = x->body_read,
+        .response_bytes = x->response_bytes,
+        .duration_us = x->end_us - x->start_us,
+        .wait_us = x->wait_us == 0 ? -1 : MAX(0, (x->fetch_us != 0 ? x->fetch_us : x->end_us) - x->wait_us),
+        .connect_us = x->tries > 0 ? span_us(x->fetch_us, x->connected_us) : -1,
+        .first_byte_us = span_us(x->connected_us, x->first_byte_us),
+        .upstream_us = span_us(x->fetch_us, x->response_end_us),
+        .cache = x->verdict,
+        .no_store = x->verdict == VERDICT_NONE || x->verdict == VERDICT_HIT ? -1 : x->no_store,
+        .age_s = record_age_s(x),
+        .route = x->route != NULL ? slice_str(x->route->config->name) : SLICE_EMPTY,
+        .pool = pool != NULL ? slice_str(pool->name) : SLICE_EMPTY,
+        .instance = x->last_instance != NULL ? slice_str(instance_name(x->last_instance)) : SLICE_EMPTY,
+        .tries = (uint64_t)x->tries + x->reuse_races,
+        .retries = x->tries + x->reuse_races > 1 ? (uint64_t)x->tries + x->reuse_races - 1 : 0,
+        .fetch_error = x->fetch_error,
+        .close = x->close_reason,
+        .request_id = x->request_id.ptr != NULL ? x->request_id : SLICE_EMPTY,
+        .referer = request_field(x, HTTP_FIELD_REFERER),
+        .user_agent = request_field(x, HTTP_FIELD_USER_AGENT),
+    };
+}
+
+static void log_lines(struct exchange *x, bool slow)
+{
+    const struct snapshot *s = x->view->shared;
+    struct access_record r;
+    fill_record(x, &r);
+    if (s->access_format != NULL) {
+        char *line = log_ring_reserve(x->pw->worker->log, LOG_CHANNEL_ACCESS, ACCESS_LINE_MAX);
+        if (line != NULL)
+            log_ring_commit(x->pw->worker->log, access_format_write(s->access_format, &r, line, ACCESS_LINE_MAX));
+        worker_at_turn_end(x->pw->worker, &x->pw->turn_hook);
+    }
+    if (slow) {
+        char text[1024];
+        proxy_count(x->pw, METRIC_SLOW_REQUESTS, 1);
+        access_slow_line(&r, text, sizeof text);
+        log_warn("%s", text);
+    }
+}
+
+static void count(struct exchange *x)
+{
+    struct proxy_worker *pw = x->pw;
+    uint16_t instance = x->last_instance != NULL ? instance_label(x->last_instance) : 0;
+    struct metrics_series *s = metrics_series(pw->worker->metrics, x->route != NULL ? x->route->label : 0,
+                                              (enum cache_verdict)x->verdict, instance);
+    if (s != NULL)
+        metrics_series_record(s, x->head_sent ? x->status : 0, (uint64_t)(x->end_us - x->start_us), x->response_bytes);
+    proxy_count(pw, METRIC_REQUESTS, 1);
+    if (x->fetch_counted)
+        proxy_count(pw, METRIC_FETCHES_OPEN, -1);
+}
+
+enum phase_result phase_log(struct exchange *x)
+{
+    struct client_conn *c = x->client;
+    struct proxy_worker *pw = x->pw;
+    if (x->end_us == 0) {
+        x->end_us = pw->worker->now_us;
+        /* A hit takes microseconds; one that parked deserves the clock's real reading. */
+        if (x->fetch_us != 0 || x->wait_us != 0)
+            x->end_us = clock_mono_us();
+    }
+    count(x);
+    const struct snapshot *s = x->view->shared;
+    bool slow = s->slow_request_us > 0 && (uint64_t)(x->end_us - x->start_us) >= s->slow_request_us;
+    if (s->access_format != NULL || slow)
+        log_lines(x, slow);
+    bool body_read = x->body_state == BODY_ABSENT || x->body_state == BODY_DONE;
+    bool keep_alive = x->keep_alive && !x->body_cut && body_read;
+    if (c != NULL && x->close_reason != CLOSE_OPEN && c->close_reason == CLOSE_OPEN)
+        c->close_reason = x->close_reason;
+    if (c != NULL && !body_read && c->close_reason == CLOSE_OPEN)
+        c->close_reason = CLOSE_BODY_UNREAD;
+    exchange_free(x);
+    if (c != NULL)
+        client_conn_exchange_done(c, keep_alive);
+    proxy_worker_check_done(pw);
+    return PHASE_DONE;
+}

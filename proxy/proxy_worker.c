@@ -1,0 +1,120 @@
+/* proxy_worker.c: see proxy_worker.h. */
+#include "proxy/proxy_worker.h"
+
+#include <stdlib.h>
+
+#include "core/hash.h"
+#include "core/log.h"
+#include "core/metrics.h"
+#include "core/panic.h"
+#include "proxy/client_conn.h"
+#include "proxy/exchange.h"
+#include "proxy/listener.h"
+#include "proxy/phase.h"
+#include "proxy/server.h"
+
+#define FIELD_CAPACITY 1000 /* the most max_headers may be, and fields of a response head */
+
+static void proxy_worker_on_turn_end(struct turn_hook *h)
+{
+    struct proxy_worker *pw = CONTAINER_OF(h, struct proxy_worker, turn_hook);
+    log_ring_flush(pw->worker->log);
+}
+
+struct proxy_worker *proxy_worker_create(struct server *server, struct worker *w, struct cache *cache,
+                                         struct snapshot *s)
+{
+    struct proxy_worker *pw = calloc(1, sizeof *pw);
+    if (pw == NULL)
+        return NULL;
+    pw->worker = w;
+    pw->server = server;
+    pw->cache = cache;
+    pw->field_capacity = FIELD_CAPACITY;
+    pw->read_buffer = malloc(READ_BUFFER_BYTES);
+    pw->relay_buffer = malloc(READ_BUFFER_BYTES);
+    pw->fields = calloc(FIELD_CAPACITY, sizeof *pw->fields);
+    pw->response_fields = calloc(FIELD_CAPACITY, sizeof *pw->response_fields);
+    list_init(&pw->listeners);
+    list_init(&pw->conns);
+    list_init(&pw->exchanges);
+    list_init(&pw->free_exchanges);
+    list_init(&pw->turn_hook.node);
+    pw->turn_hook.on_turn_end = proxy_worker_on_turn_end;
+    upstream_pool_init(&pw->upstreams);
+    hash_random(&pw->id_prefix, sizeof pw->id_prefix);
+    pw->view = snapshot_view_new(snapshot_ref(s));
+    if (pw->read_buffer == NULL || pw->relay_buffer == NULL || pw->fields == NULL || pw->response_fields == NULL ||
+        pw->view == NULL) {
+        proxy_worker_destroy(pw);
+        return NULL;
+    }
+    w->owner = pw;
+    return pw;
+}
+
+void proxy_worker_destroy(struct proxy_worker *pw)
+{
+    if (pw == NULL)
+        return;
+    ASSERT(list_empty(&pw->conns) && list_empty(&pw->exchanges) && list_empty(&pw->listeners));
+    struct list *n;
+    while ((n = list_pop_front(&pw->free_exchanges)) != NULL)
+        free(CONTAINER_OF(n, struct exchange, node));
+    if (pw->view != NULL)
+        snapshot_view_unref(pw->view);
+    free(pw->read_buffer);
+    free(pw->relay_buffer);
+    free(pw->fields);
+    free(pw->response_fields);
+    free(pw);
+}
+
+void proxy_worker_use(struct proxy_worker *pw, struct snapshot *s)
+{
+    struct snapshot_view *v = snapshot_view_new(s);
+    if (v == NULL) {
+        log_error("out of memory: a worker keeps the previous configuration");
+        return;
+    }
+    snapshot_view_unref(pw->view);
+    pw->view = v;
+}
+
+void proxy_worker_check_done(struct proxy_worker *pw)
+{
+    if (!pw->draining || pw->done_reported || pw->conn_count > 0 || pw->exchange_count > 0)
+        return;
+    pw->done_reported = true;
+    upstream_pool_close_all(pw);
+    server_worker_done(pw->server, pw);
+}
+
+void proxy_worker_drain(struct proxy_worker *pw)
+{
+    pw->draining = true;
+    LIST_FOREACH_SAFE(n, next, &pw->listeners)
+    {
+        listener_close(CONTAINER_OF(n, struct listener, node));
+    }
+    LIST_FOREACH_SAFE(n, next, &pw->conns)
+    {
+        struct client_conn *c = CONTAINER_OF(n, struct client_conn, node);
+        if (c->state == CLIENT_IDLE && c->left == NULL && c->requests > 0)
+            client_conn_close_gracefully(c, CLOSE_SHUTDOWN);
+    }
+    proxy_worker_check_done(pw);
+}
+
+void proxy_worker_abort(struct proxy_worker *pw)
+{
+    LIST_FOREACH_SAFE(n, next, &pw->conns)
+    {
+        client_conn_close(CONTAINER_OF(n, struct client_conn, node), CLOSE_SHUTDOWN);
+    }
+    LIST_FOREACH_SAFE(n, next, &pw->exchanges)
+    { /* fetches that went on without their client */
+        exchange_abandon(CONTAINER_OF(n, struct exchange, node));
+    }
+    proxy_worker_check_done(pw);
+}

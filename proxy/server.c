@@ -1,0 +1,438 @@
+/* server.c: starting and stopping the whole. The thread that called server_main becomes the control thread. */
+#include "proxy/server.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "admin/admin.h"
+#include "balancer/balancer.h"
+#include "cache/cache.h"
+#include "core/hash.h"
+#include "core/log.h"
+#include "core/metrics.h"
+#include "core/panic.h"
+#include "core/rcu.h"
+#include "proxy/client_conn.h"
+#include "proxy/listener.h"
+#include "proxy/proxy_worker.h"
+#include "proxy/snapshot.h"
+
+#define LISTEN_BACKLOG      4096
+#define LOG_RING_BYTES      (1 * MB)
+#define CONTROL_RING_BYTES  (256 * KB)
+
+/* ---- for workers ---------------------------------------------------------------------------------------------- */
+
+struct upstream_spill *server_spill(struct server *s)
+{
+    return s->spill;
+}
+
+static void peer_ip(const struct net_addr *peer, uint8_t ip[16])
+{
+    memset(ip, 0, 16);
+    if (peer->sa.sa_family == AF_INET) {
+        ip[10] = ip[11] = 0xff;
+        memcpy(ip + 12, &peer->in4.sin_addr, 4);
+    } else if (peer->sa.sa_family == AF_INET6) {
+        memcpy(ip, &peer->in6.sin6_addr, 16);
+    }
+}
+
+bool server_admit(struct server *s, const struct net_addr *peer, int max_per_ip)
+{
+    uint8_t ip[16];
+    peer_ip(peer, ip);
+    return admission_enter(&s->admission, ip, peer->sa.sa_family == AF_UNIX ? 0 : (uint32_t)max_per_ip);
+}
+
+void server_release(struct server *s, const struct net_addr *peer)
+{
+    uint8_t ip[16];
+    peer_ip(peer, ip);
+    admission_leave(&s->admission, ip);
+}
+
+void server_connection_closed(struct server *s, const struct client_conn *c)
+{
+    admission_leave(&s->admission, c->peer_ip);
+}
+
+/* ---- stopping --------------------------------------------------------------------------------------------------- */
+
+/* Mail from the control thread to one worker; the worker frees it. */
+struct order_mail {
+    struct mail mail;
+    void (*order)(struct proxy_worker *pw);
+};
+
+static void worker_on_order(struct worker *w, struct mail *m)
+{
+    struct order_mail *o = CONTAINER_OF(m, struct order_mail, mail);
+    o->order(w->owner);
+    free(o);
+}
+
+static void server_order(struct server *s, size_t index, void (*order)(struct proxy_worker *pw))
+{
+    struct order_mail *o = malloc(sizeof *o);
+    if (o == NULL)
+        PANIC("out of memory while stopping");
+    *o = (struct order_mail){{NULL, worker_on_order}, order};
+    worker_post(s->workers[index].worker, &o->mail);
+}
+
+static void server_order_all(struct server *s, void (*order)(struct proxy_worker *pw))
+{
+    for (size_t i = 0; i < s->worker_count; i++)
+        server_order(s, i, order);
+}
+
+static void order_stop(struct proxy_worker *pw)
+{
+    worker_stop(pw->worker);
+}
+
+static void server_on_shutdown_deadline(struct deadline *d)
+{
+    struct server *s = CONTAINER_OF(d, struct server, shutdown_deadline);
+    log_warn("shutdown_timeout is over: closing what is still open");
+    server_order_all(s, proxy_worker_abort);
+}
+
+void server_drain(struct server *s)
+{
+    if (s->state == SERVER_DRAINING) {
+        log_warn("asked to stop again: closing what is still open");
+        server_order_all(s, proxy_worker_abort);
+        return;
+    }
+    if (s->state != SERVER_RUNNING)
+        return;
+    s->state = SERVER_DRAINING;
+    server_notify("STOPPING=1");
+    log_info("stopping: no new connections; open requests get up to %lld s",
+             (long long)s->snapshot->config->main.shutdown_timeout_ms / 1000);
+    server_order_all(s, proxy_worker_drain);
+    deadline_set(s->control, &s->shutdown_deadline,
+                 worker_now_ms(s->control) + MAX(1, s->snapshot->config->main.shutdown_timeout_ms));
+}
+
+static void control_on_worker_done(struct worker *w, struct mail *m)
+{
+    struct server_worker *sw = CONTAINER_OF(m, struct server_worker, done_mail);
+    struct server *s = sw->server;
+    UNUSED(w);
+    ASSERT(!sw->done);
+    sw->done = true;
+    if (++s->workers_done < s->worker_count)
+        return;
+    s->state = SERVER_STOPPED;
+    deadline_clear(s->control, &s->shutdown_deadline);
+    server_order_all(s, order_stop);
+    worker_stop(s->control);
+}
+
+void server_worker_done(struct server *s, struct proxy_worker *pw)
+{
+    struct server_worker *sw = &s->workers[pw->worker->index];
+    sw->done_mail.on_mail = control_on_worker_done;
+    worker_post(s->control, &sw->done_mail);
+}
+
+static void server_on_signal(evutil_socket_t sig, short what, void *arg)
+{
+    struct server *s = arg;
+    UNUSED(what);
+    worker_refresh_clock(s->control);
+    if (sig == SIGHUP)
+        server_reload(s, NULL);
+    else if (sig == SIGUSR1)
+        log_reopen();
+    else
+        server_drain(s);
+}
+
+/* ---- starting ----------------------------------------------------------------------------------------------------- */
+
+void server_log_listening(const struct net_addr *bound, const char *name)
+{
+    char text[NET_ADDR_TEXT];
+    net_addr_format(bound, text);
+    log_info("listening on %s (listen %s)", text, name);
+}
+
+bool server_listen(struct server *s, const struct config_listen *l, const struct net_addr *addr, int *fds,
+                   struct net_addr *bound)
+{
+    UNUSED(l);
+    *bound = *addr;
+    bool is_unix = addr->sa.sa_family == AF_UNIX;
+    for (size_t w = 0; w < s->worker_count; w++) {
+        fds[w] = is_unix && w > 0 ? dup(fds[0]) : net_listen(bound, LISTEN_BACKLOG, !is_unix);
+        if (fds[w] < 0 || (w == 0 && !is_unix && !net_local_addr(fds[0], bound))) {
+            int saved = errno;
+            for (size_t k = 0; k < w; k++)
+                close(fds[k]);
+            errno = saved;
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool server_open_listeners(struct server *s, char *err, size_t err_bytes)
+{
+    const struct config *c = s->snapshot->config;
+    size_t total = 0;
+    for (size_t i = 0; i < c->listen_count; i++)
+        total += c->listens[i].address_count;
+    s->listeners = calloc(total, sizeof *s->listeners);
+    int *fds = calloc(s->worker_count, sizeof *fds);
+    bool ok = s->listeners != NULL && fds != NULL;
+    for (size_t i = 0; ok && i < c->listen_count; i++) {
+        const struct config_listen *l = &c->listens[i];
+        for (size_t k = 0; ok && k < l->address_count; k++) {
+            char text[NET_ADDR_TEXT];
+            struct server_listener *sl = &s->listeners[s->listener_count];
+            sl->configured = l->addresses[k];
+            ok = server_listen(s, l, &l->addresses[k], fds, &sl->bound);
+            if (!ok) {
+                net_addr_format(&l->addresses[k], text);
+                snprintf(err, err_bytes, "[listen %s] cannot listen on %s: %s%s", l->name, text, strerror(errno),
+                         errno == EADDRINUSE ? "; another program has this port" : "");
+                break;
+            }
+            s->listener_count++;
+            for (size_t w = 0; ok && w < s->worker_count; w++)
+                ok = listener_open(s->workers[w].proxy, fds[w], &sl->configured, l) != NULL;
+        }
+    }
+    free(fds);
+    return ok;
+}
+
+static void worker_on_start(struct worker *w)
+{
+    w->log = log_ring_attach(LOG_RING_BYTES);
+}
+
+static void worker_on_stop(struct worker *w)
+{
+    if (w->log != NULL)
+        log_ring_detach(w->log);
+    w->log = NULL;
+}
+
+static bool server_make_workers(struct server *s)
+{
+    s->worker_count = (size_t)s->snapshot->config->main.workers;
+    s->workers = calloc(s->worker_count, sizeof *s->workers);
+    for (size_t i = 0; s->workers != NULL && i < s->worker_count; i++) {
+        struct server_worker *sw = &s->workers[i];
+        sw->server = s;
+        sw->worker = worker_create((int)i);
+        if (sw->worker == NULL)
+            return false;
+        sw->worker->metrics = metrics_shard_new();
+        sw->worker->on_start = worker_on_start;
+        sw->worker->on_stop = worker_on_stop;
+        sw->proxy = proxy_worker_create(s, sw->worker, s->cache, s->snapshot);
+        if (sw->worker->metrics == NULL || sw->proxy == NULL)
+            return false;
+    }
+    return s->workers != NULL;
+}
+
+static bool server_make_signals(struct server *s)
+{
+    static const int numbers[SERVER_SIGNALS] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1};
+    for (size_t i = 0; i < SERVER_SIGNALS; i++) {
+        s->signals[i] = evsignal_new(s->control->base, numbers[i], server_on_signal, s);
+        if (s->signals[i] == NULL || event_add(s->signals[i], NULL) != 0)
+            return false;
+    }
+    return true;
+}
+
+static bool server_make_cache(struct server *s, const struct config *c)
+{
+    if (c->cache.store == CONFIG_STORE_OFF)
+        return true;
+    s->cache = cache_create(&(struct cache_settings){(size_t)c->cache.memory_bytes, (size_t)c->cache.max_waiters});
+    return s->cache != NULL;
+}
+
+static bool server_prepare_folders(struct server *s, const struct config *c, char *err, size_t err_bytes)
+{
+    uid_t uid;
+    gid_t gid;
+    if (!server_find_user(&c->main, &uid, &gid, err, err_bytes))
+        return false;
+    if (!server_make_folder(c->main.runtime_dir, uid, gid, err, err_bytes))
+        return false;
+    if (!server_make_folder(c->main.state_dir, uid, gid, err, err_bytes))
+        log_warn("%s; what is kept there is lost at the next start", err);
+    snprintf(s->pid_path, sizeof s->pid_path, "%s/millpond.pid", c->main.runtime_dir);
+    return true;
+}
+
+/* Everything up to the point where only the threads are missing. */
+static bool server_prepare(struct server *s, struct config *c, char *err, size_t err_bytes)
+{
+    snprintf(err, err_bytes, "out of memory or file descriptors");
+    admission_init(&s->admission, (uint32_t)c->main.max_connections);
+    deadline_init(&s->shutdown_deadline, server_on_shutdown_deadline);
+    s->control = worker_create(-1);
+    s->spill = upstream_spill_create();
+    if (s->control == NULL || s->spill == NULL || (s->control->metrics = metrics_shard_new()) == NULL)
+        return false;
+    s->control->log = log_ring_attach(CONTROL_RING_BYTES);
+    server_raise_file_limit(c->main.max_connections);
+    s->balancer = balancer_create(s->control);
+    if (s->balancer == NULL || !server_make_cache(s, c))
+        return false;
+    s->snapshot = snapshot_build(c, s->balancer, err, err_bytes);
+    if (s->snapshot == NULL || !server_make_workers(s) || !server_make_signals(s))
+        return false;
+    if (!server_prepare_folders(s, c, err, err_bytes) || !server_open_listeners(s, err, err_bytes))
+        return false;
+    if (!server_drop_privileges(&c->main, err, err_bytes))
+        return false;
+    s->admin = server_admin_create(s, err, err_bytes);
+    return s->admin != NULL && server_write_pid(s, err, err_bytes);
+}
+
+static void control_on_start(struct worker *w)
+{
+    struct server *s = w->owner;
+    const struct config *c = s->snapshot->config;
+    char text[NET_ADDR_TEXT];
+    balancer_set_activate(s->balancer, s->snapshot->balancers);
+    for (size_t i = 0; i < s->listener_count; i++) {
+        const struct server_listener *l = &s->listeners[i];
+        for (size_t k = 0; k < c->listen_count; k++) {
+            for (size_t a = 0; a < c->listens[k].address_count; a++) {
+                if (net_addr_eq(&c->listens[k].addresses[a], &l->configured))
+                    server_log_listening(&l->bound, c->listens[k].name);
+            }
+        }
+    }
+    struct net_addr admin = admin_local_addr(s->admin);
+    if (admin.len > 0) {
+        net_addr_format(&admin, text);
+        log_info("admin on %s", text);
+    }
+    for (size_t i = 0; i < s->worker_count; i++) {
+        s->workers[i].started = worker_start(s->workers[i].worker);
+        if (!s->workers[i].started)
+            PANIC("a worker thread could not be started");
+    }
+    s->state = SERVER_RUNNING;
+    log_info("millpond %s ready: %zu workers, %zu pools, pid %ld", MILLPOND_VERSION, s->worker_count, c->pool_count,
+             (long)getpid());
+    server_notify("READY=1");
+}
+
+static void server_free_workers(struct server *s)
+{
+    for (size_t i = 0; s->workers != NULL && i < s->worker_count; i++) {
+        struct server_worker *sw = &s->workers[i];
+        if (sw->started)
+            worker_join(sw->worker);
+        if (sw->proxy != NULL) {
+            LIST_FOREACH_SAFE(n, next, &sw->proxy->listeners)
+            {
+                listener_close(CONTAINER_OF(n, struct listener, node));
+            }
+        }
+        proxy_worker_destroy(sw->proxy);
+        if (sw->worker != NULL && sw->worker->metrics != NULL)
+            metrics_shard_free(sw->worker->metrics);
+        worker_destroy(sw->worker);
+    }
+    free(s->workers);
+    s->workers = NULL;
+}
+
+static void server_free(struct server *s)
+{
+    server_free_workers(s);
+    if (s->admin != NULL)
+        admin_destroy(s->admin);
+    upstream_spill_destroy(s->spill);
+    if (s->balancer != NULL)
+        balancer_set_activate(s->balancer, NULL);
+    if (s->snapshot != NULL)
+        snapshot_unref(s->snapshot);
+    for (size_t i = 0; i < SERVER_SIGNALS; i++) {
+        if (s->signals[i] != NULL)
+            event_free(s->signals[i]);
+    }
+    if (s->balancer != NULL)
+        balancer_destroy(s->balancer);
+    if (s->cache != NULL)
+        cache_destroy(s->cache);
+    server_remove_pid(s);
+    json_decref(s->reload_problems);
+    free(s->listeners);
+    admission_destroy(&s->admission);
+    if (s->control != NULL) {
+        if (s->control->log != NULL)
+            log_ring_detach(s->control->log);
+        if (s->control->metrics != NULL)
+            metrics_shard_free(s->control->metrics);
+        worker_destroy(s->control);
+    }
+}
+
+static struct config *server_load_config(const char *path)
+{
+    struct config_problems problems = {0};
+    struct config *c = config_load(path, &problems);
+    for (size_t i = 0; i < problems.count; i++) {
+        if (!problems.items[i].warning)
+            fprintf(stderr, "%s\n", problems.items[i].text);
+    }
+    if (c == NULL)
+        fprintf(stderr, "millpond: not started: %zu problem%s in %s\n", problems.errors,
+                problems.errors == 1 ? "" : "s", path);
+    config_problems_free(&problems);
+    return c;
+}
+
+int server_main(const char *path)
+{
+    char err[512];
+    struct server s = {.config_path = path, .exit_status = 1};
+    struct config *c = server_load_config(path);
+    if (c == NULL)
+        return 2;
+    signal(SIGPIPE, SIG_IGN);
+    hash_seed_random();
+    const struct log_settings log = {(enum log_level)c->log.level, c->log.file, c->log.access};
+    if (!log_start(&log, err, sizeof err)) {
+        fprintf(stderr, "millpond: not started: %s\n", err);
+        config_unref(c);
+        return 1;
+    }
+    if (server_prepare(&s, c, err, sizeof err)) {
+        config_unref(c);
+        s.control->owner = &s;
+        s.control->on_start = control_on_start;
+        worker_run(s.control);
+        s.exit_status = 0;
+        log_info("stopped");
+    } else {
+        config_unref(c);
+        log_error("not started: %s", err);
+    }
+    server_free(&s);
+    log_stop();
+    rcu_flush();
+    return s.exit_status;
+}

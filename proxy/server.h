@@ -1,0 +1,111 @@
+/* server.h: the whole program once it runs: control thread, workers, cache, balancer, admin, and what they share.
+ *
+ *   STARTING -> RUNNING -> DRAINING -> STOPPED
+ *
+ * server.c starts and stops, server_reload.c changes the configuration under way, server_files.c keeps the pid file and
+ * folders, server_admin.c answers the admin side. All but the functions for workers belong to the control thread. */
+#ifndef PROXY_SERVER_H
+#define PROXY_SERVER_H
+
+#include <jansson.h>
+
+#include "config/config.h"
+#include "core/net.h"
+#include "core/worker.h"
+#include "proxy/admission.h"
+
+struct admin;
+struct balancer;
+struct cache;
+struct client_conn;
+struct event;
+struct proxy_worker;
+struct server;
+struct snapshot;
+struct upstream_spill;
+
+enum server_state { SERVER_STARTING, SERVER_RUNNING, SERVER_DRAINING, SERVER_STOPPED };
+
+#define SERVER_SIGNALS 4
+
+/* One traffic worker as the control thread sees it. */
+struct server_worker {
+    struct worker *worker;
+    struct proxy_worker *proxy;
+    struct mail done_mail; /* worker -> control: nothing left */
+    struct server *server;
+    bool started, done;
+};
+
+/* A bound address; the descriptors are the workers'. */
+struct server_listener {
+    struct net_addr configured; /* as in the ini file */
+    struct net_addr bound;      /* port 0 resolved by the kernel */
+};
+
+/* Owned by server_main. Set once before the workers start, then control thread; `admission` is for any thread. */
+struct server {
+    const char *config_path;
+    enum server_state state;
+    int exit_status;
+    struct worker *control;
+    struct server_worker *workers;
+    size_t worker_count, workers_done;
+    struct cache *cache;
+    struct balancer *balancer;
+    struct upstream_spill *spill;
+    struct admin *admin;
+    struct snapshot *snapshot;
+    struct server_listener *listeners;
+    size_t listener_count;
+    struct event *signals[SERVER_SIGNALS];
+    struct deadline shutdown_deadline;
+    char pid_path[256];
+    /* the last reload, for status */
+    bool reload_tried, reload_ok;
+    wall_ms_t reload_at_ms;
+    json_t *reload_problems;
+    struct admission admission;
+};
+
+/* Runs the configuration at `path` in the foreground until SIGTERM or SIGINT. Returns the exit status: 0 after a clean
+ * stop, 1 when something could not be started, 2 for a bad configuration. */
+int server_main(const char *path);
+
+/* ---- for workers ---------------------------------------------------------------------------------------------- */
+
+struct upstream_spill *server_spill(struct server *s);
+/* May one more client connection be taken (max_connections, max_connections_per_ip)? Counts it when it may. */
+bool server_admit(struct server *s, const struct net_addr *peer, int max_per_ip);
+void server_release(struct server *s, const struct net_addr *peer);
+void server_connection_closed(struct server *s, const struct client_conn *c);
+/* A draining worker has nothing left. */
+void server_worker_done(struct server *s, struct proxy_worker *pw);
+
+/* ---- between the server's files ------------------------------------------------------------------------------- */
+
+/* Reads the file again and changes over, or refuses and changes nothing. */
+bool server_reload(struct server *s, json_t **problems);
+/* Stops accepting and ends when open requests are done, or after shutdown_timeout; the second call ends at once. */
+void server_drain(struct server *s);
+/* Opens a listening descriptor per worker for one address; -1s and false with a message on failure. `fds` has room for
+ * all workers. */
+bool server_listen(struct server *s, const struct config_listen *l, const struct net_addr *addr, int *fds,
+                   struct net_addr *bound);
+void server_log_listening(const struct net_addr *bound, const char *name);
+
+/* server_files.c */
+bool server_make_folder(const char *path, uid_t uid, gid_t gid, char *err, size_t err_bytes);
+bool server_write_pid(struct server *s, char *err, size_t err_bytes);
+void server_remove_pid(struct server *s);
+/* Becomes `user` and `group` (empty = stay) for good. */
+bool server_drop_privileges(const struct config_main *m, char *err, size_t err_bytes);
+bool server_find_user(const struct config_main *m, uid_t *uid, gid_t *gid, char *err, size_t err_bytes);
+/* Tells systemd, when it asked to be told (NOTIFY_SOCKET). */
+void server_notify(const char *state);
+void server_raise_file_limit(int max_connections);
+
+/* server_admin.c */
+struct admin *server_admin_create(struct server *s, char *err, size_t err_bytes);
+
+#endif

@@ -1,0 +1,65 @@
+/* server_admin.c: what the admin side may ask of the proxy. Control thread. */
+#include "admin/admin.h"
+#include "core/log.h"
+#include "proxy/server.h"
+#include "proxy/snapshot.h"
+
+static struct cache *ops_cache(void *arg)
+{
+    return ((struct server *)arg)->cache;
+}
+
+static struct balancer *ops_balancer(void *arg)
+{
+    return ((struct server *)arg)->balancer;
+}
+
+static struct config *ops_config(void *arg)
+{
+    return ((struct server *)arg)->snapshot->config;
+}
+
+static bool ops_reload(void *arg, json_t **problems)
+{
+    return server_reload(arg, problems);
+}
+
+static void ops_stop(void *arg)
+{
+    log_info("asked to stop over the admin socket");
+    server_drain(arg);
+}
+
+static void ops_status(void *arg, json_t *into)
+{
+    static const char *const names[] = {"starting", "running", "draining", "stopped"};
+    struct server *s = arg;
+    char text[NET_ADDR_TEXT];
+    json_object_set_new(into, "state", json_string(names[s->state]));
+    json_t *list = json_array();
+    for (size_t i = 0; i < s->listener_count; i++) {
+        net_addr_format(&s->listeners[i].bound, text);
+        json_array_append_new(list, json_string(text));
+    }
+    json_object_set_new(into, "listeners", list);
+    json_t *config = json_object_get(into, "config");
+    if (!s->reload_tried || config == NULL)
+        return;
+    json_t *last = json_object();
+    json_object_set_new(last, "ok", json_boolean(s->reload_ok));
+    json_object_set_new(last, "at_ms", json_integer(s->reload_at_ms));
+    json_object_set_new(last, "problems", s->reload_problems != NULL ? json_copy(s->reload_problems) : json_array());
+    json_object_set_new(config, "last_reload", last);
+}
+
+struct admin *server_admin_create(struct server *s, char *err, size_t err_bytes)
+{
+    const struct admin_ops ops = {.arg = s,
+                                  .cache = ops_cache,
+                                  .balancer = ops_balancer,
+                                  .config = ops_config,
+                                  .reload = ops_reload,
+                                  .stop = ops_stop,
+                                  .status = ops_status};
+    return admin_create(s->control, &ops, s->snapshot->config, err, err_bytes);
+}

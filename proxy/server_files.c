@@ -1,0 +1,141 @@
+/* server_files.c: what the program leaves on the machine while it runs: folders, pid file; who it runs as; and its
+ * word to systemd. */
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "core/log.h"
+#include "proxy/server.h"
+
+#define FILES_BESIDES_CLIENTS 200 /* listeners, logs, event loops, spare */
+
+static bool make_one_folder(const char *path, uid_t uid, gid_t gid)
+{
+    if (mkdir(path, 0755) != 0)
+        return errno == EEXIST;
+    return uid == (uid_t)-1 || chown(path, uid, gid) == 0;
+}
+
+bool server_make_folder(const char *path, uid_t uid, gid_t gid, char *err, size_t err_bytes)
+{
+    char part[512];
+    size_t len = strlen(path);
+    struct stat st;
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+        return true;
+    for (size_t i = 1; i <= len && len < sizeof part; i++) {
+        if (path[i] != '/' && path[i] != '\0')
+            continue;
+        memcpy(part, path, i);
+        part[i] = '\0';
+        if (!make_one_folder(part, uid, gid)) {
+            snprintf(err, err_bytes, "cannot make the folder %s: %s", part, strerror(errno));
+            return false;
+        }
+    }
+    return true;
+}
+
+bool server_write_pid(struct server *s, char *err, size_t err_bytes)
+{
+    int fd = open(s->pid_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    char text[32];
+    int n = snprintf(text, sizeof text, "%ld\n", (long)getpid());
+    if (fd >= 0 && write(fd, text, (size_t)n) == n) {
+        close(fd);
+        return true;
+    }
+    snprintf(err, err_bytes, "cannot write the pid file %s: %s; set runtime_dir in [millpond] to a writable folder",
+             s->pid_path, strerror(errno));
+    if (fd >= 0)
+        close(fd);
+    s->pid_path[0] = '\0';
+    return false;
+}
+
+void server_remove_pid(struct server *s)
+{
+    if (s->pid_path[0] != '\0')
+        unlink(s->pid_path);
+}
+
+bool server_find_user(const struct config_main *m, uid_t *uid, gid_t *gid, char *err, size_t err_bytes)
+{
+    *uid = (uid_t)-1;
+    *gid = (gid_t)-1;
+    if (geteuid() != 0)
+        return true;
+    if (m->user[0] != '\0') {
+        struct passwd *pw = getpwnam(m->user);
+        if (pw == NULL) {
+            snprintf(err, err_bytes, "[millpond] user: there is no user named %s", m->user);
+            return false;
+        }
+        *uid = pw->pw_uid;
+        *gid = pw->pw_gid;
+    }
+    if (m->group[0] != '\0') {
+        struct group *gr = getgrnam(m->group);
+        if (gr == NULL) {
+            snprintf(err, err_bytes, "[millpond] group: there is no group named %s", m->group);
+            return false;
+        }
+        *gid = gr->gr_gid;
+    }
+    return true;
+}
+
+bool server_drop_privileges(const struct config_main *m, char *err, size_t err_bytes)
+{
+    uid_t uid;
+    gid_t gid;
+    if (!server_find_user(m, &uid, &gid, err, err_bytes))
+        return false;
+    bool ok = true;
+    if (gid != (gid_t)-1)
+        ok = (m->user[0] != '\0' ? initgroups(m->user, gid) : setgroups(1, &gid)) == 0 && setgid(gid) == 0;
+    if (ok && uid != (uid_t)-1)
+        ok = setuid(uid) == 0;
+    if (!ok)
+        snprintf(err, err_bytes, "cannot become user %s, group %s: %s", m->user, m->group, strerror(errno));
+    return ok;
+}
+
+void server_notify(const char *state)
+{
+    const char *path = getenv("NOTIFY_SOCKET");
+    struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    if (path == NULL || (path[0] != '/' && path[0] != '@') || strlen(path) >= sizeof addr.sun_path)
+        return;
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return;
+    strcpy(addr.sun_path, path);
+    if (path[0] == '@')
+        addr.sun_path[0] = '\0';
+    socklen_t len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path));
+    if (sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&addr, len) < 0)
+        log_warn("systemd could not be told \"%s\": %s", state, strerror(errno));
+    close(fd);
+}
+
+void server_raise_file_limit(int max_connections)
+{
+    struct rlimit lim;
+    if (getrlimit(RLIMIT_NOFILE, &lim) != 0)
+        return;
+    lim.rlim_cur = lim.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &lim);
+    if (lim.rlim_cur != RLIM_INFINITY && lim.rlim_cur < (rlim_t)max_connections + FILES_BESIDES_CLIENTS)
+        log_warn("the open-file limit is %llu, which is little for max_connections = %d (each may need two); raise it "
+                 "(LimitNOFILE) or lower max_connections",
+                 (unsigned long long)lim.rlim_cur, max_connections);
+}

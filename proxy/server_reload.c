@@ -1,0 +1,283 @@
+/* server_reload.c: a new configuration while traffic flows: prepare everything, then commit, or roll back all of it.
+ *
+ * Prepared: the checked file, its snapshot (pools keep the health of instances they share with the old one), a listening
+ * socket per worker for each new address, log files, admin settings. Committed: each worker gets one mail with the
+ * snapshot and its new sockets; requests under way finish on the snapshot they began with. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "admin/admin.h"
+#include "cache/cache.h"
+#include "config/diff.h"
+#include "core/log.h"
+#include "core/panic.h"
+#include "proxy/listener.h"
+#include "proxy/proxy_worker.h"
+#include "proxy/server.h"
+
+/* One new listening address with a descriptor per worker. */
+struct prepared {
+    const struct config_listen *config;
+    struct net_addr configured, bound;
+    int *fds;
+};
+
+struct prepared_list {
+    struct prepared *items;
+    size_t count;
+};
+
+/* The change as one worker gets it; the worker frees it. */
+struct change_mail {
+    struct mail mail;
+    struct snapshot *snapshot; /* a reference */
+    size_t count;
+    struct {
+        int fd;
+        struct net_addr configured;
+        const struct config_listen *config; /* of the snapshot */
+    } items[];
+};
+
+static void problem_add(json_t *problems, const char *text)
+{
+    json_array_append_new(problems, json_string(text));
+    log_error("reload refused: %s", text);
+}
+
+static void prepared_close(struct server *s, struct prepared_list *p)
+{
+    for (size_t i = 0; i < p->count; i++) {
+        for (size_t w = 0; p->items[i].fds != NULL && w < s->worker_count; w++) {
+            if (p->items[i].fds[w] >= 0)
+                close(p->items[i].fds[w]);
+        }
+        free(p->items[i].fds);
+    }
+    free(p->items);
+    *p = (struct prepared_list){0};
+}
+
+static const struct server_listener *server_find_listener(const struct server *s, const struct net_addr *configured)
+{
+    for (size_t i = 0; i < s->listener_count; i++) {
+        if (net_addr_eq(&s->listeners[i].configured, configured))
+            return &s->listeners[i];
+    }
+    return NULL;
+}
+
+static bool prepare_one(struct server *s, struct prepared_list *p, const struct config_listen *l,
+                        const struct net_addr *addr, json_t *problems)
+{
+    char text[NET_ADDR_TEXT], message[512];
+    struct prepared *item = &p->items[p->count];
+    *item = (struct prepared){.config = l, .configured = *addr, .fds = malloc(sizeof(int) * s->worker_count)};
+    if (item->fds == NULL) {
+        problem_add(problems, "out of memory");
+        return false;
+    }
+    if (server_listen(s, l, addr, item->fds, &item->bound)) {
+        p->count++;
+        return true;
+    }
+    net_addr_format(addr, text);
+    snprintf(message, sizeof message, "[listen %s] address: cannot listen on %s: %s", l->name, text, strerror(errno));
+    problem_add(problems, message);
+    free(item->fds);
+    return false;
+}
+
+static bool prepare_listeners(struct server *s, const struct config *c, struct prepared_list *p, json_t *problems)
+{
+    size_t total = 0;
+    for (size_t i = 0; i < c->listen_count; i++)
+        total += c->listens[i].address_count;
+    p->items = calloc(total + 1, sizeof *p->items);
+    if (p->items == NULL) {
+        problem_add(problems, "out of memory");
+        return false;
+    }
+    for (size_t i = 0; i < c->listen_count; i++) {
+        const struct config_listen *l = &c->listens[i];
+        for (size_t k = 0; k < l->address_count; k++) {
+            if (server_find_listener(s, &l->addresses[k]) == NULL &&
+                !prepare_one(s, p, l, &l->addresses[k], problems)) {
+                prepared_close(s, p);
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+/* ---- the worker's side -------------------------------------------------------------------------------------------- */
+
+static void worker_on_change(struct worker *w, struct mail *m)
+{
+    struct proxy_worker *pw = w->owner;
+    struct change_mail *change = CONTAINER_OF(m, struct change_mail, mail);
+    const struct config *c = change->snapshot->config;
+    proxy_worker_use(pw, change->snapshot);
+    LIST_FOREACH_SAFE(n, next, &pw->listeners)
+    {
+        struct listener *l = CONTAINER_OF(n, struct listener, node);
+        const struct config_listen *config = config_find_listen(c, &l->addr);
+        if (config == NULL)
+            listener_close(l);
+        else
+            listener_use(l, pw->view, config);
+    }
+    for (size_t i = 0; i < change->count; i++) {
+        if (pw->draining)
+            close(change->items[i].fd);
+        else if (listener_open(pw, change->items[i].fd, &change->items[i].configured, change->items[i].config) == NULL)
+            log_error("out of memory: a new listener is not served by all workers");
+    }
+    free(change);
+}
+
+/* ---- the control thread's side --------------------------------------------------------------------------------- */
+
+static void commit_listeners(struct server *s, const struct config *c, const struct prepared_list *p)
+{
+    struct server_listener *list = calloc(s->listener_count + p->count + 1, sizeof *list);
+    size_t count = 0;
+    if (list == NULL)
+        return;
+    for (size_t i = 0; i < s->listener_count; i++) {
+        if (config_find_listen(c, &s->listeners[i].configured) != NULL)
+            list[count++] = s->listeners[i];
+    }
+    for (size_t i = 0; i < p->count; i++) {
+        list[count++] = (struct server_listener){p->items[i].configured, p->items[i].bound};
+        server_log_listening(&p->items[i].bound, p->items[i].config->name);
+    }
+    free(s->listeners);
+    s->listeners = list;
+    s->listener_count = count;
+}
+
+static bool commit_workers(struct server *s, struct snapshot *snap, const struct prepared_list *p,
+                           struct change_mail **mails)
+{
+    for (size_t w = 0; w < s->worker_count; w++) {
+        struct change_mail *m = mails[w];
+        m->mail.on_mail = worker_on_change;
+        m->snapshot = snapshot_ref(snap);
+        m->count = p->count;
+        for (size_t i = 0; i < p->count; i++) {
+            m->items[i].fd = p->items[i].fds[w];
+            m->items[i].configured = p->items[i].configured;
+            m->items[i].config = p->items[i].config;
+            p->items[i].fds[w] = -1;
+        }
+        worker_post(s->workers[w].worker, &m->mail);
+    }
+    return true;
+}
+
+static struct change_mail **prepare_mails(struct server *s, size_t listeners)
+{
+    struct change_mail **mails = calloc(s->worker_count, sizeof *mails);
+    bool ok = mails != NULL;
+    for (size_t w = 0; ok && w < s->worker_count; w++) {
+        mails[w] = calloc(1, sizeof **mails + listeners * sizeof mails[0]->items[0]);
+        ok = mails[w] != NULL;
+    }
+    if (ok)
+        return mails;
+    for (size_t w = 0; mails != NULL && w < s->worker_count; w++)
+        free(mails[w]);
+    free(mails);
+    return NULL;
+}
+
+static void warn_restart(void *user, const char *section, const char *key, const char *old_text, const char *new_text)
+{
+    UNUSED(user);
+    log_warn("[%s] %s: %s -> %s takes effect at the next start", section, key, old_text, new_text);
+}
+
+static bool reload_to(struct server *s, struct config *c, json_t *problems)
+{
+    char err[512];
+    struct prepared_list p = {0};
+    const struct log_settings log = {(enum log_level)c->log.level, c->log.file, c->log.access};
+    struct snapshot *snap = snapshot_build(c, s->balancer, err, sizeof err);
+    if (snap == NULL) {
+        problem_add(problems, err);
+        return false;
+    }
+    struct change_mail **mails = NULL;
+    bool ok = prepare_listeners(s, c, &p, problems);
+    if (ok && (mails = prepare_mails(s, p.count)) == NULL) {
+        problem_add(problems, "out of memory");
+        ok = false;
+    }
+    if (ok && (!log_change(&log, err, sizeof err) || !admin_change(s->admin, c, err, sizeof err))) {
+        const struct config_log *old = &s->snapshot->config->log;
+        const struct log_settings back = {(enum log_level)old->level, old->file, old->access};
+        problem_add(problems, err);
+        log_change(&back, err, sizeof err);
+        ok = false;
+    }
+    if (!ok) {
+        prepared_close(s, &p);
+        for (size_t w = 0; mails != NULL && w < s->worker_count; w++)
+            free(mails[w]);
+        free(mails);
+        snapshot_unref(snap);
+        return false;
+    }
+    config_diff_restart(s->snapshot->config, c, warn_restart, NULL);
+    commit_workers(s, snap, &p, mails);
+    free(mails);
+    commit_listeners(s, c, &p);
+    prepared_close(s, &p);
+    atomic_store(&s->admission.max_total, (uint32_t)c->main.max_connections);
+    if (s->cache != NULL)
+        cache_set_settings(s->cache, &(struct cache_settings){(size_t)s->snapshot->config->cache.memory_bytes,
+                                                              (size_t)c->cache.max_waiters});
+    balancer_set_activate(s->balancer, snap->balancers);
+    snapshot_unref(s->snapshot);
+    s->snapshot = snap;
+    return true;
+}
+
+bool server_reload(struct server *s, json_t **problems)
+{
+    struct config_problems found = {0};
+    json_t *list = json_array();
+    bool ok = false;
+    struct config *c = s->state == SERVER_RUNNING ? config_load(s->config_path, &found) : NULL;
+    for (size_t i = 0; i < found.count; i++) {
+        if (!found.items[i].warning)
+            problem_add(list, found.items[i].text);
+    }
+    if (s->state != SERVER_RUNNING)
+        problem_add(list, "the server is stopping");
+    if (c != NULL) {
+        c->generation = s->snapshot->config->generation + 1;
+        ok = reload_to(s, c, list);
+        config_unref(c);
+    }
+    config_problems_free(&found);
+    if (ok)
+        log_info("configuration reloaded from %s, generation %llu", s->config_path,
+                 (unsigned long long)s->snapshot->config->generation);
+    else
+        log_error("reload refused; the old configuration stays in use");
+    s->reload_tried = true;
+    s->reload_ok = ok;
+    s->reload_at_ms = clock_wall_ms();
+    json_decref(s->reload_problems);
+    s->reload_problems = json_incref(list);
+    if (problems != NULL)
+        *problems = list;
+    else
+        json_decref(list);
+    return ok;
+}
