@@ -119,8 +119,6 @@ static enum h1_error explain_method(const char *p, size_t n, const char *end)
     size_t i = 0;
     while (i < n && http_is_tchar((unsigned char)p[i]))
         i++;
-    if (i > METHOD_MAX_BYTES)
-        return H1_ERR_BAD_METHOD;
     if (i < n && (p[i] == '\r' || p[i] == '\n'))
         return no_line_end(p + i, end, H1_ERR_BAD_REQUEST_LINE);
     return p + i == end ? LINE_PARTIAL : H1_ERR_BAD_METHOD;
