@@ -41,7 +41,8 @@ void cache_destroy(struct cache *c);
 
 /* ---- objects ---------------------------------------------------------------------------------------------- */
 
-/* What a reader may know of an object; immutable once the object was returned to him. */
+/* What a reader may know of an object, unpacked on request: the stored form is four times denser. The slices live as
+ * long as the object. */
 struct cache_object_info {
     slice_t head;            /* "HTTP/1.1 200 OK\r\n" and the stored fields, each with CRLF, without the blank line,
                                 without Content-Length, Transfer-Encoding, Age and Connection */
@@ -53,7 +54,7 @@ struct cache_object_info {
     slice_t key;             /* primary key text */
     slice_t vary_names;      /* empty = no Vary */
 };
-const struct cache_object_info *cache_object_info(const struct cache_object *o);
+struct cache_object_info cache_object_info(const struct cache_object *o);
 
 /* The whole body as pieces for writev, for a complete object: fills at most `max` entries from byte `offset` on and
  * returns their number. For one being filled: what has come so far. */
@@ -104,9 +105,11 @@ struct cache_join_result cache_join(struct cache *c, const struct cache_key *key
 /* The object of a follower after CACHE_EVENT_OBJECT: borrowed, valid until cache_follower_close. */
 struct cache_object *cache_follower_object(struct cache_follower *f);
 enum fetch_error cache_follower_error(const struct cache_follower *f);
-/* True when the object ended by cache_fill_abort: bytes up to cache_object_filled may be sent, then cut. */
+/* True when the object ended by cache_fill_abort: bytes up to cache_object_filled may be sent, then cut. A reader whose
+ * cache_follower_arm says false without new bytes asks this and cache_object_is_complete. */
 bool cache_follower_is_cut(const struct cache_follower *f);
-/* Tells how far this reader has come (lets the filler run on, and trims an object that outgrew the limit). */
+/* Tells how far this reader has come, never backwards (lets the filler run on, and trims an object that outgrew the
+ * limit: what lies below `offset` may be gone afterwards). */
 void cache_follower_set_offset(struct cache_follower *f, uint64_t offset);
 /* Asks for one CACHE_EVENT_PROGRESS. false when there is already more than `offset` bytes, or the end: then read on
  * at once, no event will come. */

@@ -4,6 +4,7 @@
 
 #include "core/hash.h"
 
+#include <errno.h>
 #include <sys/random.h>
 
 #include "core/panic.h"
@@ -31,6 +32,8 @@ void hash_random(void *buf, size_t len)
     char *p = buf;
     while (len > 0) {
         ssize_t n = getrandom(p, len, 0);
+        if (n < 0 && errno == EINTR)
+            continue;
         ASSERT(n > 0);
         p += n;
         len -= (size_t)n;

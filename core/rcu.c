@@ -30,6 +30,12 @@ void rcu_free_later(struct rcu_grave *grave, void (*free_fn)(void *obj), void *o
     call_rcu(&grave->head, rcu_on_grace);
 }
 
+void rcu_call_later(struct rcu_head *head, void (*on_grace)(struct rcu_head *head))
+{
+    RCU_TSAN_RELEASE();
+    call_rcu(head, on_grace);
+}
+
 void rcu_flush(void)
 {
     rcu_barrier();

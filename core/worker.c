@@ -39,10 +39,10 @@ static void worker_deliver_mail(struct worker *w)
 static void worker_on_mail_event(evutil_socket_t fd, short what, void *arg)
 {
     UNUSED(what);
-    UNUSED(arg);
     uint64_t count;
     ssize_t n = read(fd, &count, sizeof count);
     ASSERT(n == (ssize_t)sizeof count || errno == EAGAIN || errno == EINTR);
+    worker_refresh_clock(arg); /* mail handlers set deadlines; the loop may have slept long */
 }
 
 static void worker_arm_tick(struct worker *w)

@@ -1,0 +1,271 @@
+/* cache.c: the facade (cache.h): create, find, join, purge, figures. Filling is in fill.c, readers in
+ * follower.c.
+ *
+ * cache_find is the hot path: one word per shard, one line of index slots, the object; a marker adds a second
+ * probe. A purge first appends to the log, then takes the shard's lock and removes what is stored and whom
+ * one may join. So whatever is decided under that lock sees the event, or is undone by the purge. */
+#include "cache/cache.h"
+
+#include <stdlib.h>
+
+#include "cache/follower.h"
+#include "core/panic.h"
+
+/* Events kept precisely per generation of the log: one per 8 KB of memory_bytes, within these. */
+#define INVAL_EVENTS_MIN 256
+#define INVAL_EVENTS_MAX 32768
+
+static bool cache_open_tables(struct cache *c, size_t memory_bytes)
+{
+    c->pass = aligned_alloc(CACHE_LINE, sizeof *c->pass);
+    if (c->pass == NULL)
+        return false;
+    memset(c->pass, 0, sizeof *c->pass);
+    size_t events = MIN(MAX(memory_bytes / (8 * KB), INVAL_EVENTS_MIN), INVAL_EVENTS_MAX);
+    if (!cache_inval_open(&c->inval, events))
+        return false;
+    if (!cache_evict_open(&c->evict, memory_bytes)) {
+        cache_inval_close(&c->inval);
+        return false;
+    }
+    for (unsigned i = 0; i < CACHE_SHARDS; i++) {
+        if (cache_index_open(&c->shards[i].index, &c->account))
+            continue;
+        while (i-- > 0)
+            cache_index_close(&c->shards[i].index);
+        cache_inval_close(&c->inval);
+        cache_evict_close(&c->evict);
+        return false;
+    }
+    return true;
+}
+
+struct cache *cache_create(const struct cache_settings *s)
+{
+    struct cache *c = aligned_alloc(CACHE_LINE, sizeof *c);
+    if (c == NULL)
+        return NULL;
+    memset(c, 0, sizeof *c);
+    c->magic = CACHE_MAGIC;
+    if (!cache_account_open(&c->account, s->memory_bytes)) {
+        free(c);
+        return NULL;
+    }
+    if (!cache_open_tables(c, s->memory_bytes)) {
+        cache_account_close(&c->account);
+        free(c->pass);
+        free(c);
+        return NULL;
+    }
+    for (unsigned i = 0; i < CACHE_SHARDS; i++) {
+        lock_init(&c->shards[i].lock, LOCK_CACHE_SHARD);
+        for (unsigned b = 0; b < CACHE_FLIGHT_BUCKETS; b++)
+            list_init(&c->shards[i].flights[b]);
+    }
+    c->fixed_bytes =
+        sizeof *c + sizeof *c->pass + cache_inval_bytes(&c->inval) + cache_evict_bytes(&c->evict);
+    cache_account_charge(&c->account, c->fixed_bytes);
+    atomic_init(&c->max_waiters, s->max_waiters);
+    return c;
+}
+
+void cache_set_settings(struct cache *c, const struct cache_settings *s)
+{
+    CHECK_MAGIC(c, CACHE_MAGIC);
+    atomic_store(&c->account.limit, s->memory_bytes);
+    atomic_store(&c->max_waiters, s->max_waiters);
+    cache_shrink(c);
+}
+
+void cache_destroy(struct cache *c)
+{
+    if (c == NULL)
+        return;
+    CHECK_MAGIC(c, CACHE_MAGIC);
+    cache_clear(c, false);
+    rcu_flush();
+    for (unsigned i = 0; i < CACHE_SHARDS; i++) {
+        ASSERT(c->shards[i].objects == 0);
+        cache_index_close(&c->shards[i].index);
+        lock_destroy(&c->shards[i].lock);
+    }
+    ASSERT(atomic_load(&c->flights_now) == 0 && atomic_load(&c->followers_now) == 0);
+    cache_evict_close(&c->evict);
+    cache_inval_close(&c->inval);
+    cache_account_release(&c->account, c->fixed_bytes);
+    cache_account_close(&c->account);
+    c->magic = 0;
+    free(c->pass);
+    free(c);
+}
+
+static mono_ms_t cache_now_ms(void)
+{
+    struct worker *w = worker_current();
+    return w != NULL ? worker_now_ms(w) : clock_mono_ms();
+}
+
+/* What is stored for this request, or NULL; `whole` becomes the key under which it is or would be. false in
+ * *known when the variant cannot be told (too large, no memory). */
+static struct cache_object *cache_lookup(struct cache *c, struct cache_shard *sh, const struct cache_key *key,
+                                         const struct http_head *request, struct arena *scratch,
+                                         struct cache_key *whole, bool *known)
+{
+    cache_entry_t e = cache_index_find(&sh->index, key->hash.lo, key->text);
+    struct cache_marker *m = cache_entry_marker(e);
+    *whole = *key;
+    *known = true;
+    if (UNLIKELY(m != NULL)) {
+        *known = cache_variant_key(scratch, key->text, cache_marker_names(m), request, whole);
+        if (!*known)
+            return NULL;
+        e = cache_index_find(&sh->index, whole->hash.lo, whole->text);
+    }
+    struct cache_object *o = cache_entry_object(e);
+    return o == NULL || cache_object_is_purged(&c->inval, o, key->hash.lo) ? NULL : o;
+}
+
+struct cache_object *cache_find(struct cache *c, const struct cache_key *key, const struct http_head *request,
+                                struct arena *scratch, bool *pass)
+{
+    struct cache_key whole;
+    bool known;
+    struct cache_object *o =
+        cache_lookup(c, cache_shard_of(c, key->hash), key, request, scratch, &whole, &known);
+    *pass = false;
+    if (o != NULL)
+        cache_object_touch(o);
+    else
+        *pass = cache_pass_has(c->pass, key->hash.lo, cache_now_ms());
+    return o;
+}
+
+/* A flight that may be joined: one that a purge has overtaken is left to those it already has. */
+static struct cache_flight *join_find_flight_locked(struct cache *c, struct cache_shard *sh,
+                                                    const struct cache_key *key,
+                                                    const struct cache_key *whole)
+{
+    struct cache_flight *fl = cache_flight_find_locked(sh, key->hash, whole->text, whole->hash.lo);
+    if (fl == NULL || !cache_inval_is_purged(&c->inval, key->hash.lo, fl->start_id))
+        return fl;
+    cache_flight_leave_locked(fl);
+    return NULL;
+}
+
+static struct cache_join_result join_as_follower(struct cache *c, struct cache_flight *fl, struct worker *w,
+                                                 void (*on_event)(void *arg, enum cache_event event),
+                                                 void *arg)
+{
+    struct cache_join_result r = {.what = CACHE_PASS, .why = NO_STORE_WAIT_LIMIT};
+    struct cache_mails mails = {NULL};
+    lock_take(&fl->lock);
+    bool room =
+        fl->follower_count - fl->own_count < atomic_load_explicit(&c->max_waiters, memory_order_relaxed);
+    if (room) {
+        r.follower = cache_follower_create(c, fl, w, on_event, arg);
+        r.why = NO_STORE_NO_MEMORY;
+    }
+    if (r.follower != NULL) {
+        r.what = CACHE_FOLLOW;
+        cache_follower_attach_locked(r.follower, false, &mails);
+    }
+    lock_drop(&fl->lock);
+    cache_mails_post(&mails);
+    return r;
+}
+
+static struct cache_join_result join_as_leader_locked(struct cache *c, struct cache_shard *sh,
+                                                      const struct cache_key *key,
+                                                      const struct cache_key *whole)
+{
+    struct cache_join_result r = {.what = CACHE_PASS, .why = NO_STORE_NO_MEMORY};
+    r.flight = cache_flight_create(c, sh, key, whole);
+    if (r.flight == NULL)
+        return r;
+    cache_flight_enter_locked(r.flight);
+    r.what = CACHE_LEAD;
+    return r;
+}
+
+static struct cache_join_result join_retry(struct cache *c, struct worker *w,
+                                           void (*on_event)(void *arg, enum cache_event event), void *arg)
+{
+    struct cache_join_result r = {.what = CACHE_PASS, .why = NO_STORE_NO_MEMORY};
+    r.follower = cache_follower_create(c, NULL, w, on_event, arg);
+    if (r.follower == NULL)
+        return r;
+    r.what = CACHE_FOLLOW;
+    cache_follower_call_retry(r.follower);
+    return r;
+}
+
+struct cache_join_result cache_join(struct cache *c, const struct cache_key *key,
+                                    const struct http_head *request, struct arena *scratch,
+                                    const struct cache_object *stale, struct worker *w,
+                                    void (*on_event)(void *arg, enum cache_event event), void *arg)
+{
+    CHECK_MAGIC(c, CACHE_MAGIC);
+    struct cache_join_result r = {.what = CACHE_PASS, .why = NO_STORE_VARY_TOO_LARGE};
+    struct cache_shard *sh = cache_shard_of(c, key->hash);
+    if (key->text.len > UINT16_MAX) {
+        r.why = NO_STORE_TOO_LARGE;
+        return r;
+    }
+    struct cache_key whole;
+    bool known;
+    lock_take(&sh->lock);
+    const struct cache_object *o = cache_lookup(c, sh, key, request, scratch, &whole, &known);
+    if (known && o != NULL && o != stale) {
+        r = join_retry(c, w, on_event, arg);
+    } else if (known) {
+        struct cache_flight *fl = join_find_flight_locked(c, sh, key, &whole);
+        r = fl != NULL ? join_as_follower(c, fl, w, on_event, arg)
+                       : join_as_leader_locked(c, sh, key, &whole);
+    }
+    lock_drop(&sh->lock);
+    return r;
+}
+
+size_t cache_purge_url(struct cache *c, const struct cache_key *key)
+{
+    CHECK_MAGIC(c, CACHE_MAGIC);
+    cache_inval_purge(&c->inval, key->hash.lo);
+    struct cache_shard *sh = cache_shard_of(c, key->hash);
+    lock_take(&sh->lock);
+    cache_flight_detach_url_locked(sh, key->hash, key->text);
+    size_t removed = cache_shard_drop_url_locked(c, sh, key->hash.lo, key->text);
+    sh->purges++;
+    lock_drop(&sh->lock);
+    return removed;
+}
+
+void cache_purge_all(struct cache *c)
+{
+    CHECK_MAGIC(c, CACHE_MAGIC);
+    cache_inval_purge_all(&c->inval);
+    lock_take(&c->shards[0].lock);
+    c->shards[0].purges++;
+    lock_drop(&c->shards[0].lock);
+    cache_clear(c, true);
+}
+
+void cache_get_stats(struct cache *c, struct cache_stats *out)
+{
+    CHECK_MAGIC(c, CACHE_MAGIC);
+    *out = (struct cache_stats){
+        .bytes_used = atomic_load_explicit(&c->account.used, memory_order_relaxed),
+        .bytes_limit = atomic_load_explicit(&c->account.limit, memory_order_relaxed),
+        .flights_now = atomic_load_explicit(&c->flights_now, memory_order_relaxed),
+        .followers_now = atomic_load_explicit(&c->followers_now, memory_order_relaxed),
+        .live_objects = atomic_load_explicit(&c->account.live_objects, memory_order_acquire),
+    };
+    for (unsigned i = 0; i < CACHE_SHARDS; i++) {
+        struct cache_shard *sh = &c->shards[i];
+        lock_take(&sh->lock);
+        out->objects += sh->objects;
+        out->inserts += sh->inserts;
+        out->evictions += sh->evictions;
+        out->purges += sh->purges;
+        lock_drop(&sh->lock);
+    }
+}

@@ -1,0 +1,168 @@
+/* evict.c: see evict.h. The ghost queue is a fixed table of small sets: a set drops its oldest fingerprint,
+ * which approximates a FIFO without memory per ghost. Rejected: LRU (a lock or a write per hit), and a linked
+ * ghost queue (allocates while memory is short). */
+#include "cache/evict.h"
+
+#include <stdlib.h>
+
+#include "core/panic.h"
+
+#define GHOST_WAYS        8
+#define GHOST_OBJECT_SIZE 2048 /* one ghost per so many bytes of the limit */
+#define SMALL_SHARE       10   /* small gets 1/10 of the bytes */
+#define PICK_STEPS_MAX                                                                                       \
+    256 /* objects looked at under one hold of the lock; then the next in main goes, hot or not */
+
+bool cache_evict_open(struct cache_evict *e, size_t limit_bytes)
+{
+    size_t sets = 64;
+    while (sets * GHOST_WAYS * GHOST_OBJECT_SIZE < limit_bytes && sets < ((size_t)1 << 20))
+        sets *= 2;
+    e->ghosts = cache_memory_alloc(sets * GHOST_WAYS * sizeof(uint32_t));
+    if (e->ghosts == NULL)
+        return false;
+    memset(e->ghosts, 0, sets * GHOST_WAYS * sizeof(uint32_t));
+    e->ghost_sets = sets;
+    list_init(&e->small);
+    list_init(&e->main);
+    e->small_bytes = e->main_bytes = 0;
+    lock_init(&e->lock, LOCK_CACHE_EVICT);
+    return true;
+}
+
+void cache_evict_close(struct cache_evict *e)
+{
+    ASSERT(list_empty(&e->small) && list_empty(&e->main));
+    free(e->ghosts);
+    lock_destroy(&e->lock);
+}
+
+size_t cache_evict_bytes(const struct cache_evict *e)
+{
+    return cache_memory_rounded(e->ghost_sets * GHOST_WAYS * sizeof(uint32_t));
+}
+
+static uint32_t *ghost_set(struct cache_evict *e, uint64_t hash, uint32_t *fp)
+{
+    *fp = (uint32_t)(hash >> 32) | 1; /* 0 is an empty way */
+    return &e->ghosts[(size_t)(hash & (e->ghost_sets - 1)) * GHOST_WAYS];
+}
+
+static void ghost_add_locked(struct cache_evict *e, uint64_t hash)
+{
+    uint32_t fp, *set = ghost_set(e, hash, &fp);
+    memmove(set + 1, set, (GHOST_WAYS - 1) * sizeof *set);
+    set[0] = fp;
+}
+
+static bool ghost_take_locked(struct cache_evict *e, uint64_t hash, bool forget)
+{
+    uint32_t fp, *set = ghost_set(e, hash, &fp);
+    for (unsigned i = 0; i < GHOST_WAYS; i++) {
+        if (set[i] == fp) {
+            if (forget)
+                set[i] = 0;
+            return true;
+        }
+    }
+    return false;
+}
+
+bool cache_evict_has_ghost(struct cache_evict *e, uint64_t hash)
+{
+    lock_take(&e->lock);
+    bool has = ghost_take_locked(e, hash, false);
+    lock_drop(&e->lock);
+    return has;
+}
+
+/* The one setter between queues: `place` and the byte sums move together. */
+static void evict_place_locked(struct cache_evict *e, struct cache_object *o, enum cache_object_place place)
+{
+    size_t bytes = cache_object_charge(o, true);
+    if (o->place == CACHE_PLACE_SMALL)
+        e->small_bytes -= bytes;
+    else if (o->place == CACHE_PLACE_MAIN)
+        e->main_bytes -= bytes;
+    else
+        ASSERT(o->place == CACHE_PLACE_NONE);
+    list_remove(&o->queue);
+    o->place = (uint8_t)place;
+    if (place == CACHE_PLACE_SMALL) {
+        e->small_bytes += bytes;
+        list_push_front(&e->small, &o->queue);
+    } else if (place == CACHE_PLACE_MAIN) {
+        e->main_bytes += bytes;
+        list_push_front(&e->main, &o->queue);
+    }
+}
+
+void cache_evict_add(struct cache_evict *e, struct cache_object *o)
+{
+    lock_take(&e->lock);
+    bool known = ghost_take_locked(e, o->hash, true);
+    evict_place_locked(e, o, known ? CACHE_PLACE_MAIN : CACHE_PLACE_SMALL);
+    lock_drop(&e->lock);
+}
+
+void cache_evict_remove(struct cache_evict *e, struct cache_object *o)
+{
+    lock_take(&e->lock);
+    if (o->place != CACHE_PLACE_NONE)
+        evict_place_locked(e, o, CACHE_PLACE_NONE);
+    lock_drop(&e->lock);
+}
+
+static bool object_is_expired(const struct cache_object *o, wall_ms_t now_ms)
+{
+    struct cache_freshness f = cache_object_freshness(o);
+    return cache_freshness_age_ms(&f, now_ms) >= f.lifetime_ms;
+}
+
+/* The oldest of small: a victim, or moved to main (NULL). */
+static struct cache_object *evict_small_locked(struct cache_evict *e, wall_ms_t now_ms)
+{
+    struct cache_object *o = CONTAINER_OF(e->small.prev, struct cache_object, queue);
+    uint8_t freq = atomic_load_explicit(&o->freq, memory_order_relaxed);
+    if (freq > 1 && !object_is_expired(o, now_ms)) {
+        atomic_store_explicit(&o->freq, 0, memory_order_relaxed);
+        evict_place_locked(e, o, CACHE_PLACE_MAIN);
+        return NULL;
+    }
+    ghost_add_locked(e, o->hash);
+    return o;
+}
+
+static struct cache_object *evict_main_locked(struct cache_evict *e, wall_ms_t now_ms, bool forced)
+{
+    struct cache_object *o = CONTAINER_OF(e->main.prev, struct cache_object, queue);
+    uint8_t freq = atomic_load_explicit(&o->freq, memory_order_relaxed);
+    if (freq > 0 && !forced && !object_is_expired(o, now_ms)) {
+        atomic_store_explicit(&o->freq, (uint8_t)(freq - 1), memory_order_relaxed);
+        evict_place_locked(e, o, CACHE_PLACE_MAIN);
+        return NULL;
+    }
+    return o;
+}
+
+size_t cache_evict_pick(struct cache_evict *e, size_t bytes, wall_ms_t now_ms,
+                        struct cache_object *out[CACHE_EVICT_BATCH])
+{
+    size_t n = 0, sum = 0, steps = 0;
+    lock_take(&e->lock);
+    while (n < CACHE_EVICT_BATCH && sum < bytes && !(list_empty(&e->small) && list_empty(&e->main))) {
+        bool small_is_over = e->small_bytes * SMALL_SHARE >= e->small_bytes + e->main_bytes;
+        bool from_small = !list_empty(&e->small) &&
+                          (list_empty(&e->main) || (small_is_over && steps < PICK_STEPS_MAX));
+        struct cache_object *o = from_small ? evict_small_locked(e, now_ms)
+                                            : evict_main_locked(e, now_ms, steps >= PICK_STEPS_MAX);
+        steps++;
+        if (o == NULL)
+            continue;
+        sum += cache_object_charge(o, true);
+        evict_place_locked(e, o, CACHE_PLACE_NONE);
+        out[n++] = cache_object_ref(o);
+    }
+    lock_drop(&e->lock);
+    return n;
+}

@@ -1,0 +1,46 @@
+/* evict.h: S3-FIFO (Yang et al., SOSP 2023): which objects leave when room is needed.
+ *
+ * Three queues for the whole cache: small (a tenth of the bytes; new objects), main, and ghost (fingerprints
+ * of what left small). An object hit at least twice while in small moves to main; one that is not leaves, and
+ * if it comes back while its ghost is there it enters main. Main is a clock: each hit (counted up to 3) is
+ * worth one more round. A hit only bumps a counter in the object, without lock; an expired object gets no
+ * second chance.
+ *
+ * One set of queues, not one per shard: with few large objects a shard's share would hold one or two of them
+ * and the order would be no order at all. The lock (LOCK_CACHE_EVICT) is held for a few stores per insertion
+ * and once per batch of victims, and never by a hit. */
+#ifndef CACHE_EVICT_H
+#define CACHE_EVICT_H
+
+#include "cache/object.h"
+#include "core/lock.h"
+
+#define CACHE_EVICT_BATCH 16
+
+/* Owned by the cache. */
+struct cache_evict {
+    struct lock lock;
+    /* under the lock */
+    struct list small, main; /* newest first */
+    size_t small_bytes, main_bytes;
+    uint32_t *ghosts; /* sets of GHOST_WAYS fingerprints, newest first */
+    size_t ghost_sets;
+};
+
+/* `limit_bytes` sizes the ghost table (0.2% of it). false when out of memory. */
+bool cache_evict_open(struct cache_evict *e, size_t limit_bytes);
+void cache_evict_close(struct cache_evict *e);
+size_t cache_evict_bytes(const struct cache_evict *e);
+
+/* The object, indexed and complete, enters small or (when its ghost is there) main. Takes the lock. */
+void cache_evict_add(struct cache_evict *e, struct cache_object *o);
+/* Out of its queue, if it still is in one. Takes the lock. */
+void cache_evict_remove(struct cache_evict *e, struct cache_object *o);
+/* Takes up to CACHE_EVICT_BATCH victims of together at least `bytes` (if there are) out of the queues, with a
+ * reference each. The caller unlinks them from the index if they still are there. Takes the lock. */
+size_t cache_evict_pick(struct cache_evict *e, size_t bytes, wall_ms_t now_ms,
+                        struct cache_object *out[CACHE_EVICT_BATCH]);
+/* True when the key's ghost is there (tests). */
+bool cache_evict_has_ghost(struct cache_evict *e, uint64_t hash);
+
+#endif

@@ -1,0 +1,315 @@
+/* shard.c: see shard.h.
+ *
+ * Making room never holds two locks of a rank: victims are taken from the queues (LOCK_CACHE_EVICT) with a
+ * reference, then unlinked one by one under their own shard's lock, if nobody else did so meanwhile. */
+#include "cache/shard.h"
+
+#include "core/panic.h"
+
+#define SWEEP_SLOTS 32  /* looked at per reservation that finds no room */
+#define CLEAR_SLOTS 256 /* unlinked under one hold of the lock */
+/* Memory that waits for a grace period is outside the limit; beyond this much no new object is begun. */
+#define DOOMED_SLACK (8 * MB)
+#define DOOMED_SHARE 8
+
+bool cache_variant_key(struct arena *scratch, slice_t primary, slice_t names, const struct http_head *request,
+                       struct cache_key *out)
+{
+    slice_t secondary = cache_vary_key(scratch, names, request);
+    if (secondary.ptr == NULL)
+        return false;
+    size_t bytes = primary.len + 1 + secondary.len;
+    char *text = arena_alloc(scratch, bytes);
+    if (text == NULL)
+        return false;
+    memcpy(text, primary.ptr, primary.len);
+    text[primary.len] = '\0';
+    if (secondary.len > 0)
+        memcpy(text + primary.len + 1, secondary.ptr, secondary.len);
+    out->text = slice_make(text, bytes);
+    out->hash = hash_bytes(text, bytes);
+    return true;
+}
+
+bool cache_object_is_purged(const struct cache_inval_log *log, struct cache_object *o, uint64_t primary)
+{
+    uint64_t head = cache_inval_head(log);
+    uint64_t checked = atomic_load_explicit(&o->checked_id, memory_order_relaxed);
+    if (LIKELY(checked == head))
+        return false;
+    if (cache_inval_is_purged(log, primary, checked))
+        return true;
+    atomic_store_explicit(&o->checked_id, head, memory_order_relaxed);
+    return false;
+}
+
+static slice_t object_primary(const struct cache_object *o)
+{
+    return slice_make(o->text, o->primary_bytes);
+}
+
+static hash128_t object_primary_hash(const struct cache_object *o)
+{
+    return hash_bytes(o->text, o->primary_bytes);
+}
+
+/* What remains to do once the slot no longer holds the object. */
+static void shard_forget_locked(struct cache *c, struct cache_shard *sh, struct cache_object *o)
+{
+    cache_evict_remove(&c->evict, o);
+    sh->objects--;
+    cache_object_retire(o);
+}
+
+static void shard_drop_variants_locked(struct cache *c, struct cache_shard *sh, struct cache_marker *m)
+{
+    for (uint32_t i = 0; i < m->count; i++) {
+        ASSERT(cache_index_remove(&sh->index, cache_entry_of_object(m->variants[i])));
+        shard_forget_locked(c, sh, m->variants[i]);
+    }
+    m->count = 0;
+}
+
+/* Frees what a slot held before it was taken over. */
+static void shard_dispose_locked(struct cache *c, struct cache_shard *sh, cache_entry_t old)
+{
+    struct cache_marker *m = cache_entry_marker(old);
+    if (m != NULL) {
+        shard_drop_variants_locked(c, sh, m);
+        cache_marker_retire(m);
+    } else if (old != 0) {
+        shard_forget_locked(c, sh, cache_entry_object(old));
+    }
+}
+
+struct cache_marker *cache_shard_mark_locked(struct cache *c, struct cache_shard *sh, uint64_t primary_hash,
+                                             slice_t primary, slice_t names)
+{
+    lock_assert_held(&sh->lock);
+    struct cache_marker *m = cache_entry_marker(cache_index_find(&sh->index, primary_hash, primary));
+    if (m != NULL && slice_eq(cache_marker_names(m), names))
+        return m;
+    m = cache_marker_create(&c->account, primary_hash, primary, names);
+    if (m == NULL)
+        return NULL;
+    cache_entry_t old;
+    if (!cache_index_put(&sh->index, cache_entry_of_marker(m), &old)) {
+        cache_marker_retire(m);
+        return NULL;
+    }
+    shard_dispose_locked(c, sh, old);
+    return m;
+}
+
+static void marker_remove_if_empty_locked(struct cache *c, struct cache_shard *sh, struct cache_marker *m,
+                                          hash128_t primary_hash)
+{
+    UNUSED(c);
+    if (m->count > 0 || cache_flight_is_in_table_locked(sh, primary_hash, cache_marker_key(m)))
+        return;
+    ASSERT(cache_index_remove(&sh->index, cache_entry_of_marker(m)));
+    cache_marker_retire(m);
+}
+
+void cache_shard_tidy_locked(struct cache *c, struct cache_shard *sh, hash128_t primary_hash, slice_t primary)
+{
+    struct cache_marker *m = cache_entry_marker(cache_index_find(&sh->index, primary_hash.lo, primary));
+    if (m != NULL)
+        marker_remove_if_empty_locked(c, sh, m, primary_hash);
+}
+
+bool cache_shard_unlink_locked(struct cache *c, struct cache_shard *sh, struct cache_object *o)
+{
+    lock_assert_held(&sh->lock);
+    if (!cache_index_remove(&sh->index, cache_entry_of_object(o)))
+        return false;
+    if (cache_object_is_variant(o)) {
+        hash128_t primary = object_primary_hash(o);
+        struct cache_marker *m =
+            cache_entry_marker(cache_index_find(&sh->index, primary.lo, object_primary(o)));
+        ASSERT(m != NULL);
+        cache_marker_forget(m, o);
+        marker_remove_if_empty_locked(c, sh, m, primary);
+    }
+    shard_forget_locked(c, sh, o);
+    return true;
+}
+
+/* The marker with a free place for `o`; a variant of the same key is out of it already. */
+static bool shard_join_marker_locked(struct cache *c, struct cache_shard *sh, struct cache_object *o)
+{
+    slice_t names = slice_make(o->text + o->key_bytes, o->vary_bytes);
+    struct cache_marker *m =
+        cache_shard_mark_locked(c, sh, object_primary_hash(o).lo, object_primary(o), names);
+    if (m == NULL)
+        return false;
+    if (m->count == CACHE_MARKER_VARIANTS)
+        ASSERT(cache_shard_unlink_locked(c, sh, m->variants[0]));
+    return cache_marker_add(m, o);
+}
+
+enum no_store_reason cache_shard_insert_locked(struct cache *c, struct cache_shard *sh,
+                                               struct cache_object *o)
+{
+    lock_assert_held(&sh->lock);
+    ASSERT(cache_object_is_complete(o));
+    bool variant = cache_object_is_variant(o);
+    if (variant) {
+        cache_entry_t same = cache_index_find(&sh->index, o->hash, cache_object_key(o));
+        if (same != 0)
+            ASSERT(cache_shard_unlink_locked(c, sh, cache_entry_object(same)));
+        if (!shard_join_marker_locked(c, sh, o))
+            return NO_STORE_NO_MEMORY;
+    }
+    cache_object_ref(o);
+    cache_entry_t old;
+    if (!cache_index_put(&sh->index, cache_entry_of_object(o), &old)) {
+        struct cache_object *mine = o;
+        cache_object_unref(&mine);
+        if (variant)
+            cache_marker_forget(cache_entry_marker(cache_index_find(&sh->index, object_primary_hash(o).lo,
+                                                                    object_primary(o))),
+                                o);
+        return NO_STORE_NO_MEMORY;
+    }
+    cache_evict_add(&c->evict, o);
+    sh->objects++;
+    sh->inserts++;
+    shard_dispose_locked(c, sh, old);
+    return NO_STORE_STORED;
+}
+
+size_t cache_shard_drop_url_locked(struct cache *c, struct cache_shard *sh, uint64_t primary_hash,
+                                   slice_t primary)
+{
+    lock_assert_held(&sh->lock);
+    size_t before = sh->objects;
+    cache_entry_t e = cache_index_find(&sh->index, primary_hash, primary);
+    if (e != 0) {
+        ASSERT(cache_index_remove(&sh->index, e));
+        shard_dispose_locked(c, sh, e);
+    }
+    return before - sh->objects;
+}
+
+enum sweep_what { SWEEP_DEAD, SWEEP_PURGED, SWEEP_ALL };
+
+static bool sweep_wants(struct cache *c, struct cache_object *o, enum sweep_what what, wall_ms_t now_ms)
+{
+    if (what == SWEEP_ALL)
+        return true;
+    uint64_t primary = cache_object_is_variant(o) ? object_primary_hash(o).lo : o->hash;
+    if (cache_object_is_purged(&c->inval, o, primary))
+        return true;
+    if (what == SWEEP_PURGED)
+        return false;
+    /* A stale object that is still asked for is about to be revalidated: it is given one more look. */
+    struct cache_freshness f = cache_object_freshness(o);
+    if (cache_freshness_age_ms(&f, now_ms) < f.lifetime_ms)
+        return false;
+    return atomic_exchange_explicit(&o->freq, 0, memory_order_relaxed) == 0;
+}
+
+/* Looks at some slots; false after the shard's last one. */
+static bool shard_sweep(struct cache *c, struct cache_shard *sh, size_t *cursor, size_t slots,
+                        enum sweep_what what, wall_ms_t now_ms)
+{
+    cache_entry_t found[CLEAR_SLOTS];
+    struct cache_object *doomed[CLEAR_SLOTS];
+    size_t doomed_count = 0;
+    lock_take(&sh->lock);
+    size_t n = cache_index_scan(&sh->index, cursor, found, MIN(slots, CLEAR_SLOTS));
+    for (size_t i = 0; i < n; i++) {
+        struct cache_object *o = cache_entry_object(found[i]);
+        if (o != NULL && sweep_wants(c, o, what, now_ms))
+            doomed[doomed_count++] = o;
+    }
+    for (size_t i = 0; i < doomed_count; i++)
+        cache_shard_unlink_locked(c, sh, doomed[i]);
+    if (what == SWEEP_DEAD)
+        sh->evictions += doomed_count;
+    lock_drop(&sh->lock);
+    return *cursor != 0;
+}
+
+void cache_clear(struct cache *c, bool only_purged)
+{
+    for (unsigned i = 0; i < CACHE_SHARDS; i++) {
+        /* Removing may rebuild the table under the cursor; it is only ever made smaller then, so start over
+         * until a pass from the first to the last slot removed nothing. */
+        size_t before;
+        do {
+            lock_take(&c->shards[i].lock);
+            before = c->shards[i].objects;
+            lock_drop(&c->shards[i].lock);
+            size_t cursor = 0;
+            while (shard_sweep(c, &c->shards[i], &cursor, CLEAR_SLOTS, only_purged ? SWEEP_PURGED : SWEEP_ALL,
+                               0))
+                continue;
+            lock_take(&c->shards[i].lock);
+            before -= MIN(before, c->shards[i].objects);
+            lock_drop(&c->shards[i].lock);
+        } while (before > 0);
+    }
+}
+
+static size_t evict_batch(struct cache *c, size_t bytes, wall_ms_t now_ms)
+{
+    struct cache_object *victims[CACHE_EVICT_BATCH];
+    size_t n = cache_evict_pick(&c->evict, bytes, now_ms, victims);
+    for (size_t i = 0; i < n; i++) {
+        struct cache_shard *sh = &c->shards[victims[i]->shard];
+        lock_take(&sh->lock);
+        if (cache_shard_unlink_locked(c, sh, victims[i]))
+            sh->evictions++;
+        lock_drop(&sh->lock);
+        cache_object_unref(&victims[i]);
+    }
+    return n;
+}
+
+static size_t bytes_over(struct cache *c, size_t bytes)
+{
+    size_t limit = atomic_load_explicit(&c->account.limit, memory_order_relaxed);
+    size_t want = atomic_load_explicit(&c->account.used, memory_order_relaxed) + bytes;
+    return want > limit ? want - limit : 0;
+}
+
+static void sweep_some(struct cache *c, wall_ms_t now_ms)
+{
+    unsigned i = atomic_fetch_add_explicit(&c->sweep_shard, 1, memory_order_relaxed) % CACHE_SHARDS;
+    struct cache_shard *sh = &c->shards[i];
+    lock_take(&sh->lock);
+    size_t cursor = sh->sweep_cursor;
+    lock_drop(&sh->lock);
+    shard_sweep(c, sh, &cursor, SWEEP_SLOTS, SWEEP_DEAD, now_ms);
+    lock_take(&sh->lock);
+    sh->sweep_cursor = cursor;
+    lock_drop(&sh->lock);
+}
+
+bool cache_reserve(struct cache *c, size_t bytes)
+{
+    size_t limit = atomic_load_explicit(&c->account.limit, memory_order_relaxed);
+    if (bytes > limit)
+        return false;
+    if (cache_account_try(&c->account, bytes))
+        return true;
+    if (atomic_load_explicit(&c->account.doomed, memory_order_relaxed) > limit / DOOMED_SHARE + DOOMED_SLACK)
+        return false;
+    wall_ms_t now_ms = clock_wall_ms();
+    sweep_some(c, now_ms);
+    while (!cache_account_try(&c->account, bytes)) {
+        if (evict_batch(c, MAX(bytes_over(c, bytes), 1), now_ms) == 0)
+            return cache_account_try(&c->account, bytes);
+    }
+    return true;
+}
+
+void cache_shrink(struct cache *c)
+{
+    wall_ms_t now_ms = clock_wall_ms();
+    size_t over;
+    while ((over = bytes_over(c, 0)) > 0 && evict_batch(c, over, now_ms) > 0)
+        continue;
+}

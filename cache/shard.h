@@ -1,0 +1,92 @@
+/* shard.h: the parts of a cache and how they move together: index, markers, eviction queues and flights of a
+ * shard.
+ *
+ * struct cache is seen by the cache's own files only. A URL, all its variants, its marker and its flights
+ * live in one shard (chosen by the primary key's hash), so one lock covers whatever is decided about a URL.
+ * The `_locked` functions expect that lock. */
+#ifndef CACHE_SHARD_H
+#define CACHE_SHARD_H
+
+#include "cache/evict.h"
+#include "cache/index.h"
+#include "cache/inval_log.h"
+#include "cache/pass.h"
+
+#define CACHE_SHARDS         (1u << CACHE_SHARD_BITS)
+#define CACHE_FLIGHT_BUCKETS 64
+
+/* Owned by the cache. */
+struct cache_shard {
+    struct cache_index index;
+    struct lock lock;
+    /* under the lock */
+    struct list flights[CACHE_FLIGHT_BUCKETS]; /* by the primary key's hash; those that may be joined */
+    size_t sweep_cursor;
+    size_t objects;
+    uint64_t inserts, evictions, purges;
+};
+
+struct cache {
+    /* set once */
+    uint32_t magic;
+    size_t fixed_bytes; /* tables that exist as long as the cache */
+    struct cache_pass *pass;
+    /* atomic */
+    _Atomic size_t max_waiters;
+    _Atomic unsigned sweep_shard;
+    _Atomic uint64_t flights_now, followers_now;
+    struct cache_account account;
+    struct cache_inval_log inval;
+    struct cache_evict evict;
+    struct cache_shard shards[CACHE_SHARDS];
+};
+
+#define CACHE_MAGIC 0x63616368u
+
+static inline struct cache_shard *cache_shard_of(struct cache *c, hash128_t primary)
+{
+    return &c->shards[primary.hi % CACHE_SHARDS];
+}
+
+static inline struct list *cache_shard_flights(struct cache_shard *sh, hash128_t primary)
+{
+    return &sh->flights[(primary.hi >> 32) % CACHE_FLIGHT_BUCKETS];
+}
+
+/* The whole key of a variant: primary, NUL, secondary key of `request` under `names`, in `scratch`. false
+ * when it is too large or memory is short. */
+bool cache_variant_key(struct arena *scratch, slice_t primary, slice_t names, const struct http_head *request,
+                       struct cache_key *out);
+
+/* True when the object is purged by the log; else notes that it was checked. `primary` is the fingerprint of
+ * the URL (low half of the primary key's hash). RCU section or lock. */
+bool cache_object_is_purged(const struct cache_inval_log *log, struct cache_object *o, uint64_t primary);
+
+/* Makes the complete object findable, in place of what had its key; creates or replaces the marker when it is
+ * a variant. The index takes a reference of its own. STORED or NO_MEMORY. */
+enum no_store_reason cache_shard_insert_locked(struct cache *c, struct cache_shard *sh,
+                                               struct cache_object *o);
+/* Puts a marker with these names at the primary key, unless it is there; what else was there is freed. The
+ * marker may be without variants: cache_shard_tidy_locked ends that. NULL when out of memory. */
+struct cache_marker *cache_shard_mark_locked(struct cache *c, struct cache_shard *sh, uint64_t primary_hash,
+                                             slice_t primary, slice_t names);
+/* Takes the object out of index, marker and queue; false when it no longer is in the index. */
+bool cache_shard_unlink_locked(struct cache *c, struct cache_shard *sh, struct cache_object *o);
+/* Removes what is stored for a URL, all variants; returns how many objects. */
+size_t cache_shard_drop_url_locked(struct cache *c, struct cache_shard *sh, uint64_t primary_hash,
+                                   slice_t primary);
+/* Removes the URL's marker when it has no variants and no flight of the URL can be joined. */
+void cache_shard_tidy_locked(struct cache *c, struct cache_shard *sh, hash128_t primary_hash,
+                             slice_t primary);
+/* A flight of this URL is in the table (flight.c). */
+bool cache_flight_is_in_table_locked(struct cache_shard *sh, hash128_t primary_hash, slice_t primary);
+
+/* No lock held: charges `bytes`, making room for them when needed: a few slots of the index are swept for
+ * purged and expired objects, then S3-FIFO. false when that is not possible. */
+bool cache_reserve(struct cache *c, size_t bytes);
+/* No lock held: evicts until the account is within its limit. */
+void cache_shrink(struct cache *c);
+/* No lock held: removes everything, or (only_purged) what the log says is purged. */
+void cache_clear(struct cache *c, bool only_purged);
+
+#endif
