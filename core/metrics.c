@@ -226,6 +226,27 @@ void metrics_add(struct metrics_shard *m, enum metric_id id, int64_t n)
     atomic_store_explicit(v, atomic_load_explicit(v, memory_order_relaxed) + n, memory_order_relaxed);
 }
 
+/* Hands one series over to metrics_retired; beyond its limit under the labels "other", so that sums stay
+ * whole. */
+static void series_retire_locked(struct metrics_series *s)
+{
+    enum cache_verdict v = (enum cache_verdict)s->verdict;
+    _Atomic(struct metrics_series *) *slot = series_find(&metrics_retired, s->route, v, s->instance);
+    if (atomic_load(slot) == NULL) {
+        if (series_publish(&metrics_retired, slot, s))
+            return;
+        s->route = s->instance = 0;
+        slot = series_find(&metrics_retired, 0, v, 0);
+    }
+    struct metrics_series *kept = atomic_load(slot);
+    if (kept == NULL) {
+        atomic_store(slot, s);
+        return;
+    }
+    series_add(kept, s);
+    free(s);
+}
+
 /* Moves the figures of a shard that ends into metrics_retired; needs no memory. */
 static void shard_retire_locked(struct metrics_shard *m)
 {
@@ -233,16 +254,8 @@ static void shard_retire_locked(struct metrics_shard *m)
         metrics_add(&metrics_retired, (enum metric_id)i, atomic_load(&m->values[i]));
     for (unsigned i = 0; i < SERIES_SLOTS; i++) {
         struct metrics_series *s = atomic_load(&m->series[i]);
-        if (s == NULL)
-            continue;
-        _Atomic(struct metrics_series *) *slot =
-            series_find(&metrics_retired, s->route, (enum cache_verdict)s->verdict, s->instance);
-        struct metrics_series *kept = atomic_load(slot);
-        if (kept != NULL)
-            series_add(kept, s);
-        else if (series_publish(&metrics_retired, slot, s))
-            continue;
-        free(s);
+        if (s != NULL)
+            series_retire_locked(s);
     }
 }
 
@@ -303,14 +316,15 @@ static size_t keys_of_shard_locked(struct metrics_shard *m, struct series_key *k
     return n;
 }
 
-/* Every key once, in an array the caller frees; NULL when there are none or no memory. */
+/* Every key once, in an array the caller frees; NULL when out of memory. */
 static struct series_key *keys_collect(size_t *count)
 {
     lock_take(&metrics_lock);
-    size_t max = atomic_load(&metrics_retired.series_count), n = 0;
+    size_t max = atomic_load(&metrics_retired.series_count) + VERDICT_COUNT,
+           n = 0; /* "other" beyond the limit */
     for (struct metrics_shard *m = metrics_shards; m != NULL; m = m->next)
         max += atomic_load(&m->series_count);
-    struct series_key *keys = max == 0 ? NULL : malloc(max * sizeof *keys);
+    struct series_key *keys = malloc(max * sizeof *keys);
     if (keys != NULL) {
         n = keys_of_shard_locked(&metrics_retired, keys, n, max);
         for (struct metrics_shard *m = metrics_shards; m != NULL; m = m->next)

@@ -1,0 +1,69 @@
+/* test_outcome.c: the names operators grep for are unique, well formed, and have their sentence. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <string.h>
+
+#include "core/outcome.h"
+
+static void assert_name(const char *name, const char *text)
+{
+    assert_true(strlen(name) > 0 && strlen(name) <= 31);
+    assert_int_equal(strspn(name, "abcdefghijklmnopqrstuvwxyz_0123456789"), strlen(name));
+    assert_true(strlen(text) > 5);
+}
+
+#define CHECK_TABLE(fn, type, count)                                                                         \
+    static void test_##fn(void **state)                                                                      \
+    {                                                                                                        \
+        (void)state;                                                                                         \
+        for (int i = 0; i < (count); i++) {                                                                  \
+            assert_name(outcome_##fn##_name((enum type)i), outcome_##fn##_text((enum type)i));               \
+            for (int k = 0; k < i; k++)                                                                      \
+                assert_string_not_equal(outcome_##fn##_name((enum type)i),                                   \
+                                        outcome_##fn##_name((enum type)k));                                  \
+        }                                                                                                    \
+    }
+CHECK_TABLE(verdict, cache_verdict, VERDICT_COUNT)
+CHECK_TABLE(no_store, no_store_reason, NO_STORE_COUNT)
+CHECK_TABLE(close, close_reason, CLOSE_COUNT)
+CHECK_TABLE(fetch, fetch_error, FETCH_ERROR_COUNT)
+
+/* Enum and table come from one place, but the order must stay: zero is the neutral value that code tests for.
+ */
+static void test_neutral_values(void **state)
+{
+    (void)state;
+    assert_string_equal(outcome_verdict_name((enum cache_verdict)0), "none");
+    assert_string_equal(outcome_no_store_name((enum no_store_reason)0), "stored");
+    assert_string_equal(outcome_close_name((enum close_reason)0), "open");
+    assert_string_equal(outcome_fetch_name((enum fetch_error)0), "none");
+    assert_string_equal(outcome_verdict_name(VERDICT_PASS), "pass");
+    assert_string_equal(outcome_close_name(CLOSE_NO_MEMORY), "no_memory");
+}
+
+static void test_fetch_statuses(void **state)
+{
+    (void)state;
+    for (int i = 0; i < FETCH_ERROR_COUNT; i++) {
+        unsigned status = outcome_fetch_status((enum fetch_error)i);
+        assert_true(status == 0 || (status >= 502 && status <= 504));
+    }
+    assert_int_equal(outcome_fetch_status(FETCH_CONNECT_TIMEOUT), 504);
+    assert_int_equal(outcome_fetch_status(FETCH_NO_INSTANCE), 503);
+    assert_int_equal(outcome_fetch_status(FETCH_CONNECT_REFUSED), 502);
+    assert_int_equal(outcome_fetch_status(FETCH_CANCELLED), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_verdict),        cmocka_unit_test(test_no_store),
+        cmocka_unit_test(test_close),          cmocka_unit_test(test_fetch),
+        cmocka_unit_test(test_neutral_values), cmocka_unit_test(test_fetch_statuses),
+    };
+    return cmocka_run_group_tests_name("core/outcome", tests, NULL, NULL);
+}
