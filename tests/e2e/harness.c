@@ -153,7 +153,7 @@ static void processes_are_captured_and_end(void **state)
     capture_wait(&p->out, "here\n", 1);
     proc_signal(p, SIGTERM);
     assert_int_equal(proc_exit_code(p), 0);
-    expect_in(capture_text(&p->out), "caught");
+    expect_in(capture_all(&p->out), "caught");
 
     const char *env[] = {"GREETING=hello", NULL};
     const char *limits[] = {"sh", "-c", "ulimit -n; echo $GREETING; pwd", NULL};

@@ -2,11 +2,7 @@
  * which request failed, nor can a test wait for its n-th answer. */
 #include "tests/support/load.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <pthread.h>
-#include <sys/socket.h>
 
 #include "tests/support/gate.h"
 
@@ -24,20 +20,6 @@ struct load {
     bool stop, joined;
     struct load_result result;
 };
-
-static int connect_to(int port)
-{
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    int one = 1;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd >= 0 && connect(fd, (struct sockaddr *)&a, sizeof(a)) == 0) {
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-        return fd;
-    }
-    close(fd);
-    return -1;
-}
 
 /* Books one answer; true when the load goes on. */
 static bool book(struct load *l, const struct message *m)
@@ -68,7 +50,7 @@ static void *client_main(void *arg)
     wire_init(&w, -1);
     for (bool go_on = true; go_on;) {
         if (w.fd < 0)
-            wire_init(&w, connect_to(l->port));
+            wire_init(&w, wire_connect(l->port, 0));
         if (w.fd < 0) {
             book(l, NULL);
             break;

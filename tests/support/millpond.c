@@ -156,7 +156,7 @@ void millpond_expect_clean_end_(struct millpond *m)
 {
     capture_pause(&m->proc->err, false);
     int code = proc_exit_code_(m->proc);
-    char *log = capture_text(&m->proc->err);
+    char *log = capture_all(&m->proc->err);
     expect_no_report(log);
     if (code != 0)
         support_fail("the program ended with status %d:\n%s", code, log);

@@ -79,6 +79,16 @@ char *capture_text(struct capture *c)
     return copy;
 }
 
+char *capture_all(struct capture *c)
+{
+    mono_ms_t deadline = clock_mono_ms() + support_wait_ms();
+    pthread_mutex_lock(&c->mtx);
+    while (!c->ended && cond_wait_until(&c->changed, &c->mtx, deadline))
+        ;
+    pthread_mutex_unlock(&c->mtx);
+    return capture_text(c);
+}
+
 char *capture_wait_(struct capture *c, const char *needle, unsigned times)
 {
     mono_ms_t deadline = clock_mono_ms() + support_wait_ms();
@@ -194,22 +204,11 @@ int proc_exit_code_(struct proc *p)
     return WIFSIGNALED(p->status) ? 128 + WTERMSIG(p->status) : WEXITSTATUS(p->status);
 }
 
-/* After the process ended: everything it wrote. A grandchild that holds the pipe open is not waited for. */
-static char *capture_rest(struct capture *c)
-{
-    mono_ms_t deadline = clock_mono_ms() + support_wait_ms();
-    pthread_mutex_lock(&c->mtx);
-    while (!c->ended && cond_wait_until(&c->changed, &c->mtx, deadline))
-        ;
-    pthread_mutex_unlock(&c->mtx);
-    return capture_text(c);
-}
-
 struct proc_result proc_run(const char *const *argv)
 {
     struct proc *p = proc_start(&(struct proc_options){.argv = argv});
     struct proc_result r = {.exit_code = proc_exit_code_(p)};
-    r.out = capture_rest(&p->out);
-    r.err = capture_rest(&p->err);
+    r.out = capture_all(&p->out);
+    r.err = capture_all(&p->err);
     return r;
 }

@@ -51,6 +51,8 @@ int proc_exit_code_(struct proc *p);
 #define capture_wait(c, needle, times) (SUPPORT_AT, capture_wait_(c, needle, times))
 char *capture_wait_(struct capture *c, const char *needle, unsigned times);
 char *capture_text(struct capture *c); /* so far; a copy, valid until the test ends */
+/* After the process ended: everything it wrote. */
+char *capture_all(struct capture *c);
 void capture_pause(struct capture *c, bool paused);
 
 struct proc_result {

@@ -2,6 +2,9 @@
  * holds everything received and not yet taken, so nothing a peer sends ahead (pipelining) is lost. */
 #include "tests/support/wire.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <strings.h>
 #include <sys/socket.h>
@@ -23,6 +26,24 @@ void wire_free(struct wire *w)
         close(w->fd);
     free(w->buf);
     *w = (struct wire){.fd = -1};
+}
+
+int wire_connect(int port, int rcvbuf_bytes)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    int one = 1;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -1;
+    if (rcvbuf_bytes > 0)
+        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &rcvbuf_bytes, sizeof(rcvbuf_bytes));
+    if (connect(fd, (struct sockaddr *)&a, sizeof(a)) != 0) {
+        close(fd);
+        return -1;
+    }
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    return fd;
 }
 
 static bool wait_for(int fd, short events, int wait_ms)
@@ -199,8 +220,7 @@ static bool take_bytes(struct wire *w, struct message *m, uint64_t n)
     return true;
 }
 
-/* The next line without CRLF into `line`; false when it does not come or is too long. */
-static bool take_line(struct wire *w, char *line, size_t room)
+bool wire_take_line(struct wire *w, char *line, size_t room)
 {
     char *end;
     while ((end = w->len > 0 ? memmem(w->buf, w->len, "\r\n", 2) : NULL) == NULL)
@@ -220,7 +240,7 @@ static bool read_chunked(struct wire *w, struct message *m)
     char line[4096];
     for (;;) {
         char *end;
-        if (!take_line(w, line, sizeof(line)))
+        if (!wire_take_line(w, line, sizeof(line)))
             return false;
         uint64_t size = strtoull(line, &end, 16);
         if (end == line) {
@@ -230,11 +250,11 @@ static bool read_chunked(struct wire *w, struct message *m)
         if (size == 0)
             break;
         m->chunks++;
-        if (!take_bytes(w, m, size) || !take_line(w, line, sizeof(line)))
+        if (!take_bytes(w, m, size) || !wire_take_line(w, line, sizeof(line)))
             return false;
     }
     for (;;) {
-        if (!take_line(w, line, sizeof(line)))
+        if (!wire_take_line(w, line, sizeof(line)))
             return false;
         if (line[0] == '\0')
             return true;

@@ -48,6 +48,8 @@ struct message {
     char *trailers; /* trailer lines as received, "" when none */
 };
 
+/* A connection to 127.0.0.1:port, or -1. rcvbuf_bytes 0: as the kernel likes. Any thread. */
+int wire_connect(int port, int rcvbuf_bytes);
 void wire_init(struct wire *w, int fd);
 void wire_free(struct wire *w); /* closes the descriptor */
 
@@ -55,6 +57,8 @@ void wire_free(struct wire *w); /* closes the descriptor */
 bool wire_more(struct wire *w, int wait_ms);
 /* Drops the first n received bytes. */
 void wire_take(struct wire *w, size_t n);
+/* The next line without its CRLF, NUL-terminated; false when it does not come or is too long. */
+bool wire_take_line(struct wire *w, char *line, size_t room);
 /* Sends everything, waiting for room as long as the peer keeps taking some. false when it does not. */
 bool wire_send(struct wire *w, const void *bytes, size_t n);
 /* Receives and drops `n` bytes (SIZE_MAX: until close). Returns how many came. */
