@@ -147,8 +147,8 @@ static void health_fail_errno(struct health_probe *p, int error)
         health_finish(p, HEALTH_SKIPPED, "%s", strerror(error));
     else if (error == ECONNREFUSED)
         health_finish(p, verdict, "connect refused");
-    else if (error == ECONNRESET || error == EPIPE)
-        health_finish(p, verdict, "connection reset");
+    else if (error == ECONNRESET || error == EPIPE) /* it was connected, if only for a moment */
+        health_finish(p, HEALTH_UNHEALTHY, "connection reset");
     else
         health_finish(p, verdict, "%s failed: %s", p->phase <= HEALTH_CONNECTING ? "connect" : "exchange",
                       strerror(error));

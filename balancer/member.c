@@ -100,11 +100,11 @@ static void member_take_address(struct member *m, size_t at, bool inherit)
         instance_unref(fresh);
         return;
     }
+    if (inherit)
+        instance_inherit(fresh, m->instance);
     if (m->instance != NULL && instance_is_usable(fresh))
         log_info("%s: address is now %s%s%s", fresh->title, fresh->addr_text,
                  m->instance->addr.len > 0 ? ", was " : "", m->instance->addr_text);
-    if (inherit)
-        instance_inherit(fresh, m->instance);
     member_move_to(m, &fresh);
 }
 

@@ -20,6 +20,7 @@ static void rcu_on_grace(struct rcu_head *head)
     struct rcu_grave *grave = CONTAINER_OF(head, struct rcu_grave, head);
     RCU_TSAN_ACQUIRE();
     grave->free_fn(grave->obj);
+    RCU_TSAN_RELEASE(); /* rcu_flush comes after all of this */
 }
 
 void rcu_free_later(struct rcu_grave *grave, void (*free_fn)(void *obj), void *obj)

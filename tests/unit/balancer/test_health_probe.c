@@ -1,0 +1,565 @@
+/* test_health_probe.c: real probes against a scripted server on the same loop: what is asked, what each kind
+ * of answer means, limits, timeouts, unix sockets, stopping at any moment. */
+#include "tests/unit/balancer/fixture.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/resource.h>
+
+#include "balancer/health_probe.h"
+
+#define MAX_RESULTS 16
+
+/* The server: accepts, reads up to the blank line, answers what the script says. */
+struct env {
+    struct worker *w;
+    struct health_probe probe;
+    struct net_addr addr;
+    int listen_fd;
+    struct event *accept_event, *read_event;
+    int fd;
+    char request[4096];
+    size_t request_bytes;
+    /* script */
+    const char *reply;  /* NULL: no answer */
+    size_t reply_bytes; /* 0: strlen */
+    bool byte_by_byte;
+    bool close_after, close_at_once, reset;
+    unsigned accepted, peer_closed;
+    /* results */
+    struct health_result results[MAX_RESULTS];
+    mono_ms_t at_ms[MAX_RESULTS];
+    unsigned count, want;
+    bool stop_in_result;
+};
+static struct env env;
+
+static void server_close(void)
+{
+    if (env.read_event != NULL)
+        event_free(env.read_event);
+    env.read_event = NULL;
+    if (env.fd >= 0)
+        close(env.fd);
+    env.fd = -1;
+}
+
+static void server_reply(void)
+{
+    size_t bytes = env.reply_bytes != 0 ? env.reply_bytes : strlen(env.reply);
+    size_t step = env.byte_by_byte ? 1 : bytes;
+    for (size_t at = 0; at < bytes; at += step) {
+        ssize_t n = send(env.fd, env.reply + at, step, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (n != (ssize_t)step)
+            break;
+    }
+    if (env.close_after)
+        server_close();
+}
+
+static void server_on_read(evutil_socket_t fd, short what, void *arg)
+{
+    UNUSED(what);
+    UNUSED(arg);
+    char rest[4096];
+    bool full = env.request_bytes == sizeof env.request - 1;
+    ssize_t n = recv(fd, full ? rest : env.request + env.request_bytes,
+                     full ? sizeof rest : sizeof env.request - 1 - env.request_bytes, 0);
+    if (n <= 0) {
+        env.peer_closed++;
+        server_close();
+        return;
+    }
+    env.request_bytes += full ? 0 : (size_t)n;
+    if (strstr(env.request, "\r\n\r\n") != NULL && env.reply != NULL)
+        server_reply();
+}
+
+static void server_on_accept(evutil_socket_t fd, short what, void *arg)
+{
+    UNUSED(what);
+    UNUSED(arg);
+    server_close();
+    env.fd = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (env.fd < 0)
+        return;
+    env.accepted++;
+    memset(env.request, 0, sizeof env.request);
+    env.request_bytes = 0;
+    if (env.close_at_once || env.reset) {
+        struct linger hard = {.l_onoff = 1};
+        if (env.reset)
+            setsockopt(env.fd, SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
+        server_close();
+        return;
+    }
+    env.read_event = event_new(env.w->base, env.fd, EV_READ | EV_PERSIST, server_on_read, NULL);
+    event_add(env.read_event, NULL);
+}
+
+static void on_result(struct health_probe *p, const struct health_result *result)
+{
+    assert_ptr_equal(p, &env.probe);
+    assert_true(env.count < MAX_RESULTS);
+    env.at_ms[env.count] = clock_mono_ms();
+    env.results[env.count++] = *result;
+    if (env.stop_in_result)
+        health_probe_stop(p);
+}
+
+static void serve(const struct net_addr *addr, int fd)
+{
+    env.addr = *addr;
+    env.listen_fd = fd;
+    env.accept_event = event_new(env.w->base, fd, EV_READ | EV_PERSIST, server_on_accept, NULL);
+    event_add(env.accept_event, NULL);
+}
+
+static int setup(void **state)
+{
+    UNUSED(state);
+    env = (struct env){.w = worker_create(-1), .fd = -1, .listen_fd = -1};
+    struct net_addr addr;
+    int fd = fixture_listen(&addr);
+    serve(&addr, fd);
+    health_probe_init(&env.probe, env.w, &env.addr, on_result);
+    return 0;
+}
+
+static void stop_serving(void)
+{
+    server_close();
+    if (env.accept_event != NULL)
+        event_free(env.accept_event);
+    env.accept_event = NULL;
+    if (env.listen_fd >= 0)
+        close(env.listen_fd);
+    env.listen_fd = -1;
+}
+
+static int teardown(void **state)
+{
+    UNUSED(state);
+    health_probe_stop(&env.probe);
+    assert_int_equal(env.probe.phase, HEALTH_IDLE);
+    assert_int_equal(env.probe.fd, -1);
+    assert_null(env.probe.exchange);
+    stop_serving();
+    worker_drain(env.w);
+    assert_int_equal(env.w->wheel_count, 0);
+    worker_destroy(env.w);
+    return 0;
+}
+
+static bool enough(void *arg)
+{
+    UNUSED(arg);
+    return env.count >= env.want;
+}
+
+static const struct config_status_range usual[] = {{200, 399}};
+
+static struct health_settings http_settings(void)
+{
+    return (struct health_settings){.kind = CONFIG_HEALTH_HTTP,
+                                    .path = "/health?deep=1",
+                                    .host = "app.example",
+                                    .port = 8080,
+                                    .ranges = usual,
+                                    .range_count = 1,
+                                    .interval_ms = 100000,
+                                    .timeout_ms = 10000,
+                                    .rise = 2,
+                                    .fall = 3};
+}
+
+static const struct health_result *run(const struct health_settings *s, unsigned results)
+{
+    env.want = env.count + results;
+    health_probe_start(&env.probe, s, 0);
+    fixture_run_until(env.w, enough, NULL);
+    return &env.results[env.count - 1];
+}
+
+static void expect(const struct health_result *r, enum health_verdict v, const char *reason)
+{
+    assert_string_equal(r->reason, reason);
+    assert_int_equal(r->verdict, v);
+}
+
+static void expect_reply(const char *reply, enum health_verdict v, const char *reason)
+{
+    struct health_settings s = http_settings();
+    env.reply = reply;
+    expect(run(&s, 1), v, reason);
+    health_probe_stop(&env.probe);
+}
+
+static void test_request_and_success(void **state)
+{
+    UNUSED(state);
+    expect_reply("HTTP/1.1 204 No Content\r\n\r\n", HEALTH_OK, "status 204");
+    assert_string_equal(env.request, "GET /health?deep=1 HTTP/1.1\r\nHost: app.example:8080\r\n"
+                                     "User-Agent: millpond/" MILLPOND_VERSION " (health check)\r\n"
+                                     "Accept: */*\r\nConnection: close\r\n\r\n");
+}
+
+static void test_default_port_is_not_named(void **state)
+{
+    UNUSED(state);
+    struct health_settings s = http_settings();
+    s.port = 0;
+    env.reply = "HTTP/1.1 200 OK\r\n\r\n";
+    run(&s, 1);
+    assert_non_null(strstr(env.request, "\r\nHost: app.example\r\n"));
+}
+
+static void test_statuses(void **state)
+{
+    UNUSED(state);
+    expect_reply("HTTP/1.0 200 OK\r\n\r\nhello", HEALTH_OK, "status 200");
+    expect_reply("HTTP/1.1 399 Odd\r\n\r\n", HEALTH_OK, "status 399");
+    expect_reply("HTTP/1.1 400 Bad\r\n\r\n", HEALTH_UNHEALTHY, "status 400");
+    expect_reply("HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\n\r\n", HEALTH_UNHEALTHY,
+                 "status 503");
+}
+
+static void test_several_ranges(void **state)
+{
+    UNUSED(state);
+    static const struct config_status_range ranges[] = {{204, 204}, {301, 302}, {418, 418}};
+    static const struct {
+        const char *reply;
+        enum health_verdict verdict;
+    } rows[] = {{"HTTP/1.1 200 OK\r\n\r\n", HEALTH_UNHEALTHY},
+                {"HTTP/1.1 204 OK\r\n\r\n", HEALTH_OK},
+                {"HTTP/1.1 302 Found\r\n\r\n", HEALTH_OK},
+                {"HTTP/1.1 303 Other\r\n\r\n", HEALTH_UNHEALTHY},
+                {"HTTP/1.1 418 Pot\r\n\r\n", HEALTH_OK}};
+    struct health_settings s = http_settings();
+    s.ranges = ranges;
+    s.range_count = ARRAY_LEN(ranges);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        env.reply = rows[i].reply;
+        assert_int_equal(run(&s, 1)->verdict, rows[i].verdict);
+        health_probe_stop(&env.probe);
+    }
+}
+
+static void test_answer_in_pieces(void **state)
+{
+    UNUSED(state);
+    env.byte_by_byte = true;
+    expect_reply("HTTP/1.1 200 OK\r\nServer: slow\r\nContent-Length: 2\r\n\r\nok", HEALTH_OK, "status 200");
+}
+
+static void test_interim_responses(void **state)
+{
+    UNUSED(state);
+    static const char many[] = "HTTP/1.1 100 C\r\n\r\nHTTP/1.1 100 C\r\n\r\nHTTP/1.1 100 C\r\n\r\n"
+                               "HTTP/1.1 100 C\r\n\r\nHTTP/1.1 100 C\r\n\r\nHTTP/1.1 100 C\r\n\r\n"
+                               "HTTP/1.1 100 C\r\n\r\nHTTP/1.1 100 C\r\n\r\nHTTP/1.1 100 C\r\n\r\n"
+                               "HTTP/1.1 200 OK\r\n\r\n";
+    expect_reply("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 500 Oops\r\n\r\n", HEALTH_UNHEALTHY,
+                 "status 500");
+    expect_reply("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", HEALTH_OK, "status 200");
+    expect_reply("HTTP/1.1 101 Switching Protocols\r\n\r\n", HEALTH_UNHEALTHY, "status 101");
+    expect_reply(many, HEALTH_UNHEALTHY, "bad response: too many interim responses");
+}
+
+static void test_garbage(void **state)
+{
+    UNUSED(state);
+    expect_reply("SSH-2.0-OpenSSH_9.2p1 Debian\r\n\r\n", HEALTH_UNHEALTHY,
+                 "bad response: malformed status line");
+    expect_reply("HTTP/1.1 200 OK\r\nBroken : yes\r\n\r\n", HEALTH_UNHEALTHY,
+                 "bad response: white space before the colon of a field");
+}
+
+static void test_endless_head(void **state)
+{
+    UNUSED(state);
+    static char reply[64 * 1024];
+    memset(reply, 'x', sizeof reply);
+    memcpy(reply, "HTTP/1.1 200 OK\r\nX: ", 20);
+    env.reply_bytes = sizeof reply;
+    expect_reply(reply, HEALTH_UNHEALTHY, "bad response: head too large");
+}
+
+static void test_closed_early(void **state)
+{
+    UNUSED(state);
+    env.close_after = true;
+    expect_reply("HTTP/1.1 200 OK\r\nServer: x", HEALTH_UNHEALTHY, "closed before the response was complete");
+}
+
+static void test_closed_at_once(void **state)
+{
+    UNUSED(state);
+    struct health_settings s = http_settings();
+    env.close_at_once = true;
+    assert_int_equal(run(&s, 1)->verdict, HEALTH_UNHEALTHY);
+    health_probe_stop(&env.probe);
+    env.reset = true;
+    assert_int_equal(run(&s, 1)->verdict, HEALTH_UNHEALTHY);
+}
+
+static void test_refused(void **state)
+{
+    UNUSED(state);
+    int keep;
+    struct health_settings s = http_settings();
+    stop_serving();
+    env.addr = fixture_dead_addr(&keep);
+    expect(run(&s, 1), HEALTH_UNREACHABLE, "connect refused");
+    health_probe_stop(&env.probe);
+    s.kind = CONFIG_HEALTH_TCP;
+    expect(run(&s, 1), HEALTH_UNREACHABLE, "connect refused");
+    close(keep);
+}
+
+static void test_no_answer(void **state)
+{
+    UNUSED(state);
+    struct health_settings s = http_settings();
+    s.timeout_ms = 50;
+    expect(run(&s, 1), HEALTH_UNHEALTHY, "no response within 50 ms");
+    health_probe_stop(&env.probe);
+    env.reply = "HTTP/1.1 200 OK\r\n"; /* never ends */
+    expect(run(&s, 1), HEALTH_UNHEALTHY, "no response within 50 ms");
+}
+
+/* A listening socket whose queue is full drops further connections: they stay half open. */
+static void test_connect_timeout(void **state)
+{
+    UNUSED(state);
+    struct net_addr any;
+    int extra[8];
+    stop_serving();
+    assert_true(net_addr_parse(SLICE_LIT("127.0.0.1:0"), &any));
+    env.listen_fd = net_listen(&any, 0, false);
+    assert_true(env.listen_fd >= 0 && net_local_addr(env.listen_fd, &env.addr));
+    for (size_t i = 0; i < ARRAY_LEN(extra); i++)
+        extra[i] = net_connect(&env.addr);
+    struct health_settings s = http_settings();
+    s.timeout_ms = 50;
+    expect(run(&s, 1), HEALTH_UNREACHABLE, "connect timed out after 50 ms");
+    for (size_t i = 0; i < ARRAY_LEN(extra); i++)
+        close(extra[i]);
+}
+
+static void test_tcp(void **state)
+{
+    UNUSED(state);
+    struct health_settings s = {.kind = CONFIG_HEALTH_TCP, .interval_ms = 100000, .timeout_ms = 1000};
+    expect(run(&s, 1), HEALTH_OK, "connected");
+}
+
+static void test_unix_socket(void **state)
+{
+    UNUSED(state);
+    char dir[] = "/tmp/millpond-test-XXXXXX", text[64];
+    struct net_addr addr;
+    struct health_settings s = http_settings();
+    assert_non_null(mkdtemp(dir));
+    snprintf(text, sizeof text, "unix:%s/app.sock", dir);
+    assert_true(net_addr_parse(slice_str(text), &addr));
+    stop_serving();
+    env.addr = addr;
+    assert_int_equal(run(&s, 1)->verdict, HEALTH_UNREACHABLE);
+    assert_string_equal(env.results[0].reason, "connect failed: No such file or directory");
+    health_probe_stop(&env.probe);
+    serve(&addr, net_listen(&addr, 16, false));
+    assert_true(env.listen_fd >= 0);
+    expect_reply("HTTP/1.1 200 OK\r\n\r\n", HEALTH_OK, "status 200");
+    stop_serving();
+    expect_reply("", HEALTH_UNREACHABLE, "connect refused");
+    unlink(addr.un.sun_path);
+    rmdir(dir);
+}
+
+/* The lack of descriptors is ours. */
+static void test_no_descriptors(void **state)
+{
+    UNUSED(state);
+    struct rlimit before, none;
+    struct health_settings s = {.kind = CONFIG_HEALTH_TCP, .interval_ms = 100000, .timeout_ms = 1000};
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    none = before;
+    none.rlim_cur = 3;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    const struct health_result *r = run(&s, 1);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    expect(r, HEALTH_SKIPPED, "Too many open files");
+}
+
+static void test_goes_on(void **state)
+{
+    UNUSED(state);
+    struct health_settings s = http_settings();
+    s.interval_ms = 40;
+    env.reply = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+    env.close_after = true;
+    run(&s, 5);
+    assert_int_equal(env.accepted, 5);
+    for (unsigned i = 0; i + 1 < env.count; i++) {
+        assert_int_equal(env.results[i].verdict, HEALTH_OK);
+        assert_true(env.at_ms[i + 1] - env.at_ms[i] >= 30);
+    }
+}
+
+/* Ten per cent to either side, and not always the same. */
+static void test_jitter(void **state)
+{
+    UNUSED(state);
+    struct health_settings s = http_settings();
+    mono_ms_t lowest = INT64_MAX, highest = 0;
+    env.reply = "HTTP/1.1 200 OK\r\n\r\n";
+    for (unsigned n = 0; n < MAX_RESULTS; n++) {
+        run(&s, 1);
+        mono_ms_t gap_ms = env.probe.next.at_ms - env.probe.begun_ms;
+        lowest = MIN(lowest, gap_ms);
+        highest = MAX(highest, gap_ms);
+        health_probe_stop(&env.probe);
+    }
+    assert_true(lowest >= 90000 && highest <= 110000);
+    assert_true(lowest < highest);
+}
+
+static bool server_saw_close(void *arg)
+{
+    UNUSED(arg);
+    return env.peer_closed > 0;
+}
+
+/* The body is taken, not reset, up to a bound. */
+static void test_body_is_drained(void **state)
+{
+    UNUSED(state);
+    static char reply[128 * 1024];
+    struct health_settings s = http_settings();
+    memset(reply, 'x', sizeof reply);
+    memcpy(reply, "HTTP/1.1 200 OK\r\n\r\n", 19);
+    env.reply = reply;
+    env.reply_bytes = sizeof reply;
+    run(&s, 1);
+    assert_int_equal(env.probe.phase, HEALTH_DRAINING);
+    assert_int_equal(env.peer_closed, 0);
+    for (unsigned round = 0; round < 40; round++) { /* 40 x 128K is beyond the bound */
+        ssize_t n = send(env.fd, reply, sizeof reply, MSG_NOSIGNAL | MSG_DONTWAIT);
+        UNUSED(n);
+        event_base_loop(env.w->base, EVLOOP_NONBLOCK);
+    }
+    fixture_run_until(env.w, server_saw_close, NULL);
+    assert_int_equal(env.probe.phase, HEALTH_IDLE);
+    assert_int_equal(env.count, 1);
+}
+
+static void test_drain_ends_with_the_timeout(void **state)
+{
+    UNUSED(state);
+    struct health_settings s = http_settings();
+    s.timeout_ms = 100;
+    env.reply = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n";
+    expect(run(&s, 1), HEALTH_OK, "status 200");
+    fixture_run_until(env.w, server_saw_close, NULL);
+    assert_int_equal(env.count, 1);
+}
+
+static bool accepted(void *arg)
+{
+    UNUSED(arg);
+    return env.accepted > 0;
+}
+
+static void test_stop_in_the_middle(void **state)
+{
+    UNUSED(state);
+    struct health_settings s = http_settings();
+    health_probe_start(&env.probe, &s, 0);
+    fixture_run_until(env.w, accepted, NULL);
+    health_probe_stop(&env.probe);
+    health_probe_stop(&env.probe);
+    fixture_run_until(env.w, server_saw_close, NULL);
+    assert_int_equal(env.count, 0);
+}
+
+static void test_stop_inside_the_result(void **state)
+{
+    UNUSED(state);
+    env.stop_in_result = true;
+    env.reply = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n";
+    struct health_settings s = http_settings();
+    run(&s, 1);
+    assert_int_equal(env.probe.phase, HEALTH_IDLE);
+    assert_false(deadline_is_set(&env.probe.next));
+    s.kind = CONFIG_HEALTH_TCP;
+    run(&s, 1);
+    assert_false(env.probe.started);
+}
+
+static void test_hurry(void **state)
+{
+    UNUSED(state);
+    struct health_settings s = http_settings();
+    s.interval_ms = 1000;
+    env.reply = "HTTP/1.1 200 OK\r\n\r\n";
+    env.close_after = true;
+    health_probe_hurry(&env.probe); /* not started: nothing */
+    run(&s, 1);
+    health_probe_hurry(&env.probe);
+    health_probe_hurry(&env.probe);
+    run(&s, 1);
+    assert_true(env.at_ms[1] - env.at_ms[0] >= 100);
+    assert_true(env.probe.begun_ms < env.at_ms[0] + 900);
+}
+
+/* A reload: the new settings count from the next probe on, and a shorter interval at once. */
+static void test_settings_change(void **state)
+{
+    UNUSED(state);
+    struct health_settings s = http_settings();
+    env.reply = "HTTP/1.1 200 OK\r\n\r\n";
+    run(&s, 1);
+    s.path = "/new";
+    s.interval_ms = 40;
+    run(&s, 1);
+    assert_non_null(strstr(env.request, "GET /new HTTP/1.1\r\n"));
+    s.interval_ms = 100000;
+    mono_ms_t next_ms = env.probe.next.at_ms;
+    health_probe_start(&env.probe, &s, 0);
+    assert_int_equal(env.probe.next.at_ms, next_ms);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(test_request_and_success),
+        T(test_default_port_is_not_named),
+        T(test_statuses),
+        T(test_several_ranges),
+        T(test_answer_in_pieces),
+        T(test_interim_responses),
+        T(test_garbage),
+        T(test_endless_head),
+        T(test_closed_early),
+        T(test_closed_at_once),
+        T(test_refused),
+        T(test_no_answer),
+        T(test_connect_timeout),
+        T(test_tcp),
+        T(test_unix_socket),
+        T(test_no_descriptors),
+        T(test_goes_on),
+        T(test_jitter),
+        T(test_body_is_drained),
+        T(test_drain_ends_with_the_timeout),
+        T(test_stop_in_the_middle),
+        T(test_stop_inside_the_result),
+        T(test_hurry),
+        T(test_settings_change),
+    };
+    return cmocka_run_group_tests_name("balancer/health_probe", tests, NULL, NULL);
+}
