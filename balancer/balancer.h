@@ -1,8 +1,8 @@
 /* balancer.h: pools of instances; picks one, never forwards.
  *
- * The balancer lives as long as the process and keeps instances (with their health, load and statistics) across
- * reloads: an instance is the same when pool name, server name and address are. A balancer_set is the refcounted
- * view that belongs to one configuration snapshot: its pools in the order of config.pools.
+ * The balancer lives as long as the process and keeps instances (with their health, load and statistics)
+ * across reloads: an instance is the same when pool name, server name and address are. A balancer_set is the
+ * refcounted view that belongs to one configuration snapshot: its pools in the order of config.pools.
  *
  * Threads: sets are built on the control thread, which also runs the probes and changes states; pool_pick and
  * instance_release are called by any worker and take no lock. */
@@ -30,32 +30,33 @@ enum instance_state {
 #define X(id, name) INSTANCE_##id,
     INSTANCE_STATES(X)
 #undef X
-    INSTANCE_STATE_COUNT
+        INSTANCE_STATE_COUNT
 };
 const char *instance_state_name(enum instance_state s);
 
 /* `control` runs the probes; its thread calls everything that is not said to be for workers. */
 struct balancer *balancer_create(struct worker *control);
-/* After all sets, leases and instance references but the active set's own are gone. The control worker's loop must not
- * run any more; its mail is delivered. */
+/* After all sets, leases and instance references but the active set's own are gone. The control worker's loop
+ * must not run any more; its mail is delivered. */
 void balancer_destroy(struct balancer *b);
 
-/* Builds the pools of a snapshot (resolving names, blocking: literals do not block). NULL and a message in `err` when out
- * of memory; a name that does not resolve gives an instance that is down ("name does not resolve") and is tried again
- * every few seconds. The returned set holds one reference, and one on the snapshot. */
+/* Builds the pools of a snapshot (resolving names, blocking: literals do not block). NULL and a message in
+ * `err` when out of memory; a name that does not resolve gives an instance that is down ("name does not
+ * resolve") and is tried again every few seconds. The returned set holds one reference, and one on the
+ * snapshot. */
 struct balancer_set *balancer_set_build(struct balancer *b, struct config *c, char *err, size_t err_bytes);
-/* Makes this the set whose instances are probed; instances of the old set that are not in it stop being probed.
- * The balancer holds a reference while it is active. `s` NULL: nothing is probed any more. */
+/* Makes this the set whose instances are probed; instances of the old set that are not in it stop being
+ * probed. The balancer holds a reference while it is active. `s` NULL: nothing is probed any more. */
 void balancer_set_activate(struct balancer *b, struct balancer_set *s);
 struct balancer_set *balancer_set_ref(struct balancer_set *s); /* any thread */
-void balancer_set_unref(struct balancer_set *s);               /* any thread; freed by mail on the control thread */
+void balancer_set_unref(struct balancer_set *s); /* any thread; freed by mail on the control thread */
 
 struct pool *balancer_set_pool(struct balancer_set *s, size_t index);
 const struct config_pool *pool_config(const struct pool *p);
 
 /* Worker: an instance to try next, its in-flight count raised, or NULL when none is usable. Instances in
- * `tried` are avoided while another usable one is left (backups included); when all were tried the best is taken
- * again. `backup` servers are used only when no other is usable. When every instance is down, NULL. */
+ * `tried` are avoided while another usable one is left (backups included); when all were tried the best is
+ * taken again. `backup` servers are used only when no other is usable. When every instance is down, NULL. */
 struct instance *pool_pick(struct pool *p, struct instance *const *tried, size_t tried_count);
 /* Worker: ends the lease of pool_pick with what came of it. Connection refusals and resets are told to the
  * state machine so that a dead instance is noticed before its next probe (a probe is brought forward). */
@@ -71,15 +72,16 @@ struct instance *instance_ref(struct instance *i); /* an idle upstream connectio
 void instance_unref(struct instance *i);
 uint32_t instance_id(const struct instance *i); /* small number, unique in the process: key of idle pools */
 
-/* Retries (pure but for the budget). A try that failed with `e` may be followed by another when this says so. */
+/* Retries (pure but for the budget). A try that failed with `e` may be followed by another when this says so.
+ */
 struct retry_context {
-    unsigned tries_done;      /* including the failed one; tries that got a free retry are not counted */
-    unsigned status;          /* response status, or 0 when there was none */
-    bool idempotent;          /* method is idempotent */
-    bool body_replayable;     /* no body, or all of it can be sent (again): none was taken yet, or it is kept */
-    bool request_sent;        /* at least one byte was handed to the kernel */
-    bool response_started;    /* the client has seen a byte */
-    bool reused_connection;   /* failed on a kept-alive connection before any response byte */
+    unsigned tries_done;    /* including the failed one; tries that got a free retry are not counted */
+    unsigned status;        /* response status, or 0 when there was none */
+    bool idempotent;        /* method is idempotent */
+    bool body_replayable;   /* no body, or all of it can be sent (again): none was taken yet, or it is kept */
+    bool request_sent;      /* at least one byte was handed to the kernel */
+    bool response_started;  /* the client has seen a byte */
+    bool reused_connection; /* failed on a kept-alive connection before any response byte */
 };
 /* The free retry after a reused connection died does not count against retries or budget. */
 bool pool_may_retry(struct pool *p, enum fetch_error e, const struct retry_context *ctx);
@@ -90,12 +92,13 @@ void pool_count_request(struct pool *p);
 struct instance_info {
     const char *pool, *name, *address;
     enum instance_state state;
-    const char *reason;       /* why it is in that state */
+    const char *reason; /* why it is in that state */
     wall_ms_t since_ms;
     int weight;
     bool backup;
     uint64_t in_flight, requests, failures, probes_ok, probes_failed;
 };
-void balancer_each_instance(struct balancer *b, void (*each)(void *arg, const struct instance_info *info), void *arg);
+void balancer_each_instance(struct balancer *b, void (*each)(void *arg, const struct instance_info *info),
+                            void *arg);
 
 #endif
