@@ -40,7 +40,7 @@ static void put_cache_status(struct text *t, const struct exchange *x)
     case VERDICT_HIT:
     case VERDICT_STALE:
     case VERDICT_REVALIDATED: {
-        const struct cache_freshness *f = &cache_object_info(x->object)->fresh;
+        const struct cache_freshness *f = &x->info.fresh;
         dur_ms_t left_ms = f->lifetime_ms - cache_freshness_age_ms(f, x->pw->worker->now_wall_ms);
         if (v == VERDICT_REVALIDATED)
             TEXT_LIT(t, "fwd=stale; fwd-status=304; ttl=");
@@ -76,7 +76,7 @@ static void put_age(struct text *t, const struct exchange *x)
 {
     if (x->source != SOURCE_OBJECT && x->source != SOURCE_FOLLOW)
         return;
-    const struct cache_freshness *f = &cache_object_info(x->object)->fresh;
+    const struct cache_freshness *f = &x->info.fresh;
     bool from_cache = x->source == SOURCE_OBJECT || x->collapsed;
     if (!from_cache && f->corrected_initial_ms < 1000)
         return;
@@ -202,7 +202,7 @@ static enum cache_cond deliver_condition(const struct exchange *x)
     wall_s_t now_s = x->pw->worker->now_wall_ms / 1000;
     if (x->source == SOURCE_RELAY)
         return x->conditions_dropped ? cache_cond_evaluate(&x->req, &x->validators, now_s) : CACHE_COND_NONE;
-    return cache_cond_evaluate(&x->req, &cache_object_info(x->object)->validators, now_s);
+    return cache_cond_evaluate(&x->req, &x->info.validators, now_s);
 }
 
 static bool deliver_local_head(struct exchange *x)
@@ -232,10 +232,9 @@ bool deliver_head(struct exchange *x)
     struct cache_object *owner = x->source == SOURCE_RELAY ? NULL : x->object;
     slice_t base = x->response_head;
     if (owner != NULL) {
-        const struct cache_object_info *info = cache_object_info(owner);
-        base = info->head;
-        x->status = info->status;
-        x->response_length = cache_object_is_complete(owner) ? (int64_t)cache_object_filled(owner) : info->body_bytes;
+        base = x->info.head;
+        x->status = x->info.status;
+        x->response_length = cache_object_is_complete(owner) ? (int64_t)cache_object_filled(owner) : x->info.body_bytes;
     }
     enum cache_cond cond = deliver_condition(x);
     if (cond == CACHE_COND_FAILED) {

@@ -73,6 +73,13 @@ void exchange_free(struct exchange *x)
     pw->free_exchange_count++;
 }
 
+void exchange_set_object(struct exchange *x, struct cache_object *o, enum exchange_source source)
+{
+    x->object = o;
+    x->info = cache_object_info(o);
+    x->source = (uint8_t)source;
+}
+
 static slice_t slice_rebase(slice_t s, const char *from, const char *to, size_t len)
 {
     if (s.ptr >= from && s.ptr <= from + len)

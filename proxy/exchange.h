@@ -95,6 +95,7 @@ struct exchange {
     /* cache */
     struct cache_key key;
     struct cache_object *object; /* what is served; a reference only if object_held */
+    struct cache_object_info info; /* of `object`, unpacked once: exchange_set_object */
     bool object_held;
     struct cache_object *stale;  /* a reference: what is being revalidated */
     struct cache_flight *flight;
@@ -133,6 +134,9 @@ void exchange_free(struct exchange *x);
 
 /* Moves the request head from the read buffer into the arena; needed before the exchange parks. Without memory: false. */
 bool exchange_own_head(struct exchange *x);
+
+/* What will be served: borrowed inside the RCU section, or covered by `follower`, unless object_held. */
+void exchange_set_object(struct exchange *x, struct cache_object *o, enum exchange_source source);
 
 /* The request's id (a trusted client's own, or a new one). Never fails: "" without memory. */
 slice_t exchange_request_id(struct exchange *x);

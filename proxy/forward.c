@@ -159,7 +159,7 @@ static void put_forwarding_fields(struct text *t, struct exchange *x)
 
 static void put_validators(struct text *t, const struct exchange *x)
 {
-    struct cache_validators v = cache_object_info(x->stale)->validators;
+    struct cache_validators v = cache_object_info(x->stale).validators;
     if (v.etag.len > 0)
         put_field(t, SLICE_LIT("If-None-Match"), v.etag);
     if (v.last_modified.len > 0)
@@ -184,7 +184,7 @@ slice_t forward_request_head(struct exchange *x)
     size_t bound = head_bound(&x->req) + OWN_FIELDS_MAX + 2 * x->host.len + 256;
     bound += forward_edits_bound(r->request_edits, r->request_edit_count);
     if (x->stale != NULL)
-        bound += cache_object_info(x->stale)->head.len;
+        bound += cache_object_info(x->stale).head.len;
     char *buf = arena_alloc(&x->arena, bound);
     if (buf == NULL)
         return (slice_t){NULL, 0};

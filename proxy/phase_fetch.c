@@ -181,6 +181,12 @@ static enum fetch_error fetch_try(struct exchange *x)
     return fetch_send_request(x) ? FETCH_NONE : FETCH_RESET;
 }
 
+/* On a kept-alive connection that has not brought a byte of this response. */
+static bool fetch_on_reused(const struct exchange *x)
+{
+    return x->upstream != NULL && x->upstream->reused && !x->upstream->response_bytes_seen;
+}
+
 static bool fetch_may_retry(struct exchange *x, enum fetch_error e, unsigned status)
 {
     if (x->tries >= EXCHANGE_MAX_TRIES || (x->client == NULL && x->flight == NULL))
@@ -192,7 +198,7 @@ static bool fetch_may_retry(struct exchange *x, enum fetch_error e, unsigned sta
         .body_replayable = x->body_state == BODY_ABSENT || x->body_state == BODY_UNREAD || !x->replay_lost,
         .request_sent = x->request_sent,
         .response_started = x->head_sent,
-        .reused_connection = x->upstream != NULL && x->upstream->reused && !x->upstream->response_bytes_seen,
+        .reused_connection = fetch_on_reused(x),
     };
     return pool_may_retry(x->route->pool, e, &ctx);
 }
@@ -200,7 +206,7 @@ static bool fetch_may_retry(struct exchange *x, enum fetch_error e, unsigned sta
 /* Ends the failed try; true when another one may follow. */
 static bool fetch_try_failed(struct exchange *x, enum fetch_error e)
 {
-    bool reused = x->upstream != NULL && x->upstream->reused && !x->upstream->response_bytes_seen;
+    bool reused = e == FETCH_RESET && fetch_on_reused(x);
     bool retry = fetch_may_retry(x, e, 0);
     x->fetch_error = (uint8_t)e;
     proxy_count(x->pw, METRIC_UPSTREAM_ERRORS, e != FETCH_NO_INSTANCE);

@@ -24,7 +24,7 @@ static int64_t record_age_s(const struct exchange *x)
         return -1;
     if (x->verdict != VERDICT_HIT && x->verdict != VERDICT_STALE && x->verdict != VERDICT_REVALIDATED)
         return -1;
-    return cache_freshness_age_ms(&cache_object_info(x->object)->fresh, x->pw->worker->now_wall_ms) / 1000;
+    return cache_freshness_age_ms(&x->info.fresh, x->pw->worker->now_wall_ms) / 1000;
 }
 
 static void fill_record(struct exchange *x, struct access_record *r)

@@ -31,11 +31,9 @@ static bool lookup_build_key(struct exchange *x)
     return true;
 }
 
-static enum phase_result lookup_serve(struct exchange *x, struct cache_object *o, enum cache_verdict v)
+static enum phase_result lookup_hit(struct exchange *x)
 {
-    x->object = o;
-    x->source = SOURCE_OBJECT;
-    x->verdict = (uint8_t)v;
+    x->verdict = VERDICT_HIT;
     x->no_store = NO_STORE_STORED;
     phase_set(x, PHASE_DELIVER);
     return PHASE_MORE;
@@ -43,8 +41,8 @@ static enum phase_result lookup_serve(struct exchange *x, struct cache_object *o
 
 static bool object_has_validator(const struct cache_object *o)
 {
-    const struct cache_object_info *info = cache_object_info(o);
-    return info->validators.etag.len > 0 || info->validators.last_modified.len > 0;
+    struct cache_validators v = cache_object_info(o).validators;
+    return v.etag.len > 0 || v.last_modified.len > 0;
 }
 
 static enum phase_result lookup_join(struct exchange *x, struct cache_object *old)
@@ -83,8 +81,13 @@ enum phase_result phase_lookup(struct exchange *x)
         return lookup_pass(x, VERDICT_MISS, NO_STORE_NO_MEMORY);
     bool remembered_pass = false;
     struct cache_object *o = cache_find(x->pw->cache, &x->key, &x->req, &x->arena, &remembered_pass);
-    if (o != NULL && cache_freshness_is_fresh(&cache_object_info(o)->fresh, x->pw->worker->now_wall_ms))
-        return lookup_serve(x, o, VERDICT_HIT);
+    if (o != NULL) {
+        exchange_set_object(x, o, SOURCE_OBJECT);
+        if (cache_freshness_is_fresh(&x->info.fresh, x->pw->worker->now_wall_ms))
+            return lookup_hit(x);
+        x->source = SOURCE_NONE;
+        x->object = NULL;
+    }
     if (x->pass_forced)
         return lookup_pass(x, o != NULL ? VERDICT_EXPIRED : VERDICT_MISS,
                            x->no_store != NO_STORE_STORED ? (enum no_store_reason)x->no_store : NO_STORE_WAIT_LIMIT);
@@ -161,8 +164,7 @@ void phase_wait_on_event(void *arg, enum cache_event event)
     switch (event) {
     case CACHE_EVENT_OBJECT:
         wait_end(x, true);
-        x->object = cache_follower_object(x->follower);
-        x->source = SOURCE_FOLLOW;
+        exchange_set_object(x, cache_follower_object(x->follower), SOURCE_FOLLOW);
         x->verdict = VERDICT_COLLAPSED;
         x->collapsed = true;
         proxy_count(x->pw, METRIC_CACHE_COLLAPSED, 1);

@@ -59,16 +59,16 @@ static bool updated_by(const struct http_head *not_modified, slice_t name)
 /* The stored head with the fields of the 304 in place of its own; an Age line, if any, comes last. */
 static slice_t refreshed_head(struct exchange *x, const struct http_head *not_modified, size_t *age_bytes)
 {
-    const struct cache_object_info *old = cache_object_info(x->stale);
-    size_t bound = old->head.len + 512;
+    const struct cache_object_info old = cache_object_info(x->stale);
+    size_t bound = old.head.len + 512;
     for (unsigned i = 0; i < not_modified->field_count; i++)
         bound += not_modified->fields[i].name.len + not_modified->fields[i].value.len + 4;
     char *buf = arena_alloc(&x->arena, bound);
     if (buf == NULL)
         return (slice_t){NULL, 0};
     struct text t = text_make(buf, bound);
-    text_put(&t, slice_make(old->head.ptr, old->status_line_bytes));
-    slice_t rest = old->head, name, value;
+    text_put(&t, slice_make(old.head.ptr, old.status_line_bytes));
+    slice_t rest = old.head, name, value;
     while (head_text_next(&rest, &name, &value)) {
         if (!updated_by(not_modified, name))
             text_put(&t, slice_make(name.ptr, (size_t)(value.ptr + value.len - name.ptr) + 2));
@@ -105,7 +105,7 @@ static bool store_refresh(struct exchange *x, const struct http_head *not_modifi
         h1_parse_response(&p, text.ptr, text.len, &merged, &limits) != H1_DONE)
         return false;
     struct cache_control cc;
-    struct cache_fill fill = {.response = &merged, .body_bytes = cache_object_info(x->stale)->body_bytes};
+    struct cache_fill fill = {.response = &merged, .body_bytes = cache_object_info(x->stale).body_bytes};
     cache_control_parse(&merged, &cc);
     cache_freshness_compute(&merged, &cc, &x->route->rules, x->sent_wall_ms, x->pw->worker->now_wall_ms, &fill.fresh);
     fill_set_head(x, &fill, slice_make(text.ptr, text.len - 2 - age_bytes), merged.status);
@@ -118,7 +118,7 @@ static bool store_refresh(struct exchange *x, const struct http_head *not_modifi
     if (x->object == NULL) /* not kept under the new head, but confirmed: still right for this client */
         x->object = cache_object_ref(x->stale);
     x->object_held = true;
-    x->source = SOURCE_OBJECT;
+    exchange_set_object(x, x->object, SOURCE_OBJECT);
     x->verdict = VERDICT_REVALIDATED;
     x->no_store = (uint8_t)why;
     x->stored = why == NO_STORE_STORED;
@@ -154,7 +154,7 @@ static bool store_begin(struct exchange *x, const struct http_head *head, enum n
             return false;
         }
     }
-    x->source = SOURCE_FOLLOW;
+    exchange_set_object(x, x->object, SOURCE_FOLLOW);
     x->filling = true;
     x->no_store = NO_STORE_STORED;
     return true;
