@@ -45,7 +45,7 @@ enum h1_error {
 #define X(id, status, text) H1_ERR_##id,
     H1_ERRORS(X)
 #undef X
-    H1_ERROR_COUNT
+        H1_ERROR_COUNT
 };
 
 unsigned h1_error_status(enum h1_error e); /* status a request with this error is answered with */
@@ -53,9 +53,9 @@ const char *h1_error_text(enum h1_error e);
 const char *h1_error_name(enum h1_error e); /* "bad_request_line" */
 
 struct h1_limits {
-    size_t max_head_bytes;   /* start line, fields and the blank line */
+    size_t max_head_bytes; /* start line, fields and the blank line */
     size_t max_target_bytes;
-    unsigned max_fields;     /* at most the capacity of the caller's field array */
+    unsigned max_fields; /* at most the capacity of the caller's field array */
 };
 
 enum h1_status {
@@ -68,11 +68,11 @@ enum h1_status {
  * may move and the head be another one. A line is judged when it is complete or holds a control character,
  * hence the verdict on some bytes does not depend on how they were cut into calls. */
 struct h1_parser {
-    size_t scanned;     /* bytes that need not be looked at again for a line end */
-    size_t line;        /* start of the first line not judged yet */
-    size_t head_bytes;  /* with H1_DONE */
-    unsigned fields;    /* field lines judged */
-    bool started;       /* the start line was judged */
+    size_t scanned;    /* bytes that need not be looked at again for a line end */
+    size_t line;       /* start of the first line not judged yet */
+    size_t head_bytes; /* with H1_DONE */
+    unsigned fields;   /* field lines judged */
+    bool started;      /* the start line was judged */
     enum h1_error error;
 };
 
@@ -127,8 +127,8 @@ enum h1_error h1_response_framing(const struct http_head *head, enum http_method
 
 /* Chunked decoding (RFC 9112 section 7.1), in place. Zero it before each body. */
 struct h1_chunked {
-    uint64_t left;        /* bytes of the current chunk still to come */
-    uint32_t line_bytes;  /* digits, then extension bytes, of the size line read so far; bounded */
+    uint64_t left;       /* bytes of the current chunk still to come */
+    uint32_t line_bytes; /* digits, then extension bytes, of the size line read so far; bounded */
     uint8_t state;
     enum h1_error error;
 };

@@ -5,9 +5,9 @@
 
 #include "core/http_msg.h"
 
-bool http_is_tchar(unsigned char c);       /* RFC 9110 section 5.6.2 */
-bool http_is_token(slice_t s);             /* at least one tchar, nothing else */
-bool http_is_field_value(slice_t s);       /* no CTL but HTAB; obs-text allowed (RFC 9110 section 5.5) */
+bool http_is_tchar(unsigned char c); /* RFC 9110 section 5.6.2 */
+bool http_is_token(slice_t s);       /* at least one tchar, nothing else */
+bool http_is_field_value(slice_t s); /* no CTL but HTAB; obs-text allowed (RFC 9110 section 5.5) */
 
 /* Iterates the elements of a comma-separated list, honouring quoted strings and skipping empty
  * elements; each comes without surrounding OWS. Start with a copy of the value in `*rest`. */
@@ -27,7 +27,8 @@ bool http_field_is_hop_by_hop(enum http_field_id id);
 
 /* True when `f` is named by a Connection option of `h` and may be dropped for it. Fields a message cannot
  * do without (Host, Content-Length, Cache-Control, Authorization, Date, Set-Cookie, Cookie, Via,
- * X-Forwarded-*, Forwarded and the like) stay whatever Connection says, so that a client cannot strip them. */
+ * X-Forwarded-*, Forwarded and the like) stay whatever Connection says, so that a client cannot strip them.
+ */
 bool http_field_named_by_connection(const struct http_head *h, const struct http_field *f);
 
 /* Host syntax of RFC 9110 section 7.2 (uri-host [":" port]): reg-name, IPv4 or [IPv6]; no userinfo, no

@@ -26,7 +26,7 @@ enum http_method {
 #define X(id, text, safe, idem) HTTP_##id,
     HTTP_METHODS(X)
 #undef X
-    HTTP_METHOD_COUNT
+        HTTP_METHOD_COUNT
 };
 
 /* X(id, lower-case name). At most 63 entries: `present` below is a 64-bit set. */
@@ -93,16 +93,16 @@ enum http_field_id {
 #define X(id, name) HTTP_FIELD_##id,
     HTTP_FIELDS(X)
 #undef X
-    HTTP_FIELD_COUNT
+        HTTP_FIELD_COUNT
 };
 _Static_assert(HTTP_FIELD_COUNT <= 64, "http_head.present is a 64-bit set");
 
 #define HTTP_BIT(id) ((uint64_t)1 << HTTP_FIELD_##id)
 
 struct http_field {
-    slice_t name; /* as received, case kept */
+    slice_t name;  /* as received, case kept */
     slice_t value; /* without surrounding OWS */
-    uint8_t id;   /* enum http_field_id */
+    uint8_t id;    /* enum http_field_id */
 };
 
 /* A parsed head. Plain data, owned by whoever declared it; `fields` is the caller's array. */
@@ -110,11 +110,11 @@ struct http_head {
     uint64_t present;          /* set of enum http_field_id that occur */
     struct http_field *fields; /* in received order */
     uint16_t field_count;
-    uint8_t version_minor;     /* HTTP/1.0 or HTTP/1.1; 1 for HTTP/2 */
-    uint8_t method;            /* enum http_method; requests */
-    uint16_t status;           /* responses */
+    uint8_t version_minor; /* HTTP/1.0 or HTTP/1.1; 1 for HTTP/2 */
+    uint8_t method;        /* enum http_method; requests */
+    uint16_t status;       /* responses */
     slice_t method_text;
-    slice_t target;            /* request-target as received (RFC 9112 section 3.2) */
+    slice_t target; /* request-target as received (RFC 9112 section 3.2) */
     slice_t reason;
 };
 
