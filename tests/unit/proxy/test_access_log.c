@@ -104,6 +104,7 @@ static void test_json_fields(void **state)
 {
     (void)state;
     struct access_record r = plain_record();
+    r.response_bytes = UINT64_MAX;
     assert_line(
         "json", &r,
         "{\"time\":\"2026-01-31T12:00:00.007Z\",\"client\":\"203.0.113.17\",\"scheme\":\"http\","
