@@ -1,8 +1,8 @@
 /* admin.h: the control socket, the HTTP API and the metrics page, and the command line that talks to them.
  *
  * One evhttp server on the control thread, bound to the unix socket (trusted by its file mode) and, when
- * configured, to [admin] address (token, Host check). It knows the cache and the balancer; what belongs to the
- * proxy it gets as callbacks at creation. */
+ * configured, to [admin] address (token, Host check). It knows the cache and the balancer; what belongs to
+ * the proxy it gets as callbacks at creation. */
 #ifndef ADMIN_ADMIN_H
 #define ADMIN_ADMIN_H
 
@@ -16,30 +16,36 @@
 /* What the proxy does on behalf of the admin; all on the control thread. `arg` is handed back. */
 struct admin_ops {
     void *arg;
-    struct cache *(*cache)(void *arg);       /* NULL when store = off */
+    struct cache *(*cache)(void *arg); /* NULL when store = off */
     struct balancer *(*balancer)(void *arg);
-    struct config *(*config)(void *arg);     /* borrowed: the current snapshot */
-    /* Starts a reload; the outcome is known when it returns. false: refused, `problems` (JSON array of strings) says why. */
+    struct config *(*config)(void *arg); /* borrowed: the current snapshot */
+    /* Starts a reload; the outcome is known when it returns. false: refused, `problems` (JSON array of
+     * strings) says why. */
     bool (*reload)(void *arg, json_t **problems);
-    void (*stop)(void *arg);                 /* begins the drain; returns at once */
-    /* Adds the proxy's own part to the status object: version, pid, uptime, generation, listeners, state. */
+    void (*stop)(void *arg); /* begins the drain; returns at once */
+    /* Adds the proxy's own part to the status object, which holds everything else already: "state" (running,
+     * draining), "listeners" (array of address texts), and into its "config" object "last_reload" {"ok",
+     * "at_ms" (wall clock), "problems" (array of strings)} once there was one. */
     void (*status)(void *arg, json_t *into);
 };
 
 struct admin;
 
 /* Binds socket and address of `c`; NULL and a message in `err` when that fails. */
-struct admin *admin_create(struct worker *control, const struct admin_ops *ops, const struct config *c, char *err,
-                           size_t err_bytes);
+struct admin *admin_create(struct worker *control, const struct admin_ops *ops, const struct config *c,
+                           char *err, size_t err_bytes);
 /* Takes over changed settings (socket path, address, token, hosts); on failure the old ones stay. */
 bool admin_change(struct admin *a, const struct config *c, char *err, size_t err_bytes);
 /* The bound address when [admin] address is on (port 0 resolved by the kernel); len 0 otherwise. */
 struct net_addr admin_local_addr(const struct admin *a);
 void admin_destroy(struct admin *a);
 
-/* The client commands of the command line: status, reload, stop, purge, pools. argv[0] is the command's name. Finds the
- * socket by -s SOCKET or from -c FILE (default as `run`). Prints for people on a terminal, JSON with --json.
- * Returns the exit status: 0 done, 1 refused or failed, 2 wrong usage. */
+/* The configuration every command reads that gets no -c FILE. */
+#define ADMIN_DEFAULT_CONFIG "/etc/millpond/millpond.ini"
+
+/* The client commands of the command line: status, reload, stop, purge, pools. argv[0] is the command's name.
+ * Finds the socket by -s SOCKET or from -c FILE (default as `run`). Prints for people on a terminal, JSON
+ * with --json. Returns the exit status: 0 done, 1 refused or failed, 2 wrong usage. */
 int admin_client_main(int argc, char **argv);
 
 #endif

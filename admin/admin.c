@@ -1,0 +1,162 @@
+/* admin.c: see admin.h. The life of the admin side: its two doors, and taking over changed settings.
+ *
+ * A change is prepare, then commit: new doors and the new token are made first, and only when all stand do
+ * the old ones go. The change may be the work of a request that came through a door which is about to go, so
+ * old doors are retired, never closed at once. Changing only the mode of the socket keeps its door. */
+#include "admin/admin.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "admin/api.h"
+#include "core/log.h"
+#include "core/panic.h"
+
+static void admin_on_stop(struct deadline *deadline)
+{
+    struct admin *a = CONTAINER_OF(deadline, struct admin, stop);
+    CHECK_MAGIC(a, ADMIN_MAGIC);
+    a->ops.stop(a->ops.arg);
+}
+
+static struct admin_door *socket_door_open(struct admin *a, const struct config *c, char *err,
+                                           size_t err_bytes)
+{
+    char text[sizeof(((struct sockaddr_un *)0)->sun_path) + 8];
+    struct net_addr addr;
+    int n = snprintf(text, sizeof text, "unix:%s", c->admin.socket);
+    if (n >= (int)sizeof text || !net_addr_parse(slice_str(text), &addr)) {
+        snprintf(err, err_bytes,
+                 "admin socket: the path is %zu bytes, too long for a unix socket; choose a shorter one",
+                 strlen(c->admin.socket));
+        return NULL;
+    }
+    return admin_door_open(a->control, &addr, c->admin.socket_mode,
+                           &(struct admin_door_handler){admin_api_on_request, a}, err, err_bytes);
+}
+
+struct admin_plan { /* what a change needs before it may be committed */
+    struct admin_auth *auth;
+    struct admin_door *socket_door, *address_door; /* NULL: not a new one */
+    char *socket;
+    bool new_socket, new_address;
+};
+
+static void plan_drop(struct admin_plan *p)
+{
+    admin_door_close(&p->socket_door);
+    admin_door_close(&p->address_door);
+    admin_auth_free(p->auth);
+    free(p->socket);
+}
+
+static bool plan_prepare(struct admin *a, const struct config *c, struct admin_plan *p, char *err,
+                         size_t err_bytes)
+{
+    *p = (struct admin_plan){.new_socket = a->socket == NULL || strcmp(a->socket, c->admin.socket) != 0,
+                             .new_address = !net_addr_eq(&a->address, &c->admin.address)};
+    p->socket = strdup(c->admin.socket);
+    if (p->socket == NULL) {
+        snprintf(err, err_bytes, "out of memory");
+        return false;
+    }
+    if (p->new_socket && (p->socket_door = socket_door_open(a, c, err, err_bytes)) == NULL)
+        goto fail;
+    if (p->new_address && c->admin.address.len > 0) {
+        p->address_door =
+            admin_door_open(a->control, &c->admin.address, 0,
+                            &(struct admin_door_handler){admin_api_on_request, a}, err, err_bytes);
+        if (p->address_door == NULL)
+            goto fail;
+    }
+    if (!p->new_socket && c->admin.socket_mode != a->socket_mode &&
+        chmod(a->socket, c->admin.socket_mode) != 0) {
+        snprintf(err, err_bytes, "admin socket %s: %s", a->socket, strerror(errno));
+        goto fail;
+    }
+    if ((p->auth = admin_auth_create(c, err, err_bytes)) != NULL)
+        return true;
+fail:
+    plan_drop(p);
+    return false;
+}
+
+static void door_replace(struct admin *a, struct admin_door **door, struct admin_door *by)
+{
+    if (*door != NULL) {
+        list_push_back(&a->retired, &(*door)->node);
+        admin_door_retire(*door);
+    }
+    *door = by;
+}
+
+bool admin_change(struct admin *a, const struct config *c, char *err, size_t err_bytes)
+{
+    CHECK_MAGIC(a, ADMIN_MAGIC);
+    struct admin_plan p;
+    if (!plan_prepare(a, c, &p, err, err_bytes))
+        return false;
+    if (p.new_socket)
+        door_replace(a, &a->socket_door, p.socket_door);
+    if (p.new_address)
+        door_replace(a, &a->address_door, p.address_door);
+    if (p.address_door != NULL) {
+        char text[NET_ADDR_TEXT];
+        log_info("admin on " SLICE_FMT, SLICE_ARG(net_addr_format(&p.address_door->bound, text)));
+    }
+    admin_auth_free(a->auth);
+    free(a->socket);
+    a->auth = p.auth;
+    a->socket = p.socket;
+    a->socket_mode = c->admin.socket_mode;
+    a->address = c->admin.address;
+    return true;
+}
+
+struct admin *admin_create(struct worker *control, const struct admin_ops *ops, const struct config *c,
+                           char *err, size_t err_bytes)
+{
+    struct admin *a = calloc(1, sizeof *a);
+    if (a == NULL) {
+        snprintf(err, err_bytes, "out of memory");
+        return NULL;
+    }
+    a->magic = ADMIN_MAGIC;
+    a->control = control;
+    a->ops = *ops;
+    a->started_ms = clock_mono_ms();
+    a->started_wall_ms = clock_wall_ms();
+    list_init(&a->retired);
+    deadline_init(&a->stop, admin_on_stop);
+    if (admin_change(a, c, err, err_bytes))
+        return a;
+    admin_destroy(a);
+    return NULL;
+}
+
+struct net_addr admin_local_addr(const struct admin *a)
+{
+    CHECK_MAGIC(a, ADMIN_MAGIC);
+    return a->address_door != NULL ? a->address_door->bound : (struct net_addr){0};
+}
+
+void admin_destroy(struct admin *a)
+{
+    if (a == NULL)
+        return;
+    CHECK_MAGIC(a, ADMIN_MAGIC);
+    deadline_clear(a->control, &a->stop);
+    admin_door_close(&a->socket_door);
+    admin_door_close(&a->address_door);
+    struct list *n;
+    while ((n = list_pop_front(&a->retired)) != NULL) {
+        struct admin_door *d = CONTAINER_OF(n, struct admin_door, node);
+        admin_door_close(&d);
+    }
+    admin_auth_free(a->auth);
+    free(a->socket);
+    a->magic = 0;
+    free(a);
+}

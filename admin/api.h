@@ -1,0 +1,32 @@
+/* api.h: what the admin API answers: one table of endpoints, and who may use each. Control thread. */
+#ifndef ADMIN_API_H
+#define ADMIN_API_H
+
+#include "admin/admin.h"
+#include "admin/auth.h"
+#include "admin/door.h"
+
+#define ADMIN_MAGIC 0x41444d4eu
+
+struct admin { /* owned by the proxy; control thread; lives from admin_create to admin_destroy */
+    uint32_t magic;
+    /* set once */
+    struct worker *control;
+    struct admin_ops ops;
+    mono_ms_t started_ms;
+    wall_ms_t started_wall_ms;
+    /* control thread */
+    struct admin_auth *auth;
+    struct admin_door *socket_door;
+    struct admin_door *address_door; /* NULL: [admin] address is off */
+    char *socket;                    /* as configured, to see a change */
+    mode_t socket_mode;
+    struct net_addr address;
+    struct list retired;  /* doors that a change closed while they may be answering */
+    struct deadline stop; /* the stop comes after its answer has left */
+};
+
+/* admin_door_handler.on_request of both doors; d->arg is the struct admin. */
+void admin_api_on_request(struct admin_door *d, struct evhttp_request *req);
+
+#endif

@@ -1,0 +1,376 @@
+/* client.c: the client commands of the command line: status, pools, reload, stop, purge. See admin.h and
+ * client.h.
+ *
+ * Each command is one request to the admin socket; what it answers is printed for people, or as it came with
+ * --json. The socket comes from -s, else from the configuration. A configuration with errors must not keep
+ * anybody from asking the server that still runs on the previous one ("millpond status" after a refused
+ * reload), so then the two keys that matter are looked for in the text. */
+#include "admin/client.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "admin/admin.h"
+#include "admin/client_http.h"
+#include "admin/status_text.h"
+
+#define EXIT_DONE    0
+#define EXIT_REFUSED 1
+#define EXIT_WRONG   2
+
+#define ASK_TIMEOUT_MS    10000
+#define RELOAD_TIMEOUT_MS 60000 /* names are resolved meanwhile */
+#define CONFIG_MAX_BYTES  (1 * MB)
+
+struct client { /* lives during one command */
+    FILE *out, *err;
+    const char *command;
+    const char *config_path; /* NULL: the default */
+    char socket[256];
+    bool json, all;
+    char **urls;
+    int url_count;
+};
+
+static const char usage_text[] = "usage: millpond status|pools|reload|stop [-c FILE | -s SOCKET] [--json]\n"
+                                 "       millpond purge URL... | --all     [-c FILE | -s SOCKET] [--json]\n";
+
+static int wrong(struct client *c, const char *what, const char *which)
+{
+    fprintf(c->err, "millpond %s: %s%s\n%s", c->command, what, which, usage_text);
+    return EXIT_WRONG;
+}
+
+/* ---- the socket
+ * ------------------------------------------------------------------------------------------------ */
+
+static slice_t next_line(slice_t *rest)
+{
+    size_t end = MIN(slice_find(*rest, '\n', 0), rest->len);
+    slice_t line = slice_trim(slice_make(rest->ptr, end));
+    if (slice_ends(line, SLICE_LIT("\r")))
+        line = slice_trim(slice_make(line.ptr, line.len - 1));
+    size_t skip = MIN(end + 1, rest->len);
+    *rest = slice_make(rest->ptr + skip, rest->len - skip);
+    return line;
+}
+
+/* "key = value ; comment" of that key, else empty. */
+static slice_t value_of(slice_t line, slice_t key)
+{
+    size_t eq = slice_find(line, '=', 0);
+    if (eq == SIZE_MAX || !slice_eq(slice_trim(slice_make(line.ptr, eq)), key))
+        return SLICE_EMPTY;
+    slice_t value = slice_trim(slice_make(line.ptr + eq + 1, line.len - eq - 1));
+    for (size_t i = 1; i < value.len; i++) {
+        if (value.ptr[i] == ';' && (value.ptr[i - 1] == ' ' || value.ptr[i - 1] == '\t'))
+            return slice_trim(slice_make(value.ptr, i));
+    }
+    return value;
+}
+
+bool admin_client_scan_socket(slice_t text, char *out, size_t out_bytes)
+{
+    slice_t section = SLICE_EMPTY, socket = SLICE_EMPTY, folder = SLICE_EMPTY;
+    while (text.len > 0) {
+        slice_t line = next_line(&text), value;
+        if (slice_starts(line, SLICE_LIT("[")))
+            section = line;
+        else if (slice_eq(section, SLICE_LIT("[admin]")) &&
+                 (value = value_of(line, SLICE_LIT("socket"))).len > 0)
+            socket = value;
+        else if (slice_eq(section, SLICE_LIT("[millpond]")) &&
+                 (value = value_of(line, SLICE_LIT("runtime_dir"))).len > 0)
+            folder = value;
+    }
+    slice_t source = socket.len > 0 ? socket : folder;
+    if (source.len == 0 || slice_find(source, '$', 0) != SIZE_MAX)
+        return false;
+    return snprintf(out, out_bytes, SLICE_FMT "%s", SLICE_ARG(source), socket.len > 0 ? "" : "/admin.sock") <
+           (int)out_bytes;
+}
+
+static bool scan_file(const char *path, char *out, size_t out_bytes)
+{
+    FILE *f = fopen(path, "re");
+    char *text = f != NULL ? malloc(CONFIG_MAX_BYTES) : NULL;
+    bool ok = text != NULL &&
+              admin_client_scan_socket(slice_make(text, fread(text, 1, CONFIG_MAX_BYTES, f)), out, out_bytes);
+    free(text);
+    if (f != NULL)
+        fclose(f);
+    return ok;
+}
+
+/* Where a millpond without any setting of its own would have its socket. */
+static bool default_socket(char *out, size_t out_bytes)
+{
+    static const char smallest[] = "[pool app]\nserver = 127.0.0.1:1\n";
+    struct config_problems problems = {0};
+    struct config *config = config_load_text("default", smallest, sizeof smallest - 1, &problems);
+    bool ok = config != NULL && snprintf(out, out_bytes, "%s", config->admin.socket) < (int)out_bytes;
+    config_problems_free(&problems);
+    if (config != NULL)
+        config_unref(config);
+    return ok;
+}
+
+static bool find_socket(struct client *c)
+{
+    if (c->socket[0] != '\0')
+        return true;
+    const char *path = c->config_path != NULL ? c->config_path : ADMIN_DEFAULT_CONFIG;
+    if (access(path, R_OK) != 0) {
+        if (c->config_path == NULL)
+            return default_socket(c->socket, sizeof c->socket);
+        fprintf(c->err, "millpond %s: cannot read %s: %s\n", c->command, path, strerror(errno));
+        return false;
+    }
+    struct config_problems problems = {0};
+    struct config *config = config_load(path, &problems);
+    bool ok = false;
+    if (config != NULL) {
+        ok = snprintf(c->socket, sizeof c->socket, "%s", config->admin.socket) < (int)sizeof c->socket;
+        config_unref(config);
+    } else {
+        fprintf(c->err, "millpond %s: note: %s has %zu errors ('millpond check' lists them)\n", c->command,
+                path, problems.errors);
+        ok = scan_file(path, c->socket, sizeof c->socket) || default_socket(c->socket, sizeof c->socket);
+    }
+    config_problems_free(&problems);
+    return ok;
+}
+
+/* ---- asking
+ * -------------------------------------------------------------------------------------------------------- */
+
+static void print_refusal(struct client *c, const json_t *answer, unsigned status)
+{
+    const char *error = json_string_value(json_object_get(answer, "error"));
+    const char *hint = json_string_value(json_object_get(answer, "hint"));
+    size_t i;
+    json_t *problem;
+    if (error != NULL)
+        fprintf(c->err, "millpond %s: %s%s%s\n", c->command, error, hint != NULL ? "; " : "",
+                hint != NULL ? hint : "");
+    else
+        fprintf(c->err, "millpond %s: refused with status %u\n", c->command, status);
+    json_array_foreach(json_object_get(answer, "problems"), i, problem)
+    {
+        if (json_is_string(problem))
+            fprintf(c->err, "  %s\n", json_string_value(problem));
+    }
+}
+
+/* Asks, and prints refusals and (with --json) the answer. The JSON answer of a success, else NULL with
+ * *exit_status set. */
+static json_t *ask(struct client *c, const char *method, const char *target, slice_t body,
+                   dur_ms_t timeout_ms, int *exit_status)
+{
+    struct client_answer answer;
+    char problem[512];
+    *exit_status = EXIT_REFUSED;
+    if (!client_http_ask(c->socket, method, target, body, timeout_ms, &answer, problem, sizeof problem)) {
+        fprintf(c->err, "millpond %s: %s\n", c->command, problem);
+        return NULL;
+    }
+    json_t *value = json_loadb(answer.body.ptr, answer.body.len, 0, NULL);
+    if (c->json && value != NULL)
+        fprintf(c->out, SLICE_FMT "\n", SLICE_ARG(answer.body));
+    if (answer.status == 200 && json_is_object(value)) {
+        *exit_status = EXIT_DONE;
+    } else {
+        if (!c->json || value == NULL)
+            print_refusal(c, value, answer.status);
+        json_decref(value);
+        value = NULL;
+    }
+    client_answer_free(&answer);
+    return value;
+}
+
+static int run_status(struct client *c)
+{
+    int status;
+    json_t *o = ask(c, "GET", "/api/status", SLICE_EMPTY, ASK_TIMEOUT_MS, &status);
+    if (o != NULL && !c->json)
+        admin_status_print(o, clock_wall_ms(), c->out);
+    json_decref(o);
+    return status;
+}
+
+static int run_pools(struct client *c)
+{
+    int status;
+    json_t *o = ask(c, "GET", "/api/pools", SLICE_EMPTY, ASK_TIMEOUT_MS, &status);
+    if (o != NULL && !c->json)
+        admin_pools_print(json_object_get(o, "pools"), clock_wall_ms(), c->out);
+    json_decref(o);
+    return status;
+}
+
+static int run_reload(struct client *c)
+{
+    int status;
+    json_t *o = ask(c, "POST", "/api/reload", SLICE_EMPTY, RELOAD_TIMEOUT_MS, &status);
+    if (o != NULL && !c->json)
+        fprintf(c->out, "reloaded; configuration generation %" JSON_INTEGER_FORMAT " is in use\n",
+                json_integer_value(json_object_get(o, "generation")));
+    json_decref(o);
+    return status;
+}
+
+static int run_stop(struct client *c)
+{
+    int status;
+    json_t *o = ask(c, "POST", "/api/stop", SLICE_EMPTY, ASK_TIMEOUT_MS, &status);
+    if (o != NULL && !c->json)
+        fprintf(c->out, "stopping; open requests have up to %" JSON_INTEGER_FORMAT " s\n",
+                json_integer_value(json_object_get(o, "shutdown_timeout_ms")) / 1000);
+    json_decref(o);
+    return status;
+}
+
+static int purge_one(struct client *c, const char *url)
+{
+    int status;
+    json_t *wish = url != NULL ? json_pack("{s:s}", "url", url) : json_pack("{s:b}", "all", 1);
+    char *body = wish != NULL ? json_dumps(wish, JSON_COMPACT) : NULL;
+    json_decref(wish);
+    if (body == NULL) {
+        fprintf(c->err, "millpond %s: %s is not valid UTF-8; percent-encode it\n", c->command, url);
+        return EXIT_REFUSED;
+    }
+    json_t *o = ask(c, "POST", "/api/purge", slice_str(body), ASK_TIMEOUT_MS, &status);
+    json_int_t n = json_integer_value(json_object_get(o, "purged"));
+    const char *key = json_string_value(json_object_get(o, "url"));
+    if (o != NULL && !c->json)
+        fprintf(c->out, "purged %s: %" JSON_INTEGER_FORMAT " stored response%s removed\n",
+                url == NULL   ? "everything"
+                : key != NULL ? key
+                              : url,
+                n, n == 1 ? "" : "s");
+    json_decref(o);
+    free(body);
+    return status;
+}
+
+/* All of them are tried; the exit status is the worst. */
+static int run_purge(struct client *c)
+{
+    if (c->all)
+        return purge_one(c, NULL);
+    int worst = EXIT_DONE;
+    for (int i = 0; i < c->url_count; i++) {
+        int status = purge_one(c, c->urls[i]);
+        worst = MAX(worst, status);
+    }
+    return worst;
+}
+
+/* ---- arguments
+ * -------------------------------------------------------------------------------------------------- */
+
+struct command {
+    const char *name;
+    int (*run)(struct client *c);
+    bool takes_urls;
+};
+
+static const struct command commands[] = {
+    {"status", run_status, false}, {"pools", run_pools, false}, {"reload", run_reload, false},
+    {"stop", run_stop, false},     {"purge", run_purge, true},
+};
+
+enum client_option { OPT_JSON = 256, OPT_ALL, OPT_LATER };
+
+static const struct option long_options[] = {
+    {"config", required_argument, NULL, 'c'},
+    {"socket", required_argument, NULL, 's'},
+    {"json", no_argument, NULL, OPT_JSON},
+    {"help", no_argument, NULL, 'h'},
+    {"all", no_argument, NULL, OPT_ALL},
+    {"tag", required_argument, NULL, OPT_LATER},
+    {"prefix", required_argument, NULL, OPT_LATER},
+    {"host", required_argument, NULL, OPT_LATER},
+    {"soft", no_argument, NULL, OPT_LATER},
+    {"wait", no_argument, NULL, OPT_LATER},
+    {NULL, 0, NULL, 0},
+};
+
+/* -1: go on; otherwise the exit status. */
+static int parse_option(struct client *c, int opt, int index, char **argv)
+{
+    char text[64];
+    switch (opt) {
+    case 'c':
+        c->config_path = optarg;
+        return -1;
+    case 's':
+        if (optarg[0] == '\0' || strlen(optarg) >= sizeof c->socket)
+            return wrong(c, "this is no path of a socket: ", optarg);
+        strcpy(c->socket, optarg);
+        return -1;
+    case OPT_JSON:
+        c->json = true;
+        return -1;
+    case OPT_ALL:
+        c->all = true;
+        return -1;
+    case 'h':
+        fputs(usage_text, c->out);
+        return EXIT_DONE;
+    case OPT_LATER:
+        snprintf(text, sizeof text, "--%s", long_options[index].name);
+        return wrong(c, "not supported yet: ", text);
+    case ':':
+        return wrong(c, "a value is missing after ", argv[optind - 1]);
+    default:
+        snprintf(text, sizeof text, "-%c", optopt);
+        return wrong(c, "unknown option ", optopt > 0 && optopt < 256 ? text : argv[optind - 1]);
+    }
+}
+
+static int parse(struct client *c, const struct command *command, int argc, char **argv)
+{
+    int opt, index = 0;
+    optind = 0;
+    opterr = 0;
+    while ((opt = getopt_long(argc, argv, ":c:s:h", long_options, &index)) != -1) {
+        int status = parse_option(c, opt, index, argv);
+        if (status >= 0)
+            return status;
+    }
+    c->urls = argv + optind;
+    c->url_count = argc - optind;
+    if (!command->takes_urls && c->url_count > 0)
+        return wrong(c, "what is this for: ", c->urls[0]);
+    if (!command->takes_urls && c->all)
+        return wrong(c, "unknown option ", "--all");
+    if (command->takes_urls && c->all == (c->url_count > 0))
+        return wrong(c, c->all ? "either URLs or --all" : "name at least one URL, or --all", "");
+    return -1;
+}
+
+int admin_client_run(int argc, char **argv, FILE *out, FILE *err)
+{
+    struct client c = {.out = out, .err = err, .command = argc > 0 ? argv[0] : ""};
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
+        if (strcmp(commands[i].name, c.command) != 0)
+            continue;
+        int status = parse(&c, &commands[i], argc, argv);
+        if (status >= 0)
+            return status;
+        return find_socket(&c) ? commands[i].run(&c) : EXIT_WRONG;
+    }
+    return wrong(&c, "unknown command", "");
+}
+
+int admin_client_main(int argc, char **argv)
+{
+    return admin_client_run(argc, argv, stdout, stderr);
+}

@@ -1,0 +1,9 @@
+/* page.h: the small page at / of the admin address: what there is, and a few live figures. Constant texts;
+ * the script asks /api/status every two seconds, with a token that is typed in and kept nowhere but in the
+ * page. */
+#ifndef ADMIN_PAGE_H
+#define ADMIN_PAGE_H
+
+extern const char admin_page_html[], admin_page_css[], admin_page_js[];
+
+#endif

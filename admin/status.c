@@ -1,0 +1,248 @@
+/* status.c: see status.h.
+ *
+ * Keys say their unit and stay stable: scripts read them. Counters come under the names of
+ * core/metrics_tbl.h, so a figure has one name here and on the metrics page. Latencies are summed per route
+ * from the series of all workers. json_object_set_new takes NULL (out of memory) as a failure and goes on, so
+ * a build that ran short is merely incomplete and needs no check behind every line. */
+#include "admin/status.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "core/metrics.h"
+
+static void put_int(json_t *o, const char *key, uint64_t n)
+{
+    json_object_set_new(o, key, json_integer((json_int_t)n));
+}
+
+static void put_text(json_t *o, const char *key, const char *text)
+{
+    json_object_set_new(o, key, json_string(text));
+}
+
+static void put_ms(json_t *o, const char *key, uint64_t us)
+{
+    json_object_set_new(o, key, json_real((double)us / 1000.0));
+}
+
+/* ---- latency ----------------------------------------------------------------------------------------------
+ */
+
+struct route_sum {
+    uint16_t route;
+    struct histogram latency;
+};
+
+struct latency_sum { /* lives during one build */
+    struct route_sum *all;
+    struct route_sum **routes;
+    size_t route_count;
+    uint64_t by_verdict[VERDICT_COUNT];
+};
+
+static struct route_sum *route_sum_find(struct latency_sum *l, uint16_t route)
+{
+    for (size_t i = 0; i < l->route_count; i++) {
+        if (l->routes[i]->route == route)
+            return l->routes[i];
+    }
+    struct route_sum **grown = realloc(l->routes, (l->route_count + 1) * sizeof *grown);
+    if (grown == NULL)
+        return NULL;
+    l->routes = grown;
+    struct route_sum *r = calloc(1, sizeof *r);
+    if (r == NULL)
+        return NULL;
+    r->route = route;
+    l->routes[l->route_count++] = r;
+    return r;
+}
+
+static void latency_on_series(void *arg, const struct metrics_series *s)
+{
+    struct latency_sum *l = arg;
+    uint64_t count = atomic_load_explicit(&s->latency.count, memory_order_relaxed);
+    if (s->verdict < VERDICT_COUNT)
+        l->by_verdict[s->verdict] += count;
+    if (l->all != NULL)
+        histogram_add(&l->all->latency, &s->latency);
+    struct route_sum *r = route_sum_find(l, s->route);
+    if (r != NULL)
+        histogram_add(&r->latency, &s->latency);
+}
+
+static void latency_free(struct latency_sum *l)
+{
+    for (size_t i = 0; i < l->route_count; i++)
+        free(l->routes[i]);
+    free(l->routes);
+    free(l->all);
+}
+
+static json_t *latency_json(const struct histogram *h)
+{
+    json_t *o = json_object();
+    put_int(o, "count", h->count);
+    put_ms(o, "p50_ms", histogram_quantile_us(h, 0.5));
+    put_ms(o, "p95_ms", histogram_quantile_us(h, 0.95));
+    put_ms(o, "p99_ms", histogram_quantile_us(h, 0.99));
+    put_ms(o, "p999_ms", histogram_quantile_us(h, 0.999));
+    put_ms(o, "max_ms", h->max_us);
+    return o;
+}
+
+static json_t *latencies_build(const struct latency_sum *l)
+{
+    json_t *o = l->all != NULL ? latency_json(&l->all->latency) : json_object();
+    json_t *routes = json_array();
+    for (size_t i = 0; i < l->route_count; i++) {
+        json_t *r = latency_json(&l->routes[i]->latency);
+        slice_t name = metrics_label_name(l->routes[i]->route);
+        json_object_set_new(r, "route", json_stringn(name.ptr, name.len));
+        json_array_append_new(routes, r);
+    }
+    json_object_set_new(o, "routes", routes);
+    return o;
+}
+
+/* ---- cache
+ * ------------------------------------------------------------------------------------------------- */
+
+json_t *admin_cache_build(struct cache *c)
+{
+    if (c == NULL)
+        return json_null();
+    struct cache_stats s;
+    cache_get_stats(c, &s);
+    json_t *o = json_object();
+    put_int(o, "objects", s.objects);
+    put_int(o, "bytes_used", s.bytes_used);
+    put_int(o, "bytes_limit", s.bytes_limit);
+    put_int(o, "inserts", s.inserts);
+    put_int(o, "evictions", s.evictions);
+    put_int(o, "purges", s.purges);
+    put_int(o, "flights_now", s.flights_now);
+    put_int(o, "followers_now", s.followers_now);
+    put_int(o, "live_objects", s.live_objects);
+    return o;
+}
+
+/* Of the requests that were looked up: how many needed no whole answer from an instance of their own. */
+static void cache_add_ratio(json_t *cache, const struct latency_sum *l)
+{
+    json_t *verdicts = json_object();
+    uint64_t looked_up = 0, answered = 0;
+    for (int v = 0; v < VERDICT_COUNT; v++) {
+        put_int(verdicts, outcome_verdict_name((enum cache_verdict)v), l->by_verdict[v]);
+        if (v != VERDICT_NONE && v != VERDICT_PASS)
+            looked_up += l->by_verdict[v];
+        if (v == VERDICT_HIT || v == VERDICT_REVALIDATED || v == VERDICT_STALE || v == VERDICT_COLLAPSED)
+            answered += l->by_verdict[v];
+    }
+    json_object_set_new(cache, "verdicts", verdicts);
+    json_object_set_new(cache, "hit_ratio",
+                        looked_up > 0 ? json_real((double)answered / (double)looked_up) : json_null());
+}
+
+/* ---- pools
+ * --------------------------------------------------------------------------------------------------- */
+
+static json_t *pool_find(json_t *pools, const char *name)
+{
+    size_t i;
+    json_t *pool;
+    json_array_foreach(pools, i, pool)
+    {
+        if (strcmp(json_string_value(json_object_get(pool, "name")), name) == 0)
+            return pool;
+    }
+    pool = json_object();
+    put_text(pool, "name", name);
+    json_object_set_new(pool, "instances", json_array());
+    return json_array_append_new(pools, pool) == 0 ? pool : NULL;
+}
+
+static void pools_on_instance(void *arg, const struct instance_info *info)
+{
+    json_t *pool = pool_find(arg, info->pool);
+    json_t *o = json_object();
+    put_text(o, "name", info->name);
+    put_text(o, "address", info->address);
+    put_text(o, "state", instance_state_name(info->state));
+    put_text(o, "reason", info->reason);
+    put_int(o, "since_ms", (uint64_t)info->since_ms);
+    put_int(o, "weight", (uint64_t)info->weight);
+    json_object_set_new(o, "backup", json_boolean(info->backup));
+    put_int(o, "in_flight", info->in_flight);
+    put_int(o, "requests", info->requests);
+    put_int(o, "failures", info->failures);
+    put_int(o, "probes_ok", info->probes_ok);
+    put_int(o, "probes_failed", info->probes_failed);
+    json_array_append_new(json_object_get(pool, "instances"), o);
+}
+
+json_t *admin_pools_build(struct balancer *b)
+{
+    json_t *pools = json_array();
+    if (b != NULL)
+        balancer_each_instance(b, pools_on_instance, pools);
+    return pools;
+}
+
+/* ---- all
+ * ------------------------------------------------------------------------------------------------------ */
+
+static json_t *counters_build(void)
+{
+    json_t *o = json_object();
+    for (int id = 0; id < METRIC_COUNT; id++)
+        put_int(o, metrics_info((enum metric_id)id)->name, metrics_total((enum metric_id)id));
+    return o;
+}
+
+static json_t *doors_build(struct admin *a)
+{
+    char text[NET_ADDR_TEXT];
+    json_t *o = json_object();
+    put_text(o, "socket", a->socket);
+    if (a->address_door != NULL) {
+        put_text(o, "address", net_addr_format(&a->address_door->bound, text).ptr);
+        json_object_set_new(o, "read_open", json_boolean(admin_auth_read_open(a->auth)));
+        json_object_set_new(o, "metrics_open", json_boolean(admin_auth_metrics_open(a->auth)));
+        if (admin_auth_token_file(a->auth)[0] != '\0')
+            put_text(o, "token_file", admin_auth_token_file(a->auth));
+    }
+    return o;
+}
+
+json_t *admin_status_build(struct admin *a)
+{
+    const struct config *c = a->ops.config(a->ops.arg);
+    json_t *o = json_object(), *config = json_object();
+    put_text(o, "version", MILLPOND_VERSION);
+    put_int(o, "pid", (uint64_t)getpid());
+    put_int(o, "uptime_s", (uint64_t)(clock_mono_ms() - a->started_ms) / 1000);
+    put_text(config, "path", c->path);
+    put_int(config, "generation", c->generation);
+    json_object_set_new(o, "config", config);
+    put_int(o, "workers", (uint64_t)c->main.workers);
+    put_int(o, "connections", metrics_total(METRIC_CLIENT_OPEN));
+    put_int(o, "connections_limit", (uint64_t)c->main.max_connections);
+    put_int(o, "requests", metrics_total(METRIC_REQUESTS));
+    json_object_set_new(o, "counters", counters_build());
+
+    struct latency_sum l = {.all = calloc(1, sizeof *l.all)};
+    metrics_each_series(latency_on_series, &l);
+    json_object_set_new(o, "latency", latencies_build(&l));
+    json_t *cache = admin_cache_build(a->ops.cache(a->ops.arg));
+    if (json_is_object(cache))
+        cache_add_ratio(cache, &l);
+    json_object_set_new(o, "cache", cache);
+    latency_free(&l);
+
+    json_object_set_new(o, "pools", admin_pools_build(a->ops.balancer(a->ops.arg)));
+    json_object_set_new(o, "admin", doors_build(a));
+    a->ops.status(a->ops.arg, o);
+    return o;
+}

@@ -1,0 +1,14 @@
+/* status.h: the running server's figures as JSON, for the API, the page and `millpond status`. Control
+ * thread; every function returns a new reference, NULL when out of memory. */
+#ifndef ADMIN_STATUS_H
+#define ADMIN_STATUS_H
+
+#include "admin/api.h"
+
+json_t *admin_status_build(struct admin *a);
+/* [{"name", "instances": [...]}] in the order of the configuration. `b` may be NULL. */
+json_t *admin_pools_build(struct balancer *b);
+/* {"objects", "bytes_used", ...}, or null when `c` is NULL (store = off). */
+json_t *admin_cache_build(struct cache *c);
+
+#endif

@@ -1,0 +1,257 @@
+/* status_text.c: see status_text.h. Tables are measured before they are printed, so that columns are as wide
+ * as their widest cell and no wider. Control characters in names and reasons are shown as '?': what an
+ * instance answered must not reach a terminal as an escape sequence. */
+#include "admin/status_text.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CELL_BYTES  160
+#define MAX_COLUMNS 10
+
+/* ---- values
+ * ----------------------------------------------------------------------------------------------------- */
+
+static json_int_t int_of(const json_t *o, const char *key)
+{
+    return json_integer_value(json_object_get(o, key));
+}
+
+static const char *text_of(const json_t *o, const char *key)
+{
+    const char *text = json_string_value(json_object_get(o, key));
+    return text != NULL ? text : "";
+}
+
+static void format_size(char *buf, size_t bytes, json_int_t n)
+{
+    static const char *const units[] = {"B", "KB", "MB", "GB", "TB"};
+    double value = (double)n;
+    size_t unit = 0;
+    for (; value >= 1024 && unit < 4; unit++)
+        value /= 1024;
+    snprintf(buf, bytes, unit == 0 ? "%.0f %s" : "%.1f %s", value, units[unit]);
+}
+
+static void format_age(char *buf, size_t bytes, json_int_t s)
+{
+    if (s < 60)
+        snprintf(buf, bytes, "%" JSON_INTEGER_FORMAT "s", s < 0 ? 0 : s);
+    else if (s < 3600)
+        snprintf(buf, bytes, "%" JSON_INTEGER_FORMAT "m %" JSON_INTEGER_FORMAT "s", s / 60, s % 60);
+    else if (s < 86400)
+        snprintf(buf, bytes, "%" JSON_INTEGER_FORMAT "h %" JSON_INTEGER_FORMAT "m", s / 3600, s / 60 % 60);
+    else
+        snprintf(buf, bytes, "%" JSON_INTEGER_FORMAT "d %" JSON_INTEGER_FORMAT "h", s / 86400, s / 3600 % 24);
+}
+
+static void format_ms(char *buf, size_t bytes, const json_t *value)
+{
+    double ms = json_number_value(value);
+    snprintf(buf, bytes, ms < 10 ? "%.2f ms" : ms < 100 ? "%.1f ms" : "%.0f ms", ms);
+}
+
+/* ---- tables
+ * ------------------------------------------------------------------------------------------------------- */
+
+struct table {
+    char (*cells)[CELL_BYTES];
+    size_t count, room, columns;
+    unsigned right; /* set of columns that are aligned to the right */
+};
+
+static void table_add(struct table *t, const char *text)
+{
+    if (t->count == t->room) {
+        size_t room = t->room > 0 ? 2 * t->room : 64;
+        char(*grown)[CELL_BYTES] = realloc(t->cells, room * sizeof *grown);
+        if (grown == NULL)
+            return;
+        t->cells = grown;
+        t->room = room;
+    }
+    char *cell = t->cells[t->count++];
+    snprintf(cell, CELL_BYTES, "%s", text);
+    for (; *cell != '\0'; cell++) {
+        if ((unsigned char)*cell < ' ' || *cell == 0x7f)
+            *cell = '?';
+    }
+}
+
+static void table_add_int(struct table *t, json_int_t n)
+{
+    char text[32];
+    snprintf(text, sizeof text, "%" JSON_INTEGER_FORMAT, n);
+    table_add(t, text);
+}
+
+static void table_print(struct table *t, FILE *out)
+{
+    size_t width[MAX_COLUMNS] = {0};
+    for (size_t i = 0; i < t->count; i++) {
+        size_t len = strlen(t->cells[i]), *w = &width[i % t->columns];
+        *w = len > *w ? len : *w;
+    }
+    for (size_t i = 0; i < t->count; i++) {
+        size_t column = i % t->columns;
+        bool last = column + 1 == t->columns;
+        if ((t->right >> column) & 1)
+            fprintf(out, "%*s", (int)width[column], t->cells[i]);
+        else
+            fprintf(out, "%-*s", last ? 0 : (int)width[column], t->cells[i]);
+        fputs(last ? "\n" : "  ", out);
+    }
+    free(t->cells);
+    *t = (struct table){0};
+}
+
+/* ---- parts
+ * ----------------------------------------------------------------------------------------------------------
+ */
+
+void admin_pools_print(const json_t *pools, wall_ms_t now_ms, FILE *out)
+{
+    static const char *const titles[] = {"POOL",      "INSTANCE", "STATE",    "FOR",    "WEIGHT",
+                                         "IN FLIGHT", "REQUESTS", "FAILURES", "REASON", NULL};
+    struct table t = {.columns = 9, .right = 1u << 4 | 1u << 5 | 1u << 6 | 1u << 7};
+    size_t i, j;
+    json_t *pool, *instance;
+    for (size_t k = 0; titles[k] != NULL; k++)
+        table_add(&t, titles[k]);
+    json_array_foreach(pools, i, pool)
+    {
+        json_array_foreach(json_object_get(pool, "instances"), j, instance)
+        {
+            char text[CELL_BYTES];
+            table_add(&t, text_of(pool, "name"));
+            table_add(&t, text_of(instance, "name"));
+            table_add(&t, text_of(instance, "state"));
+            format_age(text, sizeof text, (now_ms - int_of(instance, "since_ms")) / 1000);
+            table_add(&t, text);
+            snprintf(text, sizeof text, "%" JSON_INTEGER_FORMAT "%s", int_of(instance, "weight"),
+                     json_is_true(json_object_get(instance, "backup")) ? " backup" : "");
+            table_add(&t, text);
+            table_add_int(&t, int_of(instance, "in_flight"));
+            table_add_int(&t, int_of(instance, "requests"));
+            table_add_int(&t, int_of(instance, "failures"));
+            table_add(&t, text_of(instance, "reason"));
+        }
+    }
+    table_print(&t, out);
+}
+
+static void latency_row(struct table *t, const char *name, const json_t *l)
+{
+    static const char *const keys[] = {"p50_ms", "p95_ms", "p99_ms", "p999_ms", "max_ms"};
+    char text[64];
+    table_add(t, name);
+    table_add_int(t, int_of(l, "count"));
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        format_ms(text, sizeof text, json_object_get(l, keys[i]));
+        table_add(t, text);
+    }
+}
+
+static void latency_print(const json_t *latency, FILE *out)
+{
+    static const char *const titles[] = {"ROUTE", "REQUESTS", "P50", "P95", "P99", "P99.9", "MAX"};
+    struct table t = {.columns = 7, .right = 0x7e};
+    size_t i;
+    json_t *route;
+    if (int_of(latency, "count") == 0)
+        return;
+    for (size_t k = 0; k < sizeof titles / sizeof titles[0]; k++)
+        table_add(&t, titles[k]);
+    json_array_foreach(json_object_get(latency, "routes"), i, route)
+    {
+        latency_row(&t, text_of(route, "route"), route);
+    }
+    latency_row(&t, "all", latency);
+    fputc('\n', out);
+    table_print(&t, out);
+}
+
+static void cache_print(const json_t *cache, FILE *out)
+{
+    char used[32], limit[32];
+    if (!json_is_object(cache)) {
+        fputs("cache     off\n", out);
+        return;
+    }
+    format_size(used, sizeof used, int_of(cache, "bytes_used"));
+    format_size(limit, sizeof limit, int_of(cache, "bytes_limit"));
+    fprintf(out, "cache     %" JSON_INTEGER_FORMAT " objects, %s of %s", int_of(cache, "objects"), used,
+            limit);
+    const json_t *ratio = json_object_get(cache, "hit_ratio");
+    if (json_is_number(ratio))
+        fprintf(out, ", %.1f%% hits", 100 * json_number_value(ratio));
+    fprintf(out, ", %" JSON_INTEGER_FORMAT " evicted, %" JSON_INTEGER_FORMAT " purges\n",
+            int_of(cache, "evictions"), int_of(cache, "purges"));
+}
+
+static void config_print_line(const json_t *config, wall_ms_t now_ms, FILE *out)
+{
+    const json_t *last = json_object_get(config, "last_reload");
+    char age[32];
+    fprintf(out, "config    %s, generation %" JSON_INTEGER_FORMAT, text_of(config, "path"),
+            int_of(config, "generation"));
+    if (json_is_object(last)) {
+        format_age(age, sizeof age, (now_ms - int_of(last, "at_ms")) / 1000);
+        fprintf(out, ", last reload %s ago %s", age,
+                json_is_true(json_object_get(last, "ok")) ? "done" : "REFUSED:");
+    }
+    fputc('\n', out);
+    size_t i;
+    json_t *problem;
+    json_array_foreach(json_object_get(last, "problems"), i, problem)
+    {
+        fprintf(out, "          %s\n", json_string_value(problem));
+    }
+}
+
+static void admin_print(const json_t *admin, FILE *out)
+{
+    fprintf(out, "admin     %s", text_of(admin, "socket"));
+    if (json_object_get(admin, "address") != NULL)
+        fprintf(out, ", http://%s/", text_of(admin, "address"));
+    if (json_object_get(admin, "token_file") != NULL)
+        fprintf(out, " (token in %s)", text_of(admin, "token_file"));
+    fputc('\n', out);
+}
+
+void admin_status_print(const json_t *status, wall_ms_t now_ms, FILE *out)
+{
+    char up[32];
+    const json_t *n = json_object_get(status, "counters");
+    const char *state = text_of(status, "state");
+    size_t i;
+    json_t *listener;
+    format_age(up, sizeof up, int_of(status, "uptime_s"));
+    fprintf(out, "millpond  %s, %s for %s, pid %" JSON_INTEGER_FORMAT ", %" JSON_INTEGER_FORMAT " workers\n",
+            text_of(status, "version"), state[0] != '\0' ? state : "running", up, int_of(status, "pid"),
+            int_of(status, "workers"));
+    config_print_line(json_object_get(status, "config"), now_ms, out);
+    json_array_foreach(json_object_get(status, "listeners"), i, listener)
+    {
+        if (json_is_string(listener))
+            fprintf(out, "%s%s", i == 0 ? "listening " : ", ", json_string_value(listener));
+    }
+    if (json_array_size(json_object_get(status, "listeners")) > 0)
+        fputc('\n', out);
+    admin_print(json_object_get(status, "admin"), out);
+    fprintf(out,
+            "clients   %" JSON_INTEGER_FORMAT " of %" JSON_INTEGER_FORMAT ", %" JSON_INTEGER_FORMAT
+            " accepted, %" JSON_INTEGER_FORMAT " refused\n",
+            int_of(status, "connections"), int_of(status, "connections_limit"),
+            int_of(n, "client_connections_accepted"), int_of(n, "client_connections_refused"));
+    fprintf(out,
+            "requests  %" JSON_INTEGER_FORMAT ", %" JSON_INTEGER_FORMAT " in flight, %" JSON_INTEGER_FORMAT
+            " bad, %" JSON_INTEGER_FORMAT " slow\n",
+            int_of(status, "requests"), int_of(n, "requests_in_flight"), int_of(n, "bad_requests"),
+            int_of(n, "slow_requests"));
+    cache_print(json_object_get(status, "cache"), out);
+    fputc('\n', out);
+    admin_pools_print(json_object_get(status, "pools"), now_ms, out);
+    latency_print(json_object_get(status, "latency"), out);
+}

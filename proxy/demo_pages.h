@@ -1,0 +1,18 @@
+/* demo_pages.h: the constant texts of the sample application. */
+#ifndef PROXY_DEMO_PAGES_H
+#define PROXY_DEMO_PAGES_H
+
+#include "core/slice.h"
+
+struct demo_asset {
+    const char *path, *type;
+    slice_t text;
+};
+#define DEMO_ASSETS 3
+extern const struct demo_asset demo_assets[DEMO_ASSETS];
+
+/* Before and after what varies; the first takes a title and the instance's name (printf). */
+extern const char demo_page_top[], demo_page_end[];
+extern const char demo_page_links[];
+
+#endif

@@ -1,0 +1,198 @@
+/* test_demo.c: the demo's supervision of its children, apart from the proxy: this binary takes the program's
+ * place, with `run` answering on the admin socket of the written configuration, or ending at once when told
+ * to. tests/e2e/demo.c tries the real one. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/net.h"
+#include "proxy/demo.h"
+#include "proxy/demo_app.h"
+
+/* `run -c FILE`: the socket stands beside the file. */
+static int stand_in_run(const char *ini)
+{
+    static const char answer[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
+    struct net_addr a = {.len = sizeof a.un, .un = {.sun_family = AF_UNIX}};
+    char request[1024];
+    if (getenv("STAND_IN_FAILS") != NULL)
+        return 2;
+    snprintf(a.un.sun_path, sizeof a.un.sun_path, "%.*s/admin.sock", (int)(strrchr(ini, '/') - ini), ini);
+    int listener = socket(AF_UNIX, SOCK_STREAM, 0);
+    if (bind(listener, &a.sa, a.len) != 0 || listen(listener, 8) != 0)
+        return 1;
+    for (;;) {
+        int fd = accept(listener, NULL, NULL);
+        if (fd >= 0 && recv(fd, request, sizeof request, 0) > 0 &&
+            send(fd, answer, sizeof answer - 1, MSG_NOSIGNAL) < 0)
+            return 1;
+        close(fd);
+    }
+}
+
+struct shown { /* a demo in a child process, with what it prints */
+    pid_t pid;
+    int out;
+    char text[16384];
+    size_t len;
+};
+
+static struct shown shown_start(const char *port, const char *admin_port, bool fails)
+{
+    struct shown s = {0};
+    int fds[2];
+    assert_int_equal(pipe(fds), 0);
+    s.pid = fork();
+    assert_true(s.pid >= 0);
+    if (s.pid == 0) {
+        dup2(fds[1], STDOUT_FILENO);
+        close(fds[0]);
+        close(fds[1]);
+        if (fails)
+            setenv("STAND_IN_FAILS", "1", 1);
+        execl("/proc/self/exe", "millpond", "demo", "--port", port, "--admin-port", admin_port, (char *)NULL);
+        _exit(127);
+    }
+    close(fds[1]);
+    s.out = fds[0];
+    return s;
+}
+
+/* Reads on until `mark` was printed; NULL at the end of the output. */
+static const char *shown_wait(struct shown *s, const char *mark)
+{
+    for (;;) {
+        s->text[s->len] = '\0';
+        const char *at = strstr(s->text, mark);
+        if (at != NULL)
+            return at + strlen(mark);
+        ssize_t n = read(s->out, s->text + s->len, sizeof s->text - 1 - s->len);
+        if (n <= 0)
+            return NULL;
+        s->len += (size_t)n;
+    }
+}
+
+static int shown_end(struct shown *s)
+{
+    int status;
+    while (shown_wait(s, "no such text") != NULL)
+        continue;
+    close(s->out);
+    assert_int_equal(waitpid(s->pid, &status, 0), s->pid);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+static void folder_of(struct shown *s, char out[64])
+{
+    const char *at = shown_wait(s, "The configuration is ");
+    assert_non_null(at);
+    assert_int_equal(sscanf(at, "%63[^ ]/millpond.ini", out), 1);
+    *strrchr(out, '/') = '\0';
+}
+
+static void expect_gone(const char *folder, int pid)
+{
+    struct stat st;
+    assert_int_equal(stat(folder, &st), -1);
+    assert_int_equal(kill(pid, 0), -1);
+}
+
+static void test_from_start_to_ctrl_c(void **state)
+{
+    (void)state;
+    static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
+    for (size_t i = 0; i < ARRAY_LEN(signals); i++) {
+        struct shown s = shown_start("0", "0", false);
+        char folder[64];
+        assert_non_null(shown_wait(&s, "Ctrl-C ends everything"));
+        int app_pid = atoi(shown_wait(&s, "app-1 itself, pid "));
+        assert_int_equal(kill(app_pid, 0), 0);
+        folder_of(&s, folder);
+        assert_int_equal(kill(s.pid, signals[i]), 0);
+        assert_int_equal(shown_end(&s), 0);
+        expect_gone(folder, app_pid);
+    }
+}
+
+static void test_dead_instance_is_announced(void **state)
+{
+    (void)state;
+    struct shown s = shown_start("0", "0", false);
+    char folder[64];
+    assert_non_null(shown_wait(&s, "Ctrl-C ends everything"));
+    int app_pid = atoi(shown_wait(&s, "app-2 itself, pid "));
+    folder_of(&s, folder);
+    assert_int_equal(kill(app_pid, SIGKILL), 0);
+    assert_non_null(shown_wait(&s, "app-2 was ended by signal 9"));
+    assert_non_null(shown_wait(&s, "started again in 15 seconds"));
+    assert_int_equal(kill(s.pid, SIGINT), 0);
+    assert_int_equal(shown_end(&s), 0);
+    expect_gone(folder, app_pid);
+}
+
+static void test_proxy_that_cannot_start(void **state)
+{
+    (void)state;
+    struct shown s = shown_start("0", "0", true);
+    assert_non_null(shown_wait(&s, "Millpond ended with status 2"));
+    assert_int_equal(shown_end(&s), 1);
+}
+
+static void test_taken_port_is_said(void **state)
+{
+    (void)state;
+    struct net_addr a;
+    char port[16], expected[64];
+    assert_true(net_addr_parse(SLICE_LIT("127.0.0.1:0"), &a));
+    int fd = net_listen(&a, 1, false);
+    assert_true(net_local_addr(fd, &a));
+    snprintf(port, sizeof port, "%u", net_addr_port(&a));
+    snprintf(expected, sizeof expected, "Port %s is taken, so Millpond is on port ", port);
+    struct shown s = shown_start(port, "0", false);
+    assert_non_null(shown_wait(&s, expected));
+    assert_non_null(shown_wait(&s, "Ctrl-C ends everything"));
+    kill(s.pid, SIGINT);
+    assert_int_equal(shown_end(&s), 0);
+    close(fd);
+}
+
+static void test_wrong_usage(void **state)
+{
+    (void)state;
+    static const char *const bad[][2] = {
+        {"--port", "70000"}, {"--port", "x"}, {"--frob", "1"}, {"extra", "word"}};
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        char *argv[] = {(char[]){"demo"}, (char *)(uintptr_t)bad[i][0], (char *)(uintptr_t)bad[i][1], NULL};
+        assert_int_equal(demo_main(3, argv), 2);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1 && strcmp(argv[1], "demo") == 0)
+        return demo_main(argc - 1, argv + 1);
+    if (argc > 1 && strcmp(argv[1], "demo-app") == 0)
+        return demo_app_main(argc - 1, argv + 1);
+    if (argc > 3 && strcmp(argv[1], "run") == 0)
+        return stand_in_run(argv[3]);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_from_start_to_ctrl_c),
+        cmocka_unit_test(test_dead_instance_is_announced),
+        cmocka_unit_test(test_proxy_that_cannot_start),
+        cmocka_unit_test(test_taken_port_is_said),
+        cmocka_unit_test(test_wrong_usage),
+    };
+    return cmocka_run_group_tests_name("proxy/demo", tests, NULL, NULL);
+}
