@@ -114,7 +114,7 @@ void admin_pools_print(const json_t *pools, wall_ms_t now_ms, FILE *out)
 {
     static const char *const titles[] = {"POOL",      "INSTANCE", "STATE",    "FOR",    "WEIGHT",
                                          "IN FLIGHT", "REQUESTS", "FAILURES", "REASON", NULL};
-    struct table t = {.columns = 9, .right = 1u << 4 | 1u << 5 | 1u << 6 | 1u << 7};
+    struct table t = {.columns = 9, .right = 1u << 5 | 1u << 6 | 1u << 7};
     size_t i, j;
     json_t *pool, *instance;
     for (size_t k = 0; titles[k] != NULL; k++)

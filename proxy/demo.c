@@ -24,6 +24,7 @@
 
 #include "admin/client_http.h"
 #include "core/net.h"
+#include "proxy/demo_pages.h"
 
 #define DEMO_APPS        2
 #define PROXY_PORT       8080
@@ -300,15 +301,15 @@ static void tell_addresses(const struct demo *d)
 static void tell_what_to_try(const struct demo *d)
 {
     int port = d->proxy.port;
+    char etag[DEMO_ETAG_BYTES];
+    demo_asset_etag(&demo_assets[0], etag);
     say("\n%sTry in another terminal%s\n\n", bold(), plain());
     say("  curl -s http://127.0.0.1:%d/ | grep 'Made by'      # twice: the instances take turns\n", port);
     say("  curl -i http://127.0.0.1:%d/cached                 # twice: the second is a hit, see Cache-Status "
         "and Age\n",
         port);
-    say("  curl -I http://127.0.0.1:%d/static/app.css         # an ETag; asking with it is answered 304, "
-        "from the cache:\n",
+    say("  curl -I -H 'If-None-Match: %s' http://127.0.0.1:%d/static/app.css   # 304: unchanged\n", etag,
         port);
-    say("  curl -I -H 'If-None-Match: \"THE-ETAG\"' http://127.0.0.1:%d/static/app.css\n", port);
     say("  curl -w '%%{time_total}\\n' -so /dev/null 'http://127.0.0.1:%d/slow?ms=1500'   # slow once, then "
         "from the cache\n",
         port);

@@ -277,15 +277,6 @@ static void get_slow(struct demo_app *app, struct evhttp_request *req)
  * ------------------------------------------------------------------------------------------------------------
  */
 
-/* FNV-1a, so that every instance of every run says the same. */
-static void asset_etag(const struct demo_asset *asset, char out[24])
-{
-    uint64_t h = 0xcbf29ce484222325u;
-    for (size_t i = 0; i < asset->text.len; i++)
-        h = (h ^ (unsigned char)asset->text.ptr[i]) * 0x100000001b3u;
-    snprintf(out, 24, "\"%016llx\"", (unsigned long long)h);
-}
-
 /* RFC 9110 section 13.2.2: If-Modified-Since counts only without If-None-Match. */
 static bool asset_is_known(struct evhttp_request *req, const char *etag)
 {
@@ -299,8 +290,8 @@ static bool asset_is_known(struct evhttp_request *req, const char *etag)
 
 static void get_asset(struct evhttp_request *req, const struct demo_asset *asset)
 {
-    char etag[24];
-    asset_etag(asset, etag);
+    char etag[DEMO_ETAG_BYTES];
+    demo_asset_etag(asset, etag);
     put_field(req, "ETag", etag);
     put_field(req, "Last-Modified", ASSET_MODIFIED);
     if (asset_is_known(req, etag)) {

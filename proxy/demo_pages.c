@@ -2,6 +2,8 @@
  * with a browser. */
 #include "proxy/demo_pages.h"
 
+#include <stdio.h>
+
 static const char app_css[] =
     "body{font:16px/1.55 system-ui,sans-serif;max-width:46rem;margin:2.5rem auto;padding:0 "
     "1rem;color:#1c2b33}\n"
@@ -35,6 +37,15 @@ const struct demo_asset demo_assets[DEMO_ASSETS] = {
     {"/static/app.js", "text/javascript; charset=utf-8", {app_js, sizeof app_js - 1}},
     {"/static/logo.svg", "image/svg+xml", {logo_svg, sizeof logo_svg - 1}},
 };
+
+/* FNV-1a */
+void demo_asset_etag(const struct demo_asset *asset, char out[DEMO_ETAG_BYTES])
+{
+    uint64_t h = 0xcbf29ce484222325u;
+    for (size_t i = 0; i < asset->text.len; i++)
+        h = (h ^ (unsigned char)asset->text.ptr[i]) * 0x100000001b3u;
+    snprintf(out, DEMO_ETAG_BYTES, "\"%016llx\"", (unsigned long long)h);
+}
 
 const char demo_page_top[] =
     "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>%s</title>\n"
