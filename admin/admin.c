@@ -11,7 +11,6 @@
 #include <sys/stat.h>
 
 #include "admin/api.h"
-#include "core/log.h"
 #include "core/panic.h"
 
 static void admin_on_stop(struct deadline *deadline)
@@ -102,10 +101,6 @@ bool admin_change(struct admin *a, const struct config *c, char *err, size_t err
         door_replace(a, &a->socket_door, p.socket_door);
     if (p.new_address)
         door_replace(a, &a->address_door, p.address_door);
-    if (p.address_door != NULL) {
-        char text[NET_ADDR_TEXT];
-        log_info("admin on " SLICE_FMT, SLICE_ARG(net_addr_format(&p.address_door->bound, text)));
-    }
     admin_auth_free(a->auth);
     free(a->socket);
     a->auth = p.auth;
