@@ -154,7 +154,7 @@ static void put_local_head(struct text *t, struct exchange *x)
         text_put(t, x->location);
         TEXT_LIT(t, "\r\n");
     }
-    if (x->status == 405)
+    if (x->status == 405 || x->req.method == HTTP_OPTIONS)
         TEXT_LIT(t, "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n");
     if (x->status >= 400)
         TEXT_LIT(t, "Cache-Control: no-store\r\n");

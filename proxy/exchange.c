@@ -114,6 +114,7 @@ bool exchange_own_head(struct exchange *x)
     x->target.path = slice_rebase(x->target.path, from, copy, len);
     x->target.query = slice_rebase(x->target.query, from, copy, len);
     x->host = slice_rebase(x->host, from, copy, len);
+    x->client_ip = slice_rebase(x->client_ip, from, copy, len);
     x->head_owned = true;
     return true;
 }

@@ -50,7 +50,8 @@ struct exchange {
     bool head_sent;      /* the final response head was handed to the client connection */
     bool body_cut;       /* the response must end as broken, not as complete */
     bool body_suppressed; /* HEAD, 204, 304: head only */
-    bool expects_continue;
+    bool expects_continue; /* the client waits for a 100 before it sends its body */
+    bool awaits_continue;  /* so do we, from the instance */
     bool running;        /* inside phase_run */
     bool run_again;      /* an event came meanwhile */
     bool pass_forced;    /* do not join a flight again */
@@ -85,7 +86,7 @@ struct exchange {
     struct h1_framing framing;
     struct h1_target target;
     slice_t host;        /* authority of the target, or Host; "" for HTTP/1.0 without */
-    slice_t client_ip;   /* text; lives in the connection, then in the arena */
+    slice_t client_ip;   /* the peer's, or what trusted proxies say; lives in the connection, the head or the arena */
     slice_t request_id;  /* empty until exchange_request_id made one */
     slice_t trailers;    /* raw trailer section of the request */
     struct h1_chunked chunked;
@@ -154,6 +155,8 @@ void exchange_on_client_readable(struct exchange *x);
 
 void exchange_on_connected(struct exchange *x);
 void exchange_on_upstream_writable(struct exchange *x);
+/* 100: the instance wants the body. */
+void exchange_on_continue(struct exchange *x);
 /* A 1xx other than 100 and 101. */
 void exchange_on_interim(struct exchange *x, const struct http_head *head);
 /* The final head. May end the upstream connection (retry on another instance). */

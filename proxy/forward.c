@@ -53,7 +53,7 @@ static void put_edit_value(struct text *t, struct exchange *x, const char *value
         }
         value += vars[v].len;
         if (v == 0)
-            text_put(t, x->client != NULL ? client_conn_ip(x->client) : SLICE_LIT("-"));
+            text_put(t, x->client_ip);
         else
             text_put(t, v == 1 ? x->host : exchange_request_id(x));
     }
@@ -87,7 +87,7 @@ bool forward_is_edited(const struct config_field_edit *edits, size_t count, slic
      HTTP_BIT(IF_UNMODIFIED_SINCE) | HTTP_BIT(IF_RANGE) | HTTP_BIT(RANGE))
 #define REWRITTEN                                                                                            \
     (HTTP_BIT(HOST) | HTTP_BIT(CONTENT_LENGTH) | HTTP_BIT(X_FORWARDED_FOR) | HTTP_BIT(X_FORWARDED_PROTO) |   \
-     HTTP_BIT(X_FORWARDED_HOST) | HTTP_BIT(FORWARDED) | HTTP_BIT(VIA) | HTTP_BIT(X_REQUEST_ID) | HTTP_BIT(EXPECT))
+     HTTP_BIT(X_FORWARDED_HOST) | HTTP_BIT(FORWARDED) | HTTP_BIT(VIA) | HTTP_BIT(X_REQUEST_ID))
 
 static bool request_field_travels(const struct exchange *x, const struct http_field *f, uint64_t dropped)
 {
@@ -193,6 +193,8 @@ slice_t forward_request_head(struct exchange *x)
     if (!forward_is_edited(r->request_edits, r->request_edit_count, SLICE_LIT("Host")))
         put_field(&t, SLICE_LIT("Host"), x->host);
     uint64_t dropped = REWRITTEN | (x->flight != NULL ? CONDITIONS : 0);
+    if (!x->expects_continue)
+        dropped |= HTTP_BIT(EXPECT);
     for (unsigned i = 0; i < x->req.field_count; i++) {
         if (request_field_travels(x, &x->req.fields[i], dropped))
             put_field(&t, x->req.fields[i].name, x->req.fields[i].value);

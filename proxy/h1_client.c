@@ -99,9 +99,11 @@ static enum step client_read_head(struct upstream_conn *u, struct input *in)
     u->parser = (struct h1_parser){0};
     if (++u->interim_count > INTERIM_MAX)
         return client_fail(u, FETCH_BAD_RESPONSE);
-    if (head.status != 100)
+    if (head.status == 100)
+        exchange_on_continue(u->exchange);
+    else
         exchange_on_interim(u->exchange, &head);
-    return STEP_GO;
+    return u->exchange == NULL ? STEP_OVER : STEP_GO;
 }
 
 static enum step client_read_trailers(struct upstream_conn *u, struct input *in)

@@ -99,7 +99,7 @@ static bool h1_server_next_request(struct client_conn *c)
 static void h1_server_poke_exchange(struct client_conn *c)
 {
     struct exchange *x = c->exchange;
-    if (x->body_state == BODY_READING) {
+    if (x->body_state == BODY_READING || x->awaits_continue) {
         if (c->readable || c->hup)
             exchange_on_client_readable(x);
     } else if ((c->hup || c->broken) && !x->head_sent) {

@@ -125,6 +125,27 @@ enum phase_result phase_answer_error(struct exchange *x, unsigned status, const 
     return phase_answer(x, status, page.type, page.body.ptr == NULL ? SLICE_EMPTY : page.body);
 }
 
+/* The client's address as a number; false for a unix-socket peer. */
+static bool client_addr(const struct exchange *x, struct net_addr *out)
+{
+    char text[NET_ADDR_TEXT];
+    slice_t ip = x->client_ip;
+    bool v6 = slice_find(ip, ':', 0) != SIZE_MAX;
+    struct text t = text_make(text, sizeof text);
+    text_put(&t, v6 ? SLICE_LIT("[") : SLICE_EMPTY);
+    text_put(&t, ip);
+    text_put(&t, v6 ? SLICE_LIT("]:0") : SLICE_LIT(":0"));
+    return net_addr_parse(text_slice(&t), out);
+}
+
+bool exchange_client_in(const struct exchange *x, const struct config_cidrs *list)
+{
+    struct net_addr a = {.len = sizeof a.un};
+    if (!client_addr(x, &a))
+        a.sa.sa_family = AF_UNIX;
+    return net_cidr_match(list->items, list->count, &a);
+}
+
 /* ---- accept ----------------------------------------------------------------------------------------------------- */
 
 static enum phase_result accept_refuse(struct exchange *x, unsigned status, const char *detail)
@@ -145,6 +166,30 @@ static bool accept_expect(struct exchange *x)
     return slice_ieq(f->value, SLICE_LIT("100-continue"));
 }
 
+/* Behind trusted proxies the client is the first address of X-Forwarded-For, from the right, that is none of theirs. */
+static void accept_forwarded_for(struct exchange *x)
+{
+    const struct config_cidrs *trusted = &x->view->shared->config->main.trusted_proxies;
+    for (unsigned i = x->req.field_count; i-- > 0;) {
+        if (x->req.fields[i].id != HTTP_FIELD_X_FORWARDED_FOR)
+            continue;
+        slice_t list = x->req.fields[i].value;
+        while (list.len > 0) {
+            size_t comma = list.len;
+            while (comma > 0 && list.ptr[comma - 1] != ',')
+                comma--;
+            slice_t ip = slice_trim(slice_make(list.ptr + comma, list.len - comma));
+            struct net_cidr parsed;
+            if (!net_cidr_parse(ip, &parsed) || parsed.bits != 128 || parsed.is_unix)
+                return;
+            x->client_ip = ip;
+            if (!exchange_client_in(x, trusted))
+                return;
+            list.len = comma > 0 ? comma - 1 : 0;
+        }
+    }
+}
+
 enum phase_result phase_accept(struct exchange *x)
 {
     const struct http_field *host = http_head_get(&x->req, HTTP_FIELD_HOST);
@@ -156,6 +201,8 @@ enum phase_result phase_accept(struct exchange *x)
     x->keep_alive = x->framing.keep_alive && !x->pw->draining;
     x->host = x->target.authority.len > 0 ? x->target.authority : host != NULL ? host->value : SLICE_EMPTY;
     x->body_left = x->framing.kind == H1_BODY_LENGTH ? x->framing.length : 0;
+    if (UNLIKELY(x->client->peer_trusted))
+        accept_forwarded_for(x);
     bool has_body = x->framing.kind == H1_BODY_CHUNKED || x->body_left > 0;
     x->body_state = has_body ? BODY_UNREAD : BODY_ABSENT;
     if (UNLIKELY(x->body_left > (uint64_t)x->listen->max_body_bytes))
@@ -172,25 +219,12 @@ enum phase_result phase_accept(struct exchange *x)
 
 /* ---- route ------------------------------------------------------------------------------------------------------ */
 
-bool exchange_peer_in(const struct exchange *x, const struct config_cidrs *list)
-{
-    const struct client_conn *c = x->client;
-    struct net_addr a = {.len = sizeof a.in6};
-    if (c->peer_is_unix) {
-        a.sa.sa_family = AF_UNIX;
-    } else {
-        a.in6.sin6_family = AF_INET6;
-        memcpy(&a.in6.sin6_addr, c->peer_ip, 16);
-    }
-    return net_cidr_match(list->items, list->count, &a);
-}
-
 static bool route_allows(const struct exchange *x)
 {
     const struct config_route *r = x->route->config;
-    if (r->deny.count > 0 && exchange_peer_in(x, &r->deny))
+    if (r->deny.count > 0 && exchange_client_in(x, &r->deny))
         return false;
-    return r->allow.count == 0 || exchange_peer_in(x, &r->allow);
+    return r->allow.count == 0 || exchange_client_in(x, &r->allow);
 }
 
 static enum phase_result route_redirect(struct exchange *x)

@@ -44,14 +44,14 @@ enum phase_result phase_answer_error(struct exchange *x, unsigned status, const 
 /* phase.c: any final answer of our own; `type` empty = none. */
 enum phase_result phase_answer(struct exchange *x, unsigned status, slice_t type, slice_t body);
 /* phase.c: is the client's address in the list? */
-bool exchange_peer_in(const struct exchange *x, const struct config_cidrs *list);
+bool exchange_client_in(const struct exchange *x, const struct config_cidrs *list);
 /* phase.c: the client is gone; end now, or go on for the sake of followers and the cache. */
 void phase_client_gone(struct exchange *x);
 
 /* phase.c: ends an exchange without a client, whatever others wait for: the server stops. */
 void exchange_abandon(struct exchange *x);
 
-/* phase_lookup.c: the wait for another request's fetch took longer than lock_timeout. */
+/* phase_lookup.c: the wait for another request's fetch, or for the instance's 100 (Continue), took too long. */
 void phase_wait_timeout(struct exchange *x);
 void phase_wait_on_event(void *arg, enum cache_event event);
 

@@ -114,6 +114,7 @@ static enum phase_result deliver_follow(struct exchange *x)
     size_t added;
     if (x->body_suppressed)
         return deliver_finish(x);
+    cache_follower_set_offset(x->follower, x->offset); /* nothing waits: all of it is out */
     for (;;) {
         bool complete = cache_object_is_complete(x->object);
         bool cut = x->body_cut || cache_follower_is_cut(x->follower);
@@ -156,7 +157,11 @@ static enum phase_result deliver_from_relay(struct exchange *x)
         return client_out_flush(x->client) ? deliver_finish(x) : PHASE_PARK;
     if (x->body_suppressed && x->upstream != NULL && x->conditions_dropped)
         phase_fetch_release(x, FETCH_NONE);
-    return x->upstream == NULL ? deliver_finish(x) : PHASE_PARK;
+    if (x->upstream == NULL)
+        return deliver_finish(x);
+    if (x->upstream->paused)
+        upstream_conn_resume(x->upstream);
+    return PHASE_PARK;
 }
 
 enum phase_result phase_deliver(struct exchange *x)

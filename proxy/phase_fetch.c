@@ -13,6 +13,7 @@
 #include "proxy/proxy_worker.h"
 #include "proxy/upstream_conn.h"
 
+#define CONTINUE_MS   1000 /* how long an instance may take to answer Expect: 100-continue before the body is sent anyway */
 #define YOUNG_IDLE_MS 1000 /* a request that must not be sent twice takes only connections idle for less than this */
 
 static bool fetch_is_idempotent(const struct exchange *x)
@@ -117,6 +118,9 @@ static void fetch_body_broken(struct exchange *x)
 void fetch_pump_body(struct exchange *x)
 {
     slice_t piece;
+    if (x->awaits_continue && (x->client == NULL || (x->client->in_len == 0 && !x->client->readable)))
+        return;
+    x->awaits_continue = false;
     while (x->upstream != NULL && x->client != NULL && x->upstream->state == UPSTREAM_ACTIVE &&
            x->body_state != BODY_DONE && x->body_state != BODY_ABSENT && !upstream_conn_is_blocked(x->upstream)) {
         bool sent = true;
@@ -157,6 +161,9 @@ static bool fetch_send_request(struct exchange *x)
         return false;
     if (x->replay.len > 0 && !fetch_send_body(x, x->replay))
         return false;
+    x->awaits_continue = x->expects_continue;
+    if (x->awaits_continue)
+        deadline_set(x->pw->worker, &x->wait_deadline, worker_now_ms(x->pw->worker) + CONTINUE_MS);
     return x->body_state != BODY_DONE || fetch_send_body_end(x);
 }
 
@@ -189,7 +196,7 @@ static bool fetch_on_reused(const struct exchange *x)
 
 static bool fetch_may_retry(struct exchange *x, enum fetch_error e, unsigned status)
 {
-    if (x->tries >= EXCHANGE_MAX_TRIES || (x->client == NULL && x->flight == NULL))
+    if (e == FETCH_NO_INSTANCE || x->tries >= EXCHANGE_MAX_TRIES || (x->client == NULL && x->flight == NULL))
         return false;
     const struct retry_context ctx = {
         .tries_done = x->tries,
@@ -298,6 +305,13 @@ void exchange_on_connected(struct exchange *x)
         phase_fetch_failed(x, FETCH_RESET);
         return;
     }
+    fetch_pump_body(x);
+}
+
+void exchange_on_continue(struct exchange *x)
+{
+    CHECK_MAGIC(x, EXCHANGE_MAGIC);
+    x->awaits_continue = false;
     fetch_pump_body(x);
 }
 

@@ -149,6 +149,8 @@ void phase_wait_timeout(struct exchange *x)
     CHECK_MAGIC(x, EXCHANGE_MAGIC);
     if (x->phase == PHASE_WAIT)
         wait_fetch_alone(x, NO_STORE_WAIT_LIMIT);
+    else if (x->phase == PHASE_FETCH && x->awaits_continue)
+        exchange_on_continue(x);
 }
 
 void phase_wait_on_event(void *arg, enum cache_event event)

@@ -9,7 +9,7 @@
 enum phase_result purge_answer(struct exchange *x)
 {
     const struct config_cache *cfg = &x->view->shared->config->cache;
-    if (!exchange_peer_in(x, &cfg->purge_from))
+    if (!exchange_client_in(x, &cfg->purge_from))
         return phase_answer_error(x, 403, "this address may not purge; see purge_from in [cache]");
     if (x->req.method == HTTP_BAN)
         return phase_answer_error(x, 501, "BAN is not supported by this version; use PURGE with the exact URL");
@@ -23,7 +23,7 @@ enum phase_result purge_answer(struct exchange *x)
     size_t purged = cache_purge_url(x->pw->cache, &key);
     proxy_count(x->pw, METRIC_PURGES, 1);
     log_info("purged " SLICE_FMT ": %zu stored responses, asked by " SLICE_FMT, SLICE_ARG(key.text), purged,
-             SLICE_ARG(client_conn_ip(x->client)));
+             SLICE_ARG(x->client_ip));
     slice_t body = arena_printf(&x->arena, "{\"purged\":%zu}\n", purged);
     return phase_answer(x, 200, SLICE_LIT("application/json"), body.ptr == NULL ? SLICE_EMPTY : body);
 }
