@@ -135,7 +135,7 @@ static void *race_read(void *arg)
 static void test_replace_under_readers(void **state)
 {
     UNUSED(state);
-    struct race r = {NULL};
+    static struct race r;
     pthread_t t[2];
     atomic_store(&r.current, thing_new());
     for (int i = 0; i < 2; i++)
