@@ -152,8 +152,8 @@ size_t cache_evict_pick(struct cache_evict *e, size_t bytes, wall_ms_t now_ms,
     lock_take(&e->lock);
     while (n < CACHE_EVICT_BATCH && sum < bytes && !(list_empty(&e->small) && list_empty(&e->main))) {
         bool small_is_over = e->small_bytes * SMALL_SHARE >= e->small_bytes + e->main_bytes;
-        bool from_small = !list_empty(&e->small) &&
-                          (list_empty(&e->main) || (small_is_over && steps < PICK_STEPS_MAX));
+        bool from_small =
+            !list_empty(&e->small) && (list_empty(&e->main) || (small_is_over && steps < PICK_STEPS_MAX));
         struct cache_object *o = from_small ? evict_small_locked(e, now_ms)
                                             : evict_main_locked(e, now_ms, steps >= PICK_STEPS_MAX);
         steps++;

@@ -3,6 +3,13 @@
 
 #ifdef RCU_TSAN
 char rcu_tsan_token;
+
+/* The library allocates, frees and locks for itself, in an order that TSan does not see. */
+const char *__tsan_default_suppressions(void);
+const char *__tsan_default_suppressions(void)
+{
+    return "called_from_lib:liburcu.so\n";
+}
 #endif
 
 void rcu_thread_start(void)

@@ -7,9 +7,6 @@
 #ifndef CORE_RCU_H
 #define CORE_RCU_H
 
-#define _LGPL_SOURCE
-#include <urcu.h>
-
 #include "core/base.h"
 
 #if defined(__SANITIZE_THREAD__)
@@ -19,6 +16,12 @@
 #define RCU_TSAN 1
 #endif
 #endif
+
+/* Inlined into our code the library's own atomics would look like races; called, they are not looked at. */
+#ifndef RCU_TSAN
+#define _LGPL_SOURCE
+#endif
+#include <urcu.h>
 
 #ifdef RCU_TSAN
 void __tsan_acquire(void *addr);

@@ -1,5 +1,5 @@
-/* fixture.h: what the cache tests share: keys and heads from literals, a whole store in one call, and a worker
- * whose turns the test itself runs (pump), so that mail arrives when the test says so. */
+/* fixture.h: what the cache tests share: keys and heads from literals, a whole store in one call, and a
+ * worker whose turns the test itself runs (pump), so that mail arrives when the test says so. */
 #ifndef TESTS_UNIT_CACHE_FIXTURE_H
 #define TESTS_UNIT_CACHE_FIXTURE_H
 
@@ -37,7 +37,8 @@ static inline struct cache_key fix_key(const char *text)
 
 static inline struct cache *fix_cache(size_t memory_bytes)
 {
-    struct cache *c = cache_create(&(struct cache_settings){.memory_bytes = memory_bytes, .max_waiters = 1000});
+    struct cache *c =
+        cache_create(&(struct cache_settings){.memory_bytes = memory_bytes, .max_waiters = 1000});
     assert_non_null(c);
     return c;
 }
@@ -75,8 +76,8 @@ struct fix_head {
     struct http_field field;
 };
 
-static inline const struct http_head *fix_with_field(struct fix_head *h, enum http_field_id id, const char *name,
-                                                     const char *value)
+static inline const struct http_head *fix_with_field(struct fix_head *h, enum http_field_id id,
+                                                     const char *name, const char *value)
 {
     *h = (struct fix_head){.field = {slice_str(name), slice_str(value), (uint8_t)id}};
     h->head.fields = &h->field;
@@ -105,8 +106,9 @@ static inline struct cache_fill fix_fill(int64_t body_bytes)
                                .fresh = {.response_ms = clock_wall_ms(), .lifetime_ms = 3600000}};
 }
 
-static inline struct cache_join_result fix_join(struct cache *c, const char *key, const struct http_head *request,
-                                                struct worker *w, struct fix_reader *r)
+static inline struct cache_join_result fix_join(struct cache *c, const char *key,
+                                                const struct http_head *request, struct worker *w,
+                                                struct fix_reader *r)
 {
     struct arena scratch;
     arena_init(&scratch, NULL, 0, 64 * KB);
@@ -163,8 +165,8 @@ static inline bool fix_body_is_right(const struct cache_object *o, uint64_t offs
     }
 }
 
-static inline enum no_store_reason fix_store_fill(struct cache *c, const char *key, const struct cache_fill *fill,
-                                                  uint64_t bytes)
+static inline enum no_store_reason fix_store_fill(struct cache *c, const char *key,
+                                                  const struct cache_fill *fill, uint64_t bytes)
 {
     struct cache_join_result j = fix_join(c, key, fill->request, NULL, NULL);
     assert_int_equal(j.what, CACHE_LEAD);
@@ -188,7 +190,8 @@ static inline enum no_store_reason fix_store(struct cache *c, const char *key, u
 }
 
 /* Looks up, with a reference when found. */
-static inline struct cache_object *fix_find_as(struct cache *c, const char *key, const struct http_head *request)
+static inline struct cache_object *fix_find_as(struct cache *c, const char *key,
+                                               const struct http_head *request)
 {
     struct arena scratch;
     arena_init(&scratch, NULL, 0, 64 * KB);

@@ -1,4 +1,5 @@
-/* test_cache.c: the facade as the proxy uses it: purges against fetches under way (promise 2), Vary, the budget. */
+/* test_cache.c: the facade as the proxy uses it: purges against fetches under way (promise 2), Vary, the
+ * budget. */
 #include "tests/unit/cache/fixture.h"
 
 #define URL "http://h/page"
@@ -190,7 +191,8 @@ static void test_purge_all_frees_everything(void **state)
 
 /* ---- Vary ---- */
 
-static enum no_store_reason store_variant(const char *url, const char *language, const char *vary, uint64_t bytes)
+static enum no_store_reason store_variant(const char *url, const char *language, const char *vary,
+                                          uint64_t bytes)
 {
     struct fix_head request, response;
     struct cache_fill fill = fix_fill((int64_t)bytes);
@@ -203,8 +205,8 @@ static enum no_store_reason store_variant(const char *url, const char *language,
 static int64_t variant_bytes(const char *url, const char *language)
 {
     struct fix_head request;
-    struct cache_object *o =
-        fix_find_as(c, url, fix_with_field(&request, HTTP_FIELD_ACCEPT_LANGUAGE, "Accept-Language", language));
+    struct cache_object *o = fix_find_as(
+        c, url, fix_with_field(&request, HTTP_FIELD_ACCEPT_LANGUAGE, "Accept-Language", language));
     int64_t bytes = o == NULL ? -1 : cache_object_info(o).body_bytes;
     cache_object_unref(&o);
     return bytes;

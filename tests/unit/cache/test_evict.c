@@ -153,7 +153,8 @@ static void test_main_is_a_clock(void **state)
         hit(add(i, 1000), 2); /* all to main on the first look */
     struct cache_object *kept = add(10, 1000);
     hit(kept, 2);
-    /* nothing is in small any more after the first eviction; main goes in order of arrival, a hit is a round */
+    /* nothing is in small any more after the first eviction; main goes in order of arrival, a hit is a round
+     */
     assert_int_equal(evict_one(), 0);
     hit(kept, 3);
     for (uint64_t i = 1; i < 10; i++)
@@ -184,7 +185,7 @@ static void test_looking_is_bounded_when_all_are_hot(void **state)
     cache_object_unref(&index_ref);
     cache_object_unref(&out[0]);
     size_t untouched = 0;
-    LIST_FOREACH(l, &ev.small)
+    LIST_FOREACH (l, &ev.small)
         untouched++;
     assert_in_range(untouched, 3000 - 260, 3000);
 }

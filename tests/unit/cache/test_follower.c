@@ -133,7 +133,8 @@ static void test_failure_before_and_after_the_head(void **state)
     assert_true(fix_body_is_right(cache_follower_object(reading.follower), 0, 1000));
     assert_false(cache_follower_arm(reading.follower, 1000));
     assert_true(cache_follower_is_cut(reading.follower));
-    assert_int_equal(r.events[0], CACHE_EVENT_OBJECT); /* joined just before: gets what there is, and its end */
+    assert_int_equal(r.events[0],
+                     CACHE_EVENT_OBJECT); /* joined just before: gets what there is, and its end */
     assert_true(cache_follower_is_cut(r.follower));
     cache_follower_close(&r.follower);
     cache_follower_close(&armed.follower);
@@ -247,7 +248,7 @@ static void test_progress_mail_that_comes_late_is_harmless(void **state)
     fix_pump(w);
     assert_true(cache_follower_arm(r.follower, 0));
     uint64_t at = 0;
-    fix_pour(fl, &at, 100);                        /* the mail is under way */
+    fix_pour(fl, &at, 100); /* the mail is under way */
     assert_false(cache_follower_arm(r.follower, 0));
     assert_true(cache_follower_arm(r.follower, 100)); /* he read on without it */
     expect(&r, 2, CACHE_EVENT_PROGRESS);

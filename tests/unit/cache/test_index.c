@@ -1,4 +1,5 @@
-/* test_index.c: whole-key comparison under forced collisions, growth, tombstones, and readers while the table grows. */
+/* test_index.c: whole-key comparison under forced collisions, growth, tombstones, and readers while the table
+ * grows. */
 #include "cache/index.h"
 
 #include "tests/unit/cache/fixture.h"
@@ -95,8 +96,10 @@ static void test_replace_and_exact_removal(void **state)
     assert_false(cache_index_remove(&ix, cache_entry_of_object(a))); /* another one lies there now */
     assert_ptr_equal(find(&ix, "k", 1), b);
     cache_object_retire(a);
+    cache_object_ref(b);
     drop(&ix, b);
     assert_false(cache_index_remove(&ix, cache_entry_of_object(b)));
+    cache_object_unref(&b);
     cache_index_close(&ix);
 }
 
@@ -258,12 +261,9 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, open_account, close_account)
     const struct CMUnitTest tests[] = {
-        T(test_same_hash_different_keys),
-        T(test_replace_and_exact_removal),
-        T(test_markers_and_objects_are_told_apart),
-        T(test_grows_shrinks_and_gives_memory_back),
-        T(test_tombstones_do_not_fill_the_table),
-        T(test_without_memory_the_old_table_is_used_up),
+        T(test_same_hash_different_keys),           T(test_replace_and_exact_removal),
+        T(test_markers_and_objects_are_told_apart), T(test_grows_shrinks_and_gives_memory_back),
+        T(test_tombstones_do_not_fill_the_table),   T(test_without_memory_the_old_table_is_used_up),
         T(test_readers_while_the_table_changes),
     };
     return cmocka_run_group_tests_name("cache/index", tests, fix_group_setup, fix_group_teardown);

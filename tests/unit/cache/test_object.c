@@ -18,8 +18,8 @@ static int close_account(void **state)
     return 0;
 }
 
-static struct cache_object *make(const char *key, size_t primary_bytes, const char *names, struct cache_fill *fill,
-                                 int64_t body_bytes, struct cache_body *body)
+static struct cache_object *make(const char *key, size_t primary_bytes, const char *names,
+                                 struct cache_fill *fill, int64_t body_bytes, struct cache_body *body)
 {
     struct cache_object_parts parts = {.hash = 42,
                                        .shard = 63,
@@ -188,8 +188,8 @@ static void test_large_body_is_few_pieces(void **state)
     assert_true(fix_body_is_right(o, 65535, MB - 65535));
     assert_int_equal(cache_object_iov(o, MB - 1, iov, 16), 1);
     assert_int_equal(iov[0].iov_len, 1);
-    assert_int_equal(cache_object_iov(o, 0, iov, 2), 2); /* no more than asked for */
-    assert_in_range(cache_object_charge(o, true), MB, MB + 1024);
+    assert_int_equal(cache_object_iov(o, 0, iov, 2), 2);             /* no more than asked for */
+    assert_in_range(cache_object_charge(o, true), MB, MB + 32 * KB); /* glibc rounds to pages */
     cache_object_unref(&o);
 }
 
@@ -266,8 +266,11 @@ static void test_no_memory_leaves_nothing(void **state)
     for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
         for (long n = 0; n < 2; n++) {
             struct cache_fill fill = fix_fill(sizes[i]);
-            struct cache_object_parts parts = {.key = SLICE_LIT("k"), .primary_bytes = 1, .vary_names = SLICE_EMPTY,
-                                               .fill = &fill, .body_bytes = sizes[i]};
+            struct cache_object_parts parts = {.key = SLICE_LIT("k"),
+                                               .primary_bytes = 1,
+                                               .vary_names = SLICE_EMPTY,
+                                               .fill = &fill,
+                                               .body_bytes = sizes[i]};
             size_t cost = cache_object_cost(&parts, false);
             assert_true(cache_account_try(&account, cost));
             cache_memory_fail_after(n);

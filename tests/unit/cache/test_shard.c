@@ -1,8 +1,10 @@
-/* test_shard.c: everything at once: workers with finders, leaders, followers and leavers, a purger, and a budget that
- * keeps evicting. Promise 2 and the bodies are checked on every answer; run it under SAN=thread and SAN=address.
+/* test_shard.c: everything at once: workers with finders, leaders, followers and leavers, a purger, and a
+ * budget that keeps evicting. Promise 2 and the bodies are checked on every answer; run it under SAN=thread
+ * and SAN=address.
  *
  * The origin has a version per URL. The purger raises it, purges, and only then publishes the version as
- * acknowledged. A request notes what was acknowledged when it starts; whatever it is served must not be older. */
+ * acknowledged. A request notes what was acknowledged when it starts; whatever it is served must not be
+ * older. */
 #include "tests/unit/cache/fixture.h"
 
 enum { WORKERS = 3, CLIENTS = 6, URLS = 24, REQUESTS = 500 };
@@ -81,7 +83,8 @@ static uint64_t check_bytes(struct client *k, const struct cache_object *o, uint
         for (size_t b = 0; b < iov[i].iov_len; b += 97) {
             uint64_t version = k->acknowledged;
             while (version < k->acknowledged + 40 && body_byte(k->url, k->language, version) != p[b])
-                version++; /* the byte holds six bits of it: far more than can be purged while one request lasts */
+                version++; /* the byte holds six bits of it: far more than can be purged while one request
+                              lasts */
             if (version == k->acknowledged + 40)
                 atomic_fetch_add(&wrong_version, 1);
         }
@@ -231,7 +234,8 @@ static void *purger_main(void *arg)
             if (all || u == url)
                 atomic_store(&origin[u].acknowledged, seen[u]);
         }
-        unsigned at = atomic_load(&hits) + atomic_load(&leads); /* a purge per ten answers, not as many as fit */
+        unsigned at =
+            atomic_load(&hits) + atomic_load(&leads); /* a purge per ten answers, not as many as fit */
         while (!atomic_load(&stop_purging) && atomic_load(&hits) + atomic_load(&leads) < at + 10)
             sched_yield();
     }

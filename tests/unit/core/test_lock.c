@@ -1,0 +1,167 @@
+/* test_lock.c: order, ownership and contention of the locks. */
+#include "core/lock.h"
+
+#include <sched.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "core/panic.h"
+
+/* True when `body` panics; in a child, since a panic aborts. */
+static bool panics(void (*body)(void))
+{
+    pid_t pid = fork();
+    if (pid == 0) {
+        (void)!freopen("/dev/null", "w", stderr);
+        body();
+        _exit(0);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    return WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
+}
+
+static void take_in_order(void)
+{
+    struct lock a, b;
+    lock_init(&a, LOCK_CACHE_SHARD);
+    lock_init(&b, LOCK_INVAL);
+    lock_take(&a);
+    lock_take(&b);
+    lock_assert_held(&a);
+    lock_assert_held(&b);
+    lock_drop(&a); /* dropping in any order is fine */
+    lock_drop(&b);
+    lock_take(&a);
+    lock_drop(&a);
+}
+
+static void take_against_order(void)
+{
+    struct lock a, b;
+    lock_init(&a, LOCK_CACHE_SHARD);
+    lock_init(&b, LOCK_INVAL);
+    lock_take(&b);
+    lock_take(&a);
+}
+
+static void take_two_of_a_rank(void)
+{
+    struct lock a, b;
+    lock_init(&a, LOCK_CACHE_SHARD);
+    lock_init(&b, LOCK_CACHE_SHARD);
+    lock_take(&a);
+    lock_take(&b);
+}
+
+static void drop_what_is_not_held(void)
+{
+    struct lock a;
+    lock_init(&a, LOCK_POOL);
+    lock_drop(&a);
+}
+
+static void assert_what_is_not_held(void)
+{
+    struct lock a;
+    lock_init(&a, LOCK_LOG);
+    lock_take(&a);
+    lock_drop(&a);
+    lock_assert_held(&a);
+}
+
+static void test_order_is_enforced(void **state)
+{
+    UNUSED(state);
+    assert_false(panics(take_in_order));
+    assert_true(panics(take_against_order));
+    assert_true(panics(take_two_of_a_rank));
+    assert_true(panics(drop_what_is_not_held));
+    assert_true(panics(assert_what_is_not_held));
+}
+
+static void test_names(void **state)
+{
+    UNUSED(state);
+    assert_string_equal(lock_rank_name(LOCK_CONFIG), "config");
+    assert_string_equal(lock_rank_name(LOCK_CACHE_FILL), "cache_fill");
+    assert_string_equal(lock_rank_name(LOCK_LOG), "log");
+}
+
+struct shared {
+    struct lock lock;
+    unsigned long sum;
+    _Atomic bool waiting;
+};
+
+static void *add_many(void *arg)
+{
+    struct shared *s = arg;
+    for (int i = 0; i < 50000; i++) {
+        lock_take(&s->lock);
+        s->sum++;
+        lock_drop(&s->lock);
+    }
+    return NULL;
+}
+
+static void test_excludes(void **state)
+{
+    UNUSED(state);
+    struct shared s = {.sum = 0};
+    pthread_t t[3];
+    lock_init(&s.lock, LOCK_SPILL);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(pthread_create(&t[i], NULL, add_many, &s), 0);
+    for (int i = 0; i < 3; i++)
+        pthread_join(t[i], NULL);
+    assert_int_equal(s.sum, 150000);
+    lock_destroy(&s.lock);
+}
+
+static void *take_once(void *arg)
+{
+    struct shared *s = arg;
+    lock_take(&s->lock);
+    s->sum++;
+    lock_drop(&s->lock);
+    return NULL;
+}
+
+static void test_waiting_is_counted(void **state)
+{
+    UNUSED(state);
+    struct shared s = {.sum = 0};
+    pthread_t t;
+    lock_init(&s.lock, LOCK_METRICS);
+    uint64_t before = lock_contended(LOCK_METRICS);
+    take_once(&s);
+    assert_int_equal(lock_contended(LOCK_METRICS), before);
+    lock_take(&s.lock);
+    assert_int_equal(pthread_create(&t, NULL, take_once, &s), 0);
+    while (lock_contended(LOCK_METRICS) == before) /* counted before it waits */
+        sched_yield();
+    lock_drop(&s.lock);
+    pthread_join(t, NULL);
+    assert_int_equal(lock_contended(LOCK_METRICS), before + 1);
+    assert_int_equal(s.sum, 2);
+    lock_destroy(&s.lock);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_order_is_enforced),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_excludes),
+        cmocka_unit_test(test_waiting_is_counted),
+    };
+    return cmocka_run_group_tests_name("core/lock", tests, NULL, NULL);
+}
