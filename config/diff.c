@@ -3,11 +3,14 @@
 
 #include "config/build.h"
 
-const struct config_listen *config_find_listen(const struct config *c, const struct net_addr *address)
+const struct config_listen *config_find_listen(const struct config *c, const struct net_addr *address,
+                                               const char *name)
 {
+    bool kernel_port = address->sa.sa_family != AF_UNIX && net_addr_port(address) == 0;
     for (size_t i = 0; i < c->listen_count; i++) {
         for (size_t j = 0; j < c->listens[i].address_count; j++) {
-            if (net_addr_eq(&c->listens[i].addresses[j], address))
+            if (net_addr_eq(&c->listens[i].addresses[j], address) &&
+                (!kernel_port || strcmp(c->listens[i].name, name) == 0))
                 return &c->listens[i];
         }
     }
@@ -18,7 +21,7 @@ static bool diff_has_all_addresses(const struct config *a, const struct config *
 {
     for (size_t i = 0; i < b->listen_count; i++) {
         for (size_t j = 0; j < b->listens[i].address_count; j++) {
-            if (config_find_listen(a, &b->listens[i].addresses[j]) == NULL)
+            if (config_find_listen(a, &b->listens[i].addresses[j], b->listens[i].name) == NULL)
                 return false;
         }
     }

@@ -5,8 +5,10 @@
 
 #include "config/config.h"
 
-/* The listen section of `c` that has this address, NULL when none. */
-const struct config_listen *config_find_listen(const struct config *c, const struct net_addr *address);
+/* The listen section of `c` that has this address, NULL when none. Addresses with port 0 (the kernel picks) are the
+ * same only in sections of the same `name`. */
+const struct config_listen *config_find_listen(const struct config *c, const struct net_addr *address,
+                                               const char *name);
 bool config_listen_addresses_equal(const struct config *a, const struct config *b);
 const struct config_pool *config_find_pool(const struct config *c, const char *name);
 /* The same instance in another snapshot of its pool: name and address agree; weight and the rest may differ.

@@ -220,6 +220,7 @@ static bool deliver_local_head(struct exchange *x)
     TEXT_LIT(&t, "\r\n");
     ASSERT(!t.overflow);
     client_out_commit(c, text_slice(&t).len);
+    x->response_head_bytes = (uint32_t)text_slice(&t).len;
     return true;
 }
 
@@ -261,5 +262,6 @@ bool deliver_head(struct exchange *x)
     TEXT_LIT(&t, "\r\n");
     ASSERT(!t.overflow);
     client_out_commit(c, text_slice(&t).len);
+    x->response_head_bytes = (uint32_t)(base.len + text_slice(&t).len);
     return true;
 }

@@ -117,6 +117,7 @@ struct exchange {
     slice_t local_body, local_type, location;
     slice_t response_head;  /* status line and fields, CRLF each, no blank line (relay and local) */
     int64_t response_length; /* announced body length, -1 unknown */
+    uint32_t head_bytes, response_head_bytes;
     uint64_t response_bytes; /* body bytes handed to the client connection */
     struct cache_validators validators; /* of a relayed response, for conditions */
 

@@ -1,6 +1,7 @@
 /* h1_server.c: HTTP/1.x towards the client: heads in order, request bodies on demand, errors that cannot be
  * exchanges. Pipelined requests that are answered at once go out in one writev at the end of a run. */
-#include <stdlib.h>
+#include <errno.h>
+#include <sys/socket.h>
 
 #include "core/metrics.h"
 #include "core/panic.h"
@@ -24,6 +25,7 @@ static void h1_server_begin(struct client_conn *c, const struct http_head *head)
     client_conn_set_state(c, CLIENT_EXCHANGE);
     c->exchange = x;
     x->req = *head;
+    x->head_bytes = (uint32_t)head_bytes;
     client_conn_consume(c, head_bytes);
     c->parser = (struct h1_parser){0};
     phase_run(x);
@@ -95,6 +97,17 @@ static bool h1_server_next_request(struct client_conn *c)
     }
 }
 
+/* Has the client left? One that reset is gone; one that closed its sending side may still be reading an answer that
+ * has begun, but is taken as gone before. Pipelined input says nothing about what follows it. */
+static bool h1_server_client_left(const struct client_conn *c)
+{
+    char byte;
+    ssize_t n = recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    if (n < 0)
+        return errno != EAGAIN && errno != EINTR;
+    return n == 0 && !c->exchange->head_sent;
+}
+
 /* Something happened while an exchange is under way. */
 static void h1_server_poke_exchange(struct client_conn *c)
 {
@@ -102,7 +115,7 @@ static void h1_server_poke_exchange(struct client_conn *c)
     if (x->body_state == BODY_READING || x->awaits_continue) {
         if (c->readable || c->hup)
             exchange_on_client_readable(x);
-    } else if ((c->hup || c->broken) && !x->head_sent) {
+    } else if (c->broken || ((c->readable || c->hup) && h1_server_client_left(c))) {
         client_conn_close(c, CLOSE_CLIENT_ABORTED);
     }
 }

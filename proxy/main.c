@@ -75,7 +75,8 @@ static int command_check(int argc, char **argv)
         printf("%s: %zu problem%s; it would not be used\n", path, problems.errors, problems.errors == 1 ? "" : "s");
     config_problems_free(&problems);
     rc = c != NULL ? EXIT_DONE : EXIT_USAGE;
-    config_unref(c);
+    if (c != NULL)
+        config_unref(c);
     return rc;
 }
 

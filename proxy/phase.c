@@ -152,7 +152,7 @@ static enum phase_result accept_refuse(struct exchange *x, unsigned status, cons
 {
     proxy_count(x->pw, METRIC_BAD_REQUESTS, 1);
     x->keep_alive = false;
-    if (x->close_reason == CLOSE_OPEN)
+    if (x->close_reason == CLOSE_OPEN || x->close_reason == CLOSE_NO_KEEP_ALIVE)
         x->close_reason = CLOSE_BAD_REQUEST;
     return phase_answer_error(x, status, detail);
 }
@@ -199,6 +199,8 @@ enum phase_result phase_accept(struct exchange *x)
     if (e != H1_OK)
         return accept_refuse(x, h1_error_status(e), h1_error_text(e));
     x->keep_alive = x->framing.keep_alive && !x->pw->draining;
+    if (!x->keep_alive)
+        x->close_reason = x->framing.keep_alive ? CLOSE_SHUTDOWN : CLOSE_NO_KEEP_ALIVE;
     x->host = x->target.authority.len > 0 ? x->target.authority : host != NULL ? host->value : SLICE_EMPTY;
     x->body_left = x->framing.kind == H1_BODY_LENGTH ? x->framing.length : 0;
     if (UNLIKELY(x->client->peer_trusted))

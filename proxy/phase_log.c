@@ -41,8 +41,8 @@ static void fill_record(struct exchange *x, struct access_record *r)
         .target = x->req.target,
         .version = x->req.version_minor == 0 ? SLICE_LIT("HTTP/1.0") : SLICE_LIT("HTTP/1.1"),
         .status = x->head_sent ? x->status : 0,
-        .request_bytes = x->body_read,
-        .response_bytes = x->response_bytes,
+        .request_bytes = x->head_bytes + x->body_read,
+        .response_bytes = x->response_head_bytes + x->response_bytes,
         .duration_us = x->end_us - x->start_us,
         .wait_us = x->wait_us == 0 ? -1 : MAX(0, (x->fetch_us != 0 ? x->fetch_us : x->end_us) - x->wait_us),
         .connect_us = x->tries > 0 ? span_us(x->fetch_us, x->connected_us) : -1,
@@ -100,12 +100,8 @@ enum phase_result phase_log(struct exchange *x)
 {
     struct client_conn *c = x->client;
     struct proxy_worker *pw = x->pw;
-    if (x->end_us == 0) {
-        x->end_us = pw->worker->now_us;
-        /* A hit takes microseconds; one that parked deserves the clock's real reading. */
-        if (x->fetch_us != 0 || x->wait_us != 0)
-            x->end_us = clock_mono_us();
-    }
+    if (x->end_us == 0)
+        x->end_us = clock_mono_us();
     count(x);
     const struct snapshot *s = x->view->shared;
     bool slow = s->slow_request_us > 0 && (uint64_t)(x->end_us - x->start_us) >= s->slow_request_us;

@@ -166,10 +166,16 @@ void server_log_listening(const struct net_addr *bound, const char *name)
     log_info("listening on %s (listen %s)", text, name);
 }
 
-bool server_listen(struct server *s, const struct config_listen *l, const struct net_addr *addr, int *fds,
-                   struct net_addr *bound)
+void server_set_listener(struct server_listener *l, const struct net_addr *configured, const struct net_addr *bound,
+                         const char *name)
 {
-    UNUSED(l);
+    l->configured = *configured;
+    l->bound = *bound;
+    snprintf(l->name, sizeof l->name, "%s", name);
+}
+
+bool server_listen(struct server *s, const struct net_addr *addr, int *fds, struct net_addr *bound)
+{
     *bound = *addr;
     bool is_unix = addr->sa.sa_family == AF_UNIX;
     for (size_t w = 0; w < s->worker_count; w++) {
@@ -199,14 +205,15 @@ static bool server_open_listeners(struct server *s, char *err, size_t err_bytes)
         for (size_t k = 0; ok && k < l->address_count; k++) {
             char text[NET_ADDR_TEXT];
             struct server_listener *sl = &s->listeners[s->listener_count];
-            sl->configured = l->addresses[k];
-            ok = server_listen(s, l, &l->addresses[k], fds, &sl->bound);
+            struct net_addr bound;
+            ok = server_listen(s, &l->addresses[k], fds, &bound);
             if (!ok) {
                 net_addr_format(&l->addresses[k], text);
                 snprintf(err, err_bytes, "[listen %s] cannot listen on %s: %s%s", l->name, text, strerror(errno),
                          errno == EADDRINUSE ? "; another program has this port" : "");
                 break;
             }
+            server_set_listener(sl, &l->addresses[k], &bound, l->name);
             s->listener_count++;
             for (size_t w = 0; ok && w < s->worker_count; w++)
                 ok = listener_open(s->workers[w].proxy, fds[w], &sl->configured, l) != NULL;
@@ -313,15 +320,8 @@ static void control_on_start(struct worker *w)
     const struct config *c = s->snapshot->config;
     char text[NET_ADDR_TEXT];
     balancer_set_activate(s->balancer, s->snapshot->balancers);
-    for (size_t i = 0; i < s->listener_count; i++) {
-        const struct server_listener *l = &s->listeners[i];
-        for (size_t k = 0; k < c->listen_count; k++) {
-            for (size_t a = 0; a < c->listens[k].address_count; a++) {
-                if (net_addr_eq(&c->listens[k].addresses[a], &l->configured))
-                    server_log_listening(&l->bound, c->listens[k].name);
-            }
-        }
-    }
+    for (size_t i = 0; i < s->listener_count; i++)
+        server_log_listening(&s->listeners[i].bound, s->listeners[i].name);
     struct net_addr admin = admin_local_addr(s->admin);
     if (admin.len > 0) {
         net_addr_format(&admin, text);

@@ -41,6 +41,7 @@ struct server_worker {
 struct server_listener {
     struct net_addr configured; /* as in the ini file */
     struct net_addr bound;      /* port 0 resolved by the kernel */
+    char name[64];              /* of its section */
 };
 
 /* Owned by server_main. Set once before the workers start, then control thread; `admission` is for any thread. */
@@ -90,8 +91,9 @@ bool server_reload(struct server *s, json_t **problems);
 void server_drain(struct server *s);
 /* Opens a listening descriptor per worker for one address; -1s and false with a message on failure. `fds` has room for
  * all workers. */
-bool server_listen(struct server *s, const struct config_listen *l, const struct net_addr *addr, int *fds,
-                   struct net_addr *bound);
+bool server_listen(struct server *s, const struct net_addr *addr, int *fds, struct net_addr *bound);
+void server_set_listener(struct server_listener *l, const struct net_addr *configured, const struct net_addr *bound,
+                         const char *name);
 void server_log_listening(const struct net_addr *bound, const char *name);
 
 /* server_files.c */

@@ -60,15 +60,6 @@ static void prepared_close(struct server *s, struct prepared_list *p)
     *p = (struct prepared_list){0};
 }
 
-static const struct server_listener *server_find_listener(const struct server *s, const struct net_addr *configured)
-{
-    for (size_t i = 0; i < s->listener_count; i++) {
-        if (net_addr_eq(&s->listeners[i].configured, configured))
-            return &s->listeners[i];
-    }
-    return NULL;
-}
-
 static bool prepare_one(struct server *s, struct prepared_list *p, const struct config_listen *l,
                         const struct net_addr *addr, json_t *problems)
 {
@@ -79,7 +70,7 @@ static bool prepare_one(struct server *s, struct prepared_list *p, const struct 
         problem_add(problems, "out of memory");
         return false;
     }
-    if (server_listen(s, l, addr, item->fds, &item->bound)) {
+    if (server_listen(s, addr, item->fds, &item->bound)) {
         p->count++;
         return true;
     }
@@ -103,7 +94,7 @@ static bool prepare_listeners(struct server *s, const struct config *c, struct p
     for (size_t i = 0; i < c->listen_count; i++) {
         const struct config_listen *l = &c->listens[i];
         for (size_t k = 0; k < l->address_count; k++) {
-            if (server_find_listener(s, &l->addresses[k]) == NULL &&
+            if (config_find_listen(s->snapshot->config, &l->addresses[k], l->name) == NULL &&
                 !prepare_one(s, p, l, &l->addresses[k], problems)) {
                 prepared_close(s, p);
                 return false;
@@ -124,7 +115,7 @@ static void worker_on_change(struct worker *w, struct mail *m)
     LIST_FOREACH_SAFE(n, next, &pw->listeners)
     {
         struct listener *l = CONTAINER_OF(n, struct listener, node);
-        const struct config_listen *config = config_find_listen(c, &l->addr);
+        const struct config_listen *config = config_find_listen(c, &l->addr, l->config->name);
         if (config == NULL)
             listener_close(l);
         else
@@ -148,11 +139,11 @@ static void commit_listeners(struct server *s, const struct config *c, const str
     if (list == NULL)
         return;
     for (size_t i = 0; i < s->listener_count; i++) {
-        if (config_find_listen(c, &s->listeners[i].configured) != NULL)
+        if (config_find_listen(c, &s->listeners[i].configured, s->listeners[i].name) != NULL)
             list[count++] = s->listeners[i];
     }
     for (size_t i = 0; i < p->count; i++) {
-        list[count++] = (struct server_listener){p->items[i].configured, p->items[i].bound};
+        server_set_listener(&list[count++], &p->items[i].configured, &p->items[i].bound, p->items[i].config->name);
         server_log_listening(&p->items[i].bound, p->items[i].config->name);
     }
     free(s->listeners);

@@ -216,9 +216,9 @@ static void filler_script(struct origin_conn *c, const struct message *request, 
 static void memory_size_holds_when_filled_tenfold(void **state)
 {
     UNUSED(state);
-    size_t limit = 8 * MB, page = 16 * KB;
+    size_t limit = 64 * MB, page = 64 * KB;
     struct origin *o = origin_start(filler_script, text_repeat('f', page));
-    struct millpond *m = millpond_start(.cache = "memory_size = 8M", .rest = pool_lines("app", 1, o));
+    struct millpond *m = millpond_start(.cache = "memory_size = 64M", .rest = pool_lines("app", 1, o));
     struct client *c = client_open(m->port);
     client_send(c, "GET /warm HTTP/1.1\r\nHost: test\r\n\r\n");
     expect_status(client_read(c), 200);
@@ -236,7 +236,9 @@ static void memory_size_holds_when_filled_tenfold(void **state)
     assert_true(json_integer_value(json_find(millpond_status(m), "evictions")) > 0);
     if (!support_sanitized()) {
         uint64_t grown = millpond_memory(m, "VmHWM") - empty;
-        EXPECT(grown < limit + limit / 4 + 4 * MB, "grew by %llu KB with memory_size = 8M",
+        /* Beyond the limit: what waits for an RCU grace period (limit / 8 + 8 MB), and pages freed a moment ago that
+         * the system does not have back yet. Ten times the limit went through. */
+        EXPECT(grown < limit + limit / 8 + 8 * MB + limit / 2, "grew by %llu KB with memory_size = 64M",
                (unsigned long long)(grown / KB));
     }
     /* It still takes new pages. */

@@ -12,8 +12,8 @@ static void test_addresses(void **state)
     assert_true(config_listen_addresses_equal(a, b)); /* in another order and section */
     assert_false(config_listen_addresses_equal(a, c));
     assert_false(config_listen_addresses_equal(c, a));
-    assert_string_equal(config_find_listen(b, &a->listens[0].addresses[0])->name, "q");
-    assert_null(config_find_listen(a, &c->listens[0].addresses[2]));
+    assert_string_equal(config_find_listen(b, &a->listens[0].addresses[0], "any")->name, "q");
+    assert_null(config_find_listen(a, &c->listens[0].addresses[2], "any"));
     config_unref(a);
     config_unref(b);
     config_unref(c);
