@@ -165,5 +165,5 @@ int main(void)
         E2E_TEST(proxy_port_shows_nothing_of_admin),
         E2E_TEST(idle_and_garbled_admin_clients_do_no_harm),
     };
-    return cmocka_run_group_tests_name("admin_security", tests, NULL, NULL);
+    return E2E_RUN("admin_security", tests);
 }

@@ -429,5 +429,5 @@ int main(void)
         E2E_TEST(keep_alive_race_is_invisible),
         E2E_TEST(idle_connections_closed_by_the_instance_are_dropped),
     };
-    return cmocka_run_group_tests_name("balance", tests, NULL, NULL);
+    return E2E_RUN("balance", tests);
 }

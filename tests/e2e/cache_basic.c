@@ -363,5 +363,5 @@ int main(void)
         E2E_TEST(routes_override_the_response),
         E2E_TEST(large_objects_pass_through),
     };
-    return cmocka_run_group_tests_name("cache_basic", tests, NULL, NULL);
+    return E2E_RUN("cache_basic", tests);
 }

@@ -392,5 +392,5 @@ int main(void)
         E2E_TEST(long_wait_ends_in_a_fetch_of_ones_own),
         E2E_TEST(waiters_beyond_the_limit_go_by_themselves),
     };
-    return cmocka_run_group_tests_name("cache_flight", tests, NULL, NULL);
+    return E2E_RUN("cache_flight", tests);
 }

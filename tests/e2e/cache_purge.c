@@ -259,5 +259,5 @@ int main(void)
         E2E_TEST(no_request_after_a_purge_sees_the_old_page),
         E2E_TEST(memory_size_holds_when_filled_tenfold),
     };
-    return cmocka_run_group_tests_name("cache_purge", tests, NULL, NULL);
+    return E2E_RUN("cache_purge", tests);
 }

@@ -101,5 +101,5 @@ int main(void)
         E2E_TEST(price_is_seen_after_the_purge),
         E2E_TEST(killed_instance_is_not_noticed),
     };
-    return cmocka_run_group_tests_name("demo", tests, NULL, NULL);
+    return E2E_RUN("demo", tests);
 }

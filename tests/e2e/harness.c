@@ -219,5 +219,5 @@ int main(void)
         E2E_TEST(paused_capture_fills_the_pipe),    E2E_TEST(files_are_waited_for),
         E2E_TEST(real_applications_answer),
     };
-    return cmocka_run_group_tests_name("harness", tests, NULL, NULL);
+    return E2E_RUN("harness", tests);
 }

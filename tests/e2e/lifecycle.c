@@ -30,9 +30,12 @@ static void sigterm_lets_open_requests_finish(void **state)
     struct origin *o = origin_start(held_script, &g);
     struct millpond *m = millpond_before(o, "");
     struct client *busy = client_open(m->port), *idle = client_open(m->port), *half = client_open(m->port);
+    gate_let(&g, 1);
+    client_send(idle, ASK);
+    expect_body(client_read(idle), "done");
     client_send(busy, ASK);
     client_send(half, "GET / HT");
-    gate_wait_arrived(&g, 1);
+    gate_wait_arrived(&g, 2);
     proc_signal(m->proc, SIGTERM);
     client_expect_closed(idle); /* at once */
     int fd = wire_connect(m->port, 0);
@@ -132,9 +135,6 @@ static void systemd_is_told(void **state)
     const char *env[] = {textf("NOTIFY_SOCKET=%s", path), NULL};
     struct millpond *m = millpond_start(.env = env, .rest = pool_lines("app", 1, origin_start_named("a")));
     expect_notified(fd, "READY=1");
-    proc_signal(m->proc, SIGHUP);
-    expect_notified(fd, "RELOADING=1");
-    expect_notified(fd, "READY=1");
     millpond_stop(m);
     expect_notified(fd, "STOPPING=1");
     close(fd);
@@ -149,7 +149,7 @@ static void no_descriptors_pauses_accepting(void **state)
     struct origin *o = origin_start_named("a");
     struct millpond *m =
         millpond_start(.max_fds = 80, .main = "workers = 1\nmax_connections = 1000",
-                       .listen = "idle_timeout = 2s", .cache = NO_STORE, .rest = pool_lines("app", 1, o));
+                       .listen = "header_timeout = 2s", .cache = NO_STORE, .rest = pool_lines("app", 1, o));
     struct client *first =
         client_open(m->port); /* has its connection, and one to the origin, before they run out */
     client_send(first, ASK);
@@ -162,7 +162,7 @@ static void no_descriptors_pauses_accepting(void **state)
         client_send(first, ASK);
         expect_body(client_read(first), "a"); /* those who are in are served */
     }
-    client_expect_closed(herd[0]); /* idle_timeout: 2 s in which it must not have spun */
+    client_expect_closed(herd[0]); /* header_timeout: 2 s in which it must not have spun */
     uint64_t cpu = millpond_cpu_ms(m) - cpu_before;
     EXPECT(support_sanitized() || cpu < 500, "%llu ms of CPU while accepting was paused",
            (unsigned long long)cpu);
@@ -408,5 +408,5 @@ int main(void)
         E2E_TEST(clients_may_leave_at_any_phase),
         E2E_TEST(descriptors_come_back),
     };
-    return cmocka_run_group_tests_name("lifecycle", tests, NULL, NULL);
+    return E2E_RUN("lifecycle", tests);
 }

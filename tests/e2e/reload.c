@@ -165,7 +165,8 @@ static void health_state_survives(void **state)
                        "server = 127.0.0.1:%d name=dead\n",
                        origin_port(o), origin_refusing_port());
     struct millpond *m = millpond_start(.cache = NO_STORE, .rest = rest);
-    millpond_wait_log(m, "dead", 1);
+    millpond_wait_log(m, "app/dead: starting -> down", 1);
+    millpond_wait_log(m, "app/a: starting -> up", 1);
     unsigned probes = origin_requests_for(o, "/");
     millpond_write_ini(m, .cache = NO_STORE, .rest = textf("%sretries = 0\n", rest));
     expect_reloaded(m);
@@ -263,5 +264,5 @@ int main(void)
         E2E_TEST(environment_reaches_the_file),
         E2E_TEST(taken_address_is_a_clear_failure),
     };
-    return cmocka_run_group_tests_name("reload", tests, NULL, NULL);
+    return E2E_RUN("reload", tests);
 }

@@ -247,5 +247,5 @@ int main(void)
         E2E_TEST(status_counts_and_measures),
         E2E_TEST(prometheus_page_is_sound),
     };
-    return cmocka_run_group_tests_name("seeing", tests, NULL, NULL);
+    return E2E_RUN("seeing", tests);
 }

@@ -266,5 +266,5 @@ int main(void)
         E2E_TEST(answer_before_the_body_is_read_reaches_the_client),
         E2E_TEST(bytes_pass_as_they_come),
     };
-    return cmocka_run_group_tests_name("streaming", tests, NULL, NULL);
+    return E2E_RUN("streaming", tests);
 }

@@ -6,9 +6,15 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+static struct client *open_clients;
+
 static void client_free(void *arg)
 {
     struct client *c = arg;
+    struct client **at = &open_clients;
+    while (*at != c)
+        at = &(*at)->next;
+    *at = c->next;
     wire_free(&c->wire);
     free(c);
 }
@@ -19,6 +25,8 @@ static struct client *client_adopt(int fd)
     if (c == NULL)
         abort();
     wire_init(&c->wire, fd);
+    c->next = open_clients;
+    open_clients = c;
     support_on_end(client_free, c);
     return c;
 }
@@ -51,6 +59,12 @@ void client_close(struct client *c)
     if (c->wire.fd >= 0)
         close(c->wire.fd);
     c->wire.fd = -1;
+}
+
+void client_close_all(void)
+{
+    for (struct client *c = open_clients; c != NULL; c = c->next)
+        client_close(c);
 }
 
 void client_reset(struct client *c)

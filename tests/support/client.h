@@ -8,6 +8,7 @@
 
 struct client {
     struct wire wire;
+    struct client *next; /* in the list of the test's clients */
 };
 
 /* Connects to 127.0.0.1:port; closed by client_close or at the end of the test. */
@@ -17,6 +18,7 @@ struct client {
 struct client *client_open_(int port, int rcvbuf_bytes);
 struct client *client_open_unix_(const char *path);
 void client_close(struct client *c); /* orderly; idempotent */
+void client_close_all(void);
 void client_reset(struct client *c); /* RST */
 void client_half_close(struct client *c);
 

@@ -19,7 +19,8 @@ struct gate {
 
 void gate_init(struct gate *g);
 void gate_destroy(struct gate *g);
-/* Waits until the gate is open or a ticket is left. false after support_wait_ms. */
+/* Waits until the gate is open or a ticket is left. false after four times support_wait_ms: long enough that
+ * what the test waits for meanwhile fails first, instead of coming true because the gate gave way. */
 bool gate_pass(struct gate *g);
 void gate_open(struct gate *g);            /* for everybody, from now on */
 void gate_let(struct gate *g, unsigned n); /* for the next `n` */

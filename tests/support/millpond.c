@@ -101,10 +101,9 @@ static void show_log_of_unstopped(void *arg)
 
 int millpond_port(struct millpond *m, const char *listen_name)
 {
-    const char *log = capture_text(&m->proc->err);
-    const char *end = strstr(log, textf(" (listen %s)", listen_name));
-    if (end == NULL)
-        support_fail("the log names no port of listen %s:\n%s", listen_name, log);
+    char *mark = textf(" (listen %s)", listen_name);
+    const char *log = capture_wait_(&m->proc->err, mark, 1);
+    const char *end = strstr(log, mark);
     while (end > log && end[-1] != ':')
         end--;
     return atoi(end);
@@ -166,6 +165,7 @@ void millpond_expect_clean_end_(struct millpond *m)
 
 void millpond_stop_(struct millpond *m)
 {
+    client_close_all();
     proc_signal(m->proc, SIGTERM);
     millpond_expect_clean_end_(m);
 }

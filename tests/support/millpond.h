@@ -48,8 +48,8 @@ struct millpond *millpond_before_(struct origin *origin, const char *sections);
 /* The lines "[pool NAME]", one server each and health_check = off. `count` origins follow. */
 char *pool_lines(const char *name, unsigned count, ...);
 
-/* SIGTERM; the program must end with status 0, have reported nothing to a sanitizer, and left no socket or
- * pid file. */
+/* Closes the test's clients, so that there is nothing to drain, then SIGTERM; the program must end with
+ * status 0, have reported nothing to a sanitizer, and left no socket or pid file. */
 #define millpond_stop(m) (SUPPORT_AT, millpond_stop_(m))
 void millpond_stop_(struct millpond *m);
 /* What millpond_stop checks after the end of the process, for tests that end it in another way. */

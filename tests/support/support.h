@@ -28,6 +28,9 @@
 int support_setup(void **state);
 int support_teardown(void **state);
 #define E2E_TEST(f) cmocka_unit_test_setup_teardown(f, support_setup, support_teardown)
+/* Runs an array of E2E_TEST; TEST=pattern in the environment picks some (cmocka's wildcards * and ?). */
+#define E2E_RUN(name, tests)                                                                                 \
+    (cmocka_set_test_filter(getenv("TEST")), cmocka_run_group_tests_name(name, tests, NULL, NULL))
 
 /* The longest any single event may take before that is a failure: 10 s, three times that under a sanitizer.
  */
