@@ -270,16 +270,14 @@ static void held_script(struct origin_conn *c, const struct message *request, vo
 static void silent_instance_is_a_504(void **state)
 {
     UNUSED(state);
-    struct gate g;
-    gate_init(&g);
-    struct origin *o = origin_start(held_script, &g);
+    struct gate *g = gate_new();
+    struct origin *o = origin_start(held_script, g);
     struct millpond *m = millpond_before(o, "response_timeout = 200ms\nretries = 0\n");
     expect_page(client_get(m->port, "/", "Accept: application/json\r\n"), 504, true);
-    gate_open(&g);
+    gate_open(g);
     expect_body(client_get(m->port, "/", ""), "late");
     millpond_stop(m);
     origin_stop(o);
-    gate_destroy(&g);
 }
 
 /* ---- retries

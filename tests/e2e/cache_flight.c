@@ -12,7 +12,7 @@
 
 /* Two gates on the way of an answer: before its head, and between the halves of its body. */
 struct slow_page {
-    struct gate before_head, before_rest;
+    struct gate *before_head, *before_rest;
     const char *fields;
     bool chunked;
 };
@@ -21,47 +21,39 @@ static void slow_script(struct origin_conn *c, const struct message *request, vo
 {
     struct slow_page *p = arg;
     UNUSED(request);
-    gate_pass(&p->before_head);
+    gate_pass(p->before_head);
     if (p->chunked) {
         origin_send(c, "HTTP/1.1 200 OK\r\n%sTransfer-Encoding: chunked\r\n\r\n", p->fields);
         origin_send_chunk(c, FIRST, strlen(FIRST));
-        gate_pass(&p->before_rest);
+        gate_pass(p->before_rest);
         origin_send_chunk(c, REST, strlen(REST));
         origin_send_chunk(c, NULL, 0);
     } else {
         origin_send(c, "HTTP/1.1 200 OK\r\n%sContent-Length: %zu\r\n\r\n" FIRST, p->fields, strlen(WHOLE));
-        gate_pass(&p->before_rest);
+        gate_pass(p->before_rest);
         origin_send(c, REST);
     }
-}
-
-static void slow_page_end(void *arg)
-{
-    struct slow_page *p = arg;
-    gate_destroy(&p->before_head);
-    gate_destroy(&p->before_rest);
-    free(p);
 }
 
 /* The page outlives its origin: what was registered first is undone last. */
 static struct slow_page *slow_page(const char *fields, bool head_open, bool rest_open)
 {
     struct slow_page *p = calloc(1, sizeof(*p));
-    gate_init(&p->before_head);
-    gate_init(&p->before_rest);
+    p->before_head = gate_new();
+    p->before_rest = gate_new();
     p->fields = fields;
     if (head_open)
-        gate_open(&p->before_head);
+        gate_open(p->before_head);
     if (rest_open)
-        gate_open(&p->before_rest);
-    support_on_end(slow_page_end, p);
+        gate_open(p->before_rest);
+    support_on_end(free, p);
     return p;
 }
 
 static void open_gates(struct slow_page *p)
 {
-    gate_open(&p->before_head);
-    gate_open(&p->before_rest);
+    gate_open(p->before_head);
+    gate_open(p->before_rest);
 }
 
 static struct client *ask(struct millpond *m, const char *request)
@@ -90,7 +82,7 @@ static void herd_shares_one_fetch(bool chunked)
         expect_in(client_wait_bytes(herd[i], strlen(FIRST)), "first");
     }
     assert_int_equal(origin_requests(o), 1);
-    gate_open(&p->before_rest);
+    gate_open(p->before_rest);
     for (int i = 0; i < HERD; i++) {
         wire_read_body(&herd[i]->wire, heads[i]);
         expect_end(heads[i], MESSAGE_COMPLETE);
@@ -131,7 +123,7 @@ static void herd_waits_for_the_head_together(void **state)
         herd[i] = ask(m, ASK);
     millpond_wait_figure(m, "requests_in_flight", ARRAY_LEN(herd));
     assert_int_equal(origin_requests(o), 1);
-    gate_open(&p->before_head);
+    gate_open(p->before_head);
     for (size_t i = 0; i < ARRAY_LEN(herd); i++)
         expect_body(client_read(herd[i]), WHOLE);
     assert_int_equal(origin_requests(o), 1);
@@ -149,18 +141,18 @@ static void unstorable_herd_is_released_together(void **state)
         herd[i] = ask(m, ASK);
     millpond_wait_figure(m, "requests_in_flight", ARRAY_LEN(herd));
     assert_int_equal(origin_requests(o), 1);
-    gate_let(&p->before_head, 1);                        /* the leader learns that it is private ... */
-    gate_wait_arrived(&p->before_head, ARRAY_LEN(herd)); /* ... and all others are at the origin at once */
-    gate_open(&p->before_head);
+    gate_let(p->before_head, 1);                        /* the leader learns that it is private ... */
+    gate_wait_arrived(p->before_head, ARRAY_LEN(herd)); /* ... and all others are at the origin at once */
+    gate_open(p->before_head);
     for (size_t i = 0; i < ARRAY_LEN(herd); i++)
         expect_body(client_read(herd[i]), WHOLE);
     assert_int_equal(origin_requests(o), ARRAY_LEN(herd));
     /* The key is remembered: the next herd does not queue up behind one. */
-    gate_shut(&p->before_head);
+    gate_shut(p->before_head);
     for (size_t i = 0; i < ARRAY_LEN(herd); i++)
         client_send(herd[i], ASK);
-    gate_wait_arrived(&p->before_head, 2 * ARRAY_LEN(herd));
-    gate_open(&p->before_head);
+    gate_wait_arrived(p->before_head, 2 * ARRAY_LEN(herd));
+    gate_open(p->before_head);
     for (size_t i = 0; i < ARRAY_LEN(herd); i++)
         expect_body(client_read(herd[i]), WHOLE);
     millpond_stop(m);
@@ -174,7 +166,7 @@ static void varying_answer_goes_only_to_its_own(void **state)
     struct origin *o = origin_start(slow_script, p);
     struct millpond *m = millpond_before(o, "");
     struct client *de = ask(m, "GET /p HTTP/1.1\r\nHost: test\r\nX-Lang: de\r\n\r\n");
-    gate_wait_arrived(&p->before_head, 1);
+    gate_wait_arrived(p->before_head, 1);
     struct client *en = ask(m, "GET /p HTTP/1.1\r\nHost: test\r\nX-Lang: en\r\n\r\n");
     millpond_wait_figure(m, "requests_in_flight", 2);
     open_gates(p);
@@ -196,7 +188,7 @@ static void leader_gone_before_the_head(void **state)
     struct origin *o = origin_start(slow_script, p);
     struct millpond *m = millpond_before(o, "");
     struct client *leader = ask(m, ASK);
-    gate_wait_arrived(&p->before_head, 1);
+    gate_wait_arrived(p->before_head, 1);
     struct client *others[10];
     for (size_t i = 0; i < ARRAY_LEN(others); i++)
         others[i] = ask(m, ASK);
@@ -225,7 +217,7 @@ static void leader_gone_in_the_middle(void **state)
     client_wait_bytes(follower, strlen(FIRST));
     client_reset(leader);
     millpond_wait_figure(m, "client_connections", 1);
-    gate_open(&p->before_rest);
+    gate_open(p->before_rest);
     wire_read_body(&follower->wire, r);
     expect_body(r, WHOLE);
     assert_int_equal(origin_requests(o), 1);
@@ -249,7 +241,7 @@ static void followers_gone_leave_nothing(void **state)
     for (size_t i = 1; i < ARRAY_LEN(herd); i++)
         i % 2 ? client_reset(herd[i]) : client_close(herd[i]);
     millpond_wait_figure(m, "client_connections", 1);
-    gate_open(&p->before_rest);
+    gate_open(p->before_rest);
     expect_in(client_wait_bytes(herd[0], strlen(WHOLE)), WHOLE);
     client_close(herd[0]);
     millpond_wait_idle(m);
@@ -262,9 +254,9 @@ static void failing_script(struct origin_conn *c, const struct message *request,
 {
     struct slow_page *p = arg;
     UNUSED(request);
-    gate_pass(&p->before_head);
+    gate_pass(p->before_head);
     origin_send(c, "HTTP/1.1 200 OK\r\n" LONG "Content-Length: 100\r\n\r\n" FIRST);
-    gate_pass(&p->before_rest);
+    gate_pass(p->before_rest);
     origin_reset(c);
 }
 
@@ -281,7 +273,7 @@ static void cut_fetch_cuts_every_follower(void **state)
         heads[i] = client_read_head(herd[i]);
         client_wait_bytes(herd[i], strlen(FIRST));
     }
-    gate_open(&p->before_rest);
+    gate_open(p->before_rest);
     for (size_t i = 0; i < ARRAY_LEN(herd); i++) {
         wire_read_body(&herd[i]->wire, heads[i]);
         EXPECT(heads[i]->end == MESSAGE_CUT || heads[i]->end == MESSAGE_RESET, "follower %zu: %s", i,
@@ -304,13 +296,13 @@ static void failed_fetch_answers_the_whole_herd(void **state)
 {
     UNUSED(state);
     struct slow_page *p = slow_page(LONG, false, true);
-    struct origin *o = origin_start(dying_script, &p->before_head);
+    struct origin *o = origin_start(dying_script, p->before_head);
     struct millpond *m = millpond_before(o, "retries = 0\n");
     struct client *herd[50];
     for (size_t i = 0; i < ARRAY_LEN(herd); i++)
         herd[i] = ask(m, ASK);
     millpond_wait_figure(m, "requests_in_flight", ARRAY_LEN(herd));
-    gate_open(&p->before_head);
+    gate_open(p->before_head);
     for (size_t i = 0; i < ARRAY_LEN(herd); i++)
         expect_status(client_read(herd[i]), 502);
     assert_true(origin_requests(o) <= 2); /* a failing instance does not get the herd on top */
@@ -346,9 +338,9 @@ static void long_wait_ends_in_a_fetch_of_ones_own(void **state)
     struct origin *o = origin_start(slow_script, p);
     struct millpond *m = millpond_start(.cache = "lock_timeout = 200ms", .rest = pool_lines("app", 1, o));
     struct client *leader = ask(m, ASK);
-    gate_wait_arrived(&p->before_head, 1);
+    gate_wait_arrived(p->before_head, 1);
     struct client *second = ask(m, ASK);
-    gate_wait_arrived(&p->before_head, 2); /* after lock_timeout */
+    gate_wait_arrived(p->before_head, 2); /* after lock_timeout */
     open_gates(p);
     expect_body(client_read(leader), WHOLE);
     expect_body(client_read(second), WHOLE);
@@ -366,7 +358,7 @@ static void waiters_beyond_the_limit_go_by_themselves(void **state)
     for (size_t i = 0; i < ARRAY_LEN(herd); i++)
         herd[i] = ask(m, ASK);
     millpond_wait_figure(m, "requests_in_flight", ARRAY_LEN(herd));
-    gate_wait_arrived(&p->before_head, 1 + 4); /* the leader, and those for whom there was no place */
+    gate_wait_arrived(p->before_head, 1 + 4); /* the leader, and those for whom there was no place */
     open_gates(p);
     for (size_t i = 0; i < ARRAY_LEN(herd); i++)
         expect_body(client_read(herd[i]), WHOLE);

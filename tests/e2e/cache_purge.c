@@ -81,27 +81,25 @@ static void purge_method_needs_an_allowed_address(void **state)
 static void purge_reaches_a_fetch_under_way(void **state)
 {
     UNUSED(state);
-    struct gate g;
-    gate_init(&g);
-    struct page pages[] = {{.path = "/p", .fields = LONG, .gate = &g}, {0}};
+    struct gate *g = gate_new();
+    struct page pages[] = {{.path = "/p", .fields = LONG, .gate = g}, {0}};
     struct origin *o = origin_start(pages_script, pages);
     struct millpond *m = millpond_before(o, "");
     struct client *before = client_open(m->port);
     client_send(before, "GET /p HTTP/1.1\r\nHost: test\r\n\r\n");
     struct message *old = client_read_head(before); /* the object is being filled */
-    gate_wait_arrived(&g, 1);
+    gate_wait_arrived(g, 1);
     millpond_purge(m, url_of("/p"));
     struct client *after = client_open(m->port);
     client_send(after, "GET /p HTTP/1.1\r\nHost: test\r\n\r\n");
-    gate_wait_arrived(&g, 2); /* it did not join the fetch from before the purge */
-    gate_open(&g);
+    gate_wait_arrived(g, 2); /* it did not join the fetch from before the purge */
+    gate_open(g);
     wire_read_body(&before->wire, old);
     expect_body(old, "/p#1"); /* who asked before may have the old one */
     expect_body(client_read(after), "/p#2");
     expect_page(m, "/p", "/p#2");
     millpond_stop(m);
     origin_stop(o);
-    gate_destroy(&g);
 }
 
 static void early_gate_script(struct origin_conn *c, const struct message *request, void *arg)
@@ -113,15 +111,14 @@ static void early_gate_script(struct origin_conn *c, const struct message *reque
 static void purge_reaches_a_fetch_without_an_answer_yet(void **state)
 {
     UNUSED(state);
-    struct gate g;
-    gate_init(&g);
-    struct origin *o = origin_start(early_gate_script, &g);
+    struct gate *g = gate_new();
+    struct origin *o = origin_start(early_gate_script, g);
     struct millpond *m = millpond_before(o, "");
     struct client *c = client_open(m->port);
     client_send(c, "GET /p HTTP/1.1\r\nHost: test\r\n\r\n");
-    gate_wait_arrived(&g, 1);
+    gate_wait_arrived(g, 1);
     millpond_purge(m, url_of("/p"));
-    gate_open(&g);
+    gate_open(g);
     expect_body(client_read(c), "/p");
     expect_body(client_get(m->port, "/p", ""), "/p");
     assert_int_equal(origin_requests(o), 2);
@@ -129,7 +126,6 @@ static void purge_reaches_a_fetch_without_an_answer_yet(void **state)
     assert_int_equal(origin_requests(o), 2);
     millpond_stop(m);
     origin_stop(o);
-    gate_destroy(&g);
 }
 
 /* ---- a purge against many readers

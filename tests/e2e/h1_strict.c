@@ -318,9 +318,8 @@ static void cut_answer_script(struct origin_conn *c, const struct message *reque
 static void answers_cut_short_are_cut_and_never_stored(void **state)
 {
     UNUSED(state);
-    struct gate g;
-    gate_init(&g);
-    struct origin *o = origin_start(cut_answer_script, &g);
+    struct gate *g = gate_new();
+    struct origin *o = origin_start(cut_answer_script, g);
     struct millpond *m = millpond_before(o, "");
     for (size_t i = 0; i < 2 * ARRAY_LEN(cut_answers); i++) {
         const struct refusal *f = &cut_answers[i / 2];
@@ -330,7 +329,7 @@ static void answers_cut_short_are_cut_and_never_stored(void **state)
             struct message *r = client_read_head(c);
             assert_int_equal(r->status, 200);
             client_wait_bytes(c, 9);
-            gate_let(&g, 1);
+            gate_let(g, 1);
             wire_read_body(&c->wire, r);
             EXPECT(r->end == MESSAGE_CUT || r->end == MESSAGE_RESET, "%s: the cut response ended %s", f->name,
                    message_end_name(r->end));
@@ -341,7 +340,6 @@ static void answers_cut_short_are_cut_and_never_stored(void **state)
     assert_int_equal(millpond_figure(m, "cache_stored"), 0);
     millpond_stop(m);
     origin_stop(o);
-    gate_destroy(&g);
 }
 
 static void until_close_reset_script(struct origin_conn *c, const struct message *request, void *arg)
@@ -355,23 +353,21 @@ static void until_close_reset_script(struct origin_conn *c, const struct message
 static void reset_of_a_close_delimited_answer_is_a_cut(void **state)
 {
     UNUSED(state);
-    struct gate g;
-    gate_init(&g);
-    struct origin *o = origin_start(until_close_reset_script, &g);
+    struct gate *g = gate_new();
+    struct origin *o = origin_start(until_close_reset_script, g);
     struct millpond *m = millpond_before(o, "");
     for (unsigned i = 0; i < 2; i++) {
         struct client *c = client_open(m->port);
         client_send(c, "GET / HTTP/1.1\r\nHost: test\r\n\r\n");
         struct message *r = client_read_head(c);
         client_wait_bytes(c, 9);
-        gate_let(&g, 1);
+        gate_let(g, 1);
         wire_read_body(&c->wire, r);
         assert_int_not_equal(r->end, MESSAGE_COMPLETE);
         assert_int_equal(origin_requests(o), i + 1);
     }
     millpond_stop(m);
     origin_stop(o);
-    gate_destroy(&g);
 }
 
 int main(void)

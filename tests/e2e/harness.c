@@ -53,20 +53,19 @@ static void chunked_script(struct origin_conn *c, const struct message *request,
 static void held_chunked_answer_comes_in_pieces(void **state)
 {
     UNUSED(state);
-    struct gate g;
-    gate_init(&g);
-    struct origin *o = origin_start(chunked_script, &g);
+    struct gate *g = gate_new();
+    struct origin *o = origin_start(chunked_script, g);
     struct client *c = client_open(origin_port(o));
     client_send(c, "GET / HTTP/1.1\r\n\r\n");
     assert_int_equal(client_read_head(c)->framing, FRAMING_CHUNKED);
     assert_memory_equal(client_wait_bytes(c, 8), "3\r\none\r\n", 8);
-    gate_wait_arrived(&g, 1);
+    gate_wait_arrived(g, 1);
     assert_true(c->wire.len == 8);
-    gate_let(&g, 1);
+    gate_let(g, 1);
     client_wait_bytes(c, 8 + 12 + 13);
     client_close(c);
 
-    gate_open(&g);
+    gate_open(g);
     struct message *m = client_get(origin_port(o), "/", "");
     expect_body(m, "onetwo");
     assert_string_equal(m->trailers, "X-T: 1\r\n");
@@ -74,7 +73,6 @@ static void held_chunked_answer_comes_in_pieces(void **state)
     expect_end(client_get(origin_port(o), "/cut", ""), MESSAGE_CUT);
     expect_end(client_get(origin_port(o), "/reset", ""), MESSAGE_RESET);
     origin_stop(o);
-    gate_destroy(&g);
 }
 
 static void until_close_script(struct origin_conn *c, const struct message *request, void *arg)
@@ -102,14 +100,13 @@ static void close_ends_a_body_without_length(void **state)
 static void stopped_origin_breaks_and_refuses(void **state)
 {
     UNUSED(state);
-    struct gate g;
-    gate_init(&g);
-    struct origin *o = origin_start(chunked_script, &g);
+    struct gate *g = gate_new();
+    struct origin *o = origin_start(chunked_script, g);
     struct client *c = client_open(origin_port(o));
     client_send(c, "GET / HTTP/1.1\r\n\r\n");
     struct client *idle = client_open(origin_port(o));
     origin_wait_open(o, 2);
-    gate_open(&g);
+    gate_open(g);
     expect_end(client_read(c), MESSAGE_COMPLETE);
     int port = origin_port(o);
     origin_stop(o);
@@ -118,7 +115,6 @@ static void stopped_origin_breaks_and_refuses(void **state)
         .script = until_close_script, .port = port}); /* an instance comes back on its old port */
     expect_status(client_get(port, "/", ""), 200);
     assert_int_equal(origin_requests(again), 1);
-    gate_destroy(&g);
 }
 
 static void load_counts_answers_and_breaks(void **state)
@@ -130,17 +126,15 @@ static void load_counts_answers_and_breaks(void **state)
     struct load_result r = load_stop(l);
     assert_true(r.answered >= 500 && r.by_class[2] == r.answered && r.broken == 0 && r.refused == 0);
     assert_string_equal(r.first_problem, "");
-    struct gate open;
-    gate_init(&open);
-    gate_open(&open);
-    struct origin *cutting = origin_start(chunked_script, &open);
+    struct gate *open = gate_new();
+    gate_open(open);
+    struct origin *cutting = origin_start(chunked_script, open);
     l = load_start(origin_port(cutting), 2, "GET /cut HTTP/1.1\r\nHost: test\r\n\r\n");
     load_wait(l, 50);
     r = load_stop(l);
     assert_true(r.answered == 0 && r.broken >= 50);
     expect_in(r.first_problem, "cut: HTTP/1.1 200");
     origin_stop(cutting);
-    gate_destroy(&open);
     r = load_stop(load_start(origin_refusing_port(), 2, "GET / HTTP/1.1\r\n\r\n"));
     assert_int_equal(r.refused, 2);
     assert_true(r.first_problem[0] != '\0');

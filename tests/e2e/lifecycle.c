@@ -25,23 +25,22 @@ static void held_script(struct origin_conn *c, const struct message *request, vo
 static void sigterm_lets_open_requests_finish(void **state)
 {
     UNUSED(state);
-    struct gate g;
-    gate_init(&g);
-    struct origin *o = origin_start(held_script, &g);
+    struct gate *g = gate_new();
+    struct origin *o = origin_start(held_script, g);
     struct millpond *m = millpond_before(o, "");
     struct client *busy = client_open(m->port), *idle = client_open(m->port), *half = client_open(m->port);
-    gate_let(&g, 1);
+    gate_let(g, 1);
     client_send(idle, ASK);
     expect_body(client_read(idle), "done");
     client_send(busy, ASK);
     client_send(half, "GET / HT");
-    gate_wait_arrived(&g, 2);
+    gate_wait_arrived(g, 2);
     proc_signal(m->proc, SIGTERM);
     client_expect_closed(idle); /* at once */
     int fd = wire_connect(m->port, 0);
     EXPECT(fd < 0, "still accepts while it stops");
     assert_false(proc_wait(m->proc, 0));
-    gate_open(&g);
+    gate_open(g);
     struct message *r = client_read(busy);
     expect_status(r, 200);
     expect_body(r, "done");
@@ -50,25 +49,22 @@ static void sigterm_lets_open_requests_finish(void **state)
     client_close(half);
     millpond_expect_clean_end(m);
     origin_stop(o);
-    gate_destroy(&g);
 }
 
 static void shutdown_timeout_ends_what_does_not_finish(void **state)
 {
     UNUSED(state);
-    struct gate g;
-    gate_init(&g);
-    struct origin *o = origin_start(held_script, &g);
+    struct gate *g = gate_new();
+    struct origin *o = origin_start(held_script, g);
     struct millpond *m = millpond_start(.main = "shutdown_timeout = 200ms", .rest = pool_lines("app", 1, o));
     struct client *c = client_open(m->port);
     client_send(c, ASK);
-    gate_wait_arrived(&g, 1);
+    gate_wait_arrived(g, 1);
     proc_signal(m->proc, SIGTERM);
     assert_int_not_equal(client_read(c)->end, MESSAGE_COMPLETE);
     millpond_expect_clean_end(m);
-    gate_open(&g);
+    gate_open(g);
     origin_stop(o);
-    gate_destroy(&g);
 }
 
 static void stop_command_and_interrupt_end_it_too(void **state)
@@ -331,9 +327,8 @@ static void phases_script(struct origin_conn *c, const struct message *request, 
 static void clients_may_leave_at_any_phase(void **state)
 {
     UNUSED(state);
-    struct gate g;
-    gate_init(&g);
-    struct origin *o = origin_start(phases_script, &g);
+    struct gate *g = gate_new();
+    struct origin *o = origin_start(phases_script, g);
     struct millpond *m = millpond_before(o, "");
     client_get(m->port, "/p", "");
     for (int round = 0; round < 3; round++) {
@@ -357,11 +352,11 @@ static void clients_may_leave_at_any_phase(void **state)
         }
         millpond_wait_figure(m, "client_connections", 0);
         millpond_wait_figure(m, "requests_in_flight", 0);
-        gate_open(&g);
+        gate_open(g);
         millpond_wait_idle(m);
         millpond_wait_figure(m, "flights_now", 0);
         millpond_wait_figure(m, "followers_now", 0);
-        gate_shut(&g);
+        gate_shut(g);
         millpond_purge(m, url_of("/half"));
         millpond_purge(m, url_of("/wait"));
         millpond_purge(m, url_of("/big"));
@@ -371,9 +366,8 @@ static void clients_may_leave_at_any_phase(void **state)
     assert_int_equal(r.exit_code, 0);
     millpond_wait_figure(m, "live_objects", 0);
     millpond_stop(m);
-    gate_open(&g);
+    gate_open(g);
     origin_stop(o);
-    gate_destroy(&g);
 }
 
 static void descriptors_come_back(void **state)

@@ -28,24 +28,22 @@ static void held_script(struct origin_conn *c, const struct message *request, vo
 static void old_requests_finish_and_new_ones_go_the_new_way(void **state)
 {
     UNUSED(state);
-    struct gate g;
-    gate_init(&g);
-    struct origin *old = origin_start(held_script, &g), *new = origin_start_named("new");
+    struct gate *g = gate_new();
+    struct origin *old = origin_start(held_script, g), *new = origin_start_named("new");
     struct millpond *m = millpond_start(.cache = NO_STORE, .rest = pool_lines("app", 1, old));
     struct client *held = client_open(m->port);
     client_send(held, "GET / HTTP/1.1\r\nHost: test\r\n\r\n");
-    gate_wait_arrived(&g, 1);
+    gate_wait_arrived(g, 1);
     millpond_write_ini(m, .cache = NO_STORE, .rest = pool_lines("app", 1, new));
     expect_reloaded(m);
     assert_int_equal(generation(m), 2);
     expect_body(client_get(m->port, "/", ""), "new"); /* the listener is the same one */
-    gate_open(&g);
+    gate_open(g);
     expect_body(client_read(held), "old");
     client_send(held, "GET / HTTP/1.1\r\nHost: test\r\n\r\n"); /* and so is the connection */
     expect_body(client_read(held), "new");
     millpond_stop(m);
     origin_stop(old);
-    gate_destroy(&g);
 }
 
 static void sighup_reloads_and_the_cache_stays(void **state)

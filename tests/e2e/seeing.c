@@ -82,9 +82,8 @@ static void json_lines_tell_the_story_of_each_request(void **state)
 static void aborted_and_failed_requests_say_why(void **state)
 {
     UNUSED(state);
-    struct gate g;
-    gate_init(&g);
-    struct page pages[] = {{.path = "/held", .fields = "Cache-Control: private\r\n", .gate = &g}, {0}};
+    struct gate *g = gate_new();
+    struct page pages[] = {{.path = "/held", .fields = "Cache-Control: private\r\n", .gate = g}, {0}};
     struct origin *o = origin_start(pages_script, pages);
     struct millpond *m =
         millpond_start(.rest = textf(
@@ -100,14 +99,13 @@ static void aborted_and_failed_requests_say_why(void **state)
     struct client *c = client_open(m->port);
     client_send(c, "GET /held HTTP/1.1\r\nHost: test\r\n\r\n");
     client_read_head(c);
-    gate_wait_arrived(&g, 1);
+    gate_wait_arrived(g, 1);
     client_reset(c);
     line = millpond_access_line(m, "/held");
     expect_in(text_of(line, "close"), "client_");
-    gate_open(&g);
+    gate_open(g);
     millpond_stop(m);
     origin_stop(o);
-    gate_destroy(&g);
 }
 
 static void other_formats(void **state)
@@ -138,25 +136,23 @@ static void slow_script(struct origin_conn *c, const struct message *request, vo
 static void slow_requests_are_told_apart(void **state)
 {
     UNUSED(state);
-    struct gate g;
-    gate_init(&g);
-    struct origin *o = origin_start(slow_script, &g);
+    struct gate *g = gate_new();
+    struct origin *o = origin_start(slow_script, g);
     struct millpond *m = millpond_start(.log = "slow_request = 250ms", .rest = pool_lines("app", 1, o));
     client_get(m->port, "/quick", "");
     struct client *c = client_open(m->port);
     client_send(c, "GET /slow HTTP/1.1\r\nHost: test\r\n\r\n");
-    gate_wait_arrived(&g, 1);
+    gate_wait_arrived(g, 1);
     mono_ms_t since = clock_mono_ms();
     while (clock_mono_ms() - since < 300) /* time spent asking how it is going */
         millpond_status(m);
-    gate_open(&g);
+    gate_open(g);
     expect_body(client_read(c), "slow");
     char *log = millpond_wait_log(m, "/slow", 1);
     expect_not_in(log, "/quick");
     assert_int_equal(millpond_figure(m, "slow_requests"), 1);
     millpond_stop(m);
     origin_stop(o);
-    gate_destroy(&g);
 }
 
 static void status_counts_and_measures(void **state)

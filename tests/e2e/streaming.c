@@ -41,7 +41,7 @@ static uint64_t send_while_room(int fd, uint64_t n)
 }
 
 struct source {
-    struct gate stuck; /* arrived: no room, sent_bytes says how far it came; it goes on when opened */
+    struct gate *stuck; /* arrived: no room, sent_bytes says how far it came; it goes on when opened */
     _Atomic uint64_t sent_bytes;
     uint64_t bytes;
     const char *fields;
@@ -51,7 +51,7 @@ struct source {
 static struct source *source_new(uint64_t bytes, const char *fields, bool chunked)
 {
     struct source *s = calloc(1, sizeof(*s));
-    gate_init(&s->stuck);
+    s->stuck = gate_new();
     s->bytes = bytes;
     s->fields = fields;
     s->chunked = chunked;
@@ -71,7 +71,7 @@ static void source_script(struct origin_conn *c, const struct message *request, 
         origin_send(c, "HTTP/1.1 200 OK\r\n%sContent-Length: %llu\r\n\r\n", s->fields,
                     (unsigned long long)s->bytes);
     s->sent_bytes = send_while_room(c->wire.fd, s->bytes);
-    gate_pass(&s->stuck);
+    gate_pass(s->stuck);
     static const char zeros[64 * 1024];
     while (s->sent_bytes < s->bytes) {
         size_t n = (size_t)MIN(sizeof(zeros), s->bytes - s->sent_bytes);
@@ -94,12 +94,12 @@ static void download_through_a_slow_reader(const char *fields, bool chunked, con
     client_send(c, "GET /big HTTP/1.1\r\nHost: test\r\n\r\n");
     struct message *r = client_read_head(c);
     assert_int_equal(r->status, 200);
-    gate_wait_arrived(&s->stuck, 1);
+    gate_wait_arrived(s->stuck, 1);
     uint64_t at = s->sent_bytes;
     EXPECT(at < read_ahead + 16 * MB, "%llu KB were taken for a client that reads nothing",
            (unsigned long long)(at / KB));
     expect_small(m, MEMORY_LIMIT + read_ahead);
-    gate_open(&s->stuck);
+    gate_open(s->stuck);
     if (r->framing == FRAMING_LENGTH) {
         assert_int_equal(wire_discard(&c->wire, s->bytes), s->bytes);
     } else {
@@ -113,7 +113,6 @@ static void download_through_a_slow_reader(const char *fields, bool chunked, con
     }
     expect_small(m, MEMORY_LIMIT + read_ahead);
     millpond_stop(m);
-    gate_destroy(&s->stuck);
 }
 
 static void gigabyte_down_stays_small(void **state)
@@ -143,7 +142,7 @@ static void storable_of_unknown_length_reads_one_limit_ahead(void **state)
 static void sink_script(struct origin_conn *c, const struct message *request, void *arg)
 {
     struct source *s = arg;
-    gate_pass(&s->stuck); /* takes nothing of the body until the test says so */
+    gate_pass(s->stuck); /* takes nothing of the body until the test says so */
     uint64_t got = 0;
     if (request->framing == FRAMING_LENGTH)
         got = wire_discard(&c->wire, request->length);
@@ -175,12 +174,12 @@ static void upload_through_a_slow_instance(bool chunked)
     else
         client_send(c, "PUT /up HTTP/1.1\r\nHost: test\r\nContent-Length: %llu\r\n\r\n",
                     (unsigned long long)s->bytes);
-    gate_wait_arrived(&s->stuck, 1);
+    gate_wait_arrived(s->stuck, 1);
     uint64_t sent = send_while_room(c->wire.fd, s->bytes);
     EXPECT(sent < 16 * MB, "%llu KB were taken for an instance that reads nothing",
            (unsigned long long)(sent / KB));
     expect_small(m, MEMORY_LIMIT);
-    gate_open(&s->stuck);
+    gate_open(s->stuck);
     static const char zeros[64 * 1024];
     while (sent < s->bytes) {
         size_t n = (size_t)MIN(sizeof(zeros), s->bytes - sent);
@@ -195,7 +194,6 @@ static void upload_through_a_slow_instance(bool chunked)
     expect_small(m, MEMORY_LIMIT);
     millpond_stop(m);
     origin_stop(o);
-    gate_destroy(&s->stuck);
 }
 
 static void gigabyte_up_stays_small(void **state)
@@ -244,14 +242,13 @@ static void bytes_pass_as_they_come(void **state)
     struct millpond *m = millpond_before(o, "");
     struct client *c = client_open(m->port);
     client_send(c, "POST /up HTTP/1.1\r\nHost: test\r\nContent-Length: 3\r\n\r\n");
-    gate_wait_arrived(&s->stuck, 1); /* the head went ahead of the body */
+    gate_wait_arrived(s->stuck, 1); /* the head went ahead of the body */
     client_send(c, "a");
-    gate_open(&s->stuck);
+    gate_open(s->stuck);
     client_send(c, "bc");
     expect_body(client_read(c), "3");
     millpond_stop(m);
     origin_stop(o);
-    gate_destroy(&s->stuck);
 }
 
 int main(void)

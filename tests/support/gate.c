@@ -19,18 +19,34 @@ bool cond_wait_until(pthread_cond_t *c, pthread_mutex_t *m, long long deadline_m
     return pthread_cond_timedwait(c, m, &ts) != ETIMEDOUT;
 }
 
-void gate_init(struct gate *g)
-{
-    pthread_mutex_init(&g->mtx, NULL);
-    cond_init_mono(&g->changed);
-    g->open = false;
-    g->arrived = g->tickets = 0;
-}
+static struct gate *gates; /* test thread */
 
-void gate_destroy(struct gate *g)
+static void gate_free(void *arg)
 {
+    struct gate *g = arg;
+    gates = g->next; /* the newest goes first */
     pthread_mutex_destroy(&g->mtx);
     pthread_cond_destroy(&g->changed);
+    free(g);
+}
+
+struct gate *gate_new(void)
+{
+    struct gate *g = calloc(1, sizeof(*g));
+    if (g == NULL)
+        abort();
+    pthread_mutex_init(&g->mtx, NULL);
+    cond_init_mono(&g->changed);
+    g->next = gates;
+    gates = g;
+    support_on_end(gate_free, g);
+    return g;
+}
+
+void gate_open_all(void)
+{
+    for (struct gate *g = gates; g != NULL; g = g->next)
+        gate_open(g);
 }
 
 bool gate_pass(struct gate *g)

@@ -7,8 +7,9 @@
 #include <pthread.h>
 #include <stdbool.h>
 
-/* Owned by the test; must outlive whoever waits at it. */
+/* Lives until the test ends, so that a thread may still wait at it when the test failed and jumped away. */
 struct gate {
+    struct gate *next; /* in the list of the test's gates */
     pthread_mutex_t mtx;
     pthread_cond_t changed;
     /* under mtx */
@@ -17,8 +18,9 @@ struct gate {
     unsigned tickets; /* how many may pass although the gate is shut */
 };
 
-void gate_init(struct gate *g);
-void gate_destroy(struct gate *g);
+struct gate *gate_new(void); /* shut; test thread */
+/* At the end of a test: nobody is held any more. */
+void gate_open_all(void);
 /* Waits until the gate is open or a ticket is left. false after four times support_wait_ms: long enough that
  * what the test waits for meanwhile fails first, instead of coming true because the gate gave way. */
 bool gate_pass(struct gate *g);

@@ -228,6 +228,7 @@ static int bound_socket(int port, int *bound_port)
 static void origin_free(void *arg)
 {
     struct origin *o = arg;
+    gate_open_all();
     origin_stop(o);
     for (size_t i = 0; i < o->request_count; i++)
         message_free(o->requests[i]);
