@@ -232,8 +232,8 @@ static void memory_size_holds_when_filled_tenfold(void **state)
     assert_true(json_integer_value(json_find(millpond_status(m), "evictions")) > 0);
     if (!support_sanitized()) {
         uint64_t grown = millpond_memory(m, "VmHWM") - empty;
-        /* Beyond the limit: what waits for an RCU grace period (limit / 8 + 8 MB), and pages freed a moment ago that
-         * the system does not have back yet. Ten times the limit went through. */
+        /* Beyond the limit: what waits for an RCU grace period (limit / 8 + 8 MB), and pages freed a moment
+         * ago that the system does not have back yet. Ten times the limit went through. */
         EXPECT(grown < limit + limit / 8 + 8 * MB + limit / 2, "grew by %llu KB with memory_size = 64M",
                (unsigned long long)(grown / KB));
     }

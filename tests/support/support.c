@@ -78,7 +78,8 @@ int support_setup(void **state)
     }
     fixture.file = NULL;
     fixture.line = 0;
-    snprintf(fixture.dir, sizeof(fixture.dir), "/tmp/millpond-test-XXXXXX");
+    const char *parent = getenv("TMPDIR"); /* short: socket paths end at 107 bytes */
+    snprintf(fixture.dir, sizeof(fixture.dir), "%s/millpond-test-XXXXXX", parent != NULL ? parent : "/tmp");
     return mkdtemp(fixture.dir) != NULL ? 0 : -1;
 }
 
