@@ -97,15 +97,15 @@ static bool h1_server_next_request(struct client_conn *c)
     }
 }
 
-/* Has the client left? One that reset is gone; one that closed its sending side may still be reading an answer that
- * has begun, but is taken as gone before. Pipelined input says nothing about what follows it. */
+/* Has the client left? A reset says so at any time. The end of its sending side is taken for it while the answer still
+ * depends on an instance (as nginx does); an answer that only has to be sent is sent. */
 static bool h1_server_client_left(const struct client_conn *c)
 {
+    const struct exchange *x = c->exchange;
     char byte;
-    ssize_t n = recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-    if (n < 0)
-        return errno != EAGAIN && errno != EINTR;
-    return n == 0 && !c->exchange->head_sent;
+    if (c->hup && (x->upstream != NULL || x->phase == PHASE_WAIT || x->source == SOURCE_FOLLOW))
+        return true;
+    return recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno != EAGAIN && errno != EINTR;
 }
 
 /* Something happened while an exchange is under way. */

@@ -13,6 +13,7 @@
 #include "proxy/phase.h"
 #include "proxy/server.h"
 
+#define DRAIN_FRESH_MS 1000 /* how long a connection without a request yet may take when the server stops */
 #define FIELD_CAPACITY 1000 /* the most max_headers may be, and fields of a response head */
 
 static void proxy_worker_on_turn_end(struct turn_hook *h)
@@ -100,8 +101,12 @@ void proxy_worker_drain(struct proxy_worker *pw)
     LIST_FOREACH_SAFE(n, next, &pw->conns)
     {
         struct client_conn *c = CONTAINER_OF(n, struct client_conn, node);
-        if (c->state == CLIENT_IDLE && c->left == NULL && c->requests > 0)
-            client_conn_close_gracefully(c, CLOSE_SHUTDOWN);
+        if (c->state != CLIENT_IDLE || c->left != NULL)
+            continue;
+        if (c->requests > 0)
+            client_conn_close(c, CLOSE_SHUTDOWN);
+        else /* its first request may be on the way */
+            deadline_set(pw->worker, &c->deadline, worker_now_ms(pw->worker) + DRAIN_FRESH_MS);
     }
     proxy_worker_check_done(pw);
 }
