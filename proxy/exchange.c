@@ -63,7 +63,8 @@ void exchange_free(struct exchange *x)
     snapshot_view_unref(x->view);
     list_remove(&x->node);
     pw->exchange_count--;
-    proxy_count(pw, METRIC_EXCHANGES_OPEN, -1);
+    if (x->client != NULL)
+        proxy_count(pw, METRIC_EXCHANGES_OPEN, -1);
     x->magic = 0;
     if (pw->free_exchange_count >= EXCHANGE_FREE_MAX) {
         free(x);
@@ -152,6 +153,7 @@ void exchange_detach_client(struct exchange *x)
     slice_t ip = arena_copy(&x->arena, x->client_ip);
     x->client_ip = ip.ptr != NULL ? ip : SLICE_EMPTY;
     x->client = NULL;
+    proxy_count(x->pw, METRIC_EXCHANGES_OPEN, -1);
     x->end_us = x->pw->worker->now_us;
 }
 
