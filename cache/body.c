@@ -148,6 +148,8 @@ void cache_body_trim(struct cache_body *b, uint64_t offset)
         atomic_store_explicit(&b->first, next, memory_order_release);
         atomic_fetch_sub_explicit(&b->charge, k->charge, memory_order_relaxed);
         cache_account_release(cache_account_of(b->account), k->charge);
+        free(k->data); /* no reader's offset is below it; only the list node may still be walked over */
+        k->data = NULL;
         rcu_free_later(&k->grave, chunk_free, k);
     }
 }
