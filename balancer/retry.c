@@ -126,7 +126,8 @@ bool pool_may_retry(struct pool *p, enum fetch_error e, const struct retry_conte
     switch (retry_judge(e, ctx, p->config->retry_on, p->config->retries)) {
     case RETRY_FREE:
         return true;
-    case RETRY_COUNTED: /* a refused connection cost the instance nothing: no share of the budget, only of `retries` */
+    case RETRY_COUNTED: /* a refused connection cost the instance nothing: no share of the budget, only of
+                           `retries` */
         return e == FETCH_CONNECT_REFUSED ||
                retry_budget_take(&p->budget, retry_now_ms(), p->config->retry_budget_percent);
     default:

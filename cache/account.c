@@ -8,8 +8,8 @@
 
 /* Sizes of objects and small bodies from slabs of 16 pages: jemalloc keeps 128 bytes per slab, which is 32
  * bytes per 1 KB body with its usual slabs of one page. Read by jemalloc at start; MALLOC_CONF still
- * overrides it. Freed pages go back to the system within a twentieth of a second, by a thread of its own, so that
- * a cache that turns over does not hold twice its memory_size. */
+ * overrides it. Freed pages go back to the system within a twentieth of a second, by a thread of its own, so
+ * that a cache that turns over does not hold twice its memory_size. */
 const char *malloc_conf = "slab_sizes:256-4096:16,dirty_decay_ms:50,muzzy_decay_ms:0,background_thread:true";
 #endif
 

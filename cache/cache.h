@@ -1,17 +1,18 @@
 /* cache.h: the cache as the proxy sees it: find, lead or wait, fill, finish, purge. It never fetches.
  *
- * A hit:   rcu_enter; o = cache_find(...); check with cache_object_*; send from o; rcu_leave. No lock, no shared write.
- *          An object is valid inside the RCU section; whoever needs it longer takes cache_object_ref.
- * A miss:  cache_join(...) says LEAD (fetch it, you hold the flight), FOLLOW (another request is fetching: wait for
- *          events) or PASS (fetch for yourself, do not store).
- * Leader:  cache_fill_begin when the head has come and is storable, then cache_fill_buffer/commit while the body
- *          comes, then cache_fill_finish or cache_fill_abort; or cache_flight_release when it is not storable, or
- *          cache_flight_fail when the fetch failed. Exactly one of finish, abort, release, fail ends a flight.
- * Reader:  everybody who sends from an object that is being filled, the leader's own client included, holds a
- *          follower and gets CACHE_EVENT_PROGRESS by mail when he asked for it with cache_follower_arm.
+ * A hit:   rcu_enter; o = cache_find(...); check with cache_object_*; send from o; rcu_leave. No lock, no
+ * shared write. An object is valid inside the RCU section; whoever needs it longer takes cache_object_ref. A
+ * miss:  cache_join(...) says LEAD (fetch it, you hold the flight), FOLLOW (another request is fetching: wait
+ * for events) or PASS (fetch for yourself, do not store). Leader:  cache_fill_begin when the head has come
+ * and is storable, then cache_fill_buffer/commit while the body comes, then cache_fill_finish or
+ * cache_fill_abort; or cache_flight_release when it is not storable, or cache_flight_fail when the fetch
+ * failed. Exactly one of finish, abort, release, fail ends a flight. Reader:  everybody who sends from an
+ * object that is being filled, the leader's own client included, holds a follower and gets
+ * CACHE_EVENT_PROGRESS by mail when he asked for it with cache_follower_arm.
  *
- * Threads: all calls from any worker unless said. Lock order: LOCK_CACHE_SHARD, LOCK_CACHE_FILL, LOCK_CACHE_EVICT,
- * LOCK_INVAL. No callback runs under a lock: events reach followers by worker mail on their own thread. */
+ * Threads: all calls from any worker unless said. Lock order: LOCK_CACHE_SHARD, LOCK_CACHE_FILL,
+ * LOCK_CACHE_EVICT, LOCK_INVAL. No callback runs under a lock: events reach followers by worker mail on their
+ * own thread. */
 #ifndef CACHE_CACHE_H
 #define CACHE_CACHE_H
 
@@ -29,48 +30,53 @@ struct cache_flight;
 struct cache_follower;
 
 struct cache_settings {
-    size_t memory_bytes;     /* everything: objects, keys, index, flights in filling */
-    size_t max_waiters;      /* followers of one flight */
+    size_t memory_bytes; /* everything: objects, keys, index, flights in filling */
+    size_t max_waiters;  /* followers of one flight */
 };
 
 /* Control thread. NULL when out of memory. */
 struct cache *cache_create(const struct cache_settings *s);
-void cache_set_settings(struct cache *c, const struct cache_settings *s); /* reload; evicts down to a smaller limit */
+void cache_set_settings(struct cache *c,
+                        const struct cache_settings *s); /* reload; evicts down to a smaller limit */
 /* No worker may use it any more. */
 void cache_destroy(struct cache *c);
 
-/* ---- objects ---------------------------------------------------------------------------------------------- */
+/* ---- objects ----------------------------------------------------------------------------------------------
+ */
 
-/* What a reader may know of an object, unpacked on request: the stored form is four times denser. The slices live as
- * long as the object. */
+/* What a reader may know of an object, unpacked on request: the stored form is four times denser. The slices
+ * live as long as the object. */
 struct cache_object_info {
-    slice_t head;            /* "HTTP/1.1 200 OK\r\n" and the stored fields, each with CRLF, without the blank line,
-                                without Content-Length, Transfer-Encoding, Age and Connection */
+    slice_t head; /* "HTTP/1.1 200 OK\r\n" and the stored fields, each with CRLF, without the blank line,
+                     without Content-Length, Transfer-Encoding, Age and Connection */
     uint16_t status;
     uint16_t status_line_bytes; /* length of the first line in head, CRLF included */
-    int64_t body_bytes;      /* -1: being filled, length not announced */
+    int64_t body_bytes;         /* -1: being filled, length not announced */
     struct cache_freshness fresh;
     struct cache_validators validators; /* slices into head */
-    slice_t key;             /* primary key text */
-    slice_t vary_names;      /* empty = no Vary */
+    slice_t key;                        /* primary key text */
+    slice_t vary_names;                 /* empty = no Vary */
 };
 struct cache_object_info cache_object_info(const struct cache_object *o);
 
-/* The whole body as pieces for writev, for a complete object: fills at most `max` entries from byte `offset` on and
- * returns their number. For one being filled: what has come so far. */
+/* The whole body as pieces for writev, for a complete object: fills at most `max` entries from byte `offset`
+ * on and returns their number. For one being filled: what has come so far. */
 size_t cache_object_iov(const struct cache_object *o, uint64_t offset, struct iovec *iov, size_t max);
 /* Complete: nothing will be added. Filled bytes so far (acquire: the bytes below it may be read). */
 bool cache_object_is_complete(const struct cache_object *o);
 uint64_t cache_object_filled(const struct cache_object *o);
 
-struct cache_object *cache_object_ref(struct cache_object *o); /* inside the RCU section, or holding one already */
+struct cache_object *
+cache_object_ref(struct cache_object *o); /* inside the RCU section, or holding one already */
 void cache_object_unref(struct cache_object **o);
 
-/* ---- looking up ---------------------------------------------------------------------------------------------- */
+/* ---- looking up
+ * ---------------------------------------------------------------------------------------------- */
 
-/* Inside rcu_enter: the complete stored response for this request (variant chosen by Vary), fresh or stale, or NULL.
- * Never one that was purged after its fetch began. Takes no lock; counts the use for eviction. `scratch` serves the
- * secondary key when there are variants. `*pass` is set when the key is remembered as not storable. */
+/* Inside rcu_enter: the complete stored response for this request (variant chosen by Vary), fresh or stale,
+ * or NULL. Never one that was purged after its fetch began. Takes no lock; counts the use for eviction.
+ * `scratch` serves the secondary key when there are variants. `*pass` is set when the key is remembered as
+ * not storable. */
 struct cache_object *cache_find(struct cache *c, const struct cache_key *key, const struct http_head *request,
                                 struct arena *scratch, bool *pass);
 
@@ -87,93 +93,105 @@ enum cache_event {
 
 struct cache_join_result {
     enum cache_join what;
-    enum no_store_reason why;         /* CACHE_PASS */
-    struct cache_flight *flight;      /* CACHE_LEAD: yours */
-    struct cache_follower *follower;  /* CACHE_FOLLOW: yours; the first event comes by mail, never from inside */
+    enum no_store_reason why;    /* CACHE_PASS */
+    struct cache_flight *flight; /* CACHE_LEAD: yours */
+    struct cache_follower
+        *follower; /* CACHE_FOLLOW: yours; the first event comes by mail, never from inside */
 };
 
-/* `stale` (may be NULL) is what cache_find returned and the caller wants to revalidate: if a newer complete object
- * has taken its place meanwhile, the result is CACHE_FOLLOW with an immediate CACHE_EVENT_RETRY. The stale object
- * plays no other role. Own worker's thread. On lack of memory: CACHE_PASS. */
-struct cache_join_result cache_join(struct cache *c, const struct cache_key *key, const struct http_head *request,
-                                    struct arena *scratch, const struct cache_object *stale,
-                                    struct worker *w,
+/* `stale` (may be NULL) is what cache_find returned and the caller wants to revalidate: if a newer complete
+ * object has taken its place meanwhile, the result is CACHE_FOLLOW with an immediate CACHE_EVENT_RETRY. The
+ * stale object plays no other role. Own worker's thread. On lack of memory: CACHE_PASS. */
+struct cache_join_result cache_join(struct cache *c, const struct cache_key *key,
+                                    const struct http_head *request, struct arena *scratch,
+                                    const struct cache_object *stale, struct worker *w,
                                     void (*on_event)(void *arg, enum cache_event event), void *arg);
 
-/* ---- followers ------------------------------------------------------------------------------------------- */
+/* ---- followers -------------------------------------------------------------------------------------------
+ */
 
 /* The object of a follower after CACHE_EVENT_OBJECT: borrowed, valid until cache_follower_close. */
 struct cache_object *cache_follower_object(struct cache_follower *f);
 enum fetch_error cache_follower_error(const struct cache_follower *f);
-/* True when the object ended by cache_fill_abort: bytes up to cache_object_filled may be sent, then cut. A reader whose
- * cache_follower_arm says false without new bytes asks this and cache_object_is_complete. */
+/* True when the object ended by cache_fill_abort: bytes up to cache_object_filled may be sent, then cut. A
+ * reader whose cache_follower_arm says false without new bytes asks this and cache_object_is_complete. */
 bool cache_follower_is_cut(const struct cache_follower *f);
-/* Tells how far this reader has come, never backwards (lets the filler run on, and trims an object that outgrew the
- * limit: what lies below `offset` may be gone afterwards). */
+/* Tells how far this reader has come, never backwards (lets the filler run on, and trims an object that
+ * outgrew the limit: what lies below `offset` may be gone afterwards). */
 void cache_follower_set_offset(struct cache_follower *f, uint64_t offset);
-/* Asks for one CACHE_EVENT_PROGRESS. false when there is already more than `offset` bytes, or the end: then read on
- * at once, no event will come. */
+/* Asks for one CACHE_EVENT_PROGRESS. false when there is already more than `offset` bytes, or the end: then
+ * read on at once, no event will come. */
 bool cache_follower_arm(struct cache_follower *f, uint64_t offset);
 /* Ends it, in any state, own thread; no event comes afterwards. Nulls the pointer. */
 void cache_follower_close(struct cache_follower **f);
 
-/* ---- flights and filling (the leader) ----------------------------------------------------------------------- */
+/* ---- flights and filling (the leader)
+ * ----------------------------------------------------------------------- */
 
 struct cache_fill {
-    const struct http_head *request;  /* for the secondary key */
-    slice_t head;                     /* as in cache_object_info.head; copied */
+    const struct http_head *request; /* for the secondary key */
+    slice_t head;                    /* as in cache_object_info.head; copied */
     uint16_t status, status_line_bytes;
-    int64_t body_bytes;               /* announced length, -1 unknown */
+    int64_t body_bytes; /* announced length, -1 unknown */
     int64_t max_object_bytes;
     const struct http_head *response; /* for Vary; its validators are found in `head` by offset */
     struct cache_freshness fresh;
-    slice_t etag, last_modified;      /* slices into `head`, or empty */
+    slice_t etag, last_modified; /* slices into `head`, or empty */
     wall_s_t last_modified_s;
 };
 
-/* Releases or admits the followers and starts the object. NULL (with *why) when no room could be made or Vary forbids
- * it: the caller then calls cache_flight_release. On success the returned object is borrowed and lives until the
- * flight ends; a caller whose own client reads it takes a follower with cache_flight_follow. */
-struct cache_object *cache_fill_begin(struct cache_flight *fl, const struct cache_fill *fill, enum no_store_reason *why);
-/* A follower for the leader's own client; the object is there at once, no CACHE_EVENT_OBJECT comes. NULL: no memory. */
+/* Releases or admits the followers and starts the object. NULL (with *why) when no room could be made or Vary
+ * forbids it: the caller then calls cache_flight_release. On success the returned object is borrowed and
+ * lives until the flight ends; a caller whose own client reads it takes a follower with cache_flight_follow.
+ */
+struct cache_object *cache_fill_begin(struct cache_flight *fl, const struct cache_fill *fill,
+                                      enum no_store_reason *why);
+/* A follower for the leader's own client; the object is there at once, no CACHE_EVENT_OBJECT comes. NULL: no
+ * memory. */
 struct cache_follower *cache_flight_follow(struct cache_flight *fl, struct worker *w,
                                            void (*on_event)(void *arg, enum cache_event event), void *arg);
-/* Room for the next body bytes: at least 1 byte, usually 16 KB or what is still announced. NULL: no memory (abort). */
+/* Room for the next body bytes: at least 1 byte, usually 16 KB or what is still announced. NULL: no memory
+ * (abort). */
 char *cache_fill_buffer(struct cache_flight *fl, size_t *room);
-/* `n` bytes were put there. Wakes armed readers. An object that outgrows max_object_bytes (or memory_size) is no
- * longer stored but goes on serving its readers through a sliding window. */
+/* `n` bytes were put there. Wakes armed readers. An object that outgrows max_object_bytes (or memory_size) is
+ * no longer stored but goes on serving its readers through a sliding window. */
 void cache_fill_commit(struct cache_flight *fl, size_t n);
-/* True when the filler should stop reading until on_room: the readers are more than the window behind an object that
- * is not going to be stored. */
-bool cache_fill_should_pause(struct cache_flight *fl, void (*on_room)(void *arg), void *arg, struct worker *w);
+/* True when the filler should stop reading until on_room: the readers are more than the window behind an
+ * object that is not going to be stored. */
+bool cache_fill_should_pause(struct cache_flight *fl, void (*on_room)(void *arg), void *arg,
+                             struct worker *w);
 /* True when nobody reads and the object will not be stored: the fetch may be cancelled. */
 bool cache_fill_is_unwanted(struct cache_flight *fl);
-/* The body is complete: the object becomes visible to cache_find before this returns, unless it was purged meanwhile.
- * Returns NO_STORE_STORED or why it was not kept. Nulls the pointer. */
+/* The body is complete: the object becomes visible to cache_find before this returns, unless it was purged
+ * meanwhile. Returns NO_STORE_STORED or why it was not kept. Nulls the pointer. */
 enum no_store_reason cache_fill_finish(struct cache_flight **fl);
 /* Cut short: readers get CACHE_EVENT_FAILED after the bytes there are; nothing is stored. */
 void cache_fill_abort(struct cache_flight **fl);
 
-/* The stored response was confirmed (304): makes a new object from `stale` (which the caller holds a reference of)
- * with the new head, sharing its body, and ends the flight: followers get CACHE_EVENT_OBJECT. Returns a reference on
- * the new object for the leader's own client, or NULL on lack of memory (then the flight is ended by RETRY). */
+/* The stored response was confirmed (304): makes a new object from `stale` (which the caller holds a
+ * reference of) with the new head, sharing its body, and ends the flight: followers get CACHE_EVENT_OBJECT.
+ * Returns a reference on the new object for the leader's own client, or NULL on lack of memory (then the
+ * flight is ended by RETRY). */
 struct cache_object *cache_flight_refresh(struct cache_flight **fl, struct cache_object *stale,
                                           const struct cache_fill *fill);
-/* Not storable: followers get CACHE_EVENT_PASS, together; the key is remembered as pass for `pass_ms` (0 = not). */
+/* Not storable: followers get CACHE_EVENT_PASS, together; the key is remembered as pass for `pass_ms` (0 =
+ * not). */
 void cache_flight_release(struct cache_flight **fl, enum no_store_reason why, dur_ms_t pass_ms);
 /* The fetch failed: followers get CACHE_EVENT_FAILED with `e`. */
 void cache_flight_fail(struct cache_flight **fl, enum fetch_error e);
 /* Others are waiting or reading besides the leader's own follower. */
 bool cache_flight_has_followers(struct cache_flight *fl);
 
-/* ---- purging ------------------------------------------------------------------------------------------------- */
+/* ---- purging
+ * ------------------------------------------------------------------------------------------------- */
 
-/* All variants of the URL are gone for every request that starts after this returns, a fetch under way included
- * (promise 2). Returns the number of stored objects it removed. Any thread. */
+/* All variants of the URL are gone for every request that starts after this returns, a fetch under way
+ * included (promise 2). Returns the number of stored objects it removed. Any thread. */
 size_t cache_purge_url(struct cache *c, const struct cache_key *key);
 void cache_purge_all(struct cache *c);
 
-/* ---- figures ------------------------------------------------------------------------------------------------- */
+/* ---- figures
+ * ------------------------------------------------------------------------------------------------- */
 
 struct cache_stats {
     uint64_t objects, bytes_used, bytes_limit;

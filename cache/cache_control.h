@@ -1,19 +1,19 @@
 /* cache_control.h: Cache-Control directives (RFC 9111 section 5.2), pure.
  *
- * Unknown directives are skipped. A delta-seconds that is not a number makes the response stale (0), as RFC 9111
- * section 4.2.1 advises; one beyond 2^31 counts as 2^31. Of a repeated directive the first counts for
- * freshness, any for restrictions. Quoted arguments are accepted. From an element that breaks the grammar only
- * restrictions are taken. */
+ * Unknown directives are skipped. A delta-seconds that is not a number makes the response stale (0), as RFC
+ * 9111 section 4.2.1 advises; one beyond 2^31 counts as 2^31. Of a repeated directive the first counts for
+ * freshness, any for restrictions. Quoted arguments are accepted. From an element that breaks the grammar
+ * only restrictions are taken. */
 #ifndef CACHE_CACHE_CONTROL_H
 #define CACHE_CACHE_CONTROL_H
 
 #include "core/http_msg.h"
 
 #define CC_NO_STORE         (1u << 0)
-#define CC_NO_CACHE         (1u << 1)  /* without a field list */
-#define CC_NO_CACHE_FIELDS  (1u << 2)  /* no-cache="field, ..." */
+#define CC_NO_CACHE         (1u << 1) /* without a field list */
+#define CC_NO_CACHE_FIELDS  (1u << 2) /* no-cache="field, ..." */
 #define CC_PRIVATE          (1u << 3)
-#define CC_PRIVATE_FIELDS   (1u << 4)  /* private="field, ..." */
+#define CC_PRIVATE_FIELDS   (1u << 4) /* private="field, ..." */
 #define CC_PUBLIC           (1u << 5)
 #define CC_MUST_REVALIDATE  (1u << 6)
 #define CC_PROXY_REVALIDATE (1u << 7)

@@ -7,11 +7,12 @@
 
 /* Borrowed from a stored head or a parsed one. */
 struct cache_validators {
-    slice_t etag;          /* with quotes and W/; empty = none */
-    slice_t last_modified; /* as text; empty = none */
+    slice_t etag;             /* with quotes and W/; empty = none */
+    slice_t last_modified;    /* as text; empty = none */
     wall_s_t last_modified_s; /* 0 = none or not a date */
 };
-void cache_validators_from_head(const struct http_head *response, wall_s_t now_s, struct cache_validators *out);
+void cache_validators_from_head(const struct http_head *response, wall_s_t now_s,
+                                struct cache_validators *out);
 
 enum cache_cond {
     CACHE_COND_NONE,         /* no condition, or it lets the response through: answer in full */
@@ -32,8 +33,8 @@ bool cache_etag_weak_eq(slice_t a, slice_t b);
  * Content-Type and Content-Encoding is left out. */
 bool cache_field_in_304(const struct http_field *f);
 /* True for fields of a 304 from an instance that replace those of the stored response (RFC 9111 section 3.2):
- * all but those that are not storable (cache_field_is_storable), Content-Length, Content-Encoding, Content-Type,
- * Content-Range, ETag. */
+ * all but those that are not storable (cache_field_is_storable), Content-Length, Content-Encoding,
+ * Content-Type, Content-Range, ETag. */
 bool cache_field_updates_stored(const struct http_head *not_modified, const struct http_field *f);
 
 #endif

@@ -1,9 +1,10 @@
 /* freshness.h: how long a response may be used (RFC 9111 section 4.2), pure.
  *
  * The precedence is: the route's ttl for this status, s-maxage, max-age, Expires minus Date, heuristic by
- * Last-Modified, default_ttl (for a response without Last-Modified, or with the heuristic off); then min_ttl and
- * max_ttl clamp what the response itself said, the heuristic included. The last two, heuristic and default_ttl, are
- * only for a status that RFC 9110 section 15.1 calls heuristically cacheable, or with `public`. */
+ * Last-Modified, default_ttl (for a response without Last-Modified, or with the heuristic off); then min_ttl
+ * and max_ttl clamp what the response itself said, the heuristic included. The last two, heuristic and
+ * default_ttl, are only for a status that RFC 9110 section 15.1 calls heuristically cacheable, or with
+ * `public`. */
 #ifndef CACHE_FRESHNESS_H
 #define CACHE_FRESHNESS_H
 
@@ -24,19 +25,19 @@ enum freshness_source {
 #define X(id, name, text) FRESHNESS_##id,
     FRESHNESS_SOURCES(X)
 #undef X
-    FRESHNESS_SOURCE_COUNT
+        FRESHNESS_SOURCE_COUNT
 };
 const char *freshness_source_name(enum freshness_source s);
 
 /* Immutable part of a stored response. */
 struct cache_freshness {
-    wall_ms_t response_ms;        /* when the response head arrived */
+    wall_ms_t response_ms;         /* when the response head arrived */
     dur_ms_t corrected_initial_ms; /* corrected_initial_age, RFC 9111 section 4.2.3 */
-    dur_ms_t lifetime_ms;         /* freshness_lifetime; 0 = always stale. A route's ttl counts from arrival: it is
-                                     ttl + corrected_initial_ms here */
-    uint8_t source;               /* enum freshness_source */
-    bool revalidate_always;       /* no-cache: never used without asking */
-    bool never_stale;             /* must-revalidate, proxy-revalidate, s-maxage: not used once stale */
+    dur_ms_t lifetime_ms;   /* freshness_lifetime; 0 = always stale. A route's ttl counts from arrival: it is
+                               ttl + corrected_initial_ms here */
+    uint8_t source;         /* enum freshness_source */
+    bool revalidate_always; /* no-cache: never used without asking */
+    bool never_stale;       /* must-revalidate, proxy-revalidate, s-maxage: not used once stale */
 };
 
 /* RFC 9110 section 15.1: may be stored by default, without being told so. */

@@ -1,9 +1,10 @@
 /* key.h: cache keys, pure: bytes that are equal exactly when two requests may share a response.
  *
  * Primary key: "scheme://host[:port]/path?query" with the host in lower case, the scheme's default port
- * left out, the path's percent-encoding normalised where RFC 3986 section 6.2.2 allows (unreserved characters decoded,
- * hex digits in upper case; dot segments and repeated slashes are left alone, since the application may tell
- * them apart). HEAD shares the key of GET. Secondary key (Vary): "name: value\n" for each listed field. */
+ * left out, the path's percent-encoding normalised where RFC 3986 section 6.2.2 allows (unreserved characters
+ * decoded, hex digits in upper case; dot segments and repeated slashes are left alone, since the application
+ * may tell them apart). HEAD shares the key of GET. Secondary key (Vary): "name: value\n" for each listed
+ * field. */
 #ifndef CACHE_KEY_H
 #define CACHE_KEY_H
 
@@ -18,19 +19,22 @@ struct cache_key {
 
 /* Upper bound of the text for these parts; the caller brings a buffer of that size. */
 size_t cache_key_bound(slice_t scheme, slice_t host, slice_t path, slice_t query);
-/* Writes the key into `buf`; `query.ptr == NULL` means no '?'. One pass, no allocation: this is the hot path. */
-void cache_key_build(char *buf, slice_t scheme, slice_t host, slice_t path, slice_t query, struct cache_key *out);
+/* Writes the key into `buf`; `query.ptr == NULL` means no '?'. One pass, no allocation: this is the hot path.
+ */
+void cache_key_build(char *buf, slice_t scheme, slice_t host, slice_t path, slice_t query,
+                     struct cache_key *out);
 /* The key of a URL given by a person or a PURGE ("http://host/path?query"). false when it is not one. */
 bool cache_key_from_url(struct arena *arena, slice_t url, struct cache_key *out);
 
 #define CACHE_VARY_MAX_FIELDS 16
 #define CACHE_VARY_MAX_BYTES  4096 /* of one secondary key */
 
-/* The names that Vary lists, lower case, sorted, without repeats, joined by ','. `.ptr` is NULL when there is `*`,
- * more than CACHE_VARY_MAX_FIELDS names or no memory; empty when there is no Vary. */
+/* The names that Vary lists, lower case, sorted, without repeats, joined by ','. `.ptr` is NULL when there is
+ * `*`, more than CACHE_VARY_MAX_FIELDS names or no memory; empty when there is no Vary. */
 slice_t cache_vary_names(struct arena *arena, const struct http_head *response, bool *star);
-/* The secondary key of a request under those names; all lines of a field are joined by ", " with outer white space
- * removed; an absent field differs from an empty one. `.ptr` is NULL when too large or out of memory. */
+/* The secondary key of a request under those names; all lines of a field are joined by ", " with outer white
+ * space removed; an absent field differs from an empty one. `.ptr` is NULL when too large or out of memory.
+ */
 slice_t cache_vary_key(struct arena *arena, slice_t names, const struct http_head *request);
 
 #endif

@@ -10,8 +10,8 @@
 #define CACHE_TTL_UNSET CONFIG_TTL_UNSET
 
 struct cache_rules {
-    bool enabled;            /* a store is on and the route says cache = on or bypass_if */
-    slice_t bypass_cookie;   /* empty = none */
+    bool enabled;          /* a store is on and the route says cache = on or bypass_if */
+    slice_t bypass_cookie; /* empty = none */
     slice_t bypass_header;
     dur_ms_t default_ttl_ms;
     int heuristic_percent;

@@ -5,20 +5,21 @@
 #include "cache/freshness.h"
 #include "core/outcome.h"
 
-/* NO_STORE_STORED when the cache may be asked; else why not (method, request body, Upgrade, bypass rule, cache off).
- * `has_body` as framed. A client's no-cache, no-store and Pragma are ignored in this version
+/* NO_STORE_STORED when the cache may be asked; else why not (method, request body, Upgrade, bypass rule,
+ * cache off). `has_body` as framed. A client's no-cache, no-store and Pragma are ignored in this version
  * (ignore_client_cache_control = yes); Authorization alone does not prevent a look-up. */
 enum no_store_reason cache_request_usable(const struct http_head *request, bool has_body,
                                           const struct cache_rules *rules);
 
-/* NO_STORE_STORED when the response may be stored and shared; else the one reason. `f` was computed from the same
- * response. `body_bytes` is the announced length, -1 when unknown. */
-enum no_store_reason cache_response_storable(const struct http_head *request, const struct http_head *response,
-                                             const struct cache_control *cc, const struct cache_freshness *f,
-                                             const struct cache_rules *rules, int64_t body_bytes);
+/* NO_STORE_STORED when the response may be stored and shared; else the one reason. `f` was computed from the
+ * same response. `body_bytes` is the announced length, -1 when unknown. */
+enum no_store_reason cache_response_storable(const struct http_head *request,
+                                             const struct http_head *response, const struct cache_control *cc,
+                                             const struct cache_freshness *f, const struct cache_rules *rules,
+                                             int64_t body_bytes);
 
-/* False for response fields that are not kept in a stored response: hop-by-hop ones, those named by Connection,
- * those a private="..." or no-cache="..." list names, and Set-Cookie whatever else is said. */
+/* False for response fields that are not kept in a stored response: hop-by-hop ones, those named by
+ * Connection, those a private="..." or no-cache="..." list names, and Set-Cookie whatever else is said. */
 bool cache_field_is_storable(const struct http_head *response, const struct http_field *f);
 
 #endif

@@ -31,8 +31,8 @@ struct config_strings {
     size_t count;
 };
 
-struct config_main { /* [millpond] */
-    int workers;     /* auto is resolved to the number of CPUs allowed */
+struct config_main {          /* [millpond] */
+    int workers;              /* auto is resolved to the number of CPUs allowed */
     const char *user, *group; /* "" = keep */
     const char *runtime_dir, *state_dir;
     dur_ms_t shutdown_timeout_ms;
@@ -64,14 +64,14 @@ struct config_listen { /* [listen NAME] */
     int max_connections_per_ip;      /* 0 = no limit */
 };
 
-struct config_server { /* one `server` of a pool */
+struct config_server {   /* one `server` of a pool */
     const char *name;    /* name= or the address text; unique in its pool */
     const char *address; /* as written: host:port or unix:/path */
     const char *host;    /* what Host a probe sends by default: host part, "localhost" for unix */
     struct config_origin origin;
-    int weight;          /* 0..1000; 0 = drained */
+    int weight; /* 0..1000; 0 = drained */
     bool backup;
-    const char *zone;    /* "" = none */
+    const char *zone; /* "" = none */
 };
 
 enum config_health { CONFIG_HEALTH_OFF, CONFIG_HEALTH_TCP, CONFIG_HEALTH_HTTP };
@@ -144,19 +144,19 @@ struct config_field_edit { /* set_*: value != NULL; remove_*: value == NULL */
 struct config_route { /* [route NAME] */
     const char *name;
     struct config_origin origin;
-    uint16_t id; /* position in the file order */
+    uint16_t id;                 /* position in the file order */
     struct config_strings hosts; /* lower case; "*.example.com" keeps its star */
     struct config_path *paths;
     size_t path_count;
     struct config_strings methods;
     struct config_header_match *headers;
     size_t header_count;
-    int pool; /* index into config.pools, -1 when the route answers itself */
+    int pool;                            /* index into config.pools, -1 when the route answers itself */
     int redirect_status, respond_status; /* 0 = not used */
     const char *redirect_target;         /* may contain $uri, $host */
     const char *respond_text;
     enum config_route_cache cache;
-    const char *bypass_cookie, *bypass_header; /* "" = not used */
+    const char *bypass_cookie, *bypass_header;                       /* "" = not used */
     dur_ms_t ttl_ms, ttl_404_ms, ttl_5xx_ms, min_ttl_ms, max_ttl_ms; /* CONFIG_TTL_UNSET when not given */
     int64_t max_object_bytes;
     struct config_cidrs allow, deny;
@@ -164,7 +164,7 @@ struct config_route { /* [route NAME] */
     size_t request_edit_count, response_edit_count;
 };
 
-struct config_admin { /* [admin] */
+struct config_admin {   /* [admin] */
     const char *socket; /* path; default runtime_dir/admin.sock */
     mode_t socket_mode;
     struct net_addr address; /* address.len == 0: off */
@@ -203,11 +203,12 @@ struct config_problems {
     size_t count, errors;
 };
 
-/* Reads `path` and its includes. NULL when there is any error (listed in `problems`); warnings alone still give a
- * snapshot. The caller owns the returned reference and frees `problems` with config_problems_free. */
+/* Reads `path` and its includes. NULL when there is any error (listed in `problems`); warnings alone still
+ * give a snapshot. The caller owns the returned reference and frees `problems` with config_problems_free. */
 struct config *config_load(const char *path, struct config_problems *problems);
 /* The same from memory, for tests, the demo and fuzzing; `name` stands for the file in messages. */
-struct config *config_load_text(const char *name, const char *text, size_t len, struct config_problems *problems);
+struct config *config_load_text(const char *name, const char *text, size_t len,
+                                struct config_problems *problems);
 void config_problems_free(struct config_problems *problems);
 
 struct config *config_ref(struct config *c);
@@ -215,7 +216,8 @@ void config_unref(struct config *c);
 
 /* `millpond config`: every key with its effective value and origin, one per line. */
 void config_print(const struct config *c, FILE *out);
-/* Reference of all options from the option table: Markdown for docs/configuration.md, troff for the man page. */
+/* Reference of all options from the option table: Markdown for docs/configuration.md, troff for the man page.
+ */
 void config_print_markdown(FILE *out);
 void config_print_man(FILE *out);
 

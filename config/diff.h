@@ -5,8 +5,8 @@
 
 #include "config/config.h"
 
-/* The listen section of `c` that has this address, NULL when none. Addresses with port 0 (the kernel picks) are the
- * same only in sections of the same `name`. */
+/* The listen section of `c` that has this address, NULL when none. Addresses with port 0 (the kernel picks)
+ * are the same only in sections of the same `name`. */
 const struct config_listen *config_find_listen(const struct config *c, const struct net_addr *address,
                                                const char *name);
 bool config_listen_addresses_equal(const struct config *a, const struct config *b);

@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-
 #define ARENA_ALIGN       16
 #define ARENA_BLOCK_BYTES (4 * KB)
 #define ARENA_BLOCK_MAX   (64 * KB)
@@ -33,7 +32,8 @@ static void arena_use_first_block(struct arena *a)
 
 void arena_init(struct arena *a, void *block, size_t block_bytes, size_t ceiling_bytes)
 {
-    *a = (struct arena){.first_block = block, .first_block_bytes = block_bytes, .ceiling_bytes = ceiling_bytes};
+    *a = (struct arena){
+        .first_block = block, .first_block_bytes = block_bytes, .ceiling_bytes = ceiling_bytes};
     arena_use_first_block(a);
 }
 

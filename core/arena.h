@@ -15,11 +15,11 @@ struct arena_hook;
 
 /* Owned by the request (or connection) it is embedded in. */
 struct arena {
-    char *next, *end;            /* free part of the current block */
-    char *first_block;           /* caller's memory, or NULL */
+    char *next, *end;  /* free part of the current block */
+    char *first_block; /* caller's memory, or NULL */
     size_t first_block_bytes;
-    struct arena_chunk *chunks;  /* blocks from the heap, newest first */
-    struct arena_hook *hooks;    /* newest first, run in that order */
+    struct arena_chunk *chunks; /* blocks from the heap, newest first */
+    struct arena_hook *hooks;   /* newest first, run in that order */
     size_t heap_bytes, ceiling_bytes;
 };
 

@@ -1,8 +1,9 @@
 /* metrics.h: counters and latency histograms, written by one thread each, summed on read.
  *
- * Every worker has a shard. Its counters and histograms are written by that worker only (relaxed atomic load and
- * store, no read-modify-write) and read by the control thread at any time. A series is one combination of
- * (route, cache verdict, instance); its labels are interned numbers so that the hot path hashes one integer. */
+ * Every worker has a shard. Its counters and histograms are written by that worker only (relaxed atomic load
+ * and store, no read-modify-write) and read by the control thread at any time. A series is one combination of
+ * (route, cache verdict, instance); its labels are interned numbers so that the hot path hashes one integer.
+ */
 #ifndef CORE_METRICS_H
 #define CORE_METRICS_H
 
@@ -18,10 +19,11 @@ enum metric_id {
 #define X(id, name, help) METRIC_##id,
     METRICS_TABLE(X, X)
 #undef X
-    METRIC_COUNT
+        METRIC_COUNT
 };
 
-/* Log-linear histogram of microseconds: 64 steps per power of two, so a quantile is within 1%; 1 us to 2^32 us. */
+/* Log-linear histogram of microseconds: 64 steps per power of two, so a quantile is within 1%; 1 us to 2^32
+ * us. */
 #define HISTOGRAM_STEPS   64
 #define HISTOGRAM_OCTAVES 27 /* values below 64 are exact, then 2^6..2^32 */
 #define HISTOGRAM_BUCKETS (HISTOGRAM_STEPS * HISTOGRAM_OCTAVES)
@@ -31,8 +33,9 @@ struct histogram {
     _Atomic uint64_t buckets[HISTOGRAM_BUCKETS]; /* 32 bits would wrap within a day of hits */
 };
 void histogram_record(struct histogram *h, uint64_t us); /* owner thread */
-void histogram_add(struct histogram *into, const struct histogram *from); /* `into` is private to the caller */
-uint64_t histogram_quantile_us(const struct histogram *h, double q); /* 0 when empty */
+void histogram_add(struct histogram *into,
+                   const struct histogram *from);                      /* `into` is private to the caller */
+uint64_t histogram_quantile_us(const struct histogram *h, double q);   /* 0 when empty */
 uint64_t histogram_count_upto(const struct histogram *h, uint64_t us); /* values <= us, within 2% of us */
 
 #define METRICS_STATUS_CLASSES 6 /* index status / 100; 0 = no answer was sent */
@@ -52,14 +55,17 @@ struct metrics_shard;
 struct metrics_shard *metrics_shard_new(void);
 void metrics_shard_free(struct metrics_shard *m); /* its figures are kept in a total */
 
-/* Labels live for the process. Control thread (under LOCK_METRICS); at most 4095 of them, then label 0 "other". */
+/* Labels live for the process. Control thread (under LOCK_METRICS); at most 4095 of them, then label 0
+ * "other". */
 uint16_t metrics_label(slice_t name);
 slice_t metrics_label_name(uint16_t label);
 
 /* Owner thread. */
 void metrics_add(struct metrics_shard *m, enum metric_id id, int64_t n);
-/* Finds or makes the series; NULL when out of memory or beyond 4096 series (counted elsewhere, never fatal). */
-struct metrics_series *metrics_series(struct metrics_shard *m, uint16_t route, enum cache_verdict v, uint16_t instance);
+/* Finds or makes the series; NULL when out of memory or beyond 4096 series (counted elsewhere, never fatal).
+ */
+struct metrics_series *metrics_series(struct metrics_shard *m, uint16_t route, enum cache_verdict v,
+                                      uint16_t instance);
 void metrics_series_record(struct metrics_series *s, unsigned status, uint64_t us, uint64_t bytes);
 
 /* Any thread: sums over all shards. */

@@ -24,7 +24,8 @@ struct net_addr {
 };
 
 /* "1.2.3.4:80", "[::1]:80", ":80" (all addresses, both families), "unix:/path". Numeric only: names are
- * resolved elsewhere. false when it is none of these or the port is not 1..65535 (0 is allowed, for tests). */
+ * resolved elsewhere. false when it is none of these or the port is not 1..65535 (0 is allowed, for tests).
+ */
 bool net_addr_parse(slice_t text, struct net_addr *out);
 /* "host:port" of a name: splits at the last colon; false when there is no port. */
 bool net_host_port_split(slice_t text, slice_t *host, uint16_t *port);
@@ -44,10 +45,11 @@ struct net_cidr {
 bool net_cidr_parse(slice_t text, struct net_cidr *out);
 bool net_cidr_match(const struct net_cidr *list, size_t count, const struct net_addr *a);
 
-/* Listening socket: SO_REUSEADDR, SO_REUSEPORT when `reuse_port`, TCP_NODELAY inherited by accepted ones, dual
- * stack for the IPv6 wildcard. A stale unix socket file is replaced. -1 and errno on failure. */
+/* Listening socket: SO_REUSEADDR, SO_REUSEPORT when `reuse_port`, TCP_NODELAY inherited by accepted ones,
+ * dual stack for the IPv6 wildcard. A stale unix socket file is replaced. -1 and errno on failure. */
 int net_listen(const struct net_addr *a, int backlog, bool reuse_port);
-/* Starts a connection; the caller waits for writability. TCP_NODELAY is set. -1 and errno on failure at once. */
+/* Starts a connection; the caller waits for writability. TCP_NODELAY is set. -1 and errno on failure at once.
+ */
 int net_connect(const struct net_addr *a);
 /* The address a bound socket really has (port 0 resolved by the kernel). */
 bool net_local_addr(int fd, struct net_addr *out);

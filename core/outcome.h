@@ -23,7 +23,7 @@ enum cache_verdict {
 #define X(id, name, text) VERDICT_##id,
     OUTCOME_CACHE_VERDICTS(X)
 #undef X
-    VERDICT_COUNT
+        VERDICT_COUNT
 };
 
 /* Why a response was not stored, or a request not looked up. */
@@ -33,7 +33,8 @@ enum cache_verdict {
     X(BYPASS_RULE, "bypass_rule", "the route's bypass_if matched")                                           \
     X(METHOD, "method", "only GET and HEAD are looked up and only GET is stored")                            \
     X(REQUEST_NO_STORE, "request_no_store", "the request said no-store")                                     \
-    X(AUTHORIZATION, "authorization", "the request had Authorization and the response did not allow sharing") \
+    X(AUTHORIZATION, "authorization",                                                                        \
+      "the request had Authorization and the response did not allow sharing")                                \
     X(REQUEST_RANGE, "request_range", "the request asked for a range of something not stored")               \
     X(REQUEST_BODY, "request_body", "the request had a body")                                                \
     X(UPGRADE, "upgrade", "the request asked to switch protocols")                                           \
@@ -43,7 +44,8 @@ enum cache_verdict {
     X(SET_COOKIE, "set_cookie", "the response set a cookie")                                                 \
     X(VARY_STAR, "vary_star", "Vary: *")                                                                     \
     X(VARY_TOO_LARGE, "vary_too_large", "the Vary list or the values it selects are too large")              \
-    X(NO_FRESHNESS, "no_freshness", "no freshness information, no default_ttl, and nothing to estimate it by") \
+    X(NO_FRESHNESS, "no_freshness",                                                                          \
+      "no freshness information, no default_ttl, and nothing to estimate it by")                             \
     X(ALREADY_EXPIRED, "already_expired", "out of date on arrival and without a validator")                  \
     X(TTL_ZERO, "ttl_zero", "the route gives this status a ttl of 0")                                        \
     X(TOO_LARGE, "too_large", "larger than max_object_size")                                                 \
@@ -51,14 +53,15 @@ enum cache_verdict {
     X(INCOMPLETE, "incomplete", "the response was cut short")                                                \
     X(PURGED, "purged", "purged while it was being fetched")                                                 \
     X(PARTIAL, "partial", "a partial response (206)")                                                        \
-    X(PASS_REMEMBERED, "pass_remembered", "an earlier response for this key could not be stored; not queued") \
+    X(PASS_REMEMBERED, "pass_remembered",                                                                    \
+      "an earlier response for this key could not be stored; not queued")                                    \
     X(WAIT_LIMIT, "wait_limit", "too many requests already waited for this key, or the wait took too long")
 
 enum no_store_reason {
 #define X(id, name, text) NO_STORE_##id,
     OUTCOME_NO_STORE(X)
 #undef X
-    NO_STORE_COUNT
+        NO_STORE_COUNT
 };
 
 /* Why a client connection (or the exchange on it) ended. */
@@ -86,7 +89,7 @@ enum close_reason {
 #define X(id, name, text) CLOSE_##id,
     OUTCOME_CLOSES(X)
 #undef X
-    CLOSE_COUNT
+        CLOSE_COUNT
 };
 
 /* What went wrong with a fetch: X(id, name, status the client gets, text). */
@@ -107,7 +110,7 @@ enum fetch_error {
 #define X(id, name, status, text) FETCH_##id,
     OUTCOME_FETCH_ERRORS(X)
 #undef X
-    FETCH_ERROR_COUNT
+        FETCH_ERROR_COUNT
 };
 
 const char *outcome_verdict_name(enum cache_verdict v);

@@ -7,7 +7,7 @@
 
 _Noreturn void panic_at(const char *file, int line, const char *func, const char *what);
 
-#define ASSERT(x) (LIKELY(x) ? (void)0 : panic_at(__FILE__, __LINE__, __func__, #x))
+#define ASSERT(x)   (LIKELY(x) ? (void)0 : panic_at(__FILE__, __LINE__, __func__, #x))
 #define PANIC(what) panic_at(__FILE__, __LINE__, __func__, what)
 
 /* Every long-lived object starts with `uint32_t magic`; callbacks and exported functions check it. */

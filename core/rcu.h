@@ -59,11 +59,12 @@ void rcu_thread_stop(void);
 /* free_fn(obj) runs on the reclaimer thread after a grace period. `grave` must lie inside `obj`. */
 void rcu_free_later(struct rcu_grave *grave, void (*free_fn)(void *obj), void *obj);
 
-/* The same with the library's bare head, for objects that count every byte: `on_grace` runs on the reclaimer thread
- * and begins with RCU_TSAN_ACQUIRE(). */
+/* The same with the library's bare head, for objects that count every byte: `on_grace` runs on the reclaimer
+ * thread and begins with RCU_TSAN_ACQUIRE(). */
 void rcu_call_later(struct rcu_head *head, void (*on_grace)(struct rcu_head *head));
 
-/* Waits until everything handed to rcu_free_later and rcu_call_later before has been freed. Control thread, shutdown, tests. */
+/* Waits until everything handed to rcu_free_later and rcu_call_later before has been freed. Control thread,
+ * shutdown, tests. */
 void rcu_flush(void);
 
 #endif

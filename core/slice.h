@@ -15,10 +15,10 @@ typedef struct slice {
     size_t len;
 } slice_t;
 
-#define SLICE_LIT(s)  ((slice_t){"" s, sizeof(s) - 1})
-#define SLICE_EMPTY   ((slice_t){"", 0})
-#define SLICE_FMT     "%.*s"
-#define SLICE_ARG(s)  (int)(s).len, (s).ptr
+#define SLICE_LIT(s) ((slice_t){"" s, sizeof(s) - 1})
+#define SLICE_EMPTY  ((slice_t){"", 0})
+#define SLICE_FMT    "%.*s"
+#define SLICE_ARG(s) (int)(s).len, (s).ptr
 
 static inline slice_t slice_make(const char *ptr, size_t len)
 {

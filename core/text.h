@@ -1,5 +1,5 @@
-/* text.h: appending text to a buffer of known size. What does not fit sets `overflow` and is left out whole, so a
- * caller checks once at the end. Owns nothing. */
+/* text.h: appending text to a buffer of known size. What does not fit sets `overflow` and is left out whole,
+ * so a caller checks once at the end. Owns nothing. */
 #ifndef CORE_TEXT_H
 #define CORE_TEXT_H
 

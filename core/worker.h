@@ -21,8 +21,8 @@ struct worker;
 struct metrics_shard;
 struct log_ring;
 
-/* A message. Embedded in what is sent; the receiver owns it once delivered. A mail that was posted must not be
- * posted again before its delivery. */
+/* A message. Embedded in what is sent; the receiver owns it once delivered. A mail that was posted must not
+ * be posted again before its delivery. */
 struct mail {
     struct mail *next;
     void (*on_mail)(struct worker *w, struct mail *m); /* runs on the receiving worker's thread */
@@ -41,8 +41,8 @@ struct grave {
 #define DEADLINE_SLOTS   512
 struct deadline {
     struct list node;
-    mono_ms_t at_ms;      /* 0 = not set */
-    mono_ms_t slot_ms;    /* when the wheel will look at it */
+    mono_ms_t at_ms;   /* 0 = not set */
+    mono_ms_t slot_ms; /* when the wheel will look at it */
     void (*on_deadline)(struct deadline *d);
 };
 
@@ -62,13 +62,13 @@ struct worker {
     pthread_t thread;
     struct event *mail_event, *tick_event;
     int mail_fd;
-    struct metrics_shard *metrics; /* counters of this thread */
-    struct log_ring *log;          /* lines of this thread */
-    void *owner;                   /* the layer above: proxy keeps its per-worker state here */
+    struct metrics_shard *metrics;      /* counters of this thread */
+    struct log_ring *log;               /* lines of this thread */
+    void *owner;                        /* the layer above: proxy keeps its per-worker state here */
     void (*on_start)(struct worker *w); /* on the worker's thread, before the first turn */
     void (*on_stop)(struct worker *w);  /* on the worker's thread, after the last turn */
     /* owner thread */
-    mono_us_t now_us;  /* refreshed once per event callback batch; see worker_now_us */
+    mono_us_t now_us; /* refreshed once per event callback batch; see worker_now_us */
     wall_ms_t now_wall_ms;
     struct grave *graves;
     struct list turn_hooks;
@@ -91,7 +91,8 @@ void worker_stop(struct worker *w);
 /* After the thread ended (worker_join) or never started. Delivers no mail: the mailbox must be empty. */
 void worker_join(struct worker *w);
 void worker_destroy(struct worker *w);
-/* The thread that ran the loop, when it does not run (any more): delivers the mail that came since, and frees. */
+/* The thread that ran the loop, when it does not run (any more): delivers the mail that came since, and
+ * frees. */
 void worker_drain(struct worker *w);
 
 /* Any thread. Wakes the worker when its mailbox was empty. */
@@ -109,8 +110,8 @@ void deadline_init(struct deadline *d, void (*on_deadline)(struct deadline *d));
 /* Own thread: (re)arms for `at_ms` on the monotonic clock. */
 void deadline_set(struct worker *w, struct deadline *d, mono_ms_t at_ms);
 void deadline_clear(struct worker *w, struct deadline *d);
-/* Not wanted any more, but likely to be set again soon: one store; the wheel forgets it when its slot comes up. Its
- * owner must still deadline_clear it before it is freed. */
+/* Not wanted any more, but likely to be set again soon: one store; the wheel forgets it when its slot comes
+ * up. Its owner must still deadline_clear it before it is freed. */
 static inline void deadline_lapse(struct deadline *d)
 {
     d->at_ms = 0;
