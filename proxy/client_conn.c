@@ -173,6 +173,7 @@ static void client_conn_on_event(evutil_socket_t fd, short what, void *arg)
     UNUSED(fd);
     struct client_conn *c = arg;
     CHECK_MAGIC(c, CLIENT_CONN_MAGIC);
+    ASSERT(c->pw->out.conn == NULL); /* whoever added to the batch flushed it */
     worker_refresh_clock(c->pw->worker);
     if (what & EV_READ)
         c->readable = true;

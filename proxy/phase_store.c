@@ -291,8 +291,12 @@ void exchange_on_upstream_error(struct exchange *x, enum fetch_error e)
 
 void exchange_on_upstream_rested(struct exchange *x)
 {
-    if (x->filling && x->phase == PHASE_DELIVER)
-        phase_run(x);
+    struct client_conn *c = x->client;
+    if (x->phase != PHASE_DELIVER)
+        return;
+    if (!x->filling && c != NULL && (client_out_flush(c) || !c->broken))
+        return; /* a head whose body has not come yet is out */
+    phase_run(x);
 }
 
 static void exchange_on_fill_room(void *arg)

@@ -160,6 +160,7 @@ static void upstream_conn_on_event(evutil_socket_t fd, short what, void *arg)
     UNUSED(fd);
     struct upstream_conn *u = arg;
     CHECK_MAGIC(u, UPSTREAM_CONN_MAGIC);
+    ASSERT(u->pw->out.conn == NULL);
     worker_refresh_clock(u->pw->worker);
     if (what & (EV_READ | EV_CLOSED))
         u->readable = true;

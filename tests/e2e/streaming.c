@@ -251,6 +251,29 @@ static void bytes_pass_as_they_come(void **state)
     origin_stop(o);
 }
 
+/* Three writes per answer: an instance whose head comes by itself, as Python's http.server sends it. */
+static void two_pieces_script(struct origin_conn *c, const struct message *request, void *arg)
+{
+    UNUSED(request);
+    UNUSED(arg);
+    origin_send(c, "HTTP/1.1 200 OK\r\nCache-Control: no-store\r\nContent-Length: 4\r\n\r\n");
+    origin_send(c, "bo");
+    origin_send(c, "dy");
+}
+
+static void heads_and_bodies_may_come_apart(void **state)
+{
+    UNUSED(state);
+    struct origin *o = origin_start(two_pieces_script, NULL);
+    struct millpond *m = millpond_before(o, "");
+    struct load *l = load_start(m->port, 16, "GET /x HTTP/1.1\r\nHost: test\r\n\r\n");
+    load_wait(l, 3000);
+    struct load_result r = load_stop(l);
+    EXPECT(r.by_class[2] == r.answered && r.broken + r.refused == 0, "%llu of %llu answered well; %s",
+           (unsigned long long)r.by_class[2], (unsigned long long)r.answered, r.first_problem);
+    millpond_stop(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -262,6 +285,7 @@ int main(void)
         E2E_TEST(chunked_gigabyte_up_stays_small),
         E2E_TEST(answer_before_the_body_is_read_reaches_the_client),
         E2E_TEST(bytes_pass_as_they_come),
+        E2E_TEST(heads_and_bodies_may_come_apart),
     };
     return E2E_RUN("streaming", tests);
 }
