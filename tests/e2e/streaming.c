@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include "tests/support/load.h"
 #include "tests/support/millpond.h"
 
 #define MEMORY_LIMIT (20 * MB)
