@@ -18,6 +18,7 @@
 #include "proxy/exchange.h"
 #include "proxy/listener.h"
 #include "proxy/server.h"
+#include "proxy/upstream_conn.h"
 
 #define LINGER_MS        2000
 #define LINGER_MAX_BYTES (256 * KB)
@@ -269,6 +270,11 @@ static void client_conn_on_deadline(struct deadline *d)
     case CLIENT_EXCHANGE:
         if (c->exchange == NULL || c->exchange->body_state != BODY_READING)
             return;
+        if (c->exchange->upstream != NULL && upstream_conn_is_blocked(c->exchange->upstream)) {
+            c->rate_since_ms = worker_now_ms(c->pw->worker); /* the instance is slow, not the client */
+            client_conn_arm(c);
+            return;
+        }
         if (!client_conn_too_slow(c, cfg->body_timeout_ms, CLOSE_BODY_TIMEOUT, &why)) {
             client_conn_arm(c);
             return;

@@ -1,6 +1,7 @@
 /* h1_server.c: HTTP/1.x towards the client: heads in order, request bodies on demand, errors that cannot be
  * exchanges. Pipelined requests that are answered at once go out in one writev at the end of a run. */
 #include <errno.h>
+#include <event2/event.h>
 #include <sys/socket.h>
 
 #include "core/metrics.h"
@@ -12,6 +13,8 @@
 #include "proxy/listener.h"
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
+
+#define REQUESTS_PER_TURN 256 /* pipelined ones; then other connections get their turn */
 
 static void h1_server_begin(struct client_conn *c, const struct http_head *head)
 {
@@ -158,9 +161,14 @@ void h1_server_run(struct client_conn *c)
         exchange_on_client_writable(c->exchange);
     if (c->state == CLIENT_EXCHANGE && c->exchange != NULL)
         h1_server_poke_exchange(c);
+    unsigned served = 0;
     while ((c->state == CLIENT_IDLE || c->state == CLIENT_HEAD) && c->left == NULL && !c->broken &&
-           !c->close_after && h1_server_next_request(c))
-        continue;
+           !c->close_after && h1_server_next_request(c)) {
+        if (++served == REQUESTS_PER_TURN) {
+            event_active(&c->event, EV_READ, 0);
+            break;
+        }
+    }
     if (c->state != CLIENT_CLOSED)
         client_out_flush(c);
     rcu_leave();

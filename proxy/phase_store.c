@@ -193,7 +193,7 @@ void phase_store_response(struct exchange *x, const struct http_head *head)
 void exchange_on_interim(struct exchange *x, const struct http_head *head)
 {
     struct client_conn *c = x->client;
-    if (c == NULL || x->head_sent || x->req.version_minor == 0 || client_out_is_blocked(c) || x->flight != NULL)
+    if (c == NULL || x->head_sent || x->req.version_minor == 0 || client_out_is_blocked(c))
         return;
     slice_t fields = forward_interim(x, head);
     if (fields.ptr != NULL && client_out_add(c, fields.ptr, fields.len, NULL))

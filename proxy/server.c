@@ -378,6 +378,10 @@ static void server_free(struct server *s)
     if (s->cache != NULL)
         cache_destroy(s->cache);
     server_remove_pid(s);
+    for (size_t i = 0; i < s->listener_count; i++) {
+        if (s->listeners[i].bound.sa.sa_family == AF_UNIX)
+            unlink(s->listeners[i].bound.un.sun_path);
+    }
     json_decref(s->reload_problems);
     free(s->listeners);
     admission_destroy(&s->admission);
