@@ -41,6 +41,16 @@ static enum phase_result deliver_detach(struct exchange *x)
     return PHASE_PARK;
 }
 
+/* May the answer wait in the batch for the next pipelined one, although this exchange ends before the write? Only when
+ * all its pieces outlive it: those of an object that is merely borrowed, in the RCU section of h1_server_run. What lies
+ * in the arena (a head with edits, a 304, trailers), or in an object we or our follower hold, does not. */
+static bool deliver_may_gather(const struct exchange *x)
+{
+    const struct client_conn *c = x->client;
+    return c->running && c->in_len > 0 && c->pw->out.bytes <= BATCH_MAX_BYTES && x->source == SOURCE_OBJECT &&
+           !x->object_held && x->status == x->info.status && x->route->config->response_edit_count == 0;
+}
+
 /* Everything was handed over: mark the end, and write it unless more pipelined answers may join the batch. */
 static enum phase_result deliver_finish(struct exchange *x)
 {
@@ -51,7 +61,7 @@ static enum phase_result deliver_finish(struct exchange *x)
         TEXT_LIT_OUT(c, "\r\n");
     }
     x->end_sent = true;
-    if ((c->in_len == 0 || !c->running || c->pw->out.bytes > BATCH_MAX_BYTES) && !client_out_flush(c))
+    if (!deliver_may_gather(x) && !client_out_flush(c))
         return deliver_park(x);
     if (x->upstream != NULL)
         return deliver_detach(x);
