@@ -35,7 +35,8 @@ static slice_t plain_id(struct arena *arena, slice_t id)
         return SLICE_EMPTY;
     for (char *p = (char *)(uintptr_t)copy.ptr; p < copy.ptr + copy.len; p++) {
         char c = ascii_lower(*p);
-        bool plain = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || strchr("-._:/+=", c) != NULL;
+        bool plain = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
+                     (c != '\0' && strchr("-._:/+=", c) != NULL);
         *p = plain ? *p : '_';
     }
     return copy;
