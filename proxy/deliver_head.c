@@ -167,7 +167,7 @@ static void put_local_head(struct text *t, struct exchange *x)
 static slice_t filtered_head(struct exchange *x, slice_t base, bool not_modified)
 {
     const struct config_route *r = x->route->config;
-    size_t bound = base.len + forward_edits_bound(r->response_edits, r->response_edit_count) + 64;
+    size_t bound = base.len + forward_edits_bound(x, r->response_edits, r->response_edit_count) + 64;
     char *buf = arena_alloc(&x->arena, bound);
     if (buf == NULL)
         return (slice_t){NULL, 0};

@@ -11,6 +11,7 @@
 
 #define VIA_TEXT       "1.1 millpond"
 #define OWN_FIELDS_MAX 1024 /* what we add, host and client address aside */
+#define REQUEST_ID_MAX 128  /* a trusted one; see exchange_request_id */
 
 static size_t head_bound(const struct http_head *h)
 {
@@ -20,11 +21,17 @@ static size_t head_bound(const struct http_head *h)
     return bytes;
 }
 
-size_t forward_edits_bound(const struct config_field_edit *edits, size_t count)
+size_t forward_edits_bound(const struct exchange *x, const struct config_field_edit *edits, size_t count)
 {
+    const size_t variable = MAX(MAX(x->host.len, x->client_ip.len), (size_t)REQUEST_ID_MAX);
     size_t bytes = 0;
-    for (size_t i = 0; i < count; i++)
-        bytes += strlen(edits[i].name) + (edits[i].value != NULL ? strlen(edits[i].value) : 0) + 512;
+    for (size_t i = 0; i < count; i++) {
+        if (edits[i].value == NULL)
+            continue;
+        bytes += strlen(edits[i].name) + strlen(edits[i].value) + 4;
+        for (const char *p = edits[i].value; (p = strchr(p, '$')) != NULL; p++)
+            bytes += variable;
+    }
     return bytes;
 }
 
@@ -182,7 +189,7 @@ slice_t forward_request_head(struct exchange *x)
 {
     const struct config_route *r = x->route->config;
     size_t bound = head_bound(&x->req) + OWN_FIELDS_MAX + 2 * x->host.len + 256;
-    bound += forward_edits_bound(r->request_edits, r->request_edit_count);
+    bound += forward_edits_bound(x, r->request_edits, r->request_edit_count);
     if (x->stale != NULL)
         bound += cache_object_info(x->stale).head.len;
     char *buf = arena_alloc(&x->arena, bound);
@@ -268,7 +275,8 @@ slice_t forward_interim(struct exchange *x, const struct http_head *head)
     TEXT_LIT(&t, "\r\n");
     for (unsigned i = 0; i < head->field_count; i++) {
         const struct http_field *f = &head->fields[i];
-        if (f->id != HTTP_FIELD_CONTENT_LENGTH && !http_field_is_hop_by_hop(f->id))
+        if (f->id != HTTP_FIELD_CONTENT_LENGTH && !http_field_is_hop_by_hop(f->id) &&
+            !http_field_named_by_connection(head, f))
             put_field(&t, f->name, f->value);
     }
     TEXT_LIT(&t, "\r\n");

@@ -13,8 +13,8 @@ struct exchange;
 void forward_put_edits(struct text *t, struct exchange *x, const struct config_field_edit *edits, size_t count);
 /* True when a route sets or removes the field of that name. */
 bool forward_is_edited(const struct config_field_edit *edits, size_t count, slice_t name);
-/* Room forward_put_edits needs at most, but for very long hosts and ids. */
-size_t forward_edits_bound(const struct config_field_edit *edits, size_t count);
+/* Room forward_put_edits needs at most. */
+size_t forward_edits_bound(const struct exchange *x, const struct config_field_edit *edits, size_t count);
 
 /* The whole request head for the instance, blank line included. `.ptr` is NULL when out of memory.
  * A leading fetch drops the client's conditions and Range; a revalidation adds those of the stored response. */
