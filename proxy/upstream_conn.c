@@ -61,19 +61,24 @@ bool upstream_conn_is_blocked(const struct upstream_conn *u)
     return u->unsent != NULL || !u->writable;
 }
 
+/* Keeps all but the first `skip` bytes, behind what waits already. */
 static bool upstream_keep_unsent(struct upstream_conn *u, const struct iovec *iov, int count, size_t skip)
 {
-    size_t bytes = 0;
+    size_t bytes = 0, waiting = u->unsent_len - u->unsent_pos;
     for (int i = 0; i < count; i++)
         bytes += iov[i].iov_len;
     if (bytes <= skip)
         return true;
-    u->unsent = malloc(bytes - skip);
-    if (u->unsent == NULL)
+    char *kept = malloc(waiting + bytes - skip);
+    if (kept == NULL)
         return false;
-    u->unsent_len = bytes - skip;
+    if (waiting > 0)
+        memcpy(kept, u->unsent + u->unsent_pos, waiting);
+    free(u->unsent);
+    u->unsent = kept;
+    u->unsent_len = waiting + bytes - skip;
     u->unsent_pos = 0;
-    char *at = u->unsent;
+    char *at = kept + waiting;
     for (int i = 0; i < count; i++) {
         size_t gone = MIN(skip, iov[i].iov_len);
         memcpy(at, (char *)iov[i].iov_base + gone, iov[i].iov_len - gone);
@@ -98,7 +103,9 @@ static ssize_t upstream_write(struct upstream_conn *u, const struct iovec *iov, 
 bool upstream_conn_send(struct upstream_conn *u, const struct iovec *iov, int count)
 {
     CHECK_MAGIC(u, UPSTREAM_CONN_MAGIC);
-    ASSERT(u->state == UPSTREAM_ACTIVE && u->unsent_len == 0);
+    ASSERT(u->state == UPSTREAM_ACTIVE);
+    if (u->unsent != NULL) /* a request's head and the kept part of its body come one after the other */
+        return upstream_keep_unsent(u, iov, count, 0);
     size_t bytes = 0;
     for (int i = 0; i < count; i++)
         bytes += iov[i].iov_len;
