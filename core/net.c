@@ -30,7 +30,7 @@ static bool net_addr_set_ip(slice_t host, uint16_t port, struct net_addr *out)
     bool bracketed = host.len > 2 && host.ptr[0] == '[' && host.ptr[host.len - 1] == ']';
     if (bracketed)
         host = slice_make(host.ptr + 1, host.len - 2);
-    if (host.len >= sizeof text)
+    if (host.len >= sizeof text || memchr(host.ptr, '\0', host.len) != NULL)
         return false;
     memcpy(text, host.ptr, host.len);
     text[host.len] = '\0';
@@ -123,9 +123,10 @@ bool net_cidr_parse(slice_t text, struct net_cidr *out)
     }
     size_t slash = slice_find(text, '/', 0);
     size_t host_len = slash == SIZE_MAX ? text.len : slash;
-    if (slash != SIZE_MAX && !slice_to_u64(slice_make(text.ptr + slash + 1, text.len - slash - 1), &bits))
+    if (slash != SIZE_MAX &&
+        (!slice_to_u64(slice_make(text.ptr + slash + 1, text.len - slash - 1), &bits) || bits > 128))
         return false;
-    if (host_len >= sizeof host)
+    if (host_len >= sizeof host || memchr(text.ptr, '\0', host_len) != NULL)
         return false;
     memcpy(host, text.ptr, host_len);
     host[host_len] = '\0';
