@@ -19,8 +19,13 @@
 
 static bool make_one_folder(const char *path, uid_t uid, gid_t gid)
 {
-    if (mkdir(path, 0755) != 0)
-        return errno == EEXIST;
+    struct stat st;
+    if (mkdir(path, 0755) != 0) {
+        if (errno != EEXIST || stat(path, &st) != 0)
+            return false;
+        errno = ENOTDIR;
+        return S_ISDIR(st.st_mode);
+    }
     return uid == (uid_t)-1 || chown(path, uid, gid) == 0;
 }
 
@@ -31,7 +36,12 @@ bool server_make_folder(const char *path, uid_t uid, gid_t gid, char *err, size_
     struct stat st;
     if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
         return true;
-    for (size_t i = 1; i <= len && len < sizeof part; i++) {
+    if (len == 0 || len >= sizeof part) {
+        snprintf(err, err_bytes, "cannot make the folder \"%.60s\": %s", path,
+                 len == 0 ? "it has no name" : strerror(ENAMETOOLONG));
+        return false;
+    }
+    for (size_t i = 1; i <= len; i++) {
         if (path[i] != '/' && path[i] != '\0')
             continue;
         memcpy(part, path, i);
