@@ -205,6 +205,7 @@ static void short_writes(size_t step)
     assert_false(client_out_flush(o.c));
     assert_true(client_out_is_blocked(o.c));
     assert_false(o.c->writable);
+    assert_true(deadline_is_set(&o.c->deadline)); /* write_timeout */
     memset(mine, '!', 20000);
     memset(o.f.pw->out.scratch, '?', OUT_SCRATCH_BYTES);
     cache_object_unref(&obj);
