@@ -6,7 +6,6 @@
 #include "proxy/h1_client.h"
 
 #include <errno.h>
-#include <event2/event.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -221,7 +220,7 @@ static enum step client_read_end(struct upstream_conn *u, int error)
 /* Bytes that can go straight into the object: no framing between them. */
 static char *client_direct_buffer(struct upstream_conn *u, size_t *room)
 {
-    if (u->reading != UPSTREAM_READ_BODY || u->framing.kind == H1_BODY_CHUNKED)
+    if (u->reading != UPSTREAM_READ_BODY || u->framing.kind == H1_BODY_CHUNKED || u->rest_len > 0)
         return NULL;
     char *to = exchange_body_buffer(u->exchange, room);
     if (to != NULL && u->framing.kind == H1_BODY_LENGTH)
@@ -277,7 +276,7 @@ void h1_client_run(struct upstream_conn *u)
     unsigned reads = 0;
     while (u->readable && !client_should_pause(u)) {
         if (++reads > READS_PER_EVENT) {
-            event_active(&u->event, EV_READ, 0);
+            worker_at_turn_end(u->pw->worker, &u->again);
             break;
         }
         if (client_read_once(u) == STEP_OVER)

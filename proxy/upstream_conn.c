@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "balancer/balancer.h"
@@ -88,6 +89,15 @@ static bool upstream_keep_unsent(struct upstream_conn *u, const struct iovec *io
     return true;
 }
 
+/* Without memory for what waits, nothing may follow it: the request would arrive with a hole in it. */
+static bool upstream_keep_or_break(struct upstream_conn *u, const struct iovec *iov, int count, size_t skip)
+{
+    bool kept = upstream_keep_unsent(u, iov, count, skip);
+    if (!kept)
+        shutdown(u->fd, SHUT_WR);
+    return kept;
+}
+
 static ssize_t upstream_write(struct upstream_conn *u, const struct iovec *iov, int count)
 {
     struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = (size_t)count};
@@ -105,7 +115,7 @@ bool upstream_conn_send(struct upstream_conn *u, const struct iovec *iov, int co
     CHECK_MAGIC(u, UPSTREAM_CONN_MAGIC);
     ASSERT(u->state == UPSTREAM_ACTIVE);
     if (u->unsent != NULL) /* a request's head and the kept part of its body come one after the other */
-        return upstream_keep_unsent(u, iov, count, 0);
+        return upstream_keep_or_break(u, iov, count, 0);
     size_t bytes = 0;
     for (int i = 0; i < count; i++)
         bytes += iov[i].iov_len;
@@ -116,7 +126,7 @@ bool upstream_conn_send(struct upstream_conn *u, const struct iovec *iov, int co
     if ((size_t)n == bytes)
         return true;
     u->writable = false;
-    return upstream_keep_unsent(u, iov, count, (size_t)n);
+    return upstream_keep_or_break(u, iov, count, (size_t)n);
 }
 
 /* false: the connection broke. */
@@ -209,6 +219,15 @@ void upstream_conn_resume(struct upstream_conn *u)
     event_active(&u->event, EV_READ, 0);
 }
 
+/* Made active inside the loop, the event would run before the loop looks at any other descriptor, and before this
+ * turn's deadlines and mail; made active after the turn, it takes its place among the next turn's. */
+static void upstream_conn_on_turn_end(struct turn_hook *h)
+{
+    struct upstream_conn *u = CONTAINER_OF(h, struct upstream_conn, again);
+    CHECK_MAGIC(u, UPSTREAM_CONN_MAGIC);
+    event_active(&u->event, EV_READ, 0);
+}
+
 /* ---- opening and closing ------------------------------------------------------------------------------------------ */
 
 static struct upstream_conn *upstream_conn_new(struct proxy_worker *pw, int fd, struct instance *i,
@@ -222,6 +241,8 @@ static struct upstream_conn *upstream_conn_new(struct proxy_worker *pw, int fd, 
     u->pw = pw;
     u->state = (uint8_t)state;
     list_init(&u->node);
+    list_init(&u->again.node);
+    u->again.on_turn_end = upstream_conn_on_turn_end;
     deadline_init(&u->deadline, upstream_conn_on_deadline);
     event_assign(&u->event, pw->worker->base, fd, EV_READ | EV_WRITE | EV_CLOSED | EV_ET | EV_PERSIST,
                  upstream_conn_on_event, u);
@@ -285,6 +306,7 @@ static void upstream_conn_drop(struct upstream_conn *u)
     upstream_conn_set_state(u, UPSTREAM_CLOSED);
     deadline_clear(u->pw->worker, &u->deadline);
     event_del(&u->event);
+    list_remove(&u->again.node);
     free(u->rest);
     free(u->unsent);
     u->rest = u->unsent = NULL;
@@ -318,6 +340,7 @@ void upstream_conn_close(struct upstream_conn **up)
 void upstream_conn_set_idle(struct upstream_conn *u)
 {
     u->exchange = NULL;
+    list_remove(&u->again.node);
     upstream_conn_set_state(u, UPSTREAM_IDLE);
 }
 

@@ -44,7 +44,8 @@ struct upstream_conn {
     struct exchange *exchange;
     struct event event;
     struct deadline deadline;
-    struct list node; /* in the pool while IDLE */
+    struct turn_hook again; /* more may be readable, but others come first */
+    struct list node;       /* in the pool while IDLE */
     mono_ms_t idle_since_ms, idle_until_ms;
     struct h1_parser parser;
     struct h1_framing framing;

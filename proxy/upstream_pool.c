@@ -161,10 +161,12 @@ static void pool_spill(struct proxy_worker *pw, struct upstream_conn *u)
 void upstream_pool_put(struct proxy_worker *pw, struct upstream_conn *u, unsigned max_idle, dur_ms_t idle_timeout_ms)
 {
     unsigned same = 0;
-    if (pw->draining || max_idle == 0 || u->readable) {
+    /* A response that ended exactly where the read did leaves the edge unused: look whether anything is there. */
+    if (pw->draining || max_idle == 0 || (u->readable && !socket_is_quiet(u->fd))) {
         upstream_conn_close(&u);
         return;
     }
+    u->readable = false;
     u->idle_since_ms = worker_now_ms(pw->worker);
     u->idle_until_ms = u->idle_since_ms + idle_timeout_ms;
     deadline_set(pw->worker, &u->deadline, u->idle_until_ms);

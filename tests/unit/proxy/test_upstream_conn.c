@@ -112,12 +112,118 @@ static void test_send_to_closed(void **state)
     end(&o);
 }
 
+/* ---- keeping
+ * ---------------------------------------------------------------------------------------------------- */
+
+/* Ends the response and gives the connection back; whether it was kept. */
+static bool give_back(struct up *o)
+{
+    struct upstream_conn *u = o->u;
+    o->x->upstream = NULL;
+    o->u = NULL;
+    upstream_conn_set_idle(u);
+    upstream_pool_put(o->f.pw, u, 10, 1000);
+    return o->f.pw->upstreams.count == 1;
+}
+
+/* The last read took exactly what was there: the edge is not used up, but nothing is wrong. */
+static void test_kept_with_unused_edge(void **state)
+{
+    UNUSED(state);
+    struct up o;
+    start(&o);
+    o.u->readable = true;
+    struct upstream_conn *u = o.u;
+    assert_true(give_back(&o));
+    assert_ptr_equal(upstream_pool_take(o.f.pw, o.x->instance, 0), u);
+    upstream_conn_assign(u, o.x);
+    o.x->upstream = u;
+    end(&o);
+}
+
+static void test_not_kept_with_bytes_or_end(void **state)
+{
+    UNUSED(state);
+    struct up o;
+    start(&o);
+    assert_int_equal(write(o.instance, "x", 1), 1);
+    o.u->readable = true;
+    assert_false(give_back(&o));
+    end(&o);
+    start(&o);
+    shutdown(o.instance, SHUT_WR);
+    o.u->readable = true;
+    assert_false(give_back(&o));
+    end(&o);
+}
+
+static void do_nothing(struct turn_hook *h)
+{
+    UNUSED(h);
+}
+
+/* A connection that is put off to the next turn and ends before does not come back from the dead. */
+static void test_close_while_put_off(void **state)
+{
+    UNUSED(state);
+    struct up o;
+    struct turn_hook other = {.on_turn_end = do_nothing};
+    list_init(&other.node);
+    start(&o);
+    worker_at_turn_end(o.f.worker, &o.u->again);
+    worker_at_turn_end(o.f.worker, &other);
+    phase_fetch_release(o.x, FETCH_CANCELLED);
+    worker_drain(o.f.worker); /* hooks, then graves */
+    event_base_loop(o.f.worker->base, EVLOOP_NONBLOCK);
+    end(&o);
+}
+
+/* ---- whose fault a slow body is
+ * ----------------------------------------------------------------------------------- */
+
+static void slow_body(bool blocked, bool want_408)
+{
+    struct up o;
+    char *text = calloc(1, 600 * KB), got[4096];
+    struct iovec iov = {text, 600 * KB};
+    start(&o);
+    client_conn_set_state(o.c, CLIENT_EXCHANGE);
+    o.x->body_state = BODY_READING;
+    o.c->rate_since_ms = worker_now_ms(o.f.worker);
+    if (blocked)
+        assert_true(upstream_conn_send(o.u, &iov, 1));
+    o.f.worker->now_us += 31 * 1000000; /* body_timeout is 30 s */
+    o.c->deadline.on_deadline(&o.c->deadline);
+    fix_received(o.client, got, sizeof got);
+    assert_int_equal(strncmp(got, "HTTP/1.1 408 ", 13) == 0, want_408);
+    if (want_408) { /* the exchange and its upstream connection are gone */
+        assert_int_equal(o.f.pw->exchange_count, 0);
+        o.x = fix_exchange(&o.f, o.c, "GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+    } else {
+        assert_true(deadline_is_set(&o.c->deadline));
+        assert_int_equal(o.x->phase, PHASE_FETCH);
+    }
+    end(&o);
+    free(text);
+}
+
+static void test_slow_body(void **state)
+{
+    UNUSED(state);
+    slow_body(false, true); /* the client sends nothing */
+    slow_body(true, false); /* the instance takes nothing, so we take nothing from the client */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_send_while_output_waits),
         cmocka_unit_test(test_send_at_once),
         cmocka_unit_test(test_send_to_closed),
+        cmocka_unit_test(test_kept_with_unused_edge),
+        cmocka_unit_test(test_not_kept_with_bytes_or_end),
+        cmocka_unit_test(test_close_while_put_off),
+        cmocka_unit_test(test_slow_body),
     };
     return cmocka_run_group_tests_name("proxy/upstream_conn", tests, fix_group_setup, fix_group_teardown);
 }
