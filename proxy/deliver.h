@@ -14,7 +14,8 @@ bool head_text_next(slice_t *rest, slice_t *name, slice_t *value);
  * client is gone (its connection is marked broken). */
 bool deliver_head(struct exchange *x);
 
-/* A piece of a relayed body; the bytes need to live only during the call. */
+/* A piece of a relayed body; the bytes need to live only during the call. May end the exchange and its upstream
+ * connection: the client turns out to be gone. */
 void deliver_relay(struct exchange *x, const char *data, size_t n);
 
 /* Turns the answer into a 412 page: the client's condition does not hold for what is stored. */

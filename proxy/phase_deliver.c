@@ -222,7 +222,8 @@ void deliver_relay(struct exchange *x, const char *data, size_t n)
     if (x->out_framing == FRAME_CHUNKED)
         TEXT_LIT_OUT(c, "\r\n");
     x->response_bytes += n;
-    client_out_flush(c);
+    if (!client_out_flush(c) && c->broken)
+        phase_run(x); /* ends it: nobody reads this any more, and no event of the client need follow */
 }
 
 void deliver_condition_failed(struct exchange *x)

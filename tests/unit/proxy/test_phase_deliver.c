@@ -1,6 +1,8 @@
 /* test_phase_deliver.c: pipelined answers, gathered into one write, must each be whole and their own: what a
  * piece points at may not go before the write. */
 #include "fixture.h"
+#include "proxy/deliver.h"
+#include "proxy/upstream_conn.h"
 
 #define HEAD(tag) "HTTP/1.1 200 OK\r\nETag: \"" tag "\"\r\nX-Which: " tag "\r\nContent-Location: /" tag "\r\n"
 
@@ -90,12 +92,43 @@ static void test_pipelined_edits(void **state)
     fix_end(&f);
 }
 
+/* A client that is gone is noticed by the write; the fetch must not go on for nobody. */
+static void test_relay_to_gone_client(void **state)
+{
+    UNUSED(state);
+    struct proxy_fix f;
+    int other, pair[2];
+    fix_start(&f, FIX_APP, false);
+    struct client_conn *c = fix_client(&f, "unix:/x", &other);
+    struct exchange *x = fix_exchange(&f, c, "GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
+    client_conn_set_state(c, CLIENT_EXCHANGE);
+    x->phase = PHASE_DELIVER;
+    x->source = SOURCE_RELAY;
+    x->out_framing = FRAME_CHUNKED;
+    x->head_sent = true;
+    x->instance = pool_pick(x->route->pool, NULL, 0);
+    struct upstream_conn *u = upstream_conn_adopt(f.pw, pair[0], instance_ref(x->instance));
+    upstream_conn_assign(u, x);
+    x->upstream = u;
+    deliver_relay(x, "one", 3);
+    assert_int_equal(f.pw->exchange_count, 1);
+    close(other);
+    deliver_relay(x, "two", 3);
+    assert_int_equal(f.pw->exchange_count, 0);
+    assert_int_equal(f.pw->conn_count, 0);
+    assert_int_equal(u->state, UPSTREAM_CLOSED);
+    close(pair[1]);
+    fix_end(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pipelined_hits),
         cmocka_unit_test(test_pipelined_not_modified),
         cmocka_unit_test(test_pipelined_edits),
+        cmocka_unit_test(test_relay_to_gone_client),
     };
     return cmocka_run_group_tests_name("proxy/phase_deliver", tests, fix_group_setup, fix_group_teardown);
 }
