@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "core/hash.h"
+#include "core/panic.h"
 
 void admission_init(struct admission *a, uint32_t max_total)
 {
@@ -32,7 +33,7 @@ static struct admission_slot *admission_find_locked(struct admission *a, const u
     return &a->slots[i];
 }
 
-static bool admission_count_locked(struct admission *a, const uint8_t ip[16], uint32_t max_per_ip)
+static bool admission_count_locked(struct admission *a, const uint8_t ip[16], uint32_t max_per_ip, bool *by_ip)
 {
     if (a->slots == NULL)
         a->slots = calloc(ADMISSION_SLOTS, sizeof *a->slots);
@@ -48,13 +49,15 @@ static bool admission_count_locked(struct admission *a, const uint8_t ip[16], ui
         memcpy(s->ip, ip, 16);
     }
     s->count++;
+    *by_ip = true;
     return true;
 }
 
 static void admission_uncount_locked(struct admission *a, const uint8_t ip[16])
 {
-    struct admission_slot *s = a->slots == NULL ? NULL : admission_find_locked(a, ip);
-    if (s == NULL || s->count == 0 || --s->count > 0)
+    struct admission_slot *s = admission_find_locked(a, ip);
+    ASSERT(s->count > 0);
+    if (--s->count > 0)
         return;
     a->used--;
     uint32_t hole = (uint32_t)(s - a->slots);
@@ -68,13 +71,14 @@ static void admission_uncount_locked(struct admission *a, const uint8_t ip[16])
     }
 }
 
-bool admission_enter(struct admission *a, const uint8_t ip[16], uint32_t max_per_ip)
+bool admission_enter(struct admission *a, const uint8_t ip[16], uint32_t max_per_ip, bool *by_ip)
 {
+    *by_ip = false;
     uint32_t before = atomic_fetch_add_explicit(&a->total, 1, memory_order_relaxed);
     bool admitted = before < atomic_load_explicit(&a->max_total, memory_order_relaxed);
     if (admitted && max_per_ip > 0) {
         lock_take(&a->lock);
-        admitted = admission_count_locked(a, ip, max_per_ip);
+        admitted = admission_count_locked(a, ip, max_per_ip, by_ip);
         lock_drop(&a->lock);
     }
     if (!admitted)
@@ -82,9 +86,11 @@ bool admission_enter(struct admission *a, const uint8_t ip[16], uint32_t max_per
     return admitted;
 }
 
-void admission_leave(struct admission *a, const uint8_t ip[16])
+void admission_leave(struct admission *a, const uint8_t ip[16], bool by_ip)
 {
     atomic_fetch_sub_explicit(&a->total, 1, memory_order_relaxed);
+    if (!by_ip)
+        return;
     lock_take(&a->lock);
     admission_uncount_locked(a, ip);
     lock_drop(&a->lock);

@@ -27,8 +27,10 @@ struct admission {
 
 void admission_init(struct admission *a, uint32_t max_total);
 void admission_destroy(struct admission *a);
-/* Counts the connection and returns true, or returns false. `max_per_ip` 0 = no limit. */
-bool admission_enter(struct admission *a, const uint8_t ip[16], uint32_t max_per_ip);
-void admission_leave(struct admission *a, const uint8_t ip[16]);
+/* Counts the connection and returns true, or returns false. `max_per_ip` 0 = no limit: then, and when the table is full,
+ * it is not counted under its address. `*by_ip` says whether it was, and is handed back on leaving; otherwise one
+ * listener's connections would take from the counts of another's. */
+bool admission_enter(struct admission *a, const uint8_t ip[16], uint32_t max_per_ip, bool *by_ip);
+void admission_leave(struct admission *a, const uint8_t ip[16], bool by_ip);
 
 #endif

@@ -63,7 +63,8 @@ slice_t client_conn_ip(const struct client_conn *c)
     return slice_make(c->ip_text, c->ip_text_len);
 }
 
-struct client_conn *client_conn_open(struct proxy_worker *pw, struct listener *l, int fd, const struct net_addr *peer)
+struct client_conn *client_conn_open(struct proxy_worker *pw, struct listener *l, int fd, const struct net_addr *peer,
+                                     bool counted_by_ip)
 {
     struct client_conn *c = calloc(1, sizeof *c);
     if (c == NULL) {
@@ -74,6 +75,7 @@ struct client_conn *client_conn_open(struct proxy_worker *pw, struct listener *l
     c->fd = fd;
     c->pw = pw;
     c->listener = l;
+    c->counted_by_ip = counted_by_ip;
     client_conn_set_peer(c, peer);
     const struct config_cidrs *trusted = &pw->view->shared->config->main.trusted_proxies;
     c->peer_trusted = net_cidr_match(trusted->items, trusted->count, peer);

@@ -38,6 +38,7 @@ struct client_conn {
     uint16_t peer_port;
     uint8_t ip_text_len;
     bool peer_is_v4, peer_is_unix, peer_trusted;
+    bool counted_by_ip; /* see admission.h */
     uint8_t peer_ip[16];          /* IPv4 as mapped IPv6 */
     char ip_text[CLIENT_IP_TEXT]; /* for logs and forwarding; not terminated */
     struct proxy_worker *pw;
@@ -68,8 +69,9 @@ struct client_conn {
     struct grave grave;
 };
 
-/* A freshly accepted descriptor. Takes it over also on failure (NULL: out of memory). */
-struct client_conn *client_conn_open(struct proxy_worker *pw, struct listener *l, int fd, const struct net_addr *peer);
+/* A freshly accepted and admitted descriptor. Takes it over also on failure (NULL: out of memory). */
+struct client_conn *client_conn_open(struct proxy_worker *pw, struct listener *l, int fd, const struct net_addr *peer,
+                                     bool counted_by_ip);
 
 /* Ends it at once: its exchange, if any, is told that the client left. Safe to call twice. */
 void client_conn_close(struct client_conn *c, enum close_reason why);

@@ -88,12 +88,13 @@ static void listener_on_event(evutil_socket_t fd, short what, void *arg)
                 continue;
             return;
         }
-        if (!server_admit(l->pw->server, &peer, l->config->max_connections_per_ip)) {
+        bool by_ip;
+        if (!server_admit(l->pw->server, &peer, l->config->max_connections_per_ip, &by_ip)) {
             listener_refuse(l, client);
             continue;
         }
-        if (client_conn_open(l->pw, l, client, &peer) == NULL)
-            server_release(l->pw->server, &peer);
+        if (client_conn_open(l->pw, l, client, &peer, by_ip) == NULL)
+            server_release(l->pw->server, &peer, by_ip);
     }
 }
 

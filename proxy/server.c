@@ -43,23 +43,23 @@ static void peer_ip(const struct net_addr *peer, uint8_t ip[16])
     }
 }
 
-bool server_admit(struct server *s, const struct net_addr *peer, int max_per_ip)
+bool server_admit(struct server *s, const struct net_addr *peer, int max_per_ip, bool *by_ip)
 {
     uint8_t ip[16];
     peer_ip(peer, ip);
-    return admission_enter(&s->admission, ip, peer->sa.sa_family == AF_UNIX ? 0 : (uint32_t)max_per_ip);
+    return admission_enter(&s->admission, ip, peer->sa.sa_family == AF_UNIX ? 0 : (uint32_t)max_per_ip, by_ip);
 }
 
-void server_release(struct server *s, const struct net_addr *peer)
+void server_release(struct server *s, const struct net_addr *peer, bool by_ip)
 {
     uint8_t ip[16];
     peer_ip(peer, ip);
-    admission_leave(&s->admission, ip);
+    admission_leave(&s->admission, ip, by_ip);
 }
 
 void server_connection_closed(struct server *s, const struct client_conn *c)
 {
-    admission_leave(&s->admission, c->peer_ip);
+    admission_leave(&s->admission, c->peer_ip, c->counted_by_ip);
 }
 
 /* ---- stopping --------------------------------------------------------------------------------------------------- */

@@ -77,8 +77,8 @@ int server_main(const char *path);
 
 struct upstream_spill *server_spill(struct server *s);
 /* May one more client connection be taken (max_connections, max_connections_per_ip)? Counts it when it may. */
-bool server_admit(struct server *s, const struct net_addr *peer, int max_per_ip);
-void server_release(struct server *s, const struct net_addr *peer);
+bool server_admit(struct server *s, const struct net_addr *peer, int max_per_ip, bool *by_ip);
+void server_release(struct server *s, const struct net_addr *peer, bool by_ip);
 void server_connection_closed(struct server *s, const struct client_conn *c);
 /* A draining worker has nothing left. */
 void server_worker_done(struct server *s, struct proxy_worker *pw);

@@ -133,8 +133,9 @@ static inline struct client_conn *fix_client(struct proxy_fix *f, const char *pe
     struct net_addr addr;
     assert_true(net_addr_parse(slice_str(peer), &addr));
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
-    assert_true(server_admit(&f->server, &addr, 0));
-    struct client_conn *c = client_conn_open(f->pw, f->listener, pair[0], &addr);
+    bool by_ip;
+    assert_true(server_admit(&f->server, &addr, 0, &by_ip));
+    struct client_conn *c = client_conn_open(f->pw, f->listener, pair[0], &addr, by_ip);
     assert_non_null(c);
     c->writable = true;
     *other = pair[1];

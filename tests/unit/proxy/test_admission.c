@@ -16,6 +16,20 @@ static void make_ip(uint8_t ip[16], unsigned n)
     memcpy(ip, &n, sizeof n);
 }
 
+/* As a listener with a limit does it. */
+static bool enter(struct admission *a, const uint8_t ip[16], uint32_t max_per_ip)
+{
+    bool by_ip;
+    bool admitted = admission_enter(a, ip, max_per_ip, &by_ip);
+    assert_int_equal(by_ip, admitted && max_per_ip > 0);
+    return admitted;
+}
+
+static void leave(struct admission *a, const uint8_t ip[16])
+{
+    admission_leave(a, ip, true);
+}
+
 static void test_total(void **state)
 {
     UNUSED(state);
@@ -23,16 +37,16 @@ static void test_total(void **state)
     uint8_t ip[16];
     admission_init(&a, 2);
     make_ip(ip, 1);
-    assert_true(admission_enter(&a, ip, 0));
-    assert_true(admission_enter(&a, ip, 0));
-    assert_false(admission_enter(&a, ip, 0));
+    assert_true(enter(&a, ip, 0));
+    assert_true(enter(&a, ip, 0));
+    assert_false(enter(&a, ip, 0));
     assert_int_equal(atomic_load(&a.total), 2);
     assert_null(a.slots); /* nobody asked for counts per address */
-    admission_leave(&a, ip);
-    assert_true(admission_enter(&a, ip, 0));
+    admission_leave(&a, ip, false);
+    assert_true(enter(&a, ip, 0));
     atomic_store(&a.max_total, 0);
-    admission_leave(&a, ip);
-    assert_false(admission_enter(&a, ip, 0));
+    admission_leave(&a, ip, false);
+    assert_false(enter(&a, ip, 0));
     admission_destroy(&a);
 }
 
@@ -45,34 +59,37 @@ static void test_per_address(void **state)
     make_ip(one, 1);
     make_ip(two, 2);
     for (int i = 0; i < 3; i++)
-        assert_true(admission_enter(&a, one, 3));
-    assert_false(admission_enter(&a, one, 3));
+        assert_true(enter(&a, one, 3));
+    assert_false(enter(&a, one, 3));
     assert_int_equal(atomic_load(&a.total), 3); /* the refused one is not counted */
-    assert_true(admission_enter(&a, two, 3));
-    assert_true(admission_enter(&a, one, 4)); /* another listener may allow more */
-    assert_false(admission_enter(&a, one, 4));
+    assert_true(enter(&a, two, 3));
+    assert_true(enter(&a, one, 4)); /* another listener may allow more */
+    assert_false(enter(&a, one, 4));
     for (int i = 0; i < 4; i++)
-        admission_leave(&a, one);
+        leave(&a, one);
     assert_int_equal(a.used, 1);
-    assert_true(admission_enter(&a, one, 1));
-    assert_false(admission_enter(&a, one, 1));
+    assert_true(enter(&a, one, 1));
+    assert_false(enter(&a, one, 1));
     admission_destroy(&a);
 }
 
-/* Leaving without having been counted (the table came later) does no harm. */
-static void test_leave_unknown(void **state)
+/* Two listeners, one without a limit: what leaves by that one takes nothing from the other's count. */
+static void test_uncounted_connections(void **state)
 {
     UNUSED(state);
     struct admission a;
-    uint8_t one[16], two[16];
+    uint8_t ip[16];
+    bool by_ip;
     admission_init(&a, 100);
-    make_ip(one, 1);
-    make_ip(two, 2);
-    assert_true(admission_enter(&a, one, 0));
-    assert_true(admission_enter(&a, two, 5));
-    admission_leave(&a, one);
-    assert_int_equal(a.used, 1);
+    make_ip(ip, 1);
+    assert_true(admission_enter(&a, ip, 0, &by_ip));
+    assert_false(by_ip);
+    assert_true(enter(&a, ip, 1));
+    admission_leave(&a, ip, by_ip);
+    assert_false(enter(&a, ip, 1));
     assert_int_equal(atomic_load(&a.total), 1);
+    leave(&a, ip);
+    assert_true(enter(&a, ip, 1));
     admission_destroy(&a);
 }
 
@@ -82,17 +99,21 @@ static void test_full_table_admits(void **state)
     UNUSED(state);
     struct admission a;
     uint8_t ip[16];
+    static bool by_ip[ADMISSION_SLOTS + 10];
+    unsigned counted = 0;
     admission_init(&a, UINT32_MAX);
-    for (unsigned i = 0; i < ADMISSION_SLOTS + 10; i++) {
+    for (unsigned i = 0; i < ARRAY_LEN(by_ip); i++) {
         make_ip(ip, i + 1);
-        assert_true(admission_enter(&a, ip, 1));
+        assert_true(admission_enter(&a, ip, 1, &by_ip[i]));
+        counted += by_ip[i];
     }
     assert_true(a.used < ADMISSION_SLOTS);
+    assert_int_equal(a.used, counted);
     make_ip(ip, 1);
-    assert_false(admission_enter(&a, ip, 1)); /* one of the first is still counted */
-    for (unsigned i = 0; i < ADMISSION_SLOTS + 10; i++) {
+    assert_false(enter(&a, ip, 1)); /* one of the first is still counted */
+    for (unsigned i = 0; i < ARRAY_LEN(by_ip); i++) {
         make_ip(ip, i + 1);
-        admission_leave(&a, ip);
+        admission_leave(&a, ip, by_ip[i]);
     }
     assert_int_equal(a.used, 0);
     assert_int_equal(atomic_load(&a.total), 0);
@@ -127,15 +148,15 @@ static void test_model(void **state)
         random = random * 1664525u + 1013904223u;
         unsigned k = (random >> 8) % MODEL_IPS, limit = 1 + (random >> 20) % 4;
         /* Phases of growing and of shrinking, so that the runs become long and short. */
-        bool enter = (random >> 28) < (op / 4096 % 2 == 0 ? 12u : 4u);
-        if (enter) {
+        bool grow = (random >> 28) < (op / 4096 % 2 == 0 ? 12u : 4u);
+        if (grow) {
             bool want = counts[k] < limit;
-            assert_int_equal(admission_enter(&a, ips[k], limit), want);
+            assert_int_equal(enter(&a, ips[k], limit), want);
             used += want && counts[k] == 0;
             counts[k] += want;
             total += want;
         } else if (counts[k] > 0) {
-            admission_leave(&a, ips[k]);
+            leave(&a, ips[k]);
             used -= --counts[k] == 0;
             total--;
         }
@@ -144,7 +165,7 @@ static void test_model(void **state)
     }
     for (unsigned k = 0; k < MODEL_IPS; k++) { /* every count can still be found */
         while (counts[k]-- > 0)
-            admission_leave(&a, ips[k]);
+            leave(&a, ips[k]);
     }
     assert_int_equal(a.used, 0);
     for (unsigned i = 0; i < ADMISSION_SLOTS; i++)
@@ -155,8 +176,10 @@ static void test_model(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_total),         cmocka_unit_test(test_per_address),
-        cmocka_unit_test(test_leave_unknown), cmocka_unit_test(test_full_table_admits),
+        cmocka_unit_test(test_total),
+        cmocka_unit_test(test_per_address),
+        cmocka_unit_test(test_uncounted_connections),
+        cmocka_unit_test(test_full_table_admits),
         cmocka_unit_test(test_model),
     };
     hash_seed_fixed(7);
