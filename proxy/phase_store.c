@@ -94,6 +94,19 @@ static slice_t refreshed_head(struct exchange *x, const struct http_head *not_mo
     return t.overflow ? (slice_t){NULL, 0} : text_slice(&t);
 }
 
+static void serve_confirmed(struct exchange *x, enum no_store_reason why)
+{
+    if (x->object == NULL) /* not kept under the new head, but confirmed: still right for this client */
+        x->object = cache_object_ref(x->stale);
+    x->object_held = true;
+    exchange_set_object(x, x->object, SOURCE_OBJECT);
+    x->verdict = VERDICT_REVALIDATED;
+    x->no_store = (uint8_t)why;
+    x->stored = why == NO_STORE_STORED;
+    proxy_count(x->pw, METRIC_CACHE_REVALIDATIONS, 1);
+}
+
+/* false: no memory for the new head; the flight goes on. */
 static bool store_refresh(struct exchange *x, const struct http_head *not_modified)
 {
     size_t age_bytes = 0;
@@ -115,14 +128,7 @@ static bool store_refresh(struct exchange *x, const struct http_head *not_modifi
         x->object = cache_flight_refresh(&x->flight, x->stale, &fill);
     else
         cache_flight_release(&x->flight, why, 0);
-    if (x->object == NULL) /* not kept under the new head, but confirmed: still right for this client */
-        x->object = cache_object_ref(x->stale);
-    x->object_held = true;
-    exchange_set_object(x, x->object, SOURCE_OBJECT);
-    x->verdict = VERDICT_REVALIDATED;
-    x->no_store = (uint8_t)why;
-    x->stored = why == NO_STORE_STORED;
-    proxy_count(x->pw, METRIC_CACHE_REVALIDATIONS, 1);
+    serve_confirmed(x, why);
     return true;
 }
 
@@ -176,10 +182,13 @@ void phase_store_response(struct exchange *x, const struct http_head *head)
     if (f->kind == H1_BODY_NONE && x->req.method != HTTP_HEAD && head->status != 304)
         x->response_length = 0;
     if (x->flight != NULL && x->stale != NULL && head->status == 304) {
-        if (store_refresh(x, head))
-            return;
-        why = NO_STORE_NO_MEMORY;
-    } else if (x->flight != NULL && store_begin(x, head, &why)) {
+        if (!store_refresh(x, head)) { /* the client, who asked no condition, must not get the 304 */
+            cache_flight_release(&x->flight, NO_STORE_NO_MEMORY, 0);
+            serve_confirmed(x, NO_STORE_NO_MEMORY);
+        }
+        return;
+    }
+    if (x->flight != NULL && store_begin(x, head, &why)) {
         return;
     }
     x->no_store = (uint8_t)why;
