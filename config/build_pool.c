@@ -35,7 +35,7 @@ static void build_server_unknown(struct build *b, slice_t word)
         build_wrong(b, "\"%.*s\" looks like a second server; write each on a line of its own",
                     PROBLEM_TEXT(word));
     else
-        build_wrong(b, "there is no \"%.*s\" for a server; there are weight=1, backup, name=... and zone=...",
+        build_wrong(b, "there is no \"%.*s\" for a server; there are weight=1, backup and name=...",
                     PROBLEM_TEXT(word));
 }
 
@@ -51,10 +51,9 @@ static void build_server_option(struct build *b, slice_t word, struct config_ser
         build_server_weight(b, text, server);
     else if (equals != SIZE_MAX && slice_eq(name, SLICE_LIT("name")))
         server->name = build_server_word(b, "name", text);
-    else if (equals != SIZE_MAX && slice_eq(name, SLICE_LIT("zone")))
-        server->zone = build_server_word(b, "zone", text);
-    else if (slice_eq(name, SLICE_LIT("max_connections")))
-        build_wrong(b, "max_connections= is not supported by this version of millpond yet; remove it");
+    else if (slice_eq(name, SLICE_LIT("max_connections")) || slice_eq(name, SLICE_LIT("zone")))
+        build_wrong(b, "%.*s= is not supported by this version of millpond yet; remove it",
+                    PROBLEM_TEXT(name));
     else
         build_server_unknown(b, word);
 }
@@ -62,7 +61,7 @@ static void build_server_option(struct build *b, slice_t word, struct config_ser
 void build_server(struct build *b, const struct config_option *o, slice_t item, char *base)
 {
     struct config_pool *pool = (void *)base;
-    struct config_server server = {.origin = b->value->origin, .weight = 1, .zone = ""}, *slot;
+    struct config_server server = {.origin = b->value->origin, .weight = 1}, *slot;
     slice_t address = value_next_word(&item), host;
     UNUSED(o);
     if (address.ptr[address.len - 1] == ',') {

@@ -71,7 +71,6 @@ struct config_server {   /* one `server` of a pool */
     struct config_origin origin;
     int weight; /* 0..1000; 0 = drained */
     bool backup;
-    const char *zone; /* "" = none */
 };
 
 enum config_health { CONFIG_HEALTH_OFF, CONFIG_HEALTH_TCP, CONFIG_HEALTH_HTTP };

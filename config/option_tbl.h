@@ -103,7 +103,7 @@ OPTION(LISTEN, "h2_max_resets", RATE, "200/m", ANY, 0, LATER,
 OPTION(
     POOL, "server", SERVER, "", ANY, OPTION_LIST, HERE,
     "One instance: `host:port` or `unix:/path`, then any of `weight=1` (0 to 1000; 0 = drained), `backup`, "
-    "`name=...`, `zone=...`. Names are re-resolved. `max_connections=` is not supported yet.")
+    "`name=...`. Names are re-resolved. `max_connections=` and `zone=` are not supported yet.")
 OPTION(POOL, "balance", WORD, "round_robin", WORDS("round_robin", "least_connections two_choices hash"), 0,
        AT(config_pool, balance), "How an instance is picked.")
 OPTION(POOL, "hash_on", TEXT, "", ANY, 0, LATER,

@@ -41,7 +41,7 @@ const char *value_parse_heuristic(slice_t s, int *percent, dur_ms_t *max);
 const char *value_check_variables(slice_t s, const char *allowed, slice_t *unknown);
 
 bool value_is_token(slice_t s);
-/* Letters, digits, - _ and . : names of sections, servers and zones. */
+/* Letters, digits, - _ and . : names of sections and servers. */
 bool value_is_name(slice_t s);
 /* Takes the next blank-separated word off *s; empty at the end. */
 slice_t value_next_word(slice_t *s);

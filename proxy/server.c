@@ -191,10 +191,41 @@ bool server_listen(struct server *s, const struct net_addr *addr, int *fds, stru
     return true;
 }
 
+/* Our sockets share their port, and would share it with another millpond too, each getting some of the clients: a
+ * socket that does not share tells, before any of ours is open. Anything but a taken port is left to the real attempt. */
+static bool server_address_is_taken(const struct net_addr *addr)
+{
+    if (addr->sa.sa_family == AF_UNIX || net_addr_port(addr) == 0)
+        return false;
+    int fd = net_listen(addr, 1, false);
+    if (fd >= 0)
+        close(fd);
+    return fd < 0 && errno == EADDRINUSE;
+}
+
+static bool server_addresses_are_free(const struct config *c, char *err, size_t err_bytes)
+{
+    char text[NET_ADDR_TEXT];
+    for (size_t i = 0; i < c->listen_count; i++) {
+        const struct config_listen *l = &c->listens[i];
+        for (size_t k = 0; k < l->address_count; k++) {
+            if (!server_address_is_taken(&l->addresses[k]))
+                continue;
+            net_addr_format(&l->addresses[k], text);
+            snprintf(err, err_bytes, "[listen %s] cannot listen on %s: %s; another program has this port", l->name,
+                     text, strerror(EADDRINUSE));
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool server_open_listeners(struct server *s, char *err, size_t err_bytes)
 {
     const struct config *c = s->snapshot->config;
     size_t total = 0;
+    if (!server_addresses_are_free(c, err, err_bytes))
+        return false;
     for (size_t i = 0; i < c->listen_count; i++)
         total += c->listens[i].address_count;
     s->listeners = calloc(total, sizeof *s->listeners);

@@ -62,6 +62,7 @@ struct server {
     struct event *signals[SERVER_SIGNALS];
     struct deadline shutdown_deadline;
     char pid_path[256];
+    bool pid_written; /* it is ours to remove */
     /* the last reload, for status */
     bool reload_tried, reload_ok;
     wall_ms_t reload_at_ms;

@@ -61,6 +61,7 @@ bool server_write_pid(struct server *s, char *err, size_t err_bytes)
     int n = snprintf(text, sizeof text, "%ld\n", (long)getpid());
     if (fd >= 0 && write(fd, text, (size_t)n) == n) {
         close(fd);
+        s->pid_written = true;
         return true;
     }
     snprintf(err, err_bytes, "cannot write the pid file %s: %s; set runtime_dir in [millpond] to a writable folder",
@@ -73,7 +74,7 @@ bool server_write_pid(struct server *s, char *err, size_t err_bytes)
 
 void server_remove_pid(struct server *s)
 {
-    if (s->pid_path[0] != '\0')
+    if (s->pid_written)
         unlink(s->pid_path);
 }
 

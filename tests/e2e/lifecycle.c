@@ -88,6 +88,7 @@ static void pid_file_is_there_while_it_runs(void **state)
     /* A second one with the same runtime directory must not take over. */
     struct proc_result r = millpond_run("run", "-c", m->ini, NULL);
     assert_int_equal(r.exit_code, 1);
+    assert_int_equal(atoi(support_read_file(path)), m->proc->pid);
     expect_body(client_get(m->port, "/", ""), "a");
     assert_int_equal(millpond_cli(m, "status", NULL).exit_code, 0);
     millpond_stop(m);

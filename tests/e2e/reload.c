@@ -246,6 +246,15 @@ static void taken_address_is_a_clear_failure(void **state)
     struct proc_result r = millpond_run("run", "-c", ini, NULL);
     assert_int_equal(r.exit_code, 1);
     expect_in(r.err, textf("127.0.0.1:%d", origin_port(o)));
+    /* Another millpond has it: its port can be shared, but must not be, or each would get some of the clients. */
+    struct millpond *m = millpond_before(o, "");
+    support_write_file(ini, textf("[millpond]\nruntime_dir = %s\nstate_dir = %s\n[listen web]\naddress = "
+                                  "127.0.0.1:%d\n%s",
+                                  support_path("other"), support_path("other"), m->port, pool_lines("app", 1, o)));
+    r = millpond_run("run", "-c", ini, NULL);
+    assert_int_equal(r.exit_code, 1);
+    expect_in(r.err, "another program has this port");
+    millpond_stop(m);
 }
 
 int main(void)

@@ -179,7 +179,7 @@ static void test_references(void **state)
 
 static void test_snapshot_owns_its_texts(void **state)
 {
-    char *text = strdup("[pool app]\nserver = a.example:1 zone=z\n"), *name = strdup("t.ini");
+    char *text = strdup("[pool app]\nserver = a.example:1 name=z\n"), *name = strdup("t.ini");
     struct config_problems p;
     UNUSED(state);
     struct config *c = config_load_text(name, text, strlen(text), &p);
@@ -190,7 +190,7 @@ static void test_snapshot_owns_its_texts(void **state)
     config_problems_free(&p);
     assert_string_equal(c->path, "t.ini");
     assert_string_equal(c->pools[0].servers[0].origin.file, "t.ini");
-    assert_string_equal(c->pools[0].servers[0].zone, "z");
+    assert_string_equal(c->pools[0].servers[0].name, "z");
     config_unref(c);
 }
 

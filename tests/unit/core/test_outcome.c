@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <stdio.h>
 #include <string.h>
 
 #include "core/outcome.h"
@@ -58,12 +59,41 @@ static void test_fetch_statuses(void **state)
     assert_int_equal(outcome_fetch_status(FETCH_CANCELLED), 0);
 }
 
+static char docs_page[65536];
+
+static void assert_in_docs(const char *name, const char *text)
+{
+    char row[512];
+    snprintf(row, sizeof row, "\n| `%s` | %s |\n", name, text);
+    if (strstr(docs_page, row) == NULL)
+        fail_msg("docs/logging.md should have the row%s", row);
+}
+
+static void test_docs_in_step(void **state)
+{
+    (void)state;
+    FILE *f = fopen("docs/logging.md", "r");
+    assert_non_null(f);
+    docs_page[fread(docs_page, 1, sizeof docs_page - 1, f)] = '\0';
+    fclose(f);
+    for (int i = 0; i < VERDICT_COUNT; i++)
+        assert_in_docs(outcome_verdict_name((enum cache_verdict)i), outcome_verdict_text((enum cache_verdict)i));
+    for (int i = 0; i < NO_STORE_COUNT; i++)
+        assert_in_docs(outcome_no_store_name((enum no_store_reason)i),
+                       outcome_no_store_text((enum no_store_reason)i));
+    for (int i = 0; i < CLOSE_COUNT; i++)
+        assert_in_docs(outcome_close_name((enum close_reason)i), outcome_close_text((enum close_reason)i));
+    for (int i = 0; i < FETCH_ERROR_COUNT; i++)
+        assert_in_docs(outcome_fetch_name((enum fetch_error)i), outcome_fetch_text((enum fetch_error)i));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_verdict),        cmocka_unit_test(test_no_store),
         cmocka_unit_test(test_close),          cmocka_unit_test(test_fetch),
         cmocka_unit_test(test_neutral_values), cmocka_unit_test(test_fetch_statuses),
+        cmocka_unit_test(test_docs_in_step),
     };
     return cmocka_run_group_tests_name("core/outcome", tests, NULL, NULL);
 }
