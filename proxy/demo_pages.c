@@ -13,7 +13,8 @@ static const char app_css[] =
     ".9rem;font-weight:600}\n"
     "table{border-collapse:collapse;font-size:.9rem}td{border-bottom:1px solid #d5e0e5;padding:.2rem 1rem "
     ".2rem 0}\n"
-    "code{background:#eef4f7;padding:.1rem .35rem;border-radius:4px;word-break:break-all}\n"
+    "td:first-child{white-space:nowrap}\n"
+    "code{background:#eef4f7;padding:.1rem .35rem;border-radius:4px;overflow-wrap:anywhere}\n"
     "button{font:inherit;padding:.35rem "
     "1rem;border:0;border-radius:6px;background:#2a7f9e;color:#fff;cursor:pointer}\n"
     "a{color:#1d6f8c}.big{font-size:2rem;font-weight:700}\n";
