@@ -26,6 +26,7 @@
 
 static void client_conn_on_event(evutil_socket_t fd, short what, void *arg);
 static void client_conn_on_deadline(struct deadline *d);
+static void client_conn_on_turn_end(struct turn_hook *h);
 
 void client_conn_set_state(struct client_conn *c, enum client_state s)
 {
@@ -80,6 +81,8 @@ struct client_conn *client_conn_open(struct proxy_worker *pw, struct listener *l
     const struct config_cidrs *trusted = &pw->view->shared->config->main.trusted_proxies;
     c->peer_trusted = net_cidr_match(trusted->items, trusted->count, peer);
     deadline_init(&c->deadline, client_conn_on_deadline);
+    list_init(&c->again.node);
+    c->again.on_turn_end = client_conn_on_turn_end;
     event_assign(&c->event, pw->worker->base, fd, EV_READ | EV_WRITE | EV_CLOSED | EV_ET | EV_PERSIST, client_conn_on_event, c);
     if (event_add(&c->event, NULL) != 0) {
         close(fd);
@@ -120,6 +123,7 @@ void client_conn_close(struct client_conn *c, enum close_reason why)
     c->rest = NULL;
     c->in_len = 0;
     deadline_clear(pw->worker, &c->deadline);
+    list_remove(&c->again.node);
     event_del(&c->event);
     if (c->reset_on_close)
         setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &(struct linger){.l_onoff = 1}, sizeof(struct linger));
@@ -188,6 +192,12 @@ static void client_conn_on_event(evutil_socket_t fd, short what, void *arg)
         client_conn_linger(c);
     else if (c->state != CLIENT_CLOSED)
         h1_server_run(c);
+}
+
+/* See upstream_conn_on_turn_end. */
+static void client_conn_on_turn_end(struct turn_hook *h)
+{
+    event_active(&CONTAINER_OF(h, struct client_conn, again)->event, EV_READ, 0);
 }
 
 /* ---- deadlines -------------------------------------------------------------------------------------------------- */

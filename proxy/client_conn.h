@@ -56,6 +56,7 @@ struct client_conn {
     uint32_t requests;
     struct exchange *exchange;
     struct event event;
+    struct turn_hook again; /* more pipelined requests are there, but others come first */
     struct deadline deadline;
     struct list node;
     const char *in_ptr;

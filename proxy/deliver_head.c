@@ -116,7 +116,7 @@ static void put_connection(struct text *t, struct exchange *x)
     unsigned limit = (unsigned)x->listen->max_requests_per_connection;
     if (x->pw->draining || (limit > 0 && c->requests + 1 >= limit))
         x->keep_alive = false;
-    if (x->source == SOURCE_LOCAL && x->body_state != BODY_ABSENT && x->body_state != BODY_DONE) {
+    if (x->body_state != BODY_ABSENT && x->body_state != BODY_DONE) { /* whether it will be read is not known */
         x->keep_alive = false;
         if (x->close_reason == CLOSE_OPEN)
             x->close_reason = CLOSE_BODY_UNREAD;

@@ -153,6 +153,7 @@ void exchange_detach_client(struct exchange *x)
     slice_t ip = arena_copy(&x->arena, x->client_ip);
     x->client_ip = ip.ptr != NULL ? ip : SLICE_EMPTY;
     x->client = NULL;
+    x->listen = NULL; /* the connection's, not of `view` */
     proxy_count(x->pw, METRIC_EXCHANGES_OPEN, -1);
     x->end_us = x->pw->worker->now_us;
 }

@@ -1,7 +1,6 @@
 /* h1_server.c: HTTP/1.x towards the client: heads in order, request bodies on demand, errors that cannot be
  * exchanges. Pipelined requests that are answered at once go out in one writev at the end of a run. */
 #include <errno.h>
-#include <event2/event.h>
 #include <sys/socket.h>
 
 #include "core/metrics.h"
@@ -165,7 +164,7 @@ void h1_server_run(struct client_conn *c)
     while ((c->state == CLIENT_IDLE || c->state == CLIENT_HEAD) && c->left == NULL && !c->broken &&
            !c->close_after && h1_server_next_request(c)) {
         if (++served == REQUESTS_PER_TURN) {
-            event_active(&c->event, EV_READ, 0);
+            worker_at_turn_end(c->pw->worker, &c->again);
             break;
         }
     }

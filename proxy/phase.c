@@ -16,6 +16,8 @@
 #include "proxy/purge.h"
 #include "proxy/upstream_conn.h"
 
+#define LOCATION_MAX (16 * KB)
+
 static enum phase_result (*const phase_table[PHASE_COUNT])(struct exchange *x) = {
 #define X(id, fn) phase_##fn,
     PHASES(X)
@@ -255,6 +257,8 @@ static enum phase_result route_redirect(struct exchange *x)
         }
     }
     x->location = text_slice(&t);
+    if (x->location.len > LOCATION_MAX)
+        return phase_answer_error(x, 414, "the address to redirect to would be too long");
     return phase_answer_error(x, (unsigned)r->redirect_status, "The page is at another address.");
 }
 

@@ -56,9 +56,13 @@ static bool route_method_matches(const struct config_strings *methods, slice_t m
 static bool route_headers_match(const struct config_route *r, const struct http_head *head)
 {
     for (size_t i = 0; i < r->header_count; i++) {
-        slice_t want = slice_str(r->headers[i].value);
-        const struct http_field *f = http_head_find(head, slice_str(r->headers[i].name));
-        if (f == NULL || (want.len > 0 && !slice_eq(f->value, want)))
+        slice_t name = slice_str(r->headers[i].name), want = slice_str(r->headers[i].value);
+        bool hit = false;
+        for (unsigned k = 0; k < head->field_count && !hit; k++) {
+            const struct http_field *f = &head->fields[k];
+            hit = slice_ieq(f->name, name) && (want.len == 0 || slice_eq(f->value, want));
+        }
+        if (!hit)
             return false;
     }
     return true;
