@@ -191,16 +191,18 @@ bool server_listen(struct server *s, const struct net_addr *addr, int *fds, stru
     return true;
 }
 
-/* Our sockets share their port, and would share it with another millpond too, each getting some of the clients: a
- * socket that does not share tells, before any of ours is open. Anything but a taken port is left to the real attempt. */
+/* Our sockets share their port, and would share it with another millpond too, each getting some of the clients; a unix
+ * socket would be taken away from it. Asked before any of ours is open. All but "taken" is left to the real attempt. */
 static bool server_address_is_taken(const struct net_addr *addr)
 {
-    if (addr->sa.sa_family == AF_UNIX || net_addr_port(addr) == 0)
+    bool is_unix = addr->sa.sa_family == AF_UNIX;
+    if (!is_unix && net_addr_port(addr) == 0)
         return false;
-    int fd = net_listen(addr, 1, false);
+    int fd = is_unix ? net_connect(addr) : net_listen(addr, 1, false);
+    bool taken = is_unix ? fd >= 0 || errno == EAGAIN : fd < 0 && errno == EADDRINUSE;
     if (fd >= 0)
         close(fd);
-    return fd < 0 && errno == EADDRINUSE;
+    return taken;
 }
 
 static bool server_addresses_are_free(const struct config *c, char *err, size_t err_bytes)
@@ -212,8 +214,8 @@ static bool server_addresses_are_free(const struct config *c, char *err, size_t 
             if (!server_address_is_taken(&l->addresses[k]))
                 continue;
             net_addr_format(&l->addresses[k], text);
-            snprintf(err, err_bytes, "[listen %s] cannot listen on %s: %s; another program has this port", l->name,
-                     text, strerror(EADDRINUSE));
+            snprintf(err, err_bytes, "[listen %s] cannot listen on %s: %s; another program has this %s", l->name,
+                     text, strerror(EADDRINUSE), l->addresses[k].sa.sa_family == AF_UNIX ? "socket" : "port");
             return false;
         }
     }

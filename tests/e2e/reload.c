@@ -246,14 +246,28 @@ static void taken_address_is_a_clear_failure(void **state)
     struct proc_result r = millpond_run("run", "-c", ini, NULL);
     assert_int_equal(r.exit_code, 1);
     expect_in(r.err, textf("127.0.0.1:%d", origin_port(o)));
-    /* Another millpond has it: its port can be shared, but must not be, or each would get some of the clients. */
+    /* Another millpond has it: its port can be shared, but must not be, or each would get some of the
+     * clients. */
     struct millpond *m = millpond_before(o, "");
-    support_write_file(ini, textf("[millpond]\nruntime_dir = %s\nstate_dir = %s\n[listen web]\naddress = "
-                                  "127.0.0.1:%d\n%s",
-                                  support_path("other"), support_path("other"), m->port, pool_lines("app", 1, o)));
+    support_write_file(ini,
+                       textf("[millpond]\nruntime_dir = %s\nstate_dir = %s\n[listen web]\naddress = "
+                             "127.0.0.1:%d\n%s",
+                             support_path("other"), support_path("other"), m->port, pool_lines("app", 1, o)));
     r = millpond_run("run", "-c", ini, NULL);
     assert_int_equal(r.exit_code, 1);
     expect_in(r.err, "another program has this port");
+    millpond_stop(m);
+    char *path = support_path("taken.sock");
+    m = millpond_start(.listen = textf("address = unix:%s", path), .rest = pool_lines("app", 1, o));
+    support_write_file(
+        ini, textf("[millpond]\nruntime_dir = %s\nstate_dir = %s\n[listen web]\naddress = unix:%s\n%s",
+                   support_path("other"), support_path("other"), path, pool_lines("app", 1, o)));
+    r = millpond_run("run", "-c", ini, NULL);
+    assert_int_equal(r.exit_code, 1);
+    expect_in(r.err, "another program has this socket");
+    struct client *c = client_open_unix(path);
+    client_send(c, "GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+    expect_body(client_read(c), "a");
     millpond_stop(m);
 }
 

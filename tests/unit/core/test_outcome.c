@@ -77,7 +77,8 @@ static void test_docs_in_step(void **state)
     docs_page[fread(docs_page, 1, sizeof docs_page - 1, f)] = '\0';
     fclose(f);
     for (int i = 0; i < VERDICT_COUNT; i++)
-        assert_in_docs(outcome_verdict_name((enum cache_verdict)i), outcome_verdict_text((enum cache_verdict)i));
+        assert_in_docs(outcome_verdict_name((enum cache_verdict)i),
+                       outcome_verdict_text((enum cache_verdict)i));
     for (int i = 0; i < NO_STORE_COUNT; i++)
         assert_in_docs(outcome_no_store_name((enum no_store_reason)i),
                        outcome_no_store_text((enum no_store_reason)i));
