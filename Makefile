@@ -57,7 +57,7 @@ E2E_SRC   := $(sort $(wildcard tests/e2e/*.c))
 E2E_BIN   := $(E2E_SRC:%.c=$(BUILD)/%)
 FUZZ_SRC  := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 
-.PHONY: all build run test unit e2e lint fuzz fuzz-replay install clean deps deps-test format help docs bench conformance
+.PHONY: all build run test unit e2e lint fuzz fuzz-replay install clean deps deps-test format docs
 all: build
 
 # The first make on a fresh machine brings what the build needs; afterwards this is one stamp file.

@@ -32,7 +32,6 @@ enum cache_verdict {
     X(CACHE_OFF, "cache_off", "the store is off, or the route says cache = off")                             \
     X(BYPASS_RULE, "bypass_rule", "the route's bypass_if matched")                                           \
     X(METHOD, "method", "only GET and HEAD are looked up and only GET is stored")                            \
-    X(REQUEST_NO_STORE, "request_no_store", "the request said no-store")                                     \
     X(AUTHORIZATION, "authorization",                                                                        \
       "the request had Authorization and the response did not allow sharing")                                \
     X(REQUEST_RANGE, "request_range", "the request asked for a range of something not stored")               \
@@ -80,7 +79,6 @@ enum no_store_reason {
     X(WRITE_TIMEOUT, "write_timeout", "the client took nothing for write_timeout")                           \
     X(MIN_RATE, "min_rate", "slower than min_rate")                                                          \
     X(MAX_REQUESTS, "max_requests", "max_requests_per_connection reached")                                   \
-    X(MAX_CONNECTIONS, "max_connections", "max_connections or max_connections_per_ip reached")               \
     X(UPSTREAM_CUT, "upstream_cut", "the instance cut the response short; so was the client's copy")         \
     X(SHUTDOWN, "shutdown", "the server is stopping")                                                        \
     X(NO_MEMORY, "no_memory", "out of memory")

@@ -1,4 +1,5 @@
-/* admission.c: see admission.h. Open addressing with backward-shift deletion, so that no tombstones pile up. */
+/* admission.c: see admission.h. Open addressing with backward-shift deletion, so that no tombstones pile up.
+ */
 #include "proxy/admission.h"
 
 #include <stdlib.h>
@@ -33,7 +34,8 @@ static struct admission_slot *admission_find_locked(struct admission *a, const u
     return &a->slots[i];
 }
 
-static bool admission_count_locked(struct admission *a, const uint8_t ip[16], uint32_t max_per_ip, bool *by_ip)
+static bool admission_count_locked(struct admission *a, const uint8_t ip[16], uint32_t max_per_ip,
+                                   bool *by_ip)
 {
     if (a->slots == NULL)
         a->slots = calloc(ADMISSION_SLOTS, sizeof *a->slots);

@@ -1,7 +1,7 @@
 /* client_conn.c: the life of a client connection: events, deadlines, input buffer, closing.
  *
- * Registered with the loop once, edge-triggered for both directions; `readable` and `writable` remember edges not
- * yet used up. What the bytes mean is h1_server.c's business. */
+ * Registered with the loop once, edge-triggered for both directions; `readable` and `writable` remember edges
+ * not yet used up. What the bytes mean is h1_server.c's business. */
 #include "proxy/client_conn.h"
 
 #include <errno.h>
@@ -64,8 +64,8 @@ slice_t client_conn_ip(const struct client_conn *c)
     return slice_make(c->ip_text, c->ip_text_len);
 }
 
-struct client_conn *client_conn_open(struct proxy_worker *pw, struct listener *l, int fd, const struct net_addr *peer,
-                                     bool counted_by_ip)
+struct client_conn *client_conn_open(struct proxy_worker *pw, struct listener *l, int fd,
+                                     const struct net_addr *peer, bool counted_by_ip)
 {
     struct client_conn *c = calloc(1, sizeof *c);
     if (c == NULL) {
@@ -83,7 +83,8 @@ struct client_conn *client_conn_open(struct proxy_worker *pw, struct listener *l
     deadline_init(&c->deadline, client_conn_on_deadline);
     list_init(&c->again.node);
     c->again.on_turn_end = client_conn_on_turn_end;
-    event_assign(&c->event, pw->worker->base, fd, EV_READ | EV_WRITE | EV_CLOSED | EV_ET | EV_PERSIST, client_conn_on_event, c);
+    event_assign(&c->event, pw->worker->base, fd, EV_READ | EV_WRITE | EV_CLOSED | EV_ET | EV_PERSIST,
+                 client_conn_on_event, c);
     if (event_add(&c->event, NULL) != 0) {
         close(fd);
         free(c);
@@ -200,7 +201,8 @@ static void client_conn_on_turn_end(struct turn_hook *h)
     event_active(&CONTAINER_OF(h, struct client_conn, again)->event, EV_READ, 0);
 }
 
-/* ---- deadlines -------------------------------------------------------------------------------------------------- */
+/* ---- deadlines
+ * -------------------------------------------------------------------------------------------------- */
 
 /* What the connection waits for the client to do. */
 static dur_ms_t client_conn_patience_ms(const struct client_conn *c)
@@ -301,7 +303,8 @@ static void client_conn_on_deadline(struct deadline *d)
     }
 }
 
-/* ---- input ---------------------------------------------------------------------------------------------------- */
+/* ---- input
+ * ---------------------------------------------------------------------------------------------------- */
 
 bool client_conn_save_input(struct client_conn *c)
 {

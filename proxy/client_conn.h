@@ -2,14 +2,14 @@
  *
  *   IDLE -> HEAD -> EXCHANGE -> IDLE ... -> LINGER -> CLOSED
  *
- * IDLE: between requests, owns no buffer. HEAD: part of a head has come. EXCHANGE: a request is being worked on.
- * LINGER: the answer is out, the connection is shut for writing, and unread input is drained for a moment so
- * that the kernel does not reset what the client has not read yet. One exchange at a time; pipelined requests wait
- * in the input and are answered in order.
+ * IDLE: between requests, owns no buffer. HEAD: part of a head has come. EXCHANGE: a request is being worked
+ * on. LINGER: the answer is out, the connection is shut for writing, and unread input is drained for a moment
+ * so that the kernel does not reset what the client has not read yet. One exchange at a time; pipelined
+ * requests wait in the input and are answered in order.
  *
- * Input: `in_ptr, in_len` is what was read and not yet consumed. It lies in the worker's read buffer while the
- * connection is being worked on and is copied to the heap only if something remains when another connection needs
- * the buffer. Output goes through the worker's batch (client_out.h). */
+ * Input: `in_ptr, in_len` is what was read and not yet consumed. It lies in the worker's read buffer while
+ * the connection is being worked on and is copied to the heap only if something remains when another
+ * connection needs the buffer. Output goes through the worker's batch (client_out.h). */
 #ifndef PROXY_CLIENT_CONN_H
 #define PROXY_CLIENT_CONN_H
 
@@ -38,7 +38,7 @@ struct client_conn {
     uint16_t peer_port;
     uint8_t ip_text_len;
     bool peer_is_v4, peer_is_unix, peer_trusted;
-    bool counted_by_ip; /* see admission.h */
+    bool counted_by_ip;           /* see admission.h */
     uint8_t peer_ip[16];          /* IPv4 as mapped IPv6 */
     char ip_text[CLIENT_IP_TEXT]; /* for logs and forwarding; not terminated */
     struct proxy_worker *pw;
@@ -47,11 +47,11 @@ struct client_conn {
     uint8_t state;        /* enum client_state, client_conn_set_state */
     uint8_t close_reason; /* enum close_reason, CLOSE_OPEN until decided */
     bool readable, writable;
-    bool hup;          /* FIN or worse is in the socket, perhaps behind unread data */
-    bool eof;          /* the client will send no more */
-    bool broken;       /* reading or writing failed: nothing can be sent any more */
-    bool running;      /* inside h1_server_run: it goes on by itself */
-    bool close_after;  /* close when the output is out */
+    bool hup;            /* FIN or worse is in the socket, perhaps behind unread data */
+    bool eof;            /* the client will send no more */
+    bool broken;         /* reading or writing failed: nothing can be sent any more */
+    bool running;        /* inside h1_server_run: it goes on by itself */
+    bool close_after;    /* close when the output is out */
     bool reset_on_close; /* the end of the connection must not look like the end of a body */
     uint32_t requests;
     struct exchange *exchange;
@@ -63,7 +63,7 @@ struct client_conn {
     size_t in_len;
     char *rest; /* heap copy of the input, when there is one */
     struct h1_parser parser;
-    struct out_left *left; /* output the kernel did not take */
+    struct out_left *left;   /* output the kernel did not take */
     mono_ms_t rate_since_ms; /* min_rate window: start, and bytes moved in it */
     uint64_t rate_bytes;
     uint64_t bytes_out;
@@ -71,8 +71,8 @@ struct client_conn {
 };
 
 /* A freshly accepted and admitted descriptor. Takes it over also on failure (NULL: out of memory). */
-struct client_conn *client_conn_open(struct proxy_worker *pw, struct listener *l, int fd, const struct net_addr *peer,
-                                     bool counted_by_ip);
+struct client_conn *client_conn_open(struct proxy_worker *pw, struct listener *l, int fd,
+                                     const struct net_addr *peer, bool counted_by_ip);
 
 /* Ends it at once: its exchange, if any, is told that the client left. Safe to call twice. */
 void client_conn_close(struct client_conn *c, enum close_reason why);
@@ -88,7 +88,8 @@ void client_conn_exchange_done(struct client_conn *c, bool keep_alive);
 /* Arms the deadline that fits the state. */
 void client_conn_arm(struct client_conn *c);
 
-/* ---- input ---------------------------------------------------------------------------------------------------- */
+/* ---- input
+ * ---------------------------------------------------------------------------------------------------- */
 
 enum client_read { CLIENT_READ_DATA, CLIENT_READ_NOTHING, CLIENT_READ_END, CLIENT_READ_FULL };
 /* Reads more input behind what there is. FULL: the buffer holds as much as it can. */
@@ -99,7 +100,8 @@ void client_conn_claim_buffer(struct client_conn *c);
 /* Moves unread input out of the worker's read buffer (heap); false when out of memory. */
 bool client_conn_save_input(struct client_conn *c);
 
-/* ---- HTTP/1 (h1_server.c) --------------------------------------------------------------------------------------- */
+/* ---- HTTP/1 (h1_server.c)
+ * --------------------------------------------------------------------------------------- */
 
 /* Goes on with whatever the connection can do now. The caller must not touch `c` afterwards. */
 void h1_server_run(struct client_conn *c);

@@ -136,7 +136,8 @@ static bool out_keep(struct client_conn *c, struct out_batch *b, unsigned first)
     c->writable = false;
     c->rate_since_ms = worker_now_ms(c->pw->worker);
     c->rate_bytes = 0;
-    client_conn_arm(c); /* write_timeout begins, whoever's event this is: a client that reads nothing makes none */
+    client_conn_arm(
+        c); /* write_timeout begins, whoever's event this is: a client that reads nothing makes none */
     return true;
 }
 

@@ -7,15 +7,16 @@
 
 struct exchange;
 
-/* Iterates the field lines of a head we built ("HTTP/1.1 200 OK\r\nName: value\r\n..."): start with the whole head. */
+/* Iterates the field lines of a head we built ("HTTP/1.1 200 OK\r\nName: value\r\n..."): start with the whole
+ * head. */
 bool head_text_next(slice_t *rest, slice_t *name, slice_t *value);
 
-/* Adds the final response head to the client connection's batch and decides the framing. false: out of memory or the
- * client is gone (its connection is marked broken). */
+/* Adds the final response head to the client connection's batch and decides the framing. false: out of memory
+ * or the client is gone (its connection is marked broken). */
 bool deliver_head(struct exchange *x);
 
-/* A piece of a relayed body; the bytes need to live only during the call. May end the exchange and its upstream
- * connection: the client turns out to be gone. */
+/* A piece of a relayed body; the bytes need to live only during the call. May end the exchange and its
+ * upstream connection: the client turns out to be gone. */
 void deliver_relay(struct exchange *x, const char *data, size_t n);
 
 /* Turns the answer into a 412 page: the client's condition does not hold for what is stored. */

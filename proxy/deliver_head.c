@@ -1,7 +1,7 @@
 /* deliver_head.c: the head of the response as this client gets it.
  *
- * A stored head is sent from where it lies, followed by the few lines that differ per request: Age, Cache-Status,
- * framing, Connection. Only 304s, routes that edit fields, and our own pages build theirs. */
+ * A stored head is sent from where it lies, followed by the few lines that differ per request: Age,
+ * Cache-Status, framing, Connection. Only 304s, routes that edit fields, and our own pages build theirs. */
 #include "core/http_date.h"
 #include "core/panic.h"
 #include "core/text.h"
@@ -12,7 +12,8 @@
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
 
-#define TAIL_MAX 512
+#define TAIL_MAX       512
+#define LOCAL_HEAD_MAX 1024 /* but for Location and the request id */
 
 bool head_text_next(slice_t *rest, slice_t *name, slice_t *value)
 {
@@ -65,7 +66,8 @@ static void put_cache_status(struct text *t, const struct exchange *x)
         }
         break;
     default:
-        text_put(t, x->no_store == NO_STORE_METHOD ? SLICE_LIT("fwd=method; detail=") : SLICE_LIT("fwd=bypass; detail="));
+        text_put(t, x->no_store == NO_STORE_METHOD ? SLICE_LIT("fwd=method; detail=")
+                                                   : SLICE_LIT("fwd=bypass; detail="));
         text_put(t, slice_str(outcome_no_store_name((enum no_store_reason)x->no_store)));
         break;
     }
@@ -74,8 +76,8 @@ static void put_cache_status(struct text *t, const struct exchange *x)
 
 static void put_age(struct text *t, const struct exchange *x)
 {
-    if (x->source != SOURCE_OBJECT && x->source != SOURCE_FOLLOW)
-        return;
+    if ((x->source != SOURCE_OBJECT && x->source != SOURCE_FOLLOW) || x->response_head.ptr != NULL)
+        return; /* a head of its own has the Age the instance sent */
     const struct cache_freshness *f = &x->info.fresh;
     bool from_cache = x->source == SOURCE_OBJECT || x->collapsed;
     if (!from_cache && f->corrected_initial_ms < 1000)
@@ -116,7 +118,8 @@ static void put_connection(struct text *t, struct exchange *x)
     unsigned limit = (unsigned)x->listen->max_requests_per_connection;
     if (x->pw->draining || (limit > 0 && c->requests + 1 >= limit))
         x->keep_alive = false;
-    if (x->body_state != BODY_ABSENT && x->body_state != BODY_DONE) { /* whether it will be read is not known */
+    if (x->body_state != BODY_ABSENT &&
+        x->body_state != BODY_DONE) { /* whether it will be read is not known */
         x->keep_alive = false;
         if (x->close_reason == CLOSE_OPEN)
             x->close_reason = CLOSE_BODY_UNREAD;
@@ -190,9 +193,11 @@ static slice_t filtered_head(struct exchange *x, slice_t base, bool not_modified
 }
 
 #define CONDITIONAL                                                                                          \
-    (HTTP_BIT(IF_MATCH) | HTTP_BIT(IF_NONE_MATCH) | HTTP_BIT(IF_MODIFIED_SINCE) | HTTP_BIT(IF_UNMODIFIED_SINCE))
+    (HTTP_BIT(IF_MATCH) | HTTP_BIT(IF_NONE_MATCH) | HTTP_BIT(IF_MODIFIED_SINCE) |                            \
+     HTTP_BIT(IF_UNMODIFIED_SINCE))
 
-/* The client's own conditions against what we are about to send. A relayed response was judged by the instance. */
+/* The client's own conditions against what we are about to send. A relayed response was judged by the
+ * instance. */
 static enum cache_cond deliver_condition(const struct exchange *x)
 {
     if (LIKELY((x->req.present & CONDITIONAL) == 0) || x->status != 200)
@@ -205,37 +210,55 @@ static enum cache_cond deliver_condition(const struct exchange *x)
     return cache_cond_evaluate(&x->req, &x->info.validators, now_s);
 }
 
-static bool deliver_local_head(struct exchange *x)
+/* What differs per request, behind a base head that was added already. */
+static bool deliver_tail(struct exchange *x, size_t base_bytes)
 {
-    struct client_conn *c = x->client;
-    size_t bound = 1024 + TAIL_MAX + x->location.len + x->request_id.len;
-    char *buf = client_out_reserve(c, bound);
+    char *buf = client_out_reserve(x->client, TAIL_MAX);
     if (buf == NULL)
         return false;
-    struct text t = text_make(buf, bound);
-    put_local_head(&t, x);
+    struct text t = text_make(buf, TAIL_MAX);
+    put_age(&t, x);
     put_cache_status(&t, x);
     put_framing(&t, x);
     put_connection(&t, x);
     TEXT_LIT(&t, "\r\n");
     ASSERT(!t.overflow);
-    client_out_commit(c, text_slice(&t).len);
-    x->response_head_bytes = (uint32_t)text_slice(&t).len;
+    client_out_commit(x->client, text_slice(&t).len);
+    x->response_head_bytes = (uint32_t)(base_bytes + text_slice(&t).len);
     return true;
+}
+
+static bool deliver_local_head(struct exchange *x)
+{
+    size_t bound = LOCAL_HEAD_MAX + x->location.len + exchange_request_id(x).len;
+    char *buf = arena_alloc(&x->arena, bound);
+    if (buf == NULL)
+        return false;
+    struct text t = text_make(buf, bound);
+    put_local_head(&t, x);
+    ASSERT(!t.overflow);
+    slice_t base = text_slice(&t);
+    if (x->route != NULL && x->route->config->response_edit_count > 0)
+        base = filtered_head(x, base, false);
+    return base.ptr != NULL && client_out_add(x->client, base.ptr, base.len, NULL) &&
+           deliver_tail(x, base.len);
 }
 
 bool deliver_head(struct exchange *x)
 {
-    struct client_conn *c = x->client;
     x->head_sent = true;
     if (x->source == SOURCE_LOCAL)
         return deliver_local_head(x);
     struct cache_object *owner = x->source == SOURCE_RELAY ? NULL : x->object;
     slice_t base = x->response_head;
     if (owner != NULL) {
-        base = x->info.head;
+        if (base.ptr == NULL)
+            base = x->info.head;
+        else
+            owner = NULL;
         x->status = x->info.status;
-        x->response_length = cache_object_is_complete(owner) ? (int64_t)cache_object_filled(owner) : x->info.body_bytes;
+        x->response_length = cache_object_is_complete(x->object) ? (int64_t)cache_object_filled(x->object)
+                                                                 : x->info.body_bytes;
     }
     enum cache_cond cond = deliver_condition(x);
     if (cond == CACHE_COND_FAILED) {
@@ -250,18 +273,6 @@ bool deliver_head(struct exchange *x)
     }
     if (cond == CACHE_COND_NOT_MODIFIED)
         x->response_length = -1;
-    char *buf;
-    if (base.ptr == NULL || !client_out_add(c, base.ptr, base.len, owner) ||
-        (buf = client_out_reserve(c, TAIL_MAX)) == NULL)
-        return false;
-    struct text t = text_make(buf, TAIL_MAX);
-    put_age(&t, x);
-    put_cache_status(&t, x);
-    put_framing(&t, x);
-    put_connection(&t, x);
-    TEXT_LIT(&t, "\r\n");
-    ASSERT(!t.overflow);
-    client_out_commit(c, text_slice(&t).len);
-    x->response_head_bytes = (uint32_t)(base.len + text_slice(&t).len);
-    return true;
+    return base.ptr != NULL && client_out_add(x->client, base.ptr, base.len, owner) &&
+           deliver_tail(x, base.len);
 }

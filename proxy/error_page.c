@@ -1,4 +1,5 @@
-/* error_page.c: see error_page.h. The request id may come from a trusted proxy, so it is escaped all the same. */
+/* error_page.c: see error_page.h. The request id may come from a trusted proxy, so it is escaped all the
+ * same. */
 #include "proxy/error_page.h"
 
 #include "core/http_field.h"
@@ -35,8 +36,8 @@ static slice_t plain_id(struct arena *arena, slice_t id)
         return SLICE_EMPTY;
     for (char *p = (char *)(uintptr_t)copy.ptr; p < copy.ptr + copy.len; p++) {
         char c = ascii_lower(*p);
-        bool plain = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
-                     (c != '\0' && strchr("-._:/+=", c) != NULL);
+        bool plain =
+            (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || (c != '\0' && strchr("-._:/+=", c) != NULL);
         *p = plain ? *p : '_';
     }
     return copy;
@@ -54,11 +55,12 @@ struct error_page error_page_make(struct arena *arena, const struct http_head *r
                                                 status, SLICE_ARG(reason), detail, SLICE_ARG(id))};
     return (struct error_page){
         SLICE_LIT("text/html; charset=utf-8"),
-        arena_printf(arena,
-                     "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>%u " SLICE_FMT
-                     "</title><style>body{font:16px/1.5 system-ui,sans-serif;margin:15vh auto;max-width:34em;"
-                     "padding:0 1em;color:#223}h1{font-size:1.6em}p.id{color:#778;font-size:.85em}</style></head>\n"
-                     "<body><h1>%u " SLICE_FMT "</h1><p>%s</p><p class=\"id\">Request " SLICE_FMT
-                     "</p></body></html>\n",
-                     status, SLICE_ARG(reason), status, SLICE_ARG(reason), detail, SLICE_ARG(id))};
+        arena_printf(
+            arena,
+            "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>%u " SLICE_FMT
+            "</title><style>body{font:16px/1.5 system-ui,sans-serif;margin:15vh auto;max-width:34em;"
+            "padding:0 1em;color:#223}h1{font-size:1.6em}p.id{color:#778;font-size:.85em}</style></head>\n"
+            "<body><h1>%u " SLICE_FMT "</h1><p>%s</p><p class=\"id\">Request " SLICE_FMT
+            "</p></body></html>\n",
+            status, SLICE_ARG(reason), status, SLICE_ARG(reason), detail, SLICE_ARG(id))};
 }

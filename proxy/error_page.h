@@ -1,5 +1,5 @@
-/* error_page.h: the body of our own error responses: HTML for browsers, JSON for those who ask for it, with the request
- * id so that a visitor's report can be found in the log. */
+/* error_page.h: the body of our own error responses: HTML for browsers, JSON for those who ask for it, with
+ * the request id so that a visitor's report can be found in the log. */
 #ifndef PROXY_ERROR_PAGE_H
 #define PROXY_ERROR_PAGE_H
 

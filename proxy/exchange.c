@@ -1,4 +1,5 @@
-/* exchange.c: making and ending exchanges, and the events that resume them. What to do next is the phases' business. */
+/* exchange.c: making and ending exchanges, and the events that resume them. What to do next is the phases'
+ * business. */
 #include "proxy/exchange.h"
 
 #include <stdlib.h>
@@ -10,8 +11,8 @@
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
 
-#define EXCHANGE_FREE_MAX     64
-#define EXCHANGE_ARENA_EXTRA  (256 * KB) /* beyond the listener's max_header_size, for copies of heads */
+#define EXCHANGE_FREE_MAX    64
+#define EXCHANGE_ARENA_EXTRA (256 * KB) /* beyond the listener's max_header_size, for copies of heads */
 
 static void exchange_on_wait_deadline(struct deadline *d)
 {
@@ -125,7 +126,9 @@ static bool request_id_is_sane(slice_t id)
     if (id.len == 0 || id.len > 128)
         return false;
     for (size_t i = 0; i < id.len; i++) {
-        if ((unsigned char)id.ptr[i] <= ' ' || (unsigned char)id.ptr[i] >= 0x7f)
+        char c = ascii_lower(id.ptr[i]);
+        if (!(c >= 'a' && c <= 'z') && !(c >= '0' && c <= '9') &&
+            (c == '\0' || strchr("-._~:/+=@", c) == NULL))
             return false;
     }
     return true;

@@ -1,9 +1,9 @@
 /* exchange.h: one request and its response, whatever the wire.
  *
- * Made by the client connection when a head is complete, driven by phases (phase.h), ended by the log phase and by
- * nothing else. Its client may leave at any time (`client` becomes NULL); a fetch that others wait for, or whose
- * response is being stored, then goes on without it. Memory comes from its arena; what it holds elsewhere is
- * released in exchange_free. */
+ * Made by the client connection when a head is complete, driven by phases (phase.h), ended by the log phase
+ * and by nothing else. Its client may leave at any time (`client` becomes NULL); a fetch that others wait
+ * for, or whose response is being stored, then goes on without it. Memory comes from its arena; what it holds
+ * elsewhere is released in exchange_free. */
 #ifndef PROXY_EXCHANGE_H
 #define PROXY_EXCHANGE_H
 
@@ -45,80 +45,81 @@ struct exchange {
     uint32_t magic;
     uint8_t phase; /* enum phase_id, phase_set */
     uint8_t source, out_framing, body_state;
-    bool head_owned;     /* req points into the arena, not into the read buffer */
-    bool keep_alive;     /* the client connection may be used again */
-    bool head_sent;      /* the final response head was handed to the client connection */
-    bool body_cut;       /* the response must end as broken, not as complete */
-    bool body_suppressed; /* HEAD, 204, 304: head only */
-    bool expects_continue; /* the client waits for a 100 before it sends its body */
-    bool awaits_continue;  /* so do we, from the instance */
-    bool running;        /* inside phase_run */
-    bool run_again;      /* an event came meanwhile */
-    bool pass_forced;    /* do not join a flight again */
-    bool trailers_end;   /* request trailers were read */
-    bool upstream_done;  /* the response was read to its end */
-    bool collapsed;      /* the body comes from another request's fetch */
-    bool replay_lost;    /* part of the request body is gone: it cannot be sent again */
-    bool fresh_only;     /* a kept-alive connection died: no more of those */
+    bool head_owned;         /* req points into the arena, not into the read buffer */
+    bool keep_alive;         /* the client connection may be used again */
+    bool head_sent;          /* the final response head was handed to the client connection */
+    bool body_cut;           /* the response must end as broken, not as complete */
+    bool body_suppressed;    /* HEAD, 204, 304: head only */
+    bool expects_continue;   /* the client waits for a 100 before it sends its body */
+    bool awaits_continue;    /* so do we, from the instance */
+    bool running;            /* inside phase_run */
+    bool run_again;          /* an event came meanwhile */
+    bool pass_forced;        /* do not join a flight again */
+    bool trailers_end;       /* request trailers were read */
+    bool upstream_done;      /* the response was read to its end */
+    bool collapsed;          /* the body comes from another request's fetch */
+    bool replay_lost;        /* part of the request body is gone: it cannot be sent again */
+    bool fresh_only;         /* a kept-alive connection died: no more of those */
     bool conditions_dropped; /* the instance did not see the client's conditions: we evaluate them */
-    bool filling;        /* the response goes into the cache through `flight` */
-    bool end_sent;       /* the end of the body was marked */
-    bool fetch_counted;  /* in the gauge of fetches */
-    uint8_t reuse_races; /* tries lost to connections the instance was closing */
+    bool filling;            /* the response goes into the cache through `flight` */
+    bool end_sent;           /* the end of the body was marked */
+    bool fetch_counted;      /* in the gauge of fetches */
+    uint8_t reuse_races;     /* tries lost to connections the instance was closing */
     uint8_t wait_rounds;
     uint8_t verdict;     /* enum cache_verdict */
     uint8_t no_store;    /* enum no_store_reason */
     uint8_t fetch_error; /* enum fetch_error of the last try */
     uint8_t close_reason;
     uint8_t tries;
-    uint8_t stored;      /* the response went into the cache */
-    uint16_t status;     /* sent to the client */
+    uint8_t stored;  /* the response went into the cache */
+    uint16_t status; /* sent to the client */
 
     struct proxy_worker *pw;
     struct client_conn *client;
     struct snapshot_view *view;
     const struct config_listen *listen;
     const struct route *route;
-    struct list node;    /* pw->exchanges or pw->free_exchanges */
+    struct list node; /* pw->exchanges or pw->free_exchanges */
 
     /* request */
     struct http_head req;
     struct h1_framing framing;
     struct h1_target target;
-    slice_t host;        /* authority of the target, or Host; "" for HTTP/1.0 without */
-    slice_t client_ip;   /* the peer's, or what trusted proxies say; lives in the connection, the head or the arena */
-    slice_t request_id;  /* empty until exchange_request_id made one */
-    slice_t trailers;    /* raw trailer section of the request */
+    slice_t host;       /* authority of the target, or Host; "" for HTTP/1.0 without */
+    slice_t client_ip;  /* the peer's, or what trusted proxies say; lives in the connection, the head or the
+                           arena */
+    slice_t request_id; /* empty until exchange_request_id made one */
+    slice_t trailers;   /* raw trailer section of the request */
     struct h1_chunked chunked;
     uint64_t body_left, body_read;
-    slice_t replay;      /* the whole request body, when small */
+    slice_t replay; /* the whole request body, when small */
 
     /* cache */
     struct cache_key key;
-    struct cache_object *object; /* what is served; a reference only if object_held */
+    struct cache_object *object;   /* what is served; a reference only if object_held */
     struct cache_object_info info; /* of `object`, unpacked once: exchange_set_object */
     bool object_held;
-    struct cache_object *stale;  /* a reference: what is being revalidated */
+    struct cache_object *stale; /* a reference: what is being revalidated */
     struct cache_flight *flight;
     struct cache_follower *follower;
-    uint64_t offset;             /* bytes of the body handed to the client connection */
+    uint64_t offset; /* bytes of the body handed to the client connection */
     struct deadline wait_deadline;
 
     /* fetch */
     struct upstream_conn *upstream;
-    struct instance *instance;   /* lease of the try under way */
+    struct instance *instance;      /* lease of the try under way */
     struct instance *last_instance; /* for the log; a reference */
     struct instance *tried[EXCHANGE_MAX_TRIES];
-    slice_t upstream_head;       /* the request as sent to the instance */
+    slice_t upstream_head; /* the request as sent to the instance */
     bool request_sent;
     struct h1_framing response_framing;
 
     /* response */
     slice_t local_body, local_type, location;
-    slice_t response_head;  /* status line and fields, CRLF each, no blank line (relay and local) */
+    slice_t response_head;   /* status line and fields, CRLF each, no blank line (relay and local) */
     int64_t response_length; /* announced body length, -1 unknown */
     uint32_t head_bytes, response_head_bytes;
-    uint64_t response_bytes; /* body bytes handed to the client connection */
+    uint64_t response_bytes;            /* body bytes handed to the client connection */
     struct cache_validators validators; /* of a relayed response, for conditions */
 
     /* timings */
@@ -134,7 +135,8 @@ struct exchange *exchange_new(struct proxy_worker *pw, struct client_conn *c);
 /* Only the log phase ends an exchange. */
 void exchange_free(struct exchange *x);
 
-/* Moves the request head from the read buffer into the arena; needed before the exchange parks. Without memory: false. */
+/* Moves the request head from the read buffer into the arena; needed before the exchange parks. Without
+ * memory: false. */
 bool exchange_own_head(struct exchange *x);
 
 /* What will be served: borrowed inside the RCU section, or covered by `follower`, unless object_held. */
@@ -152,7 +154,8 @@ void exchange_on_client_writable(struct exchange *x);
 /* More request body may be there. */
 void exchange_on_client_readable(struct exchange *x);
 
-/* ---- called by the upstream connection ------------------------------------------------------------------------- */
+/* ---- called by the upstream connection
+ * ------------------------------------------------------------------------- */
 
 void exchange_on_connected(struct exchange *x);
 void exchange_on_upstream_writable(struct exchange *x);
@@ -161,8 +164,10 @@ void exchange_on_continue(struct exchange *x);
 /* A 1xx other than 100 and 101. */
 void exchange_on_interim(struct exchange *x, const struct http_head *head);
 /* The final head. May end the upstream connection (retry on another instance). */
-void exchange_on_response_head(struct exchange *x, const struct http_head *head, const struct h1_framing *framing);
-/* Where the next body bytes may be read to directly; NULL: use a buffer of your own and exchange_on_response_body. */
+void exchange_on_response_head(struct exchange *x, const struct http_head *head,
+                               const struct h1_framing *framing);
+/* Where the next body bytes may be read to directly; NULL: use a buffer of your own and
+ * exchange_on_response_body. */
 char *exchange_body_buffer(struct exchange *x, size_t *room);
 void exchange_on_body_filled(struct exchange *x, size_t n);
 void exchange_on_response_body(struct exchange *x, const char *data, size_t n);

@@ -66,7 +66,8 @@ static void put_edit_value(struct text *t, struct exchange *x, const char *value
     }
 }
 
-void forward_put_edits(struct text *t, struct exchange *x, const struct config_field_edit *edits, size_t count)
+void forward_put_edits(struct text *t, struct exchange *x, const struct config_field_edit *edits,
+                       size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         if (edits[i].value == NULL)
@@ -87,7 +88,8 @@ bool forward_is_edited(const struct config_field_edit *edits, size_t count, slic
     return false;
 }
 
-/* ---- requests --------------------------------------------------------------------------------------------------- */
+/* ---- requests
+ * --------------------------------------------------------------------------------------------------- */
 
 #define CONDITIONS                                                                                           \
     (HTTP_BIT(IF_MATCH) | HTTP_BIT(IF_NONE_MATCH) | HTTP_BIT(IF_MODIFIED_SINCE) |                            \
@@ -96,20 +98,27 @@ bool forward_is_edited(const struct config_field_edit *edits, size_t count, slic
     (HTTP_BIT(HOST) | HTTP_BIT(CONTENT_LENGTH) | HTTP_BIT(X_FORWARDED_FOR) | HTTP_BIT(X_FORWARDED_PROTO) |   \
      HTTP_BIT(X_FORWARDED_HOST) | HTTP_BIT(FORWARDED) | HTTP_BIT(VIA) | HTTP_BIT(X_REQUEST_ID))
 
-static bool request_field_travels(const struct exchange *x, const struct http_field *f, uint64_t dropped)
+static bool request_is_edited(const struct exchange *x, slice_t name)
 {
     const struct config_route *r = x->route->config;
+    return r->request_edit_count > 0 && forward_is_edited(r->request_edits, r->request_edit_count, name);
+}
+
+static bool request_field_travels(const struct exchange *x, const struct http_field *f, uint64_t dropped)
+{
     if (f->id != HTTP_FIELD_OTHER && ((dropped >> f->id) & 1))
         return false;
     if (http_field_is_hop_by_hop(f->id) || http_field_named_by_connection(&x->req, f))
         return false;
-    return r->request_edit_count == 0 || !forward_is_edited(r->request_edits, r->request_edit_count, f->name);
+    return !request_is_edited(x, f->name);
 }
 
 /* All lines of a list field, then our own element. Nothing of an untrusted client's is kept. */
-static void put_appended(struct text *t, const struct exchange *x, enum http_field_id id, slice_t name, bool keep,
-                         slice_t own)
+static void put_appended(struct text *t, const struct exchange *x, enum http_field_id id, slice_t name,
+                         bool keep, slice_t own)
 {
+    if (request_is_edited(x, name))
+        return;
     text_put(t, name);
     TEXT_LIT(t, ": ");
     for (unsigned i = 0; keep && i < x->req.field_count; i++) {
@@ -122,11 +131,12 @@ static void put_appended(struct text *t, const struct exchange *x, enum http_fie
     TEXT_LIT(t, "\r\n");
 }
 
-static void put_kept_or(struct text *t, const struct exchange *x, enum http_field_id id, slice_t name, bool keep,
-                        slice_t own)
+static void put_kept_or(struct text *t, const struct exchange *x, enum http_field_id id, slice_t name,
+                        bool keep, slice_t own)
 {
     const struct http_field *f = keep ? http_head_get(&x->req, id) : NULL;
-    put_field(t, name, f != NULL ? f->value : own);
+    if (!request_is_edited(x, name))
+        put_field(t, name, f != NULL ? f->value : own);
 }
 
 static bool host_is_quotable(slice_t host)
@@ -142,7 +152,8 @@ static void put_forwarding_fields(struct text *t, struct exchange *x)
     slice_t ip = c != NULL ? client_conn_ip(c) : SLICE_LIT("unknown");
     bool trusted = c != NULL && c->peer_trusted;
     put_appended(t, x, HTTP_FIELD_X_FORWARDED_FOR, SLICE_LIT("X-Forwarded-For"), trusted, ip);
-    put_kept_or(t, x, HTTP_FIELD_X_FORWARDED_PROTO, SLICE_LIT("X-Forwarded-Proto"), trusted, SLICE_LIT("http"));
+    put_kept_or(t, x, HTTP_FIELD_X_FORWARDED_PROTO, SLICE_LIT("X-Forwarded-Proto"), trusted,
+                SLICE_LIT("http"));
     put_kept_or(t, x, HTTP_FIELD_X_FORWARDED_HOST, SLICE_LIT("X-Forwarded-Host"), trusted, x->host);
     TEXT_LIT(&el, "for=");
     if (c == NULL || c->peer_is_unix)
@@ -161,7 +172,8 @@ static void put_forwarding_fields(struct text *t, struct exchange *x)
     }
     put_appended(t, x, HTTP_FIELD_FORWARDED, SLICE_LIT("Forwarded"), trusted, text_slice(&el));
     put_appended(t, x, HTTP_FIELD_VIA, SLICE_LIT("Via"), true, SLICE_LIT(VIA_TEXT));
-    put_field(t, SLICE_LIT("X-Request-Id"), exchange_request_id(x));
+    if (!request_is_edited(x, SLICE_LIT("X-Request-Id")))
+        put_field(t, SLICE_LIT("X-Request-Id"), exchange_request_id(x));
 }
 
 static void put_validators(struct text *t, const struct exchange *x)
@@ -197,7 +209,7 @@ slice_t forward_request_head(struct exchange *x)
         return (slice_t){NULL, 0};
     struct text t = text_make(buf, bound);
     put_request_line(&t, x);
-    if (!forward_is_edited(r->request_edits, r->request_edit_count, SLICE_LIT("Host")))
+    if (!request_is_edited(x, SLICE_LIT("Host")))
         put_field(&t, SLICE_LIT("Host"), x->host);
     uint64_t dropped = REWRITTEN | (x->flight != NULL ? CONDITIONS : 0);
     if (!x->expects_continue)
@@ -221,7 +233,8 @@ slice_t forward_request_head(struct exchange *x)
     return t.overflow ? (slice_t){NULL, 0} : text_slice(&t);
 }
 
-/* ---- responses -------------------------------------------------------------------------------------------------- */
+/* ---- responses
+ * -------------------------------------------------------------------------------------------------- */
 
 slice_t forward_response_head(struct exchange *x, const struct http_head *head, bool for_store)
 {
@@ -286,10 +299,11 @@ slice_t forward_interim(struct exchange *x, const struct http_head *head)
 static bool trailer_travels(const struct http_field *f)
 {
     const uint64_t never = HTTP_BIT(CONTENT_LENGTH) | HTTP_BIT(HOST) | HTTP_BIT(AUTHORIZATION) |
-                           HTTP_BIT(CACHE_CONTROL) | HTTP_BIT(SET_COOKIE) | HTTP_BIT(COOKIE) | HTTP_BIT(VARY) |
-                           HTTP_BIT(CONTENT_TYPE) | HTTP_BIT(CONTENT_ENCODING) | HTTP_BIT(CONTENT_RANGE) |
-                           HTTP_BIT(TRAILER) | HTTP_BIT(EXPECT) | HTTP_BIT(RANGE) | HTTP_BIT(AGE) |
-                           HTTP_BIT(EXPIRES) | HTTP_BIT(DATE) | HTTP_BIT(LOCATION) | HTTP_BIT(RETRY_AFTER);
+                           HTTP_BIT(CACHE_CONTROL) | HTTP_BIT(SET_COOKIE) | HTTP_BIT(COOKIE) |
+                           HTTP_BIT(VARY) | HTTP_BIT(CONTENT_TYPE) | HTTP_BIT(CONTENT_ENCODING) |
+                           HTTP_BIT(CONTENT_RANGE) | HTTP_BIT(TRAILER) | HTTP_BIT(EXPECT) | HTTP_BIT(RANGE) |
+                           HTTP_BIT(AGE) | HTTP_BIT(EXPIRES) | HTTP_BIT(DATE) | HTTP_BIT(LOCATION) |
+                           HTTP_BIT(RETRY_AFTER);
     return !http_field_is_hop_by_hop(f->id) && (f->id == HTTP_FIELD_OTHER || !((never >> f->id) & 1));
 }
 

@@ -1,8 +1,10 @@
-/* h1_client.c: turns bytes of an instance into one response: heads (interim and final), body by its framing, trailers.
+/* h1_client.c: turns bytes of an instance into one response: heads (interim and final), body by its framing,
+ * trailers.
  *
  * Bytes go from the socket straight into the stored object when the response is being cached and not chunked;
- * otherwise through the worker's relay buffer. What is not yet understood (half a head) waits in `rest`. A response
- * that breaks framing ends as FETCH_BAD_RESPONSE, one that stops early as FETCH_CUT_SHORT: never as complete. */
+ * otherwise through the worker's relay buffer. What is not yet understood (half a head) waits in `rest`. A
+ * response that breaks framing ends as FETCH_BAD_RESPONSE, one that stops early as FETCH_CUT_SHORT: never as
+ * complete. */
 #include "proxy/h1_client.h"
 
 #include <errno.h>
@@ -15,9 +17,9 @@
 #include "proxy/exchange.h"
 #include "proxy/proxy_worker.h"
 
-#define RESPONSE_HEAD_MAX  (64 * KB)
-#define INTERIM_MAX        16 /* 1xx responses before the final one */
-#define READS_PER_EVENT    16 /* then other connections get their turn */
+#define RESPONSE_HEAD_MAX (64 * KB)
+#define INTERIM_MAX       16 /* 1xx responses before the final one */
+#define READS_PER_EVENT   16 /* then other connections get their turn */
 
 /* What a step made of the input. */
 enum step {

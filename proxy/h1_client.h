@@ -4,7 +4,8 @@
 
 #include "proxy/upstream_conn.h"
 
-/* Reads as much as there is and the exchange can take. The caller must not touch `u` or the exchange afterwards. */
+/* Reads as much as there is and the exchange can take. The caller must not touch `u` or the exchange
+ * afterwards. */
 void h1_client_run(struct upstream_conn *u);
 
 #endif

@@ -99,8 +99,8 @@ static bool h1_server_next_request(struct client_conn *c)
     }
 }
 
-/* Has the client left? A reset says so at any time. The end of its sending side is taken for it while the answer still
- * depends on an instance (as nginx does); an answer that only has to be sent is sent. */
+/* Has the client left? A reset says so at any time. The end of its sending side is taken for it while the
+ * answer still depends on an instance (as nginx does); an answer that only has to be sent is sent. */
 static bool h1_server_client_left(const struct client_conn *c)
 {
     const struct exchange *x = c->exchange;
@@ -184,7 +184,8 @@ void client_conn_exchange_done(struct client_conn *c, bool keep_alive)
         c->close_after = true;
         if (c->close_reason == CLOSE_OPEN)
             c->close_reason = CLOSE_NO_KEEP_ALIVE;
-    } else if (cfg->max_requests_per_connection > 0 && c->requests >= (unsigned)cfg->max_requests_per_connection) {
+    } else if (cfg->max_requests_per_connection > 0 &&
+               c->requests >= (unsigned)cfg->max_requests_per_connection) {
         c->close_after = true;
         c->close_reason = CLOSE_MAX_REQUESTS;
     } else if (c->pw->draining) {
@@ -197,7 +198,8 @@ void client_conn_exchange_done(struct client_conn *c, bool keep_alive)
         h1_server_run(c);
 }
 
-/* ---- request bodies ----------------------------------------------------------------------------------------------- */
+/* ---- request bodies
+ * ----------------------------------------------------------------------------------------------- */
 
 static enum h1_body_read h1_server_more_body(struct client_conn *c)
 {
@@ -261,7 +263,8 @@ static enum h1_body_read h1_server_read_chunked(struct client_conn *c, struct ex
             return H1_BODY_BROKEN;
         if (ev == H1_CHUNK_DATA) {
             x->body_read += piece->len;
-            return x->body_read > (uint64_t)c->listener->config->max_body_bytes ? H1_BODY_TOO_BIG : H1_BODY_PIECE;
+            return x->body_read > (uint64_t)c->listener->config->max_body_bytes ? H1_BODY_TOO_BIG
+                                                                                : H1_BODY_PIECE;
         }
         if (ev == H1_CHUNK_TRAILERS) {
             x->trailers_end = true;

@@ -1,6 +1,6 @@
-/* listener.c: see listener.h. Level-triggered, accepting at most a batch per event so that one busy listener does not
- * starve the connections it already has. When descriptors run out it stops listening for events instead of
- * spinning, until a connection closed or a short time passed. */
+/* listener.c: see listener.h. Level-triggered, accepting at most a batch per event so that one busy listener
+ * does not starve the connections it already has. When descriptors run out it stops listening for events
+ * instead of spinning, until a connection closed or a short time passed. */
 #include "proxy/listener.h"
 
 #include <errno.h>
@@ -15,8 +15,9 @@
 #include "proxy/client_conn.h"
 #include "proxy/server.h"
 
-#define ACCEPT_BATCH    64
-#define ACCEPT_RETRY_MS 250
+#define ACCEPT_BATCH     64
+#define CLOSE_ACCEPT_MAX 8192
+#define ACCEPT_RETRY_MS  250
 
 static const char refusal[] = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\n"
                               "Content-Length: 46\r\nConnection: close\r\nRetry-After: 1\r\n\r\n"
@@ -41,8 +42,9 @@ static void listener_pause(struct listener *l)
     l->paused = true;
     event_del(&l->event);
     proxy_count(l->pw, METRIC_ACCEPT_PAUSED, 1);
-    log_error("out of file descriptors: accepting pauses until a connection closes; raise LimitNOFILE or lower "
-              "max_connections");
+    log_error(
+        "out of file descriptors: accepting pauses until a connection closes; raise LimitNOFILE or lower "
+        "max_connections");
     deadline_set(l->pw->worker, &l->retry, worker_now_ms(l->pw->worker) + ACCEPT_RETRY_MS);
 }
 
@@ -62,8 +64,7 @@ static void listener_on_retry(struct deadline *d)
 
 void listener_resume_all(struct proxy_worker *pw)
 {
-    LIST_FOREACH(n, &pw->listeners)
-    {
+    LIST_FOREACH (n, &pw->listeners) {
         listener_resume(CONTAINER_OF(n, struct listener, node));
     }
 }
@@ -73,14 +74,11 @@ static bool listener_should_pause(int error)
     return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
 }
 
-static void listener_on_event(evutil_socket_t fd, short what, void *arg)
+static void listener_accept(struct listener *l, int most)
 {
-    UNUSED(what);
-    struct listener *l = arg;
-    worker_refresh_clock(l->pw->worker);
-    for (int i = 0; i < ACCEPT_BATCH; i++) {
+    for (int i = 0; i < most; i++) {
         struct net_addr peer = {.len = sizeof peer.un};
-        int client = accept4(fd, &peer.sa, &peer.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        int client = accept4(l->fd, &peer.sa, &peer.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (client < 0) {
             if (listener_should_pause(errno))
                 listener_pause(l);
@@ -96,6 +94,15 @@ static void listener_on_event(evutil_socket_t fd, short what, void *arg)
         if (client_conn_open(l->pw, l, client, &peer, by_ip) == NULL)
             server_release(l->pw->server, &peer, by_ip);
     }
+}
+
+static void listener_on_event(evutil_socket_t fd, short what, void *arg)
+{
+    UNUSED(fd);
+    UNUSED(what);
+    struct listener *l = arg;
+    worker_refresh_clock(l->pw->worker);
+    listener_accept(l, ACCEPT_BATCH);
 }
 
 struct listener *listener_open(struct proxy_worker *pw, int fd, const struct net_addr *addr,
@@ -136,6 +143,7 @@ void listener_unref(struct listener *l)
 void listener_close(struct listener *l)
 {
     ASSERT(l->fd >= 0);
+    listener_accept(l, CLOSE_ACCEPT_MAX); /* closing would reset those who wait in the queue */
     if (!l->paused)
         event_del(&l->event);
     deadline_clear(l->pw->worker, &l->retry);

@@ -1,4 +1,5 @@
-/* listener.h: a listening socket of one worker: accept in batches, connection limits, pause when descriptors run out. */
+/* listener.h: a listening socket of one worker: accept in batches, connection limits, pause when descriptors
+ * run out. */
 #ifndef PROXY_LISTENER_H
 #define PROXY_LISTENER_H
 

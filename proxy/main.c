@@ -72,7 +72,8 @@ static int command_check(int argc, char **argv)
     if (c != NULL)
         printf("%s: good%s\n", path, warnings > 0 ? ", but see the warnings" : "");
     else
-        printf("%s: %zu problem%s; it would not be used\n", path, problems.errors, problems.errors == 1 ? "" : "s");
+        printf("%s: %zu problem%s; it would not be used\n", path, problems.errors,
+               problems.errors == 1 ? "" : "s");
     config_problems_free(&problems);
     rc = c != NULL ? EXIT_DONE : EXIT_USAGE;
     if (c != NULL)
@@ -128,11 +129,14 @@ static const struct command {
     const char *name;
     int (*main)(int argc, char **argv);
 } commands[] = {
-    {"run", command_run},          {"check", command_check},     {"config", command_config},
-    {"demo", demo_main},           {"demo-app", demo_app_main},  {"version", command_version},
-    {"--version", command_version}, {"help", command_help},      {"--help", command_help},
-    {"-h", command_help},          {"status", admin_client_main}, {"reload", admin_client_main},
-    {"stop", admin_client_main},   {"purge", admin_client_main}, {"pools", admin_client_main},
+    {"run", command_run},           {"check", command_check},
+    {"config", command_config},     {"demo", demo_main},
+    {"demo-app", demo_app_main},    {"version", command_version},
+    {"--version", command_version}, {"help", command_help},
+    {"--help", command_help},       {"-h", command_help},
+    {"status", admin_client_main},  {"reload", admin_client_main},
+    {"stop", admin_client_main},    {"purge", admin_client_main},
+    {"pools", admin_client_main},
 };
 
 static bool is_planned(const char *name)

@@ -108,7 +108,8 @@ void exchange_abandon(struct exchange *x)
     phase_run(x);
 }
 
-/* ---- our own answers ---------------------------------------------------------------------------------------------- */
+/* ---- our own answers
+ * ---------------------------------------------------------------------------------------------- */
 
 enum phase_result phase_answer(struct exchange *x, unsigned status, slice_t type, slice_t body)
 {
@@ -148,7 +149,8 @@ bool exchange_client_in(const struct exchange *x, const struct config_cidrs *lis
     return net_cidr_match(list->items, list->count, &a);
 }
 
-/* ---- accept ----------------------------------------------------------------------------------------------------- */
+/* ---- accept
+ * ----------------------------------------------------------------------------------------------------- */
 
 static enum phase_result accept_refuse(struct exchange *x, unsigned status, const char *detail)
 {
@@ -168,7 +170,8 @@ static bool accept_expect(struct exchange *x)
     return slice_ieq(f->value, SLICE_LIT("100-continue"));
 }
 
-/* Behind trusted proxies the client is the first address of X-Forwarded-For, from the right, that is none of theirs. */
+/* Behind trusted proxies the client is the first address of X-Forwarded-For, from the right, that is none of
+ * theirs. */
 static void accept_forwarded_for(struct exchange *x)
 {
     const struct config_cidrs *trusted = &x->view->shared->config->main.trusted_proxies;
@@ -221,7 +224,8 @@ enum phase_result phase_accept(struct exchange *x)
     return PHASE_MORE;
 }
 
-/* ---- route ------------------------------------------------------------------------------------------------------ */
+/* ---- route
+ * ------------------------------------------------------------------------------------------------------ */
 
 static bool route_allows(const struct exchange *x)
 {
@@ -264,7 +268,9 @@ static enum phase_result route_redirect(struct exchange *x)
 
 enum phase_result phase_route(struct exchange *x)
 {
-    const struct route_request rr = {x->host, x->target.path, &x->req};
+    const struct route_request rr = {x->host, route_path_normalise(&x->arena, x->target.path), &x->req};
+    if (rr.path.ptr == NULL)
+        return phase_answer_error(x, 503, "out of memory");
     x->route = route_match(x->view->shared, &rr);
     if (UNLIKELY(x->req.method == HTTP_PURGE || x->req.method == HTTP_BAN))
         return purge_answer(x);

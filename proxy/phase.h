@@ -22,7 +22,7 @@ enum phase_id {
 #define X(id, fn) PHASE_##id,
     PHASES(X)
 #undef X
-    PHASE_COUNT
+        PHASE_COUNT
 };
 
 enum phase_result { PHASE_MORE, PHASE_PARK, PHASE_DONE };
@@ -36,10 +36,12 @@ void phase_set(struct exchange *x, enum phase_id to);
 /* Runs phases until one parks or the exchange is done. The caller must not touch `x` afterwards. */
 void phase_run(struct exchange *x);
 
-/* Answers with a page of our own, from any phase before the head was sent: sets phase DELIVER, returns PHASE_MORE. */
+/* Answers with a page of our own, from any phase before the head was sent: sets phase DELIVER, returns
+ * PHASE_MORE. */
 enum phase_result phase_answer_error(struct exchange *x, unsigned status, const char *detail);
 
-/* ---- between the files of the phases ------------------------------------------------------------------------------ */
+/* ---- between the files of the phases
+ * ------------------------------------------------------------------------------ */
 
 /* phase.c: any final answer of our own; `type` empty = none. */
 enum phase_result phase_answer(struct exchange *x, unsigned status, slice_t type, slice_t body);
@@ -51,7 +53,8 @@ void phase_client_gone(struct exchange *x);
 /* phase.c: ends an exchange without a client, whatever others wait for: the server stops. */
 void exchange_abandon(struct exchange *x);
 
-/* phase_lookup.c: the wait for another request's fetch, or for the instance's 100 (Continue), took too long. */
+/* phase_lookup.c: the wait for another request's fetch, or for the instance's 100 (Continue), took too long.
+ */
 void phase_wait_timeout(struct exchange *x);
 void phase_wait_on_event(void *arg, enum cache_event event);
 
@@ -59,14 +62,15 @@ void phase_wait_on_event(void *arg, enum cache_event event);
 void fetch_pump_body(struct exchange *x);
 /* Gives up the upstream connection (closing it) and the lease, telling the balancer `outcome`. */
 void phase_fetch_release(struct exchange *x, enum fetch_error outcome);
-/* The fetch ended badly before a head was accepted: another try, or an error page. The exchange runs on by itself. */
+/* The fetch ended badly before a head was accepted: another try, or an error page. The exchange runs on by
+ * itself. */
 void phase_fetch_failed(struct exchange *x, enum fetch_error e);
 
 /* A 502, 503 or 504 that the pool says may be tried elsewhere: does so and returns true. */
 bool fetch_retry_on_status(struct exchange *x, unsigned status);
 
-/* phase_store.c: decides what becomes of the final response head: into the cache, straight to the client, or both.
- * Prepares the exchange for phase DELIVER. */
+/* phase_store.c: decides what becomes of the final response head: into the cache, straight to the client, or
+ * both. Prepares the exchange for phase DELIVER. */
 void phase_store_response(struct exchange *x, const struct http_head *head);
 
 #endif

@@ -1,5 +1,5 @@
-/* phase_deliver.c: the body on its way to the client, from wherever it comes. Nothing is produced while the client
- * connection has output waiting; being called again is exchange_on_client_writable's work. */
+/* phase_deliver.c: the body on its way to the client, from wherever it comes. Nothing is produced while the
+ * client connection has output waiting; being called again is exchange_on_client_writable's work. */
 #include "core/metrics.h"
 #include "core/panic.h"
 #include "core/text.h"
@@ -41,9 +41,10 @@ static enum phase_result deliver_detach(struct exchange *x)
     return PHASE_PARK;
 }
 
-/* May the answer wait in the batch for the next pipelined one, although this exchange ends before the write? Only when
- * all its pieces outlive it: those of an object that is merely borrowed, in the RCU section of h1_server_run. What lies
- * in the arena (a head with edits, a 304, trailers), or in an object we or our follower hold, does not. */
+/* May the answer wait in the batch for the next pipelined one, although this exchange ends before the write?
+ * Only when all its pieces outlive it: those of an object that is merely borrowed, in the RCU section of
+ * h1_server_run. What lies in the arena (a head with edits, a 304, trailers), or in an object we or our
+ * follower hold, does not. */
 static bool deliver_may_gather(const struct exchange *x)
 {
     const struct client_conn *c = x->client;
@@ -228,8 +229,8 @@ void deliver_relay(struct exchange *x, const char *data, size_t n)
 
 void deliver_condition_failed(struct exchange *x)
 {
-    struct error_page page =
-        error_page_make(&x->arena, &x->req, 412, "a condition of the request does not hold", exchange_request_id(x));
+    struct error_page page = error_page_make(
+        &x->arena, &x->req, 412, "a condition of the request does not hold", exchange_request_id(x));
     if (x->follower != NULL)
         cache_follower_close(&x->follower);
     x->status = 412;

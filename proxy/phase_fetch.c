@@ -1,8 +1,10 @@
-/* phase_fetch.c: getting the response: pick an instance, connect or reuse, send, and try again where that is safe.
+/* phase_fetch.c: getting the response: pick an instance, connect or reuse, send, and try again where that is
+ * safe.
  *
- * Reading the response is the upstream connection's work; what to do with its head is decided in phase_store.c.
- * The request body is pulled from the client only when an instance is connected, so a refused connection costs
- * nothing; of an idempotent request the first EXCHANGE_REPLAY_MAX bytes are kept for another try. */
+ * Reading the response is the upstream connection's work; what to do with its head is decided in
+ * phase_store.c. The request body is pulled from the client only when an instance is connected, so a refused
+ * connection costs nothing; of an idempotent request the first EXCHANGE_REPLAY_MAX bytes are kept for another
+ * try. */
 #include "core/log.h"
 #include "core/metrics.h"
 #include "core/panic.h"
@@ -13,8 +15,10 @@
 #include "proxy/proxy_worker.h"
 #include "proxy/upstream_conn.h"
 
-#define CONTINUE_MS   1000 /* how long an instance may take to answer Expect: 100-continue before the body is sent anyway */
-#define YOUNG_IDLE_MS 1000 /* a request that must not be sent twice takes only connections idle for less than this */
+#define CONTINUE_MS                                                                                          \
+    1000 /* how long an instance may take to answer Expect: 100-continue before the body is sent anyway */
+#define YOUNG_IDLE_MS                                                                                        \
+    1000 /* a request that must not be sent twice takes only connections idle for less than this */
 
 static bool fetch_is_idempotent(const struct exchange *x)
 {
@@ -39,7 +43,8 @@ void phase_fetch_release(struct exchange *x, enum fetch_error outcome)
     x->instance = NULL;
 }
 
-/* ---- request body ----------------------------------------------------------------------------------------------- */
+/* ---- request body
+ * ----------------------------------------------------------------------------------------------- */
 
 static void replay_record(struct exchange *x, slice_t piece)
 {
@@ -82,8 +87,7 @@ static bool fetch_send_body_end(struct exchange *x)
         if (h1_parse_fields(&p, x->trailers.ptr, x->trailers.len, &head, &limits) == H1_DONE)
             fields = forward_trailers(x, &head);
     }
-    struct iovec iov[3] = {
-        {"0\r\n", 3}, {(void *)(uintptr_t)fields.ptr, fields.len}, {"\r\n", 2}};
+    struct iovec iov[3] = {{"0\r\n", 3}, {(void *)(uintptr_t)fields.ptr, fields.len}, {"\r\n", 2}};
     return upstream_conn_send(x->upstream, iov, 3);
 }
 
@@ -122,7 +126,8 @@ void fetch_pump_body(struct exchange *x)
         return;
     x->awaits_continue = false;
     while (x->upstream != NULL && x->client != NULL && x->upstream->state == UPSTREAM_ACTIVE &&
-           x->body_state != BODY_DONE && x->body_state != BODY_ABSENT && !upstream_conn_is_blocked(x->upstream)) {
+           x->body_state != BODY_DONE && x->body_state != BODY_ABSENT &&
+           !upstream_conn_is_blocked(x->upstream)) {
         bool sent = true;
         switch (h1_server_read_body(x->client, x, &piece)) {
         case H1_BODY_PIECE:
@@ -149,7 +154,8 @@ void fetch_pump_body(struct exchange *x)
     }
 }
 
-/* ---- tries -------------------------------------------------------------------------------------------------------- */
+/* ---- tries
+ * -------------------------------------------------------------------------------------------------------- */
 
 static bool fetch_send_request(struct exchange *x)
 {
@@ -177,8 +183,9 @@ static enum fetch_error fetch_try(struct exchange *x)
     if (x->instance == NULL)
         return FETCH_NO_INSTANCE;
     x->tried[x->tries++ % EXCHANGE_MAX_TRIES] = x->instance;
-    x->upstream = x->fresh_only ? NULL
-                                : upstream_pool_take(x->pw, x->instance, fetch_is_idempotent(x) ? 0 : YOUNG_IDLE_MS);
+    x->upstream = x->fresh_only
+                      ? NULL
+                      : upstream_pool_take(x->pw, x->instance, fetch_is_idempotent(x) ? 0 : YOUNG_IDLE_MS);
     if (x->upstream == NULL) {
         x->upstream = upstream_conn_open(x->pw, x->instance, x, cfg->connect_timeout_ms, &e);
         return x->upstream == NULL ? e : FETCH_NONE;
@@ -290,13 +297,15 @@ bool fetch_retry_on_status(struct exchange *x, unsigned status)
     if (!fetch_may_retry(x, FETCH_NONE, status))
         return false;
     proxy_count(x->pw, METRIC_UPSTREAM_RETRIES, 1);
-    log_warn("%s/%s: answered %u; trying again", fetch_pool_config(x)->name, instance_name(x->instance), status);
+    log_warn("%s/%s: answered %u; trying again", fetch_pool_config(x)->name, instance_name(x->instance),
+             status);
     phase_fetch_release(x, FETCH_NONE);
     phase_run(x);
     return true;
 }
 
-/* ---- called by the upstream connection ------------------------------------------------------------------------------ */
+/* ---- called by the upstream connection
+ * ------------------------------------------------------------------------------ */
 
 void exchange_on_connected(struct exchange *x)
 {
@@ -318,5 +327,7 @@ void exchange_on_continue(struct exchange *x)
 void exchange_on_upstream_writable(struct exchange *x)
 {
     CHECK_MAGIC(x, EXCHANGE_MAGIC);
+    if (x->client != NULL) /* until now the instance was slow, not the client */
+        x->client->rate_since_ms = worker_now_ms(x->pw->worker);
     fetch_pump_body(x);
 }

@@ -29,9 +29,8 @@ static int64_t record_age_s(const struct exchange *x)
 
 static void fill_record(struct exchange *x, struct access_record *r)
 {
-    const struct config_pool *pool = x->route != NULL && x->route->pool != NULL && x->fetch_us != 0
-                                         ? pool_config(x->route->pool)
-                                         : NULL;
+    const struct config_pool *pool =
+        x->route != NULL && x->route->pool != NULL && x->fetch_us != 0 ? pool_config(x->route->pool) : NULL;
     *r = (struct access_record){
         .wall_ms = x->start_wall_ms,
         .client = x->client_ip,
@@ -72,7 +71,8 @@ static void log_lines(struct exchange *x, bool slow)
     if (s->access_format != NULL) {
         char *line = log_ring_reserve(x->pw->worker->log, LOG_CHANNEL_ACCESS, ACCESS_LINE_MAX);
         if (line != NULL)
-            log_ring_commit(x->pw->worker->log, access_format_write(s->access_format, &r, line, ACCESS_LINE_MAX));
+            log_ring_commit(x->pw->worker->log,
+                            access_format_write(s->access_format, &r, line, ACCESS_LINE_MAX));
         worker_at_turn_end(x->pw->worker, &x->pw->turn_hook);
     }
     if (slow) {
@@ -90,7 +90,8 @@ static void count(struct exchange *x)
     struct metrics_series *s = metrics_series(pw->worker->metrics, x->route != NULL ? x->route->label : 0,
                                               (enum cache_verdict)x->verdict, instance);
     if (s != NULL)
-        metrics_series_record(s, x->head_sent ? x->status : 0, (uint64_t)(x->end_us - x->start_us), x->response_bytes);
+        metrics_series_record(s, x->head_sent ? x->status : 0, (uint64_t)(x->end_us - x->start_us),
+                              x->response_bytes);
     proxy_count(pw, METRIC_REQUESTS, 1);
     if (x->fetch_counted)
         proxy_count(pw, METRIC_FETCHES_OPEN, -1);

@@ -1,7 +1,7 @@
 /* phase_lookup.c: what the cache says becomes what we do: serve, wait for somebody else's fetch, or fetch.
  *
- * Hot path: a fresh hit goes from here straight to delivery; the object is only borrowed (phase_run holds the RCU
- * section) and a reference is taken by delivery when the client cannot take all of it. */
+ * Hot path: a fresh hit goes from here straight to delivery; the object is only borrowed (phase_run holds the
+ * RCU section) and a reference is taken by delivery when the client cannot take all of it. */
 #include "core/metrics.h"
 #include "core/panic.h"
 #include "cache/storable.h"
@@ -9,7 +9,8 @@
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
 
-#define WAIT_ROUNDS_MAX 4 /* look-ups after a wait that ended in "look again", before fetching without the cache */
+#define WAIT_ROUNDS_MAX                                                                                      \
+    4 /* look-ups after a wait that ended in "look again", before fetching without the cache */
 
 static enum phase_result lookup_pass(struct exchange *x, enum cache_verdict v, enum no_store_reason why)
 {
@@ -49,8 +50,8 @@ static enum phase_result lookup_join(struct exchange *x, struct cache_object *ol
 {
     if (!exchange_own_head(x))
         return lookup_pass(x, VERDICT_MISS, NO_STORE_NO_MEMORY);
-    struct cache_join_result j = cache_join(x->pw->cache, &x->key, &x->req, &x->arena, old, x->pw->worker,
-                                            phase_wait_on_event, x);
+    struct cache_join_result j =
+        cache_join(x->pw->cache, &x->key, &x->req, &x->arena, old, x->pw->worker, phase_wait_on_event, x);
     switch (j.what) {
     case CACHE_LEAD:
         x->flight = j.flight;
@@ -90,7 +91,8 @@ enum phase_result phase_lookup(struct exchange *x)
     }
     if (x->pass_forced)
         return lookup_pass(x, o != NULL ? VERDICT_EXPIRED : VERDICT_MISS,
-                           x->no_store != NO_STORE_STORED ? (enum no_store_reason)x->no_store : NO_STORE_WAIT_LIMIT);
+                           x->no_store != NO_STORE_STORED ? (enum no_store_reason)x->no_store
+                                                          : NO_STORE_WAIT_LIMIT);
     if (remembered_pass)
         return lookup_pass(x, VERDICT_MISS, NO_STORE_PASS_REMEMBERED);
     if (x->req.method == HTTP_HEAD)
@@ -98,7 +100,8 @@ enum phase_result phase_lookup(struct exchange *x)
     return lookup_join(x, o);
 }
 
-/* ---- waiting ---------------------------------------------------------------------------------------------------- */
+/* ---- waiting
+ * ---------------------------------------------------------------------------------------------------- */
 
 enum phase_result phase_wait(struct exchange *x)
 {

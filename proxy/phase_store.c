@@ -1,5 +1,5 @@
-/* phase_store.c: the final response head has come: into the cache, straight to the client, or a confirmation of what
- * is stored. Also takes the body bytes from the upstream connection and its end. */
+/* phase_store.c: the final response head has come: into the cache, straight to the client, or a confirmation
+ * of what is stored. Also takes the body bytes from the upstream connection and its end. */
 #include "cache/storable.h"
 #include "core/http_date.h"
 #include "core/metrics.h"
@@ -13,8 +13,9 @@
 #include "proxy/proxy_worker.h"
 #include "proxy/upstream_conn.h"
 
-#define PASS_MEMORY_MS       120000 /* how long a key whose response may not be shared is fetched without queueing */
-#define PASS_MEMORY_ERROR_MS 1000   /* the same after an error response */
+#define PASS_MEMORY_MS                                                                                       \
+    120000 /* how long a key whose response may not be shared is fetched without queueing */
+#define PASS_MEMORY_ERROR_MS 1000 /* the same after an error response */
 
 static dur_ms_t pass_memory_ms(enum no_store_reason why, unsigned status)
 {
@@ -44,11 +45,13 @@ static void fill_set_head(struct exchange *x, struct cache_fill *fill, slice_t h
     fill->etag = head_text_value(head, HTTP_FIELD_ETAG);
     fill->last_modified = head_text_value(head, HTTP_FIELD_LAST_MODIFIED);
     wall_s_t lm = 0;
-    if (fill->last_modified.len > 0 && http_date_parse(fill->last_modified, x->pw->worker->now_wall_ms / 1000, &lm))
+    if (fill->last_modified.len > 0 &&
+        http_date_parse(fill->last_modified, x->pw->worker->now_wall_ms / 1000, &lm))
         fill->last_modified_s = lm;
 }
 
-/* ---- 304: the stored response is confirmed -------------------------------------------------------------------------- */
+/* ---- 304: the stored response is confirmed
+ * -------------------------------------------------------------------------- */
 
 static bool updated_by(const struct http_head *not_modified, slice_t name)
 {
@@ -75,7 +78,8 @@ static slice_t refreshed_head(struct exchange *x, const struct http_head *not_mo
     }
     for (unsigned i = 0; i < not_modified->field_count; i++) {
         const struct http_field *f = &not_modified->fields[i];
-        if (!cache_field_updates_stored(not_modified, f) || f->id == HTTP_FIELD_AGE || f->id == HTTP_FIELD_VIA)
+        if (!cache_field_updates_stored(not_modified, f) || f->id == HTTP_FIELD_AGE ||
+            f->id == HTTP_FIELD_VIA)
             continue;
         text_put(&t, f->name);
         TEXT_LIT(&t, ": ");
@@ -111,7 +115,8 @@ static bool store_refresh(struct exchange *x, const struct http_head *not_modifi
 {
     size_t age_bytes = 0;
     slice_t text = refreshed_head(x, not_modified, &age_bytes);
-    struct http_head merged = {.fields = arena_alloc(&x->arena, sizeof *merged.fields * x->pw->field_capacity)};
+    struct http_head merged = {.fields =
+                                   arena_alloc(&x->arena, sizeof *merged.fields * x->pw->field_capacity)};
     struct h1_parser p = {0};
     const struct h1_limits limits = {text.len, 0, x->pw->field_capacity};
     if (text.ptr == NULL || merged.fields == NULL ||
@@ -120,10 +125,11 @@ static bool store_refresh(struct exchange *x, const struct http_head *not_modifi
     struct cache_control cc;
     struct cache_fill fill = {.response = &merged, .body_bytes = cache_object_info(x->stale).body_bytes};
     cache_control_parse(&merged, &cc);
-    cache_freshness_compute(&merged, &cc, &x->route->rules, x->sent_wall_ms, x->pw->worker->now_wall_ms, &fill.fresh);
+    cache_freshness_compute(&merged, &cc, &x->route->rules, x->sent_wall_ms, x->pw->worker->now_wall_ms,
+                            &fill.fresh);
     fill_set_head(x, &fill, slice_make(text.ptr, text.len - 2 - age_bytes), merged.status);
-    enum no_store_reason why = cache_response_storable(&x->req, &merged, &cc, &fill.fresh, &x->route->rules,
-                                                       fill.body_bytes);
+    enum no_store_reason why =
+        cache_response_storable(&x->req, &merged, &cc, &fill.fresh, &x->route->rules, fill.body_bytes);
     if (why == NO_STORE_STORED)
         x->object = cache_flight_refresh(&x->flight, x->stale, &fill);
     else
@@ -132,14 +138,16 @@ static bool store_refresh(struct exchange *x, const struct http_head *not_modifi
     return true;
 }
 
-/* ---- 200 and the rest --------------------------------------------------------------------------------------------- */
+/* ---- 200 and the rest
+ * --------------------------------------------------------------------------------------------- */
 
 static bool store_begin(struct exchange *x, const struct http_head *head, enum no_store_reason *why)
 {
     struct cache_control cc;
     struct cache_fill fill = {.response = head, .body_bytes = x->response_length};
     cache_control_parse(head, &cc);
-    cache_freshness_compute(head, &cc, &x->route->rules, x->sent_wall_ms, x->pw->worker->now_wall_ms, &fill.fresh);
+    cache_freshness_compute(head, &cc, &x->route->rules, x->sent_wall_ms, x->pw->worker->now_wall_ms,
+                            &fill.fresh);
     *why = cache_response_storable(&x->req, head, &cc, &fill.fresh, &x->route->rules, x->response_length);
     if (*why != NO_STORE_STORED)
         return false;
@@ -161,6 +169,9 @@ static bool store_begin(struct exchange *x, const struct http_head *head, enum n
         }
     }
     exchange_set_object(x, x->object, SOURCE_FOLLOW);
+    if ((cc.flags & (CC_PRIVATE_FIELDS | CC_NO_CACHE_FIELDS)) != 0)
+        x->response_head =
+            forward_response_head(x, head, false); /* what is not shared is still this client's */
     x->filling = true;
     x->no_store = NO_STORE_STORED;
     return true;
@@ -197,7 +208,8 @@ void phase_store_response(struct exchange *x, const struct http_head *head)
     store_relay(x, head);
 }
 
-/* ---- called by the upstream connection ------------------------------------------------------------------------------ */
+/* ---- called by the upstream connection
+ * ------------------------------------------------------------------------------ */
 
 void exchange_on_interim(struct exchange *x, const struct http_head *head)
 {
@@ -209,12 +221,17 @@ void exchange_on_interim(struct exchange *x, const struct http_head *head)
         client_out_flush(c);
 }
 
-void exchange_on_response_head(struct exchange *x, const struct http_head *head, const struct h1_framing *framing)
+void exchange_on_response_head(struct exchange *x, const struct http_head *head,
+                               const struct h1_framing *framing)
 {
     CHECK_MAGIC(x, EXCHANGE_MAGIC);
     ASSERT(x->phase == PHASE_FETCH);
     x->first_byte_us = x->pw->worker->now_us;
     x->response_framing = *framing;
+    if (head->status == 304 && x->conditions_dropped && x->stale == NULL) {
+        phase_fetch_failed(x, FETCH_BAD_RESPONSE); /* it confirms what nobody asked about */
+        return;
+    }
     if (fetch_retry_on_status(x, head->status))
         return;
     phase_store_response(x, head);

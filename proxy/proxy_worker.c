@@ -45,8 +45,8 @@ struct proxy_worker *proxy_worker_create(struct server *server, struct worker *w
     upstream_pool_init(&pw->upstreams);
     hash_random(&pw->id_prefix, sizeof pw->id_prefix);
     pw->view = snapshot_view_new(snapshot_ref(s));
-    if (pw->read_buffer == NULL || pw->relay_buffer == NULL || pw->fields == NULL || pw->response_fields == NULL ||
-        pw->view == NULL) {
+    if (pw->read_buffer == NULL || pw->relay_buffer == NULL || pw->fields == NULL ||
+        pw->response_fields == NULL || pw->view == NULL) {
         proxy_worker_destroy(pw);
         return NULL;
     }
@@ -94,12 +94,10 @@ void proxy_worker_check_done(struct proxy_worker *pw)
 void proxy_worker_drain(struct proxy_worker *pw)
 {
     pw->draining = true;
-    LIST_FOREACH_SAFE(n, next, &pw->listeners)
-    {
+    LIST_FOREACH_SAFE (n, next, &pw->listeners) {
         listener_close(CONTAINER_OF(n, struct listener, node));
     }
-    LIST_FOREACH_SAFE(n, next, &pw->conns)
-    {
+    LIST_FOREACH_SAFE (n, next, &pw->conns) {
         struct client_conn *c = CONTAINER_OF(n, struct client_conn, node);
         if (c->state != CLIENT_IDLE || c->left != NULL)
             continue;
@@ -113,12 +111,10 @@ void proxy_worker_drain(struct proxy_worker *pw)
 
 void proxy_worker_abort(struct proxy_worker *pw)
 {
-    LIST_FOREACH_SAFE(n, next, &pw->conns)
-    {
+    LIST_FOREACH_SAFE (n, next, &pw->conns) {
         client_conn_close(CONTAINER_OF(n, struct client_conn, node), CLOSE_SHUTDOWN);
     }
-    LIST_FOREACH_SAFE(n, next, &pw->exchanges)
-    { /* fetches that went on without their client */
+    LIST_FOREACH_SAFE (n, next, &pw->exchanges) { /* fetches that went on without their client */
         exchange_abandon(CONTAINER_OF(n, struct exchange, node));
     }
     proxy_worker_check_done(pw);

@@ -1,5 +1,5 @@
-/* proxy_worker.h: what the proxy keeps per traffic worker: listeners, client connections, buffers, free exchanges,
- * idle upstream connections. Touched by that worker's thread only. */
+/* proxy_worker.h: what the proxy keeps per traffic worker: listeners, client connections, buffers, free
+ * exchanges, idle upstream connections. Touched by that worker's thread only. */
 #ifndef PROXY_PROXY_WORKER_H
 #define PROXY_PROXY_WORKER_H
 
@@ -36,9 +36,9 @@ struct proxy_worker {
     /* set once */
     struct worker *worker;
     struct server *server;
-    struct cache *cache; /* NULL: store = off */
-    char *read_buffer;   /* READ_BUFFER_BYTES: input of one client connection, see client_conn.h */
-    char *relay_buffer;  /* READ_BUFFER_BYTES: input of one upstream connection */
+    struct cache *cache;       /* NULL: store = off */
+    char *read_buffer;         /* READ_BUFFER_BYTES: input of one client connection, see client_conn.h */
+    char *relay_buffer;        /* READ_BUFFER_BYTES: input of one upstream connection */
     struct http_field *fields; /* scratch for parsing one request head; response_fields likewise */
     struct http_field *response_fields;
     unsigned field_capacity;

@@ -1,4 +1,5 @@
-/* purge.c: see purge.h. The URL is the request's own: its host and path, as Varnish, nginx and Squid users send it. */
+/* purge.c: see purge.h. The URL is the request's own: its host and path, as Varnish, nginx and Squid users
+ * send it. */
 #include "proxy/purge.h"
 
 #include "core/log.h"
@@ -12,11 +13,13 @@ enum phase_result purge_answer(struct exchange *x)
     if (!exchange_client_in(x, &cfg->purge_from))
         return phase_answer_error(x, 403, "this address may not purge; see purge_from in [cache]");
     if (x->req.method == HTTP_BAN)
-        return phase_answer_error(x, 501, "BAN is not supported by this version; use PURGE with the exact URL");
+        return phase_answer_error(x, 501,
+                                  "BAN is not supported by this version; use PURGE with the exact URL");
     if (x->pw->cache == NULL)
         return phase_answer_error(x, 409, "there is no cache: store = off in [cache]");
     struct cache_key key;
-    char *buf = arena_alloc(&x->arena, cache_key_bound(SLICE_LIT("http"), x->host, x->target.path, x->target.query));
+    char *buf =
+        arena_alloc(&x->arena, cache_key_bound(SLICE_LIT("http"), x->host, x->target.path, x->target.query));
     if (buf == NULL)
         return phase_answer_error(x, 503, "out of memory");
     cache_key_build(buf, SLICE_LIT("http"), x->host, x->target.path, x->target.query, &key);

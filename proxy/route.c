@@ -1,6 +1,71 @@
 /* route.c: first match wins, in file order; all conditions of a route must hold. A linear scan: with the few
  * routes of a real file it beats any index, and "first" stays obvious. */
+#include "core/arena.h"
 #include "proxy/snapshot.h"
+
+/* Nothing to decode, resolve or merge? A dot behind a slash is rare enough to take the slow way. */
+static bool route_path_is_plain(slice_t path)
+{
+    for (size_t i = 0; i < path.len; i++) {
+        char c = path.ptr[i];
+        if (c == '%' || (c == '/' && i + 1 < path.len && (path.ptr[i + 1] == '/' || path.ptr[i + 1] == '.')))
+            return false;
+    }
+    return true;
+}
+
+static size_t route_decode(slice_t path, char *out)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < path.len; i++) {
+        uint64_t byte;
+        if (path.ptr[i] == '%' && i + 2 < path.len &&
+            slice_hex_to_u64(slice_make(path.ptr + i + 1, 2), &byte) && byte != '/' && byte != 0) {
+            out[n++] = (char)byte;
+            i += 2;
+        } else {
+            out[n++] = path.ptr[i];
+        }
+    }
+    return n;
+}
+
+/* RFC 3986 section 5.2.4 in place, empty segments dropped; a trailing slash stays. */
+static size_t route_resolve_dots(char *path, size_t len)
+{
+    size_t out = 0;
+    for (size_t i = 0; i < len;) {
+        size_t start = i + 1, end = start;
+        while (end < len && path[end] != '/')
+            end++;
+        size_t seg = end - start;
+        bool last = end == len;
+        bool dot = seg == 1 && path[start] == '.',
+             dots = seg == 2 && path[start] == '.' && path[start + 1] == '.';
+        while (dots && out > 0 && path[--out] != '/')
+            continue;
+        if (dot || dots || seg == 0) {
+            if (last)
+                path[out++] = '/';
+        } else {
+            path[out++] = '/';
+            memmove(path + out, path + start, seg);
+            out += seg;
+        }
+        i = end;
+    }
+    return out;
+}
+
+slice_t route_path_normalise(struct arena *arena, slice_t path)
+{
+    if (path.len == 0 || path.ptr[0] != '/' || route_path_is_plain(path))
+        return path;
+    char *out = arena_alloc(arena, path.len + 1);
+    if (out == NULL)
+        return (slice_t){NULL, 0};
+    return slice_make(out, route_resolve_dots(out, route_decode(path, out)));
+}
 
 static bool route_host_matches(const struct config_strings *hosts, slice_t host)
 {

@@ -1,4 +1,5 @@
-/* server.c: starting and stopping the whole. The thread that called server_main becomes the control thread. */
+/* server.c: starting and stopping the whole. The thread that called server_main becomes the control thread.
+ */
 #include "proxy/server.h"
 
 #include <errno.h>
@@ -21,11 +22,12 @@
 #include "proxy/proxy_worker.h"
 #include "proxy/snapshot.h"
 
-#define LISTEN_BACKLOG      4096
-#define LOG_RING_BYTES      (1 * MB)
-#define CONTROL_RING_BYTES  (256 * KB)
+#define LISTEN_BACKLOG     4096
+#define LOG_RING_BYTES     (1 * MB)
+#define CONTROL_RING_BYTES (256 * KB)
 
-/* ---- for workers ---------------------------------------------------------------------------------------------- */
+/* ---- for workers
+ * ---------------------------------------------------------------------------------------------- */
 
 struct upstream_spill *server_spill(struct server *s)
 {
@@ -47,7 +49,8 @@ bool server_admit(struct server *s, const struct net_addr *peer, int max_per_ip,
 {
     uint8_t ip[16];
     peer_ip(peer, ip);
-    return admission_enter(&s->admission, ip, peer->sa.sa_family == AF_UNIX ? 0 : (uint32_t)max_per_ip, by_ip);
+    return admission_enter(&s->admission, ip, peer->sa.sa_family == AF_UNIX ? 0 : (uint32_t)max_per_ip,
+                           by_ip);
 }
 
 void server_release(struct server *s, const struct net_addr *peer, bool by_ip)
@@ -62,7 +65,8 @@ void server_connection_closed(struct server *s, const struct client_conn *c)
     admission_leave(&s->admission, c->peer_ip, c->counted_by_ip);
 }
 
-/* ---- stopping --------------------------------------------------------------------------------------------------- */
+/* ---- stopping
+ * --------------------------------------------------------------------------------------------------- */
 
 /* Mail from the control thread to one worker; the worker frees it. */
 struct order_mail {
@@ -157,7 +161,8 @@ static void server_on_signal(evutil_socket_t sig, short what, void *arg)
         server_drain(s);
 }
 
-/* ---- starting ----------------------------------------------------------------------------------------------------- */
+/* ---- starting
+ * ----------------------------------------------------------------------------------------------------- */
 
 void server_log_listening(const struct net_addr *bound, const char *name)
 {
@@ -166,8 +171,8 @@ void server_log_listening(const struct net_addr *bound, const char *name)
     log_info("listening on %s (listen %s)", text, name);
 }
 
-void server_set_listener(struct server_listener *l, const struct net_addr *configured, const struct net_addr *bound,
-                         const char *name)
+void server_set_listener(struct server_listener *l, const struct net_addr *configured,
+                         const struct net_addr *bound, const char *name)
 {
     l->configured = *configured;
     l->bound = *bound;
@@ -191,8 +196,9 @@ bool server_listen(struct server *s, const struct net_addr *addr, int *fds, stru
     return true;
 }
 
-/* Our sockets share their port, and would share it with another millpond too, each getting some of the clients; a unix
- * socket would be taken away from it. Asked before any of ours is open. All but "taken" is left to the real attempt. */
+/* Our sockets share their port, and would share it with another millpond too, each getting some of the
+ * clients; a unix socket would be taken away from it. Asked before any of ours is open. All but "taken" is
+ * left to the real attempt. */
 static bool server_address_is_taken(const struct net_addr *addr)
 {
     bool is_unix = addr->sa.sa_family == AF_UNIX;
@@ -214,8 +220,9 @@ static bool server_addresses_are_free(const struct config *c, char *err, size_t 
             if (!server_address_is_taken(&l->addresses[k]))
                 continue;
             net_addr_format(&l->addresses[k], text);
-            snprintf(err, err_bytes, "[listen %s] cannot listen on %s: %s; another program has this %s", l->name,
-                     text, strerror(EADDRINUSE), l->addresses[k].sa.sa_family == AF_UNIX ? "socket" : "port");
+            snprintf(err, err_bytes, "[listen %s] cannot listen on %s: %s; another program has this %s",
+                     l->name, text, strerror(EADDRINUSE),
+                     l->addresses[k].sa.sa_family == AF_UNIX ? "socket" : "port");
             return false;
         }
     }
@@ -242,8 +249,8 @@ static bool server_open_listeners(struct server *s, char *err, size_t err_bytes)
             ok = server_listen(s, &l->addresses[k], fds, &bound);
             if (!ok) {
                 net_addr_format(&l->addresses[k], text);
-                snprintf(err, err_bytes, "[listen %s] cannot listen on %s: %s%s", l->name, text, strerror(errno),
-                         errno == EADDRINUSE ? "; another program has this port" : "");
+                snprintf(err, err_bytes, "[listen %s] cannot listen on %s: %s%s", l->name, text,
+                         strerror(errno), errno == EADDRINUSE ? "; another program has this port" : "");
                 break;
             }
             server_set_listener(sl, &l->addresses[k], &bound, l->name);
@@ -303,7 +310,8 @@ static bool server_make_cache(struct server *s, const struct config *c)
 {
     if (c->cache.store == CONFIG_STORE_OFF)
         return true;
-    s->cache = cache_create(&(struct cache_settings){(size_t)c->cache.memory_bytes, (size_t)c->cache.max_waiters});
+    s->cache =
+        cache_create(&(struct cache_settings){(size_t)c->cache.memory_bytes, (size_t)c->cache.max_waiters});
     return s->cache != NULL;
 }
 
@@ -366,8 +374,8 @@ static void control_on_start(struct worker *w)
             PANIC("a worker thread could not be started");
     }
     s->state = SERVER_RUNNING;
-    log_info("millpond %s ready: %zu workers, %zu pools, pid %ld", MILLPOND_VERSION, s->worker_count, c->pool_count,
-             (long)getpid());
+    log_info("millpond %s ready: %zu workers, %zu pools, pid %ld", MILLPOND_VERSION, s->worker_count,
+             c->pool_count, (long)getpid());
     server_notify("READY=1");
 }
 
@@ -378,8 +386,7 @@ static void server_free_workers(struct server *s)
         if (sw->started)
             worker_join(sw->worker);
         if (sw->proxy != NULL) {
-            LIST_FOREACH_SAFE(n, next, &sw->proxy->listeners)
-            {
+            LIST_FOREACH_SAFE (n, next, &sw->proxy->listeners) {
                 listener_close(CONTAINER_OF(n, struct listener, node));
             }
         }

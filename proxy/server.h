@@ -1,9 +1,11 @@
-/* server.h: the whole program once it runs: control thread, workers, cache, balancer, admin, and what they share.
+/* server.h: the whole program once it runs: control thread, workers, cache, balancer, admin, and what they
+ * share.
  *
  *   STARTING -> RUNNING -> DRAINING -> STOPPED
  *
- * server.c starts and stops, server_reload.c changes the configuration under way, server_files.c keeps the pid file and
- * folders, server_admin.c answers the admin side. All but the functions for workers belong to the control thread. */
+ * server.c starts and stops, server_reload.c changes the configuration under way, server_files.c keeps the
+ * pid file and folders, server_admin.c answers the admin side. All but the functions for workers belong to
+ * the control thread. */
 #ifndef PROXY_SERVER_H
 #define PROXY_SERVER_H
 
@@ -44,7 +46,8 @@ struct server_listener {
     char name[64];              /* of its section */
 };
 
-/* Owned by server_main. Set once before the workers start, then control thread; `admission` is for any thread. */
+/* Owned by server_main. Set once before the workers start, then control thread; `admission` is for any
+ * thread. */
 struct server {
     const char *config_path;
     enum server_state state;
@@ -70,31 +73,35 @@ struct server {
     struct admission admission;
 };
 
-/* Runs the configuration at `path` in the foreground until SIGTERM or SIGINT. Returns the exit status: 0 after a clean
- * stop, 1 when something could not be started, 2 for a bad configuration. */
+/* Runs the configuration at `path` in the foreground until SIGTERM or SIGINT. Returns the exit status: 0
+ * after a clean stop, 1 when something could not be started, 2 for a bad configuration. */
 int server_main(const char *path);
 
-/* ---- for workers ---------------------------------------------------------------------------------------------- */
+/* ---- for workers
+ * ---------------------------------------------------------------------------------------------- */
 
 struct upstream_spill *server_spill(struct server *s);
-/* May one more client connection be taken (max_connections, max_connections_per_ip)? Counts it when it may. */
+/* May one more client connection be taken (max_connections, max_connections_per_ip)? Counts it when it may.
+ */
 bool server_admit(struct server *s, const struct net_addr *peer, int max_per_ip, bool *by_ip);
 void server_release(struct server *s, const struct net_addr *peer, bool by_ip);
 void server_connection_closed(struct server *s, const struct client_conn *c);
 /* A draining worker has nothing left. */
 void server_worker_done(struct server *s, struct proxy_worker *pw);
 
-/* ---- between the server's files ------------------------------------------------------------------------------- */
+/* ---- between the server's files
+ * ------------------------------------------------------------------------------- */
 
 /* Reads the file again and changes over, or refuses and changes nothing. */
 bool server_reload(struct server *s, json_t **problems);
-/* Stops accepting and ends when open requests are done, or after shutdown_timeout; the second call ends at once. */
+/* Stops accepting and ends when open requests are done, or after shutdown_timeout; the second call ends at
+ * once. */
 void server_drain(struct server *s);
-/* Opens a listening descriptor per worker for one address; -1s and false with a message on failure. `fds` has room for
- * all workers. */
+/* Opens a listening descriptor per worker for one address; -1s and false with a message on failure. `fds` has
+ * room for all workers. */
 bool server_listen(struct server *s, const struct net_addr *addr, int *fds, struct net_addr *bound);
-void server_set_listener(struct server_listener *l, const struct net_addr *configured, const struct net_addr *bound,
-                         const char *name);
+void server_set_listener(struct server_listener *l, const struct net_addr *configured,
+                         const struct net_addr *bound, const char *name);
 void server_log_listening(const struct net_addr *bound, const char *name);
 
 /* server_files.c */

@@ -48,7 +48,8 @@ static void ops_status(void *arg, json_t *into)
     json_t *last = json_object();
     json_object_set_new(last, "ok", json_boolean(s->reload_ok));
     json_object_set_new(last, "at_ms", json_integer(s->reload_at_ms));
-    json_object_set_new(last, "problems", s->reload_problems != NULL ? json_copy(s->reload_problems) : json_array());
+    json_object_set_new(last, "problems",
+                        s->reload_problems != NULL ? json_copy(s->reload_problems) : json_array());
     json_object_set_new(config, "last_reload", last);
 }
 

@@ -1,5 +1,5 @@
-/* server_files.c: what the program leaves on the machine while it runs: folders, pid file; who it runs as; and its
- * word to systemd. */
+/* server_files.c: what the program leaves on the machine while it runs: folders, pid file; who it runs as;
+ * and its word to systemd. */
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -64,7 +64,8 @@ bool server_write_pid(struct server *s, char *err, size_t err_bytes)
         s->pid_written = true;
         return true;
     }
-    snprintf(err, err_bytes, "cannot write the pid file %s: %s; set runtime_dir in [millpond] to a writable folder",
+    snprintf(err, err_bytes,
+             "cannot write the pid file %s: %s; set runtime_dir in [millpond] to a writable folder",
              s->pid_path, strerror(errno));
     if (fd >= 0)
         close(fd);
@@ -146,7 +147,8 @@ void server_raise_file_limit(int max_connections)
     lim.rlim_cur = lim.rlim_max;
     setrlimit(RLIMIT_NOFILE, &lim);
     if (lim.rlim_cur != RLIM_INFINITY && lim.rlim_cur < (rlim_t)max_connections + FILES_BESIDES_CLIENTS)
-        log_warn("the open-file limit is %llu, which is little for max_connections = %d (each may need two); raise it "
+        log_warn("the open-file limit is %llu, which is little for max_connections = %d (each may need two); "
+                 "raise it "
                  "(LimitNOFILE) or lower max_connections",
                  (unsigned long long)lim.rlim_cur, max_connections);
 }

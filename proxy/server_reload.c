@@ -1,8 +1,10 @@
-/* server_reload.c: a new configuration while traffic flows: prepare everything, then commit, or roll back all of it.
+/* server_reload.c: a new configuration while traffic flows: prepare everything, then commit, or roll back all
+ * of it.
  *
- * Prepared: the checked file, its snapshot (pools keep the health of instances they share with the old one), a listening
- * socket per worker for each new address, log files, admin settings. Committed: each worker gets one mail with the
- * snapshot and its new sockets; requests under way finish on the snapshot they began with. */
+ * Prepared: the checked file, its snapshot (pools keep the health of instances they share with the old one),
+ * a listening socket per worker for each new address, log files, admin settings. Committed: each worker gets
+ * one mail with the snapshot and its new sockets; requests under way finish on the snapshot they began with.
+ */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -75,13 +77,15 @@ static bool prepare_one(struct server *s, struct prepared_list *p, const struct 
         return true;
     }
     net_addr_format(addr, text);
-    snprintf(message, sizeof message, "[listen %s] address: cannot listen on %s: %s", l->name, text, strerror(errno));
+    snprintf(message, sizeof message, "[listen %s] address: cannot listen on %s: %s", l->name, text,
+             strerror(errno));
     problem_add(problems, message);
     free(item->fds);
     return false;
 }
 
-static bool prepare_listeners(struct server *s, const struct config *c, struct prepared_list *p, json_t *problems)
+static bool prepare_listeners(struct server *s, const struct config *c, struct prepared_list *p,
+                              json_t *problems)
 {
     size_t total = 0;
     for (size_t i = 0; i < c->listen_count; i++)
@@ -104,7 +108,8 @@ static bool prepare_listeners(struct server *s, const struct config *c, struct p
     return true;
 }
 
-/* ---- the worker's side -------------------------------------------------------------------------------------------- */
+/* ---- the worker's side
+ * -------------------------------------------------------------------------------------------- */
 
 static void worker_on_change(struct worker *w, struct mail *m)
 {
@@ -112,8 +117,7 @@ static void worker_on_change(struct worker *w, struct mail *m)
     struct change_mail *change = CONTAINER_OF(m, struct change_mail, mail);
     const struct config *c = change->snapshot->config;
     proxy_worker_use(pw, change->snapshot);
-    LIST_FOREACH_SAFE(n, next, &pw->listeners)
-    {
+    LIST_FOREACH_SAFE (n, next, &pw->listeners) {
         struct listener *l = CONTAINER_OF(n, struct listener, node);
         const struct config_listen *config = config_find_listen(c, &l->addr, l->config->name);
         if (config == NULL)
@@ -124,13 +128,15 @@ static void worker_on_change(struct worker *w, struct mail *m)
     for (size_t i = 0; i < change->count; i++) {
         if (pw->draining)
             close(change->items[i].fd);
-        else if (listener_open(pw, change->items[i].fd, &change->items[i].configured, change->items[i].config) == NULL)
+        else if (listener_open(pw, change->items[i].fd, &change->items[i].configured,
+                               change->items[i].config) == NULL)
             log_error("out of memory: a new listener is not served by all workers");
     }
     free(change);
 }
 
-/* ---- the control thread's side --------------------------------------------------------------------------------- */
+/* ---- the control thread's side
+ * --------------------------------------------------------------------------------- */
 
 static void commit_listeners(struct server *s, const struct config *c, const struct prepared_list *p)
 {
@@ -143,7 +149,8 @@ static void commit_listeners(struct server *s, const struct config *c, const str
             list[count++] = s->listeners[i];
     }
     for (size_t i = 0; i < p->count; i++) {
-        server_set_listener(&list[count++], &p->items[i].configured, &p->items[i].bound, p->items[i].config->name);
+        server_set_listener(&list[count++], &p->items[i].configured, &p->items[i].bound,
+                            p->items[i].config->name);
         server_log_listening(&p->items[i].bound, p->items[i].config->name);
     }
     free(s->listeners);
@@ -186,7 +193,8 @@ static struct change_mail **prepare_mails(struct server *s, size_t listeners)
     return NULL;
 }
 
-static void warn_restart(void *user, const char *section, const char *key, const char *old_text, const char *new_text)
+static void warn_restart(void *user, const char *section, const char *key, const char *old_text,
+                         const char *new_text)
 {
     UNUSED(user);
     log_warn("[%s] %s: %s -> %s takes effect at the next start", section, key, old_text, new_text);

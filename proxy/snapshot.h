@@ -54,10 +54,16 @@ static inline struct snapshot_view *snapshot_view_ref(struct snapshot_view *v)
 }
 void snapshot_view_unref(struct snapshot_view *v);
 
+/* The path as routes are matched against it: percent-encoding decoded (but for "/" and NUL), "." and ".."
+ * segments resolved, repeated slashes one, so that no spelling of a path slips past an access rule. The
+ * request itself travels on as it came. Returns `path` itself when it has nothing to change; `.ptr` is NULL
+ * when out of memory. */
+slice_t route_path_normalise(struct arena *arena, slice_t path);
+
 /* What routing looks at. */
 struct route_request {
     slice_t host; /* lower case not needed; port allowed */
-    slice_t path;
+    slice_t path; /* normalised */
     const struct http_head *head;
 };
 /* First route whose conditions all hold, or NULL. Pure. */

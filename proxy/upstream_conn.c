@@ -1,5 +1,5 @@
-/* upstream_conn.c: the life of a connection to an instance: connect, send, deadlines, close. Reading responses is
- * h1_client.c. Registered with the loop once, edge-triggered for both directions. */
+/* upstream_conn.c: the life of a connection to an instance: connect, send, deadlines, close. Reading
+ * responses is h1_client.c. Registered with the loop once, edge-triggered for both directions. */
 #include "proxy/upstream_conn.h"
 
 #include <errno.h>
@@ -51,11 +51,12 @@ static void upstream_conn_on_deadline(struct deadline *d)
         upstream_conn_expect_bytes(u);
         return;
     }
-    exchange_on_upstream_error(u->exchange,
-                               u->state == UPSTREAM_CONNECTING ? FETCH_CONNECT_TIMEOUT : FETCH_RESPONSE_TIMEOUT);
+    exchange_on_upstream_error(u->exchange, u->state == UPSTREAM_CONNECTING ? FETCH_CONNECT_TIMEOUT
+                                                                            : FETCH_RESPONSE_TIMEOUT);
 }
 
-/* ---- sending ------------------------------------------------------------------------------------------------------ */
+/* ---- sending
+ * ------------------------------------------------------------------------------------------------------ */
 
 bool upstream_conn_is_blocked(const struct upstream_conn *u)
 {
@@ -149,7 +150,8 @@ static bool upstream_send_rest(struct upstream_conn *u)
     return true;
 }
 
-/* ---- events ------------------------------------------------------------------------------------------------------- */
+/* ---- events
+ * ------------------------------------------------------------------------------------------------------- */
 
 static enum fetch_error connect_error(int error)
 {
@@ -219,8 +221,8 @@ void upstream_conn_resume(struct upstream_conn *u)
     event_active(&u->event, EV_READ, 0);
 }
 
-/* Made active inside the loop, the event would run before the loop looks at any other descriptor, and before this
- * turn's deadlines and mail; made active after the turn, it takes its place among the next turn's. */
+/* Made active inside the loop, the event would run before the loop looks at any other descriptor, and before
+ * this turn's deadlines and mail; made active after the turn, it takes its place among the next turn's. */
 static void upstream_conn_on_turn_end(struct turn_hook *h)
 {
     struct upstream_conn *u = CONTAINER_OF(h, struct upstream_conn, again);
@@ -228,7 +230,8 @@ static void upstream_conn_on_turn_end(struct turn_hook *h)
     event_active(&u->event, EV_READ, 0);
 }
 
-/* ---- opening and closing ------------------------------------------------------------------------------------------ */
+/* ---- opening and closing
+ * ------------------------------------------------------------------------------------------ */
 
 static struct upstream_conn *upstream_conn_new(struct proxy_worker *pw, int fd, struct instance *i,
                                                enum upstream_state state)

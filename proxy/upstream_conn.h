@@ -2,8 +2,9 @@
  *
  *   CONNECTING -> ACTIVE <-> IDLE,  any -> CLOSED
  *
- * The connection turns bytes into a response for its exchange (exchange_on_response_*), and sends the request head
- * and body that the exchange gives it. It never decides about retries or caching. It dies through the graveyard. */
+ * The connection turns bytes into a response for its exchange (exchange_on_response_*), and sends the request
+ * head and body that the exchange gives it. It never decides about retries or caching. It dies through the
+ * graveyard. */
 #ifndef PROXY_UPSTREAM_CONN_H
 #define PROXY_UPSTREAM_CONN_H
 
@@ -33,12 +34,12 @@ struct upstream_conn {
     struct proxy_worker *pw;
     struct instance *instance; /* a reference */
     /* owner thread */
-    uint8_t state;   /* enum upstream_state, upstream_conn_set_state */
-    uint8_t reading; /* enum upstream_reading */
+    uint8_t state;           /* enum upstream_state, upstream_conn_set_state */
+    uint8_t reading;         /* enum upstream_reading */
     bool readable, writable; /* edges seen and not yet used up */
-    bool reused;     /* at least one response was read on it before */
-    bool paused;     /* the exchange cannot take more now */
-    bool hup;        /* FIN or worse is in the socket, perhaps behind unread data */
+    bool reused;             /* at least one response was read on it before */
+    bool paused;             /* the exchange cannot take more now */
+    bool hup;                /* FIN or worse is in the socket, perhaps behind unread data */
     uint8_t interim_count;
     bool response_bytes_seen; /* any byte of the current response */
     struct exchange *exchange;
@@ -69,7 +70,8 @@ int upstream_conn_detach(struct upstream_conn *u, struct instance **i);
 /* An IDLE connection starts serving `x`. */
 void upstream_conn_assign(struct upstream_conn *u, struct exchange *x);
 
-/* Sends pieces (request head, body); what the kernel does not take is kept (copied). false when the connection broke. */
+/* Sends pieces (request head, body); what the kernel does not take is kept (copied). false when the
+ * connection broke. */
 bool upstream_conn_send(struct upstream_conn *u, const struct iovec *iov, int count);
 bool upstream_conn_is_blocked(const struct upstream_conn *u); /* output is waiting */
 

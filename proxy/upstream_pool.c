@@ -1,5 +1,6 @@
-/* upstream_pool.c: see upstream_pool.h. The spill is a small array under one lock: it is touched when a worker has too
- * many idle connections or none, not per request. Its entries are checked for life when taken. */
+/* upstream_pool.c: see upstream_pool.h. The spill is a small array under one lock: it is touched when a
+ * worker has too many idle connections or none, not per request. Its entries are checked for life when taken.
+ */
 #include "proxy/upstream_pool.h"
 
 #include <errno.h>
@@ -53,7 +54,8 @@ void upstream_spill_destroy(struct upstream_spill *s)
     free(s);
 }
 
-/* Takes the matching entry that was used last; entries past their time are handed out in `dead` to be closed. */
+/* Takes the matching entry that was used last; entries past their time are handed out in `dead` to be closed.
+ */
 static bool spill_take(struct upstream_spill *s, struct instance *i, mono_ms_t now_ms, struct spilled *out)
 {
     struct spilled dead[SPILL_MAX];
@@ -117,7 +119,8 @@ void upstream_pool_forget(struct proxy_worker *pw, struct upstream_conn *u)
     proxy_count(pw, METRIC_UPSTREAM_IDLE, -1);
 }
 
-static struct upstream_conn *take_spilled(struct proxy_worker *pw, struct instance *i, mono_ms_t idle_after_ms)
+static struct upstream_conn *take_spilled(struct proxy_worker *pw, struct instance *i,
+                                          mono_ms_t idle_after_ms)
 {
     struct spilled sp;
     while (spill_take(server_spill(pw->server), i, worker_now_ms(pw->worker), &sp)) {
@@ -136,8 +139,7 @@ static struct upstream_conn *take_spilled(struct proxy_worker *pw, struct instan
 struct upstream_conn *upstream_pool_take(struct proxy_worker *pw, struct instance *i, dur_ms_t max_idle_ms)
 {
     mono_ms_t idle_after_ms = max_idle_ms > 0 ? worker_now_ms(pw->worker) - max_idle_ms : 0;
-    LIST_FOREACH_SAFE(n, next, &pw->upstreams.idle)
-    {
+    LIST_FOREACH_SAFE (n, next, &pw->upstreams.idle) {
         struct upstream_conn *u = CONTAINER_OF(n, struct upstream_conn, node);
         if (u->instance != i)
             continue;
@@ -158,10 +160,12 @@ static void pool_spill(struct proxy_worker *pw, struct upstream_conn *u)
     spill_put(server_spill(pw->server), &sp);
 }
 
-void upstream_pool_put(struct proxy_worker *pw, struct upstream_conn *u, unsigned max_idle, dur_ms_t idle_timeout_ms)
+void upstream_pool_put(struct proxy_worker *pw, struct upstream_conn *u, unsigned max_idle,
+                       dur_ms_t idle_timeout_ms)
 {
     unsigned same = 0;
-    /* A response that ended exactly where the read did leaves the edge unused: look whether anything is there. */
+    /* A response that ended exactly where the read did leaves the edge unused: look whether anything is
+     * there. */
     if (pw->draining || max_idle == 0 || (u->readable && !socket_is_quiet(u->fd))) {
         upstream_conn_close(&u);
         return;
@@ -170,8 +174,7 @@ void upstream_pool_put(struct proxy_worker *pw, struct upstream_conn *u, unsigne
     u->idle_since_ms = worker_now_ms(pw->worker);
     u->idle_until_ms = u->idle_since_ms + idle_timeout_ms;
     deadline_set(pw->worker, &u->deadline, u->idle_until_ms);
-    LIST_FOREACH(n, &pw->upstreams.idle)
-    {
+    LIST_FOREACH (n, &pw->upstreams.idle) {
         same += CONTAINER_OF(n, struct upstream_conn, node)->instance == u->instance;
     }
     list_push_front(&pw->upstreams.idle, &u->node);
@@ -179,8 +182,7 @@ void upstream_pool_put(struct proxy_worker *pw, struct upstream_conn *u, unsigne
     proxy_count(pw, METRIC_UPSTREAM_IDLE, 1);
     if (same < max_idle)
         return;
-    LIST_FOREACH(n, &pw->upstreams.idle)
-    { /* the last of this instance's is the one idle longest */
+    LIST_FOREACH (n, &pw->upstreams.idle) { /* the last of this instance's is the one idle longest */
         struct upstream_conn *v = CONTAINER_OF(n, struct upstream_conn, node);
         if (v->instance == u->instance)
             u = v;
@@ -190,8 +192,7 @@ void upstream_pool_put(struct proxy_worker *pw, struct upstream_conn *u, unsigne
 
 void upstream_pool_close_all(struct proxy_worker *pw)
 {
-    LIST_FOREACH_SAFE(n, next, &pw->upstreams.idle)
-    {
+    LIST_FOREACH_SAFE (n, next, &pw->upstreams.idle) {
         struct upstream_conn *u = CONTAINER_OF(n, struct upstream_conn, node);
         upstream_conn_close(&u);
     }

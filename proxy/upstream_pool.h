@@ -2,8 +2,8 @@
  *
  * A worker keeps its idle connections in a list, most recently used first, and reuses its own before anybody
  * else's. When it holds more than its share for an instance, the surplus goes to the spill: descriptors
- * bound to no event loop, under one lock, from which any worker that has none may take one. So reuse does not fall
- * as workers are added, and the lock is touched only when the own list is empty or full. */
+ * bound to no event loop, under one lock, from which any worker that has none may take one. So reuse does not
+ * fall as workers are added, and the lock is touched only when the own list is empty or full. */
 #ifndef PROXY_UPSTREAM_POOL_H
 #define PROXY_UPSTREAM_POOL_H
 
@@ -28,11 +28,13 @@ void upstream_spill_destroy(struct upstream_spill *s); /* closes what is left */
 
 void upstream_pool_init(struct upstream_pool *p);
 
-/* An idle connection to `i`, registered with this worker's loop, or NULL. With `max_idle_ms` > 0 only one that was
- * idle for less (a request that must not be sent twice wants a young one). */
+/* An idle connection to `i`, registered with this worker's loop, or NULL. With `max_idle_ms` > 0 only one
+ * that was idle for less (a request that must not be sent twice wants a young one). */
 struct upstream_conn *upstream_pool_take(struct proxy_worker *pw, struct instance *i, dur_ms_t max_idle_ms);
-/* Keeps `u` (whose exchange is over) for later, or closes it when `max_idle` is reached or the worker drains. */
-void upstream_pool_put(struct proxy_worker *pw, struct upstream_conn *u, unsigned max_idle, dur_ms_t idle_timeout_ms);
+/* Keeps `u` (whose exchange is over) for later, or closes it when `max_idle` is reached or the worker drains.
+ */
+void upstream_pool_put(struct proxy_worker *pw, struct upstream_conn *u, unsigned max_idle,
+                       dur_ms_t idle_timeout_ms);
 /* `u` leaves the pool because it is being closed. */
 void upstream_pool_forget(struct proxy_worker *pw, struct upstream_conn *u);
 void upstream_pool_close_all(struct proxy_worker *pw);
