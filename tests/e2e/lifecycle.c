@@ -37,7 +37,8 @@ static void sigterm_lets_open_requests_finish(void **state)
     gate_wait_arrived(g, 2);
     proc_signal(m->proc, SIGTERM);
     client_expect_closed(idle); /* at once */
-    /* Each worker stops listening by itself: the last one a moment after the first closed its idle clients. */
+    /* Each worker stops listening by itself: the last one a moment after the first closed its idle clients.
+     */
     long long until_ms = clock_mono_ms() + support_wait_ms();
     int fd;
     while ((fd = wire_connect(m->port, 0)) >= 0 && clock_mono_ms() < until_ms)

@@ -215,15 +215,17 @@ static void slow_instance_is_not_blamed_on_the_client(void **state)
     struct source *s = source_new(big_bytes(), "", false);
     struct origin *o = origin_start_with(&(struct origin_options){
         .script = sink_script, .arg = s, .head_only = true, .rcvbuf_bytes = 32 * 1024});
-    struct millpond *m = millpond_start(.listen = "max_body_size = 2G\nbody_timeout = 50ms",
-                                        .rest = textf("%sresponse_timeout = 600ms\n", pool_lines("app", 1, o)));
+    struct millpond *m =
+        millpond_start(.listen = "max_body_size = 2G\nbody_timeout = 50ms",
+                       .rest = textf("%sresponse_timeout = 600ms\n", pool_lines("app", 1, o)));
     struct client *c = client_open(m->port);
     client_send(c, "PUT /up HTTP/1.1\r\nHost: test\r\nContent-Length: %llu\r\n\r\n",
                 (unsigned long long)s->bytes);
     gate_wait_arrived(s->stuck, 1);
     send_while_room(c->wire.fd, s->bytes);
     expect_status(client_read(c), 504);
-    assert_string_equal(json_string_value(json_find(millpond_access_line(m, "/up"), "fetch_error")), "response_timeout");
+    assert_string_equal(json_string_value(json_find(millpond_access_line(m, "/up"), "fetch_error")),
+                        "response_timeout");
     gate_open(s->stuck);
     millpond_stop(m);
     origin_stop(o);

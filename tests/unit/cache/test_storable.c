@@ -435,8 +435,8 @@ static void test_field_is_storable(void **state)
 static void test_every_reason_was_given(void **state)
 {
     static const enum no_store_reason elsewhere[] = {
-        NO_STORE_REQUEST_NO_STORE, NO_STORE_VARY_TOO_LARGE,  NO_STORE_NO_MEMORY,  NO_STORE_INCOMPLETE,
-        NO_STORE_PURGED,           NO_STORE_PASS_REMEMBERED, NO_STORE_WAIT_LIMIT,
+        NO_STORE_VARY_TOO_LARGE, NO_STORE_NO_MEMORY,       NO_STORE_INCOMPLETE,
+        NO_STORE_PURGED,         NO_STORE_PASS_REMEMBERED, NO_STORE_WAIT_LIMIT,
     };
     UNUSED(state);
     for (size_t i = 0; i < ARRAY_LEN(elsewhere); i++) {
