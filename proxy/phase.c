@@ -72,8 +72,7 @@ static void exchange_drop_fetch(struct exchange *x)
         cache_flight_fail(&x->flight, FETCH_CANCELLED);
 }
 
-/* A fetch without a client goes on when others wait for it, or once its response is being stored. */
-static bool fetch_is_wanted(struct exchange *x)
+bool phase_fetch_is_wanted(struct exchange *x)
 {
     if (x->flight == NULL || x->upstream == NULL)
         return false;
@@ -89,7 +88,7 @@ void phase_client_gone(struct exchange *x)
         cache_follower_close(&x->follower);
     if (x->phase == PHASE_LOG)
         return;
-    if (fetch_is_wanted(x)) {
+    if (phase_fetch_is_wanted(x)) {
         upstream_conn_resume(x->upstream);
         return;
     }

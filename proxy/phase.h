@@ -50,6 +50,8 @@ bool exchange_client_in(const struct exchange *x, const struct config_cidrs *lis
 /* phase.c: the client is gone; end now, or go on for the sake of followers and the cache. */
 void phase_client_gone(struct exchange *x);
 
+/* phase.c: a fetch without a client goes on when others wait for it, or once its response is being stored. */
+bool phase_fetch_is_wanted(struct exchange *x);
 /* phase.c: ends an exchange without a client, whatever others wait for: the server stops. */
 void exchange_abandon(struct exchange *x);
 

@@ -320,6 +320,10 @@ void exchange_on_upstream_rested(struct exchange *x)
     struct client_conn *c = x->client;
     if (x->phase != PHASE_DELIVER)
         return;
+    if (c == NULL && !phase_fetch_is_wanted(x)) {
+        exchange_abandon(x); /* it outgrew the limit and its last reader has left */
+        return;
+    }
     if (!x->filling && c != NULL && (client_out_flush(c) || !c->broken))
         return; /* a head whose body has not come yet is out */
     phase_run(x);

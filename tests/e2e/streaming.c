@@ -197,6 +197,25 @@ static void upload_through_a_slow_instance(bool chunked)
     origin_stop(o);
 }
 
+static void unwanted_rest_is_not_fetched(void **state)
+{
+    UNUSED(state);
+    struct source *s = source_new(big_bytes(), "Cache-Control: max-age=60\r\n", true);
+    struct origin *o = origin_start_with(
+        &(struct origin_options){.script = source_script, .arg = s, .sndbuf_bytes = 64 * 1024});
+    struct millpond *m = millpond_start(.cache = "max_object_size = 1M", .rest = pool_lines("app", 1, o));
+    struct client *c = client_open_rcvbuf(m->port, 32 * 1024);
+    client_send(c, "GET /big HTTP/1.1\r\nHost: test\r\n\r\n");
+    assert_int_equal(client_read_head(c)->status, 200);
+    gate_wait_arrived(s->stuck, 1); /* beyond what would be stored, and nobody but this client reads */
+    client_close(c);
+    gate_open(s->stuck);
+    origin_wait_open(o, 0);
+    EXPECT(s->sent_bytes < s->bytes, "all of it was fetched for nobody");
+    millpond_wait_figure(m, "fetches_in_flight", 0);
+    millpond_stop(m);
+}
+
 static void gigabyte_up_stays_small(void **state)
 {
     UNUSED(state);
@@ -304,6 +323,7 @@ int main(void)
         E2E_TEST(chunked_gigabyte_down_stays_small),
         E2E_TEST(storable_but_too_large_stays_small),
         E2E_TEST(storable_of_unknown_length_reads_one_limit_ahead),
+        E2E_TEST(unwanted_rest_is_not_fetched),
         E2E_TEST(gigabyte_up_stays_small),
         E2E_TEST(chunked_gigabyte_up_stays_small),
         E2E_TEST(slow_instance_is_not_blamed_on_the_client),
