@@ -42,6 +42,7 @@ static uint64_t send_while_room(int fd, uint64_t n)
 }
 
 struct source {
+    struct gate *begin; /* of held_source_script */
     struct gate *stuck; /* arrived: no room, sent_bytes says how far it came; it goes on when opened */
     _Atomic uint64_t sent_bytes;
     uint64_t bytes;
@@ -197,18 +198,34 @@ static void upload_through_a_slow_instance(bool chunked)
     origin_stop(o);
 }
 
+static void held_source_script(struct origin_conn *c, const struct message *request, void *arg)
+{
+    struct source *s = arg;
+    gate_pass(s->begin);
+    source_script(c, request, s);
+}
+
 static void unwanted_rest_is_not_fetched(void **state)
 {
     UNUSED(state);
     struct source *s = source_new(big_bytes(), "Cache-Control: max-age=60\r\n", true);
+    s->begin = gate_new();
     struct origin *o = origin_start_with(
-        &(struct origin_options){.script = source_script, .arg = s, .sndbuf_bytes = 64 * 1024});
+        &(struct origin_options){.script = held_source_script, .arg = s, .sndbuf_bytes = 64 * 1024});
     struct millpond *m = millpond_start(.cache = "max_object_size = 1M", .rest = pool_lines("app", 1, o));
-    struct client *c = client_open_rcvbuf(m->port, 32 * 1024);
-    client_send(c, "GET /big HTTP/1.1\r\nHost: test\r\n\r\n");
-    assert_int_equal(client_read_head(c)->status, 200);
-    gate_wait_arrived(s->stuck, 1); /* beyond what would be stored, and nobody but this client reads */
-    client_close(c);
+    struct client *first = client_open_rcvbuf(m->port, 32 * 1024),
+                  *second = client_open_rcvbuf(m->port, 32 * 1024);
+    client_send(first, "GET /big HTTP/1.1\r\nHost: test\r\n\r\n");
+    gate_wait_arrived(s->begin, 1);
+    client_send(second, "GET /big HTTP/1.1\r\nHost: test\r\n\r\n");
+    millpond_wait_figure(m, "followers_now", 1);
+    gate_open(s->begin);
+    assert_int_equal(client_read_head(first)->status, 200);
+    assert_int_equal(client_read_head(second)->status, 200);
+    gate_wait_arrived(s->stuck, 1); /* beyond what would be stored, and these two do not read */
+    client_close(first);
+    millpond_wait_figure(m, "client_connections", 1);
+    client_close(second); /* the fetch was the other's */
     gate_open(s->stuck);
     origin_wait_open(o, 0);
     EXPECT(s->sent_bytes < s->bytes, "all of it was fetched for nobody");
