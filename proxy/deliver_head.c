@@ -42,14 +42,14 @@ static void put_cache_status(struct text *t, const struct exchange *x)
     case VERDICT_STALE:
     case VERDICT_REVALIDATED: {
         const struct cache_freshness *f = &x->info.fresh;
-        dur_ms_t left_ms = f->lifetime_ms - cache_freshness_age_ms(f, x->pw->worker->now_wall_ms);
+        int64_t left_s = (f->lifetime_ms - cache_freshness_age_ms(f, x->pw->worker->now_wall_ms)) / 1000;
         if (v == VERDICT_REVALIDATED)
             TEXT_LIT(t, "fwd=stale; fwd-status=304; ttl=");
         else
             TEXT_LIT(t, "hit; ttl=");
-        if (left_ms < 0)
+        if (left_s < 0)
             text_put_char(t, '-');
-        text_put_u64(t, (uint64_t)(left_ms < 0 ? -left_ms : left_ms) / 1000);
+        text_put_u64(t, (uint64_t)(left_s < 0 ? -left_s : left_s));
         break;
     }
     case VERDICT_COLLAPSED:

@@ -67,9 +67,9 @@ static void json_lines_tell_the_story_of_each_request(void **state)
     assert_string_equal(text_of(line, "cache"), "pass");
     assert_string_equal(text_of(line, "no_store"), "method");
     assert_string_equal(text_of(line, "close"), "no_keep_alive");
-    client_get(m->port, "/check", "User-Agent: a1\r\n");
-    client_get(m->port, "/check", "User-Agent: a2\r\n");
-    assert_string_equal(text_of(millpond_access_line(m, "a2"), "cache"), "revalidated");
+    client_get(m->port, "/check", "User-Agent: cold checker\r\n");
+    client_get(m->port, "/check", "User-Agent: warm checker\r\n");
+    assert_string_equal(text_of(millpond_access_line(m, "warm checker"), "cache"), "revalidated");
     client_raw(m->port, "GET /bad HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n");
     line = millpond_access_line(m, "bad_request");
     assert_int_equal(number_of(line, "status"), 400);
