@@ -137,8 +137,8 @@ static bool find_socket(struct client *c)
         ok = snprintf(c->socket, sizeof c->socket, "%s", config->admin.socket) < (int)sizeof c->socket;
         config_unref(config);
     } else {
-        fprintf(c->err, "millpond %s: note: %s has %zu errors ('millpond check' lists them)\n", c->command,
-                path, problems.errors);
+        fprintf(c->err, "millpond %s: note: %s has %zu error%s ('millpond check' lists them)\n", c->command,
+                path, problems.errors, problems.errors == 1 ? "" : "s");
         ok = scan_file(path, c->socket, sizeof c->socket) || default_socket(c->socket, sizeof c->socket);
     }
     config_problems_free(&problems);
