@@ -55,7 +55,17 @@ static void each_instance(const json_t *pools,
     }
 }
 
+#define UP_NAME    "millpond_instance_up"
 #define STATE_NAME "millpond_instance_state"
+
+/* Starting counts as up: requests go there until its probes say otherwise. */
+static void write_up(void *arg, const json_t *instance, struct prometheus_label labels[3])
+{
+    slice_t state = text_of(instance, "state");
+    bool up = slice_eq(state, slice_str(instance_state_name(INSTANCE_UP))) ||
+              slice_eq(state, slice_str(instance_state_name(INSTANCE_STARTING)));
+    prometheus_sample(arg, UP_NAME, "", labels, 2, up ? 1 : 0);
+}
 
 /* One sample per state, 1 for the one it is in: what a dashboard can sum and an alert can name. */
 static void write_state(void *arg, const json_t *instance, struct prometheus_label labels[3])
@@ -90,6 +100,8 @@ static void write_instances(struct prometheus_text *out, const json_t *pools)
         {out, "probes_failed", "millpond_instance_probes_failed_total", "counter",
          "Health probes that failed"},
     };
+    prometheus_family(out, UP_NAME, "gauge", "1 while requests are given to the instance, else 0");
+    each_instance(pools, write_up, out);
     prometheus_family(out, STATE_NAME, "gauge", "1 for the state the instance is in");
     each_instance(pools, write_state, out);
     for (size_t i = 0; i < ARRAY_LEN(figures); i++) {

@@ -268,11 +268,27 @@ static void write_table(struct prometheus_text *out)
     }
 }
 
+static void write_reasons(struct prometheus_text *out)
+{
+    for (unsigned k = 0; k < METRICS_REASON_KINDS; k++) {
+        enum metrics_reason_kind kind = (enum metrics_reason_kind)k;
+        const struct metrics_reason_info *info = metrics_reason_info(kind);
+        char name[128];
+        snprintf(name, sizeof name, "millpond_%s_total", info->name);
+        prometheus_family(out, name, "counter", info->help);
+        for (unsigned reason = 1; reason < info->count; reason++) {
+            struct prometheus_label label = {"reason", slice_str(metrics_reason_name(kind, reason))};
+            prometheus_sample(out, name, "", &label, 1, (double)metrics_reason_total(kind, reason));
+        }
+    }
+}
+
 bool prometheus_write(struct evbuffer *out, const struct prometheus_page *page)
 {
     struct prometheus_text text = {0};
     write_process(&text, page);
     write_table(&text);
+    write_reasons(&text);
     write_series(&text);
     if (page->more != NULL)
         page->more(page->arg, &text);
@@ -297,6 +313,12 @@ void prometheus_print_markdown(FILE *out)
         char name[128];
         metric_name(name, sizeof name, info);
         print_row(out, name, info->is_gauge ? "gauge" : "counter", "", info->help);
+    }
+    for (int kind = 0; kind < METRICS_REASON_KINDS; kind++) {
+        const struct metrics_reason_info *info = metrics_reason_info((enum metrics_reason_kind)kind);
+        char name[128];
+        snprintf(name, sizeof name, "millpond_%s_total", info->name);
+        print_row(out, name, "counter", "reason", info->help);
     }
     for (size_t i = 0; i < ARRAY_LEN(series_families); i++)
         print_row(out, series_families[i].name, series_families[i].type, series_families[i].labels,

@@ -201,6 +201,20 @@ static json_t *counters_build(void)
     return o;
 }
 
+static json_t *reasons_build(void)
+{
+    json_t *o = json_object();
+    for (unsigned k = 0; k < METRICS_REASON_KINDS; k++) {
+        enum metrics_reason_kind kind = (enum metrics_reason_kind)k;
+        const struct metrics_reason_info *info = metrics_reason_info(kind);
+        json_t *by_reason = json_object();
+        for (unsigned reason = 1; reason < info->count; reason++)
+            put_int(by_reason, metrics_reason_name(kind, reason), metrics_reason_total(kind, reason));
+        json_object_set_new(o, info->name, by_reason);
+    }
+    return o;
+}
+
 static json_t *doors_build(struct admin *a)
 {
     char text[NET_ADDR_TEXT];
@@ -231,6 +245,7 @@ json_t *admin_status_build(struct admin *a)
     put_int(o, "connections_limit", (uint64_t)c->main.max_connections);
     put_int(o, "requests", metrics_total(METRIC_REQUESTS));
     json_object_set_new(o, "counters", counters_build());
+    json_object_set_new(o, "reasons", reasons_build());
 
     struct latency_sum l = {.all = calloc(1, sizeof *l.all)};
     metrics_each_series(latency_on_series, &l);

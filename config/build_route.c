@@ -15,6 +15,38 @@ void build_host_pattern(struct build *b, const struct config_option *o, slice_t 
         build_route_string(b, (void *)(base + o->offset), build_text_lower(b, item));
 }
 
+/* A path is compared decoded (all but %2F and %00), so its pattern is kept that way too. In place. */
+static size_t build_path_decode(char *text, size_t len)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < len; i++) {
+        uint64_t byte;
+        if (text[i] == '%' && i + 2 < len && slice_hex_to_u64(slice_make(text + i + 1, 2), &byte) &&
+            byte != '/' && byte != 0) {
+            text[n++] = (char)byte;
+            i += 2;
+        } else {
+            text[n++] = text[i];
+        }
+    }
+    text[n] = '\0';
+    return n;
+}
+
+/* Dot segments and empty ones are resolved before a path is compared. */
+static bool build_path_can_match(slice_t path)
+{
+    for (size_t i = 0; i + 1 < path.len; i++) {
+        slice_t rest = slice_make(path.ptr + i + 1, path.len - i - 1);
+        size_t slash = slice_find(rest, '/', 0);
+        slice_t part = slice_make(rest.ptr, slash == SIZE_MAX ? rest.len : slash);
+        if (path.ptr[i] == '/' &&
+            (part.len == 0 || slice_eq(part, SLICE_LIT(".")) || slice_eq(part, SLICE_LIT(".."))))
+            return false;
+    }
+    return true;
+}
+
 void build_path_pattern(struct build *b, const struct config_option *o, slice_t item, char *base)
 {
     struct config_route *r = (void *)base;
@@ -22,11 +54,23 @@ void build_path_pattern(struct build *b, const struct config_option *o, slice_t 
     UNUSED(o);
     if (!build_ok(b, item, value_parse_path_pattern(item, &path)))
         return;
-    slot = build_push(b, &r->paths, &r->path_count, sizeof *slot);
-    if (slot == NULL)
+    slice_t text = arena_copy(b->source->arena, slice_make(path.text, path.len));
+    if (text.ptr == NULL) {
+        b->source->no_memory = true;
         return;
-    *slot = path;
-    slot->text = build_text(b, slice_make(path.text, path.len));
+    }
+    path.text = text.ptr;
+    path.len = build_path_decode((char *)(uintptr_t)text.ptr, path.len);
+    if (!build_path_can_match(slice_make(path.text, path.len))) {
+        build_wrong(b,
+                    "\"%.*s\" matches nothing: dots and double slashes are resolved before paths are "
+                    "compared; write the path without them",
+                    PROBLEM_TEXT(item));
+        return;
+    }
+    slot = build_push(b, &r->paths, &r->path_count, sizeof *slot);
+    if (slot != NULL)
+        *slot = path;
 }
 
 void build_method(struct build *b, const struct config_option *o, slice_t item, char *base)

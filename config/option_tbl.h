@@ -205,8 +205,10 @@ OPTION(REDIS, "channel", TEXT, "millpond:purge", ANY, 0, LATER, "A PUBLISH here 
 
 OPTION(ROUTE, "host", HOST_PATTERNS, "", ANY, OPTION_LIST | OPTION_COMMAS, AT(config_route, hosts),
        "Hosts this route is for: exact, or `*.example.com` for all below it.")
-OPTION(ROUTE, "path", PATH_PATTERNS, "", ANY, OPTION_LIST | OPTION_COMMAS, HERE,
-       "Paths this route is for: `/exact`, `/prefix/*` or `*.ext`.")
+OPTION(
+    ROUTE, "path", PATH_PATTERNS, "", ANY, OPTION_LIST | OPTION_COMMAS, HERE,
+    "Paths this route is for: `/exact`, `/prefix/*` or `*.ext`. Compared with what is asked for without its "
+    "query, percent-decoded, and with double slashes and dot segments resolved.")
 OPTION(ROUTE, "method", METHODS, "", ANY, OPTION_LIST | OPTION_COMMAS, AT(config_route, methods),
        "Methods this route is for.")
 OPTION(ROUTE, "header", HEADER_MATCH, "", ANY, OPTION_LIST, HERE,

@@ -18,12 +18,19 @@
 #define SERIES_SLOTS (2 * SERIES_MAX)
 #define LABELS_MAX   4096u
 #define LABEL_SLOTS  (2 * LABELS_MAX)
+#define REASONS_MAX  32u /* of one kind */
 #define SHARD_MAGIC  0x4d455452u
+
+#define X(id, name, reasons, reason_name, help)                                                              \
+    _Static_assert((unsigned)(reasons) <= REASONS_MAX, "room for each reason of " name);
+METRICS_REASON_TABLE(X)
+#undef X
 
 struct metrics_shard { /* owner thread writes, any thread reads */
     uint32_t magic;
     struct metrics_shard *next; /* under LOCK_METRICS */
     _Alignas(CACHE_LINE) _Atomic int64_t values[METRIC_COUNT];
+    _Atomic uint64_t reasons[METRICS_REASON_KINDS][REASONS_MAX];
     _Atomic uint32_t series_count;
     _Atomic(struct metrics_series *) series[SERIES_SLOTS];
 };
@@ -46,6 +53,33 @@ static const struct metric_info metrics_infos[] = {
 #undef COUNTER
 #undef GAUGE
 };
+
+static const struct metrics_reason_info metrics_reason_infos[] = {
+#define X(id, name, reasons, reason_name, help) {name, help, reasons},
+    METRICS_REASON_TABLE(X)
+#undef X
+};
+
+const struct metrics_reason_info *metrics_reason_info(enum metrics_reason_kind kind)
+{
+    ASSERT((unsigned)kind < METRICS_REASON_KINDS);
+    return &metrics_reason_infos[kind];
+}
+
+const char *metrics_reason_name(enum metrics_reason_kind kind, unsigned reason)
+{
+    ASSERT(reason < metrics_reason_info(kind)->count);
+    switch (kind) {
+#define X(id, name, reasons, reason_name, help)                                                              \
+    case METRICS_REASON_##id:                                                                                \
+        return reason_name;
+        METRICS_REASON_TABLE(X)
+#undef X
+    case METRICS_REASON_KINDS:
+        break;
+    }
+    return "";
+}
 
 const struct metric_info *metrics_info(enum metric_id id)
 {
@@ -226,6 +260,14 @@ void metrics_add(struct metrics_shard *m, enum metric_id id, int64_t n)
     atomic_store_explicit(v, atomic_load_explicit(v, memory_order_relaxed) + n, memory_order_relaxed);
 }
 
+void metrics_count_reason(struct metrics_shard *m, enum metrics_reason_kind kind, unsigned reason)
+{
+    CHECK_MAGIC(m, SHARD_MAGIC);
+    ASSERT(reason < metrics_reason_info(kind)->count);
+    if (reason != 0)
+        add_u64(&m->reasons[kind][reason], 1);
+}
+
 /* Hands one series over to metrics_retired; beyond its limit under the labels "other", so that sums stay
  * whole. */
 static void series_retire_locked(struct metrics_series *s)
@@ -252,6 +294,10 @@ static void shard_retire_locked(struct metrics_shard *m)
 {
     for (unsigned i = 0; i < METRIC_COUNT; i++)
         metrics_add(&metrics_retired, (enum metric_id)i, atomic_load(&m->values[i]));
+    for (unsigned kind = 0; kind < METRICS_REASON_KINDS; kind++) {
+        for (unsigned i = 0; i < REASONS_MAX; i++)
+            add_u64(&metrics_retired.reasons[kind][i], get_u64(&m->reasons[kind][i]));
+    }
     for (unsigned i = 0; i < SERIES_SLOTS; i++) {
         struct metrics_series *s = atomic_load(&m->series[i]);
         if (s != NULL)
@@ -285,6 +331,17 @@ uint64_t metrics_total(enum metric_id id)
     lock_drop(&metrics_lock);
     /* A gauge that one worker raised and another lowered may be read half-way. */
     return sum < 0 ? 0 : (uint64_t)sum;
+}
+
+uint64_t metrics_reason_total(enum metrics_reason_kind kind, unsigned reason)
+{
+    ASSERT(reason < metrics_reason_info(kind)->count);
+    lock_take(&metrics_lock);
+    uint64_t sum = get_u64(&metrics_retired.reasons[kind][reason]);
+    for (struct metrics_shard *m = metrics_shards; m != NULL; m = m->next)
+        sum += get_u64(&m->reasons[kind][reason]);
+    lock_drop(&metrics_lock);
+    return sum;
 }
 
 struct series_key {

@@ -22,6 +22,14 @@ enum metric_id {
         METRIC_COUNT
 };
 
+/* Counters by reason: one per kind and value of its table in core/outcome.h. */
+enum metrics_reason_kind {
+#define X(id, name, reasons, reason_name, help) METRICS_REASON_##id,
+    METRICS_REASON_TABLE(X)
+#undef X
+        METRICS_REASON_KINDS
+};
+
 /* Log-linear histogram of microseconds: 64 steps per power of two, so a quantile is within 1%; 1 us to 2^32
  * us. */
 #define HISTOGRAM_STEPS   64
@@ -62,6 +70,20 @@ slice_t metrics_label_name(uint16_t label);
 
 /* Owner thread. */
 void metrics_add(struct metrics_shard *m, enum metric_id id, int64_t n);
+/* Counts a reason; the one that means nothing happened (stored, open, none) is left out. */
+void metrics_count_reason(struct metrics_shard *m, enum metrics_reason_kind kind, unsigned reason);
+static inline void metrics_count_no_store(struct metrics_shard *m, enum no_store_reason r)
+{
+    metrics_count_reason(m, METRICS_REASON_NO_STORE, r);
+}
+static inline void metrics_count_close(struct metrics_shard *m, enum close_reason r)
+{
+    metrics_count_reason(m, METRICS_REASON_CLIENT_CLOSES, r);
+}
+static inline void metrics_count_fetch_error(struct metrics_shard *m, enum fetch_error e)
+{
+    metrics_count_reason(m, METRICS_REASON_FETCH_ERRORS, e);
+}
 /* Finds or makes the series; NULL when out of memory or beyond 4096 series (counted elsewhere, never fatal).
  */
 struct metrics_series *metrics_series(struct metrics_shard *m, uint16_t route, enum cache_verdict v,
@@ -70,6 +92,7 @@ void metrics_series_record(struct metrics_series *s, unsigned status, uint64_t u
 
 /* Any thread: sums over all shards. */
 uint64_t metrics_total(enum metric_id id);
+uint64_t metrics_reason_total(enum metrics_reason_kind kind, unsigned reason);
 /* Calls `each` with every summed series; the histogram is valid during the call only. */
 void metrics_each_series(void (*each)(void *arg, const struct metrics_series *sum), void *arg);
 
@@ -78,5 +101,12 @@ struct metric_info {
     bool is_gauge;
 };
 const struct metric_info *metrics_info(enum metric_id id);
+
+struct metrics_reason_info {
+    const char *name, *help;
+    unsigned count; /* reasons 1 .. count - 1 are counted */
+};
+const struct metrics_reason_info *metrics_reason_info(enum metrics_reason_kind kind);
+const char *metrics_reason_name(enum metrics_reason_kind kind, unsigned reason);
 
 #endif

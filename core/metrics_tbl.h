@@ -1,7 +1,10 @@
 /* metrics_tbl.h: every counter and gauge, with its Prometheus name and help, in one place.
  *
  * COUNTER(id, "name", "help"): only grows; the page shows millpond_<name>_total.
- * GAUGE(id, "name", "help"): per-thread values that are summed; shown as millpond_<name>. */
+ * GAUGE(id, "name", "help"): per-thread values that are summed; shown as millpond_<name>.
+ * X(id, "name", reasons, name of a reason, "help"): a counter per reason of a table in core/outcome.h; the
+ * page shows millpond_<name>_total{reason}. Reason 0 of each table means that nothing happened and is not
+ * counted. */
 #ifndef CORE_METRICS_TBL_H
 #define CORE_METRICS_TBL_H
 
@@ -30,5 +33,13 @@
     COUNTER(CACHE_COLLAPSED, "cache_collapsed", "Requests that shared another request's fetch")              \
     COUNTER(PURGES, "purges", "Purges done")                                                                 \
     COUNTER(SLOW_REQUESTS, "slow_requests", "Requests slower than slow_request")
+
+#define METRICS_REASON_TABLE(X)                                                                              \
+    X(NO_STORE, "no_store", NO_STORE_COUNT, outcome_no_store_name((enum no_store_reason)reason),             \
+      "Requests whose response was not stored, or that were not looked up")                                  \
+    X(CLIENT_CLOSES, "client_closes", CLOSE_COUNT, outcome_close_name((enum close_reason)reason),            \
+      "Client connections that ended")                                                                       \
+    X(FETCH_ERRORS, "fetch_errors", FETCH_ERROR_COUNT, outcome_fetch_name((enum fetch_error)reason),         \
+      "Requests whose fetch from an instance failed")
 
 #endif

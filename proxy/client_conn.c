@@ -112,6 +112,7 @@ void client_conn_close(struct client_conn *c, enum close_reason why)
     struct proxy_worker *pw = c->pw;
     if (c->close_reason == CLOSE_OPEN)
         c->close_reason = (uint8_t)why;
+    metrics_count_close(pw->worker->metrics, (enum close_reason)c->close_reason);
     client_conn_set_state(c, CLIENT_CLOSED);
     struct exchange *x = c->exchange;
     c->exchange = NULL;

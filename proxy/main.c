@@ -5,6 +5,7 @@
 #include "admin/admin.h"
 #include "config/config.h"
 #include "core/base.h"
+#include "proxy/command_check.h"
 #include "proxy/demo.h"
 #include "proxy/demo_app.h"
 #include "proxy/server.h"
@@ -16,7 +17,7 @@ static const char usage_text[] =
     "\n"
     "  run                  serve in the foreground (the default)\n"
     "  demo                 two sample instances behind a cache, to try things on\n"
-    "  check                tell what is wrong with the configuration\n"
+    "  check                tell what is wrong with the configuration (also --json)\n"
     "  config               print the effective configuration and where each value comes from\n"
     "  status               what the running server does; pools: its instances\n"
     "  reload | stop        change to the new configuration; stop after open requests\n"
@@ -60,25 +61,14 @@ static int command_run(int argc, char **argv)
 
 static int command_check(int argc, char **argv)
 {
-    const char *path;
-    int rc = parse_config_option(argc, argv, &path, NULL);
+    const char *path, *flag = "";
+    int rc = parse_config_option(argc, argv, &path, &flag);
     if (rc != EXIT_DONE)
         return rc;
-    struct config_problems problems = {0};
-    struct config *c = config_load(path, &problems);
-    for (size_t i = 0; i < problems.count; i++)
-        printf("%s%s\n", problems.items[i].warning ? "warning: " : "", problems.items[i].text);
-    size_t warnings = problems.count - MIN(problems.count, problems.errors);
-    if (c != NULL)
-        printf("%s: good%s\n", path, warnings > 0 ? ", but see the warnings" : "");
-    else
-        printf("%s: %zu problem%s; it would not be used\n", path, problems.errors,
-               problems.errors == 1 ? "" : "s");
-    config_problems_free(&problems);
-    rc = c != NULL ? EXIT_DONE : EXIT_USAGE;
-    if (c != NULL)
-        config_unref(c);
-    return rc;
+    bool json = strcmp(flag, "--json") == 0;
+    if (flag[0] != '\0' && !json)
+        return usage_error("unexpected argument: ", flag);
+    return command_check_file(path, json, stdout) ? EXIT_DONE : EXIT_USAGE;
 }
 
 static int command_config(int argc, char **argv)
@@ -111,9 +101,10 @@ static int command_config(int argc, char **argv)
 
 static int command_version(int argc, char **argv)
 {
-    UNUSED(argc);
-    UNUSED(argv);
-    printf("millpond %s\n", MILLPOND_VERSION);
+    bool json = argc == 2 && strcmp(argv[1], "--json") == 0;
+    if (argc > 1 && !json)
+        return usage_error("unexpected argument: ", argv[1]);
+    command_print_version(json, stdout);
     return EXIT_DONE;
 }
 

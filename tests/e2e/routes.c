@@ -48,6 +48,59 @@ static void deny_and_allow_answer_403(void **state)
     millpond_stop(m);
 }
 
+/* An instance may resolve any of these to /admin/x, so a route that guards /admin guards them all. */
+static void no_spelling_of_a_path_gets_around_deny(void **state)
+{
+    UNUSED(state);
+    struct origin *o = origin_start(target_script, NULL);
+    struct millpond *m = millpond_before(
+        o, NO_CACHE "[route admin]\npath = /admin/*, /admin, *.secret, /a%20b\ndeny = 127.0.0.0/8\n"
+                    "[route rest]\n");
+    static const char *const guarded[] = {
+        "/admin/x",
+        "/admin",
+        "/admin/",
+        "/%61dmin/x",
+        "/%61%64%6D%69%6e/x",
+        "//admin/x",
+        "/admin//x",
+        "///admin",
+        "/./admin/x",
+        "/x/../admin/x",
+        "/x/y/../../admin",
+        "/../admin/x",
+        "/admin/./x",
+        "/admin/x/..",
+        "/x/%2e%2e/admin/x",
+        "/%2E/admin/x",
+        "/x/.%2e//admin/x",
+        "/admin/../admin/x",
+        "/admin/x?q=1",
+        "/%61dmin?x=/y",
+        "/a.secret",
+        "/a.s%65cret",
+        "/a%20b",
+        "/b/../a%20b",
+        "http://test//admin/x",
+    };
+    static const char *const open[] = {
+        "/adminx/x",    "/x/admin/x",  "/admin/../x",  "/x?p=/admin/x", "/x?p=../admin/x",
+        "/%2561dmin/x", "/a.secret/x", "/.../admin/x", "/Admin/x",      "/a%2520b",
+    };
+    unsigned wrong = 0;
+    for (size_t i = 0; i < ARRAY_LEN(guarded) + ARRAY_LEN(open); i++) {
+        bool deny = i < ARRAY_LEN(guarded);
+        const char *target = deny ? guarded[i] : open[i - ARRAY_LEN(guarded)];
+        struct message *r = client_get(m->port, target, "");
+        if (r->status != (deny ? 403 : 200) || (!deny && strcmp(r->body, target) != 0)) {
+            print_error("%s: %d %s\n", target, r->status, r->body);
+            wrong++;
+        }
+    }
+    assert_int_equal(wrong, 0);
+    millpond_stop(m);
+}
+
 static void trusted_proxy_names_the_client(void **state)
 {
     UNUSED(state);
@@ -123,6 +176,29 @@ static void server_field_is_as_configured(void **state)
         expect_field(client_get(m->port, "/app", ""), "Server", "app/1"); /* not ours */
         millpond_stop(m);
     }
+}
+
+static void response_edits_reach_our_own_answers(void **state)
+{
+    UNUSED(state);
+    const char *edits = "set_response_header = X-Frame-Options: DENY\nset_response_header = Server: $host\n";
+    struct millpond *m =
+        millpond_start(.rest = textf(
+                           "[route r]\npath = /redirect\nredirect = 301 /x\n%s"
+                           "[route t]\npath = /text\nrespond = 200 text\nremove_response_header = Date\n%s"
+                           "[route d]\npath = /denied\nrespond = 200 never\ndeny = 127.0.0.0/8\n%s",
+                           edits, edits, edits));
+    static const char *const targets[] = {"/redirect", "/text", "/denied"};
+    for (size_t i = 0; i < ARRAY_LEN(targets); i++) {
+        struct message *r = client_get(m->port, targets[i], "");
+        expect_field(r, "X-Frame-Options", "DENY");
+        expect_field(r, "Server", "test");
+        assert_int_equal(message_field_count(r, "Server"), 1);
+    }
+    expect_no_field(client_get(m->port, "/text", ""), "Date");
+    expect_field(client_get(m->port, "/redirect", ""), "Location", "/x");
+    expect_no_field(client_get(m->port, "/none", ""), "X-Frame-Options"); /* no route, no edits */
+    millpond_stop(m);
 }
 
 /* ---- conditions -------------------------------------------------------------------------------------------
@@ -274,6 +350,30 @@ static void bypass_by_cookie_or_header_neither_reads_nor_writes(void **state)
     millpond_stop(m);
 }
 
+/* RFC 9111 section 5.2.2.7 with a field name: the page is shared, the field is the first client's alone. */
+static void private_field_reaches_only_the_client_it_was_for(void **state)
+{
+    UNUSED(state);
+    struct page pages[] = {{.path = "/p",
+                            .fields = "Cache-Control: max-age=600, private=\"Set-Cookie, X-Mine\"\r\n"
+                                      "Set-Cookie: id=first\r\nSet-Cookie: b=c\r\nX-Mine: 1\r\nX-All: 2\r\n"},
+                           {0}};
+    struct origin *o = origin_start(pages_script, pages);
+    struct millpond *m = millpond_before(o, "");
+    struct message *first = client_get(m->port, "/p", ""), *second = client_get(m->port, "/p", "");
+    expect_body(first, "/p#1");
+    expect_field(first, "Set-Cookie", "id=first");
+    assert_int_equal(message_field_count(first, "Set-Cookie"), 2);
+    expect_field(first, "X-Mine", "1");
+    expect_body(second, "/p#1");
+    expect_field_in(second, "Cache-Status", "hit");
+    expect_no_field(second, "Set-Cookie");
+    expect_no_field(second, "X-Mine");
+    expect_field(second, "X-All", "2");
+    assert_int_equal(origin_requests(o), 1);
+    millpond_stop(m);
+}
+
 /* Seconds a hit has left, or -1 when the second answer is not a hit. */
 static long ttl_of(struct millpond *m, const char *target)
 {
@@ -333,13 +433,16 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         E2E_TEST(deny_and_allow_answer_403),
+        E2E_TEST(no_spelling_of_a_path_gets_around_deny),
         E2E_TEST(trusted_proxy_names_the_client),
         E2E_TEST(redirects_and_texts_need_no_instance),
         E2E_TEST(server_field_is_as_configured),
+        E2E_TEST(response_edits_reach_our_own_answers),
         E2E_TEST(first_route_whose_conditions_hold_is_used),
         E2E_TEST(request_fields_are_set_and_removed),
         E2E_TEST(response_fields_are_set_and_removed_on_every_way_out),
         E2E_TEST(bypass_by_cookie_or_header_neither_reads_nor_writes),
+        E2E_TEST(private_field_reaches_only_the_client_it_was_for),
         E2E_TEST(route_decides_how_long),
     };
     return E2E_RUN("routes", tests);

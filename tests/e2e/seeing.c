@@ -233,6 +233,63 @@ static void prometheus_page_is_sound(void **state)
     millpond_stop(m);
 }
 
+/* Each decision is a word of a table; the page counts the words that the access log shows (promise 7). */
+static void reasons_are_counted(void **state)
+{
+    UNUSED(state);
+    struct page pages[] = {{.path = "/p", .fields = LONG},
+                           {.path = "/private", .fields = "Cache-Control: private\r\n"},
+                           {.path = "/cookie", .fields = LONG "Set-Cookie: a=b\r\n"},
+                           {0}};
+    struct origin *o = origin_start(pages_script, pages);
+    struct millpond *m =
+        millpond_start(.listen = "header_timeout = 100ms",
+                       .rest = textf(
+                           "%s[pool dead]\nhealth_check = off\nretries = 0\nserver = 127.0.0.1:%d name=gone\n"
+                           "[route dead]\npath = /dead\npool = dead\n[route off]\npath = /off\ncache = off\n"
+                           "[route rest]\n",
+                           pool_lines("app", 1, o), origin_refusing_port()));
+    static const char *const targets[] = {"/p", "/p", "/private", "/cookie", "/cookie", "/off", "/dead"};
+    for (size_t i = 0; i < ARRAY_LEN(targets); i++)
+        client_get(m->port, targets[i], "Connection: close\r\n");
+    struct client *slow = client_open(m->port);
+    client_send(slow, "GET / HTTP/1.1\r\n");
+    expect_status(client_read(slow), 408);
+    client_close(slow);
+    millpond_wait_idle(m);
+    static const struct {
+        const char *name, *with;
+        double count;
+    } wanted[] = {
+        {"millpond_no_store_total", "\"private\"", 1},
+        {"millpond_no_store_total", "\"cache_off\"", 1},
+        {"millpond_no_store_total", "\"no_store\"", 0},
+        {"millpond_no_store_total", "\"stored\"", -1},
+        {"millpond_client_closes_total", "\"no_keep_alive\"", ARRAY_LEN(targets)},
+        {"millpond_client_closes_total", "\"header_timeout\"", 1},
+        {"millpond_client_closes_total", "\"write_timeout\"", 0},
+        {"millpond_fetch_errors_total", "\"connect_refused\"", 1},
+        {"millpond_fetch_errors_total", "\"reset\"", 0},
+        {"millpond_instance_up", "instance=\"gone\"", 1}, /* nobody probes it */
+        {"millpond_instance_state", "instance=\"gone\",state=\"down\"", 0},
+    };
+    const char *page = millpond_admin(m, "GET", "/metrics")->body;
+    for (size_t i = 0; i < ARRAY_LEN(wanted); i++) {
+        double got = sample(page, wanted[i].name, wanted[i].with);
+        EXPECT(got == wanted[i].count, "%s{%s} is %g, not %g", wanted[i].name, wanted[i].with, got,
+               wanted[i].count);
+    }
+    /* The second answer for a page that could not be stored may be remembered as such: one reason each. */
+    EXPECT(sample(page, "millpond_no_store_total", "\"set_cookie\"") +
+                   sample(page, "millpond_no_store_total", "\"pass_remembered\"") ==
+               2,
+           "two answers with cookies:\n%s", page);
+    json_t *reasons = json_object_get(millpond_status(m), "reasons");
+    assert_int_equal(
+        json_integer_value(json_object_get(json_object_get(reasons, "fetch_errors"), "connect_refused")), 1);
+    millpond_stop(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -242,6 +299,7 @@ int main(void)
         E2E_TEST(slow_requests_are_told_apart),
         E2E_TEST(status_counts_and_measures),
         E2E_TEST(prometheus_page_is_sound),
+        E2E_TEST(reasons_are_counted),
     };
     return E2E_RUN("seeing", tests);
 }

@@ -302,6 +302,8 @@ static void test_metrics_page(void **state)
     struct net_addr a = fx_unix(f->socket);
     char *answer = fx_ask(&a, "GET /metrics", "", "");
     assert_non_null(strstr(answer, "Content-Type: text/plain; version=0.0.4"));
+    assert_non_null(strstr(answer, "\nmillpond_instance_up{pool=\"app\",instance=\"a\\\"1\"} 1\n"));
+    assert_non_null(strstr(answer, "\nmillpond_instance_up{pool=\"app\",instance=\"app-2\"} 0\n"));
     assert_non_null(
         strstr(answer, "\nmillpond_instance_state{pool=\"app\",instance=\"a\\\"1\",state=\"up\"} 1\n"));
     assert_non_null(

@@ -56,6 +56,9 @@ static int make_figures(void **state)
     for (int i = 0; i < 2; i++) {
         shards[i] = metrics_shard_new();
         metrics_add(shards[i], METRIC_REQUESTS, 5);
+        metrics_count_no_store(shards[i], NO_STORE_SET_COOKIE);
+        metrics_count_close(shards[i], CLOSE_WRITE_TIMEOUT);
+        metrics_count_fetch_error(shards[i], FETCH_CUT_SHORT);
         metrics_add(shards[i], METRIC_CLIENT_OPEN, 2);
         for (uint64_t us = 1; us <= 1000; us++)
             metrics_series_record(metrics_series(shards[i], route, VERDICT_MISS, instance), 200, us * 10, 3);
@@ -84,6 +87,12 @@ static void test_figures(void **state)
     assert_line_in(text, "process_start_time_seconds 1769860800.123");
     assert_line_in(text, "# TYPE millpond_requests_total counter");
     assert_line_in(text, "millpond_requests_total 10");
+    assert_line_in(text, "# TYPE millpond_no_store_total counter");
+    assert_line_in(text, "millpond_no_store_total{reason=\"set_cookie\"} 2");
+    assert_line_in(text, "millpond_no_store_total{reason=\"private\"} 0"); /* there before it happens */
+    assert_null(strstr(text, "{reason=\"stored\"}"));
+    assert_line_in(text, "millpond_client_closes_total{reason=\"write_timeout\"} 2");
+    assert_line_in(text, "millpond_fetch_errors_total{reason=\"cut_short\"} 2");
     assert_line_in(text, "# TYPE millpond_client_connections gauge");
     assert_line_in(text, "millpond_client_connections 4");
     assert_line_in(text, "millpond_log_lines_dropped_total 0");

@@ -57,6 +57,10 @@ static void test_keys(void **state)
     assert_int_equal(json_object_size(json_object_get(o, "counters")), METRIC_COUNT);
     for (int id = 0; id < METRIC_COUNT; id++)
         int_at(o, "counters", metrics_info((enum metric_id)id)->name);
+    json_t *reasons = json_object_get(o, "reasons");
+    assert_int_equal(int_at(reasons, "no_store", "set_cookie"), 0);
+    assert_int_equal(int_at(reasons, "fetch_errors", "reset"), 0);
+    assert_int_equal(json_object_size(json_object_get(reasons, "client_closes")), CLOSE_COUNT - 1);
     json_t *pools = json_object_get(o, "pools");
     assert_int_equal(json_array_size(pools), 2);
     assert_int_equal(json_array_size(json_object_get(json_array_get(pools, 0), "instances")), 2);

@@ -54,6 +54,33 @@ static void test_members(void **state)
     config_unref(c);
 }
 
+/* Paths are compared decoded and resolved: a pattern must be both, or it would guard nothing. */
+static void test_paths_are_decoded(void **state)
+{
+    UNUSED(state);
+    static const struct {
+        const char *written, *kept;
+    } good[] = {
+        {"/a%20b", "/a b"}, {"/%61/%2A/*", "/a/*/"}, {"*.%63ss", ".css"},         {"/a%2Fb%00", "/a%2Fb%00"},
+        {"/a%2", "/a%2"},   {"/a%zz%41", "/a%zzA"},  {"/.../..a/*", "/.../..a/"}, {"/*", "/"}};
+    static const char *const bad[] = {"//a",   "/a//*", "/./a",      "/a/../*",
+                                      "/a/..", "/a/.",  "/%2e%2E/a", "/a/%2e"};
+    for (size_t i = 0; i < ARRAY_LEN(good); i++) {
+        char text[256];
+        snprintf(text, sizeof text, APP "[route r]\npath = %s\n", good[i].written);
+        struct config *c = load_ok(text);
+        const struct config_path *path = &c->routes[0].paths[0];
+        if (!slice_eq(slice_make(path->text, path->len), slice_str(good[i].kept)))
+            fail_msg("%s became %.*s", good[i].written, (int)path->len, path->text);
+        config_unref(c);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        char text[256];
+        snprintf(text, sizeof text, APP "[route r]\npath = %s\n", bad[i]);
+        expect_errors(text, strlen(text), 1, "matches nothing");
+    }
+}
+
 static void test_answers(void **state)
 {
     UNUSED(state);
@@ -123,6 +150,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_members),
+        cmocka_unit_test(test_paths_are_decoded),
         cmocka_unit_test(test_answers),
         cmocka_unit_test(test_cache_condition),
         cmocka_unit_test(test_fields_of_the_connection_are_not_edited),

@@ -170,6 +170,37 @@ static void test_shards_are_summed_and_kept(void **state)
     assert_int_equal(metrics_total(METRIC_CLIENT_OPEN), 0);
 }
 
+static void test_reasons_are_summed_and_kept(void **state)
+{
+    (void)state;
+    struct metrics_shard *a = metrics_shard_new(), *b = metrics_shard_new();
+    for (int i = 0; i < 3; i++) {
+        metrics_count_no_store(a, NO_STORE_PRIVATE);
+        metrics_count_no_store(b, NO_STORE_PRIVATE);
+        metrics_count_close(b, CLOSE_COUNT - 1);
+        metrics_count_fetch_error(a, FETCH_ERROR_COUNT - 1);
+        metrics_count_no_store(a, NO_STORE_STORED); /* nothing to count */
+        metrics_count_close(a, CLOSE_OPEN);
+        metrics_count_fetch_error(a, FETCH_NONE);
+    }
+    for (int round = 0; round < 2; round++) { /* shards alive, then gone */
+        assert_int_equal(metrics_reason_total(METRICS_REASON_NO_STORE, NO_STORE_PRIVATE), 6);
+        assert_int_equal(metrics_reason_total(METRICS_REASON_NO_STORE, NO_STORE_NO_STORE), 0);
+        assert_int_equal(metrics_reason_total(METRICS_REASON_CLIENT_CLOSES, CLOSE_COUNT - 1), 3);
+        assert_int_equal(metrics_reason_total(METRICS_REASON_FETCH_ERRORS, FETCH_ERROR_COUNT - 1), 3);
+        for (unsigned kind = 0; kind < METRICS_REASON_KINDS; kind++)
+            assert_int_equal(metrics_reason_total((enum metrics_reason_kind)kind, 0), 0);
+        if (round == 0) {
+            metrics_shard_free(a);
+            metrics_shard_free(b);
+        }
+    }
+    assert_string_equal(metrics_reason_name(METRICS_REASON_NO_STORE, NO_STORE_VARY_STAR), "vary_star");
+    assert_string_equal(metrics_reason_name(METRICS_REASON_CLIENT_CLOSES, CLOSE_MIN_RATE), "min_rate");
+    assert_string_equal(metrics_reason_name(METRICS_REASON_FETCH_ERRORS, FETCH_RESET), "reset");
+    assert_int_equal(metrics_reason_info(METRICS_REASON_CLIENT_CLOSES)->count, CLOSE_COUNT);
+}
+
 static void test_gauge_never_negative(void **state)
 {
     (void)state;
@@ -225,6 +256,7 @@ static void *record_thread(void *arg)
     struct metrics_shard *m = arg;
     for (uint64_t i = 0; i < RECORDS; i++) {
         metrics_add(m, METRIC_CACHE_STORED, 1);
+        metrics_count_no_store(m, NO_STORE_TTL_ZERO);
         struct metrics_series *s =
             metrics_series(m, threads_route, (enum cache_verdict)(i % VERDICT_COUNT), (uint16_t)(i % 5));
         metrics_series_record(s, 200, i % 1000, 1);
@@ -249,6 +281,7 @@ static void test_reader_beside_writers(void **state)
         struct found f = found_for(threads_route);
         uint64_t now = metrics_total(METRIC_CACHE_STORED);
         assert_true(f.count >= seen && now >= total);
+        assert_true(metrics_reason_total(METRICS_REASON_NO_STORE, NO_STORE_TTL_ZERO) <= 2 * RECORDS);
         seen = f.count;
         total = now;
     }
@@ -260,6 +293,7 @@ static void test_reader_beside_writers(void **state)
     assert_int_equal(f.requests, 2 * RECORDS);
     assert_int_equal(f.series, VERDICT_COUNT * 5);
     assert_int_equal(metrics_total(METRIC_CACHE_STORED), 2 * RECORDS);
+    assert_int_equal(metrics_reason_total(METRICS_REASON_NO_STORE, NO_STORE_TTL_ZERO), 2 * RECORDS);
     metrics_shard_free(shards[1]);
 }
 
@@ -294,6 +328,7 @@ int main(void)
         cmocka_unit_test(test_edges),
         cmocka_unit_test(test_quantiles_against_sorted_samples),
         cmocka_unit_test(test_shards_are_summed_and_kept),
+        cmocka_unit_test(test_reasons_are_summed_and_kept),
         cmocka_unit_test(test_gauge_never_negative),
         cmocka_unit_test(test_status_classes),
         cmocka_unit_test(test_reader_beside_writers),

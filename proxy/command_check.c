@@ -1,0 +1,148 @@
+/* command_check.c: see command_check.h.
+ *
+ * The rules of the file itself are config/'s; what is added here depends on the machine and the moment:
+ * whether the names of servers resolve. That is a warning and never an error, because a name may well come
+ * with the instance that bears it, and the same file must be good on the machine where it is written. Names
+ * are looked up one after the other with getaddrinfo, as the server does it; a name that stands twice is
+ * asked for once. Rejected: connecting to the instances (they may rightly be down while somebody checks a
+ * file). Main thread. */
+#include "proxy/command_check.h"
+
+#include <jansson.h>
+#include <netdb.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "config/config.h"
+#include "core/net.h"
+
+/* What there is to say; the texts are copies. */
+struct check_report {
+    json_t *problems, *warnings; /* arrays of strings */
+};
+
+/* A message quotes the file, which may be in any encoding; JSON takes UTF-8 only. */
+static void report_text(json_t *list, const char *text)
+{
+    if (json_array_append_new(list, json_string(text)) == 0)
+        return;
+    char *plain = strdup(text);
+    for (char *p = plain; p != NULL && *p != '\0'; p++)
+        *p = (unsigned char)*p < 0x80 ? *p : '?';
+    json_array_append_new(list, json_string(plain != NULL ? plain : "out of memory"));
+    free(plain);
+}
+
+static void report_warn(struct check_report *r, const char *fmt, ...) PRINTF_LIKE(2, 3);
+static void report_warn(struct check_report *r, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    char *text = NULL;
+    if (vasprintf(&text, fmt, ap) >= 0)
+        report_text(r->warnings, text);
+    va_end(ap);
+    free(text);
+}
+
+/* NULL when the name has an address, else why not. */
+static const char *why_unresolved(const char *name)
+{
+    const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
+    struct addrinfo *list = NULL;
+    int rc = getaddrinfo(name, NULL, &hints, &list);
+    if (rc != 0)
+        return gai_strerror(rc);
+    freeaddrinfo(list);
+    return NULL;
+}
+
+/* Also remembered: a silent DNS server should cost its timeout once. */
+static const char *why_unresolved_once(json_t *asked, const char *name)
+{
+    json_t *before = json_object_get(asked, name);
+    if (before == NULL) {
+        const char *why = why_unresolved(name);
+        before = why != NULL ? json_string(why) : json_null();
+        json_object_set_new(asked, name, before);
+    }
+    return json_string_value(before);
+}
+
+static void check_names(struct check_report *r, const struct config *c)
+{
+    json_t *asked = json_object();
+    for (size_t i = 0; i < c->pool_count; i++) {
+        const struct config_pool *pool = &c->pools[i];
+        for (size_t k = 0; k < pool->server_count; k++) {
+            const struct config_server *s = &pool->servers[k];
+            struct net_addr literal;
+            if (net_addr_parse(slice_str(s->address), &literal))
+                continue;
+            const char *why = why_unresolved_once(asked, s->host);
+            if (why != NULL)
+                report_warn(
+                    r,
+                    "%s:%d: [pool %s] server: %s does not resolve just now (%s); the instance is down until "
+                    "it does, so look at the spelling and at the DNS of this machine",
+                    s->origin.file, s->origin.line, pool->name, s->host, why);
+        }
+    }
+    json_decref(asked);
+}
+
+static void print_texts(FILE *out, const char *before, const json_t *texts)
+{
+    size_t i;
+    json_t *text;
+    json_array_foreach(texts, i, text) fprintf(out, "%s%s\n", before, json_string_value(text));
+}
+
+static void print_for_people(const struct check_report *r, const char *path, size_t errors, FILE *out)
+{
+    print_texts(out, "", r->problems);
+    print_texts(out, "warning: ", r->warnings);
+    if (errors == 0)
+        fprintf(out, "%s: good%s\n", path, json_array_size(r->warnings) > 0 ? ", but see the warnings" : "");
+    else
+        fprintf(out, "%s: %zu problem%s; it would not be used\n", path, errors, errors == 1 ? "" : "s");
+}
+
+static void print_json(json_t *o, FILE *out)
+{
+    json_dumpf(o, out, JSON_INDENT(2));
+    fputc('\n', out);
+    json_decref(o);
+}
+
+bool command_check_file(const char *path, bool json, FILE *out)
+{
+    struct config_problems found = {0};
+    struct config *c = config_load(path, &found);
+    bool ok = c != NULL;
+    struct check_report r = {json_array(), json_array()};
+    for (size_t i = 0; i < found.count; i++)
+        report_text(found.items[i].warning ? r.warnings : r.problems, found.items[i].text);
+    if (ok) {
+        check_names(&r, c);
+        config_unref(c);
+    }
+    if (json)
+        print_json(json_pack("{s:b, s:O, s:O}", "ok", ok, "problems", r.problems, "warnings", r.warnings),
+                   out);
+    else
+        print_for_people(&r, path, found.errors, out);
+    json_decref(r.problems);
+    json_decref(r.warnings);
+    config_problems_free(&found);
+    return ok;
+}
+
+void command_print_version(bool json, FILE *out)
+{
+    if (json)
+        print_json(json_pack("{s:s}", "version", MILLPOND_VERSION), out);
+    else
+        fprintf(out, "millpond %s\n", MILLPOND_VERSION);
+}
