@@ -15,14 +15,14 @@ void build_host_pattern(struct build *b, const struct config_option *o, slice_t 
         build_route_string(b, (void *)(base + o->offset), build_text_lower(b, item));
 }
 
-/* A path is compared decoded (all but %2F and %00), so its pattern is kept that way too. In place. */
+/* A path is compared decoded (all but %00), so its pattern is kept that way too. In place. */
 static size_t build_path_decode(char *text, size_t len)
 {
     size_t n = 0;
     for (size_t i = 0; i < len; i++) {
         uint64_t byte;
         if (text[i] == '%' && i + 2 < len && slice_hex_to_u64(slice_make(text + i + 1, 2), &byte) &&
-            byte != '/' && byte != 0) {
+            byte != 0) {
             text[n++] = (char)byte;
             i += 2;
         } else {

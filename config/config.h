@@ -124,7 +124,7 @@ enum config_path_match { CONFIG_PATH_EXACT, CONFIG_PATH_PREFIX, CONFIG_PATH_SUFF
 
 struct config_path {
     enum config_path_match match;
-    const char *text; /* percent-decoded but for %2F and %00: "/exact", "/prefix/" (of "/prefix/" + star),
+    const char *text; /* percent-decoded but for %00: "/exact", "/prefix/" (of "/prefix/" + star),
                          ".ext" (of star + ".ext") */
     size_t len;
 };

@@ -20,7 +20,7 @@ static size_t route_decode(slice_t path, char *out)
     for (size_t i = 0; i < path.len; i++) {
         uint64_t byte;
         if (path.ptr[i] == '%' && i + 2 < path.len &&
-            slice_hex_to_u64(slice_make(path.ptr + i + 1, 2), &byte) && byte != '/' && byte != 0) {
+            slice_hex_to_u64(slice_make(path.ptr + i + 1, 2), &byte) && byte != 0) {
             out[n++] = (char)byte;
             i += 2;
         } else {

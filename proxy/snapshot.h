@@ -54,7 +54,7 @@ static inline struct snapshot_view *snapshot_view_ref(struct snapshot_view *v)
 }
 void snapshot_view_unref(struct snapshot_view *v);
 
-/* The path as routes are matched against it: percent-encoding decoded (but for "/" and NUL), "." and ".."
+/* The path as routes are matched against it: percent-encoding decoded (but for NUL), "." and ".."
  * segments resolved, repeated slashes one, so that no spelling of a path slips past an access rule. The
  * request itself travels on as it came. Returns `path` itself when it has nothing to change; `.ptr` is NULL
  * when out of memory. */

@@ -77,6 +77,8 @@ static void no_spelling_of_a_path_gets_around_deny(void **state)
         "/admin/../admin/x",
         "/admin/x?q=1",
         "/%61dmin?x=/y",
+        "/admin%2fx",
+        "/x%2F..%2fadmin/x",
         "/a.secret",
         "/a.s%65cret",
         "/a%20b",
