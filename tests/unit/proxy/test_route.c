@@ -145,9 +145,35 @@ static void test_lists(void **state)
     expect_rows(FIX_APP "[route r]\nheader = X-A: 1\nheader = X-B: 1\n", both, ARRAY_LEN(both));
 }
 
+static void test_paths_are_normalised(void **state)
+{
+    static const struct {
+        const char *in, *out;
+    } rows[] = {
+        {"/", "/"},           {"/a", "/a"},     {"/a/", "/a/"},       {"//", "/"},        {"//a//b", "/a/b"},
+        {"/.", "/"},          {"/..", "/"},     {"/./a", "/a"},       {"/a/.", "/a/"},    {"/a/..", "/"},
+        {"/a/b/..", "/a/"},   {"/../a", "/a"},  {"/a/../../b", "/b"}, {"/a/./b", "/a/b"}, {"/.a", "/.a"},
+        {"/...", "/..."},     {"/%61", "/a"},   {"/%2e%2E/a", "/a"},  {"/a%2fb", "/a/b"}, {"/%2561", "/%61"},
+        {"/a%00b", "/a%00b"}, {"/%zz", "/%zz"}, {"/%4", "/%4"},       {"/a%2", "/a%2"},   {"*", "*"},
+    };
+    UNUSED(state);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct arena a;
+        arena_init(&a, NULL, 0, 4096);
+        slice_t out = route_path_normalise(&a, slice_str(rows[i].in));
+        if (!slice_eq(out, slice_str(rows[i].out)))
+            fail_msg("%s became " SLICE_FMT, rows[i].in, SLICE_ARG(out));
+        arena_reset(&a);
+    }
+    struct arena none;
+    arena_init(&none, NULL, 0, 0);
+    assert_null(route_path_normalise(&none, SLICE_LIT("//a")).ptr);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_paths_are_normalised),
         cmocka_unit_test(test_hosts),
         cmocka_unit_test(test_paths),
         cmocka_unit_test(test_methods_and_headers),
