@@ -57,7 +57,7 @@ E2E_SRC   := $(sort $(wildcard tests/e2e/*.c))
 E2E_BIN   := $(E2E_SRC:%.c=$(BUILD)/%)
 FUZZ_SRC  := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 
-.PHONY: all build run test unit e2e lint fuzz fuzz-replay install clean deps deps-test format docs
+.PHONY: all build run test unit e2e lint fuzz fuzz-replay install clean deps deps-test format docs bench
 all: build
 
 # The first make on a fresh machine brings what the build needs; afterwards this is one stamp file.
@@ -128,6 +128,18 @@ fuzz: $(DEPS_TEST)
 	@tests/fuzz/run $(FUZZ_SECONDS) $(ONLY)
 fuzz-replay: $(DEPS_TEST)
 	@tests/fuzz/run 0 $(ONLY)
+
+# make bench compares with the peers; WORK= and ONLY= take lists (bench/run --help). A whole run brings the peers
+# along; one narrowed by ONLY makes do with those that are there.
+WORK    ?=
+ROUNDS  ?= 3
+SECONDS ?= 3
+DEPS_BENCH := build/.deps-bench
+$(DEPS_BENCH): packaging/install-deps
+	@mkdir -p build && packaging/install-deps bench && touch $@
+bench: build $(if $(ONLY),,$(DEPS_BENCH))
+	@$(MAKE) --no-print-directory -C bench/load
+	@MILLPOND=$(abspath $(BIN)) bench/run --work '$(WORK)' --only '$(ONLY)' --rounds $(ROUNDS) --seconds $(SECONDS)
 
 docs: build
 	@packaging/make-docs $(BIN)

@@ -1,0 +1,337 @@
+"""contenders.py: who is compared, and with what configuration.
+
+Each contender is a class that writes a configuration for production use (one worker, caching 1 GB, upstream
+keep-alive, no logs) into a folder of its own and names the command that runs it in the foreground, without
+becoming a service. What a contender cannot do it says in `refuses`, so that the table shows a word and not
+a gap. All listen on the loopback address; floors and origin get their port from the kernel, the others from
+a port that the kernel handed out a moment before.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+
+CACHE_MB = 1024
+CONNECTIONS = 16000
+
+
+class Work:
+    """One workload. `kind` says where answers come from: hit, proxy or miss."""
+
+    def __init__(self, name, text, kind, path, size, connections=50, close=False):
+        self.name, self.text, self.kind, self.path, self.size = name, text, kind, path, size
+        self.connections, self.close = connections, close
+
+
+WORKS = [
+    Work("hit1k", "cached 1 KB, keep-alive, 50 connections", "hit", "/1k", 1024),
+    Work("hit100k", "cached 100 KB, keep-alive, 50 connections", "hit", "/100k", 102400),
+    Work("hit1m", "cached 1 MB, keep-alive, 50 connections", "hit", "/1m", 1048576),
+    Work("conn1k", "cached 1 KB, one connection each", "hit", "/1k", 1024, close=True),
+    Work("many1k", "cached 1 KB, keep-alive, 5,000 connections", "hit", "/1k", 1024, connections=5000),
+    Work("proxy1k", "proxied 1 KB, not cacheable, 50 connections", "proxy", "/nocache/1k", 1024),
+    Work("proxy100k", "proxied 100 KB, not cacheable, 50 connections", "proxy", "/nocache/100k", 102400),
+    Work("miss1k", "1 KB, all keys new: fetched and stored", "miss", "/m/first", 1024),
+    Work("idlemem", "memory per idle keep-alive connection, 5,000 of them", "hit", "/1k", 1024, connections=5000),
+    Work("objmem", "memory per cached 1 KB object, beyond its body", "miss", "/m/first", 1024),
+]
+MEMORY_WORKS = ("idlemem", "objmem")
+
+
+class Place:
+    """What a contender is given for one run: folders, ports, the workload."""
+
+    def __init__(self, folder, ram, port, origin_port, work, seconds, built):
+        self.folder, self.ram, self.port, self.origin_port = folder, ram, port, origin_port
+        self.work, self.seconds, self.built = work, seconds, built
+
+    def write(self, name, text):
+        path = os.path.join(self.folder, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w", encoding="ascii") as out:
+            out.write(text)
+        return path
+
+
+def first_number(argv):
+    """The version in what a program says about itself."""
+    try:
+        said = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=10, check=False).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return "?"
+    found = re.search(r"\d+\.\d+(\.\d+)?[\w.+~-]*", said.decode("utf-8", "replace"))
+    return found.group(0) if found else "?"
+
+
+class Contender:
+    """`program` is looked for in PATH and the sbin folders; `own_port`: prints the port it got."""
+
+    name = program = None
+    version_argument = "-v"
+    own_port = False
+    ram_counts = False  # objmem: what it keeps on the tmpfs is its cache, not a second copy
+
+    def __init__(self, built):
+        self.built = built
+
+    def path(self):
+        return shutil.which(self.program, path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin:/usr/bin")
+
+    def version(self):
+        return first_number([self.path(), self.version_argument])
+
+    def refuses(self, work):
+        """None, or why this workload is not for this contender."""
+        return None
+
+    def command(self, place):
+        raise NotImplementedError
+
+    def environment(self, place):
+        return {}
+
+
+class Floor(Contender):
+    """The bare loops of bench/load: what the kernel alone costs."""
+
+    name, own_port = "floor", True
+
+    def path(self):
+        return os.path.join(self.built, "floor_responder")
+
+    def version(self):
+        return "bench/load"
+
+    def refuses(self, work):
+        return "a floor keeps no objects" if work.name == "objmem" else None
+
+    def command(self, place):
+        work = place.work
+        if work.kind != "hit":
+            return [os.path.join(self.built, "floor_relay"), str(place.origin_port)]
+        return [self.path(), str(work.size)] + (["close"] if work.close else [])
+
+
+class Millpond(Contender):
+    name, version_argument = "millpond", "version"
+
+    def path(self):
+        return os.environ.get("MILLPOND")
+
+    def command(self, place):
+        config = place.write("millpond.ini", f"""\
+[millpond]
+workers = 1
+runtime_dir = {place.folder}/run
+state_dir = {place.folder}/state
+max_connections = {CONNECTIONS}
+[log]
+level = warn
+file = {place.folder}/millpond.log
+[listen bench]
+address = 127.0.0.1:{place.port}
+[pool origin]
+server = 127.0.0.1:{place.origin_port}
+[cache]
+memory_size = {CACHE_MB}M
+""")
+        return [self.path(), "run", "-c", config]
+
+
+class Nginx(Contender):
+    name, program, ram_counts = "nginx", "nginx", True
+
+    def command(self, place):
+        user = "user root;" if os.geteuid() == 0 else ""
+        temp = "\n".join(f"    {kind}_temp_path {place.folder}/{kind};"
+                         for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+        config = place.write("nginx.conf", f"""\
+{user}
+daemon off;
+worker_processes 1;
+worker_rlimit_nofile {CONNECTIONS};
+pid {place.folder}/nginx.pid;
+error_log {place.folder}/error.log crit;
+events {{ worker_connections {CONNECTIONS}; multi_accept on; }}
+http {{
+{temp}
+    access_log off;
+    server_tokens off;
+    sendfile on;
+    tcp_nopush on;
+    keepalive_timeout 75s;
+    keepalive_requests 1000000000;
+    open_file_cache max=200000 inactive=60s;
+    open_file_cache_valid 60s;
+    proxy_cache_path {place.ram}/nginx levels=1:2 keys_zone=bench:256m max_size={CACHE_MB}m inactive=1h
+                     use_temp_path=off;
+    upstream origin {{
+        server 127.0.0.1:{place.origin_port};
+        keepalive 128;
+        keepalive_requests 1000000000;
+    }}
+    server {{
+        listen 127.0.0.1:{place.port} backlog=8192;
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+        proxy_set_header Host $http_host;
+        proxy_buffers 16 16k;
+        proxy_buffer_size 16k;
+        proxy_busy_buffers_size 64k;
+        location / {{
+            proxy_pass http://origin;
+            proxy_cache bench;
+            proxy_cache_use_stale error timeout updating;
+        }}
+        location /nocache/ {{ proxy_pass http://origin; }}
+    }}
+}}
+""")
+        return [self.path(), "-p", place.folder, "-c", config, "-e", place.folder + "/start.log"]
+
+
+class Haproxy(Contender):
+    name = program = "haproxy"
+
+    def command(self, place):
+        config = place.write("haproxy.cfg", f"""\
+global
+    nbthread 1
+    maxconn 8000
+defaults
+    mode http
+    timeout connect 3s
+    timeout client 60s
+    timeout server 60s
+    timeout http-keep-alive 60s
+    option http-keep-alive
+    http-reuse always
+cache small
+    total-max-size {CACHE_MB}
+    max-object-size 2000000
+    max-age 3600
+frontend bench
+    bind 127.0.0.1:{place.port} backlog 8192
+    acl uncacheable path_beg /nocache/
+    http-request cache-use small if !uncacheable
+    http-response cache-store small
+    default_backend origin
+backend origin
+    server origin 127.0.0.1:{place.origin_port} pool-max-conn 128
+""")
+        return [self.path(), "-f", config, "-db"]
+
+
+class Varnish(Contender):
+    name, program, version_argument = "varnish", "varnishd", "-V"
+
+    def command(self, place):
+        vcl = place.write("bench.vcl", f"""\
+vcl 4.1;
+backend origin {{ .host = "127.0.0.1"; .port = "{place.origin_port}"; }}
+sub vcl_recv {{
+    if (req.url ~ "^/nocache/") {{ return (pass); }}
+}}
+""")
+        jail = ["-j", "none"] if os.geteuid() == 0 else []
+        return [self.path()] + jail + [
+            "-F", "-n", place.folder + "/varnish", "-a", f"127.0.0.1:{place.port}", "-f", vcl, "-T", "none",
+            "-S", "none", "-s", f"malloc,{CACHE_MB}M", "-p", "thread_pools=1", "-p", "thread_pool_min=100",
+            "-p", "timeout_idle=60", "-p", "listen_depth=8192"]
+
+
+class H2o(Contender):
+    """It has no cache: cached answers are its static files, as its users would serve them."""
+
+    name, program = "h2o", "h2o"
+
+    def refuses(self, work):
+        return "h2o keeps no cache" if work.kind == "miss" else None
+
+    def command(self, place):
+        for work in WORKS:
+            if work.kind == "hit":
+                place.write("files" + work.path, "h" * work.size)
+        user = "user: root" if os.geteuid() == 0 else ""
+        config = place.write("h2o.conf", f"""\
+{user}
+num-threads: 1
+max-connections: {CONNECTIONS}
+http1-request-timeout: 60
+proxy.timeout.keepalive: 60000
+proxy.preserve-host: ON
+tcp-fastopen: 0
+pid-file: {place.folder}/h2o.pid
+error-log: {place.folder}/h2o.log
+listen:
+  host: 127.0.0.1
+  port: {place.port}
+hosts:
+  default:
+    paths:
+      /nocache:
+        proxy.reverse.url: "http://127.0.0.1:{place.origin_port}/nocache"
+      /:
+        file.dir: {place.folder}/files
+        header.set: "Cache-Control: max-age=3600"
+""")
+        return [self.path(), "-c", config]
+
+
+class Trafficserver(Contender):
+    """Its cache is a file on the tmpfs with a memory cache in front that holds everything asked for here."""
+
+    name, program, version_argument = "trafficserver", "traffic_server", "--version"
+
+    def version(self):
+        return first_number([self.path(), self.version_argument])
+
+    def command(self, place):
+        folder = place.folder
+        for sub in ("etc", "run", "log", "cache", "plugins"):
+            os.makedirs(os.path.join(folder, sub), exist_ok=True)
+        os.makedirs(os.path.join(place.ram, "ts"), exist_ok=True)
+        place.write("etc/records.config", f"""\
+CONFIG proxy.config.admin.user_id STRING #-1
+CONFIG proxy.config.http.server_ports STRING {place.port}:ip-in=127.0.0.1
+CONFIG proxy.config.exec_thread.autoconfig INT 0
+CONFIG proxy.config.exec_thread.limit INT 1
+CONFIG proxy.config.exec_thread.affinity INT 0
+CONFIG proxy.config.net.connections_throttle INT {CONNECTIONS}
+CONFIG proxy.config.net.listen_backlog INT 8192
+CONFIG proxy.config.cache.ram_cache.size INT {CACHE_MB}M
+CONFIG proxy.config.cache.ram_cache_cutoff INT 4M
+CONFIG proxy.config.http.cache.required_headers INT 2
+CONFIG proxy.config.http.insert_age_in_response INT 1
+CONFIG proxy.config.http.keep_alive_no_activity_timeout_in INT 60
+CONFIG proxy.config.http.server_session_sharing.match STRING ip
+CONFIG proxy.config.url_remap.remap_required INT 1
+CONFIG proxy.config.log.logging_enabled INT 0
+CONFIG proxy.config.crash_log_helper STRING NULL
+CONFIG proxy.config.diags.debug.enabled INT 0
+""")
+        place.write("etc/remap.config", f"map / http://127.0.0.1:{place.origin_port}/\n")
+        place.write("etc/storage.config", f"{place.ram}/ts {CACHE_MB}M\n")
+        place.write("etc/ip_allow.yaml", "ip_allow:\n  - apply: in\n    ip_addrs: 127.0.0.1\n    action: allow\n"
+                                         "    methods: ALL\n")
+        place.write("etc/logging.yaml", "logging:\n")
+        root = place.write("runroot.yaml", f"""\
+prefix: {folder}
+exec_prefix: {folder}
+bindir: /usr/bin
+sbindir: /usr/sbin
+sysconfdir: {folder}/etc
+datadir: {folder}/cache
+includedir: {folder}/etc
+libdir: {folder}/plugins
+libexecdir: {folder}/plugins
+localstatedir: {folder}
+runtimedir: {folder}/run
+logdir: {folder}/log
+cachedir: {folder}/cache
+""")
+        return [self.path(), f"--run-root={root}"]
+
+
+CONTENDERS = [Floor, Millpond, Nginx, Haproxy, Varnish, H2o, Trafficserver]
