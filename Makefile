@@ -136,7 +136,7 @@ ROUNDS  ?= 3
 SECONDS ?= 3
 DEPS_BENCH := build/.deps-bench
 $(DEPS_BENCH): packaging/install-deps
-	@mkdir -p build && packaging/install-deps bench && touch $@
+	@mkdir -p build; packaging/install-deps bench && touch $@ || echo "bench: goes on with the peers that are there"
 bench: build $(if $(ONLY),,$(DEPS_BENCH))
 	@$(MAKE) --no-print-directory -C bench/load
 	@MILLPOND=$(abspath $(BIN)) bench/run --work '$(WORK)' --only '$(ONLY)' --rounds $(ROUNDS) --seconds $(SECONDS)

@@ -88,9 +88,6 @@ class Contender:
     def command(self, place):
         raise NotImplementedError
 
-    def environment(self, place):
-        return {}
-
 
 class Floor(Contender):
     """The bare loops of bench/load: what the kernel alone costs."""
@@ -104,7 +101,7 @@ class Floor(Contender):
         return "bench/load"
 
     def refuses(self, work):
-        return "a floor keeps no objects" if work.name == "objmem" else None
+        return "the floor is one of time" if work.name in MEMORY_WORKS else None
 
     def command(self, place):
         work = place.work
@@ -117,7 +114,7 @@ class Millpond(Contender):
     name, version_argument = "millpond", "version"
 
     def path(self):
-        return os.environ.get("MILLPOND")
+        return os.environ.get("MILLPOND") or os.path.join(os.path.dirname(self.built), "gcc", "millpond")
 
     def command(self, place):
         config = place.write("millpond.ini", f"""\
@@ -283,9 +280,6 @@ class Trafficserver(Contender):
     """Its cache is a file on the tmpfs with a memory cache in front that holds everything asked for here."""
 
     name, program, version_argument = "trafficserver", "traffic_server", "--version"
-
-    def version(self):
-        return first_number([self.path(), self.version_argument])
 
     def command(self, place):
         folder = place.folder

@@ -17,6 +17,7 @@ import socket
 import subprocess
 import time
 
+OBJECTS = 30000
 TICK = os.sysconf("SC_CLK_TCK")
 LIBC = ctypes.CDLL(None)
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
@@ -67,16 +68,14 @@ def end_orphan(pid):
 class Process:
     """One started program and everything it forks. Ends at stop(), which may be called again."""
 
-    def __init__(self, argv, cpu, log, environment=None, announces=False):
+    def __init__(self, argv, cpu, log, announces=False):
         def in_child():
             os.sched_setaffinity(0, {cpu})
             LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
-        self.announces = announces
         with open(log, "ab") as out:
             self.child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stderr=out, preexec_fn=in_child,
-                                          stdout=subprocess.PIPE if announces else out, start_new_session=True,
-                                          env={**os.environ, **(environment or {})})
+                                          stdout=subprocess.PIPE if announces else out, start_new_session=True)
         self.port = None
         self.log = log
 
@@ -286,27 +285,36 @@ def measure_object_memory(place, process, port, cpus, load_folder, count_ram):
 
     wrk(place.work, port, 1, cpus[1], load_folder)  # grows what grows once: buffers, connections
     before, origin_before = used(), origin_requests(place.origin_port)
-    stored = store_objects(port, "/objects", 50000)
-    after, asked = used(), origin_requests(place.origin_port) - origin_before
-    notes = [] if asked >= stored else [f"origin was asked only {asked} times"]
-    return {"bytes_each": (after - before) / stored - 1024, "objects": stored, "notes": notes}
+    ask_for_objects(port, OBJECTS)
+    stored = origin_requests(place.origin_port) - origin_before
+    for _ in range(2):  # a memory cache in front of a disk takes an object only when it is asked for again
+        ask_for_objects(port, OBJECTS)
+    again = origin_requests(place.origin_port) - origin_before - stored
+    grown = used() - before
+    notes = []
+    if stored < OBJECTS:
+        notes.append(f"origin was asked only {stored} times")
+    if again > OBJECTS // 100:
+        notes.append(f"did not keep all: origin was asked again {again} times")
+    if grown < OBJECTS * 1024:
+        return {"skipped": "takes its cache memory at the start"}
+    return {"bytes_each": grown / OBJECTS - 1024, "objects": OBJECTS, "asked_again": again, "notes": notes}
 
 
-def store_objects(port, prefix, count):
-    """Asks for `count` new keys over one connection, some at a time."""
-    batch = 8
+def ask_for_objects(port, count):
+    """Asks for as many keys over one connection, some at a time."""
+    batch = 10
     with socket.create_connection(("127.0.0.1", port), timeout=10) as s:
         reader = s.makefile("rb")
         for first in range(0, count, batch):
-            s.sendall(b"".join(f"GET {prefix}/{n} HTTP/1.1\r\nHost: bench.test\r\n\r\n".encode()
+            s.sendall(b"".join(b"GET /objects/%d HTTP/1.1\r\nHost: bench.test\r\n\r\n" % n
                                for n in range(first, first + batch)))
             for _ in range(batch):
                 length = None
                 if b" 200 " not in reader.readline():
-                    raise Failed("a new key was not answered with 200")
+                    raise Failed("a key was not answered with 200")
                 while (line := reader.readline()) not in (b"\r\n", b""):
                     if line.lower().startswith(b"content-length:"):
                         length = int(line[15:])
                 if length is None or len(reader.read(length)) != length:
                     raise Failed("an answer without its length")
-    return count
