@@ -159,7 +159,7 @@ http {{
     tcp_nopush on;
     keepalive_timeout 75s;
     keepalive_requests 1000000000;
-    open_file_cache max=200000 inactive=60s;
+    open_file_cache max=4000 inactive=60s;
     open_file_cache_valid 60s;
     proxy_cache_path {place.ram}/nginx levels=1:2 keys_zone=bench:256m max_size={CACHE_MB}m inactive=1h
                      use_temp_path=off;
