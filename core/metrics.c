@@ -349,36 +349,37 @@ struct series_key {
     uint8_t verdict;
 };
 
-static bool key_seen_before(struct metrics_shard *until, const struct metrics_series *s)
+static int key_compare(const void *pa, const void *pb)
 {
-    enum cache_verdict v = (enum cache_verdict)s->verdict;
-    if (until != &metrics_retired &&
-        atomic_load(series_find(&metrics_retired, s->route, v, s->instance)) != NULL)
-        return true;
-    for (struct metrics_shard *m = metrics_shards; m != NULL && m != until && until != &metrics_retired;
-         m = m->next) {
-        if (atomic_load(series_find(m, s->route, v, s->instance)) != NULL)
-            return true;
-    }
-    return false;
+    const struct series_key *a = pa, *b = pb;
+    if (a->route != b->route)
+        return a->route < b->route ? -1 : 1;
+    if (a->instance != b->instance)
+        return a->instance < b->instance ? -1 : 1;
+    return (int)a->verdict - (int)b->verdict;
 }
 
 static size_t keys_of_shard_locked(struct metrics_shard *m, struct series_key *keys, size_t n, size_t max)
 {
     for (unsigned i = 0; i < SERIES_SLOTS && n < max; i++) {
         struct metrics_series *s = atomic_load_explicit(&m->series[i], memory_order_acquire);
-        if (s != NULL && !key_seen_before(m, s))
+        if (s != NULL)
             keys[n++] = (struct series_key){s->route, s->instance, s->verdict};
     }
     return n;
 }
 
-/* Every key once, in an array the caller frees; NULL when out of memory. */
+/* Room for series that owners add while the keys are being collected; what does not fit is in the next
+ * reading. */
+#define KEYS_SPARE 256
+
+/* Every key once, in an array the caller frees; NULL when out of memory. Repeats are told from the keys
+ * themselves: asking the shards would drop a key that one got after it was read and before the next one was.
+ */
 static struct series_key *keys_collect(size_t *count)
 {
     lock_take(&metrics_lock);
-    size_t max = atomic_load(&metrics_retired.series_count) + VERDICT_COUNT,
-           n = 0; /* "other" beyond the limit */
+    size_t max = atomic_load(&metrics_retired.series_count) + KEYS_SPARE, n = 0, unique = 0;
     for (struct metrics_shard *m = metrics_shards; m != NULL; m = m->next)
         max += atomic_load(&m->series_count);
     struct series_key *keys = malloc(max * sizeof *keys);
@@ -388,7 +389,13 @@ static struct series_key *keys_collect(size_t *count)
             n = keys_of_shard_locked(m, keys, n, max);
     }
     lock_drop(&metrics_lock);
-    *count = n;
+    if (n > 0)
+        qsort(keys, n, sizeof *keys, key_compare);
+    for (size_t i = 0; i < n; i++) {
+        if (i == 0 || key_compare(&keys[i], &keys[i - 1]) != 0)
+            keys[unique++] = keys[i];
+    }
+    *count = unique;
     return keys;
 }
 
