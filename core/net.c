@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "core/text.h"
+
 static bool net_addr_set_unix(slice_t path, struct net_addr *out)
 {
     if (path.len == 0 || path.len >= sizeof out->un.sun_path || memchr(path.ptr, '\0', path.len) != NULL)
@@ -72,11 +74,22 @@ bool net_addr_parse(slice_t text, struct net_addr *out)
     return net_host_port_split(text, &host, &port) && net_addr_set_ip(host, port, out);
 }
 
+/* Per accepted connection, where inet_ntop's sprintf would show. */
+static void net_format_v4(const struct in_addr *in, char buf[NET_ADDR_TEXT])
+{
+    const uint8_t *byte = (const uint8_t *)&in->s_addr;
+    struct text t = text_make(buf, NET_ADDR_TEXT - 1);
+    for (int i = 0; i < 4; i++) {
+        text_put_u64(&t, byte[i]);
+        text_put_char(&t, i < 3 ? '.' : '\0');
+    }
+}
+
 slice_t net_addr_format_ip(const struct net_addr *a, char buf[NET_ADDR_TEXT])
 {
     buf[0] = '\0';
     if (a->sa.sa_family == AF_INET)
-        inet_ntop(AF_INET, &a->in4.sin_addr, buf, NET_ADDR_TEXT);
+        net_format_v4(&a->in4.sin_addr, buf);
     else if (a->sa.sa_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&a->in6.sin6_addr))
         inet_ntop(AF_INET, &a->in6.sin6_addr.s6_addr[12], buf, NET_ADDR_TEXT);
     else if (a->sa.sa_family == AF_INET6)

@@ -147,7 +147,7 @@ void deadline_clear(struct worker *w, struct deadline *d)
 void worker_refresh_clock(struct worker *w)
 {
     w->now_us = clock_mono_us();
-    w->now_wall_ms = clock_wall_ms();
+    w->now_wall_ms = clock_wall_coarse_ms();
 }
 
 struct worker *worker_create(int index)

@@ -1,7 +1,8 @@
 /* client_conn.c: the life of a client connection: events, deadlines, input buffer, closing.
  *
- * Registered with the loop once, edge-triggered for both directions; `readable` and `writable` remember edges
- * not yet used up. What the bytes mean is h1_server.c's business. */
+ * Read once before it is registered, since the request is often there already: one that is answered and
+ * closed at once never meets the loop. Registered once, edge-triggered for both directions; `readable` and
+ * `writable` remember edges not yet used up. What the bytes mean is h1_server.c's business. */
 #include "proxy/client_conn.h"
 
 #include <errno.h>
@@ -85,18 +86,20 @@ struct client_conn *client_conn_open(struct proxy_worker *pw, struct listener *l
     c->again.on_turn_end = client_conn_on_turn_end;
     event_assign(&c->event, pw->worker->base, fd, EV_READ | EV_WRITE | EV_CLOSED | EV_ET | EV_PERSIST,
                  client_conn_on_event, c);
-    if (event_add(&c->event, NULL) != 0) {
-        close(fd);
-        free(c);
-        return NULL;
-    }
+    c->readable = c->writable = true;
     listener_ref(l);
     list_push_back(&pw->conns, &c->node);
     pw->conn_count++;
     proxy_count(pw, METRIC_CLIENT_ACCEPTED, 1);
     proxy_count(pw, METRIC_CLIENT_OPEN, 1);
-    client_conn_arm(c);
     return c;
+}
+
+void client_conn_start(struct client_conn *c)
+{
+    h1_server_run(c);
+    if (c->state != CLIENT_CLOSED && event_add(&c->event, NULL) != 0)
+        client_conn_close(c, CLOSE_NO_MEMORY);
 }
 
 static void client_conn_free(void *arg)
@@ -144,7 +147,9 @@ void client_conn_close_gracefully(struct client_conn *c, enum close_reason why)
 {
     if (c->close_reason == CLOSE_OPEN)
         c->close_reason = (uint8_t)why;
-    if (c->broken || c->eof || c->reset_on_close) {
+    /* A client that asked for the end sends nothing more (RFC 9112 9.6): there is nothing to drain. */
+    bool last = c->close_reason == CLOSE_NO_KEEP_ALIVE && c->in_len == 0 && !c->readable;
+    if (c->broken || c->eof || c->reset_on_close || last) {
         client_conn_close(c, why);
         return;
     }

@@ -73,6 +73,8 @@ struct client_conn {
 /* A freshly accepted and admitted descriptor. Takes it over also on failure (NULL: out of memory). */
 struct client_conn *client_conn_open(struct proxy_worker *pw, struct listener *l, int fd,
                                      const struct net_addr *peer, bool counted_by_ip);
+/* Serves what has come already, then waits for events. `c` may be closed on return. */
+void client_conn_start(struct client_conn *c);
 
 /* Ends it at once: its exchange, if any, is told that the client left. Safe to call twice. */
 void client_conn_close(struct client_conn *c, enum close_reason why);

@@ -134,6 +134,15 @@ static bool request_id_is_sane(slice_t id)
     return true;
 }
 
+static slice_t exchange_make_id(struct exchange *x)
+{
+    const uint64_t half[2] = {x->pw->id_prefix, ++x->pw->id_counter};
+    char *id = arena_alloc(&x->arena, 2 * 16);
+    for (unsigned i = 0; id != NULL && i < 2 * 16; i++)
+        id[i] = "0123456789abcdef"[half[i / 16] >> (60 - 4 * (i % 16)) & 15];
+    return slice_make(id, 2 * 16);
+}
+
 slice_t exchange_request_id(struct exchange *x)
 {
     if (x->request_id.len > 0)
@@ -144,8 +153,7 @@ slice_t exchange_request_id(struct exchange *x)
     if (f != NULL && request_id_is_sane(f->value))
         x->request_id = arena_copy(&x->arena, f->value);
     else
-        x->request_id = arena_printf(&x->arena, "%016llx%016llx", (unsigned long long)x->pw->id_prefix,
-                                     (unsigned long long)++x->pw->id_counter);
+        x->request_id = exchange_make_id(x);
     if (x->request_id.ptr == NULL)
         x->request_id = SLICE_EMPTY;
     return x->request_id;

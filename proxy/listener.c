@@ -91,7 +91,10 @@ static void listener_accept(struct listener *l, int most)
             listener_refuse(l, client);
             continue;
         }
-        if (client_conn_open(l->pw, l, client, &peer, by_ip) == NULL)
+        struct client_conn *c = client_conn_open(l->pw, l, client, &peer, by_ip);
+        if (c != NULL)
+            client_conn_start(c);
+        else
             server_release(l->pw->server, &peer, by_ip);
     }
 }

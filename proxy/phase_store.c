@@ -240,6 +240,8 @@ void exchange_on_response_head(struct exchange *x, const struct http_head *head,
     phase_set(x, PHASE_DELIVER);
     if (x->upstream == NULL)
         exchange_finish_response(x, NULL);
+    else if (x->filling)
+        return; /* what else was read comes first: one write for the head and the body's beginning */
     phase_run(x);
 }
 
