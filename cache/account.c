@@ -96,15 +96,18 @@ size_t cache_memory_rounded(size_t bytes)
 #endif
 }
 
+bool cache_memory_should_fail(void)
+{
+    if (LIKELY(atomic_load_explicit(&memory_fail_after, memory_order_relaxed) < 0) ||
+        atomic_fetch_sub(&memory_fail_after, 1) > 0)
+        return false;
+    atomic_store(&memory_fail_after, 0);
+    return true;
+}
+
 void *cache_memory_alloc(size_t bytes)
 {
-    if (UNLIKELY(atomic_load_explicit(&memory_fail_after, memory_order_relaxed) >= 0)) {
-        if (atomic_fetch_sub(&memory_fail_after, 1) <= 0) {
-            atomic_store(&memory_fail_after, 0);
-            return NULL;
-        }
-    }
-    return malloc(bytes);
+    return cache_memory_should_fail() ? NULL : malloc(bytes);
 }
 
 void cache_memory_fail_after(long calls)

@@ -3,10 +3,8 @@
 #include "cache/body.h"
 
 #include <stdlib.h>
-#ifdef MILLPOND_JEMALLOC
-#include <jemalloc/jemalloc.h>
-#endif
 
+#include "cache/body_memory.h"
 #include "core/panic.h"
 
 size_t cache_body_base_bytes(void)
@@ -35,7 +33,7 @@ struct cache_body *cache_body_ref(struct cache_body *b)
 static void chunk_free(void *obj)
 {
     struct cache_chunk *k = obj;
-    free(k->data);
+    body_memory_free(k->data);
     free(k);
 }
 
@@ -69,7 +67,7 @@ size_t cache_body_next_chunk(const struct cache_body *b, size_t *charge)
     uint64_t filled = atomic_load_explicit(&b->filled, memory_order_relaxed);
     uint64_t least = CACHE_CHUNK_MIN, bytes;
     if (b->announced_bytes > (int64_t)filled) {
-        least = 4 * CACHE_CHUNK_MIN;
+        least = 8 * CACHE_CHUNK_MIN;
         bytes = MIN(MAX(filled, least), CACHE_CHUNK_MAX);
         bytes = MIN(bytes, (uint64_t)b->announced_bytes - filled);
     } else {
@@ -84,10 +82,10 @@ size_t cache_body_next_chunk(const struct cache_body *b, size_t *charge)
 bool cache_body_add_chunk(struct cache_body *b, size_t bytes, size_t charge)
 {
     struct cache_chunk *k = cache_memory_alloc(sizeof *k);
-    char *data = cache_memory_alloc(bytes);
+    char *data = body_memory_alloc(bytes);
     if (k == NULL || data == NULL) {
         free(k);
-        free(data);
+        body_memory_free(data);
         return false;
     }
     *k = (struct cache_chunk){.data = data, .bytes = bytes, .charge = charge};
@@ -111,7 +109,6 @@ void cache_body_commit(struct cache_body *b, size_t n)
 
 static void body_shrink_last(struct cache_body *b)
 {
-#ifdef MILLPOND_JEMALLOC
     struct cache_chunk *k = b->last;
     if (k == NULL)
         return;
@@ -119,15 +116,12 @@ static void body_shrink_last(struct cache_body *b)
     if (used == 0 || k->bytes < CACHE_CHUNK_MIN)
         return;
     size_t before = cache_memory_rounded(k->bytes);
-    size_t after = xallocx(k->data, MAX(used, CACHE_CHUNK_MIN), 0, 0);
+    size_t after = body_memory_shrink(k->data, k->bytes, MAX(used, CACHE_CHUNK_MIN));
     if (after >= before)
         return;
     k->charge -= before - after; /* k->bytes stays: readers look at it, and `filled` bounds them anyway */
     atomic_fetch_sub_explicit(&b->charge, before - after, memory_order_relaxed);
     cache_account_release(cache_account_of(b->account), before - after);
-#else
-    UNUSED(b);
-#endif
 }
 
 void cache_body_end(struct cache_body *b, enum cache_fill_state state)
@@ -148,7 +142,8 @@ void cache_body_trim(struct cache_body *b, uint64_t offset)
         atomic_store_explicit(&b->first, next, memory_order_release);
         atomic_fetch_sub_explicit(&b->charge, k->charge, memory_order_relaxed);
         cache_account_release(cache_account_of(b->account), k->charge);
-        free(k->data); /* no reader's offset is below it; only the list node may still be walked over */
+        body_memory_free(
+            k->data); /* no reader's offset is below it; only the list node may still be walked over */
         k->data = NULL;
         rcu_free_later(&k->grave, chunk_free, k);
     }

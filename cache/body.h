@@ -2,9 +2,9 @@
  * while it is filled and is shared, by reference, by all objects that a 304 makes from it.
  *
  * One filler (the flight's leader) appends; any number of readers read what is below `filled`. Chunks grow
- * from 16 KB to 1 MB with what has come, so a 1 MB body is five pieces. A body that outgrew the limits is
- * read through a sliding window: cache_body_trim drops the chunks below the slowest reader. Readers walk the
- * list inside an RCU section, so trimming needs no lock against them; offsets stay absolute. */
+ * from 16 KB to 1 MB with what has come, so an announced 1 MB is four pieces. A body that outgrew the limits
+ * is read through a sliding window: cache_body_trim drops the chunks below the slowest reader. Readers walk
+ * the list inside an RCU section, so trimming needs no lock against them; offsets stay absolute. */
 #ifndef CACHE_BODY_H
 #define CACHE_BODY_H
 

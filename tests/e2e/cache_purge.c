@@ -102,6 +102,51 @@ static void purge_reaches_a_fetch_under_way(void **state)
     origin_stop(o);
 }
 
+#define BIG_BYTES                                                                                            \
+    ((size_t)60 * 1024) /* a socket takes all of it from the server, whose object then is free to go */
+
+/* A body made of one letter, the next one with each request. */
+static void letters_script(struct origin_conn *c, const struct message *request, void *arg)
+{
+    UNUSED(request);
+    _Atomic int *asked = arg;
+    char *body = malloc(BIG_BYTES + 1);
+    assert_non_null(body);
+    memset(body, 'a' + atomic_fetch_add(asked, 1), BIG_BYTES);
+    body[BIG_BYTES] = '\0';
+    origin_respond(c, 200, LONG, body);
+    free(body);
+}
+
+static void expect_letters(const struct message *r, char letter)
+{
+    EXPECT(r->end == MESSAGE_COMPLETE && r->body_len == BIG_BYTES, "%zu bytes", r->body_len);
+    for (size_t i = 0; i < BIG_BYTES; i++)
+        EXPECT(r->body[i] == letter, "byte %zu is %c instead of %c", i, r->body[i], letter);
+}
+
+/* Large bodies are sent without a copy: the memory of a purged one must not be given away under a client that
+ * is still receiving it. */
+static void slow_reader_of_a_purged_body_gets_what_he_began(void **state)
+{
+    UNUSED(state);
+    _Atomic int asked = 0;
+    struct origin *o = origin_start(letters_script, &asked);
+    struct millpond *m = millpond_before(o, "");
+    expect_letters(client_get(m->port, "/p", ""), 'a');
+    struct client *slow = client_open_rcvbuf(m->port, 4096);
+    client_send(slow, "GET /p HTTP/1.1\r\nHost: test\r\n\r\n");
+    struct message *first = client_read_head(slow);
+    for (char letter = 'b'; letter <= 'z'; letter++) {
+        millpond_purge(m, url_of("/p"));
+        expect_letters(client_get(m->port, "/p", ""), letter);
+    }
+    wire_read_body(&slow->wire, first);
+    expect_letters(first, 'a');
+    millpond_stop(m);
+    origin_stop(o);
+}
+
 static void early_gate_script(struct origin_conn *c, const struct message *request, void *arg)
 {
     gate_pass(arg);
@@ -251,6 +296,7 @@ int main(void)
         E2E_TEST(purge_by_command_api_and_method),
         E2E_TEST(purge_method_needs_an_allowed_address),
         E2E_TEST(purge_reaches_a_fetch_under_way),
+        E2E_TEST(slow_reader_of_a_purged_body_gets_what_he_began),
         E2E_TEST(purge_reaches_a_fetch_without_an_answer_yet),
         E2E_TEST(no_request_after_a_purge_sees_the_old_page),
         E2E_TEST(memory_size_holds_when_filled_tenfold),

@@ -84,6 +84,7 @@ static inline int fix_group_teardown(void **state)
 static inline void fix_start(struct proxy_fix *f, const char *text, bool with_cache)
 {
     memset(f, 0, sizeof *f);
+    signal(SIGPIPE, SIG_IGN); /* as server_run does; sendfile(2) has no flag for it */
     f->control = worker_create(-1);
     f->worker = worker_create(0);
     assert_true(f->control != NULL && f->worker != NULL);

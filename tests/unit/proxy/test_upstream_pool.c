@@ -131,7 +131,8 @@ static void test_dead_and_old_ones_are_not_given(void **state)
 
     put(p.f.pw, p.a, 1, &peers[2]);
     put(p.f.pw, p.a, 1, &keep);
-    p.other_worker->now_us += (mono_us_t)(IDLE_MS + 1) * 1000; /* the spilled one is past idle_timeout */
+    /* the spilled one is past idle_timeout */
+    p.other_worker->now_us = p.f.worker->now_us + (mono_us_t)(IDLE_MS + 1) * 1000;
     assert_int_equal(take(p.other, p.a, 0), -1);
     assert_true(peer_is_closed(peers[2]));
     close(peers[2]);
