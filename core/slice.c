@@ -67,13 +67,18 @@ bool slice_hex_to_u64(slice_t s, uint64_t *out)
 
 size_t slice_put_u64(char *buf, uint64_t v)
 {
-    char tmp[20];
-    size_t n = 0;
-    do {
-        tmp[n++] = (char)('0' + v % 10);
-        v /= 10;
-    } while (v != 0);
-    for (size_t i = 0; i < n; i++)
-        buf[i] = tmp[n - 1 - i];
-    return n;
+    static const char pairs[] =
+        "00010203040506070809101112131415161718192021222324252627282930313233343536373839"
+        "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
+        "8081828384858687888990919293949596979899";
+    char digits[20];
+    char *end = digits + sizeof digits, *at = end;
+    for (; v >= 100; v /= 100)
+        memcpy(at -= 2, pairs + 2 * (v % 100), 2);
+    if (v >= 10)
+        memcpy(at -= 2, pairs + 2 * v, 2);
+    else
+        *--at = (char)('0' + v);
+    memcpy(buf, at, (size_t)(end - at));
+    return (size_t)(end - at);
 }

@@ -38,6 +38,13 @@ static inline void text_put_u64(struct text *t, uint64_t v)
     text_put(t, slice_make(digits, slice_put_u64(digits, v)));
 }
 
+/* Writes `v` as 16 hexadecimal digits. */
+static inline void text_put_hex16(char *to, uint64_t v)
+{
+    for (int i = 15; i >= 0; i--, v >>= 4)
+        to[i] = "0123456789abcdef"[v & 15];
+}
+
 static inline slice_t text_slice(const struct text *t)
 {
     return slice_make(t->start, (size_t)(t->at - t->start));

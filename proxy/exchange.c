@@ -6,6 +6,7 @@
 
 #include "core/metrics.h"
 #include "core/panic.h"
+#include "core/text.h"
 #include "proxy/client_conn.h"
 #include "proxy/listener.h"
 #include "proxy/phase.h"
@@ -136,11 +137,13 @@ static bool request_id_is_sane(slice_t id)
 
 static slice_t exchange_make_id(struct exchange *x)
 {
-    const uint64_t half[2] = {x->pw->id_prefix, ++x->pw->id_counter};
-    char *id = arena_alloc(&x->arena, 2 * 16);
-    for (unsigned i = 0; id != NULL && i < 2 * 16; i++)
-        id[i] = "0123456789abcdef"[half[i / 16] >> (60 - 4 * (i % 16)) & 15];
-    return slice_make(id, 2 * 16);
+    struct proxy_worker *pw = x->pw;
+    char *id = arena_alloc(&x->arena, 2 * sizeof pw->id_prefix);
+    if (id == NULL)
+        return SLICE_EMPTY;
+    memcpy(id, pw->id_prefix, sizeof pw->id_prefix);
+    text_put_hex16(id + sizeof pw->id_prefix, ++pw->id_counter);
+    return slice_make(id, 2 * sizeof pw->id_prefix);
 }
 
 slice_t exchange_request_id(struct exchange *x)

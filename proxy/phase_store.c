@@ -24,10 +24,12 @@ static dur_ms_t pass_memory_ms(enum no_store_reason why, unsigned status)
     return status >= 500 ? PASS_MEMORY_ERROR_MS : PASS_MEMORY_MS;
 }
 
-/* Finds a field's value inside a head we built, so that the slice lives as long as that text. */
-static slice_t head_text_value(slice_t head, enum http_field_id id)
+/* Finds a field's value inside a head we built of `from`, so that the slice lives as long as that text. */
+static slice_t head_text_value(slice_t head, const struct http_head *from, enum http_field_id id)
 {
     slice_t name, value;
+    if (!http_head_has(from, id))
+        return SLICE_EMPTY;
     while (head_text_next(&head, &name, &value)) {
         if (http_field_lookup(name) == id)
             return value;
@@ -42,8 +44,8 @@ static void fill_set_head(struct exchange *x, struct cache_fill *fill, slice_t h
     fill->status = (uint16_t)status;
     fill->status_line_bytes = (uint16_t)(slice_find(head, '\n', 0) + 1);
     fill->max_object_bytes = x->route->rules.max_object_bytes;
-    fill->etag = head_text_value(head, HTTP_FIELD_ETAG);
-    fill->last_modified = head_text_value(head, HTTP_FIELD_LAST_MODIFIED);
+    fill->etag = head_text_value(head, fill->response, HTTP_FIELD_ETAG);
+    fill->last_modified = head_text_value(head, fill->response, HTTP_FIELD_LAST_MODIFIED);
     wall_s_t lm = 0;
     if (fill->last_modified.len > 0 &&
         http_date_parse(fill->last_modified, x->pw->worker->now_wall_ms / 1000, &lm))

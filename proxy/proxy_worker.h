@@ -42,7 +42,7 @@ struct proxy_worker {
     struct http_field *fields; /* scratch for parsing one request head; response_fields likewise */
     struct http_field *response_fields;
     unsigned field_capacity;
-    uint64_t id_prefix; /* request ids: random prefix and a counter */
+    char id_prefix[16]; /* request ids: random prefix and a counter */
     /* owner thread */
     uint64_t id_counter;
     struct snapshot_view *view; /* the current configuration */

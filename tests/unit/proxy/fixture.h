@@ -97,7 +97,7 @@ static inline void fix_start(struct proxy_fix *f, const char *text, bool with_ca
         f->cache = cache_create(&(struct cache_settings){.memory_bytes = 16 * MB, .max_waiters = 10});
     f->pw = proxy_worker_create(&f->server, f->worker, f->cache, f->snapshot);
     assert_non_null(f->pw);
-    f->pw->id_prefix = 0x0123456789abcdef;
+    memcpy(f->pw->id_prefix, "0123456789abcdef", sizeof f->pw->id_prefix);
     f->listener = calloc(1, sizeof *f->listener);
     assert_non_null(f->listener);
     f->listener->pw = f->pw;
