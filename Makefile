@@ -130,7 +130,7 @@ e2e: $(DEPS_TEST)
 BUDGET_OF := gcc||jemalloc|-O2 -g||
 budget budget-update: $(DEPS_TEST)
 ifeq ($(notdir $(CC))|$(SAN)|$(ALLOC)|$(OPT)|$(CFLAGS)|$(LDFLAGS),$(BUDGET_OF))
-	@$(MAKE) --no-print-directory -j$(JOBS) $(BIN) $(BUDGET_BIN)
+	@$(MAKE) --no-print-directory -s -j$(JOBS) $(BIN) $(BUDGET_BIN)
 	@MILLPOND=$(abspath $(BIN)) PARSE_HEAD=$(abspath $(BUILD))/tests/budget/parse_head \
 	 tests/budget/run $(if $(findstring update,$@),--update)
 else
