@@ -55,9 +55,11 @@ SUPPORT   := $(sort $(wildcard tests/support/*.c))
 SUPPORT_OBJ := $(SUPPORT:%.c=$(BUILD)/%.o)
 E2E_SRC   := $(sort $(wildcard tests/e2e/*.c))
 E2E_BIN   := $(E2E_SRC:%.c=$(BUILD)/%)
+BUDGET_SRC := $(sort $(wildcard tests/budget/*.c))
+BUDGET_BIN := $(BUDGET_SRC:%.c=$(BUILD)/%)
 FUZZ_SRC  := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 
-.PHONY: all build run test unit e2e lint fuzz fuzz-replay install clean deps deps-test format docs bench
+.PHONY: all build run test unit e2e lint fuzz fuzz-replay budget budget-update install clean deps deps-test format docs bench
 all: build
 
 # The first make on a fresh machine brings what the build needs; afterwards this is one stamp file.
@@ -99,8 +101,11 @@ $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(LIB)
 $(BUILD)/tests/e2e/%: $(BUILD)/tests/e2e/%.o $(SUPPORT_OBJ) $(LIB)
 	@$(CC) $(ALL_LDFLAGS) $< $(SUPPORT_OBJ) $(LIB) -lcmocka $(LIBS) -o $@
 
+$(BUILD)/tests/budget/%: $(BUILD)/tests/budget/%.o $(LIB)
+	@$(CC) $(ALL_LDFLAGS) $< $(LIB) $(LIBS) -o $@
+
 .PRECIOUS: $(BUILD)/%.o
--include $(OBJ:.o=.d) $(UNIT_BIN:=.d) $(E2E_BIN:=.d) $(SUPPORT_OBJ:.o=.d)
+-include $(OBJ:.o=.d) $(UNIT_BIN:=.d) $(E2E_BIN:=.d) $(SUPPORT_OBJ:.o=.d) $(BUDGET_BIN:=.d)
 
 # make run starts the demo; make run CONFIG=my.ini runs that configuration.
 run: build
@@ -109,6 +114,7 @@ run: build
 test: $(DEPS_TEST)
 	@$(MAKE) --no-print-directory -j$(JOBS) $(BIN) $(UNIT_BIN) $(E2E_BIN)
 	@MILLPOND=$(abspath $(BIN)) BUILD=$(BUILD) SAN=$(SAN) tests/run $(UNIT_BIN) $(E2E_BIN)
+	@$(MAKE) --no-print-directory budget
 	@$(MAKE) --no-print-directory fuzz-replay
 
 unit: $(DEPS_TEST)
@@ -118,6 +124,18 @@ unit: $(DEPS_TEST)
 e2e: $(DEPS_TEST)
 	@$(MAKE) --no-print-directory -j$(JOBS) $(BIN) $(E2E_BIN)
 	@MILLPOND=$(abspath $(BIN)) BUILD=$(BUILD) SAN=$(SAN) tests/run $(E2E_BIN)
+
+# Instructions and system calls per request, counted against tests/budget/budget.tbl: of the build that is installed,
+# and no other. make budget-update writes the instructions anew.
+BUDGET_OF := gcc||jemalloc|-O2 -g||
+budget budget-update: $(DEPS_TEST)
+ifeq ($(notdir $(CC))|$(SAN)|$(ALLOC)|$(OPT)|$(CFLAGS)|$(LDFLAGS),$(BUDGET_OF))
+	@$(MAKE) --no-print-directory -s -j$(JOBS) $(BIN) $(BUDGET_BIN)
+	@MILLPOND=$(abspath $(BIN)) PARSE_HEAD=$(abspath $(BUILD))/tests/budget/parse_head \
+	 tests/budget/run $(if $(findstring update,$@),--update)
+else
+	@echo "budget: skipped: it counts what gcc makes with the default flags and jemalloc"
+endif
 
 lint:
 	@tests/lint/run
@@ -153,7 +171,7 @@ install: build
 	install -m 0644 packaging/millpond.ini docs/*.md $(DESTDIR)$(PREFIX)/share/doc/millpond/
 
 format:
-	@clang-format -i $(SRC) $(wildcard $(FOLDERS:=/*.h)) $(UNIT_SRC) $(E2E_SRC) $(SUPPORT)
+	@clang-format -i $(SRC) $(wildcard $(FOLDERS:=/*.h)) $(UNIT_SRC) $(E2E_SRC) $(BUDGET_SRC) $(SUPPORT)
 
 clean:
 	rm -rf build
