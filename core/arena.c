@@ -16,12 +16,6 @@ struct arena_chunk {
     _Alignas(ARENA_ALIGN) char data[];
 };
 
-struct arena_hook {
-    struct arena_hook *older;
-    void (*fn)(void *arg);
-    void *arg;
-};
-
 static void arena_use_first_block(struct arena *a)
 {
     uintptr_t p = ((uintptr_t)a->first_block + ARENA_ALIGN - 1) & ~(uintptr_t)(ARENA_ALIGN - 1);
@@ -100,23 +94,8 @@ slice_t arena_printf(struct arena *a, const char *fmt, ...)
     return (slice_t){p, (size_t)n};
 }
 
-bool arena_on_dispose(struct arena *a, void (*fn)(void *arg), void *arg)
-{
-    struct arena_hook *h = arena_alloc(a, sizeof *h);
-    if (h == NULL)
-        return false;
-    *h = (struct arena_hook){a->hooks, fn, arg};
-    a->hooks = h;
-    return true;
-}
-
 void arena_reset(struct arena *a)
 {
-    while (a->hooks != NULL) {
-        struct arena_hook *h = a->hooks;
-        a->hooks = h->older;
-        h->fn(h->arg);
-    }
     while (a->chunks != NULL) {
         struct arena_chunk *c = a->chunks;
         a->chunks = c->older;

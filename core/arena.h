@@ -1,8 +1,7 @@
-/* arena.h: bump memory for one request, with a byte ceiling and dispose hooks.
+/* arena.h: bump memory for one request, with a byte ceiling.
  *
- * Everything a request needs for its own lifetime comes from here, and what it holds elsewhere
- * (references, leases, timers) is released by a hook, so success, failure and cancellation end on
- * one path: arena_reset. One thread. Lack of memory and the ceiling are answered by NULL, never by a
+ * Everything a request needs for its own lifetime comes from here; success, failure and cancellation
+ * end on one path: arena_reset. One thread. Lack of memory and the ceiling are answered by NULL, never by a
  * panic: the caller turns that into a 503 or 431. */
 #ifndef CORE_ARENA_H
 #define CORE_ARENA_H
@@ -11,7 +10,6 @@
 #include "core/slice.h"
 
 struct arena_chunk;
-struct arena_hook;
 
 /* Owned by the request (or connection) it is embedded in. */
 struct arena {
@@ -19,7 +17,6 @@ struct arena {
     char *first_block; /* caller's memory, or NULL */
     size_t first_block_bytes;
     struct arena_chunk *chunks; /* blocks from the heap, newest first */
-    struct arena_hook *hooks;   /* newest first, run in that order */
     size_t heap_bytes, ceiling_bytes;
 };
 
@@ -37,10 +34,7 @@ slice_t arena_copy(struct arena *a, slice_t s);
 /* Formatted text; `.ptr` is NULL on failure. */
 slice_t arena_printf(struct arena *a, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
-/* `fn(arg)` runs at the next arena_reset; false (and the hook is not set) when out of memory. */
-bool arena_on_dispose(struct arena *a, void (*fn)(void *arg), void *arg);
-
-/* Runs the hooks, newest first, frees the heap blocks; ready for use again. */
+/* Frees the heap blocks; ready for use again. */
 void arena_reset(struct arena *a);
 
 #endif

@@ -100,32 +100,6 @@ static void test_copies(void **state)
     arena_reset(&a);
 }
 
-static char order[8];
-
-static void note(void *arg)
-{
-    strcat(order, arg);
-}
-
-static void test_hooks_run_newest_first_and_once(void **state)
-{
-    UNUSED(state);
-    struct arena a;
-    order[0] = '\0';
-    arena_init(&a, NULL, 0, 4 * KB);
-    assert_true(arena_on_dispose(&a, note, "a"));
-    assert_true(arena_on_dispose(&a, note, "b"));
-    assert_true(arena_on_dispose(&a, note, "c"));
-    arena_reset(&a);
-    assert_string_equal(order, "cba");
-    arena_reset(&a);
-    assert_string_equal(order, "cba");
-    arena_init(&a, NULL, 0, 8);
-    assert_false(arena_on_dispose(&a, note, "d"));
-    arena_reset(&a);
-    assert_string_equal(order, "cba");
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -134,7 +108,6 @@ int main(void)
         cmocka_unit_test(test_tiny_first_block),
         cmocka_unit_test(test_big_allocation),
         cmocka_unit_test(test_copies),
-        cmocka_unit_test(test_hooks_run_newest_first_and_once),
     };
     return cmocka_run_group_tests_name("core/arena", tests, NULL, NULL);
 }
