@@ -57,9 +57,12 @@ E2E_SRC   := $(sort $(wildcard tests/e2e/*.c))
 E2E_BIN   := $(E2E_SRC:%.c=$(BUILD)/%)
 BUDGET_SRC := $(sort $(wildcard tests/budget/*.c))
 BUDGET_BIN := $(BUDGET_SRC:%.c=$(BUILD)/%)
+TRACE_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(filter-out %/trace_sim.c,$(sort $(wildcard bench/trace/*.c))))
+TRACE_BIN := $(BUILD)/bench/trace/trace_sim
 FUZZ_SRC  := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 
-.PHONY: all build run test unit e2e lint fuzz fuzz-replay budget budget-update install clean deps deps-test format docs bench
+.PHONY: all build run test unit e2e lint fuzz fuzz-replay budget budget-update install clean deps deps-test format docs \
+        bench trace
 all: build
 
 # The first make on a fresh machine brings what the build needs; afterwards this is one stamp file.
@@ -96,7 +99,8 @@ $(BIN): $(BUILD)/proxy/main.o $(LIB)
 	@$(CC) $(ALL_LDFLAGS) $< $(LIB) $(LIBS) -o $@
 
 $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(LIB)
-	@$(CC) $(ALL_LDFLAGS) $< $(LIB) -lcmocka $(LIBS) -o $@
+	@$(CC) $(ALL_LDFLAGS) $(filter %.o,$^) $(LIB) -lcmocka $(LIBS) -o $@
+$(BUILD)/tests/unit/cache/test_evict_ratio $(BUILD)/tests/unit/bench/test_trace: $(TRACE_OBJ)
 
 $(BUILD)/tests/e2e/%: $(BUILD)/tests/e2e/%.o $(SUPPORT_OBJ) $(LIB)
 	@$(CC) $(ALL_LDFLAGS) $< $(SUPPORT_OBJ) $(LIB) -lcmocka $(LIBS) -o $@
@@ -105,7 +109,7 @@ $(BUILD)/tests/budget/%: $(BUILD)/tests/budget/%.o $(LIB)
 	@$(CC) $(ALL_LDFLAGS) $< $(LIB) $(LIBS) -o $@
 
 .PRECIOUS: $(BUILD)/%.o
--include $(OBJ:.o=.d) $(UNIT_BIN:=.d) $(E2E_BIN:=.d) $(SUPPORT_OBJ:.o=.d) $(BUDGET_BIN:=.d)
+-include $(OBJ:.o=.d) $(UNIT_BIN:=.d) $(E2E_BIN:=.d) $(SUPPORT_OBJ:.o=.d) $(BUDGET_BIN:=.d) $(TRACE_OBJ:.o=.d) $(TRACE_BIN:=.d)
 
 # make run starts the demo; make run CONFIG=my.ini runs that configuration.
 run: build
@@ -159,6 +163,13 @@ bench: build $(if $(ONLY),,$(DEPS_BENCH))
 	@$(MAKE) --no-print-directory -C bench/load
 	@MILLPOND=$(abspath $(BIN)) bench/run --work '$(WORK)' --only '$(ONLY)' --rounds $(ROUNDS) --seconds $(SECONDS)
 
+# make trace simulates eviction: the tables of docs/hit-ratio.md, or with FILE=list those of a list of keys and sizes.
+$(TRACE_BIN): $(BUILD)/bench/trace/trace_sim.o $(TRACE_OBJ) $(LIB)
+	@$(CC) $(ALL_LDFLAGS) $^ $(LIBS) -o $@
+trace: $(DEPS_BUILD)
+	@$(MAKE) --no-print-directory -j$(JOBS) $(TRACE_BIN)
+	@$(TRACE_BIN) $(if $(FILE),--file '$(FILE)')
+
 docs: build
 	@packaging/make-docs $(BIN)
 
@@ -171,7 +182,8 @@ install: build
 	install -m 0644 packaging/millpond.ini docs/*.md $(DESTDIR)$(PREFIX)/share/doc/millpond/
 
 format:
-	@clang-format -i $(SRC) $(wildcard $(FOLDERS:=/*.h)) $(UNIT_SRC) $(E2E_SRC) $(BUDGET_SRC) $(SUPPORT)
+	@clang-format -i $(SRC) $(wildcard $(FOLDERS:=/*.h)) $(UNIT_SRC) $(E2E_SRC) $(BUDGET_SRC) $(SUPPORT) \
+	                 $(wildcard bench/*/*.[ch])
 
 clean:
 	rm -rf build

@@ -1,10 +1,10 @@
 /* evict.h: S3-FIFO (Yang et al., SOSP 2023): which objects leave when room is needed.
  *
  * Three queues for the whole cache: small (a tenth of the bytes; new objects), main, and ghost (fingerprints
- * of what left small). An object hit at least twice while in small moves to main; one that is not leaves, and
- * if it comes back while its ghost is there it enters main. Main is a clock: each hit (counted up to 3) is
- * worth one more round. A hit only bumps a counter in the object, without lock; an expired object gets no
- * second chance.
+ * of what left small last, as many as there are objects). An object hit at least twice while in small moves
+ * to main; one that is not leaves, and if it comes back while its ghost is there it enters main. Main is a
+ * clock: each hit (counted up to 3) is worth one more round. A hit only bumps a counter in the object,
+ * without lock; an expired object gets no second chance.
  *
  * One set of queues, not one per shard: with few large objects a shard's share would hold one or two of them
  * and the order would be no order at all. The lock (LOCK_CACHE_EVICT) is held for a few stores per insertion
@@ -17,17 +17,24 @@
 
 #define CACHE_EVICT_BATCH 16
 
+/* An object that left small. */
+struct cache_ghost {
+    uint16_t mark; /* of its hash; 0 is none */
+    uint16_t left; /* when, on the ghost clock */
+};
+
 /* Owned by the cache. */
 struct cache_evict {
     struct lock lock;
     /* under the lock */
     struct list small, main; /* newest first */
-    size_t small_bytes, main_bytes;
-    uint32_t *ghosts; /* sets of GHOST_WAYS fingerprints, newest first */
+    size_t small_bytes, main_bytes, objects;
+    struct cache_ghost *ghosts; /* sets of GHOST_WAYS, newest first */
     size_t ghost_sets;
+    uint64_t ghosts_made; /* ever */
 };
 
-/* `limit_bytes` sizes the ghost table (0.2% of it). false when out of memory. */
+/* `limit_bytes` sizes the ghost table (0.2% of it, enough for objects of 2 KB). false when out of memory. */
 bool cache_evict_open(struct cache_evict *e, size_t limit_bytes);
 void cache_evict_close(struct cache_evict *e);
 size_t cache_evict_bytes(const struct cache_evict *e);

@@ -121,6 +121,22 @@ static void test_ghost_brings_back_into_main(void **state)
     assert_int_equal(evict_one(), 2);
 }
 
+static void test_as_many_ghosts_as_objects(void **state)
+{
+    UNUSED(state);
+    enum { HELD = 10 };
+    for (uint64_t i = 0; i < HELD; i++)
+        add(i, 1000);
+    uint64_t first = 0, hash = hash_bytes(&first, sizeof first).lo;
+    for (uint64_t gone = 0; gone <= HELD + 1; gone++) {
+        add(HELD + gone, 1000);
+        assert_int_equal(evict_one(), gone);
+        assert_int_equal(ev.objects, HELD);
+        assert_int_equal(cache_evict_has_ghost(&ev, hash), gone <= HELD);
+    }
+    assert_int_equal(add(first, 1000)->place, CACHE_PLACE_SMALL);
+}
+
 static void test_scan_does_not_flush_the_hot_ones(void **state)
 {
     UNUSED(state);
@@ -234,6 +250,7 @@ int main(void)
         T(test_one_hit_wonders_leave_first_in_order),
         T(test_frequency_saturates_without_further_writes),
         T(test_ghost_brings_back_into_main),
+        T(test_as_many_ghosts_as_objects),
         T(test_scan_does_not_flush_the_hot_ones),
         T(test_main_is_a_clock),
         T(test_expired_gets_no_second_chance),
