@@ -1,13 +1,11 @@
 /* evict.c: see evict.h. The ghost queue is a fixed table of small sets: a set drops its oldest fingerprint,
  * which approximates a FIFO without memory per ghost. The table is sized in bytes, before anyone knows how
  * large objects are; so a ghost also bears the time it was made, on a clock that counts ghosts, and is
- * forgotten when as many as there are objects came after it. Remembering longer costs hits: with objects of
- * 25 KB a full table makes one of nearly everything that comes back a regular.
+ * forgotten when more came after it than there are objects. Remembering longer costs hits: whatever comes
+ * back at all would be taken for a regular.
  *
  * Rejected: LRU (a lock or a write per hit); a linked ghost queue (allocates while memory is short); one hit
- * instead of two for the way into main, which wins up to 1 % of the requests when popularity moves and loses
- * 4 % when a crawler asks for each page twice; a share of small that follows the hits on ghosts, as in ARC,
- * which loses up to 9 % under Zipf's law (docs/hit-ratio.md tells how to measure). */
+ * instead of two for the way into main (docs/hit-ratio.md, "What was tried"). */
 #include "cache/evict.h"
 
 #include <stdlib.h>

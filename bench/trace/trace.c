@@ -133,17 +133,27 @@ static void make_zipf_sizes(struct trace *t, uint64_t seed)
     }
 }
 
-/* In 50 bursts a crawler asks for a fifth of all requests, each page of its own once. */
-static void make_scan(struct trace *t, uint64_t seed)
+/* In 50 bursts a crawler asks for a fifth of all requests: each page of its own so many times in a row. */
+static void make_crawl(struct trace *t, uint64_t seed, unsigned times)
 {
     struct dice d = {seed};
-    size_t pages = page_count(t), period = MAX(t->request_count / 50, 5), next = pages;
+    size_t pages = page_count(t), period = MAX(t->request_count / 50, 5), crawled = 0;
     keys_open(t, pages + t->request_count / 4 + 1);
     struct zipf z = zipf_open(pages, 0.9);
     for (size_t i = 0; i < t->request_count; i++)
-        t->requests[i] = i % period < period / 5 ? (uint32_t)next++ : zipf_draw(&z, &d);
-    ASSERT(next <= t->key_count);
+        t->requests[i] = i % period < period / 5 ? (uint32_t)(pages + crawled++ / times) : zipf_draw(&z, &d);
+    ASSERT(pages + crawled <= t->key_count);
     zipf_close(&z);
+}
+
+static void make_scan(struct trace *t, uint64_t seed)
+{
+    make_crawl(t, seed, 1);
+}
+
+static void make_scan_twice(struct trace *t, uint64_t seed)
+{
+    make_crawl(t, seed, 2);
 }
 
 /* 20 times `swaps` pairs of ranks, whichever they are, change places. */
@@ -218,6 +228,9 @@ const struct trace_pattern trace_patterns[] = {
     {"zipf-0.7", "Zipf(0.7), objects of 4 KB", make_zipf_07},
     {"zipf-sizes", "Zipf(0.9), sizes log-normal: median 8 KB, mean 25 KB", make_zipf_sizes},
     {"scan", "Zipf(0.9), and a fifth of the requests from a crawler that comes in bursts", make_scan},
+    {"scan-twice",
+     "Zipf(0.9), and a fifth of the requests from a crawler that asks for each page twice in a row",
+     make_scan_twice},
     {"shift", "Zipf(0.9), and 20 times a tenth of the ranks change places", make_shift},
     {"upheaval", "Zipf(0.9), and 20 times all ranks change places", make_upheaval},
     {"news", "Zipf(0.9) by age: every 20 requests a new page becomes the most wanted", make_news},

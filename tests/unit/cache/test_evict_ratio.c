@@ -41,6 +41,7 @@ static void test_scan_and_zipf(void **state)
 {
     UNUSED(state);
     check_pattern("scan");
+    check_pattern("scan-twice");
 }
 
 static void test_popularity_that_moves(void **state)
