@@ -1,8 +1,8 @@
 /* evict.c: see evict.h. The ghost queue is a fixed table of small sets: a set drops its oldest fingerprint,
  * which approximates a FIFO without memory per ghost. The table is sized in bytes, before anyone knows how
  * large objects are; so a ghost also bears the time it was made, on a clock that counts ghosts, and is
- * forgotten when more came after it than there are objects. Remembering longer costs hits: whatever comes
- * back at all would be taken for a regular.
+ * forgotten when more came after it than there are objects. Remembering longer costs hits: what
+ * comes back late is taken for a regular.
  *
  * Rejected: LRU (a lock or a write per hit); a linked ghost queue (allocates while memory is short); one hit
  * instead of two for the way into main (docs/hit-ratio.md, "What was tried"). */
