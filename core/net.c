@@ -195,6 +195,8 @@ static bool net_listen_prepare(int fd, const struct net_addr *a, bool reuse_port
         if (setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, v6only, sizeof *v6only) != 0)
             return false;
     }
+    if (setsockopt(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &on, sizeof on) != 0)
+        return false;
     return setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) == 0;
 }
 

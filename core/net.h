@@ -46,6 +46,7 @@ bool net_cidr_parse(slice_t text, struct net_cidr *out);
 bool net_cidr_match(const struct net_cidr *list, size_t count, const struct net_addr *a);
 
 /* Listening socket: SO_REUSEADDR, SO_REUSEPORT when `reuse_port`, TCP_NODELAY inherited by accepted ones,
+ * TCP_DEFER_ACCEPT (a connection is given out with its first bytes, or after a second or so without any),
  * dual stack for the IPv6 wildcard. A stale unix socket file is replaced. -1 and errno on failure. */
 int net_listen(const struct net_addr *a, int backlog, bool reuse_port);
 /* Starts a connection; the caller waits for writability. TCP_NODELAY is set. -1 and errno on failure at once.

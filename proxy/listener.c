@@ -1,6 +1,7 @@
 /* listener.c: see listener.h. Level-triggered, accepting at most a batch per event so that one busy listener
- * does not starve the connections it already has. When descriptors run out it stops listening for events
- * instead of spinning, until a connection closed or a short time passed. */
+ * does not starve the connections it already has. The kernel gives a connection out with its first bytes (see
+ * net_listen), so accepting, reading and often answering are one event. When descriptors run out it stops
+ * listening for events instead of spinning, until a connection closed or a short time passed. */
 #include "proxy/listener.h"
 
 #include <errno.h>

@@ -236,6 +236,9 @@ static void expect_connects(const struct net_addr *to, int listener)
     if (to->sa.sa_family != AF_UNIX) {
         assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, &len), 0);
         assert_true(on);
+        assert_int_equal(getsockopt(listener, IPPROTO_TCP, TCP_DEFER_ACCEPT, &on, &len), 0);
+        assert_true(on > 0);
+        assert_int_equal(write(fd, "x", 1), 1); /* for its sake: what the listener waits for */
     }
     struct pollfd l = {.fd = listener, .events = POLLIN};
     assert_int_equal(poll(&l, 1, 10000), 1);
