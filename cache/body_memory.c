@@ -62,10 +62,23 @@ static bool extent_merge(extent_hooks_t *hooks, void *a, size_t a_bytes, void *b
     return false;
 }
 
+/* vm.overcommit_memory = 2: a page of the file can then fail when it is touched, where malloc fails in time.
+ */
+static bool memory_is_promised_strictly(void)
+{
+    char mode = '0';
+    int fd = open("/proc/sys/vm/overcommit_memory", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    bool known = read(fd, &mode, 1) == 1;
+    close(fd);
+    return known && mode == '2';
+}
+
 static bool map_open(void)
 {
     struct rlimit most; /* ftruncate counts against it */
-    if (getrlimit(RLIMIT_FSIZE, &most) != 0)
+    if (memory_is_promised_strictly() || getrlimit(RLIMIT_FSIZE, &most) != 0)
         return false;
     body_map.fd = memfd_create("millpond-bodies", MFD_CLOEXEC);
     if (body_map.fd < 0)

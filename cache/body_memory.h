@@ -6,8 +6,8 @@
  * is therefore cut out of the file (the page then lives until the last packet with it is acknowledged) before
  * its place is given to anybody else; what a slow client still has to receive never changes.
  *
- * Threads: any. Where there is no memfd, no jemalloc or no address space, it is ordinary memory that
- * cache_body_file (cache.h) does not know; everything else works the same. */
+ * Threads: any. Where there is no memfd, no jemalloc, no address space, or strict overcommit, it is ordinary
+ * memory that cache_body_file (cache.h) does not know; everything else works the same. */
 #ifndef CACHE_BODY_MEMORY_H
 #define CACHE_BODY_MEMORY_H
 
