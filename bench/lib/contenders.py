@@ -17,24 +17,37 @@ CONNECTIONS = 16000
 
 
 class Work:
-    """One workload. `kind` says where answers come from: hit, proxy or miss."""
+    """One workload. `kind` says where answers come from: hit, proxy, miss, or a mix of them; `at_rate`: latency is
+    measured at a fixed rate as well; `targets` are what Millpond is to reach: what is measured, its bound,
+    and the contender it is a multiple of, None when it is absolute."""
 
-    def __init__(self, name, text, kind, path, size, connections=50, close=False):
+    def __init__(self, name, text, kind, path, size, connections=50, close=False, at_rate=False, targets=()):
         self.name, self.text, self.kind, self.path, self.size = name, text, kind, path, size
-        self.connections, self.close = connections, close
+        self.connections, self.close, self.at_rate, self.targets = connections, close, at_rate, targets
 
 
 WORKS = [
-    Work("hit1k", "cached 1 KB, keep-alive, 50 connections", "hit", "/1k", 1024),
-    Work("hit100k", "cached 100 KB, keep-alive, 50 connections", "hit", "/100k", 102400),
-    Work("hit1m", "cached 1 MB, keep-alive, 50 connections", "hit", "/1m", 1048576),
-    Work("conn1k", "cached 1 KB, one connection each", "hit", "/1k", 1024, close=True),
+    Work("hit1k", "cached 1 KB, keep-alive, 50 connections", "hit", "/1k", 1024, at_rate=True,
+         targets=[("cpu_us", 1.12, "floor")]),
+    Work("hit100k", "cached 100 KB, keep-alive, 50 connections", "hit", "/100k", 102400,
+         targets=[("cpu_us", 1.08, "floor")]),
+    Work("hit1m", "cached 1 MB, keep-alive, 50 connections", "hit", "/1m", 1048576,
+         targets=[("cpu_us", 1.03, "floor")]),
+    Work("conn1k", "cached 1 KB, one connection each", "hit", "/1k", 1024, close=True,
+         targets=[("cpu_us", 0.98, "h2o")]),
     Work("many1k", "cached 1 KB, keep-alive, 5,000 connections", "hit", "/1k", 1024, connections=5000),
-    Work("proxy1k", "proxied 1 KB, not cacheable, 50 connections", "proxy", "/nocache/1k", 1024),
-    Work("proxy100k", "proxied 100 KB, not cacheable, 50 connections", "proxy", "/nocache/100k", 102400),
-    Work("miss1k", "1 KB, all keys new: fetched and stored", "miss", "/m/first", 1024),
-    Work("idlemem", "memory per idle keep-alive connection, 5,000 of them", "hit", "/1k", 1024, connections=5000),
-    Work("objmem", "memory per cached 1 KB object, beyond its body", "miss", "/m/first", 1024),
+    Work("proxy1k", "proxied 1 KB, not cacheable, 50 connections", "proxy", "/nocache/1k", 1024, at_rate=True,
+         targets=[("cpu_us", 1.22, "floor")]),
+    Work("proxy100k", "proxied 100 KB, not cacheable, 50 connections", "proxy", "/nocache/100k", 102400,
+         targets=[("cpu_us", 1.21, "floor")]),
+    Work("miss1k", "1 KB, all keys new: fetched and stored", "miss", "/m/first", 1024,
+         targets=[("cpu_us", 13, None), ("per_second", 1.30, "haproxy")]),
+    Work("mix", "1 KB; 90% hits, Zipf(0.9) over 100,000 objects, 5% new keys, 5% not cacheable", "mix", "/objects/0",
+         1024, at_rate=True),
+    Work("idlemem", "memory per idle keep-alive connection, 5,000 of them", "hit", "/1k", 1024, connections=5000,
+         targets=[("bytes_each", 512, None)]),
+    Work("objmem", "memory per cached 1 KB object, beyond its body", "miss", "/m/first", 1024,
+         targets=[("bytes_each", 420, None)]),
 ]
 MEMORY_WORKS = ("idlemem", "objmem")
 
@@ -42,9 +55,9 @@ MEMORY_WORKS = ("idlemem", "objmem")
 class Place:
     """What a contender is given for one run: folders, ports, the workload."""
 
-    def __init__(self, folder, ram, port, origin_port, work, seconds, built):
+    def __init__(self, folder, ram, port, origin_port, work, seconds, built, load):
         self.folder, self.ram, self.port, self.origin_port = folder, ram, port, origin_port
-        self.work, self.seconds, self.built = work, seconds, built
+        self.work, self.seconds, self.built, self.load = work, seconds, built, load
 
     def write(self, name, text):
         path = os.path.join(self.folder, name)
@@ -101,6 +114,8 @@ class Floor(Contender):
         return "bench/load"
 
     def refuses(self, work):
+        if work.kind == "mix":
+            return "keeps no cache"
         return "the floor is one of time" if work.name in MEMORY_WORKS else None
 
     def command(self, place):
@@ -244,7 +259,7 @@ class H2o(Contender):
     name, program = "h2o", "h2o"
 
     def refuses(self, work):
-        return "h2o keeps no cache" if work.kind == "miss" else None
+        return "keeps no cache" if work.kind in ("miss", "mix") else None
 
     def command(self, place):
         for work in WORKS:

@@ -5,12 +5,14 @@ tree is found through /proc by parent and session, so helpers that a contender f
 too. CPU time is utime + stime of the tree; memory is the proportional set size (shared pages count once).
 """
 
-import contextlib
 import ctypes
+import functools
 import glob
 import http.client
+import itertools
 import json
 import os
+import random
 import re
 import resource
 import signal
@@ -19,6 +21,8 @@ import subprocess
 import time
 
 OBJECTS = 30000
+MIX_OBJECTS, MIX_DRAWS = 100000, 200000
+RATE, RATE_SECONDS = 5000, 1.5
 TICK = os.sysconf("SC_CLK_TCK")
 LIBC = ctypes.CDLL(None)
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
@@ -184,28 +188,74 @@ def origin_requests(port):
     return int(get(port, "/_requests", close=True)[1])
 
 
-def wrk(work, port, seconds, cpu, load_folder):
-    """One run of the load generator; its numbers as a dictionary."""
-    script = "miss.lua" if work.kind == "miss" else "report.lua"
-    argv = ["wrk", "-t1", f"-c{work.connections}", f"-d{seconds}s", "--timeout", "10s",
-            "-s", os.path.join(load_folder, script)]
-    if work.close:
-        argv += ["-H", "Connection: close"]
-    argv.append(f"http://127.0.0.1:{port}{work.path}")
+@functools.lru_cache(maxsize=None)
+def mix_paths():
+    """What the mix asks for: in each 20 requests 18 of the objects, drawn by Zipf(0.9), a new key, an uncacheable."""
+    draw = random.Random(1)
+    weights = itertools.accumulate(rank ** -0.9 for rank in range(1, MIX_OBJECTS + 1))
+    objects = iter(draw.choices(range(MIX_OBJECTS), cum_weights=list(weights), k=MIX_DRAWS * 18 // 20))
+    paths = []
+    for _ in range(MIX_DRAWS // 20):
+        block = [f"/objects/{n}" for n in itertools.islice(objects, 18)] + ["?", "/nocache/1k"]
+        draw.shuffle(block)
+        paths += block
+    return paths
 
+
+def paths_of(work):
+    """What the load asks for, over and over; `?` is a key that is new each time."""
+    return {"mix": mix_paths, "miss": lambda: ["?"]}.get(work.kind, lambda: [work.path])()
+
+
+def client(argv, cpu, seconds, **more):
+    """Runs a load generator pinned to a CPU; what it printed."""
     def in_child():
         os.sched_setaffinity(0, {cpu})
         LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
     try:
-        done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=seconds + 30,
-                              check=False, preexec_fn=in_child, env={**os.environ, "BENCH_LOAD": load_folder})
+        return subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=seconds, check=False,
+                              preexec_fn=in_child, **more).stdout
     except subprocess.TimeoutExpired as late:
-        raise Failed("wrk did not end") from late
-    found = re.search(rb"RESULT (\{.*\})", done.stdout)
+        raise Failed(f"{os.path.basename(argv[0])} did not end") from late
+
+
+def wrk(place, port, seconds, cpu):
+    """As much load as wrk and the contender manage; its numbers as a dictionary."""
+    work, environment = place.work, dict(os.environ)
+    argv = ["wrk", "-t1", f"-c{work.connections}", f"-d{seconds}s", "--timeout", "10s", "-s"]
+    if work.kind in ("miss", "mix"):
+        argv.append(os.path.join(place.load, "keys.lua"))
+        environment["BENCH_LOAD"] = place.load
+        environment["BENCH_PATHS"] = place.write("paths", "\n".join(paths_of(work)) + "\n")
+    else:
+        argv.append(os.path.join(place.load, "report.lua"))
+    if work.close:
+        argv += ["-H", "Connection: close"]
+    out = client(argv + [f"http://127.0.0.1:{port}{work.path}"], cpu, seconds + 30, env=environment)
+    found = re.search(rb"RESULT (\{.*\})", out)
     if found is None:
-        raise Failed("wrk: " + done.stdout.decode("utf-8", "replace").strip()[-160:])
+        raise Failed("wrk: " + out.decode("utf-8", "replace").strip()[-160:])
     return json.loads(found.group(1))
+
+
+def ask(place, port, cpu, paths, connections=16, rate=0):
+    """Asks for each path once (bench/load/paced.c): at a rate, or as fast as answers come."""
+    out = client([os.path.join(place.built, "paced"), str(port), str(connections), str(rate)], cpu, 120,
+                 input="\n".join(paths).encode() + b"\n")
+    try:
+        return json.loads(out)
+    except ValueError:
+        raise Failed(out.decode("utf-8", "replace").strip()[-160:]) from None
+
+
+def ask_at_rate(place, port, cpu):
+    """p50 and p99 in microseconds at the rate that all contenders are asked at."""
+    endless = itertools.cycle(paths_of(place.work))
+    paths = [f"/later/{n}" if path == "?" else path
+             for n, path in enumerate(itertools.islice(endless, int(RATE * RATE_SECONDS)))]
+    r = ask(place, port, cpu, paths, place.work.connections, RATE)
+    return {"rate_p50_us": r["p50"], "rate_p99_us": r["p99"]}
 
 
 def cpu_busy_seconds(cpu):
@@ -218,30 +268,52 @@ def cpu_busy_seconds(cpu):
     return 0.0
 
 
-def measure_speed(place, process, port, cpus, load_folder):
+def fill(place, port, cpu, count):
+    """Asks for as many objects until they are in the cache; how often the origin was asked, and asked again."""
+    objects = [f"/objects/{n}" for n in range(count)]
+    asked = [origin_requests(place.origin_port)]
+    for _ in range(3):  # a memory cache in front of a disk takes an object only when it is asked for again
+        ask(place, port, cpu, objects)
+        asked.append(origin_requests(place.origin_port))
+    return asked[1] - asked[0], asked[3] - asked[1]
+
+
+def origin_notes(work, requests, asked):
+    """What is to be said when the origin was not asked as often as the workload means it to be."""
+    if work.kind == "hit":
+        return [f"origin was asked {asked} times"] if asked > 20 + requests // 1000 else []
+    if work.kind == "mix":
+        share = 100 * asked / requests
+        return [] if 9.5 <= share <= 12 else [f"origin was asked for {share:.1f}%"]
+    return [f"origin was asked only {asked} times"] if asked < requests * 0.99 else []
+
+
+def measure_speed(place, process, port, cpus):
     """Requests per second and CPU microseconds per request of a process that is ready."""
+    notes = []
+    if place.work.kind == "mix":
+        again = fill(place, port, cpus[1], MIX_OBJECTS)[1]
+        if again > MIX_OBJECTS // 100:
+            notes.append(f"does not keep all objects: origin was asked again {again} times")
     origin_before = origin_requests(place.origin_port)
     busy_before, cpu_before, start = cpu_busy_seconds(cpus[0]), process.cpu_seconds(), time.monotonic()
-    r = wrk(place.work, port, place.seconds, cpus[1], load_folder)
+    r = wrk(place, port, place.seconds, cpus[1])
     cpu, busy = process.cpu_seconds() - cpu_before, cpu_busy_seconds(cpus[0]) - busy_before
     elapsed = time.monotonic() - start
     asked = origin_requests(place.origin_port) - origin_before
     if r["requests"] == 0:
         raise Failed("no request was answered")
     errors = r["connect"] + r["read"] + r["write"] + r["timeout"] + r["status"]
-    notes = []
     if errors:
         notes.append(f"{errors} errors")
-    if place.work.kind == "hit" and asked > 20 + r["requests"] // 1000:
-        notes.append(f"origin was asked {asked} times")
-    if place.work.kind != "hit" and asked < r["requests"] * 0.99:
-        notes.append(f"origin was asked only {asked} times")
+    notes += origin_notes(place.work, r["requests"], asked)
+    at_rate = ask_at_rate(place, port, cpus[1]) if place.work.at_rate else {}
     if process.child.poll() is not None:
         raise Failed(f"ended by itself, status {process.child.returncode}: {process.last_words()}")
     return {"requests": r["requests"], "per_second": r["requests"] * 1e6 / r["micros"],
             "cpu_us": cpu * 1e6 / r["requests"], "cpu_share": cpu / elapsed,
-            "others_share": max(0.0, busy - cpu) / elapsed, "p50_us": r["p50"], "p99_us": r["p99"],
-            "errors": errors, "origin_requests": asked, "notes": notes}
+            "others_share": max(0.0, busy - cpu) / elapsed, "full_load_p50_us": r["p50"],
+            "full_load_p99_us": r["p99"], **at_rate, "errors": errors, "origin_requests": asked, "notes": notes}
 
 
 def measure_idle_memory(place, process, port):
@@ -279,18 +351,14 @@ def folder_bytes(folder):
     return sum(os.stat(p).st_blocks * 512 for p in glob.glob(folder + "/**", recursive=True) if os.path.isfile(p))
 
 
-def measure_object_memory(place, process, port, cpus, load_folder, count_ram):
+def measure_object_memory(place, process, port, cpus, count_ram):
     """Bytes per object stored, its 1,024 bytes of body taken off."""
     def used():
         return process.memory_bytes() + (folder_bytes(place.ram) if count_ram else 0)
 
-    wrk(place.work, port, 1, cpus[1], load_folder)  # grows what grows once: buffers, connections
-    before, origin_before = used(), origin_requests(place.origin_port)
-    ask_for_objects(port, OBJECTS)
-    stored = origin_requests(place.origin_port) - origin_before
-    for _ in range(2):  # a memory cache in front of a disk takes an object only when it is asked for again
-        ask_for_objects(port, OBJECTS)
-    again = origin_requests(place.origin_port) - origin_before - stored
+    wrk(place, port, 1, cpus[1])  # grows what grows once: buffers, connections
+    before = used()
+    stored, again = fill(place, port, cpus[1], OBJECTS)
     grown = used() - before
     notes = []
     if stored < OBJECTS:
@@ -300,31 +368,3 @@ def measure_object_memory(place, process, port, cpus, load_folder, count_ram):
     if grown < OBJECTS * 1024:
         return {"skipped": "takes its cache memory at the start"}
     return {"bytes_each": grown / OBJECTS - 1024, "objects": OBJECTS, "asked_again": again, "notes": notes}
-
-
-def ask_for_objects(port, count):
-    """Asks for as many keys, over some connections at a time; not pipelined, which not all do well."""
-    with contextlib.ExitStack() as stack:
-        ways = []
-        for _ in range(16):
-            s = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10))
-            s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            ways.append((s, stack.enter_context(s.makefile("rb"))))
-        for first in range(0, count, len(ways)):
-            busy = ways[:count - first]
-            for n, (s, _) in enumerate(busy, first):
-                s.sendall(b"GET /objects/%d HTTP/1.1\r\nHost: bench.test\r\n\r\n" % n)
-            for _, reader in busy:
-                read_answer(reader)
-
-
-def read_answer(reader):
-    length = None
-    status = reader.readline()
-    if b" 200 " not in status:
-        raise Failed(f"a key was answered with {status.decode('latin-1').strip() or 'an end of the connection'}")
-    while (line := reader.readline()) not in (b"\r\n", b""):
-        if line.lower().startswith(b"content-length:"):
-            length = int(line[15:])
-    if length is None or len(reader.read(length)) != length:
-        raise Failed("an answer without its length")
