@@ -272,10 +272,10 @@ def fill(place, port, cpu, count):
     """Asks for as many objects until they are in the cache; how often the origin was asked, and asked again."""
     objects = [f"/objects/{n}" for n in range(count)]
     asked = [origin_requests(place.origin_port)]
-    for _ in range(3):  # a memory cache in front of a disk takes an object only when it is asked for again
+    for _ in range(2):  # a memory cache in front of a disk takes an object only when it is asked for again
         ask(place, port, cpu, objects)
         asked.append(origin_requests(place.origin_port))
-    return asked[1] - asked[0], asked[3] - asked[1]
+    return asked[1] - asked[0], asked[2] - asked[1]
 
 
 def origin_notes(work, requests, asked):
