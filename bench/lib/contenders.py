@@ -241,7 +241,7 @@ backend origin
 
 
 class Varnish(Contender):
-    """Its log is a ring in shared memory, which lies on the tmpfs; here every record is masked, as others log nothing."""
+    """Its log is a ring in shared memory, on the tmpfs; every record is masked here, as the others log nothing."""
 
     name, program, version_argument = "varnish", "varnishd", "-V"
 

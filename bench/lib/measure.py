@@ -255,7 +255,7 @@ def ask_at_rate(place, port, cpu):
     paths = [f"/later/{n}" if path == "?" else path
              for n, path in enumerate(itertools.islice(endless, int(RATE * RATE_SECONDS)))]
     r = ask(place, port, cpu, paths, place.work.connections, RATE)
-    return {"rate_p50_us": r["p50"], "rate_p99_us": r["p99"]}
+    return {"rate_p50_us": r["p50"], "rate_p99_us": r["p99"], "rate_kept": r["requests"] * 1e6 / r["micros"] / RATE}
 
 
 def cpu_busy_seconds(cpu):
@@ -308,6 +308,8 @@ def measure_speed(place, process, port, cpus):
         notes.append(f"{errors} errors")
     notes += origin_notes(place.work, r["requests"], asked)
     at_rate = ask_at_rate(place, port, cpus[1]) if place.work.at_rate else {}
+    if at_rate.get("rate_kept", 1) < 0.95:
+        notes.append(f"kept only {100 * at_rate['rate_kept']:.0f}% of {RATE}/s")
     if process.child.poll() is not None:
         raise Failed(f"ended by itself, status {process.child.returncode}: {process.last_words()}")
     return {"requests": r["requests"], "per_second": r["requests"] * 1e6 / r["micros"],

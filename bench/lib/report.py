@@ -36,8 +36,9 @@ def notes_of(rounds):
         notes += r.get("notes", [])
         notes += [r["skipped"]] if "skipped" in r else []
         notes += ["failed: " + r["failed"]] if "failed" in r else []
-        if r.get("others_share", 0) > 0.05:
-            notes.append(f"others used {100 * r['others_share']:.0f}% of its CPU")
+    others = max((r.get("others_share", 0) for r in rounds), default=0)
+    if others > 0.05:
+        notes.append(f"others used up to {100 * others:.0f}% of its CPU")
     return "; ".join(dict.fromkeys(notes))
 
 
@@ -104,7 +105,7 @@ def table(head, body, left=()):
 def verdict(target):
     if target["met"] is None:
         return "not measured"
-    return ("yes" if target["met"] else "no") + f", {target['value']:,.2f}"
+    return ("yes, " if target["met"] else "no, ") + format(target["value"], ".2f" if target["value"] < 100 else ",.0f")
 
 
 def peers_table(works, compared, names):
@@ -137,12 +138,13 @@ def introduction(facts):
     return f"""\
 # Side by side, {facts['date']}
 
-Kernel {facts['kernel']}, {facts['cpu']}; {facts['rounds']} rounds of {facts['seconds']} s; medians. One worker on
-CPU {facts['cpus'][0]}, load and origin on CPU {facts['cpus'][1]}, loopback, no logs. CPU is user and system time of the
-process tree per request. Latencies are those of a client that sends {facts['rate']:,} requests a second at random
-moments, counted from the moment a request is due. The floor is a bare epoll loop: for hits it reads to a blank line
-and writes one constant answer from its memory (`writev`), for everything else it copies bytes between two sockets. h2o
-has no cache: its hits are static files.
+Kernel {facts['kernel']}, {facts['cpu']}.
+Rounds: {facts['rounds']}, of {facts['seconds']} s per measurement; medians. Loopback, no logs.
+One worker on CPU {facts['cpus'][0]}, load and origin on CPU {facts['cpus'][1]}.
+CPU time is user and system time of the process tree per request. Latencies are those of a client that sends
+{facts['rate']:,} requests a second at random moments, counted from the moment a request is due. The floor is a bare
+epoll loop: for hits it reads to a blank line and writes one constant answer from its memory (`writev`), for everything
+else it copies bytes between two sockets. h2o has no cache: its hits are static files.
 
 A program can send large bodies for less than this floor: nginx serves its cache, files on a tmpfs, with `sendfile`,
 which lends their pages to the socket, while a write copies the bytes into it first."""
