@@ -6,8 +6,8 @@
  * that finds no idle connection waits for one, and its time counts from the moment it was due, so a slow
  * proxy cannot hide by slowing the client down. With RATE 0 it asks as fast as answers come: to fill a cache.
  *
- * h2load is not used for this: its clients send in bursts, all at the same tick of 10 ms, and each walks the
- * list of URIs by itself. wrk has no rate.
+ * h2load is not used for this: at the same rate it saw the bare responder ten times slower than this does,
+ * and each of its clients walks the list of URIs by itself. wrk has no rate.
  *
  * usage: paced PORT CONNECTIONS RATE <paths. Prints as JSON how many, and in microseconds: all of it, p50,
  * p99 and the worst. Anything but 200 with a Content-Length, and 10 s without an answer, end it with
