@@ -43,6 +43,7 @@ static const struct {
     X(START, "process_start_time_seconds", "gauge", "", "When the process started, seconds since 1970")      \
     X(LOG_DROPPED, "millpond_log_lines_dropped_total", "counter", "",                                        \
       "Log lines lost because a ring was full or an output failed")                                          \
+    X(LOCK_TAKES, "millpond_lock_takes_total", "counter", "lock", "Times a lock was taken")                  \
     X(LOCK_WAITS, "millpond_lock_waits_total", "counter", "lock",                                            \
       "Times a lock was taken that had to be waited for")
 
@@ -234,6 +235,17 @@ static void write_series(struct prometheus_text *out)
 
 /* ---- the rest of the page ---- */
 
+static void write_locks(struct prometheus_text *out, enum own_family id,
+                        uint64_t (*count_of)(enum lock_rank rank))
+{
+    own_family(out, id);
+    for (int i = 0; i < LOCK_RANKS; i++) {
+        enum lock_rank rank = (enum lock_rank)i;
+        struct prometheus_label lock = {"lock", slice_str(lock_rank_name(rank))};
+        prometheus_sample(out, own_families[id].name, "", &lock, 1, (double)count_of(rank));
+    }
+}
+
 static void write_process(struct prometheus_text *out, const struct prometheus_page *page)
 {
     struct prometheus_label version = {"version", slice_str(page->version)};
@@ -244,12 +256,8 @@ static void write_process(struct prometheus_text *out, const struct prometheus_p
                       (double)page->process_start_wall_ms / 1000);
     own_family(out, OWN_LOG_DROPPED);
     prometheus_sample(out, own_families[OWN_LOG_DROPPED].name, "", NULL, 0, (double)log_lines_dropped());
-    own_family(out, OWN_LOCK_WAITS);
-    for (int i = 0; i < LOCK_RANKS; i++) {
-        struct prometheus_label lock = {"lock", slice_str(lock_rank_name((enum lock_rank)i))};
-        prometheus_sample(out, own_families[OWN_LOCK_WAITS].name, "", &lock, 1,
-                          (double)lock_contended((enum lock_rank)i));
-    }
+    write_locks(out, OWN_LOCK_TAKES, lock_taken);
+    write_locks(out, OWN_LOCK_WAITS, lock_contended);
 }
 
 static void metric_name(char *buf, size_t bytes, const struct metric_info *info)

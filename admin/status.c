@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "core/lock.h"
 #include "core/metrics.h"
 
 static void put_int(json_t *o, const char *key, uint64_t n)
@@ -215,6 +216,19 @@ static json_t *reasons_build(void)
     return o;
 }
 
+static json_t *locks_build(void)
+{
+    json_t *o = json_object();
+    for (int i = 0; i < LOCK_RANKS; i++) {
+        enum lock_rank rank = (enum lock_rank)i;
+        json_t *lock = json_object();
+        put_int(lock, "takes", lock_taken(rank));
+        put_int(lock, "waits", lock_contended(rank));
+        json_object_set_new(o, lock_rank_name(rank), lock);
+    }
+    return o;
+}
+
 static json_t *doors_build(struct admin *a)
 {
     char text[NET_ADDR_TEXT];
@@ -246,6 +260,7 @@ json_t *admin_status_build(struct admin *a)
     put_int(o, "requests", metrics_total(METRIC_REQUESTS));
     json_object_set_new(o, "counters", counters_build());
     json_object_set_new(o, "reasons", reasons_build());
+    json_object_set_new(o, "locks", locks_build()); /* before those that this reading takes itself */
 
     struct latency_sum l = {.all = calloc(1, sizeof *l.all)};
     metrics_each_series(latency_on_series, &l);

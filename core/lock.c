@@ -1,8 +1,20 @@
 /* lock.c: see lock.h. The order check keeps a bit per rank held by this thread: two locks of one rank are
- * never held together, which the check also enforces. */
+ * never held together, which the check also enforces.
+ *
+ * Takes are counted in a row of counters that few threads share, by and large none, so that counting makes no
+ * lock of one shard meet those of another. Rejected: a counter per lock, which leaves with its lock; counters
+ * per thread, which leave with their thread. */
 #include "core/lock.h"
 
 #include "core/panic.h"
+
+#define TAKE_ROWS 64
+
+static struct take_row {
+    _Alignas(CACHE_LINE) _Atomic uint64_t takes[LOCK_RANKS];
+} take_rows[TAKE_ROWS];
+static _Atomic unsigned take_rows_given;
+static _Thread_local struct take_row *take_row_of_thread;
 
 static _Thread_local uint32_t lock_held_ranks;
 static _Atomic uint64_t lock_waits[LOCK_RANKS];
@@ -18,9 +30,19 @@ void lock_destroy(struct lock *l)
     ASSERT(pthread_mutex_destroy(&l->mutex) == 0);
 }
 
+static void lock_count_take(unsigned rank)
+{
+    if (take_row_of_thread == NULL) {
+        unsigned n = atomic_fetch_add_explicit(&take_rows_given, 1, memory_order_relaxed);
+        take_row_of_thread = &take_rows[n % TAKE_ROWS];
+    }
+    atomic_fetch_add_explicit(&take_row_of_thread->takes[rank], 1, memory_order_relaxed);
+}
+
 void lock_take(struct lock *l)
 {
     ASSERT((lock_held_ranks >> l->rank) == 0);
+    lock_count_take(l->rank);
     if (pthread_mutex_trylock(&l->mutex) != 0) {
         atomic_fetch_add_explicit(&lock_waits[l->rank], 1, memory_order_relaxed);
         ASSERT(pthread_mutex_lock(&l->mutex) == 0);
@@ -38,6 +60,14 @@ void lock_drop(struct lock *l)
 void lock_assert_held(const struct lock *l)
 {
     ASSERT(((lock_held_ranks >> l->rank) & 1) != 0);
+}
+
+uint64_t lock_taken(enum lock_rank rank)
+{
+    uint64_t sum = 0;
+    for (unsigned i = 0; i < TAKE_ROWS; i++)
+        sum += atomic_load_explicit(&take_rows[i].takes[rank], memory_order_relaxed);
+    return sum;
 }
 
 uint64_t lock_contended(enum lock_rank rank)

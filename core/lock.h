@@ -1,4 +1,4 @@
-/* lock.h: the few mutexes of the program, with their order and a contention counter.
+/* lock.h: the few mutexes of the program, with their order, and counters of takes and waits.
  *
  * Order (a thread that holds one takes only locks further down):
  *   LOCK_CONFIG  LOCK_POOL  LOCK_CACHE_SHARD  LOCK_CACHE_FILL  LOCK_CACHE_EVICT  LOCK_INVAL  LOCK_SPILL
@@ -32,12 +32,13 @@ struct lock {
 
 void lock_init(struct lock *l, enum lock_rank rank);
 void lock_destroy(struct lock *l);
-/* Asserts the order above. A lock that had to wait is counted under its rank. */
+/* Asserts the order above. Each take is counted under its rank, and each that had to wait. */
 void lock_take(struct lock *l);
 void lock_drop(struct lock *l);
 void lock_assert_held(const struct lock *l);
 
-/* How often a lock of this rank had to wait, whole process. */
+/* How often locks of this rank were taken, and how often a take had to wait; whole process. */
+uint64_t lock_taken(enum lock_rank rank);
 uint64_t lock_contended(enum lock_rank rank);
 const char *lock_rank_name(enum lock_rank rank);
 

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "admin/prometheus.h"
+#include "core/lock.h"
 #include "core/metrics.h"
 
 static void more_families(void *arg, struct prometheus_text *out)
@@ -53,6 +54,11 @@ static int make_figures(void **state)
 {
     (void)state;
     uint16_t route = metrics_label(SLICE_LIT("site \"x\"\\")), instance = metrics_label(SLICE_LIT("app/a"));
+    struct lock once;
+    lock_init(&once, LOCK_CACHE_SHARD);
+    lock_take(&once);
+    lock_drop(&once);
+    lock_destroy(&once);
     for (int i = 0; i < 2; i++) {
         shards[i] = metrics_shard_new();
         metrics_add(shards[i], METRIC_REQUESTS, 5);
@@ -96,6 +102,7 @@ static void test_figures(void **state)
     assert_line_in(text, "# TYPE millpond_client_connections gauge");
     assert_line_in(text, "millpond_client_connections 4");
     assert_line_in(text, "millpond_log_lines_dropped_total 0");
+    assert_line_in(text, "millpond_lock_takes_total{lock=\"cache_shard\"} 1");
     assert_line_in(text, "millpond_lock_waits_total{lock=\"cache_shard\"} 0");
     assert_line_in(text, "millpond_http_requests_total{" MISS_LABELS ",status=\"2xx\"} 2000");
     assert_line_in(text, "millpond_http_requests_total{" HIT_LABELS ",status=\"3xx\"} 2");

@@ -2,6 +2,7 @@
 #include "admin_fixture.h"
 
 #include "admin/status_text.h"
+#include "core/lock.h"
 #include "core/metrics.h"
 
 static json_t *status_of(struct fixture *f)
@@ -61,6 +62,11 @@ static void test_keys(void **state)
     assert_int_equal(int_at(reasons, "no_store", "set_cookie"), 0);
     assert_int_equal(int_at(reasons, "fetch_errors", "reset"), 0);
     assert_int_equal(json_object_size(json_object_get(reasons, "client_closes")), CLOSE_COUNT - 1);
+    json_t *locks = json_object_get(o, "locks");
+    assert_int_equal(json_object_size(locks), LOCK_RANKS);
+    assert_int_equal(int_at(locks, "cache_evict", "takes"), lock_taken(LOCK_CACHE_EVICT));
+    assert_true(int_at(locks, "metrics", "takes") > 0); /* counters are summed under it */
+    assert_int_equal(int_at(locks, "metrics", "waits"), lock_contended(LOCK_METRICS));
     json_t *pools = json_object_get(o, "pools");
     assert_int_equal(json_array_size(pools), 2);
     assert_int_equal(json_array_size(json_object_get(json_array_get(pools, 0), "instances")), 2);

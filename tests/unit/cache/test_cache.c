@@ -1,5 +1,5 @@
 /* test_cache.c: the facade as the proxy uses it: purges against fetches under way (promise 2), Vary, the
- * budget. */
+ * budget, and what a hit does not do. */
 #include "tests/unit/cache/fixture.h"
 
 #define URL "http://h/page"
@@ -381,6 +381,58 @@ static void test_hot_objects_survive_a_scan(void **state)
     }
 }
 
+static struct cache_object *hit(void)
+{
+    struct cache_key k = fix_key(URL);
+    bool pass;
+    rcu_enter();
+    struct cache_object *o = cache_find(c, &k, fix_plain(), NULL, &pass);
+    rcu_leave();
+    return o;
+}
+
+static void *hit_often(void *arg)
+{
+    unsigned *hits = arg;
+    rcu_thread_start();
+    for (int i = 0; i < 20000; i++)
+        *hits += hit() != NULL;
+    rcu_thread_stop();
+    return NULL;
+}
+
+static uint64_t locks_taken(void)
+{
+    uint64_t sum = 0;
+    for (int rank = 0; rank < LOCK_RANKS; rank++)
+        sum += lock_taken((enum lock_rank)rank);
+    return sum;
+}
+
+/* One hot key, two threads: no look-up that finds something takes a lock, and none writes to the object once
+ * it counts as hot. */
+static void test_hits_take_no_lock_and_write_nothing(void **state)
+{
+    UNUSED(state);
+    pthread_t t[2];
+    unsigned hits[2] = {0, 0};
+    char before[sizeof(struct cache_object)];
+    assert_int_equal(fix_store(c, URL, 100), NO_STORE_STORED);
+    for (int i = 0; i < CACHE_FREQ_MAX; i++)
+        assert_non_null(hit());
+    struct cache_object *o = hit();
+    memcpy(before, o, sizeof before);
+    uint64_t taken = locks_taken();
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&t[i], NULL, hit_often, &hits[i]), 0);
+    for (int i = 0; i < 2; i++) {
+        pthread_join(t[i], NULL);
+        assert_int_equal(hits[i], 20000);
+    }
+    assert_int_equal(locks_taken(), taken);
+    assert_memory_equal(o, before, sizeof before);
+}
+
 static void test_smaller_limit_evicts_at_once(void **state)
 {
     UNUSED(state);
@@ -447,6 +499,7 @@ int main(void)
         T(test_variants_of_a_url_are_bounded),
         T(test_filled_tenfold_stays_within_the_limit),
         T(test_hot_objects_survive_a_scan),
+        T(test_hits_take_no_lock_and_write_nothing),
         T(test_smaller_limit_evicts_at_once),
         T(test_pinned_objects_count),
         T(test_create_without_memory),

@@ -1,4 +1,4 @@
-/* test_lock.c: order, ownership and contention of the locks. */
+/* test_lock.c: order, ownership and counters of the locks. */
 #include "core/lock.h"
 
 #include <sched.h>
@@ -155,13 +155,31 @@ static void test_waiting_is_counted(void **state)
     lock_destroy(&s.lock);
 }
 
+/* Every take of every thread is counted once, also those of threads that ended, and of more threads than
+ * there are counters. */
+static void test_takes_are_counted(void **state)
+{
+    UNUSED(state);
+    struct shared s = {.sum = 0};
+    lock_init(&s.lock, LOCK_CACHE_EVICT);
+    uint64_t before = lock_taken(LOCK_CACHE_EVICT), others = lock_taken(LOCK_CACHE_SHARD);
+    for (int i = 0; i < 200; i++) {
+        pthread_t t;
+        assert_int_equal(pthread_create(&t, NULL, take_once, &s), 0);
+        pthread_join(t, NULL);
+    }
+    take_once(&s);
+    assert_int_equal(lock_taken(LOCK_CACHE_EVICT), before + 201);
+    assert_int_equal(lock_taken(LOCK_CACHE_SHARD), others);
+    lock_destroy(&s.lock);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_order_is_enforced),
-        cmocka_unit_test(test_names),
-        cmocka_unit_test(test_excludes),
-        cmocka_unit_test(test_waiting_is_counted),
+        cmocka_unit_test(test_order_is_enforced), cmocka_unit_test(test_names),
+        cmocka_unit_test(test_excludes),          cmocka_unit_test(test_waiting_is_counted),
+        cmocka_unit_test(test_takes_are_counted),
     };
     return cmocka_run_group_tests_name("core/lock", tests, NULL, NULL);
 }
