@@ -17,6 +17,11 @@
 #include "core/panic.h"
 #include "core/rcu.h"
 
+/* The library keeps a 16-byte queue head per priority, writes to it at each event, and gives events the
+ * middle priority. With one priority the heads of workers that are made one after the other share a cache
+ * line; with eight the middle one is 48 bytes and more away from any other allocation. */
+#define QUEUE_HEADS 8
+
 static _Thread_local struct worker *worker_of_thread;
 
 static void worker_deliver_mail(struct worker *w)
@@ -164,6 +169,8 @@ struct worker *worker_create(int index)
         event_config_set_flag(cfg, EVENT_BASE_FLAG_NOLOCK | EVENT_BASE_FLAG_IGNORE_ENV);
         w->base = event_base_new_with_config(cfg);
         event_config_free(cfg);
+        if (w->base != NULL)
+            event_base_priority_init(w->base, QUEUE_HEADS);
     }
     w->mail_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (w->base != NULL && w->mail_fd >= 0) {

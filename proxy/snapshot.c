@@ -82,7 +82,7 @@ void snapshot_unref(struct snapshot *s)
 
 struct snapshot_view *snapshot_view_new(struct snapshot *s)
 {
-    struct snapshot_view *v = malloc(sizeof *v);
+    struct snapshot_view *v = aligned_alloc(CACHE_LINE, sizeof *v);
     if (v == NULL) {
         snapshot_unref(s);
         return NULL;

@@ -40,9 +40,10 @@ struct snapshot *snapshot_build(struct config *c, struct balancer *b, char *err,
 struct snapshot *snapshot_ref(struct snapshot *s); /* any thread */
 void snapshot_unref(struct snapshot *s);           /* any thread */
 
-/* One worker's hold on a snapshot; touched by that worker only. */
+/* One worker's hold on a snapshot; touched by that worker only. A cache line of its own: the control thread
+ * makes those of all workers, one after the other, and each request writes to it twice. */
 struct snapshot_view {
-    struct snapshot *shared;
+    _Alignas(CACHE_LINE) struct snapshot *shared;
     unsigned refs;
 };
 /* Takes over the caller's reference on `s`; NULL when out of memory (the reference is then dropped). */

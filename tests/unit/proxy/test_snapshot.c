@@ -57,6 +57,7 @@ static void test_references(void **state)
     struct snapshot *s = fix_snapshot(f.balancer, FIX_APP "[route only]\n");
     struct snapshot_view *v = snapshot_view_new(snapshot_ref(s));
     assert_non_null(v);
+    assert_int_equal((uintptr_t)v % CACHE_LINE, 0); /* no other worker's beside it */
     assert_int_equal(atomic_load(&s->refs), 2);
     snapshot_unref(s);
     struct snapshot_view *again = snapshot_view_ref(v);
