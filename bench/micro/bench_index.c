@@ -1,18 +1,29 @@
-/* bench_index.c: what cache_find costs on a hit, and what a 1 KB object costs in memory.
+/* bench_index.c: what cache_find costs on a hit, with one thread and with two, and what a 1 KB object costs.
  *
- * Run by `make -C bench/micro index`. One hot key and many keys, one and two threads; the loop is what a
- * request does with the cache alone: RCU section, find, freshness. Not a test: it prints figures. */
-#include <malloc.h>
+ * Run by `make -C bench/micro index`. One hot key, some, and many; each thread has a CPU of its own, and a
+ * round is what a request does with the cache alone: RCU section, find, freshness. Beside it stand two
+ * designs that Millpond does not have, for contrast: a reference taken and dropped per look-up (a shared
+ * write), and a lock around it. Not a test: it prints figures, CPU time per look-up as the median over
+ * rounds, so that other work on the machine shows little. */
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "cache/cache.h"
+#include "core/lock.h"
 #include "core/rcu.h"
 
-#define KEYS  200000
-#define LOOPS 4000000
+#define KEYS        200000
+#define LOOKUPS     5000 /* per round and thread */
+#define ROUNDS      300
+#define TURNS       5 /* of one thread, then two */
+#define THREADS_MAX 2
+
+enum bench_way { WAY_FIND, WAY_REFERENCE, WAY_LOCK, WAYS };
+static const char *const way_names[WAYS] = {"as it is", "with a reference", "with a lock"};
 
 static const char bench_head[] =
     "HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\nDate: Mon, 01 Jan 2024 00:00:00 GMT\r\n"
@@ -20,12 +31,20 @@ static const char bench_head[] =
     "ETag: \"65920080-400\"\r\nLast-Modified: Mon, 01 Jan 2024 00:00:00 GMT\r\n"
     "Vary-Not: x\r\n";
 
-struct bench_run {
+struct bench_run { /* one thread's */
     struct cache *cache;
-    struct cache_key *keys;
+    const struct cache_key *keys;
     size_t count;
-    double ns;
+    enum bench_way way;
+    unsigned cpu, threads;
+    _Atomic unsigned *arrived;
+    struct {
+        double start_ns, end_ns;
+        bool pushed_off;
+    } rounds[ROUNDS];
 };
+
+static struct lock bench_lock;
 
 static size_t resident_bytes(void)
 {
@@ -60,44 +79,142 @@ static void bench_store(struct cache *c, const struct cache_key *key, size_t bod
         abort();
 }
 
-static void *bench_find(void *arg)
+static double wall_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
+}
+
+static long times_pushed_off(void)
+{
+    struct rusage u;
+    getrusage(RUSAGE_THREAD, &u);
+    return u.ru_nivcsw;
+}
+
+static bool bench_hit(const struct bench_run *run, const struct cache_key *key, wall_ms_t now_ms)
+{
+    static const struct http_head request;
+    bool pass;
+    if (run->way == WAY_LOCK)
+        lock_take(&bench_lock);
+    rcu_enter();
+    struct cache_object *o = cache_find(run->cache, key, &request, NULL, &pass);
+    struct cache_freshness f = o != NULL ? cache_object_info(o).fresh : (struct cache_freshness){0};
+    bool fresh = o != NULL && cache_freshness_is_fresh(&f, now_ms);
+    if (run->way == WAY_REFERENCE && o != NULL) {
+        struct cache_object *held = cache_object_ref(o);
+        cache_object_unref(&held);
+    }
+    rcu_leave();
+    if (run->way == WAY_LOCK)
+        lock_drop(&bench_lock);
+    return fresh;
+}
+
+static void *bench_thread(void *arg)
 {
     struct bench_run *run = arg;
-    struct http_head request = {0};
+    cpu_set_t cpus;
+    CPU_ZERO(&cpus);
+    CPU_SET(run->cpu, &cpus);
+    pthread_setaffinity_np(pthread_self(), sizeof cpus, &cpus); /* with one CPU they share it */
     wall_ms_t now_ms = clock_wall_ms();
-    size_t fresh = 0, at = 0;
+    size_t at = 0;
     rcu_thread_start();
-    mono_us_t start_us = clock_mono_us();
-    for (size_t i = 0; i < LOOPS; i++) {
-        bool pass;
-        rcu_enter();
-        struct cache_object *o = cache_find(run->cache, &run->keys[at], &request, NULL, &pass);
-        struct cache_freshness f = o != NULL ? cache_object_info(o).fresh : (struct cache_freshness){0};
-        fresh += o != NULL && cache_freshness_is_fresh(&f, now_ms);
-        rcu_leave();
-        at = at + 1 == run->count ? 0 : at + 1;
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        atomic_fetch_add(run->arrived, 1);
+        while (atomic_load(run->arrived) < run->threads * (round + 1)) /* awake: a sleeper would begin late */
+            continue;
+        long pushed_off = times_pushed_off();
+        run->rounds[round].start_ns = wall_ns();
+        for (size_t i = 0; i < LOOKUPS; i++) {
+            if (!bench_hit(run, &run->keys[at], now_ms))
+                abort();
+            at = at + 1 == run->count ? 0 : at + 1;
+        }
+        run->rounds[round].end_ns = wall_ns();
+        run->rounds[round].pushed_off = times_pushed_off() != pushed_off;
     }
-    run->ns = (double)(clock_mono_us() - start_us) * 1000 / LOOPS;
     rcu_thread_stop();
-    if (fresh != LOOPS)
-        abort();
     return NULL;
 }
 
-static void bench_threads(struct cache *c, struct cache_key *keys, size_t count, unsigned threads)
+static int compare_double(const void *a, const void *b)
 {
-    struct bench_run run[2];
-    pthread_t id[2];
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* 0 when there are none; sorts them. */
+static double median(double *values, size_t n)
+{
+    qsort(values, n, sizeof *values, compare_double);
+    return n > 0 ? values[n / 2] : 0;
+}
+
+/* The threads had their CPUs, and most of the time all of them were at it. */
+static bool round_counts(const struct bench_run *run, unsigned threads, unsigned round)
+{
+    double first_start = 1e300, last_start = 0, first_end = 1e300, last_end = 0;
     for (unsigned i = 0; i < threads; i++) {
-        run[i] = (struct bench_run){c, keys, count, 0};
-        pthread_create(&id[i], NULL, bench_find, &run[i]);
+        if (run[i].rounds[round].pushed_off)
+            return false;
+        first_start = MIN(first_start, run[i].rounds[round].start_ns);
+        last_start = MAX(last_start, run[i].rounds[round].start_ns);
+        first_end = MIN(first_end, run[i].rounds[round].end_ns);
+        last_end = MAX(last_end, run[i].rounds[round].end_ns);
+    }
+    return first_end - last_start > 0.7 * (last_end - first_start);
+}
+
+/* Median nanoseconds per look-up over the rounds that count; 0 when none did. */
+static double bench_threads(const struct bench_run *what, unsigned threads)
+{
+    static struct bench_run run[THREADS_MAX];
+    static double ns[THREADS_MAX * ROUNDS];
+    pthread_t id[THREADS_MAX];
+    _Atomic unsigned arrived = 0;
+    size_t n = 0;
+    for (unsigned i = 0; i < threads; i++) {
+        run[i] = *what;
+        run[i].cpu = i;
+        run[i].threads = threads;
+        run[i].arrived = &arrived;
+        pthread_create(&id[i], NULL, bench_thread, &run[i]);
     }
     for (unsigned i = 0; i < threads; i++)
         pthread_join(id[i], NULL);
-    printf("%6zu keys, %u thread%s: %.1f ns per find%s", count, threads, threads == 1 ? " " : "s", run[0].ns,
-           threads == 1 ? "\n" : "");
-    if (threads == 2)
-        printf(" and %.1f\n", run[1].ns);
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        for (unsigned i = 0; i < threads && round_counts(run, threads, round); i++)
+            ns[n++] = (run[i].rounds[round].end_ns - run[i].rounds[round].start_ns) / LOOKUPS;
+    }
+    return median(ns, n);
+}
+
+static void bench_row(struct cache *c, const struct cache_key *keys, size_t count, enum bench_way way)
+{
+    static struct bench_run what;
+    what = (struct bench_run){.cache = c, .keys = keys, .count = count, .way = way};
+    double one[TURNS], two[TURNS];
+    uint64_t takes = 0, waits = 0;
+    for (int rank = 0; rank < LOCK_RANKS; rank++) {
+        takes -= lock_taken((enum lock_rank)rank);
+        waits -= lock_contended((enum lock_rank)rank);
+    }
+    for (unsigned turn = 0; turn < TURNS; turn++) {
+        one[turn] = bench_threads(&what, 1);
+        two[turn] = bench_threads(&what, 2);
+    }
+    for (int rank = 0; rank < LOCK_RANKS; rank++) {
+        takes += lock_taken((enum lock_rank)rank);
+        waits += lock_contended((enum lock_rank)rank);
+    }
+    printf("| %s | %zu | %.1f | %.1f | %.2f | %llu | %llu |\n", way_names[way], count, median(one, TURNS),
+           median(two, TURNS), median(two, TURNS) / median(one, TURNS), (unsigned long long)takes,
+           (unsigned long long)waits);
+    fflush(stdout);
 }
 
 int main(void)
@@ -125,11 +242,15 @@ int main(void)
     printf("1 KB object, head %zu, key %zu: %.1f bytes beyond the body resident, %.1f charged\n",
            sizeof bench_head - 1, keys[0].text.len, (double)(resident_bytes() - rss) / KEYS - 1024,
            (double)(after.bytes_used - before.bytes_used) / KEYS - 1024);
-    for (unsigned threads = 1; threads <= 2; threads++) {
-        bench_threads(c, keys, 1, threads);
-        bench_threads(c, keys, 100, threads);
-        bench_threads(c, keys, KEYS, threads);
+    printf("\n| look-up | keys | ns, 1 thread | ns, 2 threads | 2 / 1 | locks taken | waits |\n"
+           "| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n");
+    lock_init(&bench_lock, LOCK_CACHE_EVICT);
+    for (int way = 0; way < WAYS; way++) {
+        bench_row(c, keys, 1, (enum bench_way)way);
+        bench_row(c, keys, 100, (enum bench_way)way);
+        bench_row(c, keys, KEYS, (enum bench_way)way);
     }
+    lock_destroy(&bench_lock);
     cache_destroy(c);
     rcu_thread_stop();
     free(text);
