@@ -170,6 +170,12 @@ trace: $(DEPS_BUILD)
 	@$(MAKE) --no-print-directory -j$(JOBS) $(TRACE_BIN)
 	@$(TRACE_BIN) $(if $(FILE),--file '$(FILE)')
 
+# make bench-scale: does a hit become dearer when a second worker takes part?
+.PHONY: bench-scale
+bench-scale: build
+	@$(MAKE) --no-print-directory -C bench/load
+	@MILLPOND=$(abspath $(BIN)) bench/scale
+
 docs: build
 	@packaging/make-docs $(BIN)
 
