@@ -118,7 +118,8 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: %s PATH CONNECTIONS PORT...\n", argv[0]);
         return 2;
     }
-    request_bytes = (size_t)snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", argv[1]);
+    request_bytes =
+        (size_t)snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", argv[1]);
     while (fgets(line, sizeof line, stdin) != NULL) {
         long end_ms = now_ms() + atol(line);
         open_all(conns, count, argv + 3, argc - 3, ep);
