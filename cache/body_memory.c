@@ -31,6 +31,21 @@ static struct {
     int flags; /* of mallocx */
 } body_map = {.once = PTHREAD_ONCE_INIT, .fd = -1};
 
+/* Each send counts a reference to the open file; with one of its own a thread shares that count with nobody.
+ * The threads that send live as long as the process, and so does this. */
+static int file_of_thread(void)
+{
+    static _Thread_local int file = -1;
+    if (UNLIKELY(file < 0)) {
+        char path[32];
+        snprintf(path, sizeof path, "/proc/self/fd/%d", body_map.fd);
+        file = open(path, O_RDONLY | O_CLOEXEC);
+        if (file < 0) /* no /proc, or no descriptor left */
+            file = body_map.fd;
+    }
+    return file;
+}
+
 static void *extent_alloc(extent_hooks_t *hooks, void *at, size_t bytes, size_t alignment, bool *zero,
                           bool *commit, unsigned arena)
 {
@@ -136,7 +151,7 @@ void *body_memory_alloc(size_t bytes)
 {
     pthread_once(&body_map.once, body_map_open);
     void *p = NULL;
-    if (bytes >= CACHE_SENDFILE_LEAST && body_map.base != NULL && !cache_memory_should_fail())
+    if (bytes >= BODY_MEMORY_LEAST && body_map.base != NULL && !cache_memory_should_fail())
         p = mallocx(bytes, body_map.flags);
     return p != NULL ? p : cache_memory_alloc(bytes);
 }
@@ -167,7 +182,7 @@ int cache_body_file(const void *piece, off_t *offset)
     if (!is_mapped(piece))
         return -1;
     *offset = (off_t)((uintptr_t)piece - (uintptr_t)body_map.base);
-    return body_map.fd;
+    return file_of_thread();
 }
 
 #else

@@ -13,8 +13,11 @@
 
 #include "cache/cache.h"
 
-/* Less than CACHE_SENDFILE_LEAST is ordinary memory: copying it is cheaper. NULL when out of memory. Costs
- * cache_memory_rounded(bytes). */
+/* Less than this is ordinary memory. What is too small to be sent by reference gains too: an evicted body's
+ * pages go back to the system at once. */
+#define BODY_MEMORY_LEAST (32 * KB)
+
+/* NULL when out of memory. Costs cache_memory_rounded(bytes). */
 void *body_memory_alloc(size_t bytes);
 /* NULL does nothing. */
 void body_memory_free(void *p);

@@ -62,10 +62,11 @@ struct cache_object_info cache_object_info(const struct cache_object *o);
 /* The whole body as pieces for writev, for a complete object: fills at most `max` entries from byte `offset`
  * on and returns their number. For one being filled: what has come so far. */
 size_t cache_object_iov(const struct cache_object *o, uint64_t offset, struct iovec *iov, size_t max);
-/* The descriptor and offset from which sendfile(2) can send such a piece without a copy; -1: it cannot, as
- * with any piece below CACHE_SENDFILE_LEAST bytes. What was handed to a socket stays as it is, whatever
- * happens to the object. */
-#define CACHE_SENDFILE_LEAST (32 * KB)
+/* The descriptor and offset from which sendfile(2) can send such a piece without a copy; -1: it cannot. What
+ * was handed to a socket stays as it is, whatever happens to the object. Copying less than
+ * CACHE_SENDFILE_LEAST bytes is cheaper than counting references to their pages, which workers that send the
+ * same object share. */
+#define CACHE_SENDFILE_LEAST (128 * KB)
 int cache_body_file(const void *piece, off_t *offset);
 /* Complete: nothing will be added. Filled bytes so far (acquire: the bytes below it may be read). */
 bool cache_object_is_complete(const struct cache_object *o);

@@ -22,7 +22,7 @@ static void *filled(size_t bytes, int with)
 static bool is_sendable(void)
 {
     off_t at;
-    char *p = filled(CACHE_SENDFILE_LEAST, 'x');
+    char *p = filled(BODY_MEMORY_LEAST, 'x');
     bool yes = cache_body_file(p, &at) >= 0;
     body_memory_free(p);
 #ifdef MILLPOND_JEMALLOC
@@ -37,7 +37,7 @@ static void test_a_piece_is_sent_from_its_file(void **state)
     off_t at;
     char seen[PIECE], local = 0;
     assert_int_equal(cache_body_file(&local, &at), -1);
-    char *small = filled(CACHE_SENDFILE_LEAST - 1, 's');
+    char *small = filled(BODY_MEMORY_LEAST - 1, 's');
     assert_int_equal(cache_body_file(small, &at), -1);
     body_memory_free(small);
     if (!is_sendable())
