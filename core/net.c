@@ -229,6 +229,44 @@ int net_connect(const struct net_addr *a)
     return -1;
 }
 
+#define GATHER_BYTES 4096
+
+static size_t net_total(const struct iovec *iov, size_t count)
+{
+    size_t total = 0;
+    for (size_t i = 0; i < count; i++)
+        total += iov[i].iov_len;
+    return total;
+}
+
+static struct iovec net_gather(char *to, const struct iovec *iov, size_t count)
+{
+    char *at = to;
+    for (size_t i = 0; i < count; i++) {
+        memcpy(at, iov[i].iov_base, iov[i].iov_len);
+        at += iov[i].iov_len;
+    }
+    return (struct iovec){to, (size_t)(at - to)};
+}
+
+ssize_t net_send(int fd, const struct iovec *iov, size_t count, int flags)
+{
+    char gathered[GATHER_BYTES];
+    struct iovec one;
+    if (count > 1 && net_total(iov, count) <= sizeof gathered) {
+        one = net_gather(gathered, iov, count);
+        iov = &one;
+        count = 1;
+    }
+    const struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = count};
+    ssize_t n;
+    do
+        n = count == 1 ? send(fd, iov->iov_base, iov->iov_len, flags | MSG_NOSIGNAL)
+                       : sendmsg(fd, &msg, flags | MSG_NOSIGNAL);
+    while (n < 0 && errno == EINTR);
+    return n;
+}
+
 bool net_local_addr(int fd, struct net_addr *out)
 {
     *out = (struct net_addr){.len = sizeof out->un};

@@ -5,6 +5,7 @@
 
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <sys/un.h>
 
 #include "core/base.h"
@@ -52,6 +53,9 @@ int net_listen(const struct net_addr *a, int backlog, bool reuse_port);
 /* Starts a connection; the caller waits for writability. TCP_NODELAY is set. -1 and errno on failure at once.
  */
 int net_connect(const struct net_addr *a);
+/* As sendmsg(2), without SIGPIPE and EINTR. A few small pieces are gathered first: that costs less than
+ * naming each to the kernel. */
+ssize_t net_send(int fd, const struct iovec *iov, size_t count, int flags);
 /* The address a bound socket really has (port 0 resolved by the kernel). */
 bool net_local_addr(int fd, struct net_addr *out);
 /* 0, or the errno a non-blocking connect ended with. */

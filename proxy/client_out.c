@@ -1,6 +1,6 @@
 /* client_out.c: see client_out.h. The batch belongs to one connection at a time; whoever added to it flushes
  * before control returns to the event loop. Large pieces of cached bodies go by sendfile(2), everything
- * between them in one sendmsg(2). Rejected: a buffer per connection (memory of idle ones) and writing each
+ * between them in one write. Rejected: a buffer per connection (memory of idle ones) and writing each
  * piece by itself (system calls). */
 #include "proxy/client_out.h"
 
@@ -166,16 +166,6 @@ static unsigned out_memory_run(const struct iovec *iov, unsigned count, int *fil
     return n;
 }
 
-static ssize_t out_sendmsg(int fd, const struct iovec *iov, unsigned count, int flags)
-{
-    struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = count};
-    ssize_t n;
-    do
-        n = sendmsg(fd, &msg, MSG_NOSIGNAL | flags);
-    while (n < 0 && errno == EINTR);
-    return n;
-}
-
 static ssize_t out_sendfile(int fd, int file, off_t offset, size_t bytes)
 {
     ssize_t n;
@@ -194,7 +184,7 @@ static ssize_t out_write(struct client_conn *c, const struct iovec *iov, unsigne
         off_t offset;
         unsigned run = out_memory_run(iov, count, &file, &offset, &bytes);
         if (run > 0) {
-            n = out_sendmsg(c->fd, iov, run, run < count ? MSG_MORE : 0);
+            n = net_send(c->fd, iov, run, run < count ? MSG_MORE : 0);
         } else {
             run = 1;
             bytes = iov[0].iov_len;

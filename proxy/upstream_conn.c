@@ -101,11 +101,7 @@ static bool upstream_keep_or_break(struct upstream_conn *u, const struct iovec *
 
 static ssize_t upstream_write(struct upstream_conn *u, const struct iovec *iov, int count)
 {
-    struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = (size_t)count};
-    ssize_t n;
-    do
-        n = sendmsg(u->fd, &msg, MSG_NOSIGNAL);
-    while (n < 0 && errno == EINTR);
+    ssize_t n = net_send(u->fd, iov, (size_t)count, 0);
     if (n >= 0)
         proxy_count(u->pw, METRIC_UPSTREAM_BYTES_OUT, n);
     return n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK) ? 0 : n;

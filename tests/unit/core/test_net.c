@@ -340,15 +340,62 @@ static void test_refused_connection(void **state)
     assert_false(net_local_addr(-1, &bound));
 }
 
+static void expect_sent(const struct iovec *iov, size_t count, size_t bytes)
+{
+    static char seen[256 * 1024];
+    int pair[2], big = sizeof seen;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &big, sizeof big);
+    assert_int_equal(net_send(pair[0], iov, count, 0), bytes);
+    size_t got = 0;
+    while (got < bytes) {
+        ssize_t n = read(pair[1], seen + got, sizeof seen - got);
+        assert_true(n > 0);
+        got += (size_t)n;
+    }
+    size_t at = 0;
+    for (size_t i = 0; i < count; i++) {
+        assert_memory_equal(seen + at, iov[i].iov_base, iov[i].iov_len);
+        at += iov[i].iov_len;
+    }
+    assert_int_equal(at, got);
+    close(pair[1]);
+    assert_int_equal(net_send(pair[0], iov, count, 0), -1); /* and no signal */
+    assert_int_equal(errno, EPIPE);
+    close(pair[0]);
+}
+
+static void test_pieces_are_sent_as_one(void **state)
+{
+    UNUSED(state);
+    static char big[64 * 1024];
+    memset(big, 'b', sizeof big);
+    struct iovec small[3] = {{"head", 4}, {big, 4088}, {"tail", 4}};
+    expect_sent(small, 1, 4);
+    expect_sent(small, 3, 4096);
+    small[1].iov_len = 4089; /* one byte more than is gathered */
+    expect_sent(small, 3, 4097);
+    small[1].iov_len = sizeof big;
+    expect_sent(small, 3, sizeof big + 8);
+    expect_sent(small + 1, 1, sizeof big);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_addr_round_trip),    cmocka_unit_test(test_addr_refused),
-        cmocka_unit_test(test_unix_path_limit),    cmocka_unit_test(test_addr_eq),
-        cmocka_unit_test(test_host_port_split),    cmocka_unit_test(test_cidr_match),
-        cmocka_unit_test(test_cidr_list),          cmocka_unit_test(test_cidr_refused),
-        cmocka_unit_test(test_listen_and_connect), cmocka_unit_test(test_listen_dual_stack),
-        cmocka_unit_test(test_unix_socket),        cmocka_unit_test(test_refused_connection),
+        cmocka_unit_test(test_addr_round_trip),
+        cmocka_unit_test(test_addr_refused),
+        cmocka_unit_test(test_unix_path_limit),
+        cmocka_unit_test(test_addr_eq),
+        cmocka_unit_test(test_host_port_split),
+        cmocka_unit_test(test_cidr_match),
+        cmocka_unit_test(test_cidr_list),
+        cmocka_unit_test(test_cidr_refused),
+        cmocka_unit_test(test_listen_and_connect),
+        cmocka_unit_test(test_listen_dual_stack),
+        cmocka_unit_test(test_unix_socket),
+        cmocka_unit_test(test_refused_connection),
+        cmocka_unit_test(test_pieces_are_sent_as_one),
     };
     return cmocka_run_group_tests_name("core/net", tests, NULL, NULL);
 }
