@@ -20,17 +20,22 @@ NGINX_CONNECTIONS = 8000
 
 class Work:
     """One workload. `kind` says where answers come from: hit, proxy, miss, or a mix of them; `at_rate`: latency is
-    measured at a fixed rate as well; `targets` are what Millpond is to reach: what is measured, its bound,
-    and the contender it is a multiple of, None when it is absolute."""
+    measured at a fixed rate as well; `logged`: Millpond alone, writing its access log; `targets` are what Millpond is
+    to reach: what is measured, its bound, and the contender or the other workload of its own that it is a multiple
+    of, None when it is absolute."""
 
-    def __init__(self, name, text, kind, path, size, connections=50, close=False, at_rate=False, targets=()):
+    def __init__(self, name, text, kind, path, size, connections=50, close=False, at_rate=False, logged=False,
+                 targets=()):
         self.name, self.text, self.kind, self.path, self.size = name, text, kind, path, size
-        self.connections, self.close, self.at_rate, self.targets = connections, close, at_rate, targets
+        self.connections, self.close, self.at_rate, self.logged = connections, close, at_rate, logged
+        self.targets = targets
 
 
 WORKS = [
     Work("hit1k", "cached 1 KB, keep-alive, 50 connections", "hit", "/1k", 1024, at_rate=True,
          targets=[("cpu_us", 1.12, "floor")]),
+    Work("log1k", "cached 1 KB as in hit1k, with a JSON access log to a file", "hit", "/1k", 1024, logged=True,
+         targets=[("cpu_us", 1.10, "hit1k")]),
     Work("hit100k", "cached 100 KB, keep-alive, 50 connections", "hit", "/100k", 102400,
          targets=[("cpu_us", 1.08, "floor")]),
     Work("hit1m", "cached 1 MB, keep-alive, 50 connections", "hit", "/1m", 1048576,
@@ -43,7 +48,7 @@ WORKS = [
     Work("proxy100k", "proxied 100 KB, not cacheable, 50 connections", "proxy", "/nocache/100k", 102400,
          targets=[("cpu_us", 1.21, "floor")]),
     Work("miss1k", "1 KB, all keys new: fetched and stored", "miss", "/m/first", 1024,
-         targets=[("cpu_us", 13, None), ("per_second", 1.30, "haproxy")]),
+         targets=[("cpu_us", 1.71, "floor"), ("per_second", 1.30, "haproxy")]),
     Work("mix", "1 KB; 90% hits, Zipf(0.9) over 100,000 objects, 5% new keys, 5% not cacheable", "mix", "/objects/0",
          1024, at_rate=True),
     Work("idlemem", "memory per idle keep-alive connection, 5,000 of them", "hit", "/1k", 1024, connections=5000,
@@ -134,6 +139,7 @@ class Millpond(Contender):
         return os.environ.get("MILLPOND") or os.path.join(os.path.dirname(self.built), "gcc", "millpond")
 
     def command(self, place):
+        access = place.folder + "/access.log" if place.work.logged else "off"
         config = place.write("millpond.ini", f"""\
 [millpond]
 workers = 1
@@ -143,6 +149,7 @@ max_connections = {CONNECTIONS}
 [log]
 level = warn
 file = {place.folder}/millpond.log
+access = {access}
 [listen bench]
 address = 127.0.0.1:{place.port}
 [pool origin]

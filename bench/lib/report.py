@@ -65,12 +65,14 @@ def row_of(name, per_contender, key):
     return {k: v for k, v in row.items() if v is not None}
 
 
-def against(work, per_contender):
+def against(work, results):
     """Millpond's figure as a multiple of each other contender's, and its targets with what was reached."""
+    per_contender = results[work.name]
     key, ours = main_key(work), per_contender[OURS]
     targets = []
     for what, bound, base in work.targets:
-        value = ratio(ours, per_contender.get(base, []), what) if base else median(ours, what)
+        theirs = results[base].get(OURS, []) if base in results else per_contender.get(base, [])
+        value = ratio(ours, theirs, what) if base else median(ours, what)
         sign = ">=" if what == "per_second" else "<="
         met = None if value is None else round(value, 2) >= bound if sign == ">=" else round(value, 2) <= bound
         text = f"{sign} {bound:g} {UNITS[what]}" if base is None else \
@@ -85,7 +87,7 @@ def summary(results):
     results = with_mix_floor(results)
     works = [w for w in WORKS if w.name in results]
     return {"rows": {w.name: [row_of(name, results[w.name], main_key(w)) for name in results[w.name]] for w in works},
-            "against": {w.name: against(w, results[w.name]) for w in works if OURS in results[w.name]}}
+            "against": {w.name: against(w, results) for w in works if OURS in results[w.name]}}
 
 
 def cell(value, form):
@@ -139,7 +141,7 @@ def introduction(facts):
 # Side by side, {facts['date']}
 
 Kernel {facts['kernel']}, {facts['cpu']}.
-Rounds: {facts['rounds']}, of {facts['seconds']} s per measurement; medians. Loopback, no logs.
+Rounds: {facts['rounds']}, of {facts['seconds']} s per measurement; medians. Loopback; no logs but in log1k.
 One worker on CPU {facts['cpus'][0]}, load and origin on CPU {facts['cpus'][1]}.
 CPU time is user and system time of the process tree per request. Latencies are those of a client that sends
 {facts['rate']:,} requests a second at random moments, counted from the moment a request is due. The floor is a bare
