@@ -361,7 +361,7 @@ enum client_read client_conn_read(struct client_conn *c)
     size_t room = READ_BUFFER_BYTES - c->in_len;
     ssize_t n;
     do
-        n = read(c->fd, pw->read_buffer + c->in_len, room);
+        n = recv(c->fd, pw->read_buffer + c->in_len, room, 0); /* read(2) passes through more layers */
     while (n < 0 && errno == EINTR);
     if (n > 0) {
         if ((size_t)n < room && !c->hup)

@@ -9,7 +9,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <unistd.h>
+#include <sys/socket.h>
 
 #include "balancer/balancer.h"
 #include "core/metrics.h"
@@ -242,7 +242,7 @@ static enum step client_read_once(struct upstream_conn *u)
     }
     ssize_t n;
     do
-        n = read(u->fd, to, room);
+        n = recv(u->fd, to, room, 0);
     while (n < 0 && errno == EINTR);
     if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
         u->readable = false;
