@@ -1,9 +1,9 @@
 /* http_date.c: see http_date.h. Calendar arithmetic is done here, on the proleptic Gregorian calendar:
  * timegm() and strftime() read the locale or the time zone files, and cost a lock.
  *
- * Names of days and months are case-sensitive and GMT is the only zone, as the grammar says. A weekday
- * that does not fit the date is let through: the most copied Expires of the web ("Mon, 26 Jul 1997
- * 05:00:00 GMT", a Saturday) has one. Pure; any thread. */
+ * Names match in any case: the grammar is case-sensitive, but RFC 9111 section 4.2 asks caches not to be. GMT
+ * is the only zone. A weekday that does not fit the date is let through: the most copied Expires of the web
+ * ("Mon, 26 Jul 1997 05:00:00 GMT", a Saturday) has one. Pure; any thread. */
 #include "core/http_date.h"
 
 #define DAY_S 86400
@@ -83,7 +83,7 @@ static bool take_digits(slice_t *s, unsigned count, unsigned *out)
 static bool take_text(slice_t *s, const char *text)
 {
     slice_t want = slice_str(text);
-    if (!slice_starts(*s, want))
+    if (s->len < want.len || !slice_ieq(slice_make(s->ptr, want.len), want))
         return false;
     *s = slice_make(s->ptr + want.len, s->len - want.len);
     return true;

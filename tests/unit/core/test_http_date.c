@@ -34,6 +34,9 @@ static void test_formats(void **state)
     good("Mon, 26 Jul 1997 05:00:00 GMT", NOW_2026, 869893200); /* a Saturday; let through */
     good("Fri, 31 Dec 9999 23:59:59 GMT", NOW_2026, INT64_C(253402300799));
     good("Sat, 01 Jan 0000 00:00:00 GMT", NOW_2026, INT64_C(-62167219200));
+    good("SUN, 06 nov 1994 08:49:37 gmt", NOW_2026, 784111777);
+    good("sunday, 06-NOV-94 08:49:37 Gmt", NOW_2026, 784111777);
+    good("sUN nOV  6 08:49:37 1994", NOW_2026, 784111777);
 }
 
 static void test_refused(void **state)
@@ -50,9 +53,6 @@ static void test_refused(void **state)
                                        "Sun, 06 Nov 1994 08:49:37 GMT ",
                                        " Sun, 06 Nov 1994 08:49:37 GMT",
                                        "Sun, 6 Nov 1994 08:49:37 GMT",
-                                       "sun, 06 Nov 1994 08:49:37 GMT",
-                                       "Sun, 06 nov 1994 08:49:37 GMT",
-                                       "Sun, 06 Nov 1994 08:49:37 gmt",
                                        "Sun, 06 Nov 94 08:49:37 GMT",
                                        "Sun, 06-Nov-1994 08:49:37 GMT",
                                        "Sunday, 06-Nov-1994 08:49:37 GMT",
