@@ -296,22 +296,78 @@ static void vary_put(struct vary_text *t, slice_t s)
     t->len += s.len;
 }
 
+static void vary_put_element(struct vary_text *t, slice_t element, size_t *count)
+{
+    vary_put(t, (*count)++ == 0 ? SLICE_LIT(": ") : SLICE_LIT(", "));
+    vary_put(t, element);
+}
+
+/* Credentials are compared as they came: only their owner may know which changes mean nothing. */
+static void vary_put_value(struct vary_text *t, const struct http_field *f, size_t *count)
+{
+    slice_t rest = f->value, element;
+    if (f->id == HTTP_FIELD_COOKIE || f->id == HTTP_FIELD_AUTHORIZATION) {
+        vary_put_element(t, f->value, count);
+        return;
+    }
+    while (http_list_next(&rest, &element))
+        vary_put_element(t, element, count);
+}
+
+/* In lower case and without white space. */
+static bool preference_add(struct arena *arena, slice_t element, struct name_set *set)
+{
+    size_t n = 0;
+    char *copy = arena_alloc(arena, element.len);
+    if (copy == NULL)
+        return false;
+    for (size_t i = 0; i < element.len; i++) {
+        if (element.ptr[i] != ' ' && element.ptr[i] != '\t')
+            copy[n++] = ascii_lower(element.ptr[i]);
+    }
+    return name_set_add(set, slice_make(copy, n));
+}
+
+/* The elements of all lines of Accept-Encoding or Accept-Language, sorted: nothing but their weights orders
+ * them (RFC 9110 sections 12.5.3 and 12.5.4). false when there are too many. */
+static bool vary_put_preferences(struct vary_text *t, struct arena *arena, enum http_field_id id,
+                                 const struct http_head *request, size_t *count)
+{
+    struct name_set set = {.count = 0};
+    for (unsigned i = 0; i < request->field_count; i++) {
+        slice_t rest = request->fields[i].value, element;
+        while (request->fields[i].id == id && http_list_next(&rest, &element)) {
+            if (!preference_add(arena, element, &set))
+                return false;
+        }
+    }
+    for (size_t i = 0; i < set.count; i++)
+        vary_put_element(t, set.items[i], count);
+    return true;
+}
+
 /* "name: a, b\n", or "name\n" when the request has no such field. */
-static void vary_put_field(struct vary_text *t, slice_t name, const struct http_head *request)
+static void vary_put_field(struct vary_text *t, struct arena *arena, slice_t name,
+                           const struct http_head *request)
 {
     enum http_field_id id = http_field_lookup(name);
-    slice_t before = SLICE_LIT(": ");
+    bool sorted = id == HTTP_FIELD_ACCEPT_ENCODING || id == HTTP_FIELD_ACCEPT_LANGUAGE;
+    bool present = false;
+    size_t count = 0;
     vary_put(t, name);
     if (id == HTTP_FIELD_OTHER || http_head_has(request, id)) {
+        sorted = sorted && vary_put_preferences(t, arena, id, request, &count);
         for (unsigned i = 0; i < request->field_count; i++) {
             const struct http_field *f = &request->fields[i];
             if (f->id != id || (id == HTTP_FIELD_OTHER && !slice_ieq(f->name, name)))
                 continue;
-            vary_put(t, before);
-            vary_put(t, f->value);
-            before = SLICE_LIT(", ");
+            present = true;
+            if (!sorted)
+                vary_put_value(t, f, &count);
         }
     }
+    if (present && count == 0)
+        vary_put(t, SLICE_LIT(": "));
     vary_put(t, SLICE_LIT("\n"));
 }
 
@@ -324,7 +380,7 @@ slice_t cache_vary_key(struct arena *arena, slice_t names, const struct http_hea
         return SLICE_EMPTY;
     while (names.len > 0 && !t.full) {
         size_t end = MIN(slice_find(names, ',', 0), names.len);
-        vary_put_field(&t, slice_make(names.ptr, end), request);
+        vary_put_field(&t, arena, slice_make(names.ptr, end), request);
         size_t skip = MIN(end + 1, names.len);
         names = slice_make(names.ptr + skip, names.len - skip);
     }

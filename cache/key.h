@@ -32,9 +32,11 @@ bool cache_key_from_url(struct arena *arena, slice_t url, struct cache_key *out)
 /* The names that Vary lists, lower case, sorted, without repeats, joined by ','. `.ptr` is NULL when there is
  * `*`, more than CACHE_VARY_MAX_FIELDS names or no memory; empty when there is no Vary. */
 slice_t cache_vary_names(struct arena *arena, const struct http_head *response, bool *star);
-/* The secondary key of a request under those names; all lines of a field are joined by ", " with outer white
- * space removed; an absent field differs from an empty one. `.ptr` is NULL when too large or out of memory.
- */
+/* The secondary key of a request under those names. Differences that mean nothing make no difference (RFC
+ * 9111 section 4.1): all lines of a field are one list, written "a, b" whatever its white space and empty
+ * elements; Accept-Encoding and Accept-Language are in lower case, sorted, without repeats. Cookie and
+ * Authorization are compared byte by byte. An absent field differs from an empty one. `.ptr` is NULL when too
+ * large or out of memory. */
 slice_t cache_vary_key(struct arena *arena, slice_t names, const struct http_head *request);
 
 #endif

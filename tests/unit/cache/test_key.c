@@ -337,7 +337,33 @@ static void test_vary_key(void **state)
     /* what would be one text without the separators */
     check_vary("a,b", "A: 1", "a: 1\nb\n");
     check_vary("a,b", "B: 1", "a\nb: 1\n");
-    check_vary("a", "A: , ", "a: ,\n");
+    check_vary("a", "A: , ", "a: \n");
+}
+
+/* What means the same selects the same variant (RFC 9111 section 4.1). */
+static void test_vary_key_normalises(void **state)
+{
+    UNUSED(state);
+    check_vary("a", "A: 1,2", "a: 1, 2\n");
+    check_vary("a", "A:  1 ,\t2 , ", "a: 1, 2\n");
+    check_vary("a", "A: 1\nA: 2,3", "a: 1, 2, 3\n");
+    check_vary("a", "A: 2, 1", "a: 2, 1\n");
+    check_vary("a", "A: \"1,2\" ,3", "a: \"1,2\", 3\n");
+    check_vary("user-agent", "User-Agent: X (KHTML, like Gecko)", "user-agent: X (KHTML, like Gecko)\n");
+    check_vary("accept-language", "Accept-Language: de, en", "accept-language: de, en\n");
+    check_vary("accept-language", "Accept-Language: EN,de", "accept-language: de, en\n");
+    check_vary("accept-language", "Accept-Language: en; q=0.5 , de\nAccept-Language: fr,en",
+               "accept-language: de, en, en;q=0.5, fr\n");
+    check_vary("accept-language", "Accept-Language:", "accept-language: \n");
+    check_vary("accept-encoding", "Accept-Encoding: gzip,BR , deflate,br",
+               "accept-encoding: br, deflate, gzip\n");
+    /* too many to sort: left in their order */
+    check_vary("accept-encoding", "Accept-Encoding: q,p,o,n,m,l,k,j,i,h,g,f,e,d,c,b,A",
+               "accept-encoding: q, p, o, n, m, l, k, j, i, h, g, f, e, d, c, b, A\n");
+    /* credentials as they came */
+    check_vary("cookie", "Cookie: a=1,2", "cookie: a=1,2\n");
+    check_vary("cookie", "Cookie: a=1 , 2", "cookie: a=1 , 2\n");
+    check_vary("authorization", "Authorization: Digest a=1,b=2", "authorization: Digest a=1,b=2\n");
 }
 
 static void test_vary_key_is_bounded(void **state)
@@ -369,7 +395,7 @@ static void test_vary_keys_differ(void **state)
     static const char *const requests[] = {
         "",           "A:",          "B:",         "A:\nB:",     "A: 1",     "B: 1",     "A: 1\nB: 1",
         "A: 1\nB: 2", "A: 2\nB: 1",  "A: 1\nA: 2", "A: 2\nA: 1", "A: b",     "A: b: 1",  "A: B",
-        "A: 1,2",     "A: 1\nB: b:", "B: a",       "A: b\nB:",   "A: \"1\"", "A: 1\nB:",
+        "A: 1;2",     "A: 1\nB: b:", "B: a",       "A: b\nB:",   "A: \"1\"", "A: 1\nB:",
     };
     slice_t keys[ARRAY_LEN(requests)];
     struct arena arena;
@@ -396,6 +422,7 @@ int main(void)
         cmocka_unit_test(test_normalising_is_idempotent),
         cmocka_unit_test(test_vary_names),
         cmocka_unit_test(test_vary_key),
+        cmocka_unit_test(test_vary_key_normalises),
         cmocka_unit_test(test_vary_key_is_bounded),
         cmocka_unit_test(test_vary_keys_differ),
     };
