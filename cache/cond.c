@@ -139,6 +139,18 @@ enum cache_cond cache_cond_evaluate(const struct http_head *request, const struc
 /* Describe a body, which a 304 has none of. */
 #define REPRESENTATION                                                                                       \
     (HTTP_BIT(CONTENT_LENGTH) | HTTP_BIT(CONTENT_TYPE) | HTTP_BIT(CONTENT_ENCODING) | HTTP_BIT(CONTENT_RANGE))
+/* What the stored body depends on. Its type is not among them: nothing was done to the body by it. */
+#define BODY_BOUND                                                                                           \
+    (HTTP_BIT(CONTENT_LENGTH) | HTTP_BIT(CONTENT_ENCODING) | HTTP_BIT(CONTENT_RANGE) | HTTP_BIT(ETAG))
+
+static bool name_is_one_of(slice_t name, const slice_t *names, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (slice_ieq(name, names[i]))
+            return true;
+    }
+    return false;
+}
 
 bool cache_field_in_304(const struct http_field *f)
 {
@@ -149,15 +161,14 @@ bool cache_field_in_304(const struct http_field *f)
     if (f->id != HTTP_FIELD_OTHER)
         return !http_field_is_hop_by_hop(f->id) && f->id != HTTP_FIELD_TRAILER &&
                !((REPRESENTATION >> f->id) & 1);
-    for (size_t i = 0; i < ARRAY_LEN(others); i++) {
-        if (slice_ieq(f->name, others[i]))
-            return false;
-    }
-    return true;
+    return !name_is_one_of(f->name, others, ARRAY_LEN(others));
 }
 
 bool cache_field_updates_stored(const struct http_head *not_modified, const struct http_field *f)
 {
-    return !((REPRESENTATION >> f->id) & 1) && f->id != HTTP_FIELD_ETAG &&
-           cache_field_is_storable(not_modified, f);
+    static const slice_t of_content[] = {{"content-digest", 14}, {"content-md5", 11}};
+    if (f->id != HTTP_FIELD_OTHER ? (BODY_BOUND >> f->id) & 1
+                                  : name_is_one_of(f->name, of_content, ARRAY_LEN(of_content)))
+        return false;
+    return cache_field_is_storable(not_modified, f);
 }

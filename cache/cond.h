@@ -33,8 +33,10 @@ bool cache_etag_weak_eq(slice_t a, slice_t b);
  * Content-Type and Content-Encoding is left out. */
 bool cache_field_in_304(const struct http_field *f);
 /* True for fields of a 304 from an instance that replace those of the stored response (RFC 9111 section 3.2):
- * all but those that are not storable (cache_field_is_storable), Content-Length, Content-Encoding,
- * Content-Type, Content-Range, ETag. */
+ * all but those that are not storable (cache_field_is_storable), those that the stored body depends on
+ * (Content-Length, Content-Encoding, Content-Range, ETag), and digests of the content, which a 304 has none
+ * of.
+ */
 bool cache_field_updates_stored(const struct http_head *not_modified, const struct http_field *f);
 
 #endif
