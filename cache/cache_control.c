@@ -12,6 +12,7 @@
 #include "cache/cache_control.h"
 
 #include "core/http_field.h"
+#include "core/sf.h"
 
 #define DELTA_MAX_S (INT64_C(1) << 31) /* RFC 9111 section 1.2.2 */
 
@@ -201,8 +202,57 @@ void cache_control_parse_value(slice_t value, struct cache_control *out)
     }
 }
 
+/* A value of the wrong type is read as what restricts most. */
+static void apply_targeted(const struct directive *d, const struct sf_member *m, struct cache_control *cc)
+{
+    int64_t *seconds = (int64_t *)(void *)((char *)cc + d->seconds_offset);
+    bool is_boolean = m->type == SF_BOOLEAN;
+    cc->flags &= ~d->flag; /* of a key that comes twice the later counts */
+    switch (d->kind) {
+    case KIND_RESTRICTION:
+    case KIND_FIELDS:
+        cc->flags |= is_boolean && m->integer == 0 ? 0 : d->flag;
+        break;
+    case KIND_PERMISSION:
+        cc->flags |= is_boolean && m->integer == 1 ? d->flag : 0;
+        break;
+    case KIND_SECONDS:
+        *seconds = m->type == SF_INTEGER ? MAX(0, MIN(m->integer, DELTA_MAX_S)) : 0;
+        break;
+    }
+}
+
+/* false when the field is absent, empty or broken. */
+static bool parse_targeted(const struct http_head *head, enum http_field_id id, struct cache_control *out)
+{
+    if (!http_head_has(head, id))
+        return false;
+    cache_control_init(out);
+    out->flags = CC_TARGETED;
+    for (unsigned i = 0; i < head->field_count; i++) {
+        slice_t rest = head->fields[i].value;
+        struct sf_member m;
+        enum sf_step step = SF_BROKEN;
+        if (head->fields[i].id != id)
+            continue;
+        while (rest.len > 0 && (step = sf_dictionary_next(&rest, &m)) == SF_MEMBER) {
+            const struct directive *d = directive_find(m.key);
+            if (d != NULL)
+                apply_targeted(d, &m, out);
+        }
+        if (step == SF_BROKEN)
+            return false;
+    }
+    return true;
+}
+
 void cache_control_parse(const struct http_head *head, struct cache_control *out)
 {
+    if (UNLIKELY((head->present & (HTTP_BIT(MILLPOND_CACHE_CONTROL) | HTTP_BIT(CDN_CACHE_CONTROL))) != 0) &&
+        head->status != 0 &&
+        (parse_targeted(head, HTTP_FIELD_MILLPOND_CACHE_CONTROL, out) ||
+         parse_targeted(head, HTTP_FIELD_CDN_CACHE_CONTROL, out)))
+        return;
     cache_control_init(out);
     if (!http_head_has(head, HTTP_FIELD_CACHE_CONTROL))
         return;

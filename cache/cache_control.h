@@ -1,4 +1,4 @@
-/* cache_control.h: Cache-Control directives (RFC 9111 section 5.2), pure.
+/* cache_control.h: Cache-Control directives (RFC 9111 section 5.2) and targeted ones (RFC 9213), pure.
  *
  * Unknown directives are skipped. A delta-seconds that is not a number makes the response stale (0), as RFC
  * 9111 section 4.2.1 advises; one beyond 2^31 counts as 2^31. Of a repeated directive the first counts for
@@ -22,6 +22,7 @@
 #define CC_MUST_UNDERSTAND  (1u << 10)
 #define CC_IMMUTABLE        (1u << 11)
 #define CC_MAX_STALE_ANY    (1u << 12) /* max-stale without a value */
+#define CC_TARGETED         (1u << 13) /* from a targeted field: Expires counts no more than Cache-Control */
 
 #define CC_ABSENT ((int64_t)-1)
 
@@ -32,7 +33,9 @@ struct cache_control {
     int64_t max_stale_s, min_fresh_s; /* requests */
 };
 
-/* All Cache-Control lines of `head`, in order. */
+/* All Cache-Control lines of `head`, in order. Of a response the first of Millpond-Cache-Control,
+ * CDN-Cache-Control and Cache-Control that is there counts, and none of the others; a targeted field that is
+ * empty or breaks the grammar of Structured Fields is as good as absent (RFC 9213 section 2.1). */
 void cache_control_parse(const struct http_head *head, struct cache_control *out);
 /* One field value, merged into `out` (which cache_control_init prepared). */
 void cache_control_init(struct cache_control *out);

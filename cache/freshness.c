@@ -114,7 +114,7 @@ static bool explicit_lifetime(const struct http_head *response, const struct cac
     } else if (cc->max_age_s != CC_ABSENT) {
         out->source = FRESHNESS_MAX_AGE;
         out->lifetime_ms = cc->max_age_s * 1000;
-    } else if (http_head_has(response, HTTP_FIELD_EXPIRES)) {
+    } else if (http_head_has(response, HTTP_FIELD_EXPIRES) && !(cc->flags & CC_TARGETED)) {
         out->source = FRESHNESS_EXPIRES;
         out->lifetime_ms = field_date(response, HTTP_FIELD_EXPIRES, now_s, &expires_s)
                                ? MAX(0, expires_s - date_s) * 1000

@@ -40,6 +40,7 @@ enum http_method {
     X(CACHE_CONTROL, "cache-control")                                                                        \
     X(CACHE_STATUS, "cache-status")                                                                          \
     X(CACHE_TAG, "cache-tag")                                                                                \
+    X(CDN_CACHE_CONTROL, "cdn-cache-control")                                                                \
     X(CONNECTION, "connection")                                                                              \
     X(CONTENT_ENCODING, "content-encoding")                                                                  \
     X(CONTENT_LENGTH, "content-length")                                                                      \
@@ -64,6 +65,7 @@ enum http_method {
     X(LINK, "link")                                                                                          \
     X(LOCATION, "location")                                                                                  \
     X(MAX_FORWARDS, "max-forwards")                                                                          \
+    X(MILLPOND_CACHE_CONTROL, "millpond-cache-control")                                                      \
     X(PRAGMA, "pragma")                                                                                      \
     X(PROXY_AUTHENTICATE, "proxy-authenticate")                                                              \
     X(PROXY_AUTHORIZATION, "proxy-authorization")                                                            \

@@ -236,6 +236,59 @@ static void test_other_seconds(void **state)
     assert_int_equal(cc.min_fresh_s, CAP);
 }
 
+#define TARGETED(rest) (CC_TARGETED | (rest))
+
+static void test_targeted(void **state)
+{
+    static const struct {
+        const char *lines;
+        uint32_t flags;
+        int64_t max_age_s;
+    } cases[] = {
+        {"CDN-Cache-Control: max-age=60", TARGETED(0), 60},
+        {"CDN-Cache-Control: max-age=60\nCache-Control: no-store, max-age=5", TARGETED(0), 60},
+        {"Cache-Control: max-age=5\nCDN-Cache-Control: no-store", TARGETED(CC_NO_STORE), NONE},
+        {"CDN-Cache-Control: max-age=60\nMillpond-Cache-Control: max-age=7", TARGETED(0), 7},
+        {"CDN-Cache-Control: max-age=60, private", TARGETED(CC_PRIVATE), 60},
+        {"CDN-Cache-Control: max-age=60\nCDN-Cache-Control: no-cache", TARGETED(CC_NO_CACHE), 60},
+        {"CDN-Cache-Control: foobar, max-age=60;x=1", TARGETED(0), 60},
+        {"CDN-Cache-Control: max-age=99999999999", TARGETED(0), CAP},
+        {"CDN-Cache-Control: public, must-understand=?1", TARGETED(CC_PUBLIC | CC_MUST_UNDERSTAND), NONE},
+        /* of a key that comes twice the later counts */
+        {"CDN-Cache-Control: max-age=1, max-age=2", TARGETED(0), 2},
+        {"CDN-Cache-Control: no-store, no-store=?0", TARGETED(0), NONE},
+        /* the wrong type: as strict as can be */
+        {"CDN-Cache-Control: max-age=\"60\"", TARGETED(0), 0},
+        {"CDN-Cache-Control: max-age=1.5", TARGETED(0), 0},
+        {"CDN-Cache-Control: max-age", TARGETED(0), 0},
+        {"CDN-Cache-Control: max-age=-1", TARGETED(0), 0},
+        {"CDN-Cache-Control: no-store=1, public=1", TARGETED(CC_NO_STORE), NONE},
+        {"CDN-Cache-Control: private=\"set-cookie\"", TARGETED(CC_PRIVATE), NONE},
+        /* empty or broken: as if it were not there */
+        {"CDN-Cache-Control:\nCache-Control: max-age=5", 0, 5},
+        {"CDN-Cache-Control: max-age=60, &&&\nCache-Control: no-store", CC_NO_STORE, NONE},
+        {"CDN-Cache-Control: Max-Age=60\nCache-Control: max-age=5", 0, 5},
+        {"CDN-Cache-Control: max-age=60\nCDN-Cache-Control: max-age =1", 0, NONE},
+        {"CDN-Cache-Control: max-age=60\nMillpond-Cache-Control: ,", TARGETED(0), 60},
+    };
+    UNUSED(state);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct text_head t;
+        struct cache_control cc;
+        text_head_response(&t, 200, cases[i].lines);
+        cache_control_parse(&t.head, &cc);
+        if (cc.flags != cases[i].flags || cc.max_age_s != cases[i].max_age_s)
+            fail_msg("[%s]: flags %x, max-age %ld", cases[i].lines, cc.flags, (long)cc.max_age_s);
+        text_head_free(&t);
+    }
+    struct text_head t; /* what a client sends is not meant for us in this way */
+    struct cache_control cc;
+    text_head_request(&t, HTTP_GET, "CDN-Cache-Control: max-age=60\nCache-Control: no-cache");
+    cache_control_parse(&t.head, &cc);
+    assert_int_equal(cc.flags, CC_NO_CACHE);
+    text_head_free(&t);
+}
+
 static void test_names_field(void **state)
 {
     static const struct {
@@ -276,7 +329,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_values),        cmocka_unit_test(test_order_and_lines_do_not_matter),
         cmocka_unit_test(test_several_lines), cmocka_unit_test(test_other_seconds),
-        cmocka_unit_test(test_names_field),
+        cmocka_unit_test(test_targeted),      cmocka_unit_test(test_names_field),
     };
     return cmocka_run_group_tests_name("cache/cache_control", tests, NULL, NULL);
 }

@@ -104,6 +104,11 @@ static void test_precedence(void **state)
         {200, DATE "Expires: Sun, 06 Nov 1994 08:50:37 GMT\nCache-Control: max-age=0", FRESHNESS_MAX_AGE, 0},
         {200, DATE "Expires: Sun, 06 Nov 1994 08:50:37 GMT\nCache-Control: s-maxage=5", FRESHNESS_S_MAXAGE,
          5},
+        /* a targeted field puts Expires out of force too (RFC 9213 section 2.1) */
+        {200, DATE "Expires: Sun, 06 Nov 1994 08:50:37 GMT\nCDN-Cache-Control: max-age=5", FRESHNESS_MAX_AGE,
+         5},
+        {200, DATE "Expires: Sun, 06 Nov 1994 08:50:37 GMT\nCDN-Cache-Control: foo", FRESHNESS_NONE, 0},
+        {200, DATE "Expires: Sun, 06 Nov 1994 08:50:37 GMT\nCDN-Cache-Control: ,", FRESHNESS_EXPIRES, 60},
         /* without a usable Date it is counted from arrival */
         {200, "Expires: Sun, 06 Nov 1994 08:50:37 GMT", FRESHNESS_EXPIRES, 60},
         {200, "Date: yesterday\nExpires: Sun, 06 Nov 1994 08:50:37 GMT", FRESHNESS_EXPIRES, 60},
