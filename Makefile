@@ -68,10 +68,13 @@ all: build
 # The first make on a fresh machine brings what the build needs; afterwards this is one stamp file.
 DEPS_BUILD := build/.deps-build
 DEPS_TEST  := build/.deps-test
+DEPS_CONFORMANCE := build/.deps-conformance
 $(DEPS_BUILD): packaging/install-deps
 	@mkdir -p build && packaging/install-deps build && touch $@
 $(DEPS_TEST): packaging/install-deps
 	@mkdir -p build && packaging/install-deps build test && touch $@ $(DEPS_BUILD)
+$(DEPS_CONFORMANCE): packaging/install-deps
+	@mkdir -p build && packaging/install-deps build conformance && touch $@ $(DEPS_BUILD)
 deps: $(DEPS_BUILD)
 deps-test: $(DEPS_TEST)
 
@@ -140,6 +143,12 @@ ifeq ($(notdir $(CC))|$(SAN)|$(ALLOC)|$(OPT)|$(CFLAGS)|$(LDFLAGS),$(BUDGET_OF))
 else
 	@echo "budget: skipped: it counts what gcc makes with the default flags and jemalloc"
 endif
+
+# The public HTTP cache tests; ONLY= takes a list of their ids. make conformance-update writes the expectation anew.
+.PHONY: conformance conformance-update
+conformance conformance-update: $(DEPS_CONFORMANCE)
+	@$(MAKE) --no-print-directory -j$(JOBS) $(BIN)
+	@MILLPOND=$(abspath $(BIN)) tests/conformance/run $(if $(findstring update,$@),--update) $(ONLY)
 
 lint:
 	@tests/lint/run
