@@ -105,6 +105,9 @@ static const struct {
     {"Cache-Control: PRIVATE, Max-Age=60\r\n", "", false},
     {"Cache-Control: no-store, max-age=60\r\n", "", false},
     {"Cache-Control: max-age=60\r\nCache-Control: no-store\r\n", "", false},
+    {"Cache-Control: no-store\r\nCDN-Cache-Control: max-age=60\r\n", "", true},
+    {"Cache-Control: no-store\r\nCDN-Cache-Control: max-age=60,\r\n", "", false},
+    {"Cache-Control: max-age=60\r\nCDN-Cache-Control: no-store\r\n", "", false},
     {"Cache-Control: max-age=60\r\nSet-Cookie: a=b\r\n", "", false},
     {"Cache-Control: public, max-age=60\r\nSet-Cookie: a=b\r\n", "", false},
     {"Cache-Control: max-age=60\r\nVary: *\r\n", "", false},
@@ -278,6 +281,7 @@ static void variants_follow_vary(void **state)
     expect_page(m, "/p", "Accept-Language: en\r\nX-Else: 1\r\n", "/p#2 en");
     expect_page(m, "/p", "", "/p#3 none");
     expect_page(m, "/p", "Accept-Language:  de \r\n", "/p#1 de");
+    expect_page(m, "/p", "Accept-Language: DE,\r\n", "/p#1 de"); /* RFC 9111 section 4.1 */
     assert_int_equal(origin_requests(o), 3);
     millpond_purge(m, url_of("/p")); /* all variants */
     expect_page(m, "/p", "Accept-Language: en\r\n", "/p#4 en");

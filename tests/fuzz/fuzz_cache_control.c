@@ -1,4 +1,5 @@
-/* fuzz_cache_control.c: Cache-Control from any bytes. The input is one field value per line.
+/* fuzz_cache_control.c: Cache-Control, and its targeted twin, from any bytes. The input is one field value
+ * per line.
  *
  * Beside memory errors it looks for broken promises of cache_control.h: seconds in range; lines merge in
  * order; what one more element says never takes a restriction back; field lists are found only where a flag
@@ -25,7 +26,7 @@ static void check(const struct cache_control *cc)
     check_seconds(cc->stale_if_error_s);
     check_seconds(cc->max_stale_s);
     check_seconds(cc->min_fresh_s);
-    ASSERT(cc->flags < CC_MAX_STALE_ANY << 1);
+    ASSERT(cc->flags < CC_TARGETED << 1);
 }
 
 static void check_grows(slice_t line, const struct cache_control *before)
@@ -69,5 +70,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     check_same(&whole, &merged);
     bool named = cache_control_names_field(&head, SLICE_LIT("set-cookie"));
     ASSERT(!named || (whole.flags & (CC_PRIVATE_FIELDS | CC_NO_CACHE_FIELDS)));
+    for (unsigned i = 0; i < head.field_count; i++)
+        fields[i].id = HTTP_FIELD_CDN_CACHE_CONTROL;
+    head.present = head.field_count > 0 ? HTTP_BIT(CDN_CACHE_CONTROL) : 0;
+    head.status = 200;
+    cache_control_parse(&head, &whole);
+    check(&whole);
+    ASSERT((whole.flags & CC_TARGETED) || (whole.flags == 0 && whole.max_age_s == CC_ABSENT));
     return 0;
 }
