@@ -239,6 +239,21 @@ size_t cache_purge_url(struct cache *c, const struct cache_key *key)
     return removed;
 }
 
+/* What may be stored of this URL is in the index or a flight in the table, both under the shard's lock; a
+ * fetch that begins later begins after this call. */
+bool cache_invalidate_url(struct cache *c, const struct cache_key *key)
+{
+    CHECK_MAGIC(c, CACHE_MAGIC);
+    struct cache_shard *sh = cache_shard_of(c, key->hash);
+    lock_take(&sh->lock);
+    bool found = cache_index_find(&sh->index, key->hash.lo, key->text) != 0 ||
+                 cache_flight_is_in_table_locked(sh, key->hash, key->text);
+    lock_drop(&sh->lock);
+    if (found)
+        cache_purge_url(c, key);
+    return found;
+}
+
 void cache_purge_all(struct cache *c)
 {
     CHECK_MAGIC(c, CACHE_MAGIC);

@@ -194,6 +194,9 @@ bool cache_flight_has_followers(struct cache_flight *fl);
 /* All variants of the URL are gone for every request that starts after this returns, a fetch under way
  * included (promise 2). Returns the number of stored objects it removed. Any thread. */
 size_t cache_purge_url(struct cache *c, const struct cache_key *key);
+/* The same promise, for callers who come often and mostly find nothing: leaves no event in the log where
+ * nothing is stored or being fetched. True when there was something. */
+bool cache_invalidate_url(struct cache *c, const struct cache_key *key);
 void cache_purge_all(struct cache *c);
 
 /* ---- figures

@@ -326,13 +326,17 @@ static struct cache_object *fill_small_twin(struct cache_flight *fl)
     return twin;
 }
 
-/* Into the index and out of the table, in one step. A purge after start_id keeps it out. */
+/* Into the index and out of the table, in one step. A purge after start_id keeps it out. So does having left
+ * the table to another flight: cache_invalidate_url relies on seeing all that may be stored. */
 static enum no_store_reason flight_store(struct cache_flight *fl, struct cache_object *o, uint64_t valid_id)
 {
     enum no_store_reason why = NO_STORE_PURGED;
     lock_take(&fl->shard->lock);
     uint64_t head = cache_inval_head(&fl->cache->inval);
-    if (!cache_inval_is_purged(&fl->cache->inval, fl->primary_hash.lo, MIN(fl->start_id, valid_id))) {
+    bool purged = cache_inval_is_purged(&fl->cache->inval, fl->primary_hash.lo, MIN(fl->start_id, valid_id));
+    if (!purged && list_empty(&fl->node)) {
+        why = NO_STORE_SUPERSEDED;
+    } else if (!purged) {
         atomic_store_explicit(&o->checked_id, head, memory_order_relaxed);
         why = cache_shard_insert_locked(fl->cache, fl->shard, o);
     }

@@ -18,5 +18,6 @@ void cache_rules_from_config(const struct config *c, const struct config_route *
         .min_ttl_ms = r->min_ttl_ms,
         .max_ttl_ms = r->max_ttl_ms,
         .max_object_bytes = r->max_object_bytes,
+        .obey_client = !r->ignore_client_cache_control,
     };
 }

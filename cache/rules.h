@@ -18,6 +18,7 @@ struct cache_rules {
     dur_ms_t heuristic_max_ms;
     dur_ms_t ttl_ms, ttl_404_ms, ttl_5xx_ms, min_ttl_ms, max_ttl_ms; /* CACHE_TTL_UNSET when not given */
     int64_t max_object_bytes;
+    bool obey_client; /* Cache-Control and Pragma of requests count */
 };
 
 /* Slices point into the snapshot. */

@@ -169,6 +169,7 @@ enum no_store_reason cache_response_storable(const struct http_head *request,
 
 bool cache_field_is_storable(const struct http_head *response, const struct http_field *f)
 {
-    return f->id != HTTP_FIELD_SET_COOKIE && !http_field_is_hop_by_hop(f->id) &&
-           !http_field_named_by_connection(response, f) && !cache_control_names_field(response, f->name);
+    return f->id != HTTP_FIELD_SET_COOKIE && f->id != HTTP_FIELD_WARNING &&
+           !http_field_is_hop_by_hop(f->id) && !http_field_named_by_connection(response, f) &&
+           !cache_control_names_field(response, f->name);
 }

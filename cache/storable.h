@@ -6,8 +6,8 @@
 #include "core/outcome.h"
 
 /* NO_STORE_STORED when the cache may be asked; else why not (method, request body, Upgrade, bypass rule,
- * cache off). `has_body` as framed. A client's no-cache, no-store and Pragma are ignored in this version
- * (ignore_client_cache_control = yes); Authorization alone does not prevent a look-up. */
+ * cache off). `has_body` as framed. What the client's Cache-Control says is judged in request_rules.h;
+ * Authorization alone does not prevent a look-up. */
 enum no_store_reason cache_request_usable(const struct http_head *request, bool has_body,
                                           const struct cache_rules *rules);
 
@@ -19,7 +19,8 @@ enum no_store_reason cache_response_storable(const struct http_head *request,
                                              int64_t body_bytes);
 
 /* False for response fields that are not kept in a stored response: hop-by-hop ones, those named by
- * Connection, those a private="..." or no-cache="..." list names, and Set-Cookie whatever else is said. */
+ * Connection, those a private="..." or no-cache="..." list names, Set-Cookie whatever else is said, and
+ * Warning, which is obsolete (RFC 9111 section 5.5). */
 bool cache_field_is_storable(const struct http_head *response, const struct http_field *f);
 
 #endif

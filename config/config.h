@@ -159,6 +159,7 @@ struct config_route { /* [route NAME] */
     const char *bypass_cookie, *bypass_header;                       /* "" = not used */
     dur_ms_t ttl_ms, ttl_404_ms, ttl_5xx_ms, min_ttl_ms, max_ttl_ms; /* CONFIG_TTL_UNSET when not given */
     int64_t max_object_bytes;
+    bool ignore_client_cache_control;
     struct config_cidrs allow, deny;
     struct config_field_edit *request_edits, *response_edits;
     size_t request_edit_count, response_edit_count;

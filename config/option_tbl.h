@@ -249,8 +249,10 @@ OPTION(ROUTE, "key_query", OTHER, "all", ANY, 0, LATER,
 OPTION(ROUTE, "key_sort", BOOL, "yes", ANY, 0, LATER, "Whether the order of query parameters is ignored.")
 OPTION(ROUTE, "key_headers", NAMES, "", ANY, OPTION_LIST | OPTION_COMMAS, LATER, "Fields added to the key.")
 OPTION(ROUTE, "key_cookies", NAMES, "", ANY, OPTION_LIST | OPTION_COMMAS, LATER, "Cookies added to the key.")
-OPTION(ROUTE, "ignore_client_cache_control", BOOL, "yes", ANY, 0, LATER,
-       "`no`: a client's no-cache forces revalidation.")
+OPTION(ROUTE, "ignore_client_cache_control", BOOL, "yes", ANY, 0,
+       AT(config_route, ignore_client_cache_control),
+       "`no`: Cache-Control and Pragma of a request are obeyed, so a client's no-cache asks the application "
+       "whatever is stored. Then clients decide what load they cause.")
 OPTION(ROUTE, "ignore_set_cookie", BOOL, "no", ANY, 0, LATER,
        "Stores although the response sets a cookie; the cookie is then not stored.")
 OPTION(ROUTE, "compress", NAMES, "off", ANY, OPTION_LIST | OPTION_COMMAS, LATER,

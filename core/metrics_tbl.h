@@ -32,6 +32,8 @@
     COUNTER(CACHE_REVALIDATIONS, "cache_revalidations", "Stored responses confirmed by a 304")               \
     COUNTER(CACHE_COLLAPSED, "cache_collapsed", "Requests that shared another request's fetch")              \
     COUNTER(PURGES, "purges", "Purges done")                                                                 \
+    COUNTER(INVALIDATIONS, "invalidations",                                                                  \
+            "URLs removed because a POST, PUT, DELETE or the like succeeded")                                \
     COUNTER(SLOW_REQUESTS, "slow_requests", "Requests slower than slow_request")
 
 #define METRICS_REASON_TABLE(X)                                                                              \

@@ -16,6 +16,8 @@
     X(STALE, "stale", "answered from a stored response past its freshness")                                  \
     X(COLLAPSED, "collapsed", "shared the response another request was fetching")                            \
     X(MISS, "miss", "nothing usable was stored; fetched from an instance")                                   \
+    X(REFRESHED, "refreshed",                                                                                \
+      "the client's Cache-Control refused what was stored; fetched from an instance")                        \
     X(EXPIRED, "expired", "the stored response was out of date and the instance sent a new one")             \
     X(PASS, "pass", "not a candidate for the cache; forwarded")
 
@@ -54,7 +56,11 @@ enum cache_verdict {
     X(PARTIAL, "partial", "a partial response (206)")                                                        \
     X(PASS_REMEMBERED, "pass_remembered",                                                                    \
       "an earlier response for this key could not be stored; not queued")                                    \
-    X(WAIT_LIMIT, "wait_limit", "too many requests already waited for this key, or the wait took too long")
+    X(WAIT_LIMIT, "wait_limit", "too many requests already waited for this key, or the wait took too long")  \
+    X(REQUEST_NO_STORE, "request_no_store", "the client asked for it with Cache-Control: no-store")          \
+    X(REQUEST_RELOAD, "request_reload", "the client wanted a newer one than a fetch under way would bring")  \
+    X(ONLY_IF_CACHED, "only_if_cached", "the client wanted a stored response or none; answered 504")         \
+    X(SUPERSEDED, "superseded", "another request fetched the same variant at the same time")
 
 enum no_store_reason {
 #define X(id, name, text) NO_STORE_##id,

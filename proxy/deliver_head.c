@@ -44,7 +44,8 @@ static void put_cache_status(struct text *t, const struct exchange *x)
         const struct cache_freshness *f = &x->info.fresh;
         int64_t left_s = (f->lifetime_ms - cache_freshness_age_ms(f, x->pw->worker->now_wall_ms)) / 1000;
         if (v == VERDICT_REVALIDATED)
-            TEXT_LIT(t, "fwd=stale; fwd-status=304; ttl=");
+            text_put(t, x->client_refused ? SLICE_LIT("fwd=request; fwd-status=304; ttl=")
+                                          : SLICE_LIT("fwd=stale; fwd-status=304; ttl="));
         else
             TEXT_LIT(t, "hit; ttl=");
         if (left_s < 0)
@@ -56,8 +57,15 @@ static void put_cache_status(struct text *t, const struct exchange *x)
         TEXT_LIT(t, "fwd=miss; collapsed");
         break;
     case VERDICT_EXPIRED:
+    case VERDICT_REFRESHED:
     case VERDICT_MISS:
-        text_put(t, v == VERDICT_EXPIRED ? SLICE_LIT("fwd=stale") : SLICE_LIT("fwd=uri-miss"));
+        if (x->no_store == NO_STORE_ONLY_IF_CACHED) { /* it did not go forward */
+            TEXT_LIT(t, "detail=only_if_cached");
+            break;
+        }
+        text_put(t, v == VERDICT_EXPIRED     ? SLICE_LIT("fwd=stale")
+                    : v == VERDICT_REFRESHED ? SLICE_LIT("fwd=request")
+                                             : SLICE_LIT("fwd=uri-miss"));
         if (x->source == SOURCE_FOLLOW) {
             TEXT_LIT(t, "; stored");
         } else if (x->no_store != NO_STORE_STORED) {

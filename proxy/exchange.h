@@ -57,6 +57,7 @@ struct exchange {
     bool pass_forced;        /* do not join a flight again */
     bool trailers_end;       /* request trailers were read */
     bool upstream_done;      /* the response was read to its end */
+    bool client_refused;     /* its Cache-Control ruled out a fresh stored response */
     bool collapsed;          /* the body comes from another request's fetch */
     bool replay_lost;        /* part of the request body is gone: it cannot be sent again */
     bool fresh_only;         /* a kept-alive connection died: no more of those */
@@ -138,6 +139,9 @@ void exchange_free(struct exchange *x);
 /* Moves the request head from the read buffer into the arena; needed before the exchange parks. Without
  * memory: false. */
 bool exchange_own_head(struct exchange *x);
+
+/* The key of what is asked for, once; in phase_lookup.c. Without memory: false. */
+bool exchange_build_key(struct exchange *x);
 
 /* What will be served: borrowed inside the RCU section, or covered by `follower`, unless object_held. */
 void exchange_set_object(struct exchange *x, struct cache_object *o, enum exchange_source source);

@@ -4,6 +4,7 @@
  * RCU section) and a reference is taken by delivery when the client cannot take all of it. */
 #include "core/metrics.h"
 #include "core/panic.h"
+#include "cache/request_rules.h"
 #include "cache/storable.h"
 #include "proxy/client_conn.h"
 #include "proxy/phase.h"
@@ -20,7 +21,7 @@ static enum phase_result lookup_pass(struct exchange *x, enum cache_verdict v, e
     return PHASE_MORE;
 }
 
-static bool lookup_build_key(struct exchange *x)
+bool exchange_build_key(struct exchange *x)
 {
     if (x->key.text.ptr != NULL)
         return true;
@@ -32,12 +33,19 @@ static bool lookup_build_key(struct exchange *x)
     return true;
 }
 
-static enum phase_result lookup_hit(struct exchange *x)
+static enum phase_result lookup_hit(struct exchange *x, enum cache_verdict v)
 {
-    x->verdict = VERDICT_HIT;
+    x->verdict = (uint8_t)v;
     x->no_store = NO_STORE_STORED;
     phase_set(x, PHASE_DELIVER);
     return PHASE_MORE;
+}
+
+static enum cache_verdict lookup_miss_verdict(const struct exchange *x, const struct cache_object *old)
+{
+    if (UNLIKELY(x->client_refused))
+        return VERDICT_REFRESHED;
+    return old != NULL ? VERDICT_EXPIRED : VERDICT_MISS;
 }
 
 static bool object_has_validator(const struct cache_object *o)
@@ -46,10 +54,12 @@ static bool object_has_validator(const struct cache_object *o)
     return v.etag.len > 0 || v.last_modified.len > 0;
 }
 
-static enum phase_result lookup_join(struct exchange *x, struct cache_object *old)
+/* `alone`: not served by a fetch that began before this request. */
+static enum phase_result lookup_join(struct exchange *x, struct cache_object *old, bool alone)
 {
+    enum cache_verdict v = lookup_miss_verdict(x, old);
     if (!exchange_own_head(x))
-        return lookup_pass(x, VERDICT_MISS, NO_STORE_NO_MEMORY);
+        return lookup_pass(x, v, NO_STORE_NO_MEMORY);
     struct cache_join_result j =
         cache_join(x->pw->cache, &x->key, &x->req, &x->arena, old, x->pw->worker, phase_wait_on_event, x);
     switch (j.what) {
@@ -57,9 +67,13 @@ static enum phase_result lookup_join(struct exchange *x, struct cache_object *ol
         x->flight = j.flight;
         if (old != NULL && object_has_validator(old))
             x->stale = cache_object_ref(old);
-        return lookup_pass(x, old != NULL ? VERDICT_EXPIRED : VERDICT_MISS, NO_STORE_STORED);
+        return lookup_pass(x, v, NO_STORE_STORED);
     case CACHE_FOLLOW:
         x->follower = j.follower;
+        if (UNLIKELY(alone)) {
+            cache_follower_close(&x->follower);
+            return lookup_pass(x, v, NO_STORE_REQUEST_RELOAD);
+        }
         x->wait_us = x->pw->worker->now_us;
         deadline_set(x->pw->worker, &x->wait_deadline,
                      worker_now_ms(x->pw->worker) + x->view->shared->config->cache.lock_timeout_ms);
@@ -68,7 +82,48 @@ static enum phase_result lookup_join(struct exchange *x, struct cache_object *ol
     case CACHE_PASS:
         break;
     }
-    return lookup_pass(x, old != NULL ? VERDICT_EXPIRED : VERDICT_MISS, j.why);
+    return lookup_pass(x, v, j.why);
+}
+
+/* A fresh or at least usable response was not found; `old` may be revalidated. */
+static enum phase_result lookup_fetch(struct exchange *x, struct cache_object *old, bool remembered_pass,
+                                      bool alone)
+{
+    enum cache_verdict v = lookup_miss_verdict(x, old);
+    x->source = SOURCE_NONE;
+    x->object = NULL;
+    if (x->pass_forced)
+        return lookup_pass(
+            x, v, x->no_store != NO_STORE_STORED ? (enum no_store_reason)x->no_store : NO_STORE_WAIT_LIMIT);
+    if (remembered_pass)
+        return lookup_pass(x, v, NO_STORE_PASS_REMEMBERED);
+    if (x->req.method == HTTP_HEAD)
+        return lookup_pass(x, v, NO_STORE_METHOD);
+    return lookup_join(x, old, alone);
+}
+
+/* The client says what will do (RFC 9111 section 5.2.1), and the route lets it. */
+static enum phase_result lookup_directed(struct exchange *x, struct cache_object *o, bool remembered_pass)
+{
+    struct cache_control cc;
+    cache_request_control(&x->req, &cc);
+    enum cache_use use = CACHE_USE_EXPIRED;
+    if (o != NULL)
+        use = cache_request_use(&cc, &x->info.fresh, x->pw->worker->now_wall_ms);
+    if (use == CACHE_USE_FRESH || use == CACHE_USE_STALE)
+        return lookup_hit(x, use == CACHE_USE_FRESH ? VERDICT_HIT : VERDICT_STALE);
+    x->client_refused = use == CACHE_USE_REFUSED;
+    if (cc.flags & CC_ONLY_IF_CACHED) {
+        x->verdict = (uint8_t)lookup_miss_verdict(x, o);
+        x->no_store = NO_STORE_ONLY_IF_CACHED;
+        x->object = NULL;
+        return phase_answer_error(x, 504, "only-if-cached: nothing that may be used is stored");
+    }
+    if (cc.flags & CC_NO_STORE) {
+        x->pass_forced = true;
+        x->no_store = NO_STORE_REQUEST_NO_STORE;
+    }
+    return lookup_fetch(x, o, remembered_pass, cache_request_insists(&cc));
 }
 
 enum phase_result phase_lookup(struct exchange *x)
@@ -78,26 +133,19 @@ enum phase_result phase_lookup(struct exchange *x)
         x->pw->cache == NULL ? NO_STORE_CACHE_OFF : cache_request_usable(&x->req, has_body, &x->route->rules);
     if (why != NO_STORE_STORED)
         return lookup_pass(x, VERDICT_PASS, why);
-    if (!lookup_build_key(x))
+    if (!exchange_build_key(x))
         return lookup_pass(x, VERDICT_MISS, NO_STORE_NO_MEMORY);
     bool remembered_pass = false;
     struct cache_object *o = cache_find(x->pw->cache, &x->key, &x->req, &x->arena, &remembered_pass);
+    bool directed = cache_request_directs(&x->req, &x->route->rules);
     if (o != NULL) {
         exchange_set_object(x, o, SOURCE_OBJECT);
-        if (cache_freshness_is_fresh(&x->info.fresh, x->pw->worker->now_wall_ms))
-            return lookup_hit(x);
-        x->source = SOURCE_NONE;
-        x->object = NULL;
+        if (!directed && cache_freshness_is_fresh(&x->info.fresh, x->pw->worker->now_wall_ms))
+            return lookup_hit(x, VERDICT_HIT);
     }
-    if (x->pass_forced)
-        return lookup_pass(x, o != NULL ? VERDICT_EXPIRED : VERDICT_MISS,
-                           x->no_store != NO_STORE_STORED ? (enum no_store_reason)x->no_store
-                                                          : NO_STORE_WAIT_LIMIT);
-    if (remembered_pass)
-        return lookup_pass(x, VERDICT_MISS, NO_STORE_PASS_REMEMBERED);
-    if (x->req.method == HTTP_HEAD)
-        return lookup_pass(x, o != NULL ? VERDICT_EXPIRED : VERDICT_MISS, NO_STORE_METHOD);
-    return lookup_join(x, o);
+    if (UNLIKELY(directed))
+        return lookup_directed(x, o, remembered_pass);
+    return lookup_fetch(x, o, remembered_pass, false);
 }
 
 /* ---- waiting

@@ -9,6 +9,7 @@
 #include "proxy/client_out.h"
 #include "proxy/deliver.h"
 #include "proxy/forward.h"
+#include "proxy/invalidate.h"
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
 #include "proxy/upstream_conn.h"
@@ -190,6 +191,8 @@ void phase_store_response(struct exchange *x, const struct http_head *head)
 {
     enum no_store_reason why = (enum no_store_reason)x->no_store;
     const struct h1_framing *f = &x->response_framing;
+    if (UNLIKELY(x->req.method != HTTP_GET))
+        invalidate_after(x, head);
     x->status = head->status;
     x->response_length = f->has_length ? (int64_t)f->length : -1;
     if (f->kind == H1_BODY_NONE && x->req.method != HTTP_HEAD && head->status != 304)

@@ -17,16 +17,12 @@ enum phase_result purge_answer(struct exchange *x)
                                   "BAN is not supported by this version; use PURGE with the exact URL");
     if (x->pw->cache == NULL)
         return phase_answer_error(x, 409, "there is no cache: store = off in [cache]");
-    struct cache_key key;
-    char *buf =
-        arena_alloc(&x->arena, cache_key_bound(SLICE_LIT("http"), x->host, x->target.path, x->target.query));
-    if (buf == NULL)
+    if (!exchange_build_key(x))
         return phase_answer_error(x, 503, "out of memory");
-    cache_key_build(buf, SLICE_LIT("http"), x->host, x->target.path, x->target.query, &key);
-    size_t purged = cache_purge_url(x->pw->cache, &key);
+    size_t purged = cache_purge_url(x->pw->cache, &x->key);
     proxy_count(x->pw, METRIC_PURGES, 1);
-    log_info("purged " SLICE_FMT ": %zu stored responses, asked by " SLICE_FMT, SLICE_ARG(key.text), purged,
-             SLICE_ARG(x->client_ip));
+    log_info("purged " SLICE_FMT ": %zu stored responses, asked by " SLICE_FMT, SLICE_ARG(x->key.text),
+             purged, SLICE_ARG(x->client_ip));
     slice_t body = arena_printf(&x->arena, "{\"purged\":%zu}\n", purged);
     return phase_answer(x, 200, SLICE_LIT("application/json"), body.ptr == NULL ? SLICE_EMPTY : body);
 }

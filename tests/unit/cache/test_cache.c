@@ -108,6 +108,39 @@ static void test_purge_during_a_fetch(void **state)
     }
 }
 
+/* cache_invalidate_url: as final as a purge where there is something, and free where there is nothing. */
+static void test_invalidation_finds_what_is_stored_or_fetched(void **state)
+{
+    UNUSED(state);
+    struct cache_key k = fix_key(URL);
+    uint64_t head = cache_inval_head(&c->inval);
+    assert_false(cache_invalidate_url(c, &k));
+    assert_int_equal(fix_store(c, "http://h/other", 1), NO_STORE_STORED);
+    assert_false(cache_invalidate_url(c, &k));
+    assert_int_equal(cache_inval_head(&c->inval), head);
+
+    assert_int_equal(fix_store(c, URL, 1), NO_STORE_STORED);
+    assert_true(cache_invalidate_url(c, &k));
+    assert_false(fix_has(c, URL));
+    assert_true(fix_has(c, "http://h/other"));
+    assert_true(cache_inval_head(&c->inval) > head);
+
+    for (enum moment at = BEFORE_BEGIN; at < MOMENTS; at++) {
+        struct cache_flight *fl = fix_lead(c, URL);
+        uint64_t offset = 0;
+        if (at >= AFTER_BEGIN)
+            begin(fl, 100);
+        if (at >= AFTER_BYTES)
+            fix_pour(fl, &offset, 50);
+        assert_true(cache_invalidate_url(c, &k));
+        if (at < AFTER_BEGIN)
+            begin(fl, 100);
+        fix_pour(fl, &offset, 100 - offset);
+        assert_int_equal(cache_fill_finish(&fl), NO_STORE_PURGED);
+        assert_false(fix_has(c, URL));
+    }
+}
+
 static void test_late_finish_does_not_replace_the_newer_object(void **state)
 {
     UNUSED(state);
@@ -296,6 +329,34 @@ static void test_followers_of_a_varying_response_look_up_again(void **state)
     cache_follower_close(&again.follower);
     assert_int_equal(variant_bytes(URL, "de"), 10);
     assert_int_equal(variant_bytes(URL, "en"), -1);
+}
+
+/* Two flights of different variants learn that theirs is one and the same: the second is not to be found in
+ * the table any more, so it is not stored either. */
+static void test_flight_that_left_the_table_is_not_stored(void **state)
+{
+    UNUSED(state);
+    assert_int_equal(store_variant(URL, "de", "Accept-Language", 10), NO_STORE_STORED);
+    static const char *const languages[] = {"en", "fr"};
+    struct cache_flight *fl[2];
+    struct fix_head head;
+    enum no_store_reason why;
+    for (int i = 0; i < 2; i++) {
+        const char *language = languages[i];
+        struct cache_join_result j =
+            fix_join(c, URL, fix_with_field(&head, HTTP_FIELD_ACCEPT_LANGUAGE, "Accept-Language", language),
+                     NULL, NULL);
+        assert_int_equal(j.what, CACHE_LEAD);
+        fl[i] = j.flight;
+    }
+    for (int i = 0; i < 2; i++) {
+        struct cache_fill fill = fix_fill(0);
+        fill.response = fix_with_field(&head, HTTP_FIELD_VARY, "Vary", "Accept");
+        assert_non_null(cache_fill_begin(fl[i], &fill, &why));
+    }
+    assert_int_equal(cache_fill_finish(&fl[0]), NO_STORE_STORED);
+    assert_int_equal(cache_fill_finish(&fl[1]), NO_STORE_SUPERSEDED);
+    assert_int_equal(fix_stats(c).objects, 1);
 }
 
 static void test_aborted_variant_leaves_no_marker(void **state)
@@ -487,6 +548,7 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, open_cache, close_cache)
     const struct CMUnitTest tests[] = {
         T(test_purge_removes_what_is_stored),
+        T(test_invalidation_finds_what_is_stored_or_fetched),
         T(test_purge_during_a_fetch),
         T(test_late_finish_does_not_replace_the_newer_object),
         T(test_other_urls_are_not_hurt_by_a_purge),
@@ -495,6 +557,7 @@ int main(void)
         T(test_variants_are_told_apart_and_purged_together),
         T(test_response_without_vary_replaces_all_variants),
         T(test_followers_of_a_varying_response_look_up_again),
+        T(test_flight_that_left_the_table_is_not_stored),
         T(test_aborted_variant_leaves_no_marker),
         T(test_variants_of_a_url_are_bounded),
         T(test_filled_tenfold_stays_within_the_limit),

@@ -28,7 +28,8 @@ static int setup(void **state)
                                   .ttl_5xx_ms = 6,
                                   .min_ttl_ms = 7,
                                   .max_ttl_ms = 8,
-                                  .max_object_bytes = 9};
+                                  .max_object_bytes = 9,
+                                  .ignore_client_cache_control = true};
     return 0;
 }
 
@@ -48,6 +49,10 @@ static void test_copies_everything(void **state)
     assert_int_equal(rules.min_ttl_ms, 7);
     assert_int_equal(rules.max_ttl_ms, 8);
     assert_int_equal(rules.max_object_bytes, 9); /* the route's, not that of [cache] */
+    assert_false(rules.obey_client);
+    route.ignore_client_cache_control = false;
+    cache_rules_from_config(&config, &route, &rules);
+    assert_true(rules.obey_client);
 }
 
 static void test_unset_stays_unset(void **state)

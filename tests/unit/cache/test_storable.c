@@ -404,6 +404,7 @@ static void test_field_is_storable(void **state)
         {"Date: x", true},
         {"Set-Cookie: a=b", false},
         {"Set-Cookie: a=b\nCache-Control: private=\"set-cookie\"", false},
+        {"Warning: 110 - \"stale\"", false},
         {"Connection: close", false},
         {"Keep-Alive: 5", false},
         {"Proxy-Connection: x", false},
@@ -431,12 +432,13 @@ static void test_field_is_storable(void **state)
     }
 }
 
-/* Runs last. The others come from cache_fill_begin and later. */
+/* Runs last. The others come from cache_fill_begin and later, or from what the client asks of the cache. */
 static void test_every_reason_was_given(void **state)
 {
     static const enum no_store_reason elsewhere[] = {
-        NO_STORE_VARY_TOO_LARGE, NO_STORE_NO_MEMORY,       NO_STORE_INCOMPLETE,
-        NO_STORE_PURGED,         NO_STORE_PASS_REMEMBERED, NO_STORE_WAIT_LIMIT,
+        NO_STORE_VARY_TOO_LARGE,   NO_STORE_NO_MEMORY,      NO_STORE_INCOMPLETE, NO_STORE_PURGED,
+        NO_STORE_PASS_REMEMBERED,  NO_STORE_WAIT_LIMIT,     NO_STORE_SUPERSEDED, NO_STORE_REQUEST_RELOAD,
+        NO_STORE_REQUEST_NO_STORE, NO_STORE_ONLY_IF_CACHED,
     };
     UNUSED(state);
     for (size_t i = 0; i < ARRAY_LEN(elsewhere); i++) {

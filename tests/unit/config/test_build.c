@@ -94,6 +94,7 @@ static const struct option_case cases[] = {
     {T, "min_ttl", "3h", {"1", "3651d", "x"}, "has no unit"},
     {T, "max_ttl", "4h", {"1", "3651d", "x"}, "has no unit"},
     {T, "max_object_size", "1K", {"0", "x", "1KB"}, "from 1 to 1024T"},
+    {T, "ignore_client_cache_control", "no", {"maybe", "1", ""}, "write yes, no"},
     {T, "allow", "10.0.0.0/8", {"a", "10.0.0.0/33", ""}, "is not a network"},
     {T, "deny", "::/0", {"a", "::/129", ""}, "is not a network"},
     {T, "set_request_header", "X-A: $client_ip, b", {"X-A", "X A: b", "X-A: $ip"}, "write Name: value"},

@@ -231,6 +231,9 @@ static void test_cache_status(void **state)
         {VERDICT_PASS, NO_STORE_CACHE_OFF, "Cache-Status: millpond; fwd=bypass; detail=cache_off\r\n"},
         {VERDICT_MISS, NO_STORE_PRIVATE, "Cache-Status: millpond; fwd=uri-miss; detail=private\r\n"},
         {VERDICT_EXPIRED, NO_STORE_SET_COOKIE, "Cache-Status: millpond; fwd=stale; detail=set_cookie\r\n"},
+        {VERDICT_REFRESHED, NO_STORE_REQUEST_RELOAD,
+         "Cache-Status: millpond; fwd=request; detail=request_reload\r\n"},
+        {VERDICT_MISS, NO_STORE_ONLY_IF_CACHED, "Cache-Status: millpond; detail=only_if_cached\r\n"},
         {VERDICT_COLLAPSED, NO_STORE_STORED, "Cache-Status: millpond; fwd=miss; collapsed\r\n"},
     };
     struct head_fix h;

@@ -1,0 +1,61 @@
+/* invalidate.c: see invalidate.h. Worker thread.
+ *
+ * A 2xx or 3xx to an unsafe method (any but GET, HEAD, OPTIONS and TRACE; one that is not known is unsafe)
+ * invalidates the target URI, and what Location and Content-Location name in the same origin. The order is
+ * that of a purge: an event in the log, then what is stored, so that a fetch from before is neither stored
+ * nor joined. It does not matter what the route of the request says about caching: a page may be cached by
+ * another one. Rejected: invalidating also when the answer never came. The standard does not ask for it, and
+ * a client could then purge pages by leaving early. */
+#include "proxy/invalidate.h"
+
+#include "core/log.h"
+#include "core/metrics.h"
+#include "cache/reference.h"
+#include "proxy/proxy_worker.h"
+
+static void invalidate_key(struct exchange *x, const struct cache_key *key)
+{
+    if (cache_invalidate_url(x->pw->cache, key))
+        proxy_count(x->pw, METRIC_INVALIDATIONS, 1);
+}
+
+/* Without memory for the key: too much rather than too little. */
+static void invalidate_all(struct exchange *x)
+{
+    log_warn("out of memory while a %.*s invalidated a page: everything stored is given up",
+             (int)x->req.method_text.len, x->req.method_text.ptr);
+    cache_purge_all(x->pw->cache);
+}
+
+static void invalidate_target(struct exchange *x)
+{
+    if (exchange_build_key(x))
+        invalidate_key(x, &x->key);
+    else
+        invalidate_all(x);
+}
+
+static void invalidate_reference(struct exchange *x, slice_t reference)
+{
+    struct cache_key key;
+    char *buf = arena_alloc(&x->arena, cache_reference_bound(x->host, x->target.path, reference));
+    if (buf == NULL)
+        invalidate_all(x);
+    else if (cache_reference_key(buf, x->host, x->target.path, reference, &key))
+        invalidate_key(x, &key);
+}
+
+void invalidate_after(struct exchange *x, const struct http_head *response)
+{
+    if (x->pw->cache == NULL || http_method_is_safe((enum http_method)x->req.method) ||
+        response->status < 200 || response->status > 399)
+        return;
+    invalidate_target(x);
+    if ((response->present & (HTTP_BIT(LOCATION) | HTTP_BIT(CONTENT_LOCATION))) == 0)
+        return;
+    for (unsigned i = 0; i < response->field_count; i++) {
+        const struct http_field *f = &response->fields[i];
+        if (f->id == HTTP_FIELD_LOCATION || f->id == HTTP_FIELD_CONTENT_LOCATION)
+            invalidate_reference(x, f->value);
+    }
+}
