@@ -46,7 +46,7 @@ enum no_store_reason cache_request_usable(const struct http_head *request, bool 
                                           const struct cache_rules *rules)
 {
     bool method_ok = request->method == HTTP_GET || request->method == HTTP_HEAD;
-    bool special = (request->present & (HTTP_BIT(RANGE) | HTTP_BIT(UPGRADE))) != 0;
+    bool special = (request->present & HTTP_BIT(UPGRADE)) != 0;
     bool bypass = (rules->bypass_cookie.len | rules->bypass_header.len) != 0;
     if (LIKELY(rules->enabled & method_ok & !has_body & !special & !bypass))
         return NO_STORE_STORED;
@@ -63,8 +63,6 @@ enum no_store_reason cache_request_usable(const struct http_head *request, bool 
         return NO_STORE_UPGRADE;
     if (bypass && bypass_matches(request, rules))
         return NO_STORE_BYPASS_RULE;
-    if (http_head_has(request, HTTP_FIELD_RANGE))
-        return NO_STORE_REQUEST_RANGE;
     return NO_STORE_STORED;
 }
 

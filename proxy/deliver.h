@@ -19,8 +19,9 @@ bool deliver_head(struct exchange *x);
  * upstream connection: the client turns out to be gone. */
 void deliver_relay(struct exchange *x, const char *data, size_t n);
 
-/* Turns the answer into a 412 page: the client's condition does not hold for what is stored. */
-void deliver_condition_failed(struct exchange *x);
+/* Turns the answer into an error page of ours: what the client asked does not fit what is stored (412, 416).
+ */
+void deliver_refuse(struct exchange *x, unsigned status, const char *detail);
 
 /* phase_store.c: the response was read to its end; releases the instance and completes the stored object. */
 void exchange_finish_response(struct exchange *x, const struct http_head *trailers);

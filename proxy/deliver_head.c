@@ -8,6 +8,7 @@
 #include "proxy/client_conn.h"
 #include "proxy/client_out.h"
 #include "proxy/deliver.h"
+#include "proxy/deliver_range.h"
 #include "proxy/forward.h"
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
@@ -167,6 +168,8 @@ static void put_local_head(struct text *t, struct exchange *x)
     }
     if (x->status == 405 || x->req.method == HTTP_OPTIONS)
         TEXT_LIT(t, "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n");
+    if (x->range != NULL)
+        deliver_range_put_fields(t, x);
     if (x->status >= 400)
         TEXT_LIT(t, "Cache-Control: no-store\r\n");
     TEXT_LIT(t, "X-Request-Id: ");
@@ -174,11 +177,13 @@ static void put_local_head(struct text *t, struct exchange *x)
     TEXT_LIT(t, "\r\n");
 }
 
-/* The base head filtered by the route's edits, or down to what a 304 carries. */
+/* The base head filtered by the route's edits, or down to what a 304 carries, or as a 206. */
 static slice_t filtered_head(struct exchange *x, slice_t base, bool not_modified)
 {
     const struct config_route *r = x->route->config;
-    size_t bound = base.len + forward_edits_bound(x, r->response_edits, r->response_edit_count) + 64;
+    const bool partial = x->range != NULL && x->status == 206;
+    size_t bound = base.len + forward_edits_bound(x, r->response_edits, r->response_edit_count) + 64 +
+                   DELIVER_RANGE_FIELDS_MAX;
     char *buf = arena_alloc(&x->arena, bound);
     if (buf == NULL)
         return (slice_t){NULL, 0};
@@ -186,17 +191,23 @@ static slice_t filtered_head(struct exchange *x, slice_t base, bool not_modified
     slice_t rest = base, name, value;
     if (not_modified)
         TEXT_LIT(&t, "HTTP/1.1 304 Not Modified\r\n");
+    else if (partial)
+        TEXT_LIT(&t, "HTTP/1.1 206 Partial Content\r\n");
     else
         text_put(&t, slice_make(base.ptr, slice_find(base, '\n', 0) + 1));
     while (head_text_next(&rest, &name, &value)) {
         const struct http_field f = {.name = name, .value = value, .id = (uint8_t)http_field_lookup(name)};
         if (not_modified && !cache_field_in_304(&f))
             continue;
+        if (partial && deliver_range_drops(x, &f))
+            continue;
         if (forward_is_edited(r->response_edits, r->response_edit_count, name))
             continue;
         text_put(&t, slice_make(name.ptr, (size_t)(value.ptr + value.len - name.ptr) + 2));
     }
     forward_put_edits(&t, x, r->response_edits, r->response_edit_count);
+    if (partial)
+        deliver_range_put_fields(&t, x);
     return t.overflow ? (slice_t){NULL, 0} : text_slice(&t);
 }
 
@@ -269,13 +280,15 @@ bool deliver_head(struct exchange *x)
                                                                  : x->info.body_bytes;
     }
     enum cache_cond cond = deliver_condition(x);
-    if (cond == CACHE_COND_FAILED) {
-        deliver_condition_failed(x);
+    if (cond == CACHE_COND_FAILED)
+        deliver_refuse(x, 412, "a condition of the request does not hold");
+    else if (UNLIKELY(http_head_has(&x->req, HTTP_FIELD_RANGE)) && cond == CACHE_COND_NONE)
+        deliver_range_begin(x, base);
+    if (UNLIKELY(x->source == SOURCE_LOCAL))
         return deliver_local_head(x);
-    }
     if (cond == CACHE_COND_NOT_MODIFIED)
         x->status = 304;
-    if (cond == CACHE_COND_NOT_MODIFIED || x->route->config->response_edit_count > 0) {
+    if (cond == CACHE_COND_NOT_MODIFIED || x->range != NULL || x->route->config->response_edit_count > 0) {
         base = filtered_head(x, base, cond == CACHE_COND_NOT_MODIFIED);
         owner = NULL;
     }

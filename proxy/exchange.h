@@ -16,6 +16,7 @@
 
 struct client_conn;
 struct config_listen;
+struct deliver_range;
 struct instance;
 struct proxy_worker;
 struct upstream_conn;
@@ -121,6 +122,7 @@ struct exchange {
     int64_t response_length; /* announced body length, -1 unknown */
     uint32_t head_bytes, response_head_bytes;
     uint64_t response_bytes;            /* body bytes handed to the client connection */
+    struct deliver_range *range;        /* a 206 or 416 cut from `object`; in the arena */
     struct cache_validators validators; /* of a relayed response, for conditions */
 
     /* timings */

@@ -72,7 +72,9 @@ void phase_fetch_failed(struct exchange *x, enum fetch_error e);
 bool fetch_retry_on_status(struct exchange *x, unsigned status);
 
 /* phase_store.c: decides what becomes of the final response head: into the cache, straight to the client, or
- * both. Prepares the exchange for phase DELIVER. */
-void phase_store_response(struct exchange *x, const struct http_head *head);
+ * both. Prepares the exchange for phase DELIVER. false: neither, another request is on its way to the
+ * instance.
+ */
+bool phase_store_response(struct exchange *x, const struct http_head *head);
 
 #endif

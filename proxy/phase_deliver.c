@@ -6,6 +6,7 @@
 #include "proxy/client_conn.h"
 #include "proxy/client_out.h"
 #include "proxy/deliver.h"
+#include "proxy/deliver_range.h"
 #include "proxy/error_page.h"
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
@@ -83,12 +84,13 @@ static enum phase_result deliver_cut(struct exchange *x)
 }
 
 /* Adds what the object has from the offset on. false: the client cannot take more now. */
-static bool pump_object(struct exchange *x, size_t *added)
+static bool pump_object(struct exchange *x)
 {
     struct client_conn *c = x->client;
     struct iovec iov[PUMP_IOV];
+    if (UNLIKELY(x->range != NULL))
+        return deliver_range_pump(x);
     size_t n = cache_object_iov(x->object, x->offset, iov, PUMP_IOV), total = 0;
-    *added = 0;
     for (size_t i = 0; i < n; i++)
         total += iov[i].iov_len;
     if (total == 0)
@@ -105,16 +107,14 @@ static bool pump_object(struct exchange *x, size_t *added)
         TEXT_LIT_OUT(c, "\r\n");
     x->offset += total;
     x->response_bytes += total;
-    *added = total;
     return true;
 }
 
 static enum phase_result deliver_object(struct exchange *x)
 {
     uint64_t length = cache_object_filled(x->object);
-    size_t added;
     while (!x->body_suppressed && x->offset < length) {
-        if (!pump_object(x, &added))
+        if (!pump_object(x))
             return deliver_park(x);
     }
     return deliver_finish(x);
@@ -122,7 +122,6 @@ static enum phase_result deliver_object(struct exchange *x)
 
 static enum phase_result deliver_follow(struct exchange *x)
 {
-    size_t added;
     if (x->body_suppressed)
         return deliver_finish(x);
     cache_follower_set_offset(x->follower, x->offset); /* nothing waits: all of it is out */
@@ -130,11 +129,11 @@ static enum phase_result deliver_follow(struct exchange *x)
         bool complete = cache_object_is_complete(x->object);
         bool cut = x->body_cut || cache_follower_is_cut(x->follower);
         while (x->offset < cache_object_filled(x->object)) {
-            if (!pump_object(x, &added) || !client_out_flush(x->client))
+            if (!pump_object(x) || !client_out_flush(x->client))
                 return PHASE_PARK;
             cache_follower_set_offset(x->follower, x->offset);
         }
-        if (complete)
+        if (complete || (x->range != NULL && deliver_range_is_done(x->range)))
             return deliver_finish(x);
         if (cut)
             return deliver_cut(x);
@@ -226,13 +225,12 @@ void deliver_relay(struct exchange *x, const char *data, size_t n)
         phase_run(x); /* ends it: nobody reads this any more, and no event of the client need follow */
 }
 
-void deliver_condition_failed(struct exchange *x)
+void deliver_refuse(struct exchange *x, unsigned status, const char *detail)
 {
-    struct error_page page = error_page_make(
-        &x->arena, &x->req, 412, "a condition of the request does not hold", exchange_request_id(x));
+    struct error_page page = error_page_make(&x->arena, &x->req, status, detail, exchange_request_id(x));
     if (x->follower != NULL)
         cache_follower_close(&x->follower);
-    x->status = 412;
+    x->status = (uint16_t)status;
     x->source = SOURCE_LOCAL;
     x->local_type = page.type;
     x->local_body = page.body.ptr == NULL ? SLICE_EMPTY : page.body;

@@ -276,7 +276,7 @@ enum phase_result phase_fetch(struct exchange *x)
             x->upstream_head = forward_request_head(x);
         if (x->upstream_head.ptr == NULL)
             return fetch_give_up(x, FETCH_NO_MEMORY);
-        proxy_count(x->pw, METRIC_FETCHES_OPEN, 1);
+        proxy_count(x->pw, METRIC_FETCHES_OPEN, !x->fetch_counted);
         x->fetch_counted = true;
     }
     return fetch_start(x);

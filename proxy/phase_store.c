@@ -2,6 +2,7 @@
  * of what is stored. Also takes the body bytes from the upstream connection and its end. */
 #include "cache/storable.h"
 #include "core/http_date.h"
+#include "core/http_field.h"
 #include "core/metrics.h"
 #include "core/panic.h"
 #include "core/text.h"
@@ -187,7 +188,28 @@ static void store_relay(struct exchange *x, const struct http_head *head)
     cache_validators_from_head(head, x->pw->worker->now_wall_ms / 1000, &x->validators);
 }
 
-void phase_store_response(struct exchange *x, const struct http_head *head)
+/* The whole of something that may not be stored, for a client that wants a range, from an instance that
+ * serves ranges: asked for again as its followers do, with what was left out of the request. Its key being
+ * remembered, the next requests are so from the start. */
+static bool store_wants_range(const struct exchange *x, const struct http_head *head)
+{
+    return UNLIKELY(http_head_has(&x->req, HTTP_FIELD_RANGE)) && x->conditions_dropped &&
+           head->status == 200 && x->req.method == HTTP_GET && x->client != NULL && x->response_length != 0 &&
+           http_head_has_token(head, HTTP_FIELD_ACCEPT_RANGES, SLICE_LIT("bytes"));
+}
+
+static void store_ask_again(struct exchange *x)
+{
+    if (x->stale != NULL)
+        cache_object_unref(&x->stale);
+    phase_fetch_release(x, FETCH_NONE);
+    x->upstream_head = (slice_t){NULL, 0};
+    x->conditions_dropped = false;
+    x->tries = 0;
+    phase_run(x);
+}
+
+bool phase_store_response(struct exchange *x, const struct http_head *head)
 {
     enum no_store_reason why = (enum no_store_reason)x->no_store;
     const struct h1_framing *f = &x->response_framing;
@@ -202,15 +224,20 @@ void phase_store_response(struct exchange *x, const struct http_head *head)
             cache_flight_release(&x->flight, NO_STORE_NO_MEMORY, 0);
             serve_confirmed(x, NO_STORE_NO_MEMORY);
         }
-        return;
+        return true;
     }
     if (x->flight != NULL && store_begin(x, head, &why)) {
-        return;
+        return true;
     }
     x->no_store = (uint8_t)why;
     if (x->flight != NULL)
         cache_flight_release(&x->flight, why, pass_memory_ms(why, head->status));
+    if (store_wants_range(x, head)) {
+        store_ask_again(x);
+        return false;
+    }
     store_relay(x, head);
+    return true;
 }
 
 /* ---- called by the upstream connection
@@ -239,7 +266,8 @@ void exchange_on_response_head(struct exchange *x, const struct http_head *head,
     }
     if (fetch_retry_on_status(x, head->status))
         return;
-    phase_store_response(x, head);
+    if (!phase_store_response(x, head))
+        return;
     if (x->source == SOURCE_RELAY && x->client == NULL)
         phase_fetch_release(x, FETCH_CANCELLED);
     phase_set(x, PHASE_DELIVER);
