@@ -1,9 +1,10 @@
 /* client_out.h: bytes on their way to a client: a batch per worker, and what the kernel did not take.
  *
- * Producers add pieces for one connection, then flush: one writev. Pieces of a cached object are sent from
- * where they lie (inside the caller's RCU section, or under his reference); only an unfinished write takes a
- * reference. Everything else is copied only if it has to wait. While something waits (client_out_is_blocked)
- * nothing may be added: the producer is called again when it has gone out. */
+ * Producers add pieces for one connection, then flush: one write (see net_send), and sendfile(2) for large
+ * pieces of stored bodies. Pieces of a cached object are sent from where they lie (inside the caller's RCU
+ * section, or under his reference); only an unfinished write takes a reference. Everything else is copied
+ * only if it has to wait. While something waits (client_out_is_blocked) nothing may be added: the producer is
+ * called again when it has gone out. */
 #ifndef PROXY_CLIENT_OUT_H
 #define PROXY_CLIENT_OUT_H
 

@@ -148,8 +148,8 @@ CPU time is user and system time of the process tree per request. Latencies are 
 epoll loop: for hits it reads to a blank line and writes one constant answer from its memory (`writev`), for everything
 else it copies bytes between two sockets. h2o has no cache: its hits are static files.
 
-A program can send large bodies for less than this floor: nginx serves its cache, files on a tmpfs, with `sendfile`,
-which lends their pages to the socket, while a write copies the bytes into it first."""
+A program can send large bodies for less than this floor: nginx sends its cache, files on a tmpfs, with `sendfile`, and
+so does Millpond with 128 KB and more: that lends their pages to the socket, while a write copies the bytes first."""
 
 
 def markdown(facts, works, found):
