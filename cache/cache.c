@@ -226,6 +226,30 @@ struct cache_join_result cache_join(struct cache *c, const struct cache_key *key
     return r;
 }
 
+struct cache_flight *cache_lead(struct cache *c, const struct cache_key *key, const struct http_head *request,
+                                struct arena *scratch, const struct cache_object *stale)
+{
+    CHECK_MAGIC(c, CACHE_MAGIC);
+    struct cache_shard *sh = cache_shard_of(c, key->hash);
+    struct cache_flight *fl = NULL;
+    struct cache_key whole;
+    bool known;
+    if (cache_pass_has(c->pass, key->hash.lo, cache_now_ms()))
+        return NULL;
+    lock_take(&sh->lock);
+    if (cache_lookup(c, sh, key, request, scratch, &whole, &known) == stale && known &&
+        join_find_flight_locked(c, sh, key, &whole) == NULL)
+        fl = join_as_leader_locked(c, sh, key, &whole).flight;
+    lock_drop(&sh->lock);
+    return fl;
+}
+
+void cache_back_off(struct cache *c, const struct cache_key *key, dur_ms_t ms)
+{
+    CHECK_MAGIC(c, CACHE_MAGIC);
+    cache_pass_remember(c->pass, key->hash.lo, cache_now_ms(), ms);
+}
+
 size_t cache_purge_url(struct cache *c, const struct cache_key *key)
 {
     CHECK_MAGIC(c, CACHE_MAGIC);

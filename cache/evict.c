@@ -137,10 +137,10 @@ void cache_evict_remove(struct cache_evict *e, struct cache_object *o)
     lock_drop(&e->lock);
 }
 
-static bool object_is_expired(const struct cache_object *o, wall_ms_t now_ms)
+static bool object_is_spent(const struct cache_object *o, wall_ms_t now_ms)
 {
     struct cache_freshness f = cache_object_freshness(o);
-    return cache_freshness_age_ms(&f, now_ms) >= f.lifetime_ms;
+    return cache_freshness_is_spent(&f, now_ms);
 }
 
 /* The oldest of small: a victim, or moved to main (NULL). */
@@ -148,7 +148,7 @@ static struct cache_object *evict_small_locked(struct cache_evict *e, wall_ms_t 
 {
     struct cache_object *o = CONTAINER_OF(e->small.prev, struct cache_object, queue);
     uint8_t freq = atomic_load_explicit(&o->freq, memory_order_relaxed);
-    if (freq > 1 && !object_is_expired(o, now_ms)) {
+    if (freq > 1 && !object_is_spent(o, now_ms)) {
         atomic_store_explicit(&o->freq, 0, memory_order_relaxed);
         evict_place_locked(e, o, CACHE_PLACE_MAIN);
         return NULL;
@@ -161,7 +161,7 @@ static struct cache_object *evict_main_locked(struct cache_evict *e, wall_ms_t n
 {
     struct cache_object *o = CONTAINER_OF(e->main.prev, struct cache_object, queue);
     uint8_t freq = atomic_load_explicit(&o->freq, memory_order_relaxed);
-    if (freq > 0 && !forced && !object_is_expired(o, now_ms)) {
+    if (freq > 0 && !forced && !object_is_spent(o, now_ms)) {
         atomic_store_explicit(&o->freq, (uint8_t)(freq - 1), memory_order_relaxed);
         evict_place_locked(e, o, CACHE_PLACE_MAIN);
         return NULL;

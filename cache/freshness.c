@@ -6,6 +6,7 @@
  * hit. */
 #include "cache/freshness.h"
 
+#include "cache/stale.h"
 #include "core/http_date.h"
 #include "core/http_field.h"
 #include "core/panic.h"
@@ -154,7 +155,7 @@ static void clamp_lifetime(const struct cache_rules *rules, struct cache_freshne
         out->lifetime_ms = MIN(out->lifetime_ms, rules->max_ttl_ms);
 }
 
-void cache_freshness_compute(const struct http_head *response, const struct cache_control *cc,
+static void compute_lifetime(const struct http_head *response, const struct cache_control *cc,
                              const struct cache_rules *rules, wall_ms_t request_ms, wall_ms_t response_ms,
                              struct cache_freshness *out)
 {
@@ -183,4 +184,13 @@ void cache_freshness_compute(const struct http_head *response, const struct cach
         implicit_lifetime(response, cc, rules, date_s, now_s, out);
     clamp_lifetime(rules, out);
     out->lifetime_ms = MAX(0, MIN(out->lifetime_ms, LIFETIME_MAX_MS));
+}
+
+void cache_freshness_compute(const struct http_head *response, const struct cache_control *cc,
+                             const struct cache_rules *rules, wall_ms_t request_ms, wall_ms_t response_ms,
+                             struct cache_freshness *out)
+{
+    compute_lifetime(response, cc, rules, request_ms, response_ms, out);
+    struct cache_stale s = cache_stale_compute(out, cc, rules);
+    out->keep_code = cache_stale_keep_code(&s);
 }

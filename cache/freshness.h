@@ -38,7 +38,10 @@ struct cache_freshness {
     uint8_t source;         /* enum freshness_source */
     bool revalidate_always; /* no-cache: never used without asking */
     bool never_stale;       /* must-revalidate, proxy-revalidate, s-maxage: not used once stale */
+    uint8_t keep_code; /* how long it is worth keeping once stale: cache_freshness_keep_ms, cache/stale.h */
 };
+
+#define CACHE_KEEP_CODE_MAX 31
 
 /* RFC 9110 section 15.1: may be stored by default, without being told so. */
 bool cache_status_is_heuristic(unsigned status);
@@ -53,6 +56,17 @@ static inline dur_ms_t cache_freshness_age_ms(const struct cache_freshness *f, w
 {
     dur_ms_t resident_ms = now_ms - f->response_ms;
     return f->corrected_initial_ms + (resident_ms > 0 ? resident_ms : 0);
+}
+
+static inline dur_ms_t cache_freshness_keep_ms(unsigned code)
+{
+    return code > 0 ? ((dur_ms_t)1 << (code - 1)) * 1000 : 0;
+}
+
+/* Neither fresh nor stale but usable: what memory is taken back from first. */
+static inline bool cache_freshness_is_spent(const struct cache_freshness *f, wall_ms_t now_ms)
+{
+    return cache_freshness_age_ms(f, now_ms) >= f->lifetime_ms + cache_freshness_keep_ms(f->keep_code);
 }
 
 static inline bool cache_freshness_is_fresh(const struct cache_freshness *f, wall_ms_t now_ms)

@@ -70,6 +70,7 @@ static void object_fill_in(struct cache_object *o, const struct cache_object_par
     o->source = f->fresh.source & 7;
     o->revalidate_always = f->fresh.revalidate_always;
     o->never_stale = f->fresh.never_stale;
+    o->keep_code = f->fresh.keep_code & CACHE_KEEP_CODE_MAX;
     o->status = f->status & 0x3ff;
     o->status_line_bytes = f->status_line_bytes;
     o->head_bytes = f->head.len & 0xffff;
@@ -247,6 +248,7 @@ struct cache_freshness cache_object_freshness(const struct cache_object *o)
         .source = (uint8_t)o->source,
         .revalidate_always = o->revalidate_always,
         .never_stale = o->never_stale,
+        .keep_code = o->keep_code,
     };
 }
 

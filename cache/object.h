@@ -52,7 +52,7 @@ struct cache_object {
     /* set once */
     uint64_t response_ms : 42, status : 10, source : 3, revalidate_always : 1, never_stale : 1, kind : 2;
     uint64_t corrected_initial_ms : 42, head_bytes : 16, shard : CACHE_SHARD_BITS;
-    uint64_t lifetime_ms : 42, key_bytes : 16;
+    uint64_t lifetime_ms : 42, key_bytes : 16, keep_code : 5;
     uint32_t last_modified_s;
     uint32_t small_bytes; /* INLINE, OWNED: announced length */
     uint16_t primary_bytes, vary_bytes;

@@ -17,6 +17,8 @@ void cache_rules_from_config(const struct config *c, const struct config_route *
         .ttl_5xx_ms = r->ttl_5xx_ms,
         .min_ttl_ms = r->min_ttl_ms,
         .max_ttl_ms = r->max_ttl_ms,
+        .stale_while_revalidate_ms = r->stale_while_revalidate_ms,
+        .stale_if_error_ms = r->stale_if_error_ms,
         .max_object_bytes = r->max_object_bytes,
         .obey_client = !r->ignore_client_cache_control,
     };

@@ -17,6 +17,7 @@ struct cache_rules {
     int heuristic_percent;
     dur_ms_t heuristic_max_ms;
     dur_ms_t ttl_ms, ttl_404_ms, ttl_5xx_ms, min_ttl_ms, max_ttl_ms; /* CACHE_TTL_UNSET when not given */
+    dur_ms_t stale_while_revalidate_ms, stale_if_error_ms;
     int64_t max_object_bytes;
     bool obey_client; /* Cache-Control and Pragma of requests count */
 };

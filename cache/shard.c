@@ -203,9 +203,9 @@ static bool sweep_wants(struct cache *c, struct cache_object *o, enum sweep_what
         return true;
     if (what == SWEEP_PURGED)
         return false;
-    /* A stale object that is still asked for is about to be revalidated: it is given one more look. */
+    /* A spent object that is still asked for is about to be revalidated: it is given one more look. */
     struct cache_freshness f = cache_object_freshness(o);
-    if (cache_freshness_age_ms(&f, now_ms) < f.lifetime_ms)
+    if (!cache_freshness_is_spent(&f, now_ms))
         return false;
     return atomic_exchange_explicit(&o->freq, 0, memory_order_relaxed) == 0;
 }

@@ -133,6 +133,16 @@ static bool worth_revalidating(const struct http_head *response, const struct ca
     return v.etag.len > 0 || v.last_modified_s != 0;
 }
 
+/* Out of date on arrival, but the response itself says that it may be used for a while nevertheless (RFC
+ * 5861). */
+static bool usable_stale(const struct http_head *response, const struct cache_control *cc,
+                         const struct cache_freshness *f)
+{
+    int64_t said_s = MAX(cc->stale_while_revalidate_s, cc->stale_if_error_s);
+    return response->status < 400 && f->source != FRESHNESS_NONE && !f->revalidate_always &&
+           !f->never_stale && f->corrected_initial_ms < f->lifetime_ms + said_s * 1000;
+}
+
 static enum no_store_reason freshness_reason(const struct http_head *response, const struct cache_control *cc,
                                              const struct cache_freshness *f)
 {
@@ -140,7 +150,7 @@ static enum no_store_reason freshness_reason(const struct http_head *response, c
         return NO_STORE_TTL_ZERO;
     if (!f->revalidate_always && f->corrected_initial_ms < f->lifetime_ms)
         return NO_STORE_STORED;
-    if (worth_revalidating(response, cc, f))
+    if (worth_revalidating(response, cc, f) || usable_stale(response, cc, f))
         return NO_STORE_STORED;
     return f->source == FRESHNESS_NONE && !f->revalidate_always ? NO_STORE_NO_FRESHNESS
                                                                 : NO_STORE_ALREADY_EXPIRED;

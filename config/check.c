@@ -195,7 +195,14 @@ static void check_route_answer(struct build *b, const struct source_section *sec
 static void check_route_cache(struct build *b, const struct config_route *r,
                               const struct source_section *section)
 {
-    static const char *const keys[] = {"ttl", "ttl_404", "ttl_5xx", "min_ttl", "max_ttl", "max_object_size"};
+    static const char *const keys[] = {"ttl",
+                                       "ttl_404",
+                                       "ttl_5xx",
+                                       "min_ttl",
+                                       "max_ttl",
+                                       "stale_while_revalidate",
+                                       "stale_if_error",
+                                       "max_object_size"};
     bool answers_itself = r->redirect_status != 0 || r->respond_status != 0;
     const struct source_value *store = source_value_find(check_section(b, OPTION_CACHE, 0), "store");
     bool no_store = store != NULL && strcmp(store->text, "off") == 0;

@@ -114,6 +114,7 @@ struct config_cache { /* [cache] */
     dur_ms_t default_ttl_ms;
     int heuristic_percent; /* 0 = off */
     dur_ms_t heuristic_max_ms;
+    dur_ms_t stale_while_revalidate_ms, stale_if_error_ms;
     dur_ms_t lock_timeout_ms;
     int max_waiters;
     struct config_cidrs purge_from;
@@ -158,6 +159,7 @@ struct config_route { /* [route NAME] */
     enum config_route_cache cache;
     const char *bypass_cookie, *bypass_header;                       /* "" = not used */
     dur_ms_t ttl_ms, ttl_404_ms, ttl_5xx_ms, min_ttl_ms, max_ttl_ms; /* CONFIG_TTL_UNSET when not given */
+    dur_ms_t stale_while_revalidate_ms, stale_if_error_ms;
     int64_t max_object_bytes;
     bool ignore_client_cache_control;
     struct config_cidrs allow, deny;

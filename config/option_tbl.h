@@ -174,9 +174,10 @@ OPTION(CACHE, "heuristic", HEURISTIC, "10% up to 1d", ANY, 0, HERE,
        "Freshness of responses that say nothing but have a Last-Modified: a share of their age (RFC 9111 "
        "section "
        "4.2.2), or `off`.")
-OPTION(CACHE, "stale_while_revalidate", DURATION, "0", RANGE(0, TTL_LIMIT), 0, LATER,
+OPTION(CACHE, "stale_while_revalidate", DURATION, "0", RANGE(0, TTL_LIMIT), 0,
+       AT(config_cache, stale_while_revalidate_ms),
        "How long a stale response is served while a new one is fetched, where the response does not say.")
-OPTION(CACHE, "stale_if_error", DURATION, "1h", RANGE(0, TTL_LIMIT), 0, LATER,
+OPTION(CACHE, "stale_if_error", DURATION, "1h", RANGE(0, TTL_LIMIT), 0, AT(config_cache, stale_if_error_ms),
        "How long a stale response is served while the application fails, where the response does not say.")
 OPTION(CACHE, "lock_timeout", DURATION, "10s", RANGE(0, DAY_MS), 0, AT(config_cache, lock_timeout_ms),
        "How long a request waits for another that fetches the same object before it fetches for itself.")
@@ -238,10 +239,10 @@ OPTION(ROUTE, "max_ttl", TTL, "", RANGE(0, TTL_LIMIT), 0, AT(config_route, max_t
        "Lowers a longer freshness the response asks for.")
 OPTION(ROUTE, "browser_ttl", TTL, "", RANGE(0, TTL_LIMIT), 0, LATER,
        "Rewrites Cache-Control towards the client.")
-OPTION(ROUTE, "stale_while_revalidate", DURATION, "of [cache]", RANGE(0, TTL_LIMIT), OPTION_COMPUTED, LATER,
-       "As in `[cache]`, for this route.")
-OPTION(ROUTE, "stale_if_error", DURATION, "of [cache]", RANGE(0, TTL_LIMIT), OPTION_COMPUTED, LATER,
-       "As in `[cache]`, for this route.")
+OPTION(ROUTE, "stale_while_revalidate", DURATION, "of [cache]", RANGE(0, TTL_LIMIT), OPTION_COMPUTED,
+       AT(config_route, stale_while_revalidate_ms), "As in `[cache]`, for this route.")
+OPTION(ROUTE, "stale_if_error", DURATION, "of [cache]", RANGE(0, TTL_LIMIT), OPTION_COMPUTED,
+       AT(config_route, stale_if_error_ms), "As in `[cache]`, for this route.")
 OPTION(ROUTE, "max_object_size", SIZE, "of [cache]", RANGE(1, SIZE_LIMIT), OPTION_COMPUTED,
        AT(config_route, max_object_bytes), "As in `[cache]`, for this route.")
 OPTION(ROUTE, "key_query", OTHER, "all", ANY, 0, LATER,

@@ -31,6 +31,10 @@
     COUNTER(CACHE_STORED, "cache_stored", "Responses stored")                                                \
     COUNTER(CACHE_REVALIDATIONS, "cache_revalidations", "Stored responses confirmed by a 304")               \
     COUNTER(CACHE_COLLAPSED, "cache_collapsed", "Requests that shared another request's fetch")              \
+    COUNTER(CACHE_STALE, "cache_stale", "Requests answered from a stale stored response")                    \
+    COUNTER(CACHE_REFRESHES, "cache_refreshes",                                                              \
+            "Fetches in the background that renew what was served stale")                                    \
+    GAUGE(REFRESHES_OPEN, "refreshes_in_flight", "Such fetches under way")                                   \
     COUNTER(PURGES, "purges", "Purges done")                                                                 \
     COUNTER(INVALIDATIONS, "invalidations",                                                                  \
             "URLs removed because a POST, PUT, DELETE or the like succeeded")                                \

@@ -106,6 +106,7 @@ enum close_reason {
     X(RESPONSE_TIMEOUT, "response_timeout", 504, "no response byte within response_timeout")                 \
     X(BAD_RESPONSE, "bad_response", 502, "the response broke HTTP framing")                                  \
     X(CUT_SHORT, "cut_short", 502, "the response ended before it was complete")                              \
+    X(ERROR_STATUS, "error_status", 502, "the instance answered with a server error")                        \
     X(NO_MEMORY, "no_memory", 503, "out of memory or descriptors")                                           \
     X(CANCELLED, "cancelled", 0, "nobody wanted the answer any more")
 

@@ -32,6 +32,18 @@ bool head_text_next(slice_t *rest, slice_t *name, slice_t *value)
     return true;
 }
 
+/* RFC 9211 section 2.3: the status is the one of the answer that is not shown. */
+static void put_failed_fetch(struct text *t, const struct exchange *x)
+{
+    TEXT_LIT(t, "fwd=stale; ");
+    if (x->failed_status != 0) {
+        TEXT_LIT(t, "fwd-status=");
+        text_put_u64(t, x->failed_status);
+        TEXT_LIT(t, "; ");
+    }
+    TEXT_LIT(t, "ttl=");
+}
+
 static void put_cache_status(struct text *t, const struct exchange *x)
 {
     const enum cache_verdict v = (enum cache_verdict)x->verdict;
@@ -47,11 +59,17 @@ static void put_cache_status(struct text *t, const struct exchange *x)
         if (v == VERDICT_REVALIDATED)
             text_put(t, x->client_refused ? SLICE_LIT("fwd=request; fwd-status=304; ttl=")
                                           : SLICE_LIT("fwd=stale; fwd-status=304; ttl="));
+        else if (x->stale_on_error)
+            put_failed_fetch(t, x);
         else
             TEXT_LIT(t, "hit; ttl=");
         if (left_s < 0)
             text_put_char(t, '-');
         text_put_u64(t, (uint64_t)(left_s < 0 ? -left_s : left_s));
+        if (x->stale_on_error)
+            TEXT_LIT(t, "; detail=stale_if_error");
+        else if (x->stale_renewed)
+            TEXT_LIT(t, "; detail=stale_while_revalidate");
         break;
     }
     case VERDICT_COLLAPSED:

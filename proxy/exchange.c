@@ -21,7 +21,9 @@ static void exchange_on_wait_deadline(struct deadline *d)
     phase_wait_timeout(x);
 }
 
-struct exchange *exchange_new(struct proxy_worker *pw, struct client_conn *c)
+/* All but what depends on where the request comes from. */
+static struct exchange *exchange_create(struct proxy_worker *pw, struct snapshot_view *view,
+                                        const struct config_listen *listen)
 {
     struct list *n = list_pop_front(&pw->free_exchanges);
     struct exchange *x = n != NULL ? CONTAINER_OF(n, struct exchange, node) : malloc(sizeof *x);
@@ -31,19 +33,47 @@ struct exchange *exchange_new(struct proxy_worker *pw, struct client_conn *c)
     memset(x, 0, offsetof(struct exchange, arena));
     x->magic = EXCHANGE_MAGIC;
     x->pw = pw;
-    x->client = c;
-    x->listen = c->listener->config;
-    x->view = snapshot_view_ref(pw->view);
+    x->view = snapshot_view_ref(view);
     x->start_us = pw->worker->now_us;
     x->start_wall_ms = pw->worker->now_wall_ms;
     x->response_length = -1;
-    x->client_ip = client_conn_ip(c);
     deadline_init(&x->wait_deadline, exchange_on_wait_deadline);
     arena_init(&x->arena, x->arena_block, sizeof x->arena_block,
-               (size_t)x->listen->max_header_bytes * 3 + EXCHANGE_ARENA_EXTRA);
+               (size_t)listen->max_header_bytes * 3 + EXCHANGE_ARENA_EXTRA);
     list_push_back(&pw->exchanges, &x->node);
     pw->exchange_count++;
+    return x;
+}
+
+struct exchange *exchange_new(struct proxy_worker *pw, struct client_conn *c)
+{
+    struct exchange *x = exchange_create(pw, pw->view, c->listener->config);
+    if (x == NULL)
+        return NULL;
+    x->client = c;
+    x->listen = c->listener->config;
+    x->client_ip = client_conn_ip(c);
     proxy_count(pw, METRIC_EXCHANGES_OPEN, 1);
+    return x;
+}
+
+struct exchange *exchange_new_background(const struct exchange *of)
+{
+    struct exchange *x = exchange_create(of->pw, of->view, of->listen);
+    if (x == NULL)
+        return NULL;
+    x->phase = PHASE_FETCH;
+    x->background = true;
+    x->route = of->route;
+    x->req = of->req;
+    x->target = of->target;
+    x->host = of->host;
+    x->client_ip = arena_copy(&x->arena, of->client_ip);
+    x->key = (struct cache_key){arena_copy(&x->arena, of->key.text), of->key.hash};
+    if (x->client_ip.ptr == NULL || x->key.text.ptr == NULL || !exchange_own_head(x)) {
+        exchange_free(x);
+        return NULL;
+    }
     return x;
 }
 

@@ -66,6 +66,9 @@ struct exchange {
     bool filling;            /* the response goes into the cache through `flight` */
     bool end_sent;           /* the end of the body was marked */
     bool fetch_counted;      /* in the gauge of fetches */
+    bool background;         /* never had a client: refresh.h */
+    bool stale_renewed;      /* VERDICT_STALE by stale-while-revalidate */
+    bool stale_on_error;     /* VERDICT_STALE because the fetch failed */
     uint8_t reuse_races;     /* tries lost to connections the instance was closing */
     uint8_t wait_rounds;
     uint8_t verdict;     /* enum cache_verdict */
@@ -73,8 +76,9 @@ struct exchange {
     uint8_t fetch_error; /* enum fetch_error of the last try */
     uint8_t close_reason;
     uint8_t tries;
-    uint8_t stored;  /* the response went into the cache */
-    uint16_t status; /* sent to the client */
+    uint8_t stored;         /* the response went into the cache */
+    uint16_t status;        /* sent to the client */
+    uint16_t failed_status; /* of the instance, in place of which a stale response is served; 0: no answer */
 
     struct proxy_worker *pw;
     struct client_conn *client;
@@ -135,6 +139,9 @@ struct exchange {
 
 /* A new exchange in phase ACCEPT for this connection; NULL when out of memory. */
 struct exchange *exchange_new(struct proxy_worker *pw, struct client_conn *c);
+/* One without a client, in phase FETCH, for the request of `of`: same head, route and key. NULL when out of
+ * memory. */
+struct exchange *exchange_new_background(const struct exchange *of);
 /* Only the log phase ends an exchange. */
 void exchange_free(struct exchange *x);
 

@@ -13,6 +13,7 @@
 #include "proxy/forward.h"
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
+#include "proxy/stale.h"
 #include "proxy/upstream_conn.h"
 
 #define CONTINUE_MS                                                                                          \
@@ -242,6 +243,8 @@ static enum phase_result fetch_give_up(struct exchange *x, enum fetch_error e)
 {
     if (x->flight != NULL)
         cache_flight_fail(&x->flight, e);
+    if (x->client != NULL && stale_instead_of_error(x))
+        return PHASE_MORE;
     if (x->client == NULL) {
         phase_set(x, PHASE_LOG);
         return PHASE_MORE;
@@ -264,21 +267,26 @@ static enum phase_result fetch_start(struct exchange *x)
     return PHASE_PARK;
 }
 
+bool phase_fetch_prepare(struct exchange *x)
+{
+    x->fetch_us = x->pw->worker->now_us;
+    pool_count_request(x->route->pool);
+    x->conditions_dropped = x->flight != NULL;
+    if (exchange_own_head(x))
+        x->upstream_head = forward_request_head(x);
+    if (x->upstream_head.ptr == NULL)
+        return false;
+    proxy_count(x->pw, METRIC_FETCHES_OPEN, !x->fetch_counted);
+    x->fetch_counted = true;
+    return true;
+}
+
 enum phase_result phase_fetch(struct exchange *x)
 {
     if (x->instance != NULL)
         return PHASE_PARK; /* a try is under way */
-    if (x->upstream_head.ptr == NULL) {
-        x->fetch_us = x->pw->worker->now_us;
-        pool_count_request(x->route->pool);
-        x->conditions_dropped = x->flight != NULL;
-        if (exchange_own_head(x))
-            x->upstream_head = forward_request_head(x);
-        if (x->upstream_head.ptr == NULL)
-            return fetch_give_up(x, FETCH_NO_MEMORY);
-        proxy_count(x->pw, METRIC_FETCHES_OPEN, !x->fetch_counted);
-        x->fetch_counted = true;
-    }
+    if (x->upstream_head.ptr == NULL && !phase_fetch_prepare(x))
+        return fetch_give_up(x, FETCH_NO_MEMORY);
     return fetch_start(x);
 }
 

@@ -6,6 +6,7 @@
 #include "proxy/client_conn.h"
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
+#include "proxy/stale.h"
 
 static int64_t span_us(mono_us_t from, mono_us_t to)
 {
@@ -105,6 +106,12 @@ enum phase_result phase_log(struct exchange *x)
 {
     struct client_conn *c = x->client;
     struct proxy_worker *pw = x->pw;
+    if (x->background) {
+        stale_refresh_done(x);
+        exchange_free(x);
+        proxy_worker_check_done(pw);
+        return PHASE_DONE;
+    }
     if (x->end_us == 0)
         x->end_us = clock_mono_us();
     count(x);

@@ -9,6 +9,7 @@
 #include "proxy/client_conn.h"
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
+#include "proxy/stale.h"
 
 #define WAIT_ROUNDS_MAX                                                                                      \
     4 /* look-ups after a wait that ended in "look again", before fetching without the cache */
@@ -142,6 +143,8 @@ enum phase_result phase_lookup(struct exchange *x)
         exchange_set_object(x, o, SOURCE_OBJECT);
         if (!directed && cache_freshness_is_fresh(&x->info.fresh, x->pw->worker->now_wall_ms))
             return lookup_hit(x, VERDICT_HIT);
+        if (!directed && stale_while_revalidate(x))
+            return PHASE_MORE;
     }
     if (UNLIKELY(directed))
         return lookup_directed(x, o, remembered_pass);
@@ -191,7 +194,8 @@ static void wait_failed(struct exchange *x)
     wait_end(x, false);
     x->fetch_error = (uint8_t)e;
     x->verdict = VERDICT_COLLAPSED;
-    phase_answer_error(x, outcome_fetch_status(e), outcome_fetch_text(e));
+    if (!stale_instead_of_error(x))
+        phase_answer_error(x, outcome_fetch_status(e), outcome_fetch_text(e));
     phase_run(x);
 }
 

@@ -13,6 +13,7 @@
 #include "proxy/invalidate.h"
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
+#include "proxy/stale.h"
 #include "proxy/upstream_conn.h"
 
 #define PASS_MEMORY_MS                                                                                       \
@@ -264,7 +265,7 @@ void exchange_on_response_head(struct exchange *x, const struct http_head *head,
         phase_fetch_failed(x, FETCH_BAD_RESPONSE); /* it confirms what nobody asked about */
         return;
     }
-    if (fetch_retry_on_status(x, head->status))
+    if (fetch_retry_on_status(x, head->status) || stale_instead_of_status(x, head->status))
         return;
     if (!phase_store_response(x, head))
         return;

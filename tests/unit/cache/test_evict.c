@@ -33,11 +33,14 @@ static int close_all(void **state)
     return 0;
 }
 
+static uint8_t keep_code;
+
 static struct cache_object *add(uint64_t id, dur_ms_t lifetime_ms)
 {
     struct cache_fill fill = fix_fill(1000);
     fill.fresh.response_ms = NOW_MS;
     fill.fresh.lifetime_ms = lifetime_ms;
+    fill.fresh.keep_code = keep_code;
     struct cache_object_parts parts = {.hash = hash_bytes(&id, sizeof id).lo,
                                        .key = slice_make((const char *)&id, sizeof id),
                                        .primary_bytes = sizeof id,
@@ -189,6 +192,19 @@ static void test_expired_gets_no_second_chance(void **state)
     assert_int_equal(evict_one_at(NOW_MS + 5000), 2);
 }
 
+static void test_stale_and_usable_gets_a_second_chance(void **state)
+{
+    UNUSED(state);
+    hit(add(1, 100), 3);
+    keep_code = 4; /* 8 s */
+    hit(add(2, 100), 3);
+    keep_code = 0;
+    hit(add(3, 100), 3);
+    assert_int_equal(evict_one_at(NOW_MS + 8000), 1);
+    assert_int_equal(evict_one_at(NOW_MS + 8000), 3);
+    assert_int_equal(evict_one_at(NOW_MS + 8000), 2);
+}
+
 static void test_looking_is_bounded_when_all_are_hot(void **state)
 {
     UNUSED(state);
@@ -254,6 +270,7 @@ int main(void)
         T(test_scan_does_not_flush_the_hot_ones),
         T(test_main_is_a_clock),
         T(test_expired_gets_no_second_chance),
+        T(test_stale_and_usable_gets_a_second_chance),
         T(test_looking_is_bounded_when_all_are_hot),
         T(test_batches_and_byte_sums),
         T(test_empty_and_no_memory),

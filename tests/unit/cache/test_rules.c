@@ -28,6 +28,8 @@ static int setup(void **state)
                                   .ttl_5xx_ms = 6,
                                   .min_ttl_ms = 7,
                                   .max_ttl_ms = 8,
+                                  .stale_while_revalidate_ms = 10,
+                                  .stale_if_error_ms = 11,
                                   .max_object_bytes = 9,
                                   .ignore_client_cache_control = true};
     return 0;
@@ -48,6 +50,8 @@ static void test_copies_everything(void **state)
     assert_int_equal(rules.ttl_5xx_ms, 6);
     assert_int_equal(rules.min_ttl_ms, 7);
     assert_int_equal(rules.max_ttl_ms, 8);
+    assert_int_equal(rules.stale_while_revalidate_ms, 10);
+    assert_int_equal(rules.stale_if_error_ms, 11);
     assert_int_equal(rules.max_object_bytes, 9); /* the route's, not that of [cache] */
     assert_false(rules.obey_client);
     route.ignore_client_cache_control = false;

@@ -133,7 +133,9 @@ static void test_fields_of_the_connection_are_not_edited(void **state)
 static void test_defaults(void **state)
 {
     UNUSED(state);
-    struct config *c = load_ok(APP "[cache]\nmax_object_size = 3M\n[route a]\n");
+    struct config *c =
+        load_ok(APP "[cache]\nmax_object_size = 3M\nstale_while_revalidate = 5s\n[route a]\n[route b]\n"
+                    "stale_while_revalidate = 6s\nstale_if_error = 0\n");
     const struct config_route *r = &c->routes[0];
     assert_int_equal(r->pool, 0);
     assert_int_equal(r->cache, CONFIG_CACHE_ON);
@@ -141,6 +143,8 @@ static void test_defaults(void **state)
                 r->ttl_5xx_ms == CONFIG_TTL_UNSET && r->min_ttl_ms == CONFIG_TTL_UNSET &&
                 r->max_ttl_ms == CONFIG_TTL_UNSET);
     assert_int_equal(r->max_object_bytes, 3 << 20);
+    assert_true(r->stale_while_revalidate_ms == 5000 && r->stale_if_error_ms == 3600000);
+    assert_true(r[1].stale_while_revalidate_ms == 6000 && r[1].stale_if_error_ms == 0);
     assert_int_equal(r->hosts.count + r->path_count + r->methods.count + r->header_count, 0);
     assert_int_equal(r->redirect_status + r->respond_status, 0);
     config_unref(c);

@@ -248,9 +248,16 @@ static void test_cache_status(void **state)
             fail_msg("row %zu: %s", i, h.head);
     }
     h.x->verdict = VERDICT_STALE;
+    h.x->stale_renewed = true;
     h.f.worker->now_wall_ms = h.x->info.fresh.response_ms + 3605000;
     deliver(&h);
-    assert_true(has(&h, "hit; ttl=-5\r\n"));
+    assert_true(has(&h, "hit; ttl=-5; detail=stale_while_revalidate\r\n"));
+    h.x->stale_on_error = true;
+    deliver(&h);
+    assert_true(has(&h, "millpond; fwd=stale; ttl=-5; detail=stale_if_error\r\n"));
+    h.x->failed_status = 503;
+    deliver(&h);
+    assert_true(has(&h, "millpond; fwd=stale; fwd-status=503; ttl=-5; detail=stale_if_error\r\n"));
     h.x->verdict = VERDICT_NONE;
     deliver(&h);
     assert_false(has(&h, "Cache-Status"));

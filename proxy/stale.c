@@ -1,0 +1,140 @@
+/* stale.c: see stale.h. Worker's thread.
+ *
+ * A background fetch is an exchange that never had a client. The request that finds an object past its
+ * freshness, and no fetch under way, makes it with a copy of its head, so that the instance sees what it
+ * would have seen; then the request is answered like a hit. It leads a flight as any other: whoever comes too
+ * late for the stale object follows it, a purge detaches it, draining waits for it and the end of
+ * shutdown_timeout abandons it.
+ *
+ * For errors nothing is set aside in advance: the cache is asked again once the fetch has failed, so that
+ * what was purged or evicted meanwhile is not served, and what is newer is. */
+#include "proxy/stale.h"
+
+#include "cache/request_rules.h"
+#include "cache/stale.h"
+#include "core/metrics.h"
+#include "core/rcu.h"
+#include "proxy/phase.h"
+#include "proxy/proxy_worker.h"
+
+#define BACK_OFF_MS   1000 /* after a failure, before the next background fetch for the key */
+#define REFRESHES_MAX 1024 /* per worker; beyond it, stale responses are served without being renewed */
+
+static bool object_has_validator(const struct cache_object_info *i)
+{
+    return i->validators.etag.len > 0 || i->validators.last_modified.len > 0;
+}
+
+static dur_ms_t stale_for_ms(const struct exchange *x)
+{
+    const struct cache_freshness *f = &x->info.fresh;
+    return cache_freshness_age_ms(f, x->pw->worker->now_wall_ms) - f->lifetime_ms;
+}
+
+static void stale_serve(struct exchange *x, bool on_error)
+{
+    x->verdict = VERDICT_STALE;
+    x->stale_renewed = !on_error;
+    x->stale_on_error = on_error;
+    x->no_store = NO_STORE_STORED;
+    proxy_count(x->pw, METRIC_CACHE_STALE, 1);
+    phase_set(x, PHASE_DELIVER);
+}
+
+/* ---- in the background
+ * ---------------------------------------------------------------------------------------------- */
+
+static void refresh_start(struct exchange *x)
+{
+    struct proxy_worker *pw = x->pw;
+    if (pw->refresh_count >= REFRESHES_MAX || pw->draining)
+        return;
+    struct cache_flight *fl = cache_lead(pw->cache, &x->key, &x->req, &x->arena, x->object);
+    if (fl == NULL)
+        return;
+    struct exchange *b = exchange_new_background(x);
+    if (b == NULL) {
+        cache_flight_fail(&fl, FETCH_CANCELLED); /* who follows already may try for himself */
+        return;
+    }
+    b->flight = fl;
+    b->verdict = VERDICT_EXPIRED;
+    if (object_has_validator(&x->info))
+        b->stale = cache_object_ref(x->object);
+    pw->refresh_count++;
+    proxy_count(pw, METRIC_CACHE_REFRESHES, 1);
+    proxy_count(pw, METRIC_REFRESHES_OPEN, 1);
+    b->client = x->client; /* the fields that tell of the client */
+    phase_fetch_prepare(b);
+    b->client = NULL;
+    phase_run(b);
+}
+
+bool stale_while_revalidate(struct exchange *x)
+{
+    if (x->req.method != HTTP_GET ||
+        stale_for_ms(x) >= cache_stale_of_stored(&x->info, &x->route->rules).while_revalidate_ms)
+        return false;
+    stale_serve(x, false);
+    refresh_start(x);
+    return true;
+}
+
+void stale_refresh_done(struct exchange *x)
+{
+    struct proxy_worker *pw = x->pw;
+    pw->refresh_count--;
+    proxy_count(pw, METRIC_REFRESHES_OPEN, -1);
+    if (x->fetch_counted)
+        proxy_count(pw, METRIC_FETCHES_OPEN, -1);
+    if (x->fetch_error != FETCH_NONE && !x->stored && x->verdict != VERDICT_REVALIDATED)
+        cache_back_off(pw->cache, &x->key, BACK_OFF_MS);
+    if (x->fetch_error != FETCH_NONE)
+        metrics_count_fetch_error(pw->worker->metrics, (enum fetch_error)x->fetch_error);
+}
+
+/* ---- instead of an error
+ * -------------------------------------------------------------------------------------------- */
+
+/* What may stand in for an error now, as `object`, held. */
+static bool stale_take(struct exchange *x)
+{
+    bool pass, found = false;
+    bool read = x->req.method == HTTP_GET || x->req.method == HTTP_HEAD;
+    if (!read || x->key.text.ptr == NULL || cache_request_directs(&x->req, &x->route->rules))
+        return false; /* a client that says what it takes (max-stale) gets no more */
+    rcu_enter();
+    struct cache_object *o = cache_find(x->pw->cache, &x->key, &x->req, &x->arena, &pass);
+    if (o != NULL) {
+        x->info = cache_object_info(o);
+        found = stale_for_ms(x) < cache_stale_of_stored(&x->info, &x->route->rules).if_error_ms;
+    }
+    if (found) {
+        exchange_set_object(x, cache_object_ref(o), SOURCE_OBJECT);
+        x->object_held = true;
+    }
+    rcu_leave();
+    return found;
+}
+
+bool stale_instead_of_error(struct exchange *x)
+{
+    if (!stale_take(x))
+        return false;
+    stale_serve(x, true);
+    return true;
+}
+
+bool stale_instead_of_status(struct exchange *x, unsigned status)
+{
+    if ((status != 500 && status != 502 && status != 503 && status != 504) || !stale_take(x))
+        return false;
+    x->failed_status = (uint16_t)status;
+    x->fetch_error = FETCH_ERROR_STATUS;
+    if (x->flight != NULL)
+        cache_flight_fail(&x->flight, FETCH_ERROR_STATUS);
+    phase_fetch_release(x, FETCH_NONE);
+    stale_serve(x, true);
+    phase_run(x);
+    return true;
+}

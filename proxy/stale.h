@@ -1,0 +1,21 @@
+/* stale.h: stale stored responses in place of a wait or of an error (RFC 5861), and the fetches in the
+ * background that renew them. How long they may be used is cache/stale.h's business. */
+#ifndef PROXY_STALE_H
+#define PROXY_STALE_H
+
+#include "proxy/exchange.h"
+
+/* LOOKUP found a stale object (exchange_set_object): when it may be used while it is renewed, sees to that,
+ * sets phase DELIVER and returns true. */
+bool stale_while_revalidate(struct exchange *x);
+/* The fetch this request led, did for itself or waited for has failed for good: when a stale response may
+ * stand in for the error, sets phase DELIVER and returns true. Its flight has ended. */
+bool stale_instead_of_error(struct exchange *x);
+/* The same for the head of a 500, 502, 503 or 504 that will not be tried elsewhere: ends flight and upstream
+ * connection, runs the exchange on and returns true; it may be gone then. */
+bool stale_instead_of_status(struct exchange *x, unsigned status);
+
+/* LOG of a background fetch: figures, and a pause after a failure. */
+void stale_refresh_done(struct exchange *x);
+
+#endif
