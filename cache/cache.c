@@ -1,4 +1,4 @@
-/* cache.c: the facade (cache.h): create, find, join, purge, figures. Filling is in fill.c, readers in
+/* cache.c: the facade (cache.h): create, find, join, purge, figures. Filling is in fill*.c, readers in
  * follower.c.
  *
  * cache_find is the hot path: one word per shard, one line of index slots, the object; a marker adds a second

@@ -1,0 +1,178 @@
+/* fill_end.c: how a flight ends (cache.h, "flights and filling"), and what its beginning shares with that.
+ *
+ * Order within each end: what is decided about the index and the table happens in one hold of the shard's
+ * lock, so that a purge comes wholly before or wholly after it; then the followers are told, all together. */
+#include "cache/fill.h"
+
+#include "core/panic.h"
+
+void cache_flight_end(struct cache_flight **flp, enum cache_flight_state state, enum fetch_error error,
+                      enum cache_event to_waiting, enum cache_event to_armed)
+{
+    struct cache_flight *fl = *flp;
+    struct cache_mails mails = {NULL};
+    lock_take(&fl->lock);
+    cache_flight_set_state_locked(fl, state);
+    fl->error = (uint8_t)error;
+    if (fl->room == ROOM_WANTED)
+        fl->room = ROOM_NONE;
+    cache_flight_tell_locked(fl, to_waiting, to_armed, &mails);
+    lock_drop(&fl->lock);
+    cache_mails_post(&mails);
+    fl->leader_gone = true;
+    cache_flight_unref(flp);
+}
+
+void cache_flight_tell_locked(struct cache_flight *fl, enum cache_event to_waiting, enum cache_event to_armed,
+                              struct cache_mails *mails)
+{
+    LIST_FOREACH_SAFE (n, tmp, &fl->followers) {
+        struct cache_follower *f = CONTAINER_OF(n, struct cache_follower, node);
+        if (f->state == FOLLOWER_WAITING)
+            cache_follower_call_locked(f, to_waiting, mails);
+        else
+            cache_follower_wake_locked(f, to_armed, mails);
+    }
+}
+
+void cache_flight_leave_table(struct cache_flight *fl)
+{
+    lock_take(&fl->shard->lock);
+    cache_flight_leave_locked(fl);
+    cache_shard_tidy_locked(fl->cache, fl->shard, fl->primary_hash, cache_flight_primary(fl));
+    lock_drop(&fl->shard->lock);
+}
+
+struct cache_object *cache_fill_create_object(struct cache *c, const struct cache_object_parts *parts,
+                                              struct cache_body *body)
+{
+    size_t cost = cache_object_cost(parts, body != NULL);
+    if (!cache_reserve(c, cost))
+        return NULL;
+    struct cache_object *o = cache_object_create(&c->account, parts, body);
+    if (o == NULL)
+        cache_account_release(&c->account, cost);
+    return o;
+}
+
+static struct cache_fill fill_of_object(const struct cache_object_info *i)
+{
+    return (struct cache_fill){.head = i->head,
+                               .status = i->status,
+                               .status_line_bytes = i->status_line_bytes,
+                               .body_bytes = i->body_bytes,
+                               .fresh = i->fresh,
+                               .etag = i->validators.etag,
+                               .last_modified = i->validators.last_modified,
+                               .last_modified_s = i->validators.last_modified_s};
+}
+
+/* A body of unknown length sits in a 16 KB chunk that readers may be looking at. When it came out small, a
+ * twin of the right size is what is stored; the first goes with its readers. NULL: store the first. */
+static struct cache_object *fill_small_twin(struct cache_flight *fl)
+{
+    struct cache_object *o = fl->object;
+    uint64_t bytes = cache_object_filled(o);
+    if (o->kind != CACHE_BODY_SHARED || bytes > CACHE_SMALL_BODY_MAX)
+        return NULL;
+    struct cache_object_info info = cache_object_info(o);
+    info.body_bytes = (int64_t)bytes;
+    struct cache_fill fill = fill_of_object(&info);
+    struct cache_object_parts parts = {.hash = o->hash,
+                                       .shard = (unsigned)o->shard,
+                                       .key = cache_object_key(o),
+                                       .primary_bytes = o->primary_bytes,
+                                       .vary_names = info.vary_names,
+                                       .fill = &fill,
+                                       .body_bytes = (int64_t)bytes};
+    if (cache_object_cost(&parts, false) >= cache_object_charge(o, true))
+        return NULL;
+    struct cache_object *twin = cache_fill_create_object(fl->cache, &parts, NULL);
+    struct iovec iov;
+    if (twin == NULL)
+        return NULL;
+    if (bytes > 0) {
+        ASSERT(cache_object_iov(o, 0, &iov, 1) == 1 && iov.iov_len == bytes);
+        memcpy(cache_object_small_body(twin), iov.iov_base, bytes);
+        cache_object_commit_small(twin, bytes);
+    }
+    cache_object_end(twin, CACHE_COMPLETE);
+    return twin;
+}
+
+enum no_store_reason cache_flight_store(struct cache_flight *fl, struct cache_object *o, uint64_t valid_id)
+{
+    enum no_store_reason why = NO_STORE_PURGED;
+    lock_take(&fl->shard->lock);
+    uint64_t head = cache_inval_head(&fl->cache->inval);
+    bool purged = cache_inval_is_purged(&fl->cache->inval, fl->primary_hash.lo, MIN(fl->start_id, valid_id));
+    if (!purged && list_empty(&fl->node)) {
+        why = NO_STORE_SUPERSEDED;
+    } else if (!purged) {
+        atomic_store_explicit(&o->checked_id, head, memory_order_relaxed);
+        why = cache_shard_insert_locked(fl->cache, fl->shard, o);
+    }
+    cache_flight_leave_locked(fl);
+    cache_shard_tidy_locked(fl->cache, fl->shard, fl->primary_hash, cache_flight_primary(fl));
+    lock_drop(&fl->shard->lock);
+    if (why == NO_STORE_STORED)
+        cache_pass_forget(fl->cache->pass, fl->primary_hash.lo);
+    return why;
+}
+
+enum no_store_reason cache_fill_finish(struct cache_flight **flp)
+{
+    struct cache_flight *fl = *flp;
+    CHECK_MAGIC(fl, FLIGHT_MAGIC);
+    struct cache_object *o = fl->object;
+    ASSERT(o->kind != CACHE_BODY_SHARED || o->body->announced_bytes < 0 ||
+           (uint64_t)o->body->announced_bytes == cache_object_filled(o));
+    enum no_store_reason why = NO_STORE_TOO_LARGE;
+    if (fl->state == FLIGHT_WINDOW) {
+        cache_object_end(o, CACHE_COMPLETE);
+    } else {
+        struct cache_object *twin = fill_small_twin(fl);
+        cache_object_end(o, CACHE_COMPLETE);
+        why = cache_flight_store(fl, twin != NULL ? twin : o, fl->start_id);
+        cache_object_unref(&twin);
+    }
+    cache_flight_end(flp, FLIGHT_COMPLETE, FETCH_NONE, CACHE_EVENT_OBJECT, CACHE_EVENT_PROGRESS);
+    return why;
+}
+
+static void flight_cut(struct cache_flight **flp, enum fetch_error e)
+{
+    struct cache_flight *fl = *flp;
+    cache_object_end(fl->object, CACHE_CUT);
+    cache_flight_leave_table(fl);
+    cache_flight_end(flp, FLIGHT_CUT, e, CACHE_EVENT_FAILED, CACHE_EVENT_FAILED);
+}
+
+void cache_fill_abort(struct cache_flight **flp)
+{
+    CHECK_MAGIC(*flp, FLIGHT_MAGIC);
+    flight_cut(flp, FETCH_CUT_SHORT);
+}
+
+void cache_flight_release(struct cache_flight **flp, enum no_store_reason why, dur_ms_t pass_ms)
+{
+    struct cache_flight *fl = *flp;
+    CHECK_MAGIC(fl, FLIGHT_MAGIC);
+    ASSERT(why != NO_STORE_STORED && fl->state == FLIGHT_FETCHING);
+    if (pass_ms > 0)
+        cache_pass_remember(fl->cache->pass, fl->primary_hash.lo, cache_flight_now_ms(), pass_ms);
+    cache_flight_leave_table(fl);
+    cache_flight_end(flp, FLIGHT_RELEASED, FETCH_NONE, CACHE_EVENT_PASS, CACHE_EVENT_PASS);
+}
+
+void cache_flight_fail(struct cache_flight **flp, enum fetch_error e)
+{
+    struct cache_flight *fl = *flp;
+    CHECK_MAGIC(fl, FLIGHT_MAGIC);
+    if (fl->state != FLIGHT_FETCHING) {
+        flight_cut(flp, e);
+        return;
+    }
+    cache_flight_leave_table(fl);
+    cache_flight_end(flp, FLIGHT_FAILED, e, CACHE_EVENT_FAILED, CACHE_EVENT_FAILED);
+}
