@@ -1,0 +1,46 @@
+/* purge.h: everything that makes stored responses unusable before their time: one URL, a tag, a prefix, a
+ * glob, a host, everything; hard or soft.
+ *
+ * When cache_purge returns, no request that starts afterwards is given what the purge concerns: not what is
+ * stored, and not the response of a fetch that began before (promise 2). Hard: it is gone. Soft: it is stale
+ * from now on: usable where a stale response is (stale-while-revalidate, stale-if-error) and for revalidation
+ * by its validator, never as fresh. The call takes the same short time however many objects are concerned: it
+ * appends events to the log (inval_log.h); who looks an object up evaluates them, and a thread of its own
+ * gives the memory back (sweep.h). Only what an exact URL names is removed before the call returns. */
+#ifndef CACHE_PURGE_H
+#define CACHE_PURGE_H
+
+#include "core/slice.h"
+
+struct cache;
+
+/* What `text` is, by kind. A URL is the part of a primary key before its first space (cache_key_url). */
+enum cache_purge_kind {
+    CACHE_PURGE_URL,           /* a whole URL in key form, "http://host/path?query": all its variants */
+    CACHE_PURGE_URL_ANY_QUERY, /* the same without regard to any query; what follows a '?' in it is ignored */
+    CACHE_PURGE_TAG,           /* one tag, case-sensitive, without white space */
+    CACHE_PURGE_PREFIX,        /* the beginning of URLs */
+    CACHE_PURGE_GLOB,          /* a pattern over whole URLs: `*` is any text, `?` is any one character */
+    CACHE_PURGE_HOST, /* "name[:port]" as in a key: lower case, the default port left out; both schemes */
+    CACHE_PURGE_ALL   /* ignored */
+};
+
+#define CACHE_PURGE_TEXT_MAX 8192 /* bytes */
+
+struct cache_purge {
+    enum cache_purge_kind kind;
+    bool soft;
+    slice_t text; /* borrowed for the call */
+};
+
+struct cache_purge_result {
+    uint64_t id;         /* of the last event; ids grow, also when the clock steps back */
+    size_t removed;      /* objects that exact URLs named; soft: that became stale. Others are not counted */
+    const char *problem; /* a static sentence when cache_purge said false, else NULL */
+};
+
+/* Applies `count` events together: a look-up sees all of them or none. Any thread that may read under RCU.
+ * false: a text is not valid for its kind, and nothing was done. */
+bool cache_purge(struct cache *c, const struct cache_purge *p, size_t count, struct cache_purge_result *out);
+
+#endif
