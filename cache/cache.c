@@ -244,6 +244,19 @@ struct cache_flight *cache_lead(struct cache *c, const struct cache_key *key, co
     return fl;
 }
 
+#define PERSONAL UINT64_C(0x9e3779b97f4a7c15) /* makes another entry of the same key's */
+
+void cache_remember_personal(struct cache *c, const struct cache_key *key, dur_ms_t ms)
+{
+    CHECK_MAGIC(c, CACHE_MAGIC);
+    cache_pass_remember(c->pass, key->hash.lo ^ PERSONAL, cache_now_ms(), ms);
+}
+
+bool cache_is_personal(struct cache *c, const struct cache_key *key)
+{
+    return cache_pass_has(c->pass, key->hash.lo ^ PERSONAL, cache_now_ms());
+}
+
 void cache_back_off(struct cache *c, const struct cache_key *key, dur_ms_t ms)
 {
     CHECK_MAGIC(c, CACHE_MAGIC);

@@ -118,6 +118,10 @@ struct cache_join_result cache_join(struct cache *c, const struct cache_key *key
  * memory is short. */
 struct cache_flight *cache_lead(struct cache *c, const struct cache_key *key, const struct http_head *request,
                                 struct arena *scratch, const struct cache_object *stale);
+/* For `ms`, a request for the key that has credentials is fetched without queueing: the last response to one
+ * could not be shared. Says nothing about requests without. */
+void cache_remember_personal(struct cache *c, const struct cache_key *key, dur_ms_t ms);
+bool cache_is_personal(struct cache *c, const struct cache_key *key);
 /* For `ms`, cache_lead starts no fetch for the key. */
 void cache_back_off(struct cache *c, const struct cache_key *key, dur_ms_t ms);
 

@@ -144,13 +144,28 @@ static void implicit_lifetime(const struct http_head *response, const struct cac
     }
 }
 
+/* By what it says itself, others may have it for a while without asking the application. */
+static bool response_is_open(const struct http_head *response, const struct cache_control *cc,
+                             wall_s_t date_s, wall_s_t now_s)
+{
+    struct cache_freshness own;
+    if (cc->flags & CC_NO_CACHE)
+        return false;
+    if (explicit_lifetime(response, cc, date_s, now_s, &own))
+        return own.lifetime_ms > 0;
+    return (cc->flags & CC_PUBLIC) != 0;
+}
+
 /* min_ttl and max_ttl apply to what the response said, not to what the ini file says elsewhere. */
 static void clamp_lifetime(const struct cache_rules *rules, struct cache_freshness *out)
 {
     if (out->source == FRESHNESS_NONE || out->source == FRESHNESS_DEFAULT_TTL)
         return;
-    if (rules->min_ttl_ms != CACHE_TTL_UNSET)
-        out->lifetime_ms = MAX(out->lifetime_ms, rules->min_ttl_ms);
+    if (rules->min_ttl_ms != CACHE_TTL_UNSET && out->lifetime_ms < rules->min_ttl_ms) {
+        if (out->lifetime_ms <= 0)
+            out->source = FRESHNESS_ROUTE_TTL;
+        out->lifetime_ms = rules->min_ttl_ms;
+    }
     if (rules->max_ttl_ms != CACHE_TTL_UNSET)
         out->lifetime_ms = MIN(out->lifetime_ms, rules->max_ttl_ms);
 }
@@ -178,11 +193,15 @@ static void compute_lifetime(const struct http_head *response, const struct cach
          * off. */
         if (ttl_ms > 0)
             out->lifetime_ms = MIN(ttl_ms, LIFETIME_MAX_MS) + out->corrected_initial_ms;
+        if (ttl_ms > 0 && response_is_open(response, cc, date_s, now_s))
+            out->source = FRESHNESS_OPEN_TTL;
         return;
     }
     if (!explicit_lifetime(response, cc, date_s, now_s, out))
         implicit_lifetime(response, cc, rules, date_s, now_s, out);
     clamp_lifetime(rules, out);
+    if (out->source == FRESHNESS_DEFAULT_TTL && response_is_open(response, cc, date_s, now_s))
+        out->source = FRESHNESS_OPEN_TTL;
     out->lifetime_ms = MAX(0, MIN(out->lifetime_ms, LIFETIME_MAX_MS));
 }
 

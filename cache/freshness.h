@@ -4,7 +4,8 @@
  * Last-Modified, default_ttl (for a response without Last-Modified, or with the heuristic off); then min_ttl
  * and max_ttl clamp what the response itself said, the heuristic included. The last two, heuristic and
  * default_ttl, are only for a status that RFC 9110 section 15.1 calls heuristically cacheable, or with
- * `public`. */
+ * `public`. Where the ini file decides, the source also tells whether the response would let others have it
+ * without being asked again, by what it says itself: a ttl says how long, never for whom. */
 #ifndef CACHE_FRESHNESS_H
 #define CACHE_FRESHNESS_H
 
@@ -19,7 +20,8 @@
     X(MAX_AGE, "max_age", "Cache-Control: max-age")                                                          \
     X(EXPIRES, "expires", "Expires minus Date")                                                              \
     X(DEFAULT_TTL, "default_ttl", "default_ttl of [cache]")                                                  \
-    X(HEURISTIC, "heuristic", "estimated from Last-Modified")
+    X(HEURISTIC, "heuristic", "estimated from Last-Modified")                                                \
+    X(OPEN_TTL, "open_ttl", "a ttl of the ini file, of a response that says itself that it may be shared")
 
 enum freshness_source {
 #define X(id, name, text) FRESHNESS_##id,
@@ -27,7 +29,15 @@ enum freshness_source {
 #undef X
         FRESHNESS_SOURCE_COUNT
 };
+_Static_assert(FRESHNESS_SOURCE_COUNT <= 8, "stored in three bits");
 const char *freshness_source_name(enum freshness_source s);
+
+/* Nothing but the ini file makes it fresh: the response does not say that it may be shared. Then it is for no
+ * request with credentials (guard.h). */
+static inline bool freshness_is_ours(uint8_t source)
+{
+    return source == FRESHNESS_ROUTE_TTL || source == FRESHNESS_DEFAULT_TTL;
+}
 
 /* Immutable part of a stored response. */
 struct cache_freshness {

@@ -2,6 +2,21 @@
  * the result lives as long as the snapshot, whose strings it points to. */
 #include "cache/rules.h"
 
+static bool gives_ttl(const struct config *c, const struct config_route *r)
+{
+    return c->cache.default_ttl_ms > 0 || r->ttl_ms != CACHE_TTL_UNSET || r->ttl_404_ms != CACHE_TTL_UNSET ||
+           r->ttl_5xx_ms != CACHE_TTL_UNSET || r->min_ttl_ms != CACHE_TTL_UNSET;
+}
+
+static bool has_extension(const struct config_route *r)
+{
+    for (size_t i = 0; i < r->path_count; i++) {
+        if (r->paths[i].match == CONFIG_PATH_SUFFIX)
+            return true;
+    }
+    return false;
+}
+
 void cache_rules_from_config(const struct config *c, const struct config_route *r, struct cache_rules *out)
 {
     bool bypass = r->cache == CONFIG_CACHE_BYPASS_IF;
@@ -21,5 +36,10 @@ void cache_rules_from_config(const struct config *c, const struct config_route *
         .stale_if_error_ms = r->stale_if_error_ms,
         .max_object_bytes = r->max_object_bytes,
         .obey_client = !r->ignore_client_cache_control,
+        .ignore_set_cookie = r->ignore_set_cookie,
+        .deception_guard = r->deception_guard,
+        .gives_ttl = gives_ttl(c, r),
+        .by_extension = has_extension(r),
+        .remove_cookies = &r->remove_cookies,
     };
 }

@@ -20,6 +20,10 @@ struct cache_rules {
     dur_ms_t stale_while_revalidate_ms, stale_if_error_ms;
     int64_t max_object_bytes;
     bool obey_client; /* Cache-Control and Pragma of requests count */
+    bool ignore_set_cookie, deception_guard;
+    bool gives_ttl;    /* the ini file may make something fresh that does not say so itself */
+    bool by_extension; /* the route has a path such as *.css */
+    const struct config_strings *remove_cookies;
 };
 
 /* Slices point into the snapshot. */

@@ -19,6 +19,11 @@ struct cache_stale cache_stale_compute(const struct cache_freshness *f, const st
 {
     if (f->never_stale || f->revalidate_always)
         return (struct cache_stale){0, 0};
+    /* What its sender never lets others have unasked, because it may well be made for one client, is not used
+     * unasked by an option either. */
+    if (f->lifetime_ms <= 0 && (cc->flags & CC_PUBLIC) == 0)
+        return (struct cache_stale){window_ms(cc->stale_while_revalidate_s, 0),
+                                    window_ms(cc->stale_if_error_s, 0)};
     return (struct cache_stale){window_ms(cc->stale_while_revalidate_s, rules->stale_while_revalidate_ms),
                                 window_ms(cc->stale_if_error_s, rules->stale_if_error_ms)};
 }

@@ -98,7 +98,7 @@ static enum no_store_reason status_reason(unsigned status, const struct cache_co
 
 /* What keeps the response from being shared. */
 static enum no_store_reason sharing_reason(const struct http_head *request, const struct http_head *response,
-                                           const struct cache_control *cc)
+                                           const struct cache_control *cc, const struct cache_rules *rules)
 {
     /* must-understand with a status that is understood takes no-store back (RFC 9111 section 5.2.2.3). */
     if ((cc->flags & CC_NO_STORE) && !(cc->flags & CC_MUST_UNDERSTAND))
@@ -110,7 +110,7 @@ static enum no_store_reason sharing_reason(const struct http_head *request, cons
     if (http_head_has(request, HTTP_FIELD_AUTHORIZATION) && !(cc->flags & (CC_PUBLIC | CC_MUST_REVALIDATE)) &&
         cc->s_maxage_s <= 0)
         return NO_STORE_AUTHORIZATION;
-    if (http_head_has(response, HTTP_FIELD_SET_COOKIE) &&
+    if (http_head_has(response, HTTP_FIELD_SET_COOKIE) && !rules->ignore_set_cookie &&
         !cache_control_names_field(response, SLICE_LIT("set-cookie")))
         return NO_STORE_SET_COOKIE;
     if (http_head_has_token(response, HTTP_FIELD_VARY, SLICE_LIT("*")))
@@ -168,7 +168,7 @@ enum no_store_reason cache_response_storable(const struct http_head *request,
         return NO_STORE_METHOD;
     if ((why = status_reason(response->status, cc)) != NO_STORE_STORED)
         return why;
-    if ((why = sharing_reason(request, response, cc)) != NO_STORE_STORED)
+    if ((why = sharing_reason(request, response, cc, rules)) != NO_STORE_STORED)
         return why;
     if (body_bytes > rules->max_object_bytes)
         return NO_STORE_TOO_LARGE;

@@ -357,6 +357,8 @@ static const build_fn build_fns[OPTION_TYPE_COUNT] = {
     [OPTION_ROUTE_CACHE] = build_route_cache,
     [OPTION_FIELD_SET] = build_field_set,
     [OPTION_FIELD_REMOVE] = build_field_remove,
+    [OPTION_FIELD_NAMES] = build_field_name,
+    [OPTION_COOKIE_PATTERNS] = build_cookie_pattern,
 };
 
 static void build_value(struct build *b, char *base)

@@ -57,6 +57,8 @@ void build_redirect(struct build *b, const struct config_option *o, slice_t item
 void build_respond(struct build *b, const struct config_option *o, slice_t item, char *base);
 void build_route_cache(struct build *b, const struct config_option *o, slice_t item, char *base);
 void build_field_set(struct build *b, const struct config_option *o, slice_t item, char *base);
+void build_field_name(struct build *b, const struct config_option *o, slice_t item, char *base);
+void build_cookie_pattern(struct build *b, const struct config_option *o, slice_t item, char *base);
 void build_field_remove(struct build *b, const struct config_option *o, slice_t item, char *base);
 
 #endif

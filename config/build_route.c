@@ -279,3 +279,23 @@ void build_field_remove(struct build *b, const struct config_option *o, slice_t 
     if (build_ok(b, item, value_parse_field_name(item)))
         build_field_edit(b, o, base, item, NULL);
 }
+
+void build_field_name(struct build *b, const struct config_option *o, slice_t item, char *base)
+{
+    if (build_ok(b, item, value_parse_field_name(item)))
+        build_route_string(b, (void *)(base + o->offset), build_text(b, item));
+}
+
+void build_cookie_pattern(struct build *b, const struct config_option *o, slice_t item, char *base)
+{
+    slice_t name = item;
+    if (slice_ends(name, SLICE_LIT("*")))
+        name.len--;
+    if (!value_is_token(name) || slice_find(name, '*', 0) != SIZE_MAX)
+        build_wrong(b,
+                    "\"%.*s\" is no name of a cookie; write all, or names with at most a star at the end, "
+                    "such as _ga*",
+                    PROBLEM_TEXT(item));
+    else
+        build_route_string(b, (void *)(base + o->offset), build_text(b, item));
+}

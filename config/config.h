@@ -162,6 +162,10 @@ struct config_route { /* [route NAME] */
     dur_ms_t stale_while_revalidate_ms, stale_if_error_ms;
     int64_t max_object_bytes;
     bool ignore_client_cache_control;
+    bool ignore_set_cookie;
+    bool deception_guard;
+    struct config_strings remove_cookies; /* "all", names, "beginning*" */
+    struct config_strings keep_request_headers;
     struct config_cidrs allow, deny;
     struct config_field_edit *request_edits, *response_edits;
     size_t request_edit_count, response_edit_count;

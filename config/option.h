@@ -61,6 +61,8 @@ enum option_section {
     X(ROUTE_CACHE, "`on`, `off` or `bypass_if=`")                                                            \
     X(FIELD_SET, "`Name: value`")                                                                            \
     X(FIELD_REMOVE, "field name")                                                                            \
+    X(FIELD_NAMES, "field names")                                                                            \
+    X(COOKIE_PATTERNS, "names of cookies, or `all`")                                                         \
     X(NAMES, "names")                                                                                        \
     X(OTHER, "see below")
 

@@ -254,8 +254,19 @@ OPTION(ROUTE, "ignore_client_cache_control", BOOL, "yes", ANY, 0,
        AT(config_route, ignore_client_cache_control),
        "`no`: Cache-Control and Pragma of a request are obeyed, so a client's no-cache asks the application "
        "whatever is stored. Then clients decide what load they cause.")
-OPTION(ROUTE, "ignore_set_cookie", BOOL, "no", ANY, 0, LATER,
-       "Stores although the response sets a cookie; the cookie is then not stored.")
+OPTION(ROUTE, "ignore_set_cookie", BOOL, "no", ANY, 0, AT(config_route, ignore_set_cookie),
+       "Stores although the response sets a cookie. The client that asked gets the cookie, nobody else does.")
+OPTION(ROUTE, "remove_cookies", COOKIE_PATTERNS, "", ANY, OPTION_LIST | OPTION_COMMAS,
+       AT(config_route, remove_cookies),
+       "Cookies that are taken out of requests which may be answered from the cache, so that the application "
+       "answers alike with and without them: `all`, or names such as `_ga*, _fbp`.")
+OPTION(ROUTE, "keep_request_header", FIELD_NAMES, "", ANY, OPTION_LIST | OPTION_COMMAS,
+       AT(config_route, keep_request_headers),
+       "Fields that are not removed from requests although applications may answer by them, such as "
+       "`X-Forwarded-Prefix`. They become part of the key. The page on the leak guard lists them.")
+OPTION(ROUTE, "deception_guard", BOOL, "yes", ANY, 0, AT(config_route, deception_guard),
+       "Whether a response is stored only if its Content-Type fits the extension of the path, against paths "
+       "that only look like a file.")
 OPTION(ROUTE, "compress", NAMES, "off", ANY, OPTION_LIST | OPTION_COMMAS, LATER,
        "Codings made by Millpond: `gzip`, `br`, `zstd`; stored once per coding.")
 OPTION(ROUTE, "tags", NAMES, "", ANY, OPTION_LIST | OPTION_COMMAS, LATER,

@@ -42,6 +42,8 @@ enum cache_verdict {
     X(NO_STORE, "no_store", "Cache-Control: no-store")                                                       \
     X(PRIVATE, "private", "Cache-Control: private")                                                          \
     X(SET_COOKIE, "set_cookie", "the response set a cookie")                                                 \
+    X(COOKIE, "cookie", "the request had a cookie, and the response is fresh only by the route's ttl")       \
+    X(DECEPTION, "deception", "the path looks like a file and the response is something else")               \
     X(VARY_STAR, "vary_star", "Vary: *")                                                                     \
     X(VARY_TOO_LARGE, "vary_too_large", "the Vary list or the values it selects are too large")              \
     X(NO_FRESHNESS, "no_freshness",                                                                          \
@@ -59,6 +61,8 @@ enum cache_verdict {
     X(REQUEST_NO_STORE, "request_no_store", "the client asked for it with Cache-Control: no-store")          \
     X(REQUEST_RELOAD, "request_reload", "the client wanted a newer one than a fetch under way would bring")  \
     X(ONLY_IF_CACHED, "only_if_cached", "the client wanted a stored response or none; answered 504")         \
+    X(NOT_FRESH, "not_fresh",                                                                                \
+      "it waited for another request's fetch, whose response must be asked about for each client")           \
     X(SUPERSEDED, "superseded", "another request fetched the same variant at the same time")
 
 enum no_store_reason {

@@ -103,8 +103,8 @@ static void put_cache_status(struct text *t, const struct exchange *x)
 
 static void put_age(struct text *t, const struct exchange *x)
 {
-    if ((x->source != SOURCE_OBJECT && x->source != SOURCE_FOLLOW) || x->response_head.ptr != NULL)
-        return; /* a head of its own has the Age the instance sent */
+    if (x->source != SOURCE_OBJECT && (x->source != SOURCE_FOLLOW || x->response_head.ptr != NULL))
+        return; /* the instance's own head has the Age it sent */
     const struct cache_freshness *f = &x->info.fresh;
     bool from_cache = x->source == SOURCE_OBJECT || x->collapsed;
     if (!from_cache && f->corrected_initial_ms < 1000)

@@ -53,6 +53,7 @@ struct exchange *exchange_new(struct proxy_worker *pw, struct client_conn *c)
     x->client = c;
     x->listen = c->listener->config;
     x->client_ip = client_conn_ip(c);
+    x->peer_trusted = c->peer_trusted;
     proxy_count(pw, METRIC_EXCHANGES_OPEN, 1);
     return x;
 }
@@ -65,6 +66,8 @@ struct exchange *exchange_new_background(const struct exchange *of)
     x->phase = PHASE_FETCH;
     x->background = true;
     x->route = of->route;
+    x->credentials = of->credentials;
+    x->peer_trusted = of->peer_trusted;
     x->req = of->req;
     x->target = of->target;
     x->host = of->host;

@@ -69,6 +69,8 @@ struct exchange {
     bool background;         /* never had a client: refresh.h */
     bool stale_renewed;      /* VERDICT_STALE by stale-while-revalidate */
     bool stale_on_error;     /* VERDICT_STALE because the fetch failed */
+    bool peer_trusted;       /* it came from one of trusted_proxies */
+    uint8_t credentials;     /* enum no_store_reason: guard_credentials */
     uint8_t reuse_races;     /* tries lost to connections the instance was closing */
     uint8_t wait_rounds;
     uint8_t verdict;     /* enum cache_verdict */

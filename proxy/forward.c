@@ -8,6 +8,7 @@
 #include "proxy/client_conn.h"
 #include "proxy/exchange.h"
 #include "proxy/proxy_worker.h"
+#include "proxy/unkeyed.h"
 
 #define VIA_TEXT       "1.1 millpond"
 #define OWN_FIELDS_MAX 1024 /* what we add, host and client address aside */
@@ -108,7 +109,8 @@ static bool request_field_travels(const struct exchange *x, const struct http_fi
 {
     if (f->id != HTTP_FIELD_OTHER && ((dropped >> f->id) & 1))
         return false;
-    if (http_field_is_hop_by_hop(f->id) || http_field_named_by_connection(&x->req, f))
+    if (http_field_is_hop_by_hop(f->id) || http_field_named_by_connection(&x->req, f) ||
+        unkeyed_is_removed(x, f))
         return false;
     return !request_is_edited(x, f->name);
 }
@@ -132,9 +134,9 @@ static void put_appended(struct text *t, const struct exchange *x, enum http_fie
 }
 
 static void put_kept_or(struct text *t, const struct exchange *x, enum http_field_id id, slice_t name,
-                        bool keep, slice_t own)
+                        slice_t own)
 {
-    const struct http_field *f = keep ? http_head_get(&x->req, id) : NULL;
+    const struct http_field *f = unkeyed_is_believed(x, name) ? http_head_get(&x->req, id) : NULL;
     if (!request_is_edited(x, name))
         put_field(t, name, f != NULL ? f->value : own);
 }
@@ -152,9 +154,8 @@ static void put_forwarding_fields(struct text *t, struct exchange *x)
     slice_t ip = c != NULL ? client_conn_ip(c) : SLICE_LIT("unknown");
     bool trusted = c != NULL && c->peer_trusted;
     put_appended(t, x, HTTP_FIELD_X_FORWARDED_FOR, SLICE_LIT("X-Forwarded-For"), trusted, ip);
-    put_kept_or(t, x, HTTP_FIELD_X_FORWARDED_PROTO, SLICE_LIT("X-Forwarded-Proto"), trusted,
-                SLICE_LIT("http"));
-    put_kept_or(t, x, HTTP_FIELD_X_FORWARDED_HOST, SLICE_LIT("X-Forwarded-Host"), trusted, x->host);
+    put_kept_or(t, x, HTTP_FIELD_X_FORWARDED_PROTO, SLICE_LIT("X-Forwarded-Proto"), SLICE_LIT("http"));
+    put_kept_or(t, x, HTTP_FIELD_X_FORWARDED_HOST, SLICE_LIT("X-Forwarded-Host"), x->host);
     TEXT_LIT(&el, "for=");
     if (c == NULL || c->peer_is_unix)
         TEXT_LIT(&el, "unknown");
@@ -170,7 +171,8 @@ static void put_forwarding_fields(struct text *t, struct exchange *x)
         text_put(&el, x->host);
         TEXT_LIT(&el, "\"");
     }
-    put_appended(t, x, HTTP_FIELD_FORWARDED, SLICE_LIT("Forwarded"), trusted, text_slice(&el));
+    put_appended(t, x, HTTP_FIELD_FORWARDED, SLICE_LIT("Forwarded"),
+                 unkeyed_is_believed(x, SLICE_LIT("Forwarded")), text_slice(&el));
     put_appended(t, x, HTTP_FIELD_VIA, SLICE_LIT("Via"), true, SLICE_LIT(VIA_TEXT));
     if (!request_is_edited(x, SLICE_LIT("X-Request-Id")))
         put_field(t, SLICE_LIT("X-Request-Id"), exchange_request_id(x));

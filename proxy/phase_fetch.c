@@ -241,8 +241,8 @@ static bool fetch_try_failed(struct exchange *x, enum fetch_error e)
 
 static enum phase_result fetch_give_up(struct exchange *x, enum fetch_error e)
 {
-    if (x->flight != NULL)
-        cache_flight_fail(&x->flight, e);
+    if (x->flight != NULL) /* whoever follows a request with credentials tries for himself */
+        cache_flight_fail(&x->flight, x->credentials != NO_STORE_STORED ? FETCH_CANCELLED : e);
     if (x->client != NULL && stale_instead_of_error(x))
         return PHASE_MORE;
     if (x->client == NULL) {

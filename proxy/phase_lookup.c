@@ -4,12 +4,15 @@
  * RCU section) and a reference is taken by delivery when the client cannot take all of it. */
 #include "core/metrics.h"
 #include "core/panic.h"
+#include "cache/cookies.h"
+#include "cache/guard.h"
 #include "cache/request_rules.h"
 #include "cache/storable.h"
 #include "proxy/client_conn.h"
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
 #include "proxy/stale.h"
+#include "proxy/unkeyed.h"
 
 #define WAIT_ROUNDS_MAX                                                                                      \
     4 /* look-ups after a wait that ended in "look again", before fetching without the cache */
@@ -22,6 +25,14 @@ static enum phase_result lookup_pass(struct exchange *x, enum cache_verdict v, e
     return PHASE_MORE;
 }
 
+/* What it says about host, scheme and the like may change the response. A purge is for the URL, whoever asks.
+ */
+static bool exchange_believes_fields(const struct exchange *x)
+{
+    return x->route != NULL && (x->peer_trusted || x->route->config->keep_request_headers.count > 0) &&
+           x->req.method != HTTP_PURGE;
+}
+
 bool exchange_build_key(struct exchange *x)
 {
     if (x->key.text.ptr != NULL)
@@ -31,7 +42,7 @@ bool exchange_build_key(struct exchange *x)
     if (buf == NULL)
         return false;
     cache_key_build(buf, SLICE_LIT("http"), x->host, x->target.path, x->target.query, &x->key);
-    return true;
+    return LIKELY(!exchange_believes_fields(x)) || unkeyed_extend_key(x);
 }
 
 static enum phase_result lookup_hit(struct exchange *x, enum cache_verdict v)
@@ -59,6 +70,8 @@ static bool object_has_validator(const struct cache_object *o)
 static enum phase_result lookup_join(struct exchange *x, struct cache_object *old, bool alone)
 {
     enum cache_verdict v = lookup_miss_verdict(x, old);
+    if (UNLIKELY(x->credentials != NO_STORE_STORED) && cache_is_personal(x->pw->cache, &x->key))
+        return lookup_pass(x, v, (enum no_store_reason)x->credentials);
     if (!exchange_own_head(x))
         return lookup_pass(x, v, NO_STORE_NO_MEMORY);
     struct cache_join_result j =
@@ -127,6 +140,13 @@ static enum phase_result lookup_directed(struct exchange *x, struct cache_object
     return lookup_fetch(x, o, remembered_pass, cache_request_insists(&cc));
 }
 
+/* Requests with credentials are few on the routes that matter: what follows from them is worked out apart. */
+static void lookup_credentials(struct exchange *x)
+{
+    cookies_remove(&x->req, &x->route->rules);
+    x->credentials = (uint8_t)guard_credentials(&x->req, &x->route->rules);
+}
+
 enum phase_result phase_lookup(struct exchange *x)
 {
     bool has_body = x->body_state != BODY_ABSENT;
@@ -134,6 +154,8 @@ enum phase_result phase_lookup(struct exchange *x)
         x->pw->cache == NULL ? NO_STORE_CACHE_OFF : cache_request_usable(&x->req, has_body, &x->route->rules);
     if (why != NO_STORE_STORED)
         return lookup_pass(x, VERDICT_PASS, why);
+    if (UNLIKELY((x->req.present & (HTTP_BIT(COOKIE) | HTTP_BIT(AUTHORIZATION))) != 0))
+        lookup_credentials(x);
     if (!exchange_build_key(x))
         return lookup_pass(x, VERDICT_MISS, NO_STORE_NO_MEMORY);
     bool remembered_pass = false;
@@ -141,6 +163,11 @@ enum phase_result phase_lookup(struct exchange *x)
     bool directed = cache_request_directs(&x->req, &x->route->rules);
     if (o != NULL) {
         exchange_set_object(x, o, SOURCE_OBJECT);
+        if (UNLIKELY(!guard_allows((enum no_store_reason)x->credentials, &x->info.fresh))) {
+            x->object = NULL;
+            x->source = SOURCE_NONE;
+            return lookup_pass(x, VERDICT_PASS, (enum no_store_reason)x->credentials);
+        }
         if (!directed && cache_freshness_is_fresh(&x->info.fresh, x->pw->worker->now_wall_ms))
             return lookup_hit(x, VERDICT_HIT);
         if (!directed && stale_while_revalidate(x))
@@ -191,11 +218,35 @@ static void wait_failed(struct exchange *x)
         wait_look_again(x);
         return;
     }
+    if (x->credentials != NO_STORE_STORED) { /* the error may be about the other client */
+        wait_fetch_alone(x, (enum no_store_reason)x->credentials);
+        return;
+    }
     wait_end(x, false);
     x->fetch_error = (uint8_t)e;
     x->verdict = VERDICT_COLLAPSED;
     if (!stale_instead_of_error(x))
         phase_answer_error(x, outcome_fetch_status(e), outcome_fetch_text(e));
+    phase_run(x);
+}
+
+/* The response of somebody else's fetch. To use it without asking the instance it must be fresh, and for
+ * everybody: RFC 9111 section 4 makes no exception for requests that came at the same time. */
+static void wait_object(struct exchange *x)
+{
+    exchange_set_object(x, cache_follower_object(x->follower), SOURCE_FOLLOW);
+    bool allowed = guard_allows((enum no_store_reason)x->credentials, &x->info.fresh);
+    if (!allowed || !cache_freshness_is_fresh(&x->info.fresh, x->pw->worker->now_wall_ms)) {
+        x->object = NULL;
+        x->source = SOURCE_NONE;
+        wait_fetch_alone(x, allowed ? NO_STORE_NOT_FRESH : (enum no_store_reason)x->credentials);
+        return;
+    }
+    wait_end(x, true);
+    x->verdict = VERDICT_COLLAPSED;
+    x->collapsed = true;
+    proxy_count(x->pw, METRIC_CACHE_COLLAPSED, 1);
+    phase_set(x, PHASE_DELIVER);
     phase_run(x);
 }
 
@@ -220,13 +271,7 @@ void phase_wait_on_event(void *arg, enum cache_event event)
     ASSERT(x->phase == PHASE_WAIT);
     switch (event) {
     case CACHE_EVENT_OBJECT:
-        wait_end(x, true);
-        exchange_set_object(x, cache_follower_object(x->follower), SOURCE_FOLLOW);
-        x->verdict = VERDICT_COLLAPSED;
-        x->collapsed = true;
-        proxy_count(x->pw, METRIC_CACHE_COLLAPSED, 1);
-        phase_set(x, PHASE_DELIVER);
-        phase_run(x);
+        wait_object(x);
         return;
     case CACHE_EVENT_PASS:
         wait_fetch_alone(x, NO_STORE_PASS_REMEMBERED);

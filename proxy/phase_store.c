@@ -1,5 +1,6 @@
 /* phase_store.c: the final response head has come: into the cache, straight to the client, or a confirmation
  * of what is stored. Also takes the body bytes from the upstream connection and its end. */
+#include "cache/guard.h"
 #include "cache/storable.h"
 #include "core/http_date.h"
 #include "core/http_field.h"
@@ -55,6 +56,25 @@ static void fill_set_head(struct exchange *x, struct cache_fill *fill, slice_t h
         fill->last_modified_s = lm;
 }
 
+static enum no_store_reason store_guard(const struct exchange *x, const struct http_head *head,
+                                        const struct cache_control *cc, const struct cache_freshness *f)
+{
+    return guard_response((enum no_store_reason)x->credentials, x->target.path, head, cc, f,
+                          &x->route->rules);
+}
+
+/* Not storable. When that is because of this request's credentials, the next one may do better: who waits
+ * looks again, and the key is remembered for requests with credentials only. */
+static void store_release(struct exchange *x, enum no_store_reason why, dur_ms_t pass_ms)
+{
+    if (x->credentials == NO_STORE_STORED || why != (enum no_store_reason)x->credentials) {
+        cache_flight_release(&x->flight, why, pass_ms);
+        return;
+    }
+    cache_remember_personal(x->pw->cache, &x->key, PASS_MEMORY_MS);
+    cache_flight_fail(&x->flight, FETCH_CANCELLED);
+}
+
 /* ---- 304: the stored response is confirmed
  * -------------------------------------------------------------------------- */
 
@@ -103,12 +123,36 @@ static slice_t refreshed_head(struct exchange *x, const struct http_head *not_mo
     return t.overflow ? (slice_t){NULL, 0} : text_slice(&t);
 }
 
-static void serve_confirmed(struct exchange *x, enum no_store_reason why)
+/* The cookies that came with the confirmation are this client's, and are not kept. */
+static void put_confirmed_cookies(struct exchange *x, const struct http_head *not_modified)
+{
+    size_t bound = x->info.head.len;
+    for (unsigned i = 0; i < not_modified->field_count; i++)
+        bound += not_modified->fields[i].value.len + sizeof "Set-Cookie: \r\n";
+    char *buf = arena_alloc(&x->arena, bound);
+    if (buf == NULL)
+        return;
+    struct text t = text_make(buf, bound);
+    text_put(&t, x->info.head);
+    for (unsigned i = 0; i < not_modified->field_count; i++) {
+        if (not_modified->fields[i].id != HTTP_FIELD_SET_COOKIE)
+            continue;
+        TEXT_LIT(&t, "Set-Cookie: ");
+        text_put(&t, not_modified->fields[i].value);
+        TEXT_LIT(&t, "\r\n");
+    }
+    x->response_head = text_slice(&t);
+}
+
+static void serve_confirmed(struct exchange *x, const struct http_head *not_modified,
+                            enum no_store_reason why)
 {
     if (x->object == NULL) /* not kept under the new head, but confirmed: still right for this client */
         x->object = cache_object_ref(x->stale);
     x->object_held = true;
     exchange_set_object(x, x->object, SOURCE_OBJECT);
+    if (UNLIKELY(http_head_has(not_modified, HTTP_FIELD_SET_COOKIE)))
+        put_confirmed_cookies(x, not_modified);
     x->verdict = VERDICT_REVALIDATED;
     x->no_store = (uint8_t)why;
     x->stored = why == NO_STORE_STORED;
@@ -136,10 +180,15 @@ static bool store_refresh(struct exchange *x, const struct http_head *not_modifi
     enum no_store_reason why =
         cache_response_storable(&x->req, &merged, &cc, &fill.fresh, &x->route->rules, fill.body_bytes);
     if (why == NO_STORE_STORED)
+        why = store_guard(x, &merged, &cc, &fill.fresh);
+    if (why == NO_STORE_STORED && http_head_has(not_modified, HTTP_FIELD_SET_COOKIE) &&
+        !x->route->rules.ignore_set_cookie)
+        why = NO_STORE_SET_COOKIE;
+    if (why == NO_STORE_STORED)
         x->object = cache_flight_refresh(&x->flight, x->stale, &fill);
     else
-        cache_flight_release(&x->flight, why, 0);
-    serve_confirmed(x, why);
+        store_release(x, why, 0);
+    serve_confirmed(x, not_modified, why);
     return true;
 }
 
@@ -154,6 +203,8 @@ static bool store_begin(struct exchange *x, const struct http_head *head, enum n
     cache_freshness_compute(head, &cc, &x->route->rules, x->sent_wall_ms, x->pw->worker->now_wall_ms,
                             &fill.fresh);
     *why = cache_response_storable(&x->req, head, &cc, &fill.fresh, &x->route->rules, x->response_length);
+    if (*why == NO_STORE_STORED)
+        *why = store_guard(x, head, &cc, &fill.fresh);
     if (*why != NO_STORE_STORED)
         return false;
     slice_t text = forward_response_head(x, head, true);
@@ -174,7 +225,8 @@ static bool store_begin(struct exchange *x, const struct http_head *head, enum n
         }
     }
     exchange_set_object(x, x->object, SOURCE_FOLLOW);
-    if ((cc.flags & (CC_PRIVATE_FIELDS | CC_NO_CACHE_FIELDS)) != 0)
+    if ((cc.flags & (CC_PRIVATE_FIELDS | CC_NO_CACHE_FIELDS)) != 0 ||
+        http_head_has(head, HTTP_FIELD_SET_COOKIE))
         x->response_head =
             forward_response_head(x, head, false); /* what is not shared is still this client's */
     x->filling = true;
@@ -223,7 +275,7 @@ bool phase_store_response(struct exchange *x, const struct http_head *head)
     if (x->flight != NULL && x->stale != NULL && head->status == 304) {
         if (!store_refresh(x, head)) { /* the client, who asked no condition, must not get the 304 */
             cache_flight_release(&x->flight, NO_STORE_NO_MEMORY, 0);
-            serve_confirmed(x, NO_STORE_NO_MEMORY);
+            serve_confirmed(x, head, NO_STORE_NO_MEMORY);
         }
         return true;
     }
@@ -232,7 +284,7 @@ bool phase_store_response(struct exchange *x, const struct http_head *head)
     }
     x->no_store = (uint8_t)why;
     if (x->flight != NULL)
-        cache_flight_release(&x->flight, why, pass_memory_ms(why, head->status));
+        store_release(x, why, pass_memory_ms(why, head->status));
     if (store_wants_range(x, head)) {
         store_ask_again(x);
         return false;

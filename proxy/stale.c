@@ -10,6 +10,7 @@
  * what was purged or evicted meanwhile is not served, and what is newer is. */
 #include "proxy/stale.h"
 
+#include "cache/guard.h"
 #include "cache/request_rules.h"
 #include "cache/stale.h"
 #include "core/metrics.h"
@@ -107,7 +108,8 @@ static bool stale_take(struct exchange *x)
     struct cache_object *o = cache_find(x->pw->cache, &x->key, &x->req, &x->arena, &pass);
     if (o != NULL) {
         x->info = cache_object_info(o);
-        found = stale_for_ms(x) < cache_stale_of_stored(&x->info, &x->route->rules).if_error_ms;
+        found = guard_allows((enum no_store_reason)x->credentials, &x->info.fresh) &&
+                stale_for_ms(x) < cache_stale_of_stored(&x->info, &x->route->rules).if_error_ms;
     }
     if (found) {
         exchange_set_object(x, cache_object_ref(o), SOURCE_OBJECT);
@@ -132,7 +134,8 @@ bool stale_instead_of_status(struct exchange *x, unsigned status)
     x->failed_status = (uint16_t)status;
     x->fetch_error = FETCH_ERROR_STATUS;
     if (x->flight != NULL)
-        cache_flight_fail(&x->flight, FETCH_ERROR_STATUS);
+        cache_flight_fail(&x->flight,
+                          x->credentials != NO_STORE_STORED ? FETCH_CANCELLED : FETCH_ERROR_STATUS);
     phase_fetch_release(x, FETCH_NONE);
     stale_serve(x, true);
     phase_run(x);

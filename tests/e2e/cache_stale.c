@@ -295,9 +295,12 @@ static void only_what_may_be_used_stale_is(void **state)
         const char *fields, *sections;
         bool served;
     } rows[] = {
-        {"Cache-Control: max-age=0\r\nETag: \"a\"\r\n", "", true}, /* stale_if_error is 1h */
-        {"Cache-Control: max-age=0\r\nETag: \"a\"\r\n", "[cache]\nstale_if_error = 0\n", false},
-        {"Cache-Control: max-age=0\r\nETag: \"a\"\r\n", "[route r]\nstale_if_error = 0\n", false},
+        {"Cache-Control: public, max-age=0\r\nETag: \"a\"\r\n", "", true}, /* stale_if_error is 1h */
+        {"Cache-Control: public, max-age=0\r\nETag: \"a\"\r\n", "[cache]\nstale_if_error = 0\n", false},
+        {"Cache-Control: public, max-age=0\r\nETag: \"a\"\r\n", "[route r]\nstale_if_error = 0\n", false},
+        /* perhaps made for one client: the option does not count */
+        {"Cache-Control: max-age=0\r\nETag: \"a\"\r\n", "", false},
+        {"ETag: \"a\"\r\n", "", false},
         {"Cache-Control: max-age=0, stale-if-error=9\r\nETag: \"a\"\r\n", "[route r]\nstale_if_error = 0\n",
          true},
         {"Cache-Control: max-age=0, stale-if-error=0\r\nETag: \"a\"\r\n", "", false},

@@ -181,7 +181,8 @@ static void test_default_ttl(void **state)
         {200, DATE, FRESHNESS_DEFAULT_TTL, 7},
         {404, DATE, FRESHNESS_DEFAULT_TTL, 7},
         {302, DATE, FRESHNESS_NONE, 0},
-        {302, DATE "Cache-Control: public", FRESHNESS_DEFAULT_TTL, 7},
+        {302, DATE "Cache-Control: public", FRESHNESS_OPEN_TTL, 7},
+        {200, DATE "Cache-Control: public, no-cache", FRESHNESS_DEFAULT_TTL, 7},
         {500, DATE, FRESHNESS_NONE, 0},
         {200, DATE MODIFIED, FRESHNESS_HEURISTIC, 100},
         {200, DATE "Last-Modified: junk", FRESHNESS_DEFAULT_TTL, 7},
@@ -211,10 +212,10 @@ static void test_clamps(void **state)
 {
     static const struct lifetime_row at_least_10[] = {
         {200, "Cache-Control: max-age=5", FRESHNESS_MAX_AGE, 10},
-        {200, "Cache-Control: max-age=0", FRESHNESS_MAX_AGE, 10},
+        {200, "Cache-Control: max-age=0", FRESHNESS_ROUTE_TTL, 10}, /* ours now */
         {200, "Cache-Control: max-age=15", FRESHNESS_MAX_AGE, 15},
         {200, "Cache-Control: s-maxage=5", FRESHNESS_S_MAXAGE, 10},
-        {200, "Expires: 0", FRESHNESS_EXPIRES, 10},
+        {200, "Expires: 0", FRESHNESS_ROUTE_TTL, 10},
         {200, DATE "Last-Modified: Sun, 06 Nov 1994 08:49:36 GMT", FRESHNESS_HEURISTIC, 10},
         {200, "", FRESHNESS_NONE, 0},
     };
@@ -238,6 +239,34 @@ static void test_clamps(void **state)
     rules.max_ttl_ms = UNSET;
     rules.min_ttl_ms = 30000;
     assert_true(compute(200, "", &rules).lifetime_ms == 20000);
+}
+
+/* A ttl says how long, not for whom. */
+static void test_open_ttl(void **state)
+{
+    static const struct lifetime_row rows[] = {
+        {200, DATE, FRESHNESS_ROUTE_TTL, 20},
+        {200, DATE MODIFIED, FRESHNESS_ROUTE_TTL, 20},
+        {200, DATE "Cache-Control: public", FRESHNESS_OPEN_TTL, 20},
+        {200, DATE "Cache-Control: max-age=1", FRESHNESS_OPEN_TTL, 20},
+        {200, DATE "Cache-Control: s-maxage=1, max-age=0", FRESHNESS_OPEN_TTL, 20},
+        {200, DATE "CDN-Cache-Control: max-age=1", FRESHNESS_OPEN_TTL, 20},
+        {200, DATE "Expires: Sun, 06 Nov 1994 08:50:37 GMT", FRESHNESS_OPEN_TTL, 20},
+        {200, DATE "Expires: 0", FRESHNESS_ROUTE_TTL, 20},
+        {200, DATE "Cache-Control: max-age=0", FRESHNESS_ROUTE_TTL, 20},
+        {200, DATE "Cache-Control: public, max-age=0", FRESHNESS_ROUTE_TTL, 20},
+        {200, DATE "Cache-Control: max-age=9, s-maxage=0", FRESHNESS_ROUTE_TTL, 20},
+        {200, DATE "Cache-Control: public, no-cache", FRESHNESS_ROUTE_TTL, 20},
+        {200, DATE "Cache-Control: no-cache, s-maxage=9", FRESHNESS_ROUTE_TTL, 20},
+        {200, DATE "Cache-Control: must-revalidate, max-age=0", FRESHNESS_ROUTE_TTL, 20},
+        {200, DATE "Cache-Control: junk", FRESHNESS_ROUTE_TTL, 20},
+    };
+    struct cache_rules rules = plain;
+    UNUSED(state);
+    rules.ttl_ms = 20000;
+    check_lifetimes(rows, ARRAY_LEN(rows), &rules);
+    rules.ttl_ms = 0;
+    assert_int_equal(compute(200, "Cache-Control: public", &rules).source, FRESHNESS_ROUTE_TTL);
 }
 
 static void test_route_ttl_by_status(void **state)
@@ -435,6 +464,7 @@ int main(void)
         cmocka_unit_test(test_heuristic_statuses),
         cmocka_unit_test(test_default_ttl),
         cmocka_unit_test(test_clamps),
+        cmocka_unit_test(test_open_ttl),
         cmocka_unit_test(test_route_ttl_by_status),
         cmocka_unit_test(test_route_ttl_counts_from_arrival),
         cmocka_unit_test(test_flags),

@@ -29,7 +29,7 @@ static void test_response_comes_before_the_options(void **state)
          4000, 3000},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        struct cache_stale s = windows(rows[i].head, (struct cache_freshness){0});
+        struct cache_stale s = windows(rows[i].head, (struct cache_freshness){.lifetime_ms = 1});
         assert_int_equal(s.while_revalidate_ms, rows[i].while_revalidate_ms);
         assert_int_equal(s.if_error_ms, rows[i].if_error_ms);
     }
@@ -44,6 +44,21 @@ static void test_what_must_be_asked_for_has_none(void **state)
     assert_int_equal(s.while_revalidate_ms + s.if_error_ms, 0);
     s = windows(head, (struct cache_freshness){.revalidate_always = true});
     assert_int_equal(s.while_revalidate_ms + s.if_error_ms, 0);
+}
+
+/* Kept to be asked about for each client: only what the response itself says counts. */
+static void test_options_do_not_count_without_freshness(void **state)
+{
+    UNUSED(state);
+    const struct cache_freshness none = {0};
+    struct cache_stale s = windows("HTTP/1.1 200 OK\r\n", none);
+    assert_int_equal(s.while_revalidate_ms + s.if_error_ms, 0);
+    s = windows("HTTP/1.1 200 OK\r\nCache-Control: max-age=0, stale-if-error=3\r\n", none);
+    assert_int_equal(s.while_revalidate_ms, 0);
+    assert_int_equal(s.if_error_ms, 3000);
+    s = windows("HTTP/1.1 200 OK\r\nCache-Control: public, max-age=0\r\n", none);
+    assert_int_equal(s.while_revalidate_ms, 7000);
+    assert_int_equal(s.if_error_ms, 9000);
 }
 
 static void test_keep_code_covers_the_longer_window(void **state)
@@ -68,6 +83,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_response_comes_before_the_options),
         cmocka_unit_test(test_what_must_be_asked_for_has_none),
+        cmocka_unit_test(test_options_do_not_count_without_freshness),
         cmocka_unit_test(test_keep_code_covers_the_longer_window),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -432,13 +432,15 @@ static void test_field_is_storable(void **state)
     }
 }
 
-/* Runs last. The others come from cache_fill_begin and later, or from what the client asks of the cache. */
+/* Runs last. The others come from guard.c, from cache_fill_begin and later, or from what the client asks of
+ * the cache. */
 static void test_every_reason_was_given(void **state)
 {
     static const enum no_store_reason elsewhere[] = {
         NO_STORE_VARY_TOO_LARGE,   NO_STORE_NO_MEMORY,      NO_STORE_INCOMPLETE, NO_STORE_PURGED,
         NO_STORE_PASS_REMEMBERED,  NO_STORE_WAIT_LIMIT,     NO_STORE_SUPERSEDED, NO_STORE_REQUEST_RELOAD,
-        NO_STORE_REQUEST_NO_STORE, NO_STORE_ONLY_IF_CACHED,
+        NO_STORE_REQUEST_NO_STORE, NO_STORE_ONLY_IF_CACHED, NO_STORE_COOKIE,     NO_STORE_DECEPTION,
+        NO_STORE_NOT_FRESH,
     };
     UNUSED(state);
     for (size_t i = 0; i < ARRAY_LEN(elsewhere); i++) {
