@@ -34,6 +34,9 @@ slice_t config_default_state_dir(struct arena *a, uid_t uid);
 void config_build(struct build *b);
 /* Rules across keys; the last stage. check.c. */
 void config_check(struct build *b);
+/* Parts of it, about what may be shared by mistake. check_leak.c. */
+void check_route_leaks(struct build *b, const struct config_route *r, const struct source_section *section);
+void check_trusted_proxies(struct build *b);
 
 void build_wrong(struct build *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* "\"item\" why" when `why` is not NULL; whether it was NULL. */

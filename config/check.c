@@ -202,7 +202,10 @@ static void check_route_cache(struct build *b, const struct config_route *r,
                                        "max_ttl",
                                        "stale_while_revalidate",
                                        "stale_if_error",
-                                       "max_object_size"};
+                                       "max_object_size",
+                                       "ignore_set_cookie",
+                                       "remove_cookies",
+                                       "deception_guard"};
     bool answers_itself = r->redirect_status != 0 || r->respond_status != 0;
     const struct source_value *store = source_value_find(check_section(b, OPTION_CACHE, 0), "store");
     bool no_store = store != NULL && strcmp(store->text, "off") == 0;
@@ -315,6 +318,7 @@ static void check_routes(struct build *b)
             continue;
         check_route_answer(b, it);
         check_route_cache(b, &b->config->routes[index], it);
+        check_route_leaks(b, &b->config->routes[index], it);
         if (b->source->problems->errors == 0)
             check_shadowed(b, index, it);
         index++;
@@ -336,6 +340,7 @@ void config_check(struct build *b)
     check_listens(b);
     check_addresses(b);
     check_admin(b);
+    check_trusted_proxies(b);
     check_cache(b);
     check_routes(b);
     check_pools(b);

@@ -21,7 +21,7 @@ static const struct unkeyed_field {
     enum unkeyed_kind kind;
 } table[] = {
 #define UNKEYED(name, kind, use) {{name, sizeof(name) - 1}, UNKEYED_##kind},
-#include "proxy/unkeyed_tbl.h"
+#include "core/unkeyed_tbl.h"
 #undef UNKEYED
 };
 

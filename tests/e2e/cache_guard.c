@@ -74,10 +74,11 @@ static void removed_cookies_never_reach_the_application(void **state)
     UNUSED(state);
     struct page pages[] = {{.path = "/p", .vary_on = "Cookie", .fields = ""}, {0}};
     struct origin *o;
-    struct millpond *m = start(pages, &o,
-                               "[route some]\npath = /p\nheader = X-Some: 1\nttl = 1h\nremove_cookies = _ga*, "
-                               "theme\ncache = bypass_if=cookie:member\n"
-                               "[route all]\nttl = 1h\nremove_cookies = all\n");
+    struct millpond *m =
+        start(pages, &o,
+              "[route some]\npath = /p\nheader = X-Some: 1\nttl = 1h\nremove_cookies = _ga*, "
+              "theme\ncache = bypass_if=cookie:member\n"
+              "[route all]\nttl = 1h\nremove_cookies = all\n");
 #define SOME "X-Some: 1\r\n"
     expect_page(m, "/p", SOME "Cookie: _ga=1; theme=a; _gat_x=2; junk\r\nCookie: sid=1; _ga2=2\r\n",
                 "/p#1 junk"); /* the first line of what is left */
@@ -186,9 +187,9 @@ static void error_of_another_is_not_pushed(void **state)
     for (size_t i = 0; i < ARRAY_LEN(fields); i++) {
         struct gate *gate = gate_new();
         struct origin *o = origin_start(reset_alice, gate);
-        struct millpond *m = millpond_start(
-            .main = "workers = 1\n",
-            .rest = textf("%sretries = 0\n[route r]\nttl = 1h\n", pool_lines("app", 1, o)));
+        struct millpond *m =
+            millpond_start(.main = "workers = 1\n",
+                           .rest = textf("%sretries = 0\n[route r]\nttl = 1h\n", pool_lines("app", 1, o)));
         struct client *alice = client_open(m->port), *bob = client_open(m->port), *any = client_open(m->port);
         client_send(alice, "GET /p HTTP/1.1\r\nHost: test\r\n%s: alice\r\n\r\n", fields[i]);
         origin_wait_requests(o, 1);

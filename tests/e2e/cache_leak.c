@@ -1,7 +1,7 @@
-/* cache_leak.c: a response made for one client is never given to another (docs/leak-guard.md). The application
- * answers every request for whoever asks, by Cookie or by Authorization, and says so in a field, a body, an
- * entity tag and a cookie; clients ask for the same URLs in every order, at the same time, by range, HEAD and
- * condition, and while the application fails. */
+/* cache_leak.c: a response made for one client is never given to another (docs/leak-guard.md). The
+ * application answers every request for whoever asks, by Cookie or by Authorization, and says so in a field,
+ * a body, an entity tag and a cookie; clients ask for the same URLs in every order, at the same time, by
+ * range, HEAD and condition, and while the application fails. */
 #include "tests/support/millpond.h"
 
 enum trouble { TROUBLE_NONE, TROUBLE_503, TROUBLE_RESET };
@@ -112,8 +112,8 @@ static struct millpond *start(struct app *app, struct origin **origin, const cha
 {
     *origin = origin_start(personal_script, app);
     return millpond_start(.main = "workers = 1\n", .cache = cache,
-                          .rest = textf("%sretries = 0\nmax_idle = 0\n" ROUTES,
-                                        pool_lines("app", 1, *origin)));
+                          .rest =
+                              textf("%sretries = 0\nmax_idle = 0\n" ROUTES, pool_lines("app", 1, *origin)));
 }
 
 static const char *as(const char *cred, const char *who)

@@ -1,5 +1,5 @@
 /* unkeyed.c: fields that make an application answer differently, but that the cache's key does not have: they
- * do not reach it, or the key has them (proxy/unkeyed_tbl.h). The application answers with all it was told. */
+ * do not reach it, or the key has them (core/unkeyed_tbl.h). The application answers with all it was told. */
 #include "tests/support/millpond.h"
 
 struct input {
@@ -7,7 +7,7 @@ struct input {
 };
 static const struct input inputs[] = {
 #define UNKEYED(name, kind, use) {name, #kind},
-#include "proxy/unkeyed_tbl.h"
+#include "core/unkeyed_tbl.h"
 #undef UNKEYED
 };
 
@@ -49,7 +49,8 @@ static void nothing_of_the_table_reaches_the_application(void **state)
     for (size_t i = 0; i < ARRAY_LEN(inputs); i++) {
         const char *target = textf("/%zu", i), *disguised = with_underscores(inputs[i].name);
         const char *poisoned =
-            page(m, target, textf("%s: evil\r\nX-Fine: 1\r\nX_Fine: 2\r\n%s: evil\r\n", inputs[i].name, disguised));
+            page(m, target,
+                 textf("%s: evil\r\nX-Fine: 1\r\nX_Fine: 2\r\n%s: evil\r\n", inputs[i].name, disguised));
         EXPECT(!is_in(poisoned, "evil"), "%s:\n%s", inputs[i].name, poisoned);
         expect_in(poisoned, "X-Fine: 1");
         expect_in(poisoned, "X_Fine: 2"); /* an underscore alone is no crime */
@@ -67,8 +68,8 @@ static void other_methods_keep_their_override(void **state)
     UNUSED(state);
     struct origin *o = origin_start(echo_script, NULL);
     struct millpond *m = millpond_before(o, "");
-    struct message *r = client_ask(m->port, "POST", "/p",
-                                   "X-HTTP-Method-Override: DELETE\r\nX-Original-URL: /evil\r\n", "x");
+    struct message *r =
+        client_ask(m->port, "POST", "/p", "X-HTTP-Method-Override: DELETE\r\nX-Original-URL: /evil\r\n", "x");
     expect_in(r->body, "X-HTTP-Method-Override: DELETE");
     expect_not_in(r->body, "evil"); /* rules for paths hold for every method */
     r = client_ask(m->port, "HEAD", "/p", "X-HTTP-Method-Override: DELETE\r\n", "");
@@ -103,8 +104,8 @@ static void what_a_trusted_proxy_passes_on_is_keyed(void **state)
 {
     UNUSED(state);
     struct origin *o = origin_start(echo_script, NULL);
-    struct millpond *m = millpond_start(.main = "trusted_proxies = 127.0.0.1\n",
-                                        .rest = pool_lines("app", 1, o));
+    struct millpond *m =
+        millpond_start(.main = "trusted_proxies = 127.0.0.1\n", .rest = pool_lines("app", 1, o));
     for (size_t i = 0; i < ARRAY_LEN(inputs); i++) {
         const char *target = textf("/%zu", i), *name = inputs[i].name;
         const char *value = strcmp(name, "forwarded") == 0 ? "host=one" : "one";
@@ -117,8 +118,9 @@ static void what_a_trusted_proxy_passes_on_is_keyed(void **state)
     }
     /* What says the truth, and who the client is, make no difference. */
     const char *plain = page(m, "/same", "");
-    EXPECT(page(m, "/same", "X-Forwarded-Host: TEST\r\nX-Forwarded-Proto: http\r\nForwarded: "
-                            "for=1.2.3.4;by=_x\r\nX-Forwarded-For: 1.2.3.4\r\n") != NULL,
+    EXPECT(page(m, "/same",
+                "X-Forwarded-Host: TEST\r\nX-Forwarded-Proto: http\r\nForwarded: "
+                "for=1.2.3.4;by=_x\r\nX-Forwarded-For: 1.2.3.4\r\n") != NULL,
            "no page");
     assert_int_equal(origin_requests_for(o, "/same"), 1);
     expect_in(plain, "GET /same");

@@ -1,6 +1,6 @@
 /* unkeyed_tbl.h: request fields by which applications change what they answer although the cache's key does
- * not have them (unkeyed.h). UNKEYED(name in lower case, kind, what applications do with it); no guard. The
- * documentation shows this table, which a test compares. */
+ * not have them (proxy/unkeyed.h). UNKEYED(name in lower case, kind, what applications do with it); no guard.
+ * The documentation shows this table, which a test compares. */
 
 UNKEYED("x-forwarded-host", OURS, "host of links and redirects")
 UNKEYED("x-forwarded-proto", OURS, "scheme of links; redirect to https")
