@@ -1,8 +1,8 @@
 /* cookies.c: see cookies.h. Pure; any thread.
  *
  * What is left of a Cookie line is put together from its own bytes, "; " between two pairs, as a browser
- * would have sent it. A pair without '=' is a cookie without a name to some applications and one without a
- * value to others; here its text is its name. */
+ * would have sent it, or ';' where the client left no room for more. A pair without '=' is a cookie without a
+ * name to some applications and one without a value to others; here its text is its name. */
 #include "cache/cookies.h"
 
 bool cookies_next(slice_t *rest, slice_t *name, slice_t *pair)
@@ -43,8 +43,10 @@ static slice_t value_without(slice_t value, const struct config_strings *pattern
         if (is_removed(name, patterns))
             continue;
         if (n > 0) {
+            bool room = (size_t)(pair.ptr - value.ptr) - n >= 2;
             to[n++] = ';';
-            to[n++] = ' ';
+            if (room)
+                to[n++] = ' ';
         }
         memmove(to + n, pair.ptr, pair.len);
         n += pair.len;

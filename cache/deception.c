@@ -70,14 +70,27 @@ static slice_t path_extension(slice_t path, char *buf)
     return slice_make(buf, found && n <= EXTENSION_MAX ? n : 0);
 }
 
+/* Is it one of the blank-separated words? */
+static bool is_word_of(const char *list, slice_t word)
+{
+    for (const char *p = list; *p != '\0';) {
+        size_t n = 0;
+        while (n < word.len && p[n] == word.ptr[n] && p[n] != ' ' && p[n] != '\0')
+            n++;
+        if (n == word.len && (p[n] == ' ' || p[n] == '\0'))
+            return true;
+        for (p += n; *p != ' ' && *p != '\0';)
+            p++;
+        p += *p == ' ';
+    }
+    return false;
+}
+
 static const struct file_kind *kind_find(slice_t extension)
 {
-    slice_t word;
-    for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
-        for (const char *list = kinds[i].extensions; word_next(&list, &word);) {
-            if (slice_eq(word, extension))
-                return &kinds[i];
-        }
+    for (size_t i = 0; extension.len > 0 && i < ARRAY_LEN(kinds); i++) {
+        if (is_word_of(kinds[i].extensions, extension))
+            return &kinds[i];
     }
     return NULL;
 }
@@ -99,12 +112,7 @@ static bool is_page(slice_t type)
 
 static bool is_page_extension(slice_t extension)
 {
-    const char *list = "html htm xhtml shtml php asp aspx jsp jsf do cgi pl";
-    for (slice_t word; word_next(&list, &word);) {
-        if (slice_eq(word, extension))
-            return true;
-    }
-    return false;
+    return extension.len > 0 && is_word_of("html htm xhtml shtml php asp aspx jsp jsf do cgi pl", extension);
 }
 
 bool deception_type_fits(slice_t path, slice_t type, bool by_extension)

@@ -28,6 +28,11 @@
     X("csv", "text/csv text/plain")                                                                          \
     X("txt", "text/plain")
 
+/* False when any type fits, at a glance. */
+static inline bool deception_matters(slice_t path, bool by_extension)
+{
+    return by_extension || memchr(path.ptr, '.', path.len) != NULL || memchr(path.ptr, '%', path.len) != NULL;
+}
 /* True when the type is what a file of the path's ending is sent with, `application/octet-stream`, or when
  * the path has none of these endings. With `by_extension` (the route was chosen by an ending) a page
  * (text/html, application/xhtml+xml) fits only the endings of pages, such as html and php. `path` is raw,

@@ -31,12 +31,14 @@ static bool says_public(const struct cache_control *cc)
 static bool is_deception(slice_t path, const struct http_head *response, const struct cache_freshness *f,
                          const struct cache_rules *rules)
 {
-    const struct http_field *type = http_head_get(response, HTTP_FIELD_CONTENT_TYPE);
     if (freshness_is_ours(f->source) && deception_path_is_ambiguous(path))
         return true;
+    if (LIKELY(!deception_matters(path, rules->by_extension)))
+        return false;
     /* An error page is the same whatever does not exist, and has no file's type. */
     if (response->status != 200 && response->status != 203 && response->status != 206)
         return false;
+    const struct http_field *type = http_head_get(response, HTTP_FIELD_CONTENT_TYPE);
     return !deception_type_fits(path, type != NULL ? type->value : SLICE_EMPTY, rules->by_extension);
 }
 

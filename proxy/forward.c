@@ -134,9 +134,9 @@ static void put_appended(struct text *t, const struct exchange *x, enum http_fie
 }
 
 static void put_kept_or(struct text *t, const struct exchange *x, enum http_field_id id, slice_t name,
-                        slice_t own)
+                        bool believes, slice_t own)
 {
-    const struct http_field *f = unkeyed_is_believed(x, name) ? http_head_get(&x->req, id) : NULL;
+    const struct http_field *f = believes && unkeyed_is_believed(x, name) ? http_head_get(&x->req, id) : NULL;
     if (!request_is_edited(x, name))
         put_field(t, name, f != NULL ? f->value : own);
 }
@@ -152,10 +152,11 @@ static void put_forwarding_fields(struct text *t, struct exchange *x)
     struct text el = text_make(own, sizeof own);
     const struct client_conn *c = x->client;
     slice_t ip = c != NULL ? client_conn_ip(c) : SLICE_LIT("unknown");
-    bool trusted = c != NULL && c->peer_trusted;
+    bool trusted = c != NULL && c->peer_trusted, believes = unkeyed_believes(x);
     put_appended(t, x, HTTP_FIELD_X_FORWARDED_FOR, SLICE_LIT("X-Forwarded-For"), trusted, ip);
-    put_kept_or(t, x, HTTP_FIELD_X_FORWARDED_PROTO, SLICE_LIT("X-Forwarded-Proto"), SLICE_LIT("http"));
-    put_kept_or(t, x, HTTP_FIELD_X_FORWARDED_HOST, SLICE_LIT("X-Forwarded-Host"), x->host);
+    put_kept_or(t, x, HTTP_FIELD_X_FORWARDED_PROTO, SLICE_LIT("X-Forwarded-Proto"), believes,
+                SLICE_LIT("http"));
+    put_kept_or(t, x, HTTP_FIELD_X_FORWARDED_HOST, SLICE_LIT("X-Forwarded-Host"), believes, x->host);
     TEXT_LIT(&el, "for=");
     if (c == NULL || c->peer_is_unix)
         TEXT_LIT(&el, "unknown");
@@ -172,7 +173,7 @@ static void put_forwarding_fields(struct text *t, struct exchange *x)
         TEXT_LIT(&el, "\"");
     }
     put_appended(t, x, HTTP_FIELD_FORWARDED, SLICE_LIT("Forwarded"),
-                 unkeyed_is_believed(x, SLICE_LIT("Forwarded")), text_slice(&el));
+                 believes && unkeyed_is_believed(x, SLICE_LIT("Forwarded")), text_slice(&el));
     put_appended(t, x, HTTP_FIELD_VIA, SLICE_LIT("Via"), true, SLICE_LIT(VIA_TEXT));
     if (!request_is_edited(x, SLICE_LIT("X-Request-Id")))
         put_field(t, SLICE_LIT("X-Request-Id"), exchange_request_id(x));

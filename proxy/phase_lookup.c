@@ -29,8 +29,7 @@ static enum phase_result lookup_pass(struct exchange *x, enum cache_verdict v, e
  */
 static bool exchange_believes_fields(const struct exchange *x)
 {
-    return x->route != NULL && (x->peer_trusted || x->route->config->keep_request_headers.count > 0) &&
-           x->req.method != HTTP_PURGE;
+    return x->route != NULL && unkeyed_believes(x) && x->req.method != HTTP_PURGE;
 }
 
 bool exchange_build_key(struct exchange *x)

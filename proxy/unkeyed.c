@@ -12,7 +12,6 @@
 #include "core/http_field.h"
 #include "core/panic.h"
 #include "core/text.h"
-#include "proxy/exchange.h"
 
 #define NAME_MAX_BYTES 32 /* of the table's names */
 

@@ -6,9 +6,7 @@
 #ifndef PROXY_UNKEYED_H
 #define PROXY_UNKEYED_H
 
-#include "core/http_msg.h"
-
-struct exchange;
+#include "proxy/exchange.h"
 
 /* What is done with a field of unkeyed_tbl.h. "Believed": it came from a trusted proxy, or the route's
  * keep_request_header names it. */
@@ -30,7 +28,11 @@ bool unkeyed_is_disguised(slice_t name);
 
 /* Is the field left out of the request to the instance? (UNKEYED_OURS is written by forward.c.) */
 bool unkeyed_is_removed(const struct exchange *x, const struct http_field *f);
-/* Is what the client said in this field of ours believed? */
+/* May anything the client said be believed at all? And what it said in this field? */
+static inline bool unkeyed_believes(const struct exchange *x)
+{
+    return x->peer_trusted || x->route->config->keep_request_headers.count > 0;
+}
 bool unkeyed_is_believed(const struct exchange *x, slice_t name);
 /* Appends what is passed on to the key, as " name=value" each, sorted by the table. Without memory: false. */
 bool unkeyed_extend_key(struct exchange *x);

@@ -53,6 +53,8 @@ static void test_remove(void **state)
     check("Cookie: b", "");
     check("Cookie: =b; b =1;a", "=b; a");
     check("Cookie: ;; ; b=1;", "");
+    check("Cookie: a=1;c=2;d=3", "a=1;c=2;d=3"); /* no room for blanks */
+    check("Cookie: a=1;b=2;c=3", "a=1; c=3");
     patterns[0] = "all";
     removed.count = 1;
     check("Cookie: a=1\nX: 1\nCookie: b=2", "");

@@ -65,6 +65,9 @@ static void test_types(void **state)
         {"/a.12345678", "text/html", true, false},
         {"/a.css%", "text/html", true, false},
         {"/a.css%2", "text/html", true, false},
+        {"/a.css%00", "text/html", true, false},
+        {"/a.css%20js", "text/html", true, false},
+        {"/a.html%00x", "text/html", true, false},
     };
     UNUSED(state);
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
