@@ -228,7 +228,9 @@ OPTION(ROUTE, "cache", ROUTE_CACHE, "on", WORDS("on off", NULL), 0, AT(config_ro
        "for "
        "requests that carry it.")
 OPTION(ROUTE, "ttl", TTL, "", RANGE(0, TTL_LIMIT), 0, AT(config_route, ttl_ms),
-       "Overrides what the response says, for 200, 203, 204, 206, 300, 301 and 308.")
+       "Overrides how long the response says that it is fresh, for 200, 203, 204, 206, 300, 301 and 308. For "
+       "whom "
+       "it is remains the response's own word: see `remove_cookies` and the page on the leak guard.")
 OPTION(ROUTE, "ttl_404", TTL, "", RANGE(0, TTL_LIMIT), 0, AT(config_route, ttl_404_ms),
        "Freshness of 404 and 410 responses. `0` does not store them.")
 OPTION(ROUTE, "ttl_5xx", TTL, "", RANGE(0, TTL_LIMIT), 0, AT(config_route, ttl_5xx_ms),

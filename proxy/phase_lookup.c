@@ -139,6 +139,17 @@ static enum phase_result lookup_directed(struct exchange *x, struct cache_object
     return lookup_fetch(x, o, remembered_pass, cache_request_insists(&cc));
 }
 
+/* What is stored is not for this request, which goes past the cache; unless the client wants no fetch. */
+static enum phase_result lookup_refused(struct exchange *x, bool directed)
+{
+    x->object = NULL;
+    x->source = SOURCE_NONE;
+    x->pass_forced = true;
+    x->no_store = x->credentials;
+    return directed ? lookup_directed(x, NULL, false)
+                    : lookup_pass(x, VERDICT_PASS, (enum no_store_reason)x->credentials);
+}
+
 /* Requests with credentials are few on the routes that matter: what follows from them is worked out apart. */
 static void lookup_credentials(struct exchange *x)
 {
@@ -162,11 +173,8 @@ enum phase_result phase_lookup(struct exchange *x)
     bool directed = cache_request_directs(&x->req, &x->route->rules);
     if (o != NULL) {
         exchange_set_object(x, o, SOURCE_OBJECT);
-        if (UNLIKELY(!guard_allows((enum no_store_reason)x->credentials, &x->info.fresh))) {
-            x->object = NULL;
-            x->source = SOURCE_NONE;
-            return lookup_pass(x, VERDICT_PASS, (enum no_store_reason)x->credentials);
-        }
+        if (UNLIKELY(!guard_allows((enum no_store_reason)x->credentials, &x->info.fresh)))
+            return lookup_refused(x, directed);
         if (!directed && cache_freshness_is_fresh(&x->info.fresh, x->pw->worker->now_wall_ms))
             return lookup_hit(x, VERDICT_HIT);
         if (!directed && stale_while_revalidate(x))

@@ -46,6 +46,20 @@ static void cookie_on_a_ttl_route_is_not_shared(void **state)
     millpond_stop(m);
 }
 
+static void refused_client_that_wants_no_fetch_gets_none(void **state)
+{
+    UNUSED(state);
+    struct page pages[] = {{.path = "/p", .fields = ""}, {0}};
+    struct origin *o;
+    struct millpond *m = start(pages, &o, "[route r]\nttl = 1h\nignore_client_cache_control = no\n");
+    expect_page(m, "/p", "", "/p#1");
+    expect_status(client_get(m->port, "/p", ALICE "Cache-Control: only-if-cached\r\n"), 504);
+    expect_status(client_get(m->port, "/p", "Cache-Control: only-if-cached\r\n"), 200);
+    expect_field_in(expect_page(m, "/p", ALICE "Cache-Control: max-stale\r\n", "/p#2"), "Cache-Status",
+                    "detail=cookie");
+    millpond_stop(m);
+}
+
 static void response_that_allows_it_is_shared_for_the_ttl(void **state)
 {
     UNUSED(state);
@@ -163,6 +177,22 @@ static void cookie_of_a_confirmation_is_its_clients_alone(void **state)
         expect_no_field(r, "Set-Cookie");
         expect_field(r, "X-Was", merged ? "2" : "1"); /* what came with a cookie is not for all */
     }
+    millpond_stop(m);
+}
+
+static void confirmation_for_one_client_changes_nothing_for_others(void **state)
+{
+    UNUSED(state);
+    struct page pages[] = {{.path = "/p", .fields = "Cache-Control: public\r\nX-Was: 1\r\n", .etag = "\"e\""},
+                           {0}};
+    struct origin *o;
+    struct millpond *m = start(pages, &o, "[route r]\nttl = 1h\nignore_client_cache_control = no\n");
+    expect_page(m, "/p", "", "/p#1");
+    pages[0].fields = "Cache-Control: no-cache\r\nX-Was: alice\r\n";
+    struct message *r = expect_page(m, "/p", ALICE "Cache-Control: no-cache\r\n", "/p#1");
+    expect_field_in(r, "Cache-Status", "fwd-status=304");
+    expect_field(expect_page(m, "/p", "", "/p#1"), "X-Was", "1");
+    expect_field(expect_page(m, "/p", BOB, "/p#1"), "X-Was", "1");
     millpond_stop(m);
 }
 
@@ -315,10 +345,12 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         E2E_TEST(cookie_on_a_ttl_route_is_not_shared),
+        E2E_TEST(refused_client_that_wants_no_fetch_gets_none),
         E2E_TEST(response_that_allows_it_is_shared_for_the_ttl),
         E2E_TEST(removed_cookies_never_reach_the_application),
         E2E_TEST(set_cookie_is_its_clients_alone),
         E2E_TEST(cookie_of_a_confirmation_is_its_clients_alone),
+        E2E_TEST(confirmation_for_one_client_changes_nothing_for_others),
         E2E_TEST(error_of_another_is_not_pushed),
         E2E_TEST(error_of_nobody_is_not_pushed_to_somebody),
         E2E_TEST(path_that_looks_like_a_file_is_not_believed),
