@@ -263,6 +263,64 @@ static void error_of_nobody_is_not_pushed_to_somebody(void **state)
     millpond_stop(m);
 }
 
+#define OLD "Cache-Control: public, max-age=0, stale-if-error=600\r\n"
+
+static void refuse_alice(struct origin_conn *c, const struct message *request, void *arg)
+{
+    if (message_field(request, "Authorization") != NULL) {
+        gate_pass(arg);
+        origin_respond(c, 503, "", "not for alice");
+    } else {
+        origin_respond(c, 200, OLD, origin_requests(c->origin) == 1 ? "old" : "new");
+    }
+}
+
+static void error_status_of_another_makes_nothing_stale(void **state)
+{
+    UNUSED(state);
+    struct gate *gate = gate_new();
+    struct origin *o = origin_start(refuse_alice, gate);
+    struct millpond *m =
+        millpond_start(.main = "workers = 1\n", .rest = textf("%sretries = 0\n", pool_lines("app", 1, o)));
+    expect_page(m, "/p", "", "old");
+    struct client *alice = client_open(m->port), *any = client_open(m->port);
+    client_send(alice, "GET /p HTTP/1.1\r\nHost: test\r\nAuthorization: alice\r\n\r\n");
+    origin_wait_requests(o, 2);
+    client_send(any, "GET /p HTTP/1.1\r\nHost: test\r\n\r\n");
+    millpond_wait_figure(m, "requests_in_flight", 2);
+    gate_open(gate);
+    expect_body(client_read(alice), "old"); /* said to be public, and for this case */
+    expect_body(client_read(any), "new");
+    millpond_stop(m);
+}
+
+static void hold_the_second(struct origin_conn *c, const struct message *request, void *arg)
+{
+    UNUSED(request);
+    if (origin_requests(c->origin) == 2)
+        gate_pass(arg);
+    origin_respond(c, 200, "", "fine");
+}
+
+/* Once a response to credentials could not be shared, the next ones do not queue for each other. */
+static void requests_with_credentials_do_not_queue(void **state)
+{
+    UNUSED(state);
+    struct gate *gate = gate_new();
+    struct origin *o = origin_start(hold_the_second, gate);
+    struct millpond *m = millpond_before(o, "[route r]\nttl = 1h\n");
+    expect_page(m, "/p", ALICE, "fine");
+    struct client *alice = client_open(m->port);
+    client_send(alice, "GET /p HTTP/1.1\r\nHost: test\r\n" ALICE "\r\n");
+    origin_wait_requests(o, 2);
+    expect_page(m, "/p", BOB, "fine"); /* while alice is waiting */
+    expect_page(m, "/p", "", "fine");
+    gate_open(gate);
+    expect_body(client_read(alice), "fine");
+    expect_field_in(expect_page(m, "/p", "", "fine"), "Cache-Status", "hit");
+    millpond_stop(m);
+}
+
 /* ---- paths that look like files
  * --------------------------------------------------------------------------------- */
 
@@ -353,6 +411,8 @@ int main(void)
         E2E_TEST(confirmation_for_one_client_changes_nothing_for_others),
         E2E_TEST(error_of_another_is_not_pushed),
         E2E_TEST(error_of_nobody_is_not_pushed_to_somebody),
+        E2E_TEST(error_status_of_another_makes_nothing_stale),
+        E2E_TEST(requests_with_credentials_do_not_queue),
         E2E_TEST(path_that_looks_like_a_file_is_not_believed),
         E2E_TEST(files_are_kept),
     };

@@ -256,22 +256,28 @@ static void crowd_alice(struct millpond *m, const char *cred, const char *target
     crowd_ask(arg, m, cred, "alice", target);
 }
 
-static void crowd_others(struct millpond *m, const char *cred, const char *target, void *arg)
+static void crowd_nobody(struct millpond *m, const char *cred, const char *target, void *arg)
 {
-    crowd_ask(arg, m, cred, "bob", target);
     crowd_ask(arg, m, cred, "nobody", target);
 }
 
-static void everybody_at_once(const char *cache, enum trouble trouble)
+static void crowd_bob(struct millpond *m, const char *cred, const char *target, void *arg)
+{
+    crowd_ask(arg, m, cred, "bob", target);
+}
+
+/* One of them leads everywhere, the others come while he is being answered. */
+static void everybody_at_once(const char *cache, enum trouble trouble, case_fn *leader, case_fn *other)
 {
     struct app *app = app_new();
     struct origin *o;
     struct millpond *m = start(app, &o, cache);
     struct crowd *crowd = calloc(1, sizeof *crowd);
     support_on_end(free, crowd);
-    for_all(m, false, "/held", crowd_alice, crowd); /* each of them leads */
+    for_all(m, false, "/held", leader, crowd);
     origin_wait_requests(o, (unsigned)crowd->count);
-    for_all(m, false, "/held", crowd_others, crowd);
+    for_all(m, false, "/held", crowd_bob, crowd);
+    for_all(m, false, "/held", other, crowd);
     millpond_wait_figure(m, "requests_in_flight", (int64_t)crowd->count);
     app->trouble = trouble;
     gate_open(app->gate);
@@ -285,9 +291,16 @@ static void everybody_at_once(const char *cache, enum trouble trouble)
 static void followers_get_nothing_made_for_the_leader(void **state)
 {
     UNUSED(state);
-    everybody_at_once("", TROUBLE_NONE);
-    everybody_at_once("default_ttl = 1h\n", TROUBLE_NONE);
-    everybody_at_once("", TROUBLE_503);
+    everybody_at_once("", TROUBLE_NONE, crowd_alice, crowd_nobody);
+    everybody_at_once("default_ttl = 1h\n", TROUBLE_NONE, crowd_alice, crowd_nobody);
+    everybody_at_once("", TROUBLE_503, crowd_alice, crowd_nobody);
+}
+
+static void nor_anything_made_for_nobody(void **state)
+{
+    UNUSED(state);
+    everybody_at_once("", TROUBLE_NONE, crowd_nobody, crowd_alice);
+    everybody_at_once("default_ttl = 1h\n", TROUBLE_NONE, crowd_nobody, crowd_alice);
 }
 
 int main(void)
@@ -296,6 +309,7 @@ int main(void)
         E2E_TEST(nobody_gets_what_was_made_for_another),
         E2E_TEST(nor_with_a_default_ttl),
         E2E_TEST(followers_get_nothing_made_for_the_leader),
+        E2E_TEST(nor_anything_made_for_nobody),
     };
     return E2E_RUN("cache_leak", tests);
 }
