@@ -321,6 +321,32 @@ static void requests_with_credentials_do_not_queue(void **state)
     millpond_stop(m);
 }
 
+static void gone_later(struct origin_conn *c, const struct message *request, void *arg)
+{
+    UNUSED(arg);
+    if (origin_requests(c->origin) == 1)
+        origin_respond(c, 200, "Cache-Control: max-age=0, stale-while-revalidate=600\r\n", "there");
+    else
+        origin_respond(c, 404, "", message_field(request, "Cookie") != NULL ? "gone for bob" : "gone");
+}
+
+/* A fetch in the background has the credentials of who set it off. */
+static void background_fetch_is_its_clients_own(void **state)
+{
+    UNUSED(state);
+    struct origin *o = origin_start(gone_later, NULL);
+    struct millpond *m = millpond_before(o, "[route r]\nttl_404 = 1h\n");
+    expect_page(m, "/p", "", "there");
+    expect_page(m, "/p", BOB, "there");
+    origin_wait_requests(o, 2);
+    millpond_wait_figure(m, "refreshes_in_flight", 0);
+    expect_page(m, "/p", "", "there");
+    origin_wait_requests(o, 3);
+    millpond_wait_figure(m, "refreshes_in_flight", 0);
+    expect_page(m, "/p", "", "gone");
+    millpond_stop(m);
+}
+
 /* ---- paths that look like files
  * --------------------------------------------------------------------------------- */
 
@@ -413,6 +439,7 @@ int main(void)
         E2E_TEST(error_of_nobody_is_not_pushed_to_somebody),
         E2E_TEST(error_status_of_another_makes_nothing_stale),
         E2E_TEST(requests_with_credentials_do_not_queue),
+        E2E_TEST(background_fetch_is_its_clients_own),
         E2E_TEST(path_that_looks_like_a_file_is_not_believed),
         E2E_TEST(files_are_kept),
     };
