@@ -3,8 +3,8 @@
  * Web cache deception: the victim is made to open /account/x.css. The application ignores what it does not
  * know ("/account" with a path info, ";x.css", "%2fx.css", "%0ax.css") and answers with the victim's account;
  * a cache that goes by the ending keeps it for everybody. So the ending and what came must agree. The ending
- * is looked for in the path with its percent-encoding decoded, behind the last separator or not: whatever
- * trick was used, the ending is what makes a route or a person take it for a file.
+ * is looked for in the path with its percent-encoding decoded, whatever is before it: whatever trick was
+ * used, the ending is what makes a route or a person take it for a file.
  *
  * The other half of the trick turns it round: /account/%2e%2e%2fstatic%2fx is below /static/ to who resolves
  * it, and the account to who does not. A ttl that a route gives by path is not given to such paths.
@@ -13,7 +13,7 @@
  */
 #include "cache/deception.h"
 
-#define EXTENSION_MAX 8
+#define EXTENSION_MAX 8 /* longer than any ending of the table */
 
 struct file_kind {
     const char *extensions, *types;
@@ -51,23 +51,21 @@ static unsigned char path_byte(slice_t path, size_t *at, bool *encoded)
                     : (unsigned char)path.ptr[i];
 }
 
-/* What follows the last dot, in lower case; empty when that is longer than any ending known. */
+/* What follows the last dot of the last segment, in lower case, cut off where no ending known is as long. */
 static slice_t path_extension(slice_t path, char *buf)
 {
     size_t n = 0;
     bool found = false, encoded;
     for (size_t i = 0; i < path.len;) {
         unsigned char c = path_byte(path, &i, &encoded);
-        if (c == '.') {
-            found = true;
+        if (c == '.' || c == '/') {
+            found = c == '.';
             n = 0;
-        } else if (n <= EXTENSION_MAX) {
-            if (n < EXTENSION_MAX)
-                buf[n] = ascii_lower((char)c);
-            n++;
+        } else if (n < EXTENSION_MAX) {
+            buf[n++] = ascii_lower((char)c);
         }
     }
-    return slice_make(buf, found && n <= EXTENSION_MAX ? n : 0);
+    return slice_make(buf, found ? n : 0);
 }
 
 /* Is it one of the blank-separated words? */
@@ -112,7 +110,7 @@ static bool is_page(slice_t type)
 
 static bool is_page_extension(slice_t extension)
 {
-    return extension.len > 0 && is_word_of("html htm xhtml shtml php asp aspx jsp jsf do cgi pl", extension);
+    return is_word_of("html htm xhtml shtml php asp aspx jsp jsf do cgi pl", extension);
 }
 
 bool deception_type_fits(slice_t path, slice_t type, bool by_extension)
@@ -122,7 +120,7 @@ bool deception_type_fits(slice_t path, slice_t type, bool by_extension)
     const struct file_kind *kind = kind_find(extension);
     type = slice_trim(slice_make(type.ptr, MIN(slice_find(type, ';', 0), type.len)));
     if (kind == NULL)
-        return !by_extension || !is_page(type) || is_page_extension(extension);
+        return !by_extension || extension.len == 0 || !is_page(type) || is_page_extension(extension);
     if (slice_ieq(type, SLICE_LIT("application/octet-stream")))
         return true;
     for (const char *list = kind->types; word_next(&list, &want);) {

@@ -35,7 +35,7 @@ static inline bool deception_matters(slice_t path, bool by_extension)
 }
 /* True when the type is what a file of the path's ending is sent with, `application/octet-stream`, or when
  * the path has none of these endings. With `by_extension` (the route was chosen by an ending) a page
- * (text/html, application/xhtml+xml) fits only the endings of pages, such as html and php. `path` is raw,
+ * (text/html, application/xhtml+xml) fits no ending but those of pages, such as html and php. `path` is raw,
  * without query; `type` the Content-Type, empty when there is none, which fits no file. */
 bool deception_type_fits(slice_t path, slice_t type, bool by_extension);
 
