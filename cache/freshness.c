@@ -105,8 +105,8 @@ static dur_ms_t corrected_initial_ms(const struct http_head *response, wall_s_t 
 
 /* Sets source and lifetime from what the response says explicitly; false when it says nothing. An Expires
  * that is no date ("0") means already expired (RFC 9111 section 5.3). */
-static bool explicit_lifetime(const struct http_head *response, const struct cache_control *cc,
-                              wall_s_t date_s, wall_s_t now_s, struct cache_freshness *out)
+static inline bool explicit_lifetime(const struct http_head *response, const struct cache_control *cc,
+                                     wall_s_t date_s, wall_s_t now_s, struct cache_freshness *out)
 {
     wall_s_t expires_s;
     if (cc->s_maxage_s != CC_ABSENT) {

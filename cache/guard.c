@@ -11,7 +11,6 @@
 #include "cache/guard.h"
 
 #include "cache/cookies.h"
-#include "cache/deception.h"
 
 enum no_store_reason guard_credentials(const struct http_head *request, const struct cache_rules *rules)
 {
@@ -28,27 +27,16 @@ static bool says_public(const struct cache_control *cc)
     return (cc->flags & CC_PUBLIC) || cc->s_maxage_s > 0 || ((cc->flags & CC_TARGETED) && cc->max_age_s > 0);
 }
 
-static bool is_deception(slice_t path, const struct http_head *response, const struct cache_freshness *f,
-                         const struct cache_rules *rules)
+bool guard_sees_deception(slice_t path, const struct http_head *response, const struct cache_control *cc,
+                          const struct cache_freshness *f, const struct cache_rules *rules)
 {
+    if (says_public(cc))
+        return false;
     if (freshness_is_ours(f->source) && deception_path_is_ambiguous(path))
         return true;
-    if (LIKELY(!deception_matters(path, rules->by_extension)))
-        return false;
     /* An error page is the same whatever does not exist, and has no file's type. */
     if (response->status != 200 && response->status != 203 && response->status != 206)
         return false;
     const struct http_field *type = http_head_get(response, HTTP_FIELD_CONTENT_TYPE);
     return !deception_type_fits(path, type != NULL ? type->value : SLICE_EMPTY, rules->by_extension);
-}
-
-enum no_store_reason guard_response(enum no_store_reason credentials, slice_t path,
-                                    const struct http_head *response, const struct cache_control *cc,
-                                    const struct cache_freshness *f, const struct cache_rules *rules)
-{
-    if (!guard_allows(credentials, f))
-        return credentials;
-    if (rules->deception_guard && !says_public(cc) && is_deception(path, response, f, rules))
-        return NO_STORE_DECEPTION;
-    return NO_STORE_STORED;
 }

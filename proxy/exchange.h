@@ -154,6 +154,10 @@ bool exchange_own_head(struct exchange *x);
 /* The key of what is asked for, once; in phase_lookup.c. Without memory: false. */
 bool exchange_build_key(struct exchange *x);
 
+/* From here on `host` is written as in the key: what may be shared must not depend on how one client wrote it
+ * ("Test.", "TEST:80"). */
+void exchange_host_as_keyed(struct exchange *x);
+
 /* What will be served: borrowed inside the RCU section, or covered by `follower`, unless object_held. */
 void exchange_set_object(struct exchange *x, struct cache_object *o, enum exchange_source source);
 

@@ -110,7 +110,7 @@ static bool request_field_travels(const struct exchange *x, const struct http_fi
     if (f->id != HTTP_FIELD_OTHER && ((dropped >> f->id) & 1))
         return false;
     if (http_field_is_hop_by_hop(f->id) || http_field_named_by_connection(&x->req, f) ||
-        unkeyed_is_removed(x, f))
+        (f->id == HTTP_FIELD_OTHER && unkeyed_is_removed(x, f)))
         return false;
     return !request_is_edited(x, f->name);
 }

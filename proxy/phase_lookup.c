@@ -44,6 +44,17 @@ bool exchange_build_key(struct exchange *x)
     return LIKELY(!exchange_believes_fields(x)) || unkeyed_extend_key(x);
 }
 
+void exchange_host_as_keyed(struct exchange *x)
+{
+    const slice_t text = x->key.text, common = SLICE_LIT("http://");
+    size_t end = common.len + x->host.len;
+    if (LIKELY(end < text.len && text.ptr[end] == '/' &&
+               memcmp(text.ptr + common.len, x->host.ptr, x->host.len) == 0))
+        return;
+    size_t from = slice_find(text, ':', 0) + sizeof "://" - 1;
+    x->host = slice_make(text.ptr + from, slice_find(text, '/', from) - from);
+}
+
 static enum phase_result lookup_hit(struct exchange *x, enum cache_verdict v)
 {
     x->verdict = (uint8_t)v;
@@ -78,6 +89,7 @@ static enum phase_result lookup_join(struct exchange *x, struct cache_object *ol
     switch (j.what) {
     case CACHE_LEAD:
         x->flight = j.flight;
+        exchange_host_as_keyed(x);
         if (old != NULL && object_has_validator(old))
             x->stale = cache_object_ref(old);
         return lookup_pass(x, v, NO_STORE_STORED);

@@ -59,6 +59,7 @@ static void refresh_start(struct exchange *x)
         return;
     }
     b->flight = fl;
+    exchange_host_as_keyed(b);
     b->verdict = VERDICT_EXPIRED;
     if (object_has_validator(&x->info))
         b->stale = cache_object_ref(x->object);

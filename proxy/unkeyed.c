@@ -81,8 +81,6 @@ static bool is_removed(const struct exchange *x, slice_t name, enum unkeyed_kind
 
 bool unkeyed_is_removed(const struct exchange *x, const struct http_field *f)
 {
-    if (f->id != HTTP_FIELD_OTHER)
-        return false;
     return unkeyed_is_disguised(f->name) || is_removed(x, f->name, unkeyed_kind(f->name));
 }
 

@@ -26,7 +26,8 @@ enum unkeyed_kind unkeyed_kind(slice_t name);
  */
 bool unkeyed_is_disguised(slice_t name);
 
-/* Is the field left out of the request to the instance? (UNKEYED_OURS is written by forward.c.) */
+/* Is this field, HTTP_FIELD_OTHER to the parser, left out of the request to the instance? (UNKEYED_OURS is
+ * written by forward.c.) */
 bool unkeyed_is_removed(const struct exchange *x, const struct http_field *f);
 /* May anything the client said be believed at all? And what it said in this field? */
 static inline bool unkeyed_believes(const struct exchange *x)

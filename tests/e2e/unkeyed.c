@@ -137,6 +137,19 @@ static void message_with_two_meanings_is_read_one_way(void **state)
     expect_in(r->body, "Host: test\r\n");
     expect_not_in(r->body, "evil");
     assert_true(strcmp(page(m, "/abs", ""), r->body) == 0);
+    /* However a client writes the host, what is shared was asked for with the key's. */
+    static const char *const hosts[] = {"TEST", "test.", "test:80", "Test.:0080"};
+    for (size_t i = 0; i < ARRAY_LEN(hosts); i++) {
+        r = client_raw(m->port, textf("GET /host%zu HTTP/1.1\r\nHost: %s\r\n\r\n", i, hosts[i]));
+        expect_in(r->body, "Host: test\r\n");
+        expect_in(r->body, "X-Forwarded-Host: test\r\n");
+        expect_in(r->body, ";host=\"test\"");
+        assert_true(strcmp(page(m, textf("/host%zu", i), ""), r->body) == 0);
+    }
+    r = client_raw(m->port, "POST /p HTTP/1.1\r\nHost: TEST:80\r\nContent-Length: 0\r\n\r\n");
+    expect_in(r->body, "Host: TEST:80\r\n");
+    r = client_raw(m->port, "GET /p HTTP/1.1\r\nHost: test:81\r\n\r\n");
+    expect_in(r->body, "Host: test:81\r\n");
     /* A body may change what a GET brings: it is neither stored nor answered from the cache. */
     r = client_ask(m->port, "GET", "/fat", "", "evil=1");
     expect_field_in(r, "Cache-Status", "detail=request_body");
@@ -148,7 +161,7 @@ static void message_with_two_meanings_is_read_one_way(void **state)
     page(m, "/q?a=1;b=2", "");
     page(m, "/q?a=1&b=2", "");
     page(m, "/q?a=1", "");
-    assert_int_equal(origin_requests(o), 7);
+    assert_int_equal(origin_requests(o), 9 + ARRAY_LEN(hosts));
     millpond_stop(m);
 }
 
