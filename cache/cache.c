@@ -1,14 +1,14 @@
 /* cache.c: the facade (cache.h): create, find, join, purge, figures. Filling is in fill*.c, readers in
- * follower.c.
+ * follower.c, purging in purge.c.
  *
  * cache_find is the hot path: one word per shard, one line of index slots, the object; a marker adds a second
- * probe. A purge first appends to the log, then takes the shard's lock and removes what is stored and whom
- * one may join. So whatever is decided under that lock sees the event, or is undone by the purge. */
+ * probe. */
 #include "cache/cache.h"
 
 #include <stdlib.h>
 
 #include "cache/follower.h"
+#include "cache/validity.h"
 #include "core/panic.h"
 
 /* Events kept precisely per generation of the log: one per 8 KB of memory_bytes, within these. */
@@ -66,6 +66,10 @@ struct cache *cache_create(const struct cache_settings *s)
         sizeof *c + sizeof *c->pass + cache_inval_bytes(&c->inval) + cache_evict_bytes(&c->evict);
     cache_account_charge(&c->account, c->fixed_bytes);
     atomic_init(&c->max_waiters, s->max_waiters);
+    if (!cache_sweeper_start(c)) {
+        cache_destroy(c);
+        return NULL;
+    }
     return c;
 }
 
@@ -82,7 +86,8 @@ void cache_destroy(struct cache *c)
     if (c == NULL)
         return;
     CHECK_MAGIC(c, CACHE_MAGIC);
-    cache_clear(c, false);
+    cache_sweeper_stop(c);
+    cache_clear(c);
     rcu_flush();
     for (unsigned i = 0; i < CACHE_SHARDS; i++) {
         ASSERT(c->shards[i].objects == 0);
@@ -141,12 +146,11 @@ struct cache_object *cache_find(struct cache *c, const struct cache_key *key, co
 }
 
 /* A flight that may be joined: one that a purge has overtaken is left to those it already has. */
-static struct cache_flight *join_find_flight_locked(struct cache *c, struct cache_shard *sh,
-                                                    const struct cache_key *key,
+static struct cache_flight *join_find_flight_locked(struct cache_shard *sh, const struct cache_key *key,
                                                     const struct cache_key *whole)
 {
     struct cache_flight *fl = cache_flight_find_locked(sh, key->hash, whole->text, whole->hash.lo);
-    if (fl == NULL || !cache_inval_is_purged(&c->inval, key->hash.lo, fl->start_id))
+    if (fl == NULL || !cache_flight_is_overtaken(fl))
         return fl;
     cache_flight_leave_locked(fl);
     return NULL;
@@ -218,7 +222,7 @@ struct cache_join_result cache_join(struct cache *c, const struct cache_key *key
     if (known && o != NULL && o != stale) {
         r = join_retry(c, w, on_event, arg);
     } else if (known) {
-        struct cache_flight *fl = join_find_flight_locked(c, sh, key, &whole);
+        struct cache_flight *fl = join_find_flight_locked(sh, key, &whole);
         r = fl != NULL ? join_as_follower(c, fl, w, on_event, arg)
                        : join_as_leader_locked(c, sh, key, &whole);
     }
@@ -238,7 +242,7 @@ struct cache_flight *cache_lead(struct cache *c, const struct cache_key *key, co
         return NULL;
     lock_take(&sh->lock);
     if (cache_lookup(c, sh, key, request, scratch, &whole, &known) == stale && known &&
-        join_find_flight_locked(c, sh, key, &whole) == NULL)
+        join_find_flight_locked(sh, key, &whole) == NULL)
         fl = join_as_leader_locked(c, sh, key, &whole).flight;
     lock_drop(&sh->lock);
     return fl;
@@ -263,44 +267,6 @@ void cache_back_off(struct cache *c, const struct cache_key *key, dur_ms_t ms)
     cache_pass_remember(c->pass, key->hash.lo, cache_now_ms(), ms);
 }
 
-size_t cache_purge_url(struct cache *c, const struct cache_key *key)
-{
-    CHECK_MAGIC(c, CACHE_MAGIC);
-    cache_inval_purge(&c->inval, key->hash.lo);
-    struct cache_shard *sh = cache_shard_of(c, key->hash);
-    lock_take(&sh->lock);
-    cache_flight_detach_url_locked(sh, key->hash, key->text);
-    size_t removed = cache_shard_drop_url_locked(c, sh, key->hash.lo, key->text);
-    sh->purges++;
-    lock_drop(&sh->lock);
-    return removed;
-}
-
-/* What may be stored of this URL is in the index or a flight in the table, both under the shard's lock; a
- * fetch that begins later begins after this call. */
-bool cache_invalidate_url(struct cache *c, const struct cache_key *key)
-{
-    CHECK_MAGIC(c, CACHE_MAGIC);
-    struct cache_shard *sh = cache_shard_of(c, key->hash);
-    lock_take(&sh->lock);
-    bool found = cache_index_find(&sh->index, key->hash.lo, key->text) != 0 ||
-                 cache_flight_is_in_table_locked(sh, key->hash, key->text);
-    lock_drop(&sh->lock);
-    if (found)
-        cache_purge_url(c, key);
-    return found;
-}
-
-void cache_purge_all(struct cache *c)
-{
-    CHECK_MAGIC(c, CACHE_MAGIC);
-    cache_inval_purge_all(&c->inval);
-    lock_take(&c->shards[0].lock);
-    c->shards[0].purges++;
-    lock_drop(&c->shards[0].lock);
-    cache_clear(c, true);
-}
-
 void cache_get_stats(struct cache *c, struct cache_stats *out)
 {
     CHECK_MAGIC(c, CACHE_MAGIC);
@@ -309,6 +275,7 @@ void cache_get_stats(struct cache *c, struct cache_stats *out)
         .bytes_limit = atomic_load_explicit(&c->account.limit, memory_order_relaxed),
         .flights_now = atomic_load_explicit(&c->flights_now, memory_order_relaxed),
         .followers_now = atomic_load_explicit(&c->followers_now, memory_order_relaxed),
+        .purges = atomic_load_explicit(&c->purges, memory_order_relaxed),
         .live_objects = atomic_load_explicit(&c->account.live_objects, memory_order_acquire),
     };
     for (unsigned i = 0; i < CACHE_SHARDS; i++) {
@@ -317,7 +284,6 @@ void cache_get_stats(struct cache *c, struct cache_stats *out)
         out->objects += sh->objects;
         out->inserts += sh->inserts;
         out->evictions += sh->evictions;
-        out->purges += sh->purges;
         lock_drop(&sh->lock);
     }
 }

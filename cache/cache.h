@@ -21,6 +21,7 @@
 #include "cache/cond.h"
 #include "cache/freshness.h"
 #include "cache/key.h"
+#include "cache/tags.h"
 #include "core/outcome.h"
 #include "core/worker.h"
 
@@ -58,6 +59,10 @@ struct cache_object_info {
     slice_t vary_names;                 /* empty = no Vary */
 };
 struct cache_object_info cache_object_info(const struct cache_object *o);
+/* Its tags joined by one space; empty: none. Lives as long as the object. */
+slice_t cache_object_tags(const struct cache_object *o);
+/* The same by the fields they came from. */
+struct cache_tags cache_object_tag_fields(const struct cache_object *o);
 
 /* The whole body as pieces for writev, for a complete object: fills at most `max` entries from byte `offset`
  * on and returns their number. For one being filled: what has come so far. */
@@ -156,6 +161,7 @@ struct cache_fill {
     struct cache_freshness fresh;
     slice_t etag, last_modified; /* slices into `head`, or empty */
     wall_s_t last_modified_s;
+    struct cache_tags tags;
 };
 
 /* Releases or admits the followers and starts the object. NULL (with *why) when no room could be made or Vary

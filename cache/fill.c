@@ -5,11 +5,12 @@
  * locks are for the table (who may still join) and the followers (who must be told). */
 #include "cache/fill.h"
 
+#include "cache/validity.h"
 #include "core/panic.h"
 
 static bool flight_is_purged(const struct cache_flight *fl)
 {
-    return cache_inval_is_purged(&fl->cache->inval, fl->primary_hash.lo, fl->start_id);
+    return cache_flight_overtaken_by(fl, fl->object).hard != 0;
 }
 
 /* The whole key and Vary names of the response; false with *why. */
@@ -92,6 +93,7 @@ struct cache_object *cache_fill_begin(struct cache_flight *fl, const struct cach
     lock_take(&fl->lock);
     fl->object = o;
     cache_flight_set_state_locked(fl, FLIGHT_FILLING);
+    cache_flight_turn_late_away_locked(fl, &mails);
     cache_flight_tell_locked(fl, same ? CACHE_EVENT_OBJECT : CACHE_EVENT_RETRY, CACHE_EVENT_PROGRESS, &mails);
     lock_drop(&fl->lock);
     cache_mails_post(&mails);

@@ -4,6 +4,7 @@
  * lock, so that a purge comes wholly before or wholly after it; then the followers are told, all together. */
 #include "cache/fill.h"
 
+#include "cache/validity.h"
 #include "core/panic.h"
 
 void cache_flight_end(struct cache_flight **flp, enum cache_flight_state state, enum fetch_error error,
@@ -35,6 +36,18 @@ void cache_flight_tell_locked(struct cache_flight *fl, enum cache_event to_waiti
     }
 }
 
+void cache_flight_turn_late_away_locked(struct cache_flight *fl, struct cache_mails *mails)
+{
+    const struct cache_inval_found found = cache_flight_overtaken_by(fl, fl->object);
+    if (LIKELY((found.hard | found.soft) == 0))
+        return;
+    LIST_FOREACH_SAFE (n, tmp, &fl->followers) {
+        struct cache_follower *f = CONTAINER_OF(n, struct cache_follower, node);
+        if (f->state == FOLLOWER_WAITING && f->join_id != fl->start_id)
+            cache_follower_call_locked(f, CACHE_EVENT_RETRY, mails);
+    }
+}
+
 void cache_flight_leave_table(struct cache_flight *fl)
 {
     lock_take(&fl->shard->lock);
@@ -55,7 +68,7 @@ struct cache_object *cache_fill_create_object(struct cache *c, const struct cach
     return o;
 }
 
-static struct cache_fill fill_of_object(const struct cache_object_info *i)
+static struct cache_fill fill_of_object(const struct cache_object_info *i, struct cache_tags tags)
 {
     return (struct cache_fill){.head = i->head,
                                .status = i->status,
@@ -64,7 +77,8 @@ static struct cache_fill fill_of_object(const struct cache_object_info *i)
                                .fresh = i->fresh,
                                .etag = i->validators.etag,
                                .last_modified = i->validators.last_modified,
-                               .last_modified_s = i->validators.last_modified_s};
+                               .last_modified_s = i->validators.last_modified_s,
+                               .tags = tags};
 }
 
 /* A body of unknown length sits in a 16 KB chunk that readers may be looking at. When it came out small, a
@@ -77,7 +91,7 @@ static struct cache_object *fill_small_twin(struct cache_flight *fl)
         return NULL;
     struct cache_object_info info = cache_object_info(o);
     info.body_bytes = (int64_t)bytes;
-    struct cache_fill fill = fill_of_object(&info);
+    struct cache_fill fill = fill_of_object(&info, cache_object_tag_fields(o));
     struct cache_object_parts parts = {.hash = o->hash,
                                        .shard = (unsigned)o->shard,
                                        .key = cache_object_key(o),
@@ -100,18 +114,13 @@ static struct cache_object *fill_small_twin(struct cache_flight *fl)
     return twin;
 }
 
-enum no_store_reason cache_flight_store(struct cache_flight *fl, struct cache_object *o, uint64_t valid_id)
+enum no_store_reason cache_flight_store(struct cache_flight *fl, struct cache_object *o, struct cache_object *stale)
 {
     enum no_store_reason why = NO_STORE_PURGED;
     lock_take(&fl->shard->lock);
-    uint64_t head = cache_inval_head(&fl->cache->inval);
-    bool purged = cache_inval_is_purged(&fl->cache->inval, fl->primary_hash.lo, MIN(fl->start_id, valid_id));
-    if (!purged && list_empty(&fl->node)) {
-        why = NO_STORE_SUPERSEDED;
-    } else if (!purged) {
-        atomic_store_explicit(&o->checked_id, head, memory_order_relaxed);
-        why = cache_shard_insert_locked(fl->cache, fl->shard, o);
-    }
+    if (cache_flight_result_is_valid(fl, o, stale))
+        why = list_empty(&fl->node) ? NO_STORE_SUPERSEDED
+                                    : cache_shard_insert_locked(fl->cache, fl->shard, o);
     cache_flight_leave_locked(fl);
     cache_shard_tidy_locked(fl->cache, fl->shard, fl->primary_hash, cache_flight_primary(fl));
     lock_drop(&fl->shard->lock);
@@ -133,7 +142,7 @@ enum no_store_reason cache_fill_finish(struct cache_flight **flp)
     } else {
         struct cache_object *twin = fill_small_twin(fl);
         cache_object_end(o, CACHE_COMPLETE);
-        why = cache_flight_store(fl, twin != NULL ? twin : o, fl->start_id);
+        why = cache_flight_store(fl, twin != NULL ? twin : o, NULL);
         cache_object_unref(&twin);
     }
     cache_flight_end(flp, FLIGHT_COMPLETE, FETCH_NONE, CACHE_EVENT_OBJECT, CACHE_EVENT_PROGRESS);

@@ -58,9 +58,9 @@ struct cache_object *cache_flight_refresh(struct cache_flight **flp, struct cach
     bool same = slice_eq(cache_object_key(stale), slice_make(fl->key, fl->key_bytes));
     bool stored = false;
     if (o != NULL && same && !refresh_changes_vary(stale, fill->response)) {
-        /* What was purged since the stale object was last found valid does not come back by a 304. */
-        uint64_t valid_id = atomic_load_explicit(&stale->checked_id, memory_order_relaxed);
-        stored = cache_flight_store(fl, o, valid_id) == NO_STORE_STORED;
+        /* Softly purged since the fetch began: stored as stale, and who waits looks for himself. */
+        stored = cache_flight_store(fl, o, stale) == NO_STORE_STORED &&
+                 !(atomic_load_explicit(&o->checked_id, memory_order_relaxed) & CACHE_STALE_BIT);
     } else {
         lock_take(&fl->shard->lock);
         if (o != NULL)

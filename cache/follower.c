@@ -16,6 +16,7 @@ struct cache_follower *cache_follower_create(struct cache *c, struct cache_fligh
     f->on_event = on_event;
     f->arg = arg;
     f->cache = c;
+    f->join_id = cache_inval_head(&c->inval);
     f->mail.to = w;
     list_init(&f->node);
     if (fl != NULL) {

@@ -35,6 +35,7 @@ struct cache_follower {
     void (*on_event)(void *arg, enum cache_event event);
     void *arg;
     struct cache *cache;
+    uint64_t join_id; /* head of the log of invalidations when it came */
     /* owner's thread */
     struct cache_flight *flight; /* NULL: none, or closed */
     /* under the flight's lock */

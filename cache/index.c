@@ -208,11 +208,11 @@ bool cache_index_remove(struct cache_index *ix, cache_entry_t e)
 
 size_t cache_index_scan(const struct cache_index *ix, size_t *cursor, cache_entry_t *out, size_t max)
 {
-    uint64_t word = atomic_load_explicit(&ix->table, memory_order_relaxed);
+    uint64_t word = atomic_load_explicit(&ix->table, memory_order_acquire);
     const struct index_table *t = table_of(word);
     size_t slots = table_slots(word), n = 0, i = *cursor;
     for (size_t seen = 0; i < slots && seen < max; i++, seen++) {
-        uint64_t slot = atomic_load_explicit(&t->slots[i], memory_order_relaxed);
+        uint64_t slot = atomic_load_explicit(&t->slots[i], memory_order_acquire);
         if (slot != 0 && (slot & INDEX_PTR_MASK) != INDEX_TOMB)
             out[n++] = slot & INDEX_PTR_MASK;
     }

@@ -55,8 +55,8 @@ cache_entry_t cache_index_find(const struct cache_index *ix, uint64_t hash, slic
 bool cache_index_put(struct cache_index *ix, cache_entry_t e, cache_entry_t *old);
 /* Under the lock: takes out exactly `e`; false when it is not there. */
 bool cache_index_remove(struct cache_index *ix, cache_entry_t e);
-/* Under the lock: the entries of at most `max` slots from slot *cursor on; *cursor moves on and is 0 after
- * the last. */
+/* RCU section or the lock: the entries of at most `max` slots from slot *cursor on; *cursor moves on and is 0
+ * after the last. */
 size_t cache_index_scan(const struct cache_index *ix, size_t *cursor, cache_entry_t *out, size_t max);
 
 #endif

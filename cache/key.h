@@ -17,6 +17,13 @@ struct cache_key {
     hash128_t hash; /* of text */
 };
 
+/* The URL a primary key begins with: what a purge by URL, prefix, glob or host looks at. Further parts of a
+ * key follow one space, which no URL contains. */
+static inline slice_t cache_key_url(slice_t primary)
+{
+    return slice_make(primary.ptr, MIN(slice_find(primary, ' ', 0), primary.len));
+}
+
 /* Upper bound of the text for these parts; the caller brings a buffer of that size. */
 size_t cache_key_bound(slice_t scheme, slice_t host, slice_t path, slice_t query);
 /* Writes the key into `buf`; `query.ptr == NULL` means no '?'. One pass, no allocation: this is the hot path.

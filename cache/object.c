@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 
+#include "cache/inval_log.h"
 #include "core/panic.h"
 
 #define SMALL_STATE_SHIFT 30
@@ -13,19 +14,51 @@
 
 bool cache_object_parts_fit(const struct cache_object_parts *p)
 {
-    return p->key.len <= UINT16_MAX && p->vary_names.len <= UINT16_MAX && p->fill->head.len <= UINT16_MAX;
+    return p->fill->tags.text.len <= UINT16_MAX && p->key.len <= UINT16_MAX &&
+           p->vary_names.len <= UINT16_MAX && p->fill->head.len <= UINT16_MAX;
 }
 
-static size_t object_text_bytes(const struct cache_object_parts *p)
+/* What stands in front of the tags' text. */
+struct tags_head {
+    uint16_t bytes, of_field[CACHE_TAG_FIELDS];
+};
+
+static size_t tags_room(size_t text_bytes)
 {
-    return sizeof(struct cache_object) + p->key.len + p->vary_names.len + p->fill->head.len;
+    return text_bytes == 0 ? 0 : sizeof(struct tags_head) + text_bytes;
+}
+
+static size_t parts_text_bytes(const struct cache_object_parts *p)
+{
+    return sizeof(struct cache_object) + p->key.len + p->vary_names.len + p->fill->head.len +
+           tags_room(p->fill->tags.text.len);
+}
+
+static char *object_tags_at(const struct cache_object *o)
+{
+    return (char *)(uintptr_t)o->text + o->key_bytes + o->vary_bytes + o->head_bytes;
+}
+
+static struct tags_head object_tags_head(const struct cache_object *o)
+{
+    struct tags_head h = {0};
+    if (o->has_tags)
+        memcpy(&h, object_tags_at(o), sizeof h);
+    return h;
+}
+
+/* Bytes of `text` in front of an inline body. */
+static size_t object_text_bytes(const struct cache_object *o)
+{
+    size_t bytes = (size_t)o->key_bytes + o->vary_bytes + o->head_bytes;
+    return LIKELY(!o->has_tags) ? bytes : bytes + tags_room(object_tags_head(o).bytes);
 }
 
 /* Which kind costs least, and the bytes of the main allocation. */
 static enum cache_body_kind object_plan(const struct cache_object_parts *p, bool shares_body,
                                         size_t *main_bytes)
 {
-    *main_bytes = object_text_bytes(p);
+    *main_bytes = parts_text_bytes(p);
     if (shares_body || p->body_bytes < 0 || (uint64_t)p->body_bytes > CACHE_SMALL_BODY_MAX)
         return CACHE_BODY_SHARED;
     size_t body = (size_t)p->body_bytes;
@@ -91,6 +124,13 @@ static void object_fill_in(struct cache_object *o, const struct cache_object_par
         memcpy(text + p->key.len, p->vary_names.ptr, p->vary_names.len);
     if (f->head.len > 0)
         memcpy(text + p->key.len + p->vary_names.len, f->head.ptr, f->head.len);
+    o->has_tags = f->tags.text.len > 0;
+    if (o->has_tags) {
+        struct tags_head h = {.bytes = (uint16_t)f->tags.text.len};
+        memcpy(h.of_field, f->tags.bytes, sizeof h.of_field);
+        memcpy(object_tags_at(o), &h, sizeof h);
+        memcpy(object_tags_at(o) + sizeof h, f->tags.text.ptr, f->tags.text.len);
+    }
 }
 
 _Static_assert(FRESHNESS_SOURCE_COUNT <= 8, "source has three bits");
@@ -126,7 +166,7 @@ struct cache_object *cache_object_create(struct cache_account *a, const struct c
 
 size_t cache_object_charge(const struct cache_object *o, bool with_body)
 {
-    size_t text = sizeof *o + o->key_bytes + o->vary_bytes + o->head_bytes;
+    size_t text = sizeof *o + object_text_bytes(o);
     if (o->kind == CACHE_BODY_INLINE)
         return cache_memory_rounded(text + o->small_bytes);
     size_t charge = cache_memory_rounded(text);
@@ -185,7 +225,7 @@ void cache_object_retire(struct cache_object *o)
 char *cache_object_small_body(struct cache_object *o)
 {
     ASSERT(o->kind != CACHE_BODY_SHARED);
-    return o->kind == CACHE_BODY_OWNED ? o->owned : o->text + o->key_bytes + o->vary_bytes + o->head_bytes;
+    return o->kind == CACHE_BODY_OWNED ? o->owned : o->text + object_text_bytes(o);
 }
 
 void cache_object_commit_small(struct cache_object *o, size_t n)
@@ -239,9 +279,18 @@ size_t cache_object_iov(const struct cache_object *o, uint64_t offset, struct io
     return 1;
 }
 
+/* Counted from the moment itself, so that a clock that lags behind it makes nothing fresh again. */
+static void freshness_end_at(struct cache_freshness *f, wall_ms_t moment_ms)
+{
+    f->corrected_initial_ms = cache_freshness_age_ms(f, moment_ms);
+    f->response_ms = MAX(f->response_ms, moment_ms);
+    f->lifetime_ms = MIN(f->lifetime_ms, f->corrected_initial_ms);
+}
+
 struct cache_freshness cache_object_freshness(const struct cache_object *o)
 {
-    return (struct cache_freshness){
+    uint64_t checked = atomic_load_explicit(&o->checked_id, memory_order_relaxed);
+    struct cache_freshness f = {
         .response_ms = (wall_ms_t)o->response_ms,
         .corrected_initial_ms = (dur_ms_t)o->corrected_initial_ms,
         .lifetime_ms = (dur_ms_t)o->lifetime_ms,
@@ -250,6 +299,25 @@ struct cache_freshness cache_object_freshness(const struct cache_object *o)
         .never_stale = o->never_stale,
         .keep_code = o->keep_code,
     };
+    if (UNLIKELY(checked & CACHE_STALE_BIT))
+        freshness_end_at(&f, cache_inval_ms(checked & ~CACHE_STALE_BIT));
+    return f;
+}
+
+struct cache_tags cache_object_tag_fields(const struct cache_object *o)
+{
+    const struct tags_head h = object_tags_head(o);
+    struct cache_tags tags = {.text = SLICE_EMPTY};
+    if (o->has_tags)
+        tags.text = slice_make(object_tags_at(o) + sizeof h, h.bytes);
+    memcpy(tags.bytes, h.of_field, sizeof tags.bytes);
+    return tags;
+}
+
+slice_t cache_object_tags(const struct cache_object *o)
+{
+    const struct cache_tags tags = cache_object_tag_fields(o);
+    return cache_tags_joined(&tags);
 }
 
 static int64_t object_body_bytes(const struct cache_object *o)

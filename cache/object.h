@@ -1,9 +1,9 @@
 /* object.h: one stored response as the cache's own files see it. The proxy sees cache.h only.
  *
- * One allocation: this struct, then key, Vary names, head, and (when that wastes less in the allocator's size
- * classes) a body of announced length up to 16 KB. Otherwise such a body is one block of its own, and any
- * other body is a cache_body. The struct is packed to 96 bytes because a 1 KB object may cost at most 420
- * bytes beyond its body.
+ * One allocation: this struct, then key, Vary names, head, tags (when it has any), and (when that wastes less
+ * in the allocator's size classes) a body of announced length up to 16 KB. Otherwise such a body is one block
+ * of its own, and any other body is a cache_body. The struct is packed to 96 bytes because a 1 KB object may
+ * cost at most 420 bytes beyond its body.
  *
  * Life: created by the leader of a flight (refs 1, his); filled; linked into the index, which then holds one
  * reference; unlinked; after an RCU grace period the index's reference goes. So inside an RCU section an
@@ -36,6 +36,10 @@ enum cache_object_place {
 #define CACHE_FREQ_MAX       3
 #define CACHE_SHARD_BITS     6
 
+/* In checked_id: a soft purge concerned the object. The id is then that event's and stays, because it says
+ * since when the object is stale; later events are looked for each time. */
+#define CACHE_STALE_BIT ((uint64_t)1 << 63)
+
 struct cache_object {
     _Atomic uint32_t refs;
     _Atomic uint32_t small_filled; /* INLINE, OWNED: bytes so far | enum cache_fill_state << 30 */
@@ -44,7 +48,7 @@ struct cache_object {
         struct list queue;   /* LOCK_CACHE_EVICT */
         struct rcu_head rcu; /* GONE */
     };
-    _Atomic uint64_t checked_id; /* valid against invalidation events up to here */
+    _Atomic uint64_t checked_id; /* valid against invalidation events up to here | CACHE_STALE_BIT */
     union {                      /* set once */
         char *owned;
         struct cache_body *body;
@@ -52,7 +56,7 @@ struct cache_object {
     /* set once */
     uint64_t response_ms : 42, status : 10, source : 3, revalidate_always : 1, never_stale : 1, kind : 2;
     uint64_t corrected_initial_ms : 42, head_bytes : 16, shard : CACHE_SHARD_BITS;
-    uint64_t lifetime_ms : 42, key_bytes : 16, keep_code : 5;
+    uint64_t lifetime_ms : 42, key_bytes : 16, keep_code : 5, has_tags : 1;
     uint32_t last_modified_s;
     uint32_t small_bytes; /* INLINE, OWNED: announced length */
     uint16_t primary_bytes, vary_bytes;
@@ -106,6 +110,7 @@ static inline bool cache_object_is_variant(const struct cache_object *o)
     return o->key_bytes != o->primary_bytes;
 }
 
+/* As it was stored; after a soft purge as if it had arrived at that moment with no lifetime left. */
 struct cache_freshness cache_object_freshness(const struct cache_object *o);
 
 /* Counts a use; writes nothing once the object is hot. */

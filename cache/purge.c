@@ -1,7 +1,10 @@
-/* purge.c: see purge.h. */
+/* purge.c: see purge.h. The order is what keeps promise 2: an event in the log, then what is stored. So
+ * whatever is decided under a shard's lock sees the event, or is undone here; and what is not undone here is
+ * refused to whoever looks, because he compares with the log. */
 #include "cache/purge.h"
 
-#include "cache/cache.h"
+#include "cache/flight.h"
+#include "cache/validity.h"
 #include "core/panic.h"
 
 static bool text_is_plain(slice_t s)
@@ -13,41 +16,102 @@ static bool text_is_plain(slice_t s)
     return true;
 }
 
-static const char *purge_problem(const struct cache_purge *p)
+const char *cache_purge_problem(const struct cache_purge *p)
 {
     bool url = p->kind == CACHE_PURGE_URL || p->kind == CACHE_PURGE_URL_ANY_QUERY;
+    bool pattern = p->kind == CACHE_PURGE_PREFIX || p->kind == CACHE_PURGE_GLOB;
     if (p->kind == CACHE_PURGE_ALL)
         return NULL;
     if (p->text.len == 0)
-        return "the text is empty";
-    if (p->text.len > CACHE_PURGE_TEXT_MAX)
-        return "the text is longer than 8192 bytes";
+        return "there is no text that says what to purge";
+    if (p->text.len > (pattern ? CACHE_PURGE_PATTERN_MAX : CACHE_PURGE_TEXT_MAX))
+        return "the text is too long";
     if (!text_is_plain(p->text))
-        return "the text has white space or control characters";
-    if (url && slice_find(p->text, ':', 0) == SIZE_MAX)
+        return "the text has white space or control characters in it";
+    if (url && !slice_starts(p->text, SLICE_LIT("http://")) && !slice_starts(p->text, SLICE_LIT("https://")))
         return "a URL begins with http:// or https://";
+    if (p->kind == CACHE_PURGE_HOST && slice_find(p->text, '/', 0) != SIZE_MAX)
+        return "a host is a name and perhaps a port, without scheme and path";
     return NULL;
 }
 
-static size_t purge_one(struct cache *c, const struct cache_purge *p)
+/* Removes (soft: notes as stale) what is stored under exactly this key; how many objects. */
+static size_t purge_key(struct cache *c, const struct cache_key *key, bool soft)
 {
-    if (p->kind != CACHE_PURGE_URL) {
-        cache_purge_all(c);
-        return 0;
-    }
-    const struct cache_key key = {p->text, hash_bytes(p->text.ptr, p->text.len)};
-    return cache_purge_url(c, &key);
+    struct cache_shard *sh = cache_shard_of(c, key->hash);
+    lock_take(&sh->lock);
+    if (!soft) /* softly purged, it may still be stored, as stale */
+        cache_flight_detach_url_locked(sh, key->hash, key->text);
+    size_t n = soft ? cache_shard_check_url_locked(c, sh, key->hash.lo, key->text)
+                    : cache_shard_drop_url_locked(c, sh, key->hash.lo, key->text);
+    lock_drop(&sh->lock);
+    return n;
+}
+
+/* An exact URL leaves nothing to sweep, or (where keys have further parts) so little that it can wait. */
+static bool needs_sweep(struct cache *c, const struct cache_purge *p, size_t count)
+{
+    bool others = false;
+    for (size_t i = 0; i < count && !others; i++)
+        others = p[i].kind != CACHE_PURGE_URL;
+    return others || cache_inval_is_crowded(&c->inval, atomic_load(&c->sweeper.swept_id));
+}
+
+static uint64_t purge_append(struct cache *c, const struct cache_purge *p, size_t count)
+{
+    uint64_t id = cache_inval_append(&c->inval, clock_wall_ms(), p, count);
+    atomic_fetch_add_explicit(&c->purges, count, memory_order_relaxed);
+    if (needs_sweep(c, p, count))
+        cache_sweep_ask(c, id);
+    return id;
 }
 
 bool cache_purge(struct cache *c, const struct cache_purge *p, size_t count, struct cache_purge_result *out)
 {
+    CHECK_MAGIC(c, CACHE_MAGIC);
     *out = (struct cache_purge_result){0};
     for (size_t i = 0; i < count; i++) {
-        out->problem = purge_problem(&p[i]);
+        out->problem = cache_purge_problem(&p[i]);
         if (out->problem != NULL)
             return false;
     }
-    for (size_t i = 0; i < count; i++)
-        out->removed += purge_one(c, &p[i]);
+    out->id = purge_append(c, p, count);
+    for (size_t i = 0; i < count; i++) {
+        if (p[i].kind != CACHE_PURGE_URL)
+            continue;
+        const struct cache_key key = {p[i].text, hash_bytes(p[i].text.ptr, p[i].text.len)};
+        out->removed += purge_key(c, &key, p[i].soft);
+    }
     return true;
+}
+
+size_t cache_purge_url(struct cache *c, const struct cache_key *key)
+{
+    CHECK_MAGIC(c, CACHE_MAGIC);
+    const struct cache_purge p = {.kind = CACHE_PURGE_URL, .text = cache_key_url(key->text)};
+    purge_append(c, &p, 1);
+    return purge_key(c, key, false);
+}
+
+/* What may be stored of this URL is in the index or a flight in the table, both under the shard's lock; a
+ * fetch that begins later begins after this call. */
+bool cache_invalidate_url(struct cache *c, const struct cache_key *key)
+{
+    CHECK_MAGIC(c, CACHE_MAGIC);
+    struct cache_shard *sh = cache_shard_of(c, key->hash);
+    lock_take(&sh->lock);
+    bool found = cache_index_find(&sh->index, key->hash.lo, key->text) != 0 ||
+                 cache_flight_is_in_table_locked(sh, key->hash, key->text);
+    lock_drop(&sh->lock);
+    found = found || atomic_load(&c->keys_have_parts);
+    if (found)
+        cache_purge_url(c, key);
+    return found;
+}
+
+void cache_purge_all(struct cache *c)
+{
+    CHECK_MAGIC(c, CACHE_MAGIC);
+    const struct cache_purge p = {.kind = CACHE_PURGE_ALL, .text = SLICE_EMPTY};
+    purge_append(c, &p, 1);
 }

@@ -22,10 +22,12 @@ enum cache_purge_kind {
     CACHE_PURGE_PREFIX,        /* the beginning of URLs */
     CACHE_PURGE_GLOB,          /* a pattern over whole URLs: `*` is any text, `?` is any one character */
     CACHE_PURGE_HOST, /* "name[:port]" as in a key: lower case, the default port left out; both schemes */
-    CACHE_PURGE_ALL   /* ignored */
+    CACHE_PURGE_ALL,  /* ignored */
+    CACHE_PURGE_KINDS
 };
 
-#define CACHE_PURGE_TEXT_MAX 8192 /* bytes */
+#define CACHE_PURGE_TEXT_MAX    8192 /* bytes */
+#define CACHE_PURGE_PATTERN_MAX 2048 /* of a prefix or glob; the last 256 of them are kept */
 
 struct cache_purge {
     enum cache_purge_kind kind;
@@ -42,5 +44,8 @@ struct cache_purge_result {
 /* Applies `count` events together: a look-up sees all of them or none. Any thread that may read under RCU.
  * false: a text is not valid for its kind, and nothing was done. */
 bool cache_purge(struct cache *c, const struct cache_purge *p, size_t count, struct cache_purge_result *out);
+
+/* NULL when the text is valid for its kind, else a static sentence. Pure. */
+const char *cache_purge_problem(const struct cache_purge *p);
 
 #endif

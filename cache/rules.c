@@ -35,6 +35,7 @@ void cache_rules_from_config(const struct config *c, const struct config_route *
         .stale_while_revalidate_ms = r->stale_while_revalidate_ms,
         .stale_if_error_ms = r->stale_if_error_ms,
         .max_object_bytes = r->max_object_bytes,
+        .tags = slice_str(r->tags),
         .obey_client = !r->ignore_client_cache_control,
         .ignore_set_cookie = r->ignore_set_cookie,
         .deception_guard = r->deception_guard,

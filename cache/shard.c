@@ -4,6 +4,7 @@
  * reference, then unlinked one by one under their own shard's lock, if nobody else did so meanwhile. */
 #include "cache/shard.h"
 
+#include "cache/validity.h"
 #include "core/panic.h"
 
 #define SWEEP_SLOTS 32  /* looked at per reservation that finds no room */
@@ -29,18 +30,6 @@ bool cache_variant_key(struct arena *scratch, slice_t primary, slice_t names, co
     out->text = slice_make(text, bytes);
     out->hash = hash_bytes(text, bytes);
     return true;
-}
-
-bool cache_object_is_purged(const struct cache_inval_log *log, struct cache_object *o, uint64_t primary)
-{
-    uint64_t head = cache_inval_head(log);
-    uint64_t checked = atomic_load_explicit(&o->checked_id, memory_order_relaxed);
-    if (LIKELY(checked == head))
-        return false;
-    if (cache_inval_is_purged(log, primary, checked))
-        return true;
-    atomic_store_explicit(&o->checked_id, head, memory_order_relaxed);
-    return false;
 }
 
 static slice_t object_primary(const struct cache_object *o)
@@ -192,7 +181,21 @@ size_t cache_shard_drop_url_locked(struct cache *c, struct cache_shard *sh, uint
     return before - sh->objects;
 }
 
-enum sweep_what { SWEEP_DEAD, SWEEP_PURGED, SWEEP_ALL };
+size_t cache_shard_check_url_locked(struct cache *c, struct cache_shard *sh, uint64_t primary_hash,
+                                    slice_t primary)
+{
+    lock_assert_held(&sh->lock);
+    cache_entry_t e = cache_index_find(&sh->index, primary_hash, primary);
+    struct cache_object *o = cache_entry_object(e);
+    struct cache_marker *m = cache_entry_marker(e);
+    struct cache_object **all = m != NULL ? m->variants : &o;
+    size_t n = m != NULL ? m->count : o != NULL, valid = 0;
+    for (size_t i = 0; i < n; i++)
+        valid += !cache_object_is_purged(&c->inval, all[i], primary_hash);
+    return valid;
+}
+
+enum sweep_what { SWEEP_DEAD, SWEEP_ALL };
 
 static bool sweep_wants(struct cache *c, struct cache_object *o, enum sweep_what what, wall_ms_t now_ms)
 {
@@ -201,8 +204,6 @@ static bool sweep_wants(struct cache *c, struct cache_object *o, enum sweep_what
     uint64_t primary = cache_object_is_variant(o) ? object_primary_hash(o).lo : o->hash;
     if (cache_object_is_purged(&c->inval, o, primary))
         return true;
-    if (what == SWEEP_PURGED)
-        return false;
     /* A spent object that is still asked for is about to be revalidated: it is given one more look. */
     struct cache_freshness f = cache_object_freshness(o);
     if (!cache_freshness_is_spent(&f, now_ms))
@@ -232,7 +233,7 @@ static bool shard_sweep(struct cache *c, struct cache_shard *sh, size_t *cursor,
     return *cursor != 0;
 }
 
-void cache_clear(struct cache *c, bool only_purged)
+void cache_clear(struct cache *c)
 {
     for (unsigned i = 0; i < CACHE_SHARDS; i++) {
         /* Removing may rebuild the table under the cursor; it is only ever made smaller then, so start over
@@ -243,8 +244,7 @@ void cache_clear(struct cache *c, bool only_purged)
             before = c->shards[i].objects;
             lock_drop(&c->shards[i].lock);
             size_t cursor = 0;
-            while (shard_sweep(c, &c->shards[i], &cursor, CLEAR_SLOTS, only_purged ? SWEEP_PURGED : SWEEP_ALL,
-                               0))
+            while (shard_sweep(c, &c->shards[i], &cursor, CLEAR_SLOTS, SWEEP_ALL, 0))
                 continue;
             lock_take(&c->shards[i].lock);
             before -= MIN(before, c->shards[i].objects);

@@ -11,6 +11,7 @@
 #include "cache/index.h"
 #include "cache/inval_log.h"
 #include "cache/pass.h"
+#include "cache/sweep.h"
 
 #define CACHE_SHARDS         (1u << CACHE_SHARD_BITS)
 #define CACHE_FLIGHT_BUCKETS 64
@@ -23,7 +24,7 @@ struct cache_shard {
     struct list flights[CACHE_FLIGHT_BUCKETS]; /* by the primary key's hash; those that may be joined */
     size_t sweep_cursor;
     size_t objects;
-    uint64_t inserts, evictions, purges;
+    uint64_t inserts, evictions;
 };
 
 struct cache {
@@ -34,7 +35,9 @@ struct cache {
     /* atomic */
     _Atomic size_t max_waiters;
     _Atomic unsigned sweep_shard;
-    _Atomic uint64_t flights_now, followers_now;
+    _Atomic uint64_t flights_now, followers_now, purges;
+    _Atomic bool keys_have_parts; /* some key was more than a URL: an exact URL may name several */
+    struct cache_sweeper sweeper;
     struct cache_account account;
     struct cache_inval_log inval;
     struct cache_evict evict;
@@ -58,10 +61,6 @@ static inline struct list *cache_shard_flights(struct cache_shard *sh, hash128_t
 bool cache_variant_key(struct arena *scratch, slice_t primary, slice_t names, const struct http_head *request,
                        struct cache_key *out);
 
-/* True when the object is purged by the log; else notes that it was checked. `primary` is the fingerprint of
- * the URL (low half of the primary key's hash). RCU section or lock. */
-bool cache_object_is_purged(const struct cache_inval_log *log, struct cache_object *o, uint64_t primary);
-
 /* Makes the complete object findable, in place of what had its key; creates or replaces the marker when it is
  * a variant. The index takes a reference of its own. STORED or NO_MEMORY. */
 enum no_store_reason cache_shard_insert_locked(struct cache *c, struct cache_shard *sh,
@@ -75,6 +74,9 @@ bool cache_shard_unlink_locked(struct cache *c, struct cache_shard *sh, struct c
 /* Removes what is stored for a URL, all variants; returns how many objects. */
 size_t cache_shard_drop_url_locked(struct cache *c, struct cache_shard *sh, uint64_t primary_hash,
                                    slice_t primary);
+/* Moves what is stored for a URL, all variants, up to the log's head; returns how many objects there are. */
+size_t cache_shard_check_url_locked(struct cache *c, struct cache_shard *sh, uint64_t primary_hash,
+                                    slice_t primary);
 /* Removes the URL's marker when it has no variants and no flight of the URL can be joined. */
 void cache_shard_tidy_locked(struct cache *c, struct cache_shard *sh, hash128_t primary_hash,
                              slice_t primary);
@@ -86,7 +88,7 @@ bool cache_flight_is_in_table_locked(struct cache_shard *sh, hash128_t primary_h
 bool cache_reserve(struct cache *c, size_t bytes);
 /* No lock held: evicts until the account is within its limit. */
 void cache_shrink(struct cache *c);
-/* No lock held: removes everything, or (only_purged) what the log says is purged. */
-void cache_clear(struct cache *c, bool only_purged);
+/* No lock held: removes everything. */
+void cache_clear(struct cache *c);
 
 #endif

@@ -12,6 +12,7 @@
 #include "cache/storable.h"
 
 #include "cache/cond.h"
+#include "cache/tags.h"
 #include "core/http_field.h"
 
 /* `Cookie: a=1; name=2` has a cookie of that name (RFC 6265 section 4.2.1). */
@@ -178,6 +179,6 @@ enum no_store_reason cache_response_storable(const struct http_head *request,
 bool cache_field_is_storable(const struct http_head *response, const struct http_field *f)
 {
     return f->id != HTTP_FIELD_SET_COOKIE && f->id != HTTP_FIELD_WARNING &&
-           !http_field_is_hop_by_hop(f->id) && !http_field_named_by_connection(response, f) &&
-           !cache_control_names_field(response, f->name);
+           cache_tag_field_of(f) == CACHE_TAG_FIELDS && !http_field_is_hop_by_hop(f->id) &&
+           !http_field_named_by_connection(response, f) && !cache_control_names_field(response, f->name);
 }

@@ -19,8 +19,8 @@ enum no_store_reason cache_response_storable(const struct http_head *request,
                                              int64_t body_bytes);
 
 /* False for response fields that are not kept in a stored response: hop-by-hop ones, those named by
- * Connection, those a private="..." or no-cache="..." list names, Set-Cookie whatever else is said, and
- * Warning, which is obsolete (RFC 9111 section 5.5). */
+ * Connection, those a private="..." or no-cache="..." list names, Set-Cookie whatever else is said,
+ * Warning, which is obsolete (RFC 9111 section 5.5), and those whose content is kept as tags (tags.h). */
 bool cache_field_is_storable(const struct http_head *response, const struct http_field *f);
 
 #endif

@@ -57,6 +57,7 @@ void build_method(struct build *b, const struct config_option *o, slice_t item, 
 void build_header_match(struct build *b, const struct config_option *o, slice_t item, char *base);
 void build_pool_ref(struct build *b, const struct config_option *o, slice_t item, char *base);
 void build_redirect(struct build *b, const struct config_option *o, slice_t item, char *base);
+void build_tag(struct build *b, const struct config_option *o, slice_t item, char *base);
 void build_respond(struct build *b, const struct config_option *o, slice_t item, char *base);
 void build_route_cache(struct build *b, const struct config_option *o, slice_t item, char *base);
 void build_field_set(struct build *b, const struct config_option *o, slice_t item, char *base);

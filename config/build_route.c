@@ -188,6 +188,23 @@ void build_respond(struct build *b, const struct config_option *o, slice_t item,
     r->respond_text = build_text(b, slice_trim(item));
 }
 
+void build_tag(struct build *b, const struct config_option *o, slice_t item, char *base)
+{
+    const char **tags = (void *)(base + o->offset);
+    if (build_has_blank_or_non_ascii(item)) {
+        build_wrong(b, "\"%.*s\" contains a blank or a letter beyond ASCII; write several tags with commas",
+                    PROBLEM_TEXT(item));
+    } else if ((int64_t)item.len > o->max) {
+        build_wrong(b, "\"%.*s\" is longer than %lld bytes", PROBLEM_TEXT(item), (long long)o->max);
+    } else {
+        slice_t all = arena_printf(b->source->arena, "%s%s" SLICE_FMT, *tags, **tags != '\0' ? " " : "",
+                                   SLICE_ARG(item));
+        b->source->no_memory = b->source->no_memory || all.ptr == NULL;
+        if (all.ptr != NULL)
+            *tags = all.ptr;
+    }
+}
+
 /* One of the conditions of bypass_if= */
 static void build_bypass(struct build *b, slice_t item, struct config_route *r)
 {

@@ -161,6 +161,7 @@ struct config_route { /* [route NAME] */
     dur_ms_t ttl_ms, ttl_404_ms, ttl_5xx_ms, min_ttl_ms, max_ttl_ms; /* CONFIG_TTL_UNSET when not given */
     dur_ms_t stale_while_revalidate_ms, stale_if_error_ms;
     int64_t max_object_bytes;
+    const char *tags; /* joined by one space; "" = none */
     bool ignore_client_cache_control;
     bool ignore_set_cookie;
     bool deception_guard;

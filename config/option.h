@@ -63,6 +63,7 @@ enum option_section {
     X(FIELD_REMOVE, "field name")                                                                            \
     X(FIELD_NAMES, "field names")                                                                            \
     X(COOKIE_PATTERNS, "names of cookies, or `all`")                                                         \
+    X(TAGS, "tags")                                                                                          \
     X(NAMES, "names")                                                                                        \
     X(OTHER, "see below")
 

@@ -271,8 +271,9 @@ OPTION(ROUTE, "deception_guard", BOOL, "yes", ANY, 0, AT(config_route, deception
        "that only look like a file.")
 OPTION(ROUTE, "compress", NAMES, "off", ANY, OPTION_LIST | OPTION_COMMAS, LATER,
        "Codings made by Millpond: `gzip`, `br`, `zstd`; stored once per coding.")
-OPTION(ROUTE, "tags", NAMES, "", ANY, OPTION_LIST | OPTION_COMMAS, LATER,
-       "Tags added to every object of this route.")
+OPTION(ROUTE, "tags", TAGS, "", RANGE(1, 256), OPTION_LIST | OPTION_COMMAS, AT(config_route, tags),
+       "Tags added to every object of this route, by which it can be purged; without blanks, told apart by "
+       "case.")
 OPTION(ROUTE, "rate_limit", OTHER, "", ANY, 0, LATER,
        "Such as `50/s burst=100 by=client_ip` or `by=header:NAME`; more is answered 429 with Retry-After.")
 OPTION(ROUTE, "allow", CIDRS, "", ANY, OPTION_LIST | OPTION_COMMAS, AT(config_route, allow),

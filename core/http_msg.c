@@ -5,7 +5,7 @@
  * FIELD_SLOTS, and two names in one slot are a compile error (-Woverride-init, -Winitializer-overrides);
  * letters that do not fit the name fail the unit test, which looks up every name. Nothing here keeps
  * state, so any thread may call anything.
- * Rejected: gperf (a generator to install for 58 names) and a switch over length and letter (two
+ * Rejected: gperf (a generator to install for 59 names) and a switch over length and letter (two
  * indirect jumps, each of them mispredicted when the fields of different clients alternate). */
 #include "core/http_msg.h"
 
@@ -40,6 +40,7 @@
     X(ETAG, 4, 'e', 'a', 'g')                                                                                \
     X(EXPECT, 6, 'e', 'e', 't')                                                                              \
     X(EXPIRES, 7, 'e', 'i', 's')                                                                             \
+    X(FASTLY_DEBUG, 12, 'f', '-', 'g')                                                                       \
     X(FORWARDED, 9, 'f', 'a', 'd')                                                                           \
     X(HOST, 4, 'h', 's', 't')                                                                                \
     X(HTTP2_SETTINGS, 14, 'h', 'e', 's')                                                                     \

@@ -52,6 +52,7 @@ enum http_method {
     X(ETAG, "etag")                                                                                          \
     X(EXPECT, "expect")                                                                                      \
     X(EXPIRES, "expires")                                                                                    \
+    X(FASTLY_DEBUG, "fastly-debug")                                                                          \
     X(FORWARDED, "forwarded")                                                                                \
     X(HOST, "host")                                                                                          \
     X(HTTP2_SETTINGS, "http2-settings")                                                                      \

@@ -37,7 +37,7 @@
     GAUGE(REFRESHES_OPEN, "refreshes_in_flight", "Such fetches under way")                                   \
     COUNTER(PURGES, "purges", "Purges done")                                                                 \
     COUNTER(INVALIDATIONS, "invalidations",                                                                  \
-            "URLs removed because a POST, PUT, DELETE or the like succeeded")                                \
+            "URLs and groups invalidated by the answer to a POST, PUT, DELETE or the like")                  \
     COUNTER(SLOW_REQUESTS, "slow_requests", "Requests slower than slow_request")
 
 #define METRICS_REASON_TABLE(X)                                                                              \

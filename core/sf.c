@@ -96,14 +96,17 @@ static bool take_number(slice_t *s, struct sf_member *out)
     return digits <= DECIMAL_WHOLE_MAX && part_digits >= 1 && part_digits <= DECIMAL_PART_MAX;
 }
 
-static bool take_string(slice_t *s)
+static bool take_string(slice_t *s, struct sf_member *out)
 {
     skip(s, 1);
+    const char *begin = s->ptr;
     while (s->len > 0) {
         unsigned char c = (unsigned char)s->ptr[0];
         skip(s, 1);
-        if (c == '"')
+        if (c == '"') {
+            out->text = slice_make(begin, (size_t)(s->ptr - begin) - 1);
             return true;
+        }
         if (c < 0x20 || c >= 0x7f)
             return false;
         if (c == '\\' && !take_char(s, '"') && !take_char(s, '\\'))
@@ -175,6 +178,7 @@ static bool take_bare_item(slice_t *s, struct sf_member *out)
 {
     char c = s->len > 0 ? s->ptr[0] : '\0';
     out->integer = 0;
+    out->text = SLICE_EMPTY;
     if (c == '-' || is_digit(c))
         return take_number(s, out);
     if (c == '*' || is_lower(ascii_lower(c))) {
@@ -185,7 +189,7 @@ static bool take_bare_item(slice_t *s, struct sf_member *out)
     switch (c) {
     case '"':
         out->type = SF_STRING;
-        return take_string(s);
+        return take_string(s, out);
     case ':':
         out->type = SF_BYTES;
         return take_bytes(s);
@@ -234,13 +238,8 @@ static bool take_inner_list(slice_t *s)
     return false;
 }
 
-static bool take_member(slice_t *s, struct sf_member *out)
+static bool take_item_or_inner_list(slice_t *s, struct sf_member *out)
 {
-    *out = (struct sf_member){.type = SF_BOOLEAN, .integer = 1};
-    if (!take_key(s, &out->key))
-        return false;
-    if (!take_char(s, '='))
-        return take_parameters(s);
     if (s->len > 0 && s->ptr[0] == '(') {
         out->type = SF_INNER_LIST;
         out->integer = 0;
@@ -249,12 +248,19 @@ static bool take_member(slice_t *s, struct sf_member *out)
     return take_bare_item(s, out) && take_parameters(s);
 }
 
-enum sf_step sf_dictionary_next(slice_t *rest, struct sf_member *out)
+static bool take_member(slice_t *s, struct sf_member *out)
 {
-    if (rest->len == 0)
-        return SF_END;
-    if (!take_member(rest, out))
-        return SF_BROKEN;
+    *out = (struct sf_member){.type = SF_BOOLEAN, .integer = 1};
+    if (!take_key(s, &out->key))
+        return false;
+    if (!take_char(s, '='))
+        return take_parameters(s);
+    return take_item_or_inner_list(s, out);
+}
+
+/* What may stand between the members of dictionaries and lists. */
+static enum sf_step end_member(slice_t *rest)
+{
     skip_ows(rest);
     if (rest->len == 0)
         return SF_MEMBER;
@@ -262,4 +268,19 @@ enum sf_step sf_dictionary_next(slice_t *rest, struct sf_member *out)
         return SF_BROKEN;
     skip_ows(rest);
     return rest->len > 0 ? SF_MEMBER : SF_BROKEN; /* a comma at the end is a mistake too */
+}
+
+enum sf_step sf_dictionary_next(slice_t *rest, struct sf_member *out)
+{
+    if (rest->len == 0)
+        return SF_END;
+    return take_member(rest, out) ? end_member(rest) : SF_BROKEN;
+}
+
+enum sf_step sf_list_next(slice_t *rest, struct sf_member *out)
+{
+    *out = (struct sf_member){.key = SLICE_EMPTY};
+    if (rest->len == 0)
+        return SF_END;
+    return take_item_or_inner_list(rest, out) ? end_member(rest) : SF_BROKEN;
 }

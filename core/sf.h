@@ -1,4 +1,5 @@
-/* sf.h: Structured Fields (RFC 9651), as far as the fields that we obey need them: dictionaries. Pure. */
+/* sf.h: Structured Fields (RFC 9651), as far as the fields that we obey need them: dictionaries and lists.
+ * Pure. */
 #ifndef CORE_SF_H
 #define CORE_SF_H
 
@@ -17,9 +18,10 @@ enum sf_type {
     SF_INNER_LIST
 };
 
-/* One member of a dictionary; parameters are checked and left out. */
+/* One member of a dictionary or list; parameters are checked and left out. */
 struct sf_member {
-    slice_t key;
+    slice_t key;     /* dictionaries */
+    slice_t text;    /* SF_STRING: between the quotes, escapes not undone; else empty */
     uint8_t type;    /* enum sf_type */
     int64_t integer; /* SF_INTEGER and SF_DATE; 0 or 1 for SF_BOOLEAN; 0 for all others */
 };
@@ -30,5 +32,7 @@ enum sf_step { SF_MEMBER, SF_END, SF_BROKEN };
  * before SF_BROKEN counts for nothing: the whole field is then to be ignored. A key may come twice; the later
  * counts. */
 enum sf_step sf_dictionary_next(slice_t *rest, struct sf_member *out);
+/* The next member of a list, likewise. */
+enum sf_step sf_list_next(slice_t *rest, struct sf_member *out);
 
 #endif

@@ -12,6 +12,7 @@
 #include "proxy/forward.h"
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
+#include "proxy/tags.h"
 
 #define TAIL_MAX       512
 #define LOCAL_HEAD_MAX 1024 /* but for Location and the request id */
@@ -312,6 +313,10 @@ bool deliver_head(struct exchange *x)
     }
     if (cond == CACHE_COND_NOT_MODIFIED)
         x->response_length = -1;
-    return base.ptr != NULL && client_out_add(x->client, base.ptr, base.len, owner) &&
-           deliver_tail(x, base.len);
+    size_t bytes = base.len;
+    if (base.ptr == NULL || !client_out_add(x->client, base.ptr, base.len, owner))
+        return false;
+    if (UNLIKELY(http_head_has(&x->req, HTTP_FIELD_FASTLY_DEBUG)) && !tags_deliver(x, &bytes))
+        return false;
+    return deliver_tail(x, bytes);
 }

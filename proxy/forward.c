@@ -2,12 +2,14 @@
 #include "proxy/forward.h"
 
 #include "cache/storable.h"
+#include "cache/tags.h"
 #include "core/http_date.h"
 #include "core/http_field.h"
 #include "core/text.h"
 #include "proxy/client_conn.h"
 #include "proxy/exchange.h"
 #include "proxy/proxy_worker.h"
+#include "proxy/tags.h"
 #include "proxy/unkeyed.h"
 
 #define VIA_TEXT       "1.1 millpond"
@@ -259,6 +261,8 @@ slice_t forward_response_head(struct exchange *x, const struct http_head *head, 
             continue;
         if (for_store ? !cache_field_is_storable(head, f)
                       : http_field_is_hop_by_hop(f->id) || http_field_named_by_connection(head, f))
+            continue;
+        if (UNLIKELY(cache_tag_field_of(f) != CACHE_TAG_FIELDS) && !tags_are_shown(x))
             continue;
         put_field(&t, f->name, f->value);
     }

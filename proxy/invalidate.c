@@ -10,8 +10,12 @@
 
 #include "core/log.h"
 #include "core/metrics.h"
+#include "cache/purge.h"
 #include "cache/reference.h"
+#include "cache/tags.h"
 #include "proxy/proxy_worker.h"
+
+#define GROUP_INVALIDATION SLICE_LIT("Cache-Group-Invalidation")
 
 static void invalidate_key(struct exchange *x, const struct cache_key *key)
 {
@@ -45,10 +49,35 @@ static void invalidate_reference(struct exchange *x, slice_t reference)
         invalidate_key(x, &key);
 }
 
+/* Cache-Group-Invalidation (RFC 9875 section 3): the groups of this origin that it names, whatever the
+ * status. */
+static void invalidate_groups(struct exchange *x, const struct http_head *response)
+{
+    struct cache_purge_result result;
+    if (!exchange_build_key(x)) {
+        invalidate_all(x);
+        return;
+    }
+    slice_t tags = cache_tags_of_groups(&x->arena, response, GROUP_INVALIDATION, x->key.text);
+    if (tags.ptr == NULL)
+        invalidate_all(x);
+    while (tags.ptr != NULL && tags.len > 0) {
+        size_t end = MIN(slice_find(tags, ' ', 0), tags.len), skip = MIN(end + 1, tags.len);
+        const struct cache_purge p = {.kind = CACHE_PURGE_TAG, .text = slice_make(tags.ptr, end)};
+        if (!cache_purge(x->pw->cache, &p, 1, &result))
+            invalidate_all(x);
+        proxy_count(x->pw, METRIC_INVALIDATIONS, 1);
+        tags = slice_make(tags.ptr + skip, tags.len - skip);
+    }
+}
+
 void invalidate_after(struct exchange *x, const struct http_head *response)
 {
-    if (x->pw->cache == NULL || http_method_is_safe((enum http_method)x->req.method) ||
-        response->status < 200 || response->status > 399)
+    if (x->pw->cache == NULL || http_method_is_safe((enum http_method)x->req.method))
+        return;
+    if (UNLIKELY(http_head_find(response, GROUP_INVALIDATION) != NULL))
+        invalidate_groups(x, response);
+    if (response->status < 200 || response->status > 399)
         return;
     invalidate_target(x);
     if ((response->present & (HTTP_BIT(LOCATION) | HTTP_BIT(CONTENT_LOCATION))) == 0)

@@ -15,6 +15,7 @@
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
 #include "proxy/stale.h"
+#include "proxy/tags.h"
 #include "proxy/upstream_conn.h"
 
 #define PASS_MEMORY_MS                                                                                       \
@@ -185,6 +186,8 @@ static bool store_refresh(struct exchange *x, const struct http_head *not_modifi
         !x->route->rules.ignore_set_cookie)
         why = NO_STORE_SET_COOKIE;
     if (why == NO_STORE_STORED)
+        why = tags_of_response(x, not_modified, &merged, &fill.tags);
+    if (why == NO_STORE_STORED)
         x->object = cache_flight_refresh(&x->flight, x->stale, &fill);
     else
         store_release(x, why, 0);
@@ -205,6 +208,8 @@ static bool store_begin(struct exchange *x, const struct http_head *head, enum n
     *why = cache_response_storable(&x->req, head, &cc, &fill.fresh, &x->route->rules, x->response_length);
     if (*why == NO_STORE_STORED)
         *why = store_guard(x, head, &cc, &fill.fresh);
+    if (*why == NO_STORE_STORED)
+        *why = tags_of_response(x, head, head, &fill.tags);
     if (*why != NO_STORE_STORED)
         return false;
     slice_t text = forward_response_head(x, head, true);

@@ -229,6 +229,15 @@ static inline bool fix_pass(struct cache *c, const char *key)
     return pass;
 }
 
+/* What the sweeper does, here and now. */
+static inline void fix_sweep(struct cache *c)
+{
+    cache_sweeper_stop(c);
+    struct cache_sweep s = {.target_id = cache_inval_head(&c->inval)};
+    while (cache_sweep_step(c, &s))
+        continue;
+}
+
 /* Everything that was handed out is back, and the cache goes without a trace (asserted by cache_destroy). */
 static inline void fix_end(struct cache **c)
 {

@@ -215,6 +215,7 @@ static void test_purge_all_frees_everything(void **state)
         snprintf(url, sizeof url, "http://h/%d", i);
         assert_false(fix_has(c, url));
     }
+    fix_sweep(c);
     rcu_flush();
     struct cache_stats s = fix_stats(c);
     assert_int_equal(s.objects, 0);
@@ -522,7 +523,9 @@ static void test_pinned_objects_count(void **state)
         held[i] = fix_find(c, url);
     }
     cache_purge_all(c);
+    fix_sweep(c);
     rcu_flush();
+    assert_int_equal(fix_stats(c).objects, 0);
     assert_true(fix_stats(c).bytes_used > 60 * 200000); /* slow readers hold them: not free */
     for (int i = 0; i < 60; i++)
         cache_object_unref(&held[i]);

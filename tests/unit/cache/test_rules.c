@@ -31,6 +31,7 @@ static int setup(void **state)
                                   .stale_while_revalidate_ms = 10,
                                   .stale_if_error_ms = 11,
                                   .max_object_bytes = 9,
+                                  .tags = "a b",
                                   .ignore_client_cache_control = true};
     return 0;
 }
@@ -53,6 +54,7 @@ static void test_copies_everything(void **state)
     assert_int_equal(rules.stale_while_revalidate_ms, 10);
     assert_int_equal(rules.stale_if_error_ms, 11);
     assert_int_equal(rules.max_object_bytes, 9); /* the route's, not that of [cache] */
+    assert_true(slice_eq(rules.tags, SLICE_LIT("a b")));
     assert_false(rules.obey_client);
     route.ignore_client_cache_control = false;
     cache_rules_from_config(&config, &route, &rules);

@@ -103,6 +103,7 @@ static const struct option_case cases[] = {
     {T, "remove_cookies", "_ga*, sid", {"a=b", "*ga", ""}, "is no name of a cookie"},
     {T, "keep_request_header", "X-Host, Forwarded", {"X Host", "a:b", ""}, "is not a field name"},
     {T, "deception_guard", "no", {"maybe", "1", ""}, "write yes, no"},
+    {T, "tags", "a, b:c/d", {"a b", "caf\xc3\xa9", ""}, "contains a blank"},
     {T, "allow", "10.0.0.0/8", {"a", "10.0.0.0/33", ""}, "is not a network"},
     {T, "deny", "::/0", {"a", "::/129", ""}, "is not a network"},
     {T, "set_request_header", "X-A: $client_ip, b", {"X-A", "X A: b", "X-A: $ip"}, "write Name: value"},

@@ -9,6 +9,7 @@ static void test_members(void **state)
         "[pool b]\nserver = a:1\n[route r]\nhost = A.Example, *.b.example\npath = /x, /y/*\npath = *.css\n"
         "method = GET, HEAD\nheader = X-Beta: 1, 2\nheader = X-Any\npool = b\ncache = off\n"
         "ttl = 1s\nttl_404 = 2s\nttl_5xx = 0\nmin_ttl = 3s\nmax_ttl = 4s\nmax_object_size = 5K\n"
+        "tags = a, b\ntags = c:d\n"
         "allow = 10.0.0.0/8\ndeny = 10.1.0.0/16, ::1\n"
         "set_request_header = X-Ip: $client_ip:$host\nset_request_header = X-E:\n"
         "remove_request_header = Cookie, X-Z\nset_response_header = X-R: a, b\n"
@@ -38,6 +39,8 @@ static void test_members(void **state)
     assert_int_equal(r->ttl_ms, 1000);
     assert_int_equal(r->ttl_404_ms, 2000);
     assert_int_equal(r->ttl_5xx_ms, 0);
+    assert_string_equal(r->tags, "a b c:d");
+    assert_string_equal(c->routes[1].tags, "");
     assert_int_equal(r->min_ttl_ms, 3000);
     assert_int_equal(r->max_ttl_ms, 4000);
     assert_int_equal(r->max_object_bytes, 5120);

@@ -1,5 +1,6 @@
 /* test_client_out.c: what is gathered arrives whole and in order, whatever the kernel takes at a time, and
  * every reference on a cached object that an unfinished write took is given back. */
+#include "cache/purge.h"
 #include "fixture.h"
 
 #define BIG (300 * KB)
@@ -291,7 +292,10 @@ static void peer_leaves(bool writes_again)
     receive(&o, 5000);
     client_out_resume(o.c);
     cache_object_unref(&obj);
-    cache_purge_all(o.f.cache);
+    const struct cache_purge purge = {.kind = CACHE_PURGE_URL, .text = SLICE_LIT("http://h/big")};
+    struct cache_purge_result result;
+    assert_true(cache_purge(o.f.cache, &purge, 1, &result));
+    assert_int_equal(result.removed, 1);
     close(o.other);
     o.other = -1;
     if (writes_again) {
