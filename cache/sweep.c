@@ -1,6 +1,6 @@
 /* sweep.c: see sweep.h.
  *
- * Pace. A slice of work is followed by as long a sleep, so that the thread never is the one the scheduler
+ * Pace. A slice of work is followed by a longer sleep, so that the thread never is the one the scheduler
  * takes a processor from while it holds a lock; it waits while much memory is on its way through a grace
  * period, because inserts are refused beyond a limit; and it rests after a pass, since events of the meantime
  * share the next one.
@@ -19,7 +19,8 @@
 #define STEP_SLOTS     64 /* looked at in one RCU section */
 #define UNLINK_BATCH   8  /* unlinked under one hold of the lock */
 #define RESTARTS_MAX   8
-#define SLICE_US       500
+#define SLICE_US       250
+#define SLEEP_US       500
 #define REST_MIN_MS    200
 #define REST_MAX_MS    5000
 #define REST_PER_PASS  4 /* times as long as the pass took */
@@ -103,7 +104,7 @@ static void sweeper_pass(struct cache *c)
             sleep_us(DOOMED_WAIT_US);
         if (clock_mono_us() - slice_us < SLICE_US)
             continue;
-        sleep_us(SLICE_US);
+        sleep_us(SLEEP_US);
         slice_us = clock_mono_us();
     }
 }
