@@ -61,9 +61,13 @@ static uint64_t purge_append(struct cache *c, const struct cache_purge *p, size_
 {
     uint64_t id = cache_inval_append(&c->inval, clock_wall_ms(), p, count);
     atomic_fetch_add_explicit(&c->purges, count, memory_order_relaxed);
+    return id;
+}
+
+static void purge_sweep(struct cache *c, const struct cache_purge *p, size_t count, uint64_t id)
+{
     if (needs_sweep(c, p, count))
         cache_sweep_ask(c, id);
-    return id;
 }
 
 bool cache_purge(struct cache *c, const struct cache_purge *p, size_t count, struct cache_purge_result *out)
@@ -82,6 +86,7 @@ bool cache_purge(struct cache *c, const struct cache_purge *p, size_t count, str
         const struct cache_key key = {p[i].text, hash_bytes(p[i].text.ptr, p[i].text.len)};
         out->removed += purge_key(c, &key, p[i].soft);
     }
+    purge_sweep(c, p, count, out->id);
     return true;
 }
 
@@ -89,8 +94,10 @@ size_t cache_purge_url(struct cache *c, const struct cache_key *key)
 {
     CHECK_MAGIC(c, CACHE_MAGIC);
     const struct cache_purge p = {.kind = CACHE_PURGE_URL, .text = cache_key_url(key->text)};
-    purge_append(c, &p, 1);
-    return purge_key(c, key, false);
+    uint64_t id = purge_append(c, &p, 1);
+    size_t removed = purge_key(c, key, false);
+    purge_sweep(c, &p, 1, id);
+    return removed;
 }
 
 /* What may be stored of this URL is in the index or a flight in the table, both under the shard's lock; a
@@ -113,5 +120,5 @@ void cache_purge_all(struct cache *c)
 {
     CHECK_MAGIC(c, CACHE_MAGIC);
     const struct cache_purge p = {.kind = CACHE_PURGE_ALL, .text = SLICE_EMPTY};
-    purge_append(c, &p, 1);
+    purge_sweep(c, &p, 1, purge_append(c, &p, 1));
 }
