@@ -93,7 +93,8 @@ struct cache_object *cache_fill_begin(struct cache_flight *fl, const struct cach
     lock_take(&fl->lock);
     fl->object = o;
     cache_flight_set_state_locked(fl, FLIGHT_FILLING);
-    cache_flight_turn_late_away_locked(fl, &mails);
+    if (UNLIKELY(cache_inval_head(&fl->cache->inval) != fl->start_id))
+        cache_flight_turn_late_away_locked(fl, &mails);
     cache_flight_tell_locked(fl, same ? CACHE_EVENT_OBJECT : CACHE_EVENT_RETRY, CACHE_EVENT_PROGRESS, &mails);
     lock_drop(&fl->lock);
     cache_mails_post(&mails);

@@ -39,7 +39,7 @@ void cache_flight_tell_locked(struct cache_flight *fl, enum cache_event to_waiti
 void cache_flight_turn_late_away_locked(struct cache_flight *fl, struct cache_mails *mails)
 {
     const struct cache_inval_found found = cache_flight_overtaken_by(fl, fl->object);
-    if (LIKELY((found.hard | found.soft) == 0))
+    if ((found.hard | found.soft) == 0)
         return;
     LIST_FOREACH_SAFE (n, tmp, &fl->followers) {
         struct cache_follower *f = CONTAINER_OF(n, struct cache_follower, node);
@@ -114,13 +114,14 @@ static struct cache_object *fill_small_twin(struct cache_flight *fl)
     return twin;
 }
 
-enum no_store_reason cache_flight_store(struct cache_flight *fl, struct cache_object *o, struct cache_object *stale)
+enum no_store_reason cache_flight_store(struct cache_flight *fl, struct cache_object *o,
+                                        struct cache_object *stale)
 {
     enum no_store_reason why = NO_STORE_PURGED;
     lock_take(&fl->shard->lock);
     if (cache_flight_result_is_valid(fl, o, stale))
-        why = list_empty(&fl->node) ? NO_STORE_SUPERSEDED
-                                    : cache_shard_insert_locked(fl->cache, fl->shard, o);
+        why =
+            list_empty(&fl->node) ? NO_STORE_SUPERSEDED : cache_shard_insert_locked(fl->cache, fl->shard, o);
     cache_flight_leave_locked(fl);
     cache_shard_tidy_locked(fl->cache, fl->shard, fl->primary_hash, cache_flight_primary(fl));
     lock_drop(&fl->shard->lock);

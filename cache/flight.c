@@ -30,7 +30,7 @@ struct cache_flight *cache_flight_create(struct cache *c, struct cache_shard *sh
     fl->shard = sh;
     fl->primary_hash = primary->hash;
     fl->primary_bytes = primary->text.len;
-    if (UNLIKELY(cache_key_url(primary->text).len != primary->text.len))
+    if (UNLIKELY(memchr(primary->text.ptr, ' ', primary->text.len) != NULL))
         atomic_store(&c->keys_have_parts, true);
     fl->start_id = cache_inval_head(&c->inval);
     fl->key = key;

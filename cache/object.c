@@ -47,11 +47,22 @@ static struct tags_head object_tags_head(const struct cache_object *o)
     return h;
 }
 
+/* Not on the way of a hit without tags. */
+__attribute__((noinline)) static size_t object_tags_room(const struct cache_object *o)
+{
+    return tags_room(object_tags_head(o).bytes);
+}
+
 /* Bytes of `text` in front of an inline body. */
-static size_t object_text_bytes(const struct cache_object *o)
+static inline size_t object_text_bytes(const struct cache_object *o)
 {
     size_t bytes = (size_t)o->key_bytes + o->vary_bytes + o->head_bytes;
-    return LIKELY(!o->has_tags) ? bytes : bytes + tags_room(object_tags_head(o).bytes);
+    return LIKELY(!o->has_tags) ? bytes : bytes + object_tags_room(o);
+}
+
+static inline char *object_small_body(const struct cache_object *o)
+{
+    return o->kind == CACHE_BODY_OWNED ? o->owned : (char *)(uintptr_t)o->text + object_text_bytes(o);
 }
 
 /* Which kind costs least, and the bytes of the main allocation. */
@@ -225,7 +236,7 @@ void cache_object_retire(struct cache_object *o)
 char *cache_object_small_body(struct cache_object *o)
 {
     ASSERT(o->kind != CACHE_BODY_SHARED);
-    return o->kind == CACHE_BODY_OWNED ? o->owned : o->text + object_text_bytes(o);
+    return object_small_body(o);
 }
 
 void cache_object_commit_small(struct cache_object *o, size_t n)
@@ -274,23 +285,22 @@ size_t cache_object_iov(const struct cache_object *o, uint64_t offset, struct io
     uint64_t filled = cache_object_filled(o);
     if (offset >= filled || max == 0)
         return 0;
-    iov[0].iov_base = cache_object_small_body((struct cache_object *)(uintptr_t)o) + offset;
+    iov[0].iov_base = object_small_body(o) + offset;
     iov[0].iov_len = (size_t)(filled - offset);
     return 1;
 }
 
 /* Counted from the moment itself, so that a clock that lags behind it makes nothing fresh again. */
-static void freshness_end_at(struct cache_freshness *f, wall_ms_t moment_ms)
+__attribute__((noinline)) static void freshness_end_at(struct cache_freshness *f, wall_ms_t moment_ms)
 {
     f->corrected_initial_ms = cache_freshness_age_ms(f, moment_ms);
     f->response_ms = MAX(f->response_ms, moment_ms);
     f->lifetime_ms = MIN(f->lifetime_ms, f->corrected_initial_ms);
 }
 
-struct cache_freshness cache_object_freshness(const struct cache_object *o)
+static inline struct cache_freshness freshness_as_stored(const struct cache_object *o)
 {
-    uint64_t checked = atomic_load_explicit(&o->checked_id, memory_order_relaxed);
-    struct cache_freshness f = {
+    return (struct cache_freshness){
         .response_ms = (wall_ms_t)o->response_ms,
         .corrected_initial_ms = (dur_ms_t)o->corrected_initial_ms,
         .lifetime_ms = (dur_ms_t)o->lifetime_ms,
@@ -299,8 +309,19 @@ struct cache_freshness cache_object_freshness(const struct cache_object *o)
         .never_stale = o->never_stale,
         .keep_code = o->keep_code,
     };
+}
+
+static inline void freshness_adjust(const struct cache_object *o, struct cache_freshness *f)
+{
+    uint64_t checked = atomic_load_explicit(&o->checked_id, memory_order_relaxed);
     if (UNLIKELY(checked & CACHE_STALE_BIT))
-        freshness_end_at(&f, cache_inval_ms(checked & ~CACHE_STALE_BIT));
+        freshness_end_at(f, cache_inval_ms(checked & ~CACHE_STALE_BIT));
+}
+
+struct cache_freshness cache_object_freshness(const struct cache_object *o)
+{
+    struct cache_freshness f = freshness_as_stored(o);
+    freshness_adjust(o, &f);
     return f;
 }
 
@@ -330,16 +351,18 @@ static int64_t object_body_bytes(const struct cache_object *o)
 struct cache_object_info cache_object_info(const struct cache_object *o)
 {
     const char *names = o->text + o->key_bytes, *head = names + o->vary_bytes;
-    return (struct cache_object_info){
+    struct cache_object_info info = {
         .head = slice_make(head, o->head_bytes),
         .status = (uint16_t)o->status,
         .status_line_bytes = o->status_line_bytes,
         .body_bytes = object_body_bytes(o),
-        .fresh = cache_object_freshness(o),
+        .fresh = freshness_as_stored(o),
         .validators = {.etag = slice_make(head + o->etag_at, o->etag_bytes),
                        .last_modified = slice_make(head + o->last_modified_at, o->last_modified_bytes),
                        .last_modified_s = o->last_modified_s},
         .key = slice_make(o->text, o->primary_bytes),
         .vary_names = slice_make(names, o->vary_bytes),
     };
+    freshness_adjust(o, &info.fresh);
+    return info;
 }

@@ -6,23 +6,10 @@
 #include "core/sf.h"
 #include "core/text.h"
 
-#define GROUPS_FIELD SLICE_LIT("Cache-Groups")
-
 slice_t cache_tag_field_name(enum cache_tag_field field)
 {
     static const slice_t names[CACHE_TAG_FIELDS] = {{"Surrogate-Key", 13}, {"Cache-Tag", 9}, {"xkey", 4}};
     return names[field];
-}
-
-enum cache_tag_field cache_tag_field_of(const struct http_field *f)
-{
-    if (f->id == HTTP_FIELD_SURROGATE_KEY)
-        return CACHE_TAG_SURROGATE_KEY;
-    if (f->id == HTTP_FIELD_CACHE_TAG)
-        return CACHE_TAG_CACHE_TAG;
-    if (f->id == HTTP_FIELD_OTHER && f->name.len == 4 && slice_ieq(f->name, SLICE_LIT("xkey")))
-        return CACHE_TAG_XKEY;
-    return CACHE_TAG_FIELDS;
 }
 
 /* Tags as they are gathered. */
@@ -148,7 +135,7 @@ static size_t tags_bound(const struct cache_tags_from *from)
         if (cache_tag_field_of(f) != CACHE_TAG_FIELDS)
             bytes += f->value.len + 1;
     }
-    return http_head_find(from->groups, GROUPS_FIELD) == NULL ? bytes : CACHE_TAGS_BYTES_MAX;
+    return http_head_find(from->groups, CACHE_GROUPS_FIELD) == NULL ? bytes : CACHE_TAGS_BYTES_MAX;
 }
 
 enum no_store_reason cache_tags_collect(struct arena *arena, const struct cache_tags_from *from,
@@ -163,7 +150,7 @@ enum no_store_reason cache_tags_collect(struct arena *arena, const struct cache_
         return NO_STORE_NO_MEMORY;
     for (enum cache_tag_field f = 0; f < CACHE_TAG_FIELDS; f++)
         put_field(&l, from, f, out);
-    put_groups(&l, from->groups, GROUPS_FIELD, from->key);
+    put_groups(&l, from->groups, CACHE_GROUPS_FIELD, from->key);
     put_split(&l, from->route, false);
     if (!list_ok(&l))
         return NO_STORE_TAGS_TOO_LARGE;

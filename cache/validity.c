@@ -10,9 +10,10 @@ static struct cache_inval_subject object_subject(const struct cache_object *o, u
     return cache_inval_subject(slice_make(o->text, o->primary_bytes), primary, cache_object_tags(o));
 }
 
-static bool object_check(const struct cache_inval_log *log, struct cache_object *o, uint64_t primary,
-                         uint64_t head, uint64_t checked)
+bool cache_object_check(const struct cache_inval_log *log, struct cache_object *o, uint64_t primary,
+                        uint64_t head)
 {
+    uint64_t checked = atomic_load_explicit(&o->checked_id, memory_order_relaxed);
     const struct cache_inval_subject subject = object_subject(o, primary);
     for (;;) {
         uint64_t since = checked & ~CACHE_STALE_BIT;
@@ -30,23 +31,12 @@ static bool object_check(const struct cache_inval_log *log, struct cache_object 
     }
 }
 
-bool cache_object_is_purged(const struct cache_inval_log *log, struct cache_object *o, uint64_t primary)
+struct cache_inval_found cache_flight_check(const struct cache_flight *fl, const struct cache_object *o)
 {
-    uint64_t head = cache_inval_head(log);
-    uint64_t checked = atomic_load_explicit(&o->checked_id, memory_order_relaxed);
-    return UNLIKELY(checked != head) && object_check(log, o, primary, head, checked);
-}
-
-struct cache_inval_found cache_flight_overtaken_by(const struct cache_flight *fl,
-                                                   const struct cache_object *o)
-{
-    const struct cache_inval_log *log = &fl->cache->inval;
-    if (LIKELY(cache_inval_head(log) == fl->start_id))
-        return (struct cache_inval_found){0, 0};
     const struct cache_inval_subject subject =
         cache_inval_subject(slice_make(fl->key, fl->primary_bytes), fl->primary_hash.lo,
                             o != NULL ? cache_object_tags(o) : SLICE_EMPTY);
-    return cache_inval_find(log, &subject, fl->start_id);
+    return cache_inval_find(&fl->cache->inval, &subject, fl->start_id);
 }
 
 bool cache_flight_is_overtaken(struct cache_flight *fl)

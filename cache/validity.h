@@ -10,11 +10,25 @@
 
 /* True when the object is gone for whoever looks now; else notes what was checked, and whether it is stale
  * from some soft purge on. `primary` is the low half of the primary key's hash. */
-bool cache_object_is_purged(const struct cache_inval_log *log, struct cache_object *o, uint64_t primary);
+bool cache_object_check(const struct cache_inval_log *log, struct cache_object *o, uint64_t primary,
+                        uint64_t head);
+static inline bool cache_object_is_purged(const struct cache_inval_log *log, struct cache_object *o,
+                                          uint64_t primary)
+{
+    uint64_t head = cache_inval_head(log);
+    return UNLIKELY(atomic_load_explicit(&o->checked_id, memory_order_relaxed) != head) &&
+           cache_object_check(log, o, primary, head);
+}
 
 /* What came after the fetch began, for its URL and (may be NULL) the object made of its response. */
-struct cache_inval_found cache_flight_overtaken_by(const struct cache_flight *fl,
-                                                   const struct cache_object *o);
+struct cache_inval_found cache_flight_check(const struct cache_flight *fl, const struct cache_object *o);
+static inline struct cache_inval_found cache_flight_overtaken_by(const struct cache_flight *fl,
+                                                                 const struct cache_object *o)
+{
+    if (LIKELY(cache_inval_head(&fl->cache->inval) == fl->start_id))
+        return (struct cache_inval_found){0, 0};
+    return cache_flight_check(fl, o);
+}
 /* Nobody who comes now may join: a purge came after it began, a soft one included. Takes the flight's lock.
  */
 bool cache_flight_is_overtaken(struct cache_flight *fl);

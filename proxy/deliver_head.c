@@ -313,10 +313,9 @@ bool deliver_head(struct exchange *x)
     }
     if (cond == CACHE_COND_NOT_MODIFIED)
         x->response_length = -1;
-    size_t bytes = base.len;
     if (base.ptr == NULL || !client_out_add(x->client, base.ptr, base.len, owner))
         return false;
-    if (UNLIKELY(http_head_has(&x->req, HTTP_FIELD_FASTLY_DEBUG)) && !tags_deliver(x, &bytes))
+    if (UNLIKELY(http_head_has(&x->req, HTTP_FIELD_FASTLY_DEBUG)) && !tags_deliver(x, &base.len))
         return false;
-    return deliver_tail(x, bytes);
+    return deliver_tail(x, base.len);
 }

@@ -262,7 +262,7 @@ slice_t forward_response_head(struct exchange *x, const struct http_head *head, 
         if (for_store ? !cache_field_is_storable(head, f)
                       : http_field_is_hop_by_hop(f->id) || http_field_named_by_connection(head, f))
             continue;
-        if (UNLIKELY(cache_tag_field_of(f) != CACHE_TAG_FIELDS) && !tags_are_shown(x))
+        if (!for_store && UNLIKELY(cache_tag_field_of(f) != CACHE_TAG_FIELDS) && !tags_are_shown(x))
             continue;
         put_field(&t, f->name, f->value);
     }

@@ -125,9 +125,47 @@ static void test_dictionaries(void **state)
     }
 }
 
+/* The strings of a list as "text;", other members as their type. */
+static const struct {
+    const char *text, *want;
+} lists[] = {
+    {"", ""},
+    {"\"a\"", "a;"},
+    {"\"a\", \"b c\"", "a;b c;"},
+    {"\"a\";p=\"q\" ,\t\"b\"", "a;b;"},
+    {"\"\"", ";"},
+    {"\"a\\\"b\\\\\"", "a\\\"b\\\\;"},
+    {"a, 1, (\"x\" y), :aGk=:", "t;i;l;b;"},
+    {"\"a\",", "!"},
+    {"\"a\" \"b\"", "!"},
+    {"\"a", "!"},
+    {"\"a\", \"b", "a;!"},
+    {",", "!"},
+};
+
+static void test_lists(void **state)
+{
+    UNUSED(state);
+    for (size_t i = 0; i < ARRAY_LEN(lists); i++) {
+        static const char types[] = "idstbBDPl";
+        char got[128] = "";
+        slice_t rest = slice_str(lists[i].text);
+        struct sf_member m;
+        enum sf_step step;
+        while ((step = sf_list_next(&rest, &m)) == SF_MEMBER) {
+            slice_t shown = m.type == SF_STRING ? m.text : slice_make(&types[m.type], 1);
+            snprintf(got + strlen(got), sizeof got - strlen(got), SLICE_FMT ";", SLICE_ARG(shown));
+        }
+        strcat(got, step == SF_BROKEN ? "!" : "");
+        if (strcmp(got, lists[i].want) != 0)
+            fail_msg("[%s]: [%s], not [%s]", lists[i].text, got, lists[i].want);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_lists),
         cmocka_unit_test(test_dictionaries),
     };
     return cmocka_run_group_tests_name("core/sf", tests, NULL, NULL);
