@@ -215,6 +215,7 @@ size_t cache_purge_url(struct cache *c, const struct cache_key *key);
 /* The same promise, for callers who come often and mostly find nothing: leaves no event in the log where
  * nothing is stored or being fetched. True when there was something. */
 bool cache_invalidate_url(struct cache *c, const struct cache_key *key);
+/* The same of everything, without counting; the memory comes back later. Other kinds: purge.h. */
 void cache_purge_all(struct cache *c);
 
 /* ---- figures
