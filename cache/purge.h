@@ -41,8 +41,8 @@ struct cache_purge_result {
     const char *problem; /* a static sentence when cache_purge said false, else NULL */
 };
 
-/* Applies `count` events together: a look-up sees all of them or none. Any thread that may read under RCU.
- * false: a text is not valid for its kind, and nothing was done. */
+/* Applies `count` events; once it returns all of them count. Any thread that is registered with RCU
+ * (core/rcu.h). false: a text is not valid for its kind, and nothing was done. */
 bool cache_purge(struct cache *c, const struct cache_purge *p, size_t count, struct cache_purge_result *out);
 
 /* NULL when the text is valid for its kind, else a static sentence. Pure. */
