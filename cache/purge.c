@@ -18,6 +18,7 @@ static bool text_is_plain(slice_t s)
 
 const char *cache_purge_problem(const struct cache_purge *p)
 {
+    ASSERT((unsigned)p->kind < CACHE_PURGE_KINDS);
     bool url = p->kind == CACHE_PURGE_URL || p->kind == CACHE_PURGE_URL_ANY_QUERY;
     bool pattern = p->kind == CACHE_PURGE_PREFIX || p->kind == CACHE_PURGE_GLOB;
     if (p->kind == CACHE_PURGE_ALL)

@@ -161,8 +161,9 @@ int main(void)
     struct cache_stats before, after;
     cache_get_stats(c, &before);
     printf("%llu objects, %llu MB\n\n| while | look-ups | longest | > 100 us | > 1 ms | stores | longest | > "
-           "100 us "
-           "| > 1 ms |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
+           "100 us | > 1 ms | longest that waited for a lock |\n| --- | ---: | ---: | ---: | ---: | ---: | "
+           "---: | ---: "
+           "| ---: | ---: |\n",
            (unsigned long long)before.objects, (unsigned long long)(before.bytes_used / MB));
     until_us = clock_mono_us() + 2000000;
     worker_run_for("nothing else happens", time_is_over);
