@@ -340,6 +340,9 @@ void upstream_conn_set_idle(struct upstream_conn *u)
 {
     u->exchange = NULL;
     list_remove(&u->again.node);
+    free(u->rest); /* the beginning of what has been read since, if that came in pieces */
+    u->rest = NULL;
+    u->rest_len = 0;
     upstream_conn_set_state(u, UPSTREAM_IDLE);
 }
 

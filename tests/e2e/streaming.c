@@ -333,6 +333,34 @@ static void heads_and_bodies_may_come_apart(void **state)
     millpond_stop(m);
 }
 
+/* A head whose first piece was kept aside, an end that came with the second, and the connection goes on. */
+static void apart_script(struct origin_conn *c, const struct message *request, void *arg)
+{
+    UNUSED(request);
+    origin_send(c, "HTTP/1.1 200 OK\r\n");
+    gate_pass(arg);
+    origin_send(c, "Cache-Control: no-store\r\nContent-Length: 2\r\n\r\nok");
+}
+
+static void head_in_pieces_leaves_nothing_for_the_next(void **state)
+{
+    UNUSED(state);
+    struct gate *g = gate_new();
+    struct origin *o = origin_start(apart_script, g);
+    struct millpond *m = millpond_start(.main = "workers = 1", .rest = pool_lines("app", 1, o));
+    struct client *c = client_open(m->port);
+    for (unsigned i = 0; i < 3; i++) {
+        int64_t before = millpond_figure(m, "upstream_received_bytes");
+        client_send(c, "GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+        millpond_wait_figure(m, "upstream_received_bytes", before + 17);
+        gate_let(g, 1);
+        expect_body(client_read(c), "ok");
+    }
+    assert_int_equal(origin_connections(o), 1);
+    assert_int_equal(origin_requests(o), 3);
+    millpond_stop(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -347,6 +375,7 @@ int main(void)
         E2E_TEST(answer_before_the_body_is_read_reaches_the_client),
         E2E_TEST(bytes_pass_as_they_come),
         E2E_TEST(heads_and_bodies_may_come_apart),
+        E2E_TEST(head_in_pieces_leaves_nothing_for_the_next),
     };
     return E2E_RUN("streaming", tests);
 }
