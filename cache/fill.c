@@ -92,7 +92,10 @@ struct cache_object *cache_fill_begin(struct cache_flight *fl, const struct cach
     lock_take(&fl->lock);
     fl->object = o;
     cache_flight_set_state_locked(fl, FLIGHT_FILLING);
-    cache_flight_tell_locked(fl, same ? CACHE_EVENT_OBJECT : CACHE_EVENT_RETRY, CACHE_EVENT_PROGRESS, &mails);
+    fl->head_held = fill->body_bytes == 0;
+    if (!same || !fl->head_held)
+        cache_flight_tell_locked(fl, same ? CACHE_EVENT_OBJECT : CACHE_EVENT_RETRY, CACHE_EVENT_PROGRESS,
+                                 &mails);
     lock_drop(&fl->lock);
     cache_mails_post(&mails);
 out:
@@ -158,6 +161,14 @@ char *cache_fill_buffer(struct cache_flight *fl, size_t *room)
     return cache_body_room(o->body, room);
 }
 
+/* A client that has the last byte may ask again on another connection, and shall hit: these bytes are shown
+ * when the object is in the index, or known not to get there. */
+static bool fill_is_end(const struct cache_object *o, size_t n)
+{
+    int64_t announced = o->kind == CACHE_BODY_SHARED ? o->body->announced_bytes : o->small_bytes;
+    return announced >= 0 && cache_object_filled(o) + n == (uint64_t)announced;
+}
+
 void cache_fill_commit(struct cache_flight *fl, size_t n)
 {
     CHECK_MAGIC(fl, FLIGHT_MAGIC);
@@ -165,6 +176,11 @@ void cache_fill_commit(struct cache_flight *fl, size_t n)
     if (n == 0)
         return;
     struct cache_object *o = fl->object;
+    ASSERT(fl->held == 0);
+    if (fill_is_end(o, n)) {
+        fl->held = n;
+        return;
+    }
     if (o->kind == CACHE_BODY_SHARED)
         cache_body_commit(o->body, n);
     else

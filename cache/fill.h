@@ -27,7 +27,8 @@ void cache_flight_tell_locked(struct cache_flight *fl, enum cache_event to_waiti
                               struct cache_mails *mails);
 /* Nobody may join any more. */
 void cache_flight_leave_table(struct cache_flight *fl);
-/* Into the index and out of the table, in one step. A purge after start_id or `valid_id` keeps it out. So
+/* Into the index and out of the table, in one step, in which the flight's own object becomes COMPLETE for its
+ * readers. A purge after start_id or `valid_id` keeps it out. So
  * does having left the table to another flight: cache_invalidate_url relies on seeing all that may be stored.
  */
 enum no_store_reason cache_flight_store(struct cache_flight *fl, struct cache_object *o, uint64_t valid_id);

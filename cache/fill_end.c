@@ -73,7 +73,7 @@ static struct cache_object *fill_small_twin(struct cache_flight *fl)
 {
     struct cache_object *o = fl->object;
     uint64_t bytes = cache_object_filled(o);
-    if (o->kind != CACHE_BODY_SHARED || bytes > CACHE_SMALL_BODY_MAX)
+    if (o->kind != CACHE_BODY_SHARED || o->body->announced_bytes >= 0 || bytes > CACHE_SMALL_BODY_MAX)
         return NULL;
     struct cache_object_info info = cache_object_info(o);
     info.body_bytes = (int64_t)bytes;
@@ -106,17 +106,19 @@ enum no_store_reason cache_flight_store(struct cache_flight *fl, struct cache_ob
     lock_take(&fl->shard->lock);
     uint64_t head = cache_inval_head(&fl->cache->inval);
     bool purged = cache_inval_is_purged(&fl->cache->inval, fl->primary_hash.lo, MIN(fl->start_id, valid_id));
-    if (!purged && list_empty(&fl->node)) {
+    atomic_store_explicit(&o->checked_id, CACHE_ID_UNSHOWN, memory_order_relaxed);
+    if (!purged && list_empty(&fl->node))
         why = NO_STORE_SUPERSEDED;
-    } else if (!purged) {
-        atomic_store_explicit(&o->checked_id, head, memory_order_relaxed);
+    else if (!purged)
         why = cache_shard_insert_locked(fl->cache, fl->shard, o);
-    }
+    if (why == NO_STORE_STORED)
+        cache_pass_forget(fl->cache->pass, fl->primary_hash.lo);
+    if (fl->object != NULL) /* never before the two above: who has the last byte may ask again at once */
+        cache_object_show(fl->object, fl->held);
+    atomic_store_explicit(&o->checked_id, head, memory_order_release);
     cache_flight_leave_locked(fl);
     cache_shard_tidy_locked(fl->cache, fl->shard, fl->primary_hash, cache_flight_primary(fl));
     lock_drop(&fl->shard->lock);
-    if (why == NO_STORE_STORED)
-        cache_pass_forget(fl->cache->pass, fl->primary_hash.lo);
     return why;
 }
 
@@ -126,13 +128,13 @@ enum no_store_reason cache_fill_finish(struct cache_flight **flp)
     CHECK_MAGIC(fl, FLIGHT_MAGIC);
     struct cache_object *o = fl->object;
     ASSERT(o->kind != CACHE_BODY_SHARED || o->body->announced_bytes < 0 ||
-           (uint64_t)o->body->announced_bytes == cache_object_filled(o));
+           (uint64_t)o->body->announced_bytes == cache_object_filled(o) + fl->held);
     enum no_store_reason why = NO_STORE_TOO_LARGE;
     if (fl->state == FLIGHT_WINDOW) {
-        cache_object_end(o, CACHE_COMPLETE);
+        cache_object_show(o, fl->held);
     } else {
         struct cache_object *twin = fill_small_twin(fl);
-        cache_object_end(o, CACHE_COMPLETE);
+        cache_object_seal(o, fl->held);
         why = cache_flight_store(fl, twin != NULL ? twin : o, fl->start_id);
         cache_object_unref(&twin);
     }

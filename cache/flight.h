@@ -64,12 +64,14 @@ struct cache_flight {
     /* leader's thread */
     int64_t max_object_bytes;
     bool leader_gone;
+    size_t held; /* the last bytes of an announced length: committed, shown by cache_flight_store */
     struct cache_object *object; /* set by begin, before followers learn of it; a reference */
     /* under the lock */
     struct lock lock;
-    uint8_t state; /* enum cache_flight_state */
-    uint8_t room;  /* enum cache_room_state */
-    uint8_t error; /* enum fetch_error, with FAILED and CUT */
+    uint8_t state;  /* enum cache_flight_state */
+    uint8_t room;   /* enum cache_room_state */
+    uint8_t error;  /* enum fetch_error, with FAILED and CUT */
+    bool head_held; /* the head is all there is: followers get it at the end */
     struct list followers;
     size_t follower_count, own_count; /* all; those taken with cache_flight_follow */
     void (*on_room)(void *arg);

@@ -79,7 +79,7 @@ void cache_follower_attach_locked(struct cache_follower *f, bool own, struct cac
     fl->own_count += own;
     if (own)
         follower_set_state(f, FOLLOWER_READING);
-    else if (fl->state != FLIGHT_FETCHING)
+    else if (fl->state != FLIGHT_FETCHING && !fl->head_held)
         cache_follower_call_locked(f, CACHE_EVENT_OBJECT, mails);
 }
 

@@ -195,6 +195,21 @@ void cache_object_commit_small(struct cache_object *o, size_t n)
     atomic_store_explicit(&o->small_filled, now + (uint32_t)n, memory_order_release);
 }
 
+void cache_object_seal(struct cache_object *o, size_t more)
+{
+    if (o->kind == CACHE_BODY_SHARED)
+        cache_body_seal(o->body, more);
+}
+
+void cache_object_show(struct cache_object *o, size_t more)
+{
+    if (o->kind == CACHE_BODY_SHARED && more > 0)
+        cache_body_commit(o->body, more);
+    else if (more > 0)
+        cache_object_commit_small(o, more);
+    cache_object_end(o, CACHE_COMPLETE);
+}
+
 void cache_object_end(struct cache_object *o, enum cache_fill_state state)
 {
     if (o->kind == CACHE_BODY_SHARED) {

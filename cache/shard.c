@@ -31,12 +31,24 @@ bool cache_variant_key(struct arena *scratch, slice_t primary, slice_t names, co
     return true;
 }
 
+/* Somebody may have its last byte before the index says COMPLETE: it is being shown this moment, under the
+ * lock. */
+static uint64_t object_await_shown(struct cache_object *o)
+{
+    struct cache *c = CONTAINER_OF(cache_account_of(o->account), struct cache, account);
+    lock_take(&c->shards[o->shard].lock);
+    lock_drop(&c->shards[o->shard].lock);
+    return atomic_load_explicit(&o->checked_id, memory_order_acquire);
+}
+
 bool cache_object_is_purged(const struct cache_inval_log *log, struct cache_object *o, uint64_t primary)
 {
     uint64_t head = cache_inval_head(log);
-    uint64_t checked = atomic_load_explicit(&o->checked_id, memory_order_relaxed);
+    uint64_t checked = atomic_load_explicit(&o->checked_id, memory_order_acquire);
     if (LIKELY(checked == head))
         return false;
+    if (UNLIKELY(checked == CACHE_ID_UNSHOWN))
+        checked = object_await_shown(o);
     if (cache_inval_is_purged(log, primary, checked))
         return true;
     atomic_store_explicit(&o->checked_id, head, memory_order_relaxed);
@@ -152,7 +164,7 @@ enum no_store_reason cache_shard_insert_locked(struct cache *c, struct cache_sha
                                                struct cache_object *o)
 {
     lock_assert_held(&sh->lock);
-    ASSERT(cache_object_is_complete(o));
+    ASSERT(cache_object_is_complete(o) || atomic_load(&o->checked_id) == CACHE_ID_UNSHOWN);
     bool variant = cache_object_is_variant(o);
     if (variant) {
         cache_entry_t same = cache_index_find(&sh->index, o->hash, cache_object_key(o));
