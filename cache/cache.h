@@ -72,6 +72,9 @@ int cache_body_file(const void *piece, off_t *offset);
 bool cache_object_is_complete(const struct cache_object *o);
 uint64_t cache_object_filled(const struct cache_object *o);
 
+/* How long the fetch took, as cache/herd.h has it. */
+unsigned cache_object_early_code(const struct cache_object *o);
+
 struct cache_object *
 cache_object_ref(struct cache_object *o); /* inside the RCU section, or holding one already */
 void cache_object_unref(struct cache_object **o);
@@ -154,6 +157,7 @@ struct cache_fill {
     int64_t max_object_bytes;
     const struct http_head *response; /* for Vary; its validators are found in `head` by offset */
     struct cache_freshness fresh;
+    uint8_t early_code;          /* cache/herd.h; 0: not to be renewed early */
     slice_t etag, last_modified; /* slices into `head`, or empty */
     wall_s_t last_modified_s;
 };

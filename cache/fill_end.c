@@ -55,13 +55,14 @@ struct cache_object *cache_fill_create_object(struct cache *c, const struct cach
     return o;
 }
 
-static struct cache_fill fill_of_object(const struct cache_object_info *i)
+static struct cache_fill fill_of_object(const struct cache_object *o, const struct cache_object_info *i)
 {
     return (struct cache_fill){.head = i->head,
                                .status = i->status,
                                .status_line_bytes = i->status_line_bytes,
                                .body_bytes = i->body_bytes,
                                .fresh = i->fresh,
+                               .early_code = o->early_code,
                                .etag = i->validators.etag,
                                .last_modified = i->validators.last_modified,
                                .last_modified_s = i->validators.last_modified_s};
@@ -77,7 +78,7 @@ static struct cache_object *fill_small_twin(struct cache_flight *fl)
         return NULL;
     struct cache_object_info info = cache_object_info(o);
     info.body_bytes = (int64_t)bytes;
-    struct cache_fill fill = fill_of_object(&info);
+    struct cache_fill fill = fill_of_object(o, &info);
     struct cache_object_parts parts = {.hash = o->hash,
                                        .shard = (unsigned)o->shard,
                                        .key = cache_object_key(o),

@@ -71,6 +71,7 @@ static void object_fill_in(struct cache_object *o, const struct cache_object_par
     o->revalidate_always = f->fresh.revalidate_always;
     o->never_stale = f->fresh.never_stale;
     o->keep_code = f->fresh.keep_code & CACHE_KEEP_CODE_MAX;
+    o->early_code = f->early_code & 0xf;
     o->status = f->status & 0x3ff;
     o->status_line_bytes = f->status_line_bytes;
     o->head_bytes = f->head.len & 0xffff;
@@ -252,6 +253,11 @@ size_t cache_object_iov(const struct cache_object *o, uint64_t offset, struct io
     iov[0].iov_base = cache_object_small_body((struct cache_object *)(uintptr_t)o) + offset;
     iov[0].iov_len = (size_t)(filled - offset);
     return 1;
+}
+
+unsigned cache_object_early_code(const struct cache_object *o)
+{
+    return (unsigned)o->early_code;
 }
 
 struct cache_freshness cache_object_freshness(const struct cache_object *o)

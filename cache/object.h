@@ -53,7 +53,8 @@ struct cache_object {
         struct cache_body *body;
     };
     /* set once */
-    uint64_t response_ms : 42, status : 10, source : 3, revalidate_always : 1, never_stale : 1, kind : 2;
+    uint64_t response_ms : 42, status : 10, source : 3, revalidate_always : 1, never_stale : 1, kind : 2,
+        early_code : 4;
     uint64_t corrected_initial_ms : 42, head_bytes : 16, shard : CACHE_SHARD_BITS;
     uint64_t lifetime_ms : 42, key_bytes : 16, keep_code : 5;
     uint32_t last_modified_s;

@@ -41,18 +41,22 @@ static uint64_t object_await_shown(struct cache_object *o)
     return atomic_load_explicit(&o->checked_id, memory_order_acquire);
 }
 
-bool cache_object_is_purged(const struct cache_inval_log *log, struct cache_object *o, uint64_t primary)
+static bool object_is_overtaken(const struct cache_inval_log *log, struct cache_object *o, uint64_t primary,
+                                uint64_t head, uint64_t checked)
 {
-    uint64_t head = cache_inval_head(log);
-    uint64_t checked = atomic_load_explicit(&o->checked_id, memory_order_acquire);
-    if (LIKELY(checked == head))
-        return false;
     if (UNLIKELY(checked == CACHE_ID_UNSHOWN))
         checked = object_await_shown(o);
     if (cache_inval_is_purged(log, primary, checked))
         return true;
     atomic_store_explicit(&o->checked_id, head, memory_order_relaxed);
     return false;
+}
+
+bool cache_object_is_purged(const struct cache_inval_log *log, struct cache_object *o, uint64_t primary)
+{
+    uint64_t head = cache_inval_head(log);
+    uint64_t checked = atomic_load_explicit(&o->checked_id, memory_order_acquire);
+    return UNLIKELY(checked != head) && object_is_overtaken(log, o, primary, head, checked);
 }
 
 static slice_t object_primary(const struct cache_object *o)

@@ -6,6 +6,7 @@
 #include "core/panic.h"
 #include "cache/cookies.h"
 #include "cache/guard.h"
+#include "cache/herd.h"
 #include "cache/request_rules.h"
 #include "cache/storable.h"
 #include "proxy/client_conn.h"
@@ -187,8 +188,12 @@ enum phase_result phase_lookup(struct exchange *x)
         exchange_set_object(x, o, SOURCE_OBJECT);
         if (UNLIKELY(!guard_allows((enum no_store_reason)x->credentials, &x->info.fresh)))
             return lookup_refused(x, directed);
-        if (!directed && cache_freshness_is_fresh(&x->info.fresh, x->pw->worker->now_wall_ms))
+        dur_ms_t left_ms = cache_freshness_left_ms(&x->info.fresh, x->pw->worker->now_wall_ms);
+        if (!directed && left_ms > 0 && !x->info.fresh.revalidate_always) {
+            if (UNLIKELY(left_ms < CACHE_EARLY_MOST_MS))
+                stale_renew_early(x, left_ms);
             return lookup_hit(x, VERDICT_HIT);
+        }
         if (!directed && stale_while_revalidate(x))
             return PHASE_MORE;
     }

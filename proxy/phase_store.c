@@ -1,11 +1,13 @@
 /* phase_store.c: the final response head has come: into the cache, straight to the client, or a confirmation
  * of what is stored. Also takes the body bytes from the upstream connection and its end. */
 #include "cache/guard.h"
+#include "cache/herd.h"
 #include "cache/storable.h"
 #include "core/http_date.h"
 #include "core/http_field.h"
 #include "core/metrics.h"
 #include "core/panic.h"
+#include "core/random.h"
 #include "core/text.h"
 #include "proxy/client_conn.h"
 #include "proxy/client_out.h"
@@ -73,6 +75,17 @@ static void store_release(struct exchange *x, enum no_store_reason why, dur_ms_t
     }
     cache_remember_personal(x->pw->cache, &x->key, PASS_MEMORY_MS);
     cache_flight_fail(&x->flight, FETCH_CANCELLED);
+}
+
+/* So that not all who use it notice its end at once. */
+static void fill_spread_end(struct exchange *x, struct cache_fill *fill)
+{
+    const struct cache_rules *rules = &x->route->rules;
+    if (rules->ttl_jitter_percent > 0)
+        cache_ttl_jitter(&fill->fresh, rules->ttl_jitter_percent, random_next(&x->pw->random));
+    if (rules->early_refresh)
+        fill->early_code = cache_early_code((dur_ms_t)(x->first_byte_us - x->connected_us) / 1000,
+                                            fill->fresh.lifetime_ms - fill->fresh.corrected_initial_ms);
 }
 
 /* ---- 304: the stored response is confirmed
@@ -176,6 +189,7 @@ static bool store_refresh(struct exchange *x, const struct http_head *not_modifi
     cache_control_parse(&merged, &cc);
     cache_freshness_compute(&merged, &cc, &x->route->rules, x->sent_wall_ms, x->pw->worker->now_wall_ms,
                             &fill.fresh);
+    fill_spread_end(x, &fill);
     fill_set_head(x, &fill, slice_make(text.ptr, text.len - 2 - age_bytes), merged.status);
     enum no_store_reason why =
         cache_response_storable(&x->req, &merged, &cc, &fill.fresh, &x->route->rules, fill.body_bytes);
@@ -202,6 +216,7 @@ static bool store_begin(struct exchange *x, const struct http_head *head, enum n
     cache_control_parse(head, &cc);
     cache_freshness_compute(head, &cc, &x->route->rules, x->sent_wall_ms, x->pw->worker->now_wall_ms,
                             &fill.fresh);
+    fill_spread_end(x, &fill);
     *why = cache_response_storable(&x->req, head, &cc, &fill.fresh, &x->route->rules, x->response_length);
     if (*why == NO_STORE_STORED)
         *why = store_guard(x, head, &cc, &fill.fresh);

@@ -1,5 +1,7 @@
 /* cache_herd.c: many clients, one object: it can be hit the moment anybody has its last byte, and when it
  * comes to its end, they do not all notice. */
+#include <poll.h>
+
 #include "tests/support/millpond.h"
 
 /* ---- visible at once
@@ -94,12 +96,142 @@ static void end_of_the_connection_means_hit(void **state)
     last_byte_means_hit(&(struct body){.bytes = 1000, .to_close = true});
 }
 
+/* ---- at the end of freshness
+ * --------------------------------------------------------------------------------------- */
+
+#define ASK        "GET /p HTTP/1.1\r\nHost: test\r\n\r\n"
+#define ONE_SECOND "Cache-Control: max-age=600\r\nAge: 599\r\n"
+#define WORK_MS    25 /* what the application takes for an answer; the kept time is then 31 ms */
+
+struct page {
+    const char *fields;
+    struct gate *gate; /* before the second answer and those after it; NULL: none */
+    _Atomic unsigned served;
+};
+
+static void page_script(struct origin_conn *c, const struct message *request, void *arg)
+{
+    struct page *p = arg;
+    UNUSED(request);
+    unsigned n = ++p->served;
+    poll(NULL, 0, WORK_MS);
+    if (n > 1 && p->gate != NULL)
+        gate_pass(p->gate);
+    char body[32];
+    snprintf(body, sizeof(body), "page#%u", n);
+    origin_respond(c, 200, p->fields, body);
+}
+
+/* Should the test be held up for long, the page expires as ever, is fetched, and the next second is tried. */
+static void page_in_use_is_renewed_before_it_expires(void **state)
+{
+    UNUSED(state);
+    struct page p = {.fields = ONE_SECOND};
+    struct origin *o = origin_start(page_script, &p);
+    struct millpond *m = millpond_before(o, "");
+    struct client *c = client_open(m->port);
+    unsigned hits = 0;
+    do {
+        client_send(c, ASK);
+        struct message *r = client_read(c);
+        expect_status(r, 200);
+        hits += strstr(message_field(r, "Cache-Status"), "millpond; hit; ttl=") != NULL;
+    } while (hits % 64 != 0 || millpond_figure(m, "cache_early_refreshes") == 0);
+    millpond_wait_figure(m, "refreshes_in_flight", 0);
+    EXPECT(hits > 64, "%u hits", hits);
+    assert_int_equal(millpond_figure(m, "cache_stale"), 0);
+    assert_true(millpond_figure(m, "cache_refreshes") < p.served);
+    millpond_stop(m);
+}
+
+static void page_expires_where_that_is_off(void **state)
+{
+    UNUSED(state);
+    static const char *const sections[] = {"[cache]\nearly_refresh = no\n",
+                                           "[route r]\nearly_refresh = no\n"};
+    for (size_t i = 0; i < ARRAY_LEN(sections); i++) {
+        struct page p = {.fields = ONE_SECOND};
+        struct origin *o = origin_start(page_script, &p);
+        struct millpond *m = millpond_before(o, sections[i]);
+        struct client *c = client_open(m->port);
+        struct message *r;
+        do {
+            client_send(c, ASK);
+            r = client_read(c);
+        } while (p.served < 2);
+        expect_field_in(r, "Cache-Status", "fwd=stale");
+        assert_int_equal(millpond_figure(m, "cache_refreshes"), 0);
+        millpond_stop(m);
+    }
+}
+
+static int ttl_of(struct message *r)
+{
+    const char *ttl = strstr(message_field(r, "Cache-Status"), "hit; ttl=");
+    EXPECT(ttl != NULL, "%s", message_field(r, "Cache-Status"));
+    return atoi(ttl + strlen("hit; ttl="));
+}
+
+static void what_is_stored_together_expires_apart(void **state)
+{
+    UNUSED(state);
+    struct origin *o = origin_start_fixed("HTTP/1.1 200 OK\r\nCache-Control: max-age=1000\r\nAge: 200\r\n"
+                                          "Content-Length: 2\r\n\r\nok");
+    struct millpond *m = millpond_before(o, "[route a]\npath = /a/*\nttl_jitter = 50%\n[route b]\n");
+    int least = 1000, most = 0;
+    for (unsigned i = 0; i < 100; i++) {
+        const char *path = textf("/a/%u", i);
+        client_get(m->port, path, "");
+        struct message *r = client_get(m->port, path, "");
+        expect_field(r, "Cache-Control", "max-age=1000");
+        EXPECT(atoi(message_field(r, "Age")) - 200 < 60, "Age: %s", message_field(r, "Age"));
+        least = MIN(least, ttl_of(r));
+        most = MAX(most, ttl_of(r));
+    }
+    EXPECT(least >= 340 && least < 500 && most > 700 && most <= 800, "%d to %d", least, most);
+    client_get(m->port, "/b", "");
+    EXPECT(ttl_of(client_get(m->port, "/b", "")) >= 740, "a route without it");
+    millpond_stop(m);
+}
+
+static int64_t shard_takes(struct millpond *m)
+{
+    json_t *locks = json_object_get(millpond_status(m), "locks");
+    return json_integer_value(json_object_get(json_object_get(locks, "cache_shard"), "takes"));
+}
+
+/* Each worker looks once a second whether the fetch under way has ended. */
+static void stale_hits_take_no_lock(void **state)
+{
+    UNUSED(state);
+    struct page p = {.fields = "Cache-Control: max-age=0, stale-while-revalidate=600\r\nAge: 5\r\n"};
+    p.gate = gate_new();
+    struct origin *o = origin_start(page_script, &p);
+    struct millpond *m = millpond_before(o, "");
+    client_get(m->port, "/p", "");
+    struct client *c = client_open(m->port);
+    mono_ms_t since = clock_mono_ms();
+    int64_t first = shard_takes(m), second = shard_takes(m);
+    for (unsigned i = 0; i < 2000; i++) {
+        client_send(c, ASK);
+        expect_field_in(client_read(c), "Cache-Status", "detail=stale_while_revalidate");
+    }
+    int64_t takes = shard_takes(m) - second - (second - first);
+    int64_t seconds = (clock_mono_ms() - since) / 1000;
+    EXPECT(takes < 20 + 10 * seconds, "2000 stale hits took the lock %d times", (int)takes);
+    assert_int_equal(origin_requests(o), 2);
+    gate_open(p.gate);
+    millpond_wait_figure(m, "refreshes_in_flight", 0);
+    millpond_stop(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        E2E_TEST(last_byte_of_any_length_means_hit),
-        E2E_TEST(last_chunk_means_hit),
-        E2E_TEST(end_of_the_connection_means_hit),
+        E2E_TEST(last_byte_of_any_length_means_hit), E2E_TEST(last_chunk_means_hit),
+        E2E_TEST(end_of_the_connection_means_hit),   E2E_TEST(page_in_use_is_renewed_before_it_expires),
+        E2E_TEST(page_expires_where_that_is_off),    E2E_TEST(what_is_stored_together_expires_apart),
+        E2E_TEST(stale_hits_take_no_lock),
     };
     return E2E_RUN("cache_herd", tests);
 }

@@ -52,7 +52,8 @@ static void test_info_survives_packing(void **state)
                                         .source = FRESHNESS_HEURISTIC,
                                         .revalidate_always = true,
                                         .never_stale = true,
-                                        .keep_code = 31}};
+                                        .keep_code = 31},
+                              .early_code = 12};
     struct cache_object *o = make("http://h/p|sec", 10, "accept,cookie", &fill, 5, NULL);
     struct cache_object_info i = cache_object_info(o);
     assert_true(slice_eq(i.head, fill.head));
@@ -67,6 +68,7 @@ static void test_info_survives_packing(void **state)
     assert_int_equal(i.fresh.source, FRESHNESS_HEURISTIC);
     assert_true(i.fresh.revalidate_always && i.fresh.never_stale);
     assert_int_equal(i.fresh.keep_code, 31);
+    assert_int_equal(cache_object_early_code(o), 12);
     assert_true(slice_eq(i.key, SLICE_LIT("http://h/p")));
     assert_true(slice_eq(i.vary_names, SLICE_LIT("accept,cookie")));
     assert_true(cache_object_is_variant(o));
