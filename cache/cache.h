@@ -134,6 +134,8 @@ void cache_back_off(struct cache *c, const struct cache_key *key, dur_ms_t ms);
 /* The object of a follower after CACHE_EVENT_OBJECT: borrowed, valid until cache_follower_close. */
 struct cache_object *cache_follower_object(struct cache_follower *f);
 enum fetch_error cache_follower_error(const struct cache_follower *f);
+/* With FETCH_ERROR_STATUS: what the instance answered. */
+unsigned cache_follower_status(const struct cache_follower *f);
 /* True when the object ended by cache_fill_abort: bytes up to cache_object_filled may be sent, then cut. A
  * reader whose cache_follower_arm says false without new bytes asks this and cache_object_is_complete. */
 bool cache_follower_is_cut(const struct cache_follower *f);
@@ -201,6 +203,10 @@ struct cache_object *cache_flight_refresh(struct cache_flight **fl, struct cache
 void cache_flight_release(struct cache_flight **fl, enum no_store_reason why, dur_ms_t pass_ms);
 /* The fetch failed: followers get CACHE_EVENT_FAILED with `e`. */
 void cache_flight_fail(struct cache_flight **fl, enum fetch_error e);
+/* The instance answered with a server error that is not going to be stored: the same, with FETCH_ERROR_STATUS
+ * and cache_follower_status. Those who wait get an error at once, instead of each asking an instance that
+ * already has trouble; who comes later asks anew. */
+void cache_flight_fail_status(struct cache_flight **fl, unsigned status);
 /* Others are waiting or reading besides the leader's own follower. */
 bool cache_flight_has_followers(struct cache_flight *fl);
 

@@ -179,3 +179,12 @@ void cache_flight_fail(struct cache_flight **flp, enum fetch_error e)
     cache_flight_leave_table(fl);
     cache_flight_end(flp, FLIGHT_FAILED, e, CACHE_EVENT_FAILED, CACHE_EVENT_FAILED);
 }
+
+void cache_flight_fail_status(struct cache_flight **flp, unsigned status)
+{
+    CHECK_MAGIC(*flp, FLIGHT_MAGIC);
+    lock_take(&(*flp)->lock);
+    (*flp)->failed_status = (uint16_t)status;
+    lock_drop(&(*flp)->lock);
+    cache_flight_fail(flp, FETCH_ERROR_STATUS);
+}

@@ -68,9 +68,10 @@ struct cache_flight {
     struct cache_object *object; /* set by begin, before followers learn of it; a reference */
     /* under the lock */
     struct lock lock;
-    uint8_t state;  /* enum cache_flight_state */
-    uint8_t room;   /* enum cache_room_state */
-    uint8_t error;  /* enum fetch_error, with FAILED and CUT */
+    uint8_t state; /* enum cache_flight_state */
+    uint8_t room;  /* enum cache_room_state */
+    uint8_t error; /* enum fetch_error, with FAILED and CUT */
+    uint16_t failed_status;
     bool head_held; /* the head is all there is: followers get it at the end */
     struct list followers;
     size_t follower_count, own_count; /* all; those taken with cache_flight_follow */

@@ -138,6 +138,17 @@ enum fetch_error cache_follower_error(const struct cache_follower *f)
     return error;
 }
 
+unsigned cache_follower_status(const struct cache_follower *f)
+{
+    CHECK_MAGIC(f, FOLLOWER_MAGIC);
+    if (f->flight == NULL)
+        return 0;
+    lock_take(&f->flight->lock);
+    unsigned status = f->flight->failed_status;
+    lock_drop(&f->flight->lock);
+    return status;
+}
+
 bool cache_follower_is_cut(const struct cache_follower *f)
 {
     CHECK_MAGIC(f, FOLLOWER_MAGIC);

@@ -246,12 +246,19 @@ static void wait_failed(struct exchange *x)
         wait_fetch_alone(x, (enum no_store_reason)x->credentials);
         return;
     }
+    unsigned status = e == FETCH_ERROR_STATUS ? cache_follower_status(x->follower) : outcome_fetch_status(e);
     wait_end(x, false);
     x->fetch_error = (uint8_t)e;
     x->verdict = VERDICT_COLLAPSED;
-    if (!stale_instead_of_error(x))
-        phase_answer_error(x, outcome_fetch_status(e), outcome_fetch_text(e));
-    phase_run(x);
+    if (stale_instead_of_error(x)) {
+        phase_run(x);
+    } else if (e == FETCH_ERROR_STATUS && exchange_is_personal(x)) {
+        x->fetch_error = FETCH_NONE;
+        wait_fetch_alone(x, NO_STORE_STATUS);
+    } else {
+        phase_answer_error(x, status, outcome_fetch_text(e));
+        phase_run(x);
+    }
 }
 
 /* The response of somebody else's fetch. To use it without asking the instance it must be fresh, and for

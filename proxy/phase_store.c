@@ -21,14 +21,6 @@
 
 #define PASS_MEMORY_MS                                                                                       \
     120000 /* how long a key whose response may not be shared is fetched without queueing */
-#define PASS_MEMORY_ERROR_MS 1000 /* the same after an error response */
-
-static dur_ms_t pass_memory_ms(enum no_store_reason why, unsigned status)
-{
-    if (why == NO_STORE_NO_MEMORY)
-        return 0;
-    return status >= 500 ? PASS_MEMORY_ERROR_MS : PASS_MEMORY_MS;
-}
 
 /* Finds a field's value inside a head we built of `from`, so that the slice lives as long as that text. */
 static slice_t head_text_value(slice_t head, const struct http_head *from, enum http_field_id id)
@@ -298,8 +290,10 @@ bool phase_store_response(struct exchange *x, const struct http_head *head)
         return true;
     }
     x->no_store = (uint8_t)why;
-    if (x->flight != NULL)
-        store_release(x, why, pass_memory_ms(why, head->status));
+    if (x->flight != NULL && head->status >= 500 && !exchange_is_personal(x))
+        cache_flight_fail_status(&x->flight, head->status);
+    else if (x->flight != NULL)
+        store_release(x, why, why != NO_STORE_NO_MEMORY && head->status < 500 ? PASS_MEMORY_MS : 0);
     if (store_wants_range(x, head)) {
         store_ask_again(x);
         return false;

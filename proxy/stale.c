@@ -155,9 +155,10 @@ bool stale_instead_of_status(struct exchange *x, unsigned status)
         return false;
     x->failed_status = (uint16_t)status;
     x->fetch_error = FETCH_ERROR_STATUS;
-    if (x->flight != NULL)
-        cache_flight_fail(&x->flight,
-                          x->credentials != NO_STORE_STORED ? FETCH_CANCELLED : FETCH_ERROR_STATUS);
+    if (x->flight != NULL && x->credentials != NO_STORE_STORED)
+        cache_flight_fail(&x->flight, FETCH_CANCELLED);
+    else if (x->flight != NULL)
+        cache_flight_fail_status(&x->flight, status);
     phase_fetch_release(x, FETCH_NONE);
     stale_serve(x, true);
     phase_run(x);
