@@ -1,6 +1,7 @@
 /* cache_herd.c: many clients, one object: it can be hit the moment anybody has its last byte, and when it
  * comes to its end, they do not all notice. */
 #include <poll.h>
+#include <sys/socket.h>
 
 #include "tests/support/millpond.h"
 
@@ -96,10 +97,79 @@ static void end_of_the_connection_means_hit(void **state)
     last_byte_means_hit(&(struct body){.bytes = 1000, .to_close = true});
 }
 
+/* ---- first bytes
+ * -------------------------------------------------------------------------------------------------- */
+
+#define ASK  "GET /p HTTP/1.1\r\nHost: test\r\n\r\n"
+#define HERD 1000
+
+static void held_script(struct origin_conn *c, const struct message *request, void *arg)
+{
+    UNUSED(request);
+    char body[1001];
+    memset(body, 'h', sizeof(body) - 1);
+    body[sizeof(body) - 1] = '\0';
+    gate_pass(arg);
+    origin_respond(c, 200, "Cache-Control: max-age=600\r\n", body);
+}
+
+/* When the kernel had the first byte of the answer for this client, however late it is read. */
+static int64_t first_byte_ns(struct client *c)
+{
+    char byte, control[128];
+    struct iovec iov = {&byte, 1};
+    struct msghdr msg = {
+        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
+    struct pollfd p = {.fd = c->wire.fd, .events = POLLIN};
+    assert_int_equal(poll(&p, 1, support_wait_ms()), 1);
+    assert_int_equal(recvmsg(c->wire.fd, &msg, 0), 1);
+    struct cmsghdr *h = CMSG_FIRSTHDR(&msg);
+    assert_true(h != NULL && h->cmsg_type == SO_TIMESTAMPNS);
+    struct timespec t;
+    memcpy(&t, CMSG_DATA(h), sizeof(t));
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* One request; how far apart the first bytes are is up to the machine, and only told. */
+static void cold_herd_gets_its_first_bytes_together(void **state)
+{
+    UNUSED(state);
+    struct gate *g = gate_new();
+    struct origin *o = origin_start(held_script, g);
+    struct millpond *m = millpond_start(.main = "workers = 2", .rest = pool_lines("app", 1, o));
+    static struct client *herd[HERD];
+    static int64_t behind_ns[HERD];
+    for (int i = 0, on = 1; i < HERD; i++) {
+        herd[i] = client_open(m->port);
+        assert_int_equal(setsockopt(herd[i]->wire.fd, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof(on)), 0);
+        client_send(herd[i], ASK);
+        if (i == 0)
+            millpond_wait_figure(m, "flights_now", 1);
+    }
+    millpond_wait_figure(m, "followers_now", HERD - 1);
+    gate_open(g);
+    for (int i = 0; i < HERD; i++)
+        behind_ns[i] = first_byte_ns(herd[i]);
+    for (int i = HERD - 1; i >= 0; i--)
+        behind_ns[i] -= behind_ns[0];
+    qsort(behind_ns, HERD, sizeof(*behind_ns), by_value);
+    print_message("%d clients, %u request; first byte behind the leader's: first %.2f ms, median %.2f ms, "
+                  "p99 %.2f ms, last %.2f ms\n",
+                  HERD, origin_requests(o), (double)behind_ns[0] / 1e6, (double)behind_ns[HERD / 2] / 1e6,
+                  (double)behind_ns[HERD * 99 / 100] / 1e6, (double)behind_ns[HERD - 1] / 1e6);
+    assert_int_equal(origin_requests(o), 1);
+    millpond_stop(m);
+}
+
 /* ---- at the end of freshness
  * --------------------------------------------------------------------------------------- */
 
-#define ASK        "GET /p HTTP/1.1\r\nHost: test\r\n\r\n"
 #define ONE_SECOND "Cache-Control: max-age=600\r\nAge: 599\r\n"
 #define WORK_MS    25 /* what the application takes for an answer; the kept time is then 31 ms */
 
@@ -228,10 +298,10 @@ static void stale_hits_take_no_lock(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        E2E_TEST(last_byte_of_any_length_means_hit), E2E_TEST(last_chunk_means_hit),
-        E2E_TEST(end_of_the_connection_means_hit),   E2E_TEST(page_in_use_is_renewed_before_it_expires),
-        E2E_TEST(page_expires_where_that_is_off),    E2E_TEST(what_is_stored_together_expires_apart),
-        E2E_TEST(stale_hits_take_no_lock),
+        E2E_TEST(last_byte_of_any_length_means_hit),        E2E_TEST(last_chunk_means_hit),
+        E2E_TEST(end_of_the_connection_means_hit),          E2E_TEST(cold_herd_gets_its_first_bytes_together),
+        E2E_TEST(page_in_use_is_renewed_before_it_expires), E2E_TEST(page_expires_where_that_is_off),
+        E2E_TEST(what_is_stored_together_expires_apart),    E2E_TEST(stale_hits_take_no_lock),
     };
     return E2E_RUN("cache_herd", tests);
 }
