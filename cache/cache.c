@@ -140,12 +140,18 @@ struct cache_object *cache_find(struct cache *c, const struct cache_key *key, co
     return o;
 }
 
-/* A flight that may be joined: one that a purge has overtaken is left to those it already has. */
+/* A flight that may be joined: one that a purge has overtaken is left to those it already has. `whole`
+ * becomes that of the variant when a flight has just told of a new Vary. */
 static struct cache_flight *join_find_flight_locked(struct cache *c, struct cache_shard *sh,
                                                     const struct cache_key *key,
-                                                    const struct cache_key *whole)
+                                                    const struct http_head *request, struct arena *scratch,
+                                                    struct cache_key *whole)
 {
     struct cache_flight *fl = cache_flight_find_locked(sh, key->hash, whole->text, whole->hash.lo);
+    const struct cache_flight *varying = fl != NULL ? NULL : cache_flight_find_varying_locked(sh, key);
+    if (UNLIKELY(varying != NULL) &&
+        cache_variant_key(scratch, key->text, cache_object_info(varying->varies).vary_names, request, whole))
+        fl = cache_flight_find_locked(sh, key->hash, whole->text, whole->hash.lo);
     if (fl == NULL || !cache_inval_is_purged(&c->inval, key->hash.lo, fl->start_id))
         return fl;
     cache_flight_leave_locked(fl);
@@ -218,7 +224,7 @@ struct cache_join_result cache_join(struct cache *c, const struct cache_key *key
     if (known && o != NULL && o != stale) {
         r = join_retry(c, w, on_event, arg);
     } else if (known) {
-        struct cache_flight *fl = join_find_flight_locked(c, sh, key, &whole);
+        struct cache_flight *fl = join_find_flight_locked(c, sh, key, request, scratch, &whole);
         r = fl != NULL ? join_as_follower(c, fl, w, on_event, arg)
                        : join_as_leader_locked(c, sh, key, &whole);
     }
@@ -238,7 +244,7 @@ struct cache_flight *cache_lead(struct cache *c, const struct cache_key *key, co
         return NULL;
     lock_take(&sh->lock);
     if (cache_lookup(c, sh, key, request, scratch, &whole, &known) == stale && known &&
-        join_find_flight_locked(c, sh, key, &whole) == NULL)
+        join_find_flight_locked(c, sh, key, request, scratch, &whole) == NULL)
         fl = join_as_leader_locked(c, sh, key, &whole).flight;
     lock_drop(&sh->lock);
     return fl;

@@ -40,20 +40,34 @@ static bool fill_key(const struct cache_flight *fl, const struct cache_fill *fil
     return false;
 }
 
-/* Publishes the marker and moves the flight under the variant's key. *same: the followers there are wait for
- * just this key. false when out of memory. */
-static bool fill_publish_key(struct cache_flight *fl, const struct cache_object_parts *parts, bool *same)
+/* What is stored under the URL would go if a marker took its place, and may still be needed: stale, while the
+ * new response is on its way, or should that fail. */
+static bool fill_would_displace(const struct cache_flight *fl, slice_t vary_names)
+{
+    cache_entry_t e = cache_index_find(&fl->shard->index, fl->primary_hash.lo, cache_flight_primary(fl));
+    const struct cache_marker *m = cache_entry_marker(e);
+    return m != NULL ? m->count > 0 && !slice_eq(cache_marker_names(m), vary_names) : e != 0;
+}
+
+/* Publishes the marker, or puts that off until the object is stored, and moves the flight under the variant's
+ * key. *same: the followers there are wait for just this key. false when out of memory. */
+static bool fill_publish_key(struct cache_flight *fl, const struct cache_object_parts *parts,
+                             const struct cache_object *o, bool *same)
 {
     struct cache_key whole = {parts->key, {parts->hash, 0}};
     lock_take(&fl->shard->lock);
     bool ok = true;
     *same = slice_eq(parts->key, slice_make(fl->key, fl->key_bytes));
     bool joinable = !list_empty(&fl->node);
-    if (joinable && parts->vary_names.len > 0)
+    if (joinable && parts->vary_names.len > 0 && fill_would_displace(fl, parts->vary_names))
+        fl->varies = o;
+    else if (joinable && parts->vary_names.len > 0)
         ok = cache_shard_mark_locked(fl->cache, fl->shard, fl->primary_hash.lo, cache_flight_primary(fl),
                                      parts->vary_names) != NULL;
     if (ok && !*same)
         ok = cache_flight_rekey_locked(fl, &whole);
+    if (!ok)
+        fl->varies = NULL;
     lock_drop(&fl->shard->lock);
     /* Without Vary the response is for everybody, also for those who waited under a secondary key. */
     *same = *same || parts->vary_names.len == 0;
@@ -82,7 +96,7 @@ struct cache_object *cache_fill_begin(struct cache_flight *fl, const struct cach
     o = cache_fill_create_object(fl->cache, &parts, NULL);
     if (o == NULL)
         goto out;
-    if (!fill_publish_key(fl, &parts, &same)) {
+    if (!fill_publish_key(fl, &parts, o, &same)) {
         cache_object_unref(&o);
         goto out;
     }
