@@ -40,7 +40,7 @@ static void stale_serve(struct exchange *x, bool on_error)
     x->stale_renewed = !on_error;
     x->stale_on_error = on_error;
     x->no_store = NO_STORE_STORED;
-    proxy_count(x->pw, METRIC_CACHE_STALE, 1);
+    proxy_count(x->pw, METRIC_CACHE_STALE, !x->background);
     phase_set(x, PHASE_DELIVER);
 }
 
