@@ -361,6 +361,28 @@ static void head_in_pieces_leaves_nothing_for_the_next(void **state)
     millpond_stop(m);
 }
 
+static void reset_script(struct origin_conn *c, const struct message *request, void *arg)
+{
+    UNUSED(arg);
+    const char *fields = strcmp(request->target, "/stored") == 0 ? "max-age=60" : "no-store";
+    origin_send(c, "HTTP/1.1 200 OK\r\nCache-Control: %s\r\nContent-Length: 100\r\n\r\nbegin", fields);
+    origin_reset(c);
+}
+
+/* Nothing else happens on the connection then: whoever misses it waits for response_timeout. */
+static void reset_right_behind_the_bytes_is_seen(void **state)
+{
+    UNUSED(state);
+    struct origin *o = origin_start(reset_script, NULL);
+    struct millpond *m = millpond_before(o, "retries = 0\nresponse_timeout = 1h\n");
+    for (unsigned i = 0; i < 40; i++) {
+        struct message *r = client_get(m->port, i % 2 ? "/stored" : "/relayed", "");
+        EXPECT(r->end != MESSAGE_TIMEOUT && (r->end != MESSAGE_COMPLETE || r->status == 502), "%s",
+               message_end_name(r->end)); /* the reset may also have taken the bytes with it */
+    }
+    millpond_stop(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -375,6 +397,7 @@ int main(void)
         E2E_TEST(answer_before_the_body_is_read_reaches_the_client),
         E2E_TEST(bytes_pass_as_they_come),
         E2E_TEST(heads_and_bodies_may_come_apart),
+        E2E_TEST(reset_right_behind_the_bytes_is_seen),
         E2E_TEST(head_in_pieces_leaves_nothing_for_the_next),
     };
     return E2E_RUN("streaming", tests);
