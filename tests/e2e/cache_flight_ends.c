@@ -289,6 +289,27 @@ static void window_waits_for_a_reader_only_so_long(void **state)
     millpond_stop(m);
 }
 
+/* The memory of what is gone from the cache is held by who still reads it, and no longer. */
+static void slow_reader_keeps_a_purged_object_only_so_long(void **state)
+{
+    UNUSED(state);
+    const size_t bytes = 8 * MB;
+    struct origin *o = origin_start_fixed(
+        textf("HTTP/1.1 200 OK\r\n" FIELDS "Content-Length: %zu\r\n\r\n%s", bytes, text_repeat('s', bytes)));
+    struct millpond *m = millpond_start(.listen = "write_timeout = 1s", .rest = pool_lines("app", 1, o));
+    struct client *slow = client_open_rcvbuf(m->port, 4096);
+    client_send(slow, ASK);
+    assert_int_equal(client_read_head(slow)->status, 200);
+    millpond_wait_figure(m, "cache_stored", 1);
+    millpond_purge(m, url_of("/p"));
+    assert_int_equal(millpond_figure(m, "objects"), 0);
+    assert_int_equal(client_get(m->port, "/p", "")->body_len, bytes); /* not held up */
+    assert_int_equal(origin_requests(o), 2);
+    millpond_wait_figure(m, "client_connections", 0);
+    millpond_wait_figure(m, "live_objects", 1); /* the new one */
+    millpond_stop(m);
+}
+
 /* ---- confirming
  * ------------------------------------------------------------------------------------------------ */
 
@@ -330,6 +351,7 @@ int main(void)
         E2E_TEST(storable_body_is_fetched_without_its_client),
         E2E_TEST(unstorable_body_is_not),
         E2E_TEST(window_waits_for_a_reader_only_so_long),
+        E2E_TEST(slow_reader_keeps_a_purged_object_only_so_long),
         E2E_TEST(one_question_confirms_for_all),
     };
     return E2E_RUN("cache_flight_ends", tests);
