@@ -249,13 +249,15 @@ static void unstorable_body_is_not(void **state)
 /* ---- slow readers
  * ---------------------------------------------------------------------------------------------- */
 
+#define ENDLESS (64 * MB)
+
 static void endless_script(struct origin_conn *c, const struct message *request, void *arg)
 {
     static const char block[64 * KB];
     UNUSED(request);
     gate_pass(arg);
     origin_send(c, "HTTP/1.1 200 OK\r\n" FIELDS "Transfer-Encoding: chunked\r\n\r\n");
-    for (size_t i = 0; i < 1024; i++)
+    for (size_t i = 0; i < ENDLESS / sizeof(block); i++)
         origin_send_chunk(c, block, sizeof(block));
     origin_send_chunk(c, NULL, 0);
 }
@@ -268,7 +270,7 @@ static void window_waits_for_a_reader_only_so_long(void **state)
     struct gate *g = gate_new();
     struct origin *o = origin_start(endless_script, g);
     struct millpond *m =
-        millpond_start(.listen = "write_timeout = 1s", .cache = "max_object_size = 1M\nmemory_size = 8M",
+        millpond_start(.listen = "write_timeout = 2s", .cache = "max_object_size = 1M\nmemory_size = 8M",
                        .rest = pool_lines("app", 1, o));
     struct client *slow = client_open_rcvbuf(m->port, 4096), *quick = client_open(m->port);
     client_send(slow, ASK);
@@ -279,11 +281,9 @@ static void window_waits_for_a_reader_only_so_long(void **state)
     assert_int_equal(client_read_head(slow)->status, 200); /* and reads no further */
     struct message *r = client_read_head(quick);
     assert_int_equal(r->status, 200);
-    wire_read_body(&quick->wire, r);
-    expect_end(r, MESSAGE_COMPLETE);
-    assert_int_equal(r->body_len, 64 * MB);
+    assert_int_equal(wire_discard(&quick->wire, ENDLESS), ENDLESS); /* the framing of chunks comes on top */
     millpond_wait_figure(m, "client_connections", 1);
-    EXPECT(support_sanitized() || millpond_memory(m, "VmHWM") < 40 * MB, "memory rose to %llu KB",
+    EXPECT(support_sanitized() || millpond_memory(m, "VmHWM") < ENDLESS / 2, "memory rose to %llu KB",
            (unsigned long long)(millpond_memory(m, "VmHWM") / KB));
     assert_int_equal(origin_requests(o), 1);
     millpond_stop(m);
@@ -296,7 +296,7 @@ static void slow_reader_keeps_a_purged_object_only_so_long(void **state)
     const size_t bytes = 8 * MB;
     struct origin *o = origin_start_fixed(
         textf("HTTP/1.1 200 OK\r\n" FIELDS "Content-Length: %zu\r\n\r\n%s", bytes, text_repeat('s', bytes)));
-    struct millpond *m = millpond_start(.listen = "write_timeout = 1s", .rest = pool_lines("app", 1, o));
+    struct millpond *m = millpond_start(.listen = "write_timeout = 2s", .rest = pool_lines("app", 1, o));
     struct client *slow = client_open_rcvbuf(m->port, 4096);
     client_send(slow, ASK);
     assert_int_equal(client_read_head(slow)->status, 200);
