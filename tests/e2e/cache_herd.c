@@ -75,26 +75,30 @@ static void last_byte_means_hit(struct body *b)
     millpond_stop(m);
 }
 
+/* Static: the threads of an origin outlive the function that started it. */
 static void last_byte_of_any_length_means_hit(void **state)
 {
     UNUSED(state);
-    static const size_t sizes[] = {0, 1, 1000, 20000, 300000};
-    for (size_t i = 0; i < ARRAY_LEN(sizes); i++)
-        last_byte_means_hit(&(struct body){.bytes = sizes[i]});
+    static struct body bodies[] = {
+        {.bytes = 0}, {.bytes = 1}, {.bytes = 1000}, {.bytes = 20000}, {.bytes = 300000}};
+    for (size_t i = 0; i < ARRAY_LEN(bodies); i++)
+        last_byte_means_hit(&bodies[i]);
 }
 
 static void last_chunk_means_hit(void **state)
 {
     UNUSED(state);
-    static const size_t sizes[] = {0, 1000, 300000};
-    for (size_t i = 0; i < ARRAY_LEN(sizes); i++)
-        last_byte_means_hit(&(struct body){.bytes = sizes[i], .chunked = true});
+    static struct body bodies[] = {
+        {.chunked = true}, {.chunked = true, .bytes = 1000}, {.chunked = true, .bytes = 300000}};
+    for (size_t i = 0; i < ARRAY_LEN(bodies); i++)
+        last_byte_means_hit(&bodies[i]);
 }
 
 static void end_of_the_connection_means_hit(void **state)
 {
     UNUSED(state);
-    last_byte_means_hit(&(struct body){.bytes = 1000, .to_close = true});
+    static struct body body = {.bytes = 1000, .to_close = true};
+    last_byte_means_hit(&body);
 }
 
 /* ---- first bytes
@@ -196,7 +200,7 @@ static void page_script(struct origin_conn *c, const struct message *request, vo
 static void page_in_use_is_renewed_before_it_expires(void **state)
 {
     UNUSED(state);
-    struct page p = {.fields = ONE_SECOND};
+    static struct page p = {.fields = ONE_SECOND};
     struct origin *o = origin_start(page_script, &p);
     struct millpond *m = millpond_before(o, "");
     struct client *c = client_open(m->port);
@@ -220,15 +224,17 @@ static void page_expires_where_that_is_off(void **state)
     static const char *const sections[] = {"[cache]\nearly_refresh = no\n",
                                            "[route r]\nearly_refresh = no\n"};
     for (size_t i = 0; i < ARRAY_LEN(sections); i++) {
-        struct page p = {.fields = ONE_SECOND};
-        struct origin *o = origin_start(page_script, &p);
+        static struct page pages[ARRAY_LEN(sections)];
+        struct page *p = &pages[i];
+        p->fields = ONE_SECOND;
+        struct origin *o = origin_start(page_script, p);
         struct millpond *m = millpond_before(o, sections[i]);
         struct client *c = client_open(m->port);
         struct message *r;
         do {
             client_send(c, ASK);
             r = client_read(c);
-        } while (p.served < 2);
+        } while (p->served < 2);
         expect_field_in(r, "Cache-Status", "fwd=stale");
         assert_int_equal(millpond_figure(m, "cache_refreshes"), 0);
         millpond_stop(m);
@@ -274,7 +280,7 @@ static int64_t shard_takes(struct millpond *m)
 static void stale_hits_take_no_lock(void **state)
 {
     UNUSED(state);
-    struct page p = {.fields = "Cache-Control: max-age=0, stale-while-revalidate=600\r\nAge: 5\r\n"};
+    static struct page p = {.fields = "Cache-Control: max-age=0, stale-while-revalidate=600\r\nAge: 5\r\n"};
     p.gate = gate_new();
     struct origin *o = origin_start(page_script, &p);
     struct millpond *m = millpond_before(o, "");
