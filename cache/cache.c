@@ -147,6 +147,8 @@ static struct cache_flight *join_find_flight_locked(struct cache *c, struct cach
                                                     const struct http_head *request, struct arena *scratch,
                                                     struct cache_key *whole)
 {
+    if (LIKELY(list_empty(cache_shard_flights(sh, key->hash))))
+        return NULL;
     struct cache_flight *fl = cache_flight_find_locked(sh, key->hash, whole->text, whole->hash.lo);
     const struct cache_flight *varying = fl != NULL ? NULL : cache_flight_find_varying_locked(sh, key);
     if (UNLIKELY(varying != NULL) &&
