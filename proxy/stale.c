@@ -107,6 +107,8 @@ void stale_refresh_done(struct exchange *x)
 {
     struct proxy_worker *pw = x->pw;
     pw->refresh_count--;
+    pw->renewals[x->key.hash.lo % PROXY_RENEWALS].object =
+        NULL; /* if it is stale still, another may do better */
     proxy_count(pw, METRIC_REFRESHES_OPEN, -1);
     if (x->fetch_counted)
         proxy_count(pw, METRIC_FETCHES_OPEN, -1);
