@@ -107,12 +107,12 @@ void cache_body_commit(struct cache_body *b, size_t n)
     atomic_store_explicit(&b->filled, filled, memory_order_release);
 }
 
-static void body_shrink_last(struct cache_body *b)
+void cache_body_seal(struct cache_body *b, size_t more)
 {
     struct cache_chunk *k = b->last;
     if (k == NULL)
         return;
-    size_t used = (size_t)(atomic_load_explicit(&b->filled, memory_order_relaxed) - k->start);
+    size_t used = (size_t)(atomic_load_explicit(&b->filled, memory_order_relaxed) - k->start) + more;
     if (used == 0 || k->bytes < CACHE_CHUNK_MIN)
         return;
     size_t before = cache_memory_rounded(k->bytes);
@@ -127,8 +127,6 @@ static void body_shrink_last(struct cache_body *b)
 void cache_body_end(struct cache_body *b, enum cache_fill_state state)
 {
     ASSERT(atomic_load_explicit(&b->state, memory_order_relaxed) == CACHE_FILLING && state != CACHE_FILLING);
-    if (state == CACHE_COMPLETE)
-        body_shrink_last(b);
     atomic_store_explicit(&b->state, (uint8_t)state, memory_order_release);
 }
 

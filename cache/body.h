@@ -60,7 +60,10 @@ size_t cache_body_next_chunk(const struct cache_body *b, size_t *charge);
  */
 bool cache_body_add_chunk(struct cache_body *b, size_t bytes, size_t charge);
 void cache_body_commit(struct cache_body *b, size_t n);
-/* Ends the filling; on COMPLETE gives back what the last chunk has too much, where the allocator can. */
+/* Nothing will come but the `more` bytes that are there and not committed yet: gives back what the last chunk
+ * has too much, where the allocator can. */
+void cache_body_seal(struct cache_body *b, size_t more);
+/* Ends the filling. */
 void cache_body_end(struct cache_body *b, enum cache_fill_state state);
 /* Drops whole chunks below `offset`, never the one being filled. Filler or readers, under the flight's lock.
  */

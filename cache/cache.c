@@ -145,11 +145,19 @@ struct cache_object *cache_find(struct cache *c, const struct cache_key *key, co
     return o;
 }
 
-/* A flight that may be joined: one that a purge has overtaken is left to those it already has. */
+/* A flight that may be joined: one that a purge has overtaken is left to those it already has. `whole`
+ * becomes that of the variant when a flight has just told of a new Vary. */
 static struct cache_flight *join_find_flight_locked(struct cache_shard *sh, const struct cache_key *key,
-                                                    const struct cache_key *whole)
+                                                    const struct http_head *request, struct arena *scratch,
+                                                    struct cache_key *whole)
 {
+    if (LIKELY(list_empty(cache_shard_flights(sh, key->hash))))
+        return NULL;
     struct cache_flight *fl = cache_flight_find_locked(sh, key->hash, whole->text, whole->hash.lo);
+    const struct cache_flight *varying = fl != NULL ? NULL : cache_flight_find_varying_locked(sh, key);
+    if (UNLIKELY(varying != NULL) &&
+        cache_variant_key(scratch, key->text, cache_object_info(varying->varies).vary_names, request, whole))
+        fl = cache_flight_find_locked(sh, key->hash, whole->text, whole->hash.lo);
     if (fl == NULL || !cache_flight_is_overtaken(fl))
         return fl;
     cache_flight_leave_locked(fl);
@@ -222,7 +230,7 @@ struct cache_join_result cache_join(struct cache *c, const struct cache_key *key
     if (known && o != NULL && o != stale) {
         r = join_retry(c, w, on_event, arg);
     } else if (known) {
-        struct cache_flight *fl = join_find_flight_locked(sh, key, &whole);
+        struct cache_flight *fl = join_find_flight_locked(sh, key, request, scratch, &whole);
         r = fl != NULL ? join_as_follower(c, fl, w, on_event, arg)
                        : join_as_leader_locked(c, sh, key, &whole);
     }
@@ -242,7 +250,7 @@ struct cache_flight *cache_lead(struct cache *c, const struct cache_key *key, co
         return NULL;
     lock_take(&sh->lock);
     if (cache_lookup(c, sh, key, request, scratch, &whole, &known) == stale && known &&
-        join_find_flight_locked(sh, key, &whole) == NULL)
+        join_find_flight_locked(sh, key, request, scratch, &whole) == NULL)
         fl = join_as_leader_locked(c, sh, key, &whole).flight;
     lock_drop(&sh->lock);
     return fl;

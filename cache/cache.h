@@ -77,6 +77,9 @@ int cache_body_file(const void *piece, off_t *offset);
 bool cache_object_is_complete(const struct cache_object *o);
 uint64_t cache_object_filled(const struct cache_object *o);
 
+/* How long the fetch took, as cache/herd.h has it. */
+unsigned cache_object_early_code(const struct cache_object *o);
+
 struct cache_object *
 cache_object_ref(struct cache_object *o); /* inside the RCU section, or holding one already */
 void cache_object_unref(struct cache_object **o);
@@ -136,6 +139,8 @@ void cache_back_off(struct cache *c, const struct cache_key *key, dur_ms_t ms);
 /* The object of a follower after CACHE_EVENT_OBJECT: borrowed, valid until cache_follower_close. */
 struct cache_object *cache_follower_object(struct cache_follower *f);
 enum fetch_error cache_follower_error(const struct cache_follower *f);
+/* With FETCH_ERROR_STATUS: what the instance answered. */
+unsigned cache_follower_status(const struct cache_follower *f);
 /* True when the object ended by cache_fill_abort: bytes up to cache_object_filled may be sent, then cut. A
  * reader whose cache_follower_arm says false without new bytes asks this and cache_object_is_complete. */
 bool cache_follower_is_cut(const struct cache_follower *f);
@@ -159,6 +164,7 @@ struct cache_fill {
     int64_t max_object_bytes;
     const struct http_head *response; /* for Vary; its validators are found in `head` by offset */
     struct cache_freshness fresh;
+    uint8_t early_code;          /* cache/herd.h; 0: not to be renewed early */
     slice_t etag, last_modified; /* slices into `head`, or empty */
     wall_s_t last_modified_s;
     struct cache_tags tags;
@@ -203,6 +209,10 @@ struct cache_object *cache_flight_refresh(struct cache_flight **fl, struct cache
 void cache_flight_release(struct cache_flight **fl, enum no_store_reason why, dur_ms_t pass_ms);
 /* The fetch failed: followers get CACHE_EVENT_FAILED with `e`. */
 void cache_flight_fail(struct cache_flight **fl, enum fetch_error e);
+/* The instance answered with a server error that is not going to be stored: the same, with FETCH_ERROR_STATUS
+ * and cache_follower_status. Those who wait get an error at once, instead of each asking an instance that
+ * already has trouble; who comes later asks anew. */
+void cache_flight_fail_status(struct cache_flight **fl, unsigned status);
 /* Others are waiting or reading besides the leader's own follower. */
 bool cache_flight_has_followers(struct cache_flight *fl);
 

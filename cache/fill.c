@@ -41,20 +41,34 @@ static bool fill_key(const struct cache_flight *fl, const struct cache_fill *fil
     return false;
 }
 
-/* Publishes the marker and moves the flight under the variant's key. *same: the followers there are wait for
- * just this key. false when out of memory. */
-static bool fill_publish_key(struct cache_flight *fl, const struct cache_object_parts *parts, bool *same)
+/* What is stored under the URL would go if a marker took its place, and may still be needed: stale, while the
+ * new response is on its way, or should that fail. */
+static bool fill_would_displace(const struct cache_flight *fl, slice_t vary_names)
+{
+    cache_entry_t e = cache_index_find(&fl->shard->index, fl->primary_hash.lo, cache_flight_primary(fl));
+    const struct cache_marker *m = cache_entry_marker(e);
+    return m != NULL ? m->count > 0 && !slice_eq(cache_marker_names(m), vary_names) : e != 0;
+}
+
+/* Publishes the marker, or puts that off until the object is stored, and moves the flight under the variant's
+ * key. *same: the followers there are wait for just this key. false when out of memory. */
+static bool fill_publish_key(struct cache_flight *fl, const struct cache_object_parts *parts,
+                             const struct cache_object *o, bool *same)
 {
     struct cache_key whole = {parts->key, {parts->hash, 0}};
     lock_take(&fl->shard->lock);
     bool ok = true;
     *same = slice_eq(parts->key, slice_make(fl->key, fl->key_bytes));
     bool joinable = !list_empty(&fl->node);
-    if (joinable && parts->vary_names.len > 0)
+    if (joinable && parts->vary_names.len > 0 && fill_would_displace(fl, parts->vary_names))
+        fl->varies = o;
+    else if (joinable && parts->vary_names.len > 0)
         ok = cache_shard_mark_locked(fl->cache, fl->shard, fl->primary_hash.lo, cache_flight_primary(fl),
                                      parts->vary_names) != NULL;
     if (ok && !*same)
         ok = cache_flight_rekey_locked(fl, &whole);
+    if (!ok)
+        fl->varies = NULL;
     lock_drop(&fl->shard->lock);
     /* Without Vary the response is for everybody, also for those who waited under a secondary key. */
     *same = *same || parts->vary_names.len == 0;
@@ -83,7 +97,7 @@ struct cache_object *cache_fill_begin(struct cache_flight *fl, const struct cach
     o = cache_fill_create_object(fl->cache, &parts, NULL);
     if (o == NULL)
         goto out;
-    if (!fill_publish_key(fl, &parts, &same)) {
+    if (!fill_publish_key(fl, &parts, o, &same)) {
         cache_object_unref(&o);
         goto out;
     }
@@ -95,7 +109,10 @@ struct cache_object *cache_fill_begin(struct cache_flight *fl, const struct cach
     cache_flight_set_state_locked(fl, FLIGHT_FILLING);
     if (UNLIKELY(cache_inval_head(&fl->cache->inval) != fl->start_id))
         cache_flight_turn_late_away_locked(fl, &mails);
-    cache_flight_tell_locked(fl, same ? CACHE_EVENT_OBJECT : CACHE_EVENT_RETRY, CACHE_EVENT_PROGRESS, &mails);
+    fl->head_held = fill->body_bytes == 0;
+    if (!same || !fl->head_held)
+        cache_flight_tell_locked(fl, same ? CACHE_EVENT_OBJECT : CACHE_EVENT_RETRY, CACHE_EVENT_PROGRESS,
+                                 &mails);
     lock_drop(&fl->lock);
     cache_mails_post(&mails);
 out:
@@ -161,6 +178,14 @@ char *cache_fill_buffer(struct cache_flight *fl, size_t *room)
     return cache_body_room(o->body, room);
 }
 
+/* A client that has the last byte may ask again on another connection, and shall hit: these bytes are shown
+ * when the object is in the index, or known not to get there. */
+static bool fill_is_end(const struct cache_object *o, size_t n)
+{
+    int64_t announced = o->kind == CACHE_BODY_SHARED ? o->body->announced_bytes : o->small_bytes;
+    return announced >= 0 && cache_object_filled(o) + n == (uint64_t)announced;
+}
+
 void cache_fill_commit(struct cache_flight *fl, size_t n)
 {
     CHECK_MAGIC(fl, FLIGHT_MAGIC);
@@ -168,6 +193,11 @@ void cache_fill_commit(struct cache_flight *fl, size_t n)
     if (n == 0)
         return;
     struct cache_object *o = fl->object;
+    ASSERT(fl->held == 0);
+    if (fill_is_end(o, n)) {
+        fl->held = n;
+        return;
+    }
     if (o->kind == CACHE_BODY_SHARED)
         cache_body_commit(o->body, n);
     else

@@ -30,9 +30,10 @@ void cache_flight_leave_table(struct cache_flight *fl);
 /* Under the flight's lock, so that nobody comes between the check and the news, once the response's tags are
  * known: who joined after a purge that concerns it began after that purge, and looks again. */
 void cache_flight_turn_late_away_locked(struct cache_flight *fl, struct cache_mails *mails);
-/* Into the index and out of the table, in one step. A purge after the fetch began keeps it out, or (304) one
- * of `stale`, else NULL, since that was found valid. So does having left the table to another flight:
- * cache_invalidate_url relies on seeing all that may be stored. */
+/* Into the index and out of the table, in one step, in which the flight's own object becomes COMPLETE for its
+ * readers. A purge after the fetch began keeps it out, or (304) one of `stale`, else NULL, since that was
+ * found valid. So does having left the table to another flight: cache_invalidate_url relies on seeing all
+ * that may be stored. */
 enum no_store_reason cache_flight_store(struct cache_flight *fl, struct cache_object *o,
                                         struct cache_object *stale);
 /* The last step of every end: state, followers, the leader's reference. The flight has left the table. Nulls

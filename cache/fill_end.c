@@ -68,17 +68,18 @@ struct cache_object *cache_fill_create_object(struct cache *c, const struct cach
     return o;
 }
 
-static struct cache_fill fill_of_object(const struct cache_object_info *i, struct cache_tags tags)
+static struct cache_fill fill_of_object(const struct cache_object *o, const struct cache_object_info *i)
 {
     return (struct cache_fill){.head = i->head,
                                .status = i->status,
                                .status_line_bytes = i->status_line_bytes,
                                .body_bytes = i->body_bytes,
                                .fresh = i->fresh,
+                               .early_code = o->early_code,
                                .etag = i->validators.etag,
                                .last_modified = i->validators.last_modified,
                                .last_modified_s = i->validators.last_modified_s,
-                               .tags = tags};
+                               .tags = cache_object_tag_fields(o)};
 }
 
 /* A body of unknown length sits in a 16 KB chunk that readers may be looking at. When it came out small, a
@@ -87,11 +88,11 @@ static struct cache_object *fill_small_twin(struct cache_flight *fl)
 {
     struct cache_object *o = fl->object;
     uint64_t bytes = cache_object_filled(o);
-    if (o->kind != CACHE_BODY_SHARED || bytes > CACHE_SMALL_BODY_MAX)
+    if (o->kind != CACHE_BODY_SHARED || o->body->announced_bytes >= 0 || bytes > CACHE_SMALL_BODY_MAX)
         return NULL;
     struct cache_object_info info = cache_object_info(o);
     info.body_bytes = (int64_t)bytes;
-    struct cache_fill fill = fill_of_object(&info, cache_object_tag_fields(o));
+    struct cache_fill fill = fill_of_object(o, &info);
     struct cache_object_parts parts = {.hash = o->hash,
                                        .shard = (unsigned)o->shard,
                                        .key = cache_object_key(o),
@@ -119,14 +120,21 @@ enum no_store_reason cache_flight_store(struct cache_flight *fl, struct cache_ob
 {
     enum no_store_reason why = NO_STORE_PURGED;
     lock_take(&fl->shard->lock);
-    if (cache_flight_result_is_valid(fl, o, stale))
-        why =
-            list_empty(&fl->node) ? NO_STORE_SUPERSEDED : cache_shard_insert_locked(fl->cache, fl->shard, o);
+    uint64_t checked_id;
+    bool valid = cache_flight_result_is_valid(fl, o, stale, &checked_id);
+    atomic_store_explicit(&o->checked_id, CACHE_ID_UNSHOWN, memory_order_relaxed);
+    if (valid && list_empty(&fl->node))
+        why = NO_STORE_SUPERSEDED;
+    else if (valid)
+        why = cache_shard_insert_locked(fl->cache, fl->shard, o);
+    if (why == NO_STORE_STORED)
+        cache_pass_forget(fl->cache->pass, fl->primary_hash.lo);
+    if (fl->object != NULL) /* never before the two above: who has the last byte may ask again at once */
+        cache_object_show(fl->object, fl->held);
+    atomic_store_explicit(&o->checked_id, checked_id, memory_order_release);
     cache_flight_leave_locked(fl);
     cache_shard_tidy_locked(fl->cache, fl->shard, fl->primary_hash, cache_flight_primary(fl));
     lock_drop(&fl->shard->lock);
-    if (why == NO_STORE_STORED)
-        cache_pass_forget(fl->cache->pass, fl->primary_hash.lo);
     return why;
 }
 
@@ -136,13 +144,13 @@ enum no_store_reason cache_fill_finish(struct cache_flight **flp)
     CHECK_MAGIC(fl, FLIGHT_MAGIC);
     struct cache_object *o = fl->object;
     ASSERT(o->kind != CACHE_BODY_SHARED || o->body->announced_bytes < 0 ||
-           (uint64_t)o->body->announced_bytes == cache_object_filled(o));
+           (uint64_t)o->body->announced_bytes == cache_object_filled(o) + fl->held);
     enum no_store_reason why = NO_STORE_TOO_LARGE;
     if (fl->state == FLIGHT_WINDOW) {
-        cache_object_end(o, CACHE_COMPLETE);
+        cache_object_show(o, fl->held);
     } else {
         struct cache_object *twin = fill_small_twin(fl);
-        cache_object_end(o, CACHE_COMPLETE);
+        cache_object_seal(o, fl->held);
         why = cache_flight_store(fl, twin != NULL ? twin : o, NULL);
         cache_object_unref(&twin);
     }
@@ -185,4 +193,13 @@ void cache_flight_fail(struct cache_flight **flp, enum fetch_error e)
     }
     cache_flight_leave_table(fl);
     cache_flight_end(flp, FLIGHT_FAILED, e, CACHE_EVENT_FAILED, CACHE_EVENT_FAILED);
+}
+
+void cache_flight_fail_status(struct cache_flight **flp, unsigned status)
+{
+    CHECK_MAGIC(*flp, FLIGHT_MAGIC);
+    lock_take(&(*flp)->lock);
+    (*flp)->failed_status = (uint16_t)status;
+    lock_drop(&(*flp)->lock);
+    cache_flight_fail(flp, FETCH_ERROR_STATUS);
 }

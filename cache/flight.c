@@ -80,6 +80,17 @@ static bool flight_is_of_url(const struct cache_flight *fl, hash128_t primary_ha
            slice_eq(slice_make(fl->key, fl->primary_bytes), primary);
 }
 
+struct cache_flight *cache_flight_find_varying_locked(struct cache_shard *sh, const struct cache_key *primary)
+{
+    lock_assert_held(&sh->lock);
+    LIST_FOREACH (n, cache_shard_flights(sh, primary->hash)) {
+        struct cache_flight *fl = CONTAINER_OF(n, struct cache_flight, node);
+        if (fl->varies != NULL && flight_is_of_url(fl, primary->hash, primary->text))
+            return fl;
+    }
+    return NULL;
+}
+
 bool cache_flight_is_in_table_locked(struct cache_shard *sh, hash128_t primary_hash, slice_t primary)
 {
     LIST_FOREACH (n, cache_shard_flights(sh, primary_hash)) {

@@ -60,16 +60,20 @@ struct cache_flight {
     struct list node; /* in the table, or alone */
     char *key;        /* whole key text: primary, or with the secondary key once the variant is known */
     size_t key_bytes;
-    uint64_t hash; /* low half, of the whole key */
+    const struct cache_object *varies; /* its object, whose Vary the index does not know yet; NULL: it does */
+    uint64_t hash;                     /* low half, of the whole key */
     /* leader's thread */
     int64_t max_object_bytes;
     bool leader_gone;
+    size_t held; /* the last bytes of an announced length: committed, shown by cache_flight_store */
     struct cache_object *object; /* set by begin, before followers learn of it; a reference */
     /* under the lock */
     struct lock lock;
     uint8_t state; /* enum cache_flight_state */
     uint8_t room;  /* enum cache_room_state */
     uint8_t error; /* enum fetch_error, with FAILED and CUT */
+    uint16_t failed_status;
+    bool head_held; /* the head is all there is: followers get it at the end */
     struct list followers;
     size_t follower_count, own_count; /* all; those taken with cache_flight_follow */
     void (*on_room)(void *arg);
@@ -87,6 +91,9 @@ void cache_flight_unref(struct cache_flight **fl);
 /* Under the shard's lock: */
 struct cache_flight *cache_flight_find_locked(struct cache_shard *sh, hash128_t primary_hash, slice_t key,
                                               uint64_t hash);
+/* A flight of the URL whose Vary the index does not know yet: who asks may be after the same variant. */
+struct cache_flight *cache_flight_find_varying_locked(struct cache_shard *sh,
+                                                      const struct cache_key *primary);
 void cache_flight_enter_locked(struct cache_flight *fl);
 void cache_flight_leave_locked(struct cache_flight *fl);
 /* Moves it under another whole key; false when out of memory. Out of the table when that key has a flight. */

@@ -80,7 +80,7 @@ void cache_follower_attach_locked(struct cache_follower *f, bool own, struct cac
     fl->own_count += own;
     if (own)
         follower_set_state(f, FOLLOWER_READING);
-    else if (fl->state != FLIGHT_FETCHING)
+    else if (fl->state != FLIGHT_FETCHING && !fl->head_held)
         cache_follower_call_locked(f, CACHE_EVENT_OBJECT, mails);
 }
 
@@ -137,6 +137,17 @@ enum fetch_error cache_follower_error(const struct cache_follower *f)
     enum fetch_error error = (enum fetch_error)f->flight->error;
     lock_drop(&f->flight->lock);
     return error;
+}
+
+unsigned cache_follower_status(const struct cache_follower *f)
+{
+    CHECK_MAGIC(f, FOLLOWER_MAGIC);
+    if (f->flight == NULL)
+        return 0;
+    lock_take(&f->flight->lock);
+    unsigned status = f->flight->failed_status;
+    lock_drop(&f->flight->lock);
+    return status;
 }
 
 bool cache_follower_is_cut(const struct cache_follower *f)

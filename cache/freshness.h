@@ -79,9 +79,15 @@ static inline bool cache_freshness_is_spent(const struct cache_freshness *f, wal
     return cache_freshness_age_ms(f, now_ms) >= f->lifetime_ms + cache_freshness_keep_ms(f->keep_code);
 }
 
+/* What is left of the freshness, negative when it is over. */
+static inline dur_ms_t cache_freshness_left_ms(const struct cache_freshness *f, wall_ms_t now_ms)
+{
+    return f->lifetime_ms - cache_freshness_age_ms(f, now_ms);
+}
+
 static inline bool cache_freshness_is_fresh(const struct cache_freshness *f, wall_ms_t now_ms)
 {
-    return !f->revalidate_always && cache_freshness_age_ms(f, now_ms) < f->lifetime_ms;
+    return !f->revalidate_always && cache_freshness_left_ms(f, now_ms) > 0;
 }
 
 #endif

@@ -115,6 +115,7 @@ static void object_fill_in(struct cache_object *o, const struct cache_object_par
     o->revalidate_always = f->fresh.revalidate_always;
     o->never_stale = f->fresh.never_stale;
     o->keep_code = f->fresh.keep_code & CACHE_KEEP_CODE_MAX;
+    o->early_code = f->early_code & 0xf;
     o->status = f->status & 0x3ff;
     o->status_line_bytes = f->status_line_bytes;
     o->head_bytes = f->head.len & 0xffff;
@@ -246,6 +247,21 @@ void cache_object_commit_small(struct cache_object *o, size_t n)
     atomic_store_explicit(&o->small_filled, now + (uint32_t)n, memory_order_release);
 }
 
+void cache_object_seal(struct cache_object *o, size_t more)
+{
+    if (o->kind == CACHE_BODY_SHARED)
+        cache_body_seal(o->body, more);
+}
+
+void cache_object_show(struct cache_object *o, size_t more)
+{
+    if (o->kind == CACHE_BODY_SHARED && more > 0)
+        cache_body_commit(o->body, more);
+    else if (more > 0)
+        cache_object_commit_small(o, more);
+    cache_object_end(o, CACHE_COMPLETE);
+}
+
 void cache_object_end(struct cache_object *o, enum cache_fill_state state)
 {
     if (o->kind == CACHE_BODY_SHARED) {
@@ -298,6 +314,11 @@ __attribute__((noinline)) static void freshness_end_at(struct cache_freshness *f
     f->lifetime_ms = MIN(f->lifetime_ms, f->corrected_initial_ms);
 }
 
+unsigned cache_object_early_code(const struct cache_object *o)
+{
+    return (unsigned)o->early_code;
+}
+
 static inline struct cache_freshness freshness_as_stored(const struct cache_object *o)
 {
     return (struct cache_freshness){
@@ -314,7 +335,7 @@ static inline struct cache_freshness freshness_as_stored(const struct cache_obje
 static inline void freshness_adjust(const struct cache_object *o, struct cache_freshness *f)
 {
     uint64_t checked = atomic_load_explicit(&o->checked_id, memory_order_relaxed);
-    if (UNLIKELY(checked & CACHE_STALE_BIT))
+    if (UNLIKELY(checked & CACHE_STALE_BIT) && checked != CACHE_ID_UNSHOWN)
         freshness_end_at(f, cache_inval_ms(checked & ~CACHE_STALE_BIT));
 }
 

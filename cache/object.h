@@ -32,6 +32,9 @@ enum cache_object_place {
     CACHE_PLACE_GONE_BODY /* the same, and its body's charge went with it */
 };
 
+/* checked_id of an object that is being put into the index but not COMPLETE yet, under the shard's lock. */
+#define CACHE_ID_UNSHOWN UINT64_MAX
+
 #define CACHE_SMALL_BODY_MAX (16 * KB) /* INLINE or OWNED up to here, announced */
 #define CACHE_FREQ_MAX       3
 #define CACHE_SHARD_BITS     6
@@ -54,7 +57,8 @@ struct cache_object {
         struct cache_body *body;
     };
     /* set once */
-    uint64_t response_ms : 42, status : 10, source : 3, revalidate_always : 1, never_stale : 1, kind : 2;
+    uint64_t response_ms : 42, status : 10, source : 3, revalidate_always : 1, never_stale : 1, kind : 2,
+        early_code : 4;
     uint64_t corrected_initial_ms : 42, head_bytes : 16, shard : CACHE_SHARD_BITS;
     uint64_t lifetime_ms : 42, key_bytes : 16, keep_code : 5, has_tags : 1;
     uint32_t last_modified_s;
@@ -96,6 +100,11 @@ size_t cache_object_charge(const struct cache_object *o, bool with_body);
 /* The small body's room (INLINE, OWNED). */
 char *cache_object_small_body(struct cache_object *o);
 void cache_object_commit_small(struct cache_object *o, size_t n);
+/* The filler, at the end: nothing comes but `more` bytes that are there and not committed. The charge is
+ * final then. */
+void cache_object_seal(struct cache_object *o, size_t more);
+/* Commits them and makes it COMPLETE. */
+void cache_object_show(struct cache_object *o, size_t more);
 /* FILLING -> `state`, for either kind; the filler, once. */
 void cache_object_end(struct cache_object *o, enum cache_fill_state state);
 enum cache_fill_state cache_object_state(const struct cache_object *o);

@@ -141,7 +141,7 @@ enum no_store_reason cache_shard_insert_locked(struct cache *c, struct cache_sha
                                                struct cache_object *o)
 {
     lock_assert_held(&sh->lock);
-    ASSERT(cache_object_is_complete(o));
+    ASSERT(cache_object_is_complete(o) || atomic_load(&o->checked_id) == CACHE_ID_UNSHOWN);
     bool variant = cache_object_is_variant(o);
     if (variant) {
         cache_entry_t same = cache_index_find(&sh->index, o->hash, cache_object_key(o));

@@ -61,8 +61,8 @@ static inline struct list *cache_shard_flights(struct cache_shard *sh, hash128_t
 bool cache_variant_key(struct arena *scratch, slice_t primary, slice_t names, const struct http_head *request,
                        struct cache_key *out);
 
-/* Makes the complete object findable, in place of what had its key; creates or replaces the marker when it is
- * a variant. The index takes a reference of its own. STORED or NO_MEMORY. */
+/* Makes the object findable (complete, or CACHE_ID_UNSHOWN), in place of what had its key; creates or
+ * replaces the marker when it is a variant. The index takes a reference of its own. STORED or NO_MEMORY. */
 enum no_store_reason cache_shard_insert_locked(struct cache *c, struct cache_shard *sh,
                                                struct cache_object *o);
 /* Puts a marker with these names at the primary key, unless it is there; what else was there is freed. The

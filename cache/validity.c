@@ -10,10 +10,22 @@ static struct cache_inval_subject object_subject(const struct cache_object *o, u
     return cache_inval_subject(slice_make(o->text, o->primary_bytes), primary, cache_object_tags(o));
 }
 
+/* Somebody may have its last byte before the index says COMPLETE: it is being shown this moment, under the
+ * lock. */
+static uint64_t object_await_shown(struct cache_object *o)
+{
+    struct cache *c = CONTAINER_OF(cache_account_of(o->account), struct cache, account);
+    lock_take(&c->shards[o->shard].lock);
+    lock_drop(&c->shards[o->shard].lock);
+    return atomic_load_explicit(&o->checked_id, memory_order_acquire);
+}
+
 bool cache_object_check(const struct cache_inval_log *log, struct cache_object *o, uint64_t primary,
                         uint64_t head)
 {
-    uint64_t checked = atomic_load_explicit(&o->checked_id, memory_order_relaxed);
+    uint64_t checked = atomic_load_explicit(&o->checked_id, memory_order_acquire);
+    if (UNLIKELY(checked == CACHE_ID_UNSHOWN))
+        checked = object_await_shown(o);
     const struct cache_inval_subject subject = object_subject(o, primary);
     for (;;) {
         uint64_t since = checked & ~CACHE_STALE_BIT;
@@ -50,10 +62,10 @@ bool cache_flight_is_overtaken(struct cache_flight *fl)
 }
 
 bool cache_flight_result_is_valid(const struct cache_flight *fl, struct cache_object *o,
-                                  struct cache_object *stale)
+                                  struct cache_object *stale, uint64_t *checked_id)
 {
     const struct cache_inval_log *log = &fl->cache->inval;
-    uint64_t head = cache_inval_head(log);
+    uint64_t head = *checked_id = cache_inval_head(log);
     struct cache_inval_found found = cache_flight_overtaken_by(fl, o);
     if (found.hard != 0)
         return false;
@@ -64,7 +76,7 @@ bool cache_flight_result_is_valid(const struct cache_flight *fl, struct cache_ob
         const struct cache_inval_found of_stale = cache_inval_find(log, &subject, fl->start_id);
         found.soft = MAX(found.soft, of_stale.soft);
     }
-    uint64_t checked = found.soft != 0 ? MIN(found.soft, head) | CACHE_STALE_BIT : head;
-    atomic_store_explicit(&o->checked_id, checked, memory_order_relaxed);
+    if (found.soft != 0)
+        *checked_id = MIN(found.soft, head) | CACHE_STALE_BIT;
     return true;
 }

@@ -16,7 +16,7 @@ static inline bool cache_object_is_purged(const struct cache_inval_log *log, str
                                           uint64_t primary)
 {
     uint64_t head = cache_inval_head(log);
-    return UNLIKELY(atomic_load_explicit(&o->checked_id, memory_order_relaxed) != head) &&
+    return UNLIKELY(atomic_load_explicit(&o->checked_id, memory_order_acquire) != head) &&
            cache_object_check(log, o, primary, head);
 }
 
@@ -34,10 +34,10 @@ static inline struct cache_inval_found cache_flight_overtaken_by(const struct ca
 bool cache_flight_is_overtaken(struct cache_flight *fl);
 
 /* Under the shard's lock, before `o`, the response of this flight, is stored: false when a hard purge came
- * after the fetch began; else the object counts as checked up to now, and as stale from a soft purge on.
- * `stale` is the object that a 304 confirmed (else NULL): what was purged since it was last found valid does
- * not come back by a 304. */
+ * after the fetch began; else `*checked_id` is for the object: checked up to now, and stale from a soft purge
+ * on. `stale` is the object that a 304 confirmed (else NULL): what was purged since it was last found valid
+ * does not come back by a 304. */
 bool cache_flight_result_is_valid(const struct cache_flight *fl, struct cache_object *o,
-                                  struct cache_object *stale);
+                                  struct cache_object *stale, uint64_t *checked_id);
 
 #endif

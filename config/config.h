@@ -115,6 +115,7 @@ struct config_cache { /* [cache] */
     int heuristic_percent; /* 0 = off */
     dur_ms_t heuristic_max_ms;
     dur_ms_t stale_while_revalidate_ms, stale_if_error_ms;
+    bool early_refresh;
     dur_ms_t lock_timeout_ms;
     int max_waiters;
     struct config_cidrs purge_from;
@@ -160,6 +161,8 @@ struct config_route { /* [route NAME] */
     const char *bypass_cookie, *bypass_header;                       /* "" = not used */
     dur_ms_t ttl_ms, ttl_404_ms, ttl_5xx_ms, min_ttl_ms, max_ttl_ms; /* CONFIG_TTL_UNSET when not given */
     dur_ms_t stale_while_revalidate_ms, stale_if_error_ms;
+    bool early_refresh;
+    int ttl_jitter_percent;
     int64_t max_object_bytes;
     const char *tags; /* joined by one space; "" = none */
     bool ignore_client_cache_control;

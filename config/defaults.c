@@ -72,7 +72,7 @@ static slice_t defaults_compute(struct source *s, const struct source_section *s
     if (slice_eq(key, SLICE_LIT("allowed_hosts")))
         return defaults_allowed_hosts(s);
     if (slice_eq(key, SLICE_LIT("max_object_size")) || slice_eq(key, SLICE_LIT("stale_while_revalidate")) ||
-        slice_eq(key, SLICE_LIT("stale_if_error")))
+        slice_eq(key, SLICE_LIT("stale_if_error")) || slice_eq(key, SLICE_LIT("early_refresh")))
         return defaults_text_of(s, OPTION_CACHE, o->key);
     if (slice_eq(key, SLICE_LIT("pool")) && source_value_find(section, "redirect") == NULL &&
         source_value_find(section, "respond") == NULL) {

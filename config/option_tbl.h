@@ -179,6 +179,11 @@ OPTION(CACHE, "stale_while_revalidate", DURATION, "0", RANGE(0, TTL_LIMIT), 0,
        "How long a stale response is served while a new one is fetched, where the response does not say.")
 OPTION(CACHE, "stale_if_error", DURATION, "1h", RANGE(0, TTL_LIMIT), 0, AT(config_cache, stale_if_error_ms),
        "How long a stale response is served while the application fails, where the response does not say.")
+OPTION(
+    CACHE, "early_refresh", BOOL, "yes", ANY, 0, AT(config_cache, early_refresh),
+    "Whether a response that is much asked for is fetched anew shortly before it expires, in the background, "
+    "so "
+    "that nobody waits. How shortly is up to chance and to how long the last fetch took.")
 OPTION(CACHE, "lock_timeout", DURATION, "10s", RANGE(0, DAY_MS), 0, AT(config_cache, lock_timeout_ms),
        "How long a request waits for another that fetches the same object before it fetches for itself.")
 OPTION(CACHE, "max_waiters", COUNT, "10000", RANGE(0, 10000000), 0, AT(config_cache, max_waiters),
@@ -245,6 +250,12 @@ OPTION(ROUTE, "stale_while_revalidate", DURATION, "of [cache]", RANGE(0, TTL_LIM
        AT(config_route, stale_while_revalidate_ms), "As in `[cache]`, for this route.")
 OPTION(ROUTE, "stale_if_error", DURATION, "of [cache]", RANGE(0, TTL_LIMIT), OPTION_COMPUTED,
        AT(config_route, stale_if_error_ms), "As in `[cache]`, for this route.")
+OPTION(ROUTE, "early_refresh", BOOL, "of [cache]", ANY, OPTION_COMPUTED, AT(config_route, early_refresh),
+       "As in `[cache]`, for this route.")
+OPTION(
+    ROUTE, "ttl_jitter", PERCENT, "0%", RANGE(0, 90), 0, AT(config_route, ttl_jitter_percent),
+    "Takes a random share, at most this, off the freshness of each response that is stored, so that what was "
+    "stored together does not expire together.")
 OPTION(ROUTE, "max_object_size", SIZE, "of [cache]", RANGE(1, SIZE_LIMIT), OPTION_COMPUTED,
        AT(config_route, max_object_bytes), "As in `[cache]`, for this route.")
 OPTION(ROUTE, "key_query", OTHER, "all", ANY, 0, LATER,

@@ -32,8 +32,8 @@
     COUNTER(CACHE_REVALIDATIONS, "cache_revalidations", "Stored responses confirmed by a 304")               \
     COUNTER(CACHE_COLLAPSED, "cache_collapsed", "Requests that shared another request's fetch")              \
     COUNTER(CACHE_STALE, "cache_stale", "Requests answered from a stale stored response")                    \
-    COUNTER(CACHE_REFRESHES, "cache_refreshes",                                                              \
-            "Fetches in the background that renew what was served stale")                                    \
+    COUNTER(CACHE_REFRESHES, "cache_refreshes", "Fetches in the background that renew a stored response")    \
+    COUNTER(CACHE_EARLY, "cache_early_refreshes", "Those of them begun before the response was stale")       \
     GAUGE(REFRESHES_OPEN, "refreshes_in_flight", "Such fetches under way")                                   \
     COUNTER(PURGES, "purges", "Purges done")                                                                 \
     COUNTER(INVALIDATIONS, "invalidations",                                                                  \

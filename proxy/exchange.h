@@ -161,6 +161,12 @@ void exchange_host_as_keyed(struct exchange *x);
 /* What will be served: borrowed inside the RCU section, or covered by `follower`, unless object_held. */
 void exchange_set_object(struct exchange *x, struct cache_object *o, enum exchange_source source);
 
+/* The request carries credentials: what goes wrong with it may be this client's own trouble. */
+static inline bool exchange_is_personal(const struct exchange *x)
+{
+    return (x->req.present & (HTTP_BIT(COOKIE) | HTTP_BIT(AUTHORIZATION))) != 0;
+}
+
 /* The request's id (a trusted client's own, or a new one). Never fails: "" without memory. */
 slice_t exchange_request_id(struct exchange *x);
 

@@ -252,8 +252,10 @@ static enum step client_read_once(struct upstream_conn *u)
         return client_read_end(u, n < 0 ? errno : 0);
     proxy_count(u->pw, METRIC_UPSTREAM_BYTES_IN, n);
     u->response_bytes_seen = true;
-    if ((size_t)n < room && !u->hup)
+    if ((size_t)n < room && !u->hup) {
         u->readable = false;
+        u->look_due = true;
+    }
     upstream_conn_expect_bytes(u);
     if (direct) {
         exchange_on_body_filled(u->exchange, (size_t)n);
@@ -284,6 +286,8 @@ void h1_client_run(struct upstream_conn *u)
         if (client_read_once(u) == STEP_OVER)
             return;
     }
+    if (u->look_due)
+        upstream_conn_look_later(u);
     if (u->reading != UPSTREAM_READ_HEAD)
         exchange_on_upstream_rested(u->exchange);
 }

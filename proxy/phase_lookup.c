@@ -6,6 +6,7 @@
 #include "core/panic.h"
 #include "cache/cookies.h"
 #include "cache/guard.h"
+#include "cache/herd.h"
 #include "cache/request_rules.h"
 #include "cache/storable.h"
 #include "proxy/client_conn.h"
@@ -187,8 +188,12 @@ enum phase_result phase_lookup(struct exchange *x)
         exchange_set_object(x, o, SOURCE_OBJECT);
         if (UNLIKELY(!guard_allows((enum no_store_reason)x->credentials, &x->info.fresh)))
             return lookup_refused(x, directed);
-        if (!directed && cache_freshness_is_fresh(&x->info.fresh, x->pw->worker->now_wall_ms))
+        dur_ms_t left_ms = cache_freshness_left_ms(&x->info.fresh, x->pw->worker->now_wall_ms);
+        if (!directed && left_ms > 0 && !x->info.fresh.revalidate_always) {
+            if (UNLIKELY(left_ms < CACHE_EARLY_MOST_MS))
+                stale_renew_early(x, left_ms);
             return lookup_hit(x, VERDICT_HIT);
+        }
         if (!directed && stale_while_revalidate(x))
             return PHASE_MORE;
     }
@@ -241,12 +246,19 @@ static void wait_failed(struct exchange *x)
         wait_fetch_alone(x, (enum no_store_reason)x->credentials);
         return;
     }
+    unsigned status = e == FETCH_ERROR_STATUS ? cache_follower_status(x->follower) : outcome_fetch_status(e);
     wait_end(x, false);
     x->fetch_error = (uint8_t)e;
     x->verdict = VERDICT_COLLAPSED;
-    if (!stale_instead_of_error(x))
-        phase_answer_error(x, outcome_fetch_status(e), outcome_fetch_text(e));
-    phase_run(x);
+    if (stale_instead_of_error(x)) {
+        phase_run(x);
+    } else if (e == FETCH_ERROR_STATUS && exchange_is_personal(x)) {
+        x->fetch_error = FETCH_NONE;
+        wait_fetch_alone(x, NO_STORE_STATUS);
+    } else {
+        phase_answer_error(x, status, outcome_fetch_text(e));
+        phase_run(x);
+    }
 }
 
 /* The response of somebody else's fetch. To use it without asking the instance it must be fresh, and for

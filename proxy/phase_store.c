@@ -1,11 +1,13 @@
 /* phase_store.c: the final response head has come: into the cache, straight to the client, or a confirmation
  * of what is stored. Also takes the body bytes from the upstream connection and its end. */
 #include "cache/guard.h"
+#include "cache/herd.h"
 #include "cache/storable.h"
 #include "core/http_date.h"
 #include "core/http_field.h"
 #include "core/metrics.h"
 #include "core/panic.h"
+#include "core/random.h"
 #include "core/text.h"
 #include "proxy/client_conn.h"
 #include "proxy/client_out.h"
@@ -20,14 +22,6 @@
 
 #define PASS_MEMORY_MS                                                                                       \
     120000 /* how long a key whose response may not be shared is fetched without queueing */
-#define PASS_MEMORY_ERROR_MS 1000 /* the same after an error response */
-
-static dur_ms_t pass_memory_ms(enum no_store_reason why, unsigned status)
-{
-    if (why == NO_STORE_NO_MEMORY)
-        return 0;
-    return status >= 500 ? PASS_MEMORY_ERROR_MS : PASS_MEMORY_MS;
-}
 
 /* Finds a field's value inside a head we built of `from`, so that the slice lives as long as that text. */
 static slice_t head_text_value(slice_t head, const struct http_head *from, enum http_field_id id)
@@ -74,6 +68,17 @@ static void store_release(struct exchange *x, enum no_store_reason why, dur_ms_t
     }
     cache_remember_personal(x->pw->cache, &x->key, PASS_MEMORY_MS);
     cache_flight_fail(&x->flight, FETCH_CANCELLED);
+}
+
+/* So that not all who use it notice its end at once. */
+static void fill_spread_end(struct exchange *x, struct cache_fill *fill)
+{
+    const struct cache_rules *rules = &x->route->rules;
+    if (rules->ttl_jitter_percent > 0)
+        cache_ttl_jitter(&fill->fresh, rules->ttl_jitter_percent, random_next(&x->pw->random));
+    if (rules->early_refresh)
+        fill->early_code = cache_early_code((dur_ms_t)(x->first_byte_us - x->connected_us) / 1000,
+                                            fill->fresh.lifetime_ms - fill->fresh.corrected_initial_ms);
 }
 
 /* ---- 304: the stored response is confirmed
@@ -177,6 +182,7 @@ static bool store_refresh(struct exchange *x, const struct http_head *not_modifi
     cache_control_parse(&merged, &cc);
     cache_freshness_compute(&merged, &cc, &x->route->rules, x->sent_wall_ms, x->pw->worker->now_wall_ms,
                             &fill.fresh);
+    fill_spread_end(x, &fill);
     fill_set_head(x, &fill, slice_make(text.ptr, text.len - 2 - age_bytes), merged.status);
     enum no_store_reason why =
         cache_response_storable(&x->req, &merged, &cc, &fill.fresh, &x->route->rules, fill.body_bytes);
@@ -205,6 +211,7 @@ static bool store_begin(struct exchange *x, const struct http_head *head, enum n
     cache_control_parse(head, &cc);
     cache_freshness_compute(head, &cc, &x->route->rules, x->sent_wall_ms, x->pw->worker->now_wall_ms,
                             &fill.fresh);
+    fill_spread_end(x, &fill);
     *why = cache_response_storable(&x->req, head, &cc, &fill.fresh, &x->route->rules, x->response_length);
     if (*why == NO_STORE_STORED)
         *why = store_guard(x, head, &cc, &fill.fresh);
@@ -288,8 +295,10 @@ bool phase_store_response(struct exchange *x, const struct http_head *head)
         return true;
     }
     x->no_store = (uint8_t)why;
-    if (x->flight != NULL)
-        store_release(x, why, pass_memory_ms(why, head->status));
+    if (x->flight != NULL && head->status >= 500 && !exchange_is_personal(x))
+        cache_flight_fail_status(&x->flight, head->status);
+    else if (x->flight != NULL)
+        store_release(x, why, why != NO_STORE_NO_MEMORY && head->status < 500 ? PASS_MEMORY_MS : 0);
     if (store_wants_range(x, head)) {
         store_ask_again(x);
         return false;

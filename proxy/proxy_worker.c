@@ -7,6 +7,7 @@
 #include "core/log.h"
 #include "core/metrics.h"
 #include "core/panic.h"
+#include "core/random.h"
 #include "core/text.h"
 #include "proxy/client_conn.h"
 #include "proxy/exchange.h"
@@ -44,9 +45,8 @@ struct proxy_worker *proxy_worker_create(struct server *server, struct worker *w
     list_init(&pw->turn_hook.node);
     pw->turn_hook.on_turn_end = proxy_worker_on_turn_end;
     upstream_pool_init(&pw->upstreams);
-    uint64_t random;
-    hash_random(&random, sizeof random);
-    text_put_hex16(pw->id_prefix, random);
+    hash_random(&pw->random, sizeof pw->random);
+    text_put_hex16(pw->id_prefix, random_next(&pw->random));
     pw->view = snapshot_view_new(snapshot_ref(s));
     if (pw->read_buffer == NULL || pw->relay_buffer == NULL || pw->fields == NULL ||
         pw->response_fields == NULL || pw->view == NULL) {

@@ -32,6 +32,13 @@ struct out_batch {
     char scratch[OUT_SCRATCH_BYTES];
 };
 
+/* An object that this worker has tried to renew: not again before `until_ms`. */
+struct proxy_renewal {
+    const struct cache_object *object; /* an address, perhaps of one long gone */
+    mono_ms_t until_ms;
+};
+#define PROXY_RENEWALS 64
+
 struct proxy_worker {
     /* set once */
     struct worker *worker;
@@ -45,6 +52,8 @@ struct proxy_worker {
     char id_prefix[16]; /* request ids: random prefix and a counter */
     /* owner thread */
     uint64_t id_counter;
+    uint64_t random; /* core/random.h */
+    struct proxy_renewal renewals[PROXY_RENEWALS];
     struct snapshot_view *view; /* the current configuration */
     struct list listeners;
     struct list conns;

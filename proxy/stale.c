@@ -11,13 +11,16 @@
 #include "proxy/stale.h"
 
 #include "cache/guard.h"
+#include "cache/herd.h"
 #include "cache/request_rules.h"
 #include "cache/stale.h"
 #include "core/metrics.h"
+#include "core/random.h"
 #include "core/rcu.h"
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
 
+#define RETRY_MS      1000 /* between two tries of a worker to begin one for the same object */
 #define BACK_OFF_MS   1000 /* after a failure, before the next background fetch for the key */
 #define REFRESHES_MAX 1024 /* per worker; beyond it, stale responses are served without being renewed */
 
@@ -28,8 +31,7 @@ static bool object_has_validator(const struct cache_object_info *i)
 
 static dur_ms_t stale_for_ms(const struct exchange *x)
 {
-    const struct cache_freshness *f = &x->info.fresh;
-    return cache_freshness_age_ms(f, x->pw->worker->now_wall_ms) - f->lifetime_ms;
+    return -cache_freshness_left_ms(&x->info.fresh, x->pw->worker->now_wall_ms);
 }
 
 static void stale_serve(struct exchange *x, bool on_error)
@@ -38,17 +40,28 @@ static void stale_serve(struct exchange *x, bool on_error)
     x->stale_renewed = !on_error;
     x->stale_on_error = on_error;
     x->no_store = NO_STORE_STORED;
-    proxy_count(x->pw, METRIC_CACHE_STALE, 1);
+    proxy_count(x->pw, METRIC_CACHE_STALE, !x->background);
     phase_set(x, PHASE_DELIVER);
 }
 
 /* ---- in the background
  * ---------------------------------------------------------------------------------------------- */
 
-static void refresh_start(struct exchange *x)
+/* A much used object is tried once a second by each worker: who fails has found out under the shard's lock
+ * that a fetch is under way, or one just failed. */
+static bool refresh_is_due(struct proxy_worker *pw, const struct exchange *x)
+{
+    struct proxy_renewal *r = &pw->renewals[x->key.hash.lo % PROXY_RENEWALS];
+    if (r->object == x->object && worker_now_ms(pw->worker) < r->until_ms)
+        return false;
+    *r = (struct proxy_renewal){x->object, worker_now_ms(pw->worker) + RETRY_MS};
+    return true;
+}
+
+static void refresh_start(struct exchange *x, bool early)
 {
     struct proxy_worker *pw = x->pw;
-    if (pw->refresh_count >= REFRESHES_MAX || pw->draining)
+    if (pw->refresh_count >= REFRESHES_MAX || pw->draining || !refresh_is_due(pw, x))
         return;
     struct cache_flight *fl = cache_lead(pw->cache, &x->key, &x->req, &x->arena, x->object);
     if (fl == NULL)
@@ -65,6 +78,7 @@ static void refresh_start(struct exchange *x)
         b->stale = cache_object_ref(x->object);
     pw->refresh_count++;
     proxy_count(pw, METRIC_CACHE_REFRESHES, 1);
+    proxy_count(pw, METRIC_CACHE_EARLY, early);
     proxy_count(pw, METRIC_REFRESHES_OPEN, 1);
     b->client = x->client; /* the fields that tell of the client */
     phase_fetch_prepare(b);
@@ -78,14 +92,23 @@ bool stale_while_revalidate(struct exchange *x)
         stale_for_ms(x) >= cache_stale_of_stored(&x->info, &x->route->rules).while_revalidate_ms)
         return false;
     stale_serve(x, false);
-    refresh_start(x);
+    refresh_start(x, false);
     return true;
+}
+
+void stale_renew_early(struct exchange *x, dur_ms_t left_ms)
+{
+    unsigned code = cache_object_early_code(x->object);
+    if (code > 0 && x->req.method == HTTP_GET && cache_early_wins(code, left_ms, random_next(&x->pw->random)))
+        refresh_start(x, true);
 }
 
 void stale_refresh_done(struct exchange *x)
 {
     struct proxy_worker *pw = x->pw;
     pw->refresh_count--;
+    pw->renewals[x->key.hash.lo % PROXY_RENEWALS].object =
+        NULL; /* if it is stale still, another may do better */
     proxy_count(pw, METRIC_REFRESHES_OPEN, -1);
     if (x->fetch_counted)
         proxy_count(pw, METRIC_FETCHES_OPEN, -1);
@@ -134,9 +157,10 @@ bool stale_instead_of_status(struct exchange *x, unsigned status)
         return false;
     x->failed_status = (uint16_t)status;
     x->fetch_error = FETCH_ERROR_STATUS;
-    if (x->flight != NULL)
-        cache_flight_fail(&x->flight,
-                          x->credentials != NO_STORE_STORED ? FETCH_CANCELLED : FETCH_ERROR_STATUS);
+    if (x->flight != NULL && x->credentials != NO_STORE_STORED)
+        cache_flight_fail(&x->flight, FETCH_CANCELLED);
+    else if (x->flight != NULL)
+        cache_flight_fail_status(&x->flight, status);
     phase_fetch_release(x, FETCH_NONE);
     stale_serve(x, true);
     phase_run(x);

@@ -1,5 +1,6 @@
 /* stale.h: stale stored responses in place of a wait or of an error (RFC 5861), and the fetches in the
- * background that renew them. How long they may be used is cache/stale.h's business. */
+ * background that renew them, or what is about to be stale. How long they may be used is cache/stale.h's
+ * business. */
 #ifndef PROXY_STALE_H
 #define PROXY_STALE_H
 
@@ -8,6 +9,9 @@
 /* LOOKUP found a stale object (exchange_set_object): when it may be used while it is renewed, sees to that,
  * sets phase DELIVER and returns true. */
 bool stale_while_revalidate(struct exchange *x);
+/* LOOKUP found an object that is fresh for no more than CACHE_EARLY_MOST_MS: perhaps begins a fetch in the
+ * background that renews it. */
+void stale_renew_early(struct exchange *x, dur_ms_t left_ms);
 /* The fetch this request led, did for itself or waited for has failed for good: when a stale response may
  * stand in for the error, sets phase DELIVER and returns true. Its flight has ended. */
 bool stale_instead_of_error(struct exchange *x);

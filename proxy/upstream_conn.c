@@ -16,6 +16,8 @@
 #include "proxy/h1_client.h"
 #include "proxy/proxy_worker.h"
 
+#define LOOK_MS 100
+
 static void upstream_conn_set_state(struct upstream_conn *u, enum upstream_state s)
 {
     static const uint8_t legal[] = {
@@ -38,6 +40,15 @@ void upstream_conn_expect_bytes(struct upstream_conn *u)
     deadline_set(u->pw->worker, &u->deadline, worker_now_ms(u->pw->worker) + response_timeout_ms(u));
 }
 
+/* A reset that came right behind the bytes is in the same event, and the event library does not tell it from
+ * bytes. To ask the kernel after each read that did not fill the buffer would be a system call for each; a
+ * look after a moment of silence costs next to nothing. */
+void upstream_conn_look_later(struct upstream_conn *u)
+{
+    deadline_set(u->pw->worker, &u->deadline,
+                 worker_now_ms(u->pw->worker) + MIN(LOOK_MS, response_timeout_ms(u)));
+}
+
 static void upstream_conn_on_deadline(struct deadline *d)
 {
     struct upstream_conn *u = CONTAINER_OF(d, struct upstream_conn, deadline);
@@ -45,6 +56,12 @@ static void upstream_conn_on_deadline(struct deadline *d)
     struct upstream_conn *self = u;
     if (u->state == UPSTREAM_IDLE) {
         upstream_conn_close(&self);
+        return;
+    }
+    if (u->look_due && u->state == UPSTREAM_ACTIVE && !u->paused) {
+        u->look_due = false;
+        upstream_conn_expect_bytes(u);
+        upstream_conn_resume(u);
         return;
     }
     if (u->paused) { /* we are the ones who wait: for the client, whose own timeout rules */
@@ -340,6 +357,9 @@ void upstream_conn_set_idle(struct upstream_conn *u)
 {
     u->exchange = NULL;
     list_remove(&u->again.node);
+    free(u->rest); /* the beginning of what has been read since, if that came in pieces */
+    u->rest = NULL;
+    u->rest_len = 0;
     upstream_conn_set_state(u, UPSTREAM_IDLE);
 }
 
@@ -350,7 +370,7 @@ void upstream_conn_assign(struct upstream_conn *u, struct exchange *x)
     u->exchange = x;
     u->reused = true;
     u->reading = UPSTREAM_READ_HEAD;
-    u->response_bytes_seen = u->paused = false;
+    u->response_bytes_seen = u->paused = u->look_due = false;
     u->interim_count = 0;
     u->parser = (struct h1_parser){0};
     upstream_conn_expect_bytes(u);

@@ -40,6 +40,7 @@ struct upstream_conn {
     bool reused;             /* at least one response was read on it before */
     bool paused;             /* the exchange cannot take more now */
     bool hup;                /* FIN or worse is in the socket, perhaps behind unread data */
+    bool look_due;           /* bytes have come, and perhaps an end with them: upstream_conn_look_later */
     uint8_t interim_count;
     bool response_bytes_seen; /* any byte of the current response */
     struct exchange *exchange;
@@ -79,6 +80,9 @@ bool upstream_conn_is_blocked(const struct upstream_conn *u); /* output is waiti
 void upstream_conn_set_idle(struct upstream_conn *u);
 /* Moves the deadline: something is expected from the instance within response_timeout. */
 void upstream_conn_expect_bytes(struct upstream_conn *u);
+/* In the middle of a response: sees after a moment whether the connection broke right behind the last bytes.
+ */
+void upstream_conn_look_later(struct upstream_conn *u);
 
 /* The exchange can take more again. */
 void upstream_conn_resume(struct upstream_conn *u);

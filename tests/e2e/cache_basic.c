@@ -353,6 +353,42 @@ static void large_objects_pass_through(void **state)
     millpond_stop(m);
 }
 
+static void status_script(struct origin_conn *c, const struct message *request, void *arg)
+{
+    origin_respond(c, atoi(request->target + 1), arg, "page");
+}
+
+static void any_final_status_is_stored_for_as_long_as_it_says(void **state)
+{
+    UNUSED(state);
+    static const int statuses[] = {200, 201, 226, 299, 302, 399, 402, 418, 451, 499, 500, 503, 599};
+    static const struct {
+        const char *fields;
+        bool hit;
+    } rows[] = {
+        {"Cache-Control: max-age=60\r\n", true},
+        {"Cache-Control: s-maxage=60\r\n", true},
+        {"Expires: Wed, 01 Jan 2099 00:00:00 GMT\r\n", true},
+        {"", false},
+        {"X-Nothing: about freshness\r\n", false},
+    };
+    for (size_t r = 0; r < ARRAY_LEN(rows); r++) {
+        struct origin *o = origin_start(status_script, (void *)(uintptr_t)rows[r].fields);
+        struct millpond *m = millpond_before(o, "retries = 0\n");
+        for (size_t i = 0; i < ARRAY_LEN(statuses); i++) {
+            const char *target = textf("/%d", statuses[i]);
+            for (unsigned n = 0; n < 2; n++) {
+                struct message *answer = client_get(m->port, target, "");
+                expect_status(answer, statuses[i]);
+                expect_body(answer, "page");
+            }
+            EXPECT(origin_requests_for(o, target) == (rows[r].hit ? 1 : 2), "%s with \"%s\": %u requests",
+                   target, rows[r].fields, origin_requests_for(o, target));
+        }
+        millpond_stop(m);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -366,6 +402,7 @@ int main(void)
         E2E_TEST(variants_follow_vary),
         E2E_TEST(routes_override_the_response),
         E2E_TEST(large_objects_pass_through),
+        E2E_TEST(any_final_status_is_stored_for_as_long_as_it_says),
     };
     return E2E_RUN("cache_basic", tests);
 }

@@ -325,6 +325,34 @@ static void only_what_may_be_used_stale_is(void **state)
     }
 }
 
+static void vary_script(struct origin_conn *c, const struct message *request, void *arg)
+{
+    _Atomic unsigned *served = arg;
+    UNUSED(request);
+    switch (++*served) {
+    case 1:
+        origin_respond(c, 200, SIE, "page");
+        break;
+    case 2:
+        origin_send(c, "HTTP/1.1 200 OK\r\n" FRESH "Vary: X-Lang\r\nContent-Length: 100\r\n\r\nnew");
+        origin_reset(c);
+        break;
+    default:
+        origin_respond(c, 503, "", "trouble");
+    }
+}
+
+static void page_stays_until_its_successor_is_complete(void **state)
+{
+    UNUSED(state);
+    static _Atomic unsigned served;
+    struct millpond *m = millpond_before(origin_start(vary_script, &served), ONE_TRY);
+    expect_body(client_get(m->port, "/p", ""), "page");
+    client_get(m->port, "/p", ""); /* the new one is cut short */
+    expect_stale(client_get(m->port, "/p", ""), "page", "stale_if_error");
+    millpond_stop(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -338,6 +366,7 @@ int main(void)
         E2E_TEST(retries_come_before_the_stale_page),
         E2E_TEST(failed_fetch_gives_the_whole_herd_the_stale_page),
         E2E_TEST(only_what_may_be_used_stale_is),
+        E2E_TEST(page_stays_until_its_successor_is_complete),
     };
     return E2E_RUN("cache_stale", tests);
 }

@@ -333,6 +333,56 @@ static void heads_and_bodies_may_come_apart(void **state)
     millpond_stop(m);
 }
 
+/* A head whose first piece was kept aside, an end that came with the second, and the connection goes on. */
+static void apart_script(struct origin_conn *c, const struct message *request, void *arg)
+{
+    UNUSED(request);
+    origin_send(c, "HTTP/1.1 200 OK\r\n");
+    gate_pass(arg);
+    origin_send(c, "Cache-Control: no-store\r\nContent-Length: 2\r\n\r\nok");
+}
+
+static void head_in_pieces_leaves_nothing_for_the_next(void **state)
+{
+    UNUSED(state);
+    struct gate *g = gate_new();
+    struct origin *o = origin_start(apart_script, g);
+    struct millpond *m = millpond_start(.main = "workers = 1", .rest = pool_lines("app", 1, o));
+    struct client *c = client_open(m->port);
+    for (unsigned i = 0; i < 3; i++) {
+        int64_t before = millpond_figure(m, "upstream_received_bytes");
+        client_send(c, "GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+        millpond_wait_figure(m, "upstream_received_bytes", before + 17);
+        gate_let(g, 1);
+        expect_body(client_read(c), "ok");
+    }
+    assert_int_equal(origin_connections(o), 1);
+    assert_int_equal(origin_requests(o), 3);
+    millpond_stop(m);
+}
+
+static void reset_script(struct origin_conn *c, const struct message *request, void *arg)
+{
+    UNUSED(arg);
+    const char *fields = strcmp(request->target, "/stored") == 0 ? "max-age=60" : "no-store";
+    origin_send(c, "HTTP/1.1 200 OK\r\nCache-Control: %s\r\nContent-Length: 100\r\n\r\nbegin", fields);
+    origin_reset(c);
+}
+
+/* Nothing else happens on the connection then: whoever misses it waits for response_timeout. */
+static void reset_right_behind_the_bytes_is_seen(void **state)
+{
+    UNUSED(state);
+    struct origin *o = origin_start(reset_script, NULL);
+    struct millpond *m = millpond_before(o, "retries = 0\nresponse_timeout = 1h\n");
+    for (unsigned i = 0; i < 40; i++) {
+        struct message *r = client_get(m->port, i % 2 ? "/stored" : "/relayed", "");
+        EXPECT(r->end != MESSAGE_TIMEOUT && (r->end != MESSAGE_COMPLETE || r->status == 502), "%s",
+               message_end_name(r->end)); /* the reset may also have taken the bytes with it */
+    }
+    millpond_stop(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -347,6 +397,8 @@ int main(void)
         E2E_TEST(answer_before_the_body_is_read_reaches_the_client),
         E2E_TEST(bytes_pass_as_they_come),
         E2E_TEST(heads_and_bodies_may_come_apart),
+        E2E_TEST(reset_right_behind_the_bytes_is_seen),
+        E2E_TEST(head_in_pieces_leaves_nothing_for_the_next),
     };
     return E2E_RUN("streaming", tests);
 }

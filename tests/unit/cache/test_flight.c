@@ -354,6 +354,98 @@ static void test_refresh_shares_or_copies_the_body(void **state)
     }
 }
 
+static struct cache_join_result join_language(const struct cache_object *stale, const char *language,
+                                              struct fix_reader *r)
+{
+    struct fix_head request;
+    struct arena scratch;
+    arena_init(&scratch, NULL, 0, 64 * KB);
+    struct cache_key k = fix_key("http://h/a");
+    const struct http_head *head =
+        fix_with_field(&request, HTTP_FIELD_ACCEPT_LANGUAGE, "Accept-Language", language);
+    struct cache_join_result j = cache_join(c, &k, head, &scratch, stale, w, fix_on_event, r);
+    arena_reset(&scratch);
+    return j;
+}
+
+static void begin_varying(struct cache_flight *fl, const char *language)
+{
+    struct fix_head request, response;
+    struct cache_fill fill = fix_fill(10);
+    fill.request = fix_with_field(&request, HTTP_FIELD_ACCEPT_LANGUAGE, "Accept-Language", language);
+    fill.response = fix_with_field(&response, HTTP_FIELD_VARY, "Vary", "Accept-Language");
+    enum no_store_reason why;
+    assert_non_null(cache_fill_begin(fl, &fill, &why));
+}
+
+/* A response that varies takes the place of one that did not when it is complete, not when it begins; until
+ * then who asks for the same variant follows it all the same. */
+static void test_what_is_stored_stays_until_a_varying_response_is_complete(void **state)
+{
+    UNUSED(state);
+    for (unsigned cut = 0; cut < 2; cut++) {
+        assert_int_equal(fix_store(c, "http://h/a", 5), NO_STORE_STORED);
+        struct cache_object *stale = fix_find(c, "http://h/a");
+        struct fix_reader de = {0};
+        struct cache_flight *fl = join_language(stale, "de", NULL).flight;
+        begin_varying(fl, "de");
+        assert_true(fix_has(c, "http://h/a"));
+        struct cache_join_result same = join_language(stale, "de", &de),
+                                 other = join_language(stale, "en", NULL),
+                                 third = join_language(stale, "en", NULL);
+        assert_int_equal(same.what, CACHE_FOLLOW);
+        assert_int_equal(other.what, CACHE_LEAD);
+        assert_int_equal(third.what, CACHE_FOLLOW);
+        fix_pump(w);
+        assert_int_equal(de.events[0], CACHE_EVENT_OBJECT);
+        begin_varying(other.flight, "en");
+        uint64_t at = 0;
+        fix_pour(fl, &at, 10);
+        assert_true(fix_has(c, "http://h/a"));
+        if (cut)
+            cache_fill_abort(&fl);
+        else
+            assert_int_equal(cache_fill_finish(&fl), NO_STORE_STORED);
+        cache_fill_abort(&other.flight);
+        assert_int_equal(fix_has(c, "http://h/a"), cut);
+        cache_follower_close(&same.follower);
+        cache_follower_close(&third.follower);
+        fix_pump(w);
+        cache_object_unref(&stale);
+        struct cache_key k = fix_key("http://h/a");
+        assert_int_equal(cache_purge_url(c, &k), 1);
+    }
+}
+
+static void test_memory_for_a_varying_response_may_be_short(void **state)
+{
+    UNUSED(state);
+    assert_int_equal(fix_store(c, "http://h/a", 5), NO_STORE_STORED);
+    struct cache_object *stale = fix_find(c, "http://h/a");
+    for (long n = 0;; n++) {
+        struct cache_flight *fl = join_language(stale, "de", NULL).flight;
+        struct fix_head request, response;
+        struct cache_fill fill = fix_fill(10);
+        fill.request = fix_with_field(&request, HTTP_FIELD_ACCEPT_LANGUAGE, "Accept-Language", "de");
+        fill.response = fix_with_field(&response, HTTP_FIELD_VARY, "Vary", "Accept-Language");
+        enum no_store_reason why;
+        cache_memory_fail_after(n);
+        bool begun = cache_fill_begin(fl, &fill, &why) != NULL;
+        cache_memory_fail_after(-1);
+        struct cache_join_result j = join_language(stale, "de", NULL);
+        assert_int_equal(j.what, CACHE_FOLLOW);
+        if (begun)
+            cache_fill_abort(&fl);
+        else
+            cache_flight_release(&fl, why, 0);
+        cache_follower_close(&j.follower);
+        assert_true(fix_has(c, "http://h/a"));
+        if (begun)
+            break;
+    }
+    cache_object_unref(&stale);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, open_cache, close_cache)
@@ -371,6 +463,8 @@ int main(void)
         T(test_without_room_in_the_budget_the_window_opens),
         T(test_buffer_without_memory),
         T(test_refresh_shares_or_copies_the_body),
+        T(test_what_is_stored_stays_until_a_varying_response_is_complete),
+        T(test_memory_for_a_varying_response_may_be_short),
     };
     return cmocka_run_group_tests_name("cache/flight", tests, fix_group_setup, fix_group_teardown);
 }

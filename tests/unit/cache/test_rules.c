@@ -30,6 +30,8 @@ static int setup(void **state)
                                   .max_ttl_ms = 8,
                                   .stale_while_revalidate_ms = 10,
                                   .stale_if_error_ms = 11,
+                                  .early_refresh = true,
+                                  .ttl_jitter_percent = 12,
                                   .max_object_bytes = 9,
                                   .tags = "a b",
                                   .ignore_client_cache_control = true};
@@ -53,6 +55,8 @@ static void test_copies_everything(void **state)
     assert_int_equal(rules.max_ttl_ms, 8);
     assert_int_equal(rules.stale_while_revalidate_ms, 10);
     assert_int_equal(rules.stale_if_error_ms, 11);
+    assert_true(rules.early_refresh);
+    assert_int_equal(rules.ttl_jitter_percent, 12);
     assert_int_equal(rules.max_object_bytes, 9); /* the route's, not that of [cache] */
     assert_true(slice_eq(rules.tags, SLICE_LIT("a b")));
     assert_false(rules.obey_client);

@@ -137,8 +137,9 @@ static void test_defaults(void **state)
 {
     UNUSED(state);
     struct config *c =
-        load_ok(APP "[cache]\nmax_object_size = 3M\nstale_while_revalidate = 5s\n[route a]\n[route b]\n"
-                    "stale_while_revalidate = 6s\nstale_if_error = 0\n");
+        load_ok(APP "[cache]\nmax_object_size = 3M\nstale_while_revalidate = 5s\nearly_refresh = no\n"
+                    "[route a]\n[route b]\nstale_while_revalidate = 6s\nstale_if_error = 0\n"
+                    "early_refresh = yes\nttl_jitter = 20%\n");
     const struct config_route *r = &c->routes[0];
     assert_int_equal(r->pool, 0);
     assert_int_equal(r->cache, CONFIG_CACHE_ON);
@@ -148,6 +149,8 @@ static void test_defaults(void **state)
     assert_int_equal(r->max_object_bytes, 3 << 20);
     assert_true(r->stale_while_revalidate_ms == 5000 && r->stale_if_error_ms == 3600000);
     assert_true(r[1].stale_while_revalidate_ms == 6000 && r[1].stale_if_error_ms == 0);
+    assert_true(!r->early_refresh && r[1].early_refresh);
+    assert_true(r->ttl_jitter_percent == 0 && r[1].ttl_jitter_percent == 20);
     assert_int_equal(r->hosts.count + r->path_count + r->methods.count + r->header_count, 0);
     assert_int_equal(r->redirect_status + r->respond_status, 0);
     config_unref(c);
