@@ -15,25 +15,17 @@
 #include <event2/keyvalq_struct.h>
 #include <stdlib.h>
 
+#include "admin/api_purge.h"
 #include "admin/metrics_page.h"
 #include "admin/page.h"
 #include "admin/status.h"
-#include "core/arena.h"
 #include "core/log.h"
-#include "core/metrics.h"
 #include "core/panic.h"
 
 #define PAGE_POLICY                                                                                          \
     "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; base-uri " \
     "'none'; form-action 'none'; frame-ancestors 'none'"
-#define URL_ADVICE    "write the whole URL as clients ask for it, such as http://example.com/page?x=1"
 #define STOP_AFTER_MS 50
-
-struct api_call { /* lives during one callback */
-    struct admin *a;
-    struct admin_door *door;
-    struct evhttp_request *req;
-};
 
 /* ---- answering
  * ------------------------------------------------------------------------------------------------- */
@@ -68,8 +60,7 @@ static void api_send_text(struct api_call *c, int status, const char *type, cons
         evbuffer_free(body);
 }
 
-/* Takes over `value`. */
-static void api_send_json(struct api_call *c, int status, json_t *value)
+void api_send_json(struct api_call *c, int status, json_t *value)
 {
     char *text =
         value != NULL ? json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(6)) : NULL;
@@ -81,7 +72,7 @@ static void api_send_json(struct api_call *c, int status, json_t *value)
     json_decref(value);
 }
 
-static void api_fail(struct api_call *c, int status, const char *error, const char *hint)
+void api_fail(struct api_call *c, int status, const char *error, const char *hint)
 {
     api_send_json(c, status, json_pack("{s:s, s:s}", "error", error, "hint", hint));
 }
@@ -176,8 +167,7 @@ static void api_post_stop(struct api_call *c)
     deadline_set(c->a->control, &c->a->stop, worker_now_ms(c->a->control) + STOP_AFTER_MS);
 }
 
-/* The body as a JSON object, or NULL after a refusal was sent. */
-static json_t *api_body(struct api_call *c)
+json_t *api_body(struct api_call *c, const char *hint)
 {
     struct evbuffer *in = evhttp_request_get_input_buffer(c->req);
     size_t len = evbuffer_get_length(in);
@@ -187,60 +177,8 @@ static json_t *api_body(struct api_call *c)
     if (json_is_object(body))
         return body;
     json_decref(body);
-    api_fail(c, HTTP_BADREQUEST, "the body is not a JSON object",
-             "send for example {\"url\": \"http://example.com/page\"}");
+    api_fail(c, HTTP_BADREQUEST, "the body is not a JSON object", hint);
     return NULL;
-}
-
-static void api_purge_url(struct api_call *c, struct cache *cache, slice_t url)
-{
-    struct arena arena;
-    struct cache_key key;
-    arena_init(&arena, NULL, 0, 4 * url.len + 4 * KB);
-    if (!cache_key_from_url(&arena, url, &key)) {
-        api_fail(c, HTTP_BADREQUEST, "this is not a URL that can be purged", URL_ADVICE);
-    } else {
-        size_t purged = cache_purge_url(cache, &key);
-        log_info("admin: purge of " SLICE_FMT ": %zu stored responses removed", SLICE_ARG(key.text), purged);
-        if (c->a->control->metrics != NULL)
-            metrics_add(c->a->control->metrics, METRIC_PURGES, 1);
-        api_send_json(
-            c, HTTP_OK,
-            json_pack("{s:I, s:s%}", "purged", (json_int_t)purged, "url", key.text.ptr, key.text.len));
-    }
-    arena_reset(&arena);
-}
-
-static void api_purge_all(struct api_call *c, struct cache *cache)
-{
-    struct cache_stats before;
-    cache_get_stats(cache, &before);
-    cache_purge_all(cache);
-    log_info("admin: purge of everything: %llu stored responses removed", (unsigned long long)before.objects);
-    if (c->a->control->metrics != NULL)
-        metrics_add(c->a->control->metrics, METRIC_PURGES, 1);
-    api_send_json(c, HTTP_OK, json_pack("{s:I, s:b}", "purged", (json_int_t)before.objects, "all", 1));
-}
-
-/* {"url": "..."} or {"all": true}; anything else in the object is refused, so that a misspelt wish is not
- * half done. */
-static void api_post_purge(struct api_call *c)
-{
-    json_t *body = api_body(c);
-    if (body == NULL)
-        return;
-    struct cache *cache = c->a->ops.cache(c->a->ops.arg);
-    json_t *url = json_object_get(body, "url"), *all = json_object_get(body, "all");
-    if (json_object_size(body) != 1 || !(json_is_string(url) || json_is_true(all)))
-        api_fail(c, HTTP_BADREQUEST, "say what to purge, one thing at a time",
-                 "{\"url\": \"http://...\"} or {\"all\": true}");
-    else if (cache == NULL)
-        api_fail(c, 409, "there is no cache to purge", "[cache] store is off");
-    else if (all != NULL)
-        api_purge_all(c, cache);
-    else
-        api_purge_url(c, cache, slice_make(json_string_value(url), json_string_length(url)));
-    json_decref(body);
 }
 
 /* ---- who may what

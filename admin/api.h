@@ -26,6 +26,18 @@ struct admin { /* owned by the proxy; control thread; lives from admin_create to
     struct deadline stop; /* the stop comes after its answer has left */
 };
 
+struct api_call { /* lives during one callback */
+    struct admin *a;
+    struct admin_door *door;
+    struct evhttp_request *req;
+};
+
+/* Each answers the call. The first takes over `value`. */
+void api_send_json(struct api_call *c, int status, json_t *value);
+void api_fail(struct api_call *c, int status, const char *error, const char *hint);
+/* The body as a JSON object, which is the caller's; NULL after a refusal with this hint was sent. */
+json_t *api_body(struct api_call *c, const char *hint);
+
 /* admin_door_handler.on_request of both doors; d->arg is the struct admin. */
 void admin_api_on_request(struct admin_door *d, struct evhttp_request *req);
 

@@ -16,6 +16,7 @@
 
 #include "admin/admin.h"
 #include "admin/client_http.h"
+#include "admin/client_purge.h"
 #include "admin/status_text.h"
 
 #define EXIT_DONE    0
@@ -31,13 +32,19 @@ struct client { /* lives during one command */
     const char *command;
     const char *config_path; /* NULL: the default */
     char socket[256];
-    bool json, all;
-    char **urls;
-    int url_count;
+    bool json;
+    /* purge */
+    json_t *wish;               /* the body of the request */
+    const char *purge_option;   /* the last option of purge that was given */
+    bool all, any_query, named; /* named: by an option that takes a text */
+    bool not_utf8;
 };
 
-static const char usage_text[] = "usage: millpond status|pools|reload|stop [-c FILE | -s SOCKET] [--json]\n"
-                                 "       millpond purge URL... | --all     [-c FILE | -s SOCKET] [--json]\n";
+static const char usage_text[] =
+    "usage: millpond status|pools|reload|stop [-c FILE | -s SOCKET] [--json]\n"
+    "       millpond purge URL... [--any-query] | --tag T... | --prefix P | --glob G | "
+    "--host H | --all\n"
+    "                      [--soft] [--wait]  [-c FILE | -s SOCKET] [--json]\n";
 
 static int wrong(struct client *c, const char *what, const char *which)
 {
@@ -235,41 +242,23 @@ static int run_stop(struct client *c)
     return status;
 }
 
-static int purge_one(struct client *c, const char *url)
+/* All of it is one request, which is done as a whole or not at all. There is one node, so to have been
+ * answered is to have waited for all of them. */
+static int run_purge(struct client *c)
 {
-    int status;
-    json_t *wish = url != NULL ? json_pack("{s:s}", "url", url) : json_pack("{s:b}", "all", 1);
-    char *body = wish != NULL ? json_dumps(wish, JSON_COMPACT) : NULL;
-    json_decref(wish);
+    int status = EXIT_REFUSED;
+    char *body = c->not_utf8 ? NULL : json_dumps(c->wish, JSON_COMPACT);
     if (body == NULL) {
-        fprintf(c->err, "millpond %s: %s is not valid UTF-8; percent-encode it\n", c->command, url);
+        fprintf(c->err, "millpond %s: there is something that is not valid UTF-8; percent-encode it\n",
+                c->command);
         return EXIT_REFUSED;
     }
     json_t *o = ask(c, "POST", "/api/purge", slice_str(body), ASK_TIMEOUT_MS, &status);
-    json_int_t n = json_integer_value(json_object_get(o, "purged"));
-    const char *key = json_string_value(json_object_get(o, "url"));
     if (o != NULL && !c->json)
-        fprintf(c->out, "purged %s: %" JSON_INTEGER_FORMAT " stored response%s removed\n",
-                url == NULL   ? "everything"
-                : key != NULL ? key
-                              : url,
-                n, n == 1 ? "" : "s");
+        client_purge_print(o, c->out);
     json_decref(o);
     free(body);
     return status;
-}
-
-/* All of them are tried; the exit status is the worst. */
-static int run_purge(struct client *c)
-{
-    if (c->all)
-        return purge_one(c, NULL);
-    int worst = EXIT_DONE;
-    for (int i = 0; i < c->url_count; i++) {
-        int status = purge_one(c, c->urls[i]);
-        worst = MAX(worst, status);
-    }
-    return worst;
 }
 
 /* ---- arguments
@@ -278,15 +267,24 @@ static int run_purge(struct client *c)
 struct command {
     const char *name;
     int (*run)(struct client *c);
-    bool takes_urls;
 };
 
 static const struct command commands[] = {
-    {"status", run_status, false}, {"pools", run_pools, false}, {"reload", run_reload, false},
-    {"stop", run_stop, false},     {"purge", run_purge, true},
+    {"status", run_status}, {"pools", run_pools}, {"reload", run_reload},
+    {"stop", run_stop},     {"purge", run_purge},
 };
 
-enum client_option { OPT_JSON = 256, OPT_ALL, OPT_LATER };
+enum client_option {
+    OPT_JSON = 256,
+    OPT_ALL,
+    OPT_SOFT,
+    OPT_ANY_QUERY,
+    OPT_WAIT,
+    OPT_TAG,
+    OPT_PREFIX,
+    OPT_GLOB,
+    OPT_HOST
+};
 
 static const struct option long_options[] = {
     {"config", required_argument, NULL, 'c'},
@@ -294,18 +292,39 @@ static const struct option long_options[] = {
     {"json", no_argument, NULL, OPT_JSON},
     {"help", no_argument, NULL, 'h'},
     {"all", no_argument, NULL, OPT_ALL},
-    {"tag", required_argument, NULL, OPT_LATER},
-    {"prefix", required_argument, NULL, OPT_LATER},
-    {"host", required_argument, NULL, OPT_LATER},
-    {"soft", no_argument, NULL, OPT_LATER},
-    {"wait", no_argument, NULL, OPT_LATER},
+    {"soft", no_argument, NULL, OPT_SOFT},
+    {"any-query", no_argument, NULL, OPT_ANY_QUERY},
+    {"wait", no_argument, NULL, OPT_WAIT},
+    {"tag", required_argument, NULL, OPT_TAG},
+    {"prefix", required_argument, NULL, OPT_PREFIX},
+    {"glob", required_argument, NULL, OPT_GLOB},
+    {"host", required_argument, NULL, OPT_HOST},
     {NULL, 0, NULL, 0},
 };
+
+/* An option that only purge has. */
+static int parse_purge_option(struct client *c, int opt, int index)
+{
+    static const char *const members[] = {"tags", "prefix", "glob", "host"};
+    c->purge_option = long_options[index].name;
+    c->all |= opt == OPT_ALL;
+    c->any_query |= opt == OPT_ANY_QUERY;
+    if (opt >= OPT_TAG) {
+        c->named = true;
+        c->not_utf8 |= !client_purge_add(c->wish, members[opt - OPT_TAG], optarg);
+    } else if (opt != OPT_WAIT) {
+        json_object_set_new(c->wish, opt == OPT_ANY_QUERY ? "any_query" : long_options[index].name,
+                            json_true());
+    }
+    return -1;
+}
 
 /* -1: go on; otherwise the exit status. */
 static int parse_option(struct client *c, int opt, int index, char **argv)
 {
     char text[64];
+    if (opt >= OPT_ALL)
+        return parse_purge_option(c, opt, index);
     switch (opt) {
     case 'c':
         c->config_path = optarg;
@@ -318,15 +337,9 @@ static int parse_option(struct client *c, int opt, int index, char **argv)
     case OPT_JSON:
         c->json = true;
         return -1;
-    case OPT_ALL:
-        c->all = true;
-        return -1;
     case 'h':
         fputs(usage_text, c->out);
         return EXIT_DONE;
-    case OPT_LATER:
-        snprintf(text, sizeof text, "--%s", long_options[index].name);
-        return wrong(c, "not supported yet: ", text);
     case ':':
         return wrong(c, "a value is missing after ", argv[optind - 1]);
     default:
@@ -345,14 +358,20 @@ static int parse(struct client *c, const struct command *command, int argc, char
         if (status >= 0)
             return status;
     }
-    c->urls = argv + optind;
-    c->url_count = argc - optind;
-    if (!command->takes_urls && c->url_count > 0)
-        return wrong(c, "what is this for: ", c->urls[0]);
-    if (!command->takes_urls && c->all)
-        return wrong(c, "unknown option ", "--all");
-    if (command->takes_urls && c->all == (c->url_count > 0))
-        return wrong(c, c->all ? "either URLs or --all" : "name at least one URL, or --all", "");
+    if (command->run != run_purge) {
+        if (argc > optind)
+            return wrong(c, "what is this for: ", argv[optind]);
+        return c->purge_option == NULL ? -1 : wrong(c, "this is an option of purge: --", c->purge_option);
+    }
+    bool urls = argc > optind;
+    for (int i = optind; i < argc; i++)
+        c->not_utf8 |= !client_purge_add(c->wish, "url", argv[i]);
+    if (c->all && (urls || c->named))
+        return wrong(c, "either --all or what to purge", "");
+    if (!c->all && !urls && !c->named)
+        return wrong(c, "name at least one URL, --tag, --prefix, --glob or --host, or --all", "");
+    if (c->any_query && !urls)
+        return wrong(c, "--any-query goes with a URL", "");
     return -1;
 }
 
@@ -362,10 +381,12 @@ int admin_client_run(int argc, char **argv, FILE *out, FILE *err)
     for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
         if (strcmp(commands[i].name, c.command) != 0)
             continue;
+        c.wish = json_object();
         int status = parse(&c, &commands[i], argc, argv);
-        if (status >= 0)
-            return status;
-        return find_socket(&c) ? commands[i].run(&c) : EXIT_WRONG;
+        if (status < 0)
+            status = find_socket(&c) ? commands[i].run(&c) : EXIT_WRONG;
+        json_decref(c.wish);
+        return status;
     }
     return wrong(&c, "unknown command", "");
 }

@@ -285,7 +285,7 @@ static void write_reasons(struct prometheus_text *out)
         snprintf(name, sizeof name, "millpond_%s_total", info->name);
         prometheus_family(out, name, "counter", info->help);
         for (unsigned reason = 1; reason < info->count; reason++) {
-            struct prometheus_label label = {"reason", slice_str(metrics_reason_name(kind, reason))};
+            struct prometheus_label label = {info->label, slice_str(metrics_reason_name(kind, reason))};
             prometheus_sample(out, name, "", &label, 1, (double)metrics_reason_total(kind, reason));
         }
     }
@@ -326,7 +326,7 @@ void prometheus_print_markdown(FILE *out)
         const struct metrics_reason_info *info = metrics_reason_info((enum metrics_reason_kind)kind);
         char name[128];
         snprintf(name, sizeof name, "millpond_%s_total", info->name);
-        print_row(out, name, "counter", "reason", info->help);
+        print_row(out, name, "counter", info->label, info->help);
     }
     for (size_t i = 0; i < ARRAY_LEN(series_families); i++)
         print_row(out, series_families[i].name, series_families[i].type, series_families[i].labels,

@@ -19,6 +19,7 @@
     X(CONNECT, "CONNECT", false, false)                                                                      \
     X(PATCH, "PATCH", false, false)                                                                          \
     X(PURGE, "PURGE", false, true)                                                                           \
+    X(PURGEKEYS, "PURGEKEYS", false, true)                                                                   \
     X(BAN, "BAN", false, true)
 
 enum http_method {

@@ -21,7 +21,7 @@
 #define REASONS_MAX  32u /* of one kind */
 #define SHARD_MAGIC  0x4d455452u
 
-#define X(id, name, reasons, reason_name, help)                                                              \
+#define X(id, name, label, reasons, reason_name, help)                                                       \
     _Static_assert((unsigned)(reasons) <= REASONS_MAX, "room for each reason of " name);
 METRICS_REASON_TABLE(X)
 #undef X
@@ -55,7 +55,7 @@ static const struct metric_info metrics_infos[] = {
 };
 
 static const struct metrics_reason_info metrics_reason_infos[] = {
-#define X(id, name, reasons, reason_name, help) {name, help, reasons},
+#define X(id, name, label, reasons, reason_name, help) {name, label, help, reasons},
     METRICS_REASON_TABLE(X)
 #undef X
 };
@@ -70,7 +70,7 @@ const char *metrics_reason_name(enum metrics_reason_kind kind, unsigned reason)
 {
     ASSERT(reason < metrics_reason_info(kind)->count);
     switch (kind) {
-#define X(id, name, reasons, reason_name, help)                                                              \
+#define X(id, name, label, reasons, reason_name, help)                                                       \
     case METRICS_REASON_##id:                                                                                \
         return reason_name;
         METRICS_REASON_TABLE(X)

@@ -24,7 +24,7 @@ enum metric_id {
 
 /* Counters by reason: one per kind and value of its table in core/outcome.h. */
 enum metrics_reason_kind {
-#define X(id, name, reasons, reason_name, help) METRICS_REASON_##id,
+#define X(id, name, label, reasons, reason_name, help) METRICS_REASON_##id,
     METRICS_REASON_TABLE(X)
 #undef X
         METRICS_REASON_KINDS
@@ -103,7 +103,7 @@ struct metric_info {
 const struct metric_info *metrics_info(enum metric_id id);
 
 struct metrics_reason_info {
-    const char *name, *help;
+    const char *name, *label, *help;
     unsigned count; /* reasons 1 .. count - 1 are counted */
 };
 const struct metrics_reason_info *metrics_reason_info(enum metrics_reason_kind kind);

@@ -2,9 +2,9 @@
  *
  * COUNTER(id, "name", "help"): only grows; the page shows millpond_<name>_total.
  * GAUGE(id, "name", "help"): per-thread values that are summed; shown as millpond_<name>.
- * X(id, "name", reasons, name of a reason, "help"): a counter per reason of a table in core/outcome.h; the
- * page shows millpond_<name>_total{reason}. Reason 0 of each table means that nothing happened and is not
- * counted. */
+ * X(id, "name", "label", reasons, name of a reason, "help"): a counter per reason of a table in
+ * core/outcome.h; the page shows millpond_<name>_total{label}. Reason 0 of each table means that nothing
+ * happened and is not counted. */
 #ifndef CORE_METRICS_TBL_H
 #define CORE_METRICS_TBL_H
 
@@ -35,17 +35,21 @@
     COUNTER(CACHE_REFRESHES, "cache_refreshes", "Fetches in the background that renew a stored response")    \
     COUNTER(CACHE_EARLY, "cache_early_refreshes", "Those of them begun before the response was stale")       \
     GAUGE(REFRESHES_OPEN, "refreshes_in_flight", "Such fetches under way")                                   \
-    COUNTER(PURGES, "purges", "Purges done")                                                                 \
+    COUNTER(PURGES, "purges", "Purges done that were asked for: one for each call")                          \
     COUNTER(INVALIDATIONS, "invalidations",                                                                  \
             "URLs and groups invalidated by the answer to a POST, PUT, DELETE or the like")                  \
     COUNTER(SLOW_REQUESTS, "slow_requests", "Requests slower than slow_request")
 
 #define METRICS_REASON_TABLE(X)                                                                              \
-    X(NO_STORE, "no_store", NO_STORE_COUNT, outcome_no_store_name((enum no_store_reason)reason),             \
+    X(NO_STORE, "no_store", "reason", NO_STORE_COUNT, outcome_no_store_name((enum no_store_reason)reason),   \
       "Requests whose response was not stored, or that were not looked up")                                  \
-    X(CLIENT_CLOSES, "client_closes", CLOSE_COUNT, outcome_close_name((enum close_reason)reason),            \
+    X(CLIENT_CLOSES, "client_closes", "reason", CLOSE_COUNT, outcome_close_name((enum close_reason)reason),  \
       "Client connections that ended")                                                                       \
-    X(FETCH_ERRORS, "fetch_errors", FETCH_ERROR_COUNT, outcome_fetch_name((enum fetch_error)reason),         \
-      "Requests whose fetch from an instance failed")
+    X(FETCH_ERRORS, "fetch_errors", "reason", FETCH_ERROR_COUNT,                                             \
+      outcome_fetch_name((enum fetch_error)reason), "Requests whose fetch from an instance failed")          \
+    X(PURGE_KINDS, "purge_kinds", "kind", PURGE_KIND_COUNT,                                                  \
+      outcome_purge_kind_name((enum purge_kind)reason), "Events of the invalidation log, by what they name") \
+    X(PURGE_SOURCES, "purge_sources", "source", PURGE_SOURCE_COUNT,                                          \
+      outcome_purge_source_name((enum purge_source)reason), "The same events, by where they came from")
 
 #endif

@@ -122,6 +122,40 @@ enum fetch_error {
         FETCH_ERROR_COUNT
 };
 
+/* What an event of the invalidation log names (enum cache_purge_kind). */
+#define OUTCOME_PURGE_KINDS(X)                                                                               \
+    X(NONE, "none", "nothing")                                                                               \
+    X(URL, "url", "one URL, all its variants")                                                               \
+    X(URL_ANY_QUERY, "url_any_query", "one URL, whatever its query")                                         \
+    X(TAG, "tag", "what carries a tag")                                                                      \
+    X(PREFIX, "prefix", "URLs by how they begin")                                                            \
+    X(GLOB, "glob", "URLs by a pattern")                                                                     \
+    X(HOST, "host", "everything of one host")                                                                \
+    X(ALL, "all", "everything")
+
+enum purge_kind {
+#define X(id, name, text) PURGE_KIND_##id,
+    OUTCOME_PURGE_KINDS(X)
+#undef X
+        PURGE_KIND_COUNT
+};
+
+/* Where it came from. */
+#define OUTCOME_PURGE_SOURCES(X)                                                                             \
+    X(NONE, "none", "nowhere")                                                                               \
+    X(CLI, "cli", "the command line, or whoever opened the control socket")                                  \
+    X(API, "api", "POST /api/purge at the admin address")                                                    \
+    X(METHOD, "method", "a PURGE or BAN request")                                                            \
+    X(UNSAFE, "unsafe", "a POST, PUT, DELETE or the like that succeeded")                                    \
+    X(GROUP, "group", "Cache-Group-Invalidation of a response")
+
+enum purge_source {
+#define X(id, name, text) PURGE_SOURCE_##id,
+    OUTCOME_PURGE_SOURCES(X)
+#undef X
+        PURGE_SOURCE_COUNT
+};
+
 const char *outcome_verdict_name(enum cache_verdict v);
 const char *outcome_verdict_text(enum cache_verdict v);
 const char *outcome_no_store_name(enum no_store_reason r);
@@ -130,6 +164,10 @@ const char *outcome_close_name(enum close_reason r);
 const char *outcome_close_text(enum close_reason r);
 const char *outcome_fetch_name(enum fetch_error e);
 const char *outcome_fetch_text(enum fetch_error e);
+const char *outcome_purge_kind_name(enum purge_kind k);
+const char *outcome_purge_kind_text(enum purge_kind k);
+const char *outcome_purge_source_name(enum purge_source s);
+const char *outcome_purge_source_text(enum purge_source s);
 unsigned outcome_fetch_status(enum fetch_error e);
 
 #endif

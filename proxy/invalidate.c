@@ -10,7 +10,7 @@
 
 #include "core/log.h"
 #include "core/metrics.h"
-#include "cache/purge.h"
+#include "cache/purge_request.h"
 #include "cache/reference.h"
 #include "cache/tags.h"
 #include "proxy/proxy_worker.h"
@@ -19,8 +19,10 @@
 
 static void invalidate_key(struct exchange *x, const struct cache_key *key)
 {
-    if (cache_invalidate_url(x->pw->cache, key))
-        proxy_count(x->pw, METRIC_INVALIDATIONS, 1);
+    if (!cache_invalidate_url(x->pw->cache, key))
+        return;
+    proxy_count(x->pw, METRIC_INVALIDATIONS, 1);
+    cache_purge_count(x->pw->worker->metrics, CACHE_PURGE_URL, PURGE_SOURCE_UNSAFE);
 }
 
 /* Without memory for the key: too much rather than too little. */
@@ -29,6 +31,7 @@ static void invalidate_all(struct exchange *x)
     log_warn("out of memory while a %.*s invalidated a page: everything stored is given up",
              (int)x->req.method_text.len, x->req.method_text.ptr);
     cache_purge_all(x->pw->cache);
+    cache_purge_count(x->pw->worker->metrics, CACHE_PURGE_ALL, PURGE_SOURCE_UNSAFE);
 }
 
 static void invalidate_target(struct exchange *x)
@@ -67,6 +70,7 @@ static void invalidate_groups(struct exchange *x, const struct http_head *respon
         if (!cache_purge(x->pw->cache, &p, 1, &result))
             invalidate_all(x);
         proxy_count(x->pw, METRIC_INVALIDATIONS, 1);
+        cache_purge_count(x->pw->worker->metrics, CACHE_PURGE_TAG, PURGE_SOURCE_GROUP);
         tags = slice_make(tags.ptr + skip, tags.len - skip);
     }
 }

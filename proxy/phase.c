@@ -271,7 +271,7 @@ enum phase_result phase_route(struct exchange *x)
     if (rr.path.ptr == NULL)
         return phase_answer_error(x, 503, "out of memory");
     x->route = route_match(x->view->shared, &rr);
-    if (UNLIKELY(x->req.method == HTTP_PURGE || x->req.method == HTTP_BAN))
+    if (UNLIKELY(purge_is_asked(x)))
         return purge_answer(x);
     if (x->route == NULL)
         return phase_answer_error(x, 404, "no route of this server matches the request");

@@ -1,28 +1,51 @@
-/* purge.c: see purge.h. The URL is the request's own: its host and path, as Varnish, nginx and Squid users
- * send it. */
+/* purge.c: see purge.h. Worker thread. Nothing of the request is looked at before it is known that its
+ * address may purge; nothing of it ever goes to an instance. */
 #include "proxy/purge.h"
 
-#include "core/log.h"
+#include <inttypes.h>
+
 #include "core/metrics.h"
 #include "proxy/client_conn.h"
 #include "proxy/proxy_worker.h"
+#include "proxy/purge_head.h"
+
+static enum phase_result purge_json(struct exchange *x, unsigned status, slice_t body)
+{
+    return phase_answer(x, status, SLICE_LIT("application/json"), body.ptr == NULL ? SLICE_EMPTY : body);
+}
+
+static enum phase_result purge_refuse(struct exchange *x, unsigned status, const char *error,
+                                      const char *hint)
+{
+    return purge_json(x, status,
+                      arena_printf(&x->arena, "{\"error\":\"%s\",\"hint\":\"%s\"}\n", error, hint));
+}
 
 enum phase_result purge_answer(struct exchange *x)
 {
     const struct config_cache *cfg = &x->view->shared->config->cache;
+    struct cache_purge_request r;
+    struct cache_purge_result result;
+    char removed[24] = "null";
     if (!exchange_client_in(x, &cfg->purge_from))
         return phase_answer_error(x, 403, "this address may not purge; see purge_from in [cache]");
-    if (x->req.method == HTTP_BAN)
-        return phase_answer_error(x, 501,
-                                  "BAN is not supported by this version; use PURGE with the exact URL");
     if (x->pw->cache == NULL)
-        return phase_answer_error(x, 409, "there is no cache: store = off in [cache]");
+        return purge_refuse(x, 409, "there is no cache to purge", "[cache] store is off");
     if (!exchange_build_key(x))
-        return phase_answer_error(x, 503, "out of memory");
-    size_t purged = cache_purge_url(x->pw->cache, &x->key);
-    proxy_count(x->pw, METRIC_PURGES, 1);
-    log_info("purged " SLICE_FMT ": %zu stored responses, asked by " SLICE_FMT, SLICE_ARG(x->key.text),
-             purged, SLICE_ARG(x->client_ip));
-    slice_t body = arena_printf(&x->arena, "{\"purged\":%zu}\n", purged);
-    return phase_answer(x, 200, SLICE_LIT("application/json"), body.ptr == NULL ? SLICE_EMPTY : body);
+        return purge_refuse(x, 503, "out of memory", "try again");
+    cache_purge_request_init(&r, &x->arena);
+    const struct purge_head head = {.request = &x->req,
+                                    .host = x->host,
+                                    .path = x->target.path,
+                                    .query = x->target.query,
+                                    .key = x->key.text};
+    if (!purge_head_read(&head, &r) ||
+        !cache_purge_request_run(x->pw->cache, &r, PURGE_SOURCE_METHOD, x->client_ip, x->pw->worker->metrics,
+                                 &result))
+        return purge_refuse(x, 400, r.problem, r.hint);
+    if (cache_purge_request_is_counted(&r))
+        snprintf(removed, sizeof removed, "%zu", result.removed);
+    return purge_json(x, 200,
+                      arena_printf(&x->arena, "{\"id\":\"%" PRIu64 "\",\"soft\":%s,\"purged\":%s}\n",
+                                   result.id, r.soft ? "true" : "false", removed));
 }

@@ -1,10 +1,15 @@
-/* purge.h: the PURGE method: one URL out of the cache, from allowed addresses only. */
+/* purge.h: PURGE, PURGEKEYS and BAN on the listeners, from allowed addresses only. */
 #ifndef PROXY_PURGE_H
 #define PROXY_PURGE_H
 
 #include "proxy/phase.h"
 
-/* Answers a PURGE (or BAN, which this version refuses); part of phase ROUTE. */
+static inline bool purge_is_asked(const struct exchange *x)
+{
+    return x->req.method == HTTP_PURGE || x->req.method == HTTP_PURGEKEYS || x->req.method == HTTP_BAN;
+}
+
+/* Answers such a request; part of phase ROUTE. */
 enum phase_result purge_answer(struct exchange *x);
 
 #endif

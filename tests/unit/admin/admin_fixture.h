@@ -22,28 +22,41 @@
 #include <unistd.h>
 
 #include "admin/admin.h"
+#include "cache/purge.h"
 #include "core/log.h"
 
 /* ---- stand-ins
  * ------------------------------------------------------------------------------------------------- */
 
+#define FAKE_EVENTS_MAX 300
+
 static struct {
-    char purged_key[512];
-    unsigned purges, purges_all;
+    struct {
+        enum cache_purge_kind kind;
+        bool soft;
+        char text[512];
+    } events[FAKE_EVENTS_MAX]; /* of the last call */
+    size_t count;
+    unsigned purges;
+    const char *problem; /* what the next calls are refused with */
 } fake_cache;
 
-size_t cache_purge_url(struct cache *c, const struct cache_key *key)
+bool cache_purge(struct cache *c, const struct cache_purge *p, size_t count, struct cache_purge_result *out)
 {
     assert_non_null(c);
-    snprintf(fake_cache.purged_key, sizeof fake_cache.purged_key, SLICE_FMT, SLICE_ARG(key->text));
+    assert_in_range(count, 1, FAKE_EVENTS_MAX);
+    *out = (struct cache_purge_result){.id = 9007199254740993u, .removed = 3, .problem = fake_cache.problem};
+    if (fake_cache.problem != NULL)
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        fake_cache.events[i].kind = p[i].kind;
+        fake_cache.events[i].soft = p[i].soft;
+        snprintf(fake_cache.events[i].text, sizeof fake_cache.events[i].text, SLICE_FMT,
+                 SLICE_ARG(p[i].text));
+    }
+    fake_cache.count = count;
     fake_cache.purges++;
-    return 3;
-}
-
-void cache_purge_all(struct cache *c)
-{
-    assert_non_null(c);
-    fake_cache.purges_all++;
+    return true;
 }
 
 void cache_get_stats(struct cache *c, struct cache_stats *out)
@@ -310,7 +323,7 @@ static inline char *fx_exchange(const struct net_addr *a, const char *bytes, siz
 static inline char *fx_ask(const struct net_addr *a, const char *request, const char *fields,
                            const char *body)
 {
-    char bytes[4096];
+    char bytes[16384];
     int n =
         snprintf(bytes, sizeof bytes, "%s HTTP/1.1\r\n%sConnection: close\r\nContent-Length: %zu\r\n\r\n%s",
                  request, fields, strlen(body), body);

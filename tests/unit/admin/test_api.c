@@ -139,53 +139,6 @@ static void test_unknown_paths_and_methods(void **state)
     assert_int_equal(f->reloads, 0);
 }
 
-static void test_purge_url(void **state)
-{
-    struct fixture *f = *state;
-    struct net_addr a = fx_unix(f->socket);
-    json_t *o = ask_json(&a, "POST /api/purge", "", "{\"url\": \"http://EXAMPLE.com:80/a?b=1\"}");
-    assert_int_equal(json_integer_value(json_object_get(o, "purged")), 3);
-    assert_string_equal(json_string_value(json_object_get(o, "url")), "http://example.com/a?b=1");
-    assert_string_equal(fake_cache.purged_key, "http://example.com/a?b=1");
-    json_decref(o);
-    o = ask_json(&a, "POST /api/purge", "", "{\"all\": true}");
-    assert_int_equal(json_integer_value(json_object_get(o, "purged")), 7);
-    assert_int_equal(fake_cache.purges_all, 1);
-    json_decref(o);
-}
-
-static void test_purge_refusals(void **state)
-{
-    struct fixture *f = *state;
-    struct net_addr a = fx_unix(f->socket);
-    static const char *const bad[] = {
-        "",
-        "{",
-        "[]",
-        "\"http://x/\"",
-        "{}",
-        "{\"url\": 1}",
-        "{\"url\": \"\"}",
-        "{\"url\": \"/only/a/path\"}",
-        "{\"url\": \"ftp://example.com/\"}",
-        "{\"url\": \"http://\"}",
-        "{\"all\": false}",
-        "{\"all\": true, \"url\": \"http://x/\"}",
-        "{\"url\": \"http://x/\", \"soft\": true}",
-        "{\"url\": \"http://x/\", \"url\": \"http://y/\"}",
-        "{\"tag\": \"a\"}",
-        "{\"url\": \"http://x/\"} x",
-    };
-    for (size_t i = 0; i < ARRAY_LEN(bad); i++)
-        assert_answer(&a, "POST /api/purge", "", bad[i], 400);
-    assert_int_equal(fake_cache.purges + fake_cache.purges_all, 0);
-    json_t *o = ask_json(&a, "POST /api/purge", "", "{\"url\": \"/x\"}");
-    assert_non_null(strstr(json_string_value(json_object_get(o, "hint")), "http://"));
-    json_decref(o);
-    f->has_cache = false;
-    assert_answer(&a, "POST /api/purge", "", "{\"url\": \"http://x/\"}", 409);
-}
-
 static void test_reload_refused(void **state)
 {
     struct fixture *f = *state;
@@ -339,7 +292,7 @@ static void test_malice(void **state)
         assert_true(n <= 0 || fx_status_of(answer) >= 400);
         close(fd);
     }
-    assert_int_equal(fake_cache.purges + fake_cache.purges_all + f->reloads, 0);
+    assert_int_equal(fake_cache.purges + f->reloads, 0);
     assert_answer(&local, "GET /api/status", "", "", 200);
 }
 
@@ -401,8 +354,6 @@ int main(void)
         T(test_foreign_host_is_refused),
         T(test_stop_only_on_the_socket),
         T(test_unknown_paths_and_methods),
-        T(test_purge_url),
-        T(test_purge_refusals),
         T(test_reload_refused),
         T(test_reload_moves_its_own_door),
         T(test_failed_change_keeps_the_old),

@@ -68,19 +68,38 @@ static void test_purge(void **state)
 {
     struct fixture *f = *state;
     expect(RUN("purge", "http://A.example/x", "-s", f->socket), 0,
-           "purged http://a.example/x: 3 stored responses removed\n", "");
-    expect(RUN("purge", "-s", f->socket, "http://a/1", "http://a/2"), 0, "purged http://a/2", "");
+           "purged: http://a.example/x\nevent 9007199254740993: 3 stored responses removed\n", "");
+    expect(RUN("purge", "-s", f->socket, "http://a/1", "http://a/2"), 0, "purged: http://a/2\n", "");
+    assert_int_equal(fake_cache.purges, 2);
+    assert_int_equal(fake_cache.count, 2);
+    expect(RUN("purge", "--all", "-s", f->socket), 0, "purged: everything\nevent", "");
+    assert_int_equal(fake_cache.events[0].kind, CACHE_PURGE_ALL);
     assert_int_equal(fake_cache.purges, 3);
-    expect(RUN("purge", "--all", "-s", f->socket), 0, "purged everything: 7", "");
-    assert_int_equal(fake_cache.purges_all, 1);
-    /* one bad URL: the others are purged all the same, and the status says it */
-    expect(RUN("purge", "-s", f->socket, "nonsense", "http://a/3"), 1, "purged http://a/3",
-           "write the whole URL");
-    assert_string_equal(fake_cache.purged_key, "http://a/3");
+    /* one bad URL: nothing is purged */
+    expect(RUN("purge", "-s", f->socket, "nonsense", "http://a/3"), 1, "", "write the whole URL");
+    expect(RUN("purge", "-s", f->socket, "/news"), 1, "", "/news: a path alone does not say on which host");
     expect(RUN("purge", "-s", f->socket, "http://a/\xff\xfe"), 1, "", "UTF-8");
+    assert_int_equal(fake_cache.purges, 3);
     expect(RUN("purge", "-s", f->socket, "http://a/\"}"), 0, "", "");
     f->has_cache = false;
     expect(RUN("purge", "-s", f->socket, "http://a/"), 1, "", "store is off");
+}
+
+static void test_purge_kinds(void **state)
+{
+    struct fixture *f = *state;
+    expect(RUN("purge", "-s", f->socket, "--tag", "a", "--tag", "b", "--soft"), 0,
+           "purged softly: tag a\npurged softly: tag b\n", "");
+    assert_int_equal(fake_cache.count, 2);
+    assert_true(fake_cache.events[1].soft);
+    expect(RUN("purge", "-s", f->socket, "--prefix", "http://a/n", "--wait"), 0,
+           "purged: prefix http://a/n\n", "");
+    expect(RUN("purge", "-s", f->socket, "--glob=*.png"), 0, "purged: glob *.png\n", "");
+    expect(RUN("purge", "-s", f->socket, "--host", "A"), 0, "purged: host a\n", "");
+    expect(RUN("purge", "-s", f->socket, "http://a/x?y", "--any-query"), 0,
+           "purged: http://a/x, whatever its query\n", "");
+    assert_int_equal(fake_cache.events[0].kind, CACHE_PURGE_URL_ANY_QUERY);
+    expect(RUN("purge", "-s", f->socket, "--soft", "http://a/x"), 0, "3 stored responses made stale\n", "");
 }
 
 static void test_json(void **state)
@@ -92,7 +111,9 @@ static void test_json(void **state)
     json_decref(o);
     expect(r, 0, "\"pools\"", "");
     expect(RUN("purge", "--json", "-s", f->socket, "http://a/1"), 0,
-           "{\"purged\":3,\"url\":\"http://a/1\"}\n", "");
+           "{\"id\":\"9007199254740993\",\"soft\":false,\"purged\":3,"
+           "\"events\":[{\"kind\":\"url\",\"text\":\"http://a/1\"}]}\n",
+           "");
     f->reload_ok = false;
     expect(RUN("reload", "--json", "-s", f->socket), 1, "\"problems\"", "");
 }
@@ -110,8 +131,11 @@ static void test_wrong_usage(void **state)
     struct fixture *f = *state;
     expect(RUN("purge", "-s", f->socket), 2, "", "name at least one URL");
     expect(RUN("purge", "-s", f->socket, "--all", "http://x/"), 2, "", "either");
-    expect(RUN("purge", "-s", f->socket, "--tag", "x"), 2, "", "not supported yet: --tag");
-    expect(RUN("purge", "-s", f->socket, "--soft", "http://x/"), 2, "", "not supported yet: --soft");
+    expect(RUN("purge", "-s", f->socket, "--all", "--tag", "x"), 2, "", "either");
+    expect(RUN("purge", "-s", f->socket, "--soft"), 2, "", "name at least one URL");
+    expect(RUN("purge", "-s", f->socket, "--tag"), 2, "", "a value is missing after --tag");
+    expect(RUN("purge", "-s", f->socket, "--tag", "x", "--any-query"), 2, "", "--any-query goes with a URL");
+    expect(RUN("status", "-s", f->socket, "--tag", "x"), 2, "", "an option of purge: --tag");
     expect(RUN("status", "-s", f->socket, "extra"), 2, "", "what is this for: extra");
     expect(RUN("status", "-s", f->socket, "--all"), 2, "", "--all");
     expect(RUN("status", "-s"), 2, "", "a value is missing after -s");
@@ -120,7 +144,7 @@ static void test_wrong_usage(void **state)
     expect(RUN("status", "--frob"), 2, "", "unknown option --frob");
     expect(RUN("frob"), 2, "", "unknown command");
     expect(RUN("status", "--help"), 0, "usage:", "");
-    assert_int_equal(fake_cache.purges + fake_cache.purges_all, 0);
+    assert_int_equal(fake_cache.purges, 0);
 }
 
 static void test_nobody_at_home(void **state)
@@ -239,6 +263,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(test_commands),
         T(test_purge),
+        T(test_purge_kinds),
         T(test_json),
         T(test_refused_reload),
         T(test_wrong_usage),
