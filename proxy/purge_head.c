@@ -16,8 +16,8 @@
 #include "core/text.h"
 
 enum purge_field {
-    PURGE_FIELD_TAGS_SPACED, /* Surrogate-Key: white space separates, as in responses */
-    PURGE_FIELD_TAGS,        /* commas as well */
+    PURGE_FIELD_TAGS,        /* white space separates, as in the same field of a response */
+    PURGE_FIELD_TAGS_COMMAS, /* commas as well */
     PURGE_FIELD_TAGS_SOFT,
     PURGE_FIELD_FASTLY_SOFT,
     PURGE_FIELD_OWN,    /* Millpond-Purge */
@@ -32,8 +32,8 @@ static const struct {
     const char *name;
     enum purge_field field;
 } purge_fields[] = {
-    {"surrogate-key", PURGE_FIELD_TAGS_SPACED},
-    {"cache-tag", PURGE_FIELD_TAGS},
+    {"surrogate-key", PURGE_FIELD_TAGS},
+    {"cache-tag", PURGE_FIELD_TAGS_COMMAS},
     {"xkey", PURGE_FIELD_TAGS},
     {"xkey-purge", PURGE_FIELD_TAGS},
     {"xkey-softpurge", PURGE_FIELD_TAGS_SOFT},
@@ -107,9 +107,9 @@ static bool read_field(struct purge_wish *w, enum purge_field field, slice_t val
         w->r->soft = true;
         /* fall through */
     case PURGE_FIELD_TAGS:
-    case PURGE_FIELD_TAGS_SPACED:
+    case PURGE_FIELD_TAGS_COMMAS:
         w->tags = true;
-        return cache_purge_request_add_tags(w->r, value, field != PURGE_FIELD_TAGS_SPACED);
+        return cache_purge_request_add_tags(w->r, value, field == PURGE_FIELD_TAGS_COMMAS);
     case PURGE_FIELD_FASTLY_SOFT:
         w->r->soft |= slice_eq(value, SLICE_LIT("1"));
         return true;
