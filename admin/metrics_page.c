@@ -3,12 +3,26 @@
 #include "admin/metrics_page.h"
 
 #include "admin/status.h"
+#include "cache/purge_stats.h"
 
 static void write_value(struct prometheus_text *out, const char *name, const char *type, const char *help,
                         uint64_t value)
 {
     prometheus_family(out, name, type, help);
     prometheus_sample(out, name, "", NULL, 0, (double)value);
+}
+
+static void write_purges(struct prometheus_text *out, struct cache *cache)
+{
+    struct cache_purge_stats s;
+    cache_purge_get_stats(cache, &s);
+    write_value(out, "millpond_purge_log_entries", "gauge",
+                "Purged URLs, tags and hosts remembered one by one", s.entries);
+    write_value(out, "millpond_purge_log_entries_limit", "gauge", "As many are at most", s.entries_limit);
+    write_value(out, "millpond_purge_log_patterns", "gauge", "Purged prefixes and globs remembered",
+                s.patterns);
+    write_value(out, "millpond_purge_log_overflows_total", "counter",
+                "Times the oldest events were given up for newer ones", s.overflows);
 }
 
 static void write_cache(struct prometheus_text *out, struct cache *cache)
@@ -30,6 +44,7 @@ static void write_cache(struct prometheus_text *out, struct cache *cache)
                 s.flights_now);
     write_value(out, "millpond_cache_followers", "gauge", "Requests that wait for or read such a fetch",
                 s.followers_now);
+    write_purges(out, cache);
 }
 
 static slice_t text_of(const json_t *o, const char *key)

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "cache/purge_request.h"
+#include "cache/purge_stats.h"
 #include "core/lock.h"
 #include "core/metrics.h"
 
@@ -110,6 +112,37 @@ static json_t *latencies_build(const struct latency_sum *l)
 /* ---- cache
  * ------------------------------------------------------------------------------------------------- */
 
+/* Ids are texts: they are larger than what all readers of JSON take for a number. */
+static void put_id(json_t *o, const char *key, uint64_t id)
+{
+    char text[24];
+    snprintf(text, sizeof text, "%llu", (unsigned long long)id);
+    put_text(o, key, text);
+}
+
+static json_t *purge_log_build(struct cache *c)
+{
+    struct cache_purge_stats s;
+    cache_purge_get_stats(c, &s);
+    json_t *o = json_object(), *last = json_object();
+    put_int(o, "events", s.events);
+    put_id(o, "last_id", s.last_id);
+    if (s.last_id > 0)
+        put_int(o, "last_ms", (uint64_t)s.last_ms);
+    for (unsigned k = 0; k < CACHE_PURGE_KINDS; k++) {
+        if (s.last[k] > 0)
+            put_id(last, outcome_purge_kind_name(cache_purge_kind_of((enum cache_purge_kind)k)), s.last[k]);
+    }
+    json_object_set_new(o, "last_id_of_kind", last);
+    put_id(o, "swept_id", s.swept_id);
+    put_int(o, "entries", s.entries);
+    put_int(o, "entries_limit", s.entries_limit);
+    put_int(o, "patterns", s.patterns);
+    put_int(o, "patterns_limit", s.patterns_limit);
+    put_int(o, "overflows", s.overflows);
+    return o;
+}
+
 json_t *admin_cache_build(struct cache *c)
 {
     if (c == NULL)
@@ -126,6 +159,7 @@ json_t *admin_cache_build(struct cache *c)
     put_int(o, "flights_now", s.flights_now);
     put_int(o, "followers_now", s.followers_now);
     put_int(o, "live_objects", s.live_objects);
+    json_object_set_new(o, "purge_log", purge_log_build(c));
     return o;
 }
 

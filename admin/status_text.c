@@ -186,8 +186,23 @@ static void cache_print(const json_t *cache, FILE *out)
     const json_t *ratio = json_object_get(cache, "hit_ratio");
     if (json_is_number(ratio))
         fprintf(out, ", %.1f%% hits", 100 * json_number_value(ratio));
-    fprintf(out, ", %" JSON_INTEGER_FORMAT " evicted, %" JSON_INTEGER_FORMAT " purges\n",
-            int_of(cache, "evictions"), int_of(cache, "purges"));
+    fprintf(out, ", %" JSON_INTEGER_FORMAT " evicted\n", int_of(cache, "evictions"));
+}
+
+static void purges_print(const json_t *log, wall_ms_t now_ms, FILE *out)
+{
+    char age[32];
+    if (int_of(log, "events") == 0)
+        return;
+    format_age(age, sizeof age, (now_ms - int_of(log, "last_ms")) / 1000);
+    fprintf(out,
+            "purges    %" JSON_INTEGER_FORMAT " events, last %s ago; remembers %" JSON_INTEGER_FORMAT
+            " of %" JSON_INTEGER_FORMAT " and %" JSON_INTEGER_FORMAT " of %" JSON_INTEGER_FORMAT " patterns",
+            int_of(log, "events"), age, int_of(log, "entries"), int_of(log, "entries_limit"),
+            int_of(log, "patterns"), int_of(log, "patterns_limit"));
+    if (int_of(log, "overflows") > 0)
+        fprintf(out, ", overflowed %" JSON_INTEGER_FORMAT " times", int_of(log, "overflows"));
+    fputc('\n', out);
 }
 
 static void config_print_line(const json_t *config, wall_ms_t now_ms, FILE *out)
@@ -251,6 +266,7 @@ void admin_status_print(const json_t *status, wall_ms_t now_ms, FILE *out)
             int_of(status, "requests"), int_of(n, "requests_in_flight"), int_of(n, "bad_requests"),
             int_of(n, "slow_requests"));
     cache_print(json_object_get(status, "cache"), out);
+    purges_print(json_object_get(json_object_get(status, "cache"), "purge_log"), now_ms, out);
     fputc('\n', out);
     admin_pools_print(json_object_get(status, "pools"), now_ms, out);
     latency_print(json_object_get(status, "latency"), out);

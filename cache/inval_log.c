@@ -118,6 +118,7 @@ static void log_raise_floor_locked(struct cache_inval_log *log, enum cache_inval
 static void log_rotate_locked(struct cache_inval_log *log)
 {
     unsigned old = log->young ^ 1;
+    log->overflows += log->gen[old].count > 0;
     for (unsigned f = 0; f < CACHE_INVAL_FORCES; f++)
         log_raise_floor_locked(log, f, log->gen[old].last_id[f]);
     log_empty_locked(log, old);
@@ -149,6 +150,7 @@ static void log_put_pattern_locked(struct cache_inval_log *log, const struct cac
     const struct cache_inval_pattern *oldest = cache_inval_pattern_oldest(&log->patterns);
     if (oldest != NULL)
         log_raise_floor_locked(log, oldest->soft ? CACHE_INVAL_SOFT : CACHE_INVAL_HARD, oldest->id);
+    log->overflows += oldest != NULL;
     if (!cache_inval_pattern_add(&log->patterns, p, id))
         log_raise_floor_locked(log, force, id);
 }

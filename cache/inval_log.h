@@ -57,7 +57,8 @@ struct cache_inval_log {
     struct cache_inval_patterns patterns;
     /* under the lock */
     struct lock lock;
-    unsigned young; /* index of the generation that takes new events */
+    unsigned young;     /* index of the generation that takes new events */
+    uint64_t overflows; /* times a floor rose for want of room */
 };
 
 /* `capacity` events per generation are kept at least. false when out of memory. */

@@ -22,7 +22,7 @@
 #include <unistd.h>
 
 #include "admin/admin.h"
-#include "cache/purge.h"
+#include "cache/purge_stats.h"
 #include "core/log.h"
 
 /* ---- stand-ins
@@ -57,6 +57,20 @@ bool cache_purge(struct cache *c, const struct cache_purge *p, size_t count, str
     fake_cache.count = count;
     fake_cache.purges++;
     return true;
+}
+
+void cache_purge_get_stats(struct cache *c, struct cache_purge_stats *out)
+{
+    assert_non_null(c);
+    *out = (struct cache_purge_stats){.events = 5,
+                                      .last_id = 9007199254740993u,
+                                      .last = {[CACHE_PURGE_TAG] = 9007199254740993u},
+                                      .last_ms = 60000,
+                                      .entries = 4,
+                                      .entries_limit = 512,
+                                      .patterns = 1,
+                                      .patterns_limit = 256,
+                                      .overflows = 2};
 }
 
 void cache_get_stats(struct cache *c, struct cache_stats *out)

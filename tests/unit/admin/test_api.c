@@ -264,6 +264,8 @@ static void test_metrics_page(void **state)
     assert_non_null(
         strstr(answer, "\nmillpond_instance_requests_total{pool=\"app\",instance=\"a\\\"1\"} 40\n"));
     assert_non_null(strstr(answer, "\nmillpond_cache_limit_bytes 1048576\n"));
+    assert_non_null(strstr(answer, "\nmillpond_purge_log_entries 4\n"));
+    assert_non_null(strstr(answer, "\nmillpond_purge_sources_total{source=\"method\"} 0\n"));
     assert_non_null(strstr(answer, "\nmillpond_config_generation 4\n"));
     free(answer);
 }

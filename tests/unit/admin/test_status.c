@@ -55,12 +55,21 @@ static void test_keys(void **state)
     assert_int_equal(int_at(o, "requests", NULL), int_at(o, "counters", "requests"));
     assert_int_equal(int_at(o, "cache", "objects"), 7);
     assert_int_equal(int_at(o, "cache", "live_objects"), 8);
+    const json_t *purges = json_object_get(json_object_get(o, "cache"), "purge_log");
+    assert_string_equal(json_string_value(json_object_get(purges, "last_id")), "9007199254740993");
+    const json_t *of_kind = json_object_get(purges, "last_id_of_kind");
+    assert_int_equal(json_object_size(of_kind), 1);
+    assert_string_equal(json_string_value(json_object_get(of_kind, "tag")), "9007199254740993");
+    assert_int_equal(int_at(purges, "entries_limit", NULL), 512);
+    assert_int_equal(int_at(purges, "overflows", NULL), 2);
     assert_int_equal(json_object_size(json_object_get(o, "counters")), METRIC_COUNT);
     for (int id = 0; id < METRIC_COUNT; id++)
         int_at(o, "counters", metrics_info((enum metric_id)id)->name);
     json_t *reasons = json_object_get(o, "reasons");
     assert_int_equal(int_at(reasons, "no_store", "set_cookie"), 0);
     assert_int_equal(int_at(reasons, "fetch_errors", "reset"), 0);
+    assert_int_equal(int_at(reasons, "purge_kinds", "tag"), 0);
+    assert_int_equal(int_at(reasons, "purge_sources", "method"), 0);
     assert_int_equal(json_object_size(json_object_get(reasons, "client_closes")), CLOSE_COUNT - 1);
     json_t *locks = json_object_get(o, "locks");
     assert_int_equal(json_object_size(locks), LOCK_RANKS);
@@ -135,6 +144,9 @@ static void test_text(void **state)
     assert_non_null(strstr(text, "generation 4, last reload 1m 0s ago REFUSED:"));
     assert_non_null(strstr(text, "x.ini:1: bad"));
     assert_non_null(strstr(text, "7 objects, 4.0 KB of 1.0 MB"));
+    assert_non_null(strstr(
+        text,
+        "\npurges    5 events, last 5s ago; remembers 4 of 512 and 1 of 256 patterns, overflowed 2 times\n"));
     assert_non_null(strstr(text, "127.0.0.1:8080, unix:/x"));
     assert_non_null(strstr(text, "\napp   a\"1       up        1m 4s"));
     assert_non_null(strstr(text, "\napp   app-2     down      1m 3s  5 backup"));
