@@ -79,8 +79,12 @@ static bool purge_read_member(struct api_call *c, struct cache_purge_request *r,
         if (strcmp(members[i].name, name) == 0)
             return purge_add(c, r, members[i].kind, value);
     }
-    if (strcmp(name, "all") != 0)
-        return purge_fail(c, "there is a member in it that is not known", PURGE_ADVICE);
+    if (strcmp(name, "all") != 0) {
+        char problem[128];
+        snprintf(problem, sizeof problem, "there is no such member: %s",
+                 strlen(name) < 64 ? name : "a very long one");
+        return purge_fail(c, problem, PURGE_ADVICE);
+    }
     if (!json_is_true(value))
         return purge_fail(c, "all is true or left out", PURGE_ADVICE);
     return cache_purge_request_add(r, CACHE_PURGE_ALL, SLICE_EMPTY) || purge_fail(c, r->problem, r->hint);

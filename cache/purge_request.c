@@ -18,7 +18,9 @@
 
 #define LOGGED_TEXT_MAX 200 /* bytes of all items in the log line */
 
-#define URL_ADVICE "write the whole URL as clients ask for it, such as http://example.com/page?x=1"
+#define URL_ADVICE    "write the whole URL as clients ask for it, such as http://example.com/page?x=1"
+#define PREFIX_ADVICE "write how whole URLs begin, such as http://example.com/news/"
+#define GLOB_ADVICE   "write a pattern for whole URLs, such as http://example.com/img/*.png or *.png"
 
 void cache_purge_request_init(struct cache_purge_request *r, struct arena *arena)
 {
@@ -82,6 +84,25 @@ static slice_t key_text(struct cache_purge_request *r, slice_t rest, const char 
     return key.text;
 }
 
+/* The same for the beginning of a URL, or a pattern of one: what follows a '?' stays as it was written, since
+ * only a whole query can be brought into the form that keys have. */
+static slice_t pattern_text(struct cache_purge_request *r, slice_t rest, const char *hint)
+{
+    size_t mark = MIN(slice_find(rest, '?', 0), rest.len);
+    if (slice_find(rest, '#', 0) != SIZE_MAX) {
+        refuse(r, "URLs that are asked for have no fragment", hint);
+        return (slice_t){NULL, 0};
+    }
+    slice_t text = key_text(r, slice_make(rest.ptr, mark), hint);
+    if (text.ptr == NULL || mark == rest.len)
+        return text;
+    text =
+        arena_printf(r->arena, SLICE_FMT SLICE_FMT, SLICE_ARG(text), (int)(rest.len - mark), rest.ptr + mark);
+    if (text.ptr == NULL)
+        refuse(r, "out of memory", "try again");
+    return text;
+}
+
 bool cache_purge_request_add_key(struct cache_purge_request *r, slice_t key)
 {
     if (r->any_query)
@@ -95,27 +116,19 @@ static bool add_url(struct cache_purge_request *r, slice_t rest)
     return text.ptr != NULL && cache_purge_request_add_key(r, text);
 }
 
-#define PREFIX_ADVICE "write how the URLs begin, such as http://example.com/news/"
-
 static bool add_prefix(struct cache_purge_request *r, slice_t rest)
 {
-    if (slice_find(rest, '#', 0) != SIZE_MAX)
-        return refuse(r, "URLs that are asked for have no fragment", PREFIX_ADVICE);
-    slice_t text = key_text(r, rest, PREFIX_ADVICE);
+    slice_t text = pattern_text(r, rest, PREFIX_ADVICE);
     return text.ptr != NULL && put_item(r, CACHE_PURGE_PREFIX, text);
 }
-
-#define GLOB_ADVICE "write a pattern for whole URLs, such as http://example.com/img/*.png or *.png"
 
 /* A host with a wildcard in it, or without a path, is no host to be normalised; it is put in lower case. */
 static bool add_glob(struct cache_purge_request *r, slice_t rest)
 {
     size_t slash = MIN(slice_find(rest, '/', 0), rest.len);
     slice_t host = slice_make(rest.ptr, slash), text;
-    if (slice_find(rest, '#', 0) != SIZE_MAX)
-        return refuse(r, "URLs that are asked for have no fragment", GLOB_ADVICE);
     if (slash < rest.len && slice_find(host, '*', 0) == SIZE_MAX && slice_find(host, '?', 0) == SIZE_MAX) {
-        text = key_text(r, rest, GLOB_ADVICE);
+        text = pattern_text(r, rest, GLOB_ADVICE);
         return text.ptr != NULL && put_item(r, CACHE_PURGE_GLOB, text);
     }
     text = with_scheme(r, rest);
@@ -148,15 +161,18 @@ static bool add_host(struct cache_purge_request *r, slice_t host)
 
 static bool add_by_url(struct cache_purge_request *r, enum cache_purge_kind kind, slice_t text)
 {
+    const char *advice = kind == CACHE_PURGE_PREFIX ? PREFIX_ADVICE
+                         : kind == CACHE_PURGE_GLOB ? GLOB_ADVICE
+                                                    : URL_ADVICE;
     slice_t rest = text;
     if (text.ptr[0] == '/')
-        return refuse(r, "a path alone does not say on which host", URL_ADVICE);
+        return refuse(r, "a path alone does not say on which host", advice);
     if (!take_scheme(&rest))
-        return refuse(r, "only http:// and https:// are cached", URL_ADVICE);
+        return refuse(r, "only http:// and https:// are cached", advice);
     if (kind == CACHE_PURGE_GLOB)
         return add_glob(r, rest);
     if (rest.len == text.len && slice_find(rest, '/', 0) == SIZE_MAX)
-        return refuse(r, "this is no URL", URL_ADVICE);
+        return refuse(r, "this is no URL", advice);
     return kind == CACHE_PURGE_PREFIX ? add_prefix(r, rest) : add_url(r, rest);
 }
 
