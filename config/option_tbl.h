@@ -189,7 +189,8 @@ OPTION(CACHE, "lock_timeout", DURATION, "10s", RANGE(0, DAY_MS), 0, AT(config_ca
 OPTION(CACHE, "max_waiters", COUNT, "10000", RANGE(0, 10000000), 0, AT(config_cache, max_waiters),
        "Requests that may wait for one fetch.")
 OPTION(CACHE, "purge_from", CIDRS, "127.0.0.1, ::1", ANY, OPTION_LIST | OPTION_COMMAS,
-       AT(config_cache, purge_from), "Networks that may send PURGE and BAN. `none` allows nobody.")
+       AT(config_cache, purge_from),
+       "Networks that may send PURGE and BAN, and see tags. `none` allows nobody.")
 OPTION(CACHE, "cache_status", BOOL, "yes", ANY, 0, AT(config_cache, cache_status),
        "Whether responses carry Cache-Status (RFC 9211).")
 

@@ -32,6 +32,8 @@ CHECK_TABLE(verdict, cache_verdict, VERDICT_COUNT)
 CHECK_TABLE(no_store, no_store_reason, NO_STORE_COUNT)
 CHECK_TABLE(close, close_reason, CLOSE_COUNT)
 CHECK_TABLE(fetch, fetch_error, FETCH_ERROR_COUNT)
+CHECK_TABLE(purge_kind, purge_kind, PURGE_KIND_COUNT)
+CHECK_TABLE(purge_source, purge_source, PURGE_SOURCE_COUNT)
 
 /* Enum and table come from one place, but the order must stay: zero is the neutral value that code tests for.
  */
@@ -69,13 +71,33 @@ static void assert_in_docs(const char *name, const char *text)
         fail_msg("docs/logging.md should have the row%s", row);
 }
 
-static void test_docs_in_step(void **state)
+static void read_docs(const char *path)
 {
-    (void)state;
-    FILE *f = fopen("docs/logging.md", "r");
+    FILE *f = fopen(path, "r");
     assert_non_null(f);
     docs_page[fread(docs_page, 1, sizeof docs_page - 1, f)] = '\0';
     fclose(f);
+}
+
+static void test_purges_in_docs(void **state)
+{
+    (void)state;
+    read_docs("docs/purging.md");
+    for (int i = 1; i < PURGE_KIND_COUNT; i++) {
+        char row[64];
+        snprintf(row, sizeof row, "\n| `%s` | ", outcome_purge_kind_name((enum purge_kind)i));
+        if (strstr(docs_page, row) == NULL)
+            fail_msg("docs/purging.md should have a row for %s", row);
+    }
+    for (int i = 1; i < PURGE_SOURCE_COUNT; i++)
+        assert_in_docs(outcome_purge_source_name((enum purge_source)i),
+                       outcome_purge_source_text((enum purge_source)i));
+}
+
+static void test_docs_in_step(void **state)
+{
+    (void)state;
+    read_docs("docs/logging.md");
     for (int i = 0; i < VERDICT_COUNT; i++)
         assert_in_docs(outcome_verdict_name((enum cache_verdict)i),
                        outcome_verdict_text((enum cache_verdict)i));
@@ -94,7 +116,8 @@ int main(void)
         cmocka_unit_test(test_verdict),        cmocka_unit_test(test_no_store),
         cmocka_unit_test(test_close),          cmocka_unit_test(test_fetch),
         cmocka_unit_test(test_neutral_values), cmocka_unit_test(test_fetch_statuses),
-        cmocka_unit_test(test_docs_in_step),
+        cmocka_unit_test(test_docs_in_step),   cmocka_unit_test(test_purges_in_docs),
+        cmocka_unit_test(test_purge_kind),     cmocka_unit_test(test_purge_source),
     };
     return cmocka_run_group_tests_name("core/outcome", tests, NULL, NULL);
 }
