@@ -244,18 +244,19 @@ void cache_purge_count(struct metrics_shard *metrics, enum cache_purge_kind kind
 static slice_t describe(const struct cache_purge_request *r, char *buf, size_t bytes)
 {
     struct text t = text_make(buf, bytes);
-    for (size_t i = 0; i < r->count && t.at - t.start < LOGGED_TEXT_MAX; i++) {
-        char one[LOGGED_TEXT_MAX + 40];
+    size_t i = 0;
+    for (; i < r->count && t.at - t.start < LOGGED_TEXT_MAX; i++) {
         slice_t text = slice_make(r->items[i].text.ptr, MIN(r->items[i].text.len, LOGGED_TEXT_MAX));
-        int n =
-            snprintf(one, sizeof one, "%s%s%s" SLICE_FMT "%s", i > 0 ? ", " : "",
-                     outcome_purge_kind_name(cache_purge_kind_of(r->items[i].kind)), text.len > 0 ? " " : "",
-                     SLICE_ARG(text), text.len < r->items[i].text.len ? "..." : "");
-        text_put(&t, slice_make(one, (size_t)n));
-        if (t.overflow || i + 1 == r->count || t.at - t.start < LOGGED_TEXT_MAX)
-            continue;
-        n = snprintf(one, sizeof one, " and %zu more", r->count - i - 1);
-        text_put(&t, slice_make(one, (size_t)n));
+        text_put(&t, slice_str(i > 0 ? ", " : ""));
+        text_put(&t, slice_str(outcome_purge_kind_name(cache_purge_kind_of(r->items[i].kind))));
+        text_put(&t, slice_str(text.len > 0 ? " " : ""));
+        text_put(&t, text);
+        text_put(&t, slice_str(text.len < r->items[i].text.len ? "..." : ""));
+    }
+    if (i < r->count) {
+        TEXT_LIT(&t, " and ");
+        text_put_u64(&t, r->count - i);
+        TEXT_LIT(&t, " more");
     }
     return text_slice(&t);
 }
