@@ -192,21 +192,41 @@ static json_t *api_body(struct api_call *c)
     return NULL;
 }
 
+/* The texts to purge for a URL; 0 when it is none or memory is short. */
+static size_t api_url_keys(struct api_call *c, slice_t text, struct arena *arena, slice_t **texts)
+{
+    struct cache_url url;
+    struct cache_key key;
+    if (!cache_url_split(text, &url))
+        return 0;
+    if (c->a->ops.url_keys != NULL)
+        return c->a->ops.url_keys(c->a->ops.arg, &url, arena, texts);
+    *texts = arena_alloc(arena, sizeof **texts);
+    if (*texts == NULL || !cache_key_of_url(arena, &cache_key_default, &url, &key))
+        return 0;
+    **texts = key.text;
+    return 1;
+}
+
 static void api_purge_url(struct api_call *c, struct cache *cache, slice_t url)
 {
     struct arena arena;
-    struct cache_key key;
-    arena_init(&arena, NULL, 0, 4 * url.len + 4 * KB);
-    if (!cache_key_from_url(&arena, url, &key)) {
+    slice_t *texts;
+    arena_init(&arena, NULL, 0, 1 * MB);
+    size_t count = api_url_keys(c, url, &arena, &texts), purged = 0;
+    for (size_t i = 0; i < count; i++) {
+        const struct cache_key key = {texts[i], hash_bytes(texts[i].ptr, texts[i].len)};
+        purged += cache_purge_url(cache, &key);
+    }
+    if (count == 0) {
         api_fail(c, HTTP_BADREQUEST, "this is not a URL that can be purged", URL_ADVICE);
     } else {
-        size_t purged = cache_purge_url(cache, &key);
-        log_info("admin: purge of " SLICE_FMT ": %zu stored responses removed", SLICE_ARG(key.text), purged);
+        log_info("admin: purge of " SLICE_FMT ": %zu stored responses removed", SLICE_ARG(texts[0]), purged);
         if (c->a->control->metrics != NULL)
             metrics_add(c->a->control->metrics, METRIC_PURGES, 1);
         api_send_json(
             c, HTTP_OK,
-            json_pack("{s:I, s:s%}", "purged", (json_int_t)purged, "url", key.text.ptr, key.text.len));
+            json_pack("{s:I, s:s%}", "purged", (json_int_t)purged, "url", texts[0].ptr, texts[0].len));
     }
     arena_reset(&arena);
 }

@@ -40,6 +40,12 @@ static bool cache_open_tables(struct cache *c, size_t memory_bytes)
     return true;
 }
 
+static unsigned settings_max_variants(const struct cache_settings *s)
+{
+    unsigned max = s->max_variants == 0 ? CACHE_MARKER_VARIANTS : s->max_variants;
+    return MIN(MAX(max, 2), CACHE_MARKER_VARIANTS);
+}
+
 struct cache *cache_create(const struct cache_settings *s)
 {
     struct cache *c = aligned_alloc(CACHE_LINE, sizeof *c);
@@ -66,6 +72,7 @@ struct cache *cache_create(const struct cache_settings *s)
         sizeof *c + sizeof *c->pass + cache_inval_bytes(&c->inval) + cache_evict_bytes(&c->evict);
     cache_account_charge(&c->account, c->fixed_bytes);
     atomic_init(&c->max_waiters, s->max_waiters);
+    atomic_init(&c->max_variants, settings_max_variants(s));
     return c;
 }
 
@@ -74,6 +81,7 @@ void cache_set_settings(struct cache *c, const struct cache_settings *s)
     CHECK_MAGIC(c, CACHE_MAGIC);
     atomic_store(&c->account.limit, s->memory_bytes);
     atomic_store(&c->max_waiters, s->max_waiters);
+    atomic_store(&c->max_variants, settings_max_variants(s));
     cache_shrink(c);
 }
 
@@ -146,7 +154,8 @@ static struct cache_flight *join_find_flight_locked(struct cache *c, struct cach
                                                     const struct cache_key *whole)
 {
     struct cache_flight *fl = cache_flight_find_locked(sh, key->hash, whole->text, whole->hash.lo);
-    if (fl == NULL || !cache_inval_is_purged(&c->inval, key->hash.lo, fl->start_id))
+    if (fl == NULL || cache_inval_head(&c->inval) == fl->start_id ||
+        !cache_inval_is_purged(&c->inval, cache_key_url_hash(key->text, key->hash.lo), fl->start_id))
         return fl;
     cache_flight_leave_locked(fl);
     return NULL;
@@ -266,7 +275,7 @@ void cache_back_off(struct cache *c, const struct cache_key *key, dur_ms_t ms)
 size_t cache_purge_url(struct cache *c, const struct cache_key *key)
 {
     CHECK_MAGIC(c, CACHE_MAGIC);
-    cache_inval_purge(&c->inval, key->hash.lo);
+    cache_inval_purge(&c->inval, cache_key_url_hash(key->text, key->hash.lo));
     struct cache_shard *sh = cache_shard_of(c, key->hash);
     lock_take(&sh->lock);
     cache_flight_detach_url_locked(sh, key->hash, key->text);

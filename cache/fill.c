@@ -7,11 +7,6 @@
 
 #include "core/panic.h"
 
-static bool flight_is_purged(const struct cache_flight *fl)
-{
-    return cache_inval_is_purged(&fl->cache->inval, fl->primary_hash.lo, fl->start_id);
-}
-
 /* The whole key and Vary names of the response; false with *why. */
 static bool fill_key(const struct cache_flight *fl, const struct cache_fill *fill, struct arena *scratch,
                      struct cache_object_parts *parts, enum no_store_reason *why)
@@ -202,7 +197,7 @@ bool cache_fill_is_unwanted(struct cache_flight *fl)
     lock_take(&fl->lock);
     bool read = fl->follower_count > 0;
     lock_drop(&fl->lock);
-    return !read && (fl->state == FLIGHT_WINDOW || flight_is_purged(fl));
+    return !read && (fl->state == FLIGHT_WINDOW || cache_flight_is_purged_since(fl, fl->start_id));
 }
 
 bool cache_flight_has_followers(struct cache_flight *fl)

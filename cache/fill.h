@@ -13,6 +13,13 @@ static inline slice_t cache_flight_primary(const struct cache_flight *fl)
     return slice_make(fl->key, fl->primary_bytes);
 }
 
+static inline bool cache_flight_is_purged_since(const struct cache_flight *fl, uint64_t id)
+{
+    const struct cache_inval_log *log = &fl->cache->inval;
+    return cache_inval_head(log) != id &&
+           cache_inval_is_purged(log, cache_key_url_hash(cache_flight_primary(fl), fl->primary_hash.lo), id);
+}
+
 static inline mono_ms_t cache_flight_now_ms(void)
 {
     struct worker *w = worker_current();

@@ -105,7 +105,7 @@ enum no_store_reason cache_flight_store(struct cache_flight *fl, struct cache_ob
     enum no_store_reason why = NO_STORE_PURGED;
     lock_take(&fl->shard->lock);
     uint64_t head = cache_inval_head(&fl->cache->inval);
-    bool purged = cache_inval_is_purged(&fl->cache->inval, fl->primary_hash.lo, MIN(fl->start_id, valid_id));
+    bool purged = cache_flight_is_purged_since(fl, MIN(fl->start_id, valid_id));
     if (!purged && list_empty(&fl->node)) {
         why = NO_STORE_SUPERSEDED;
     } else if (!purged) {

@@ -4,6 +4,7 @@
  * reference, then unlinked one by one under their own shard's lock, if nobody else did so meanwhile. */
 #include "cache/shard.h"
 
+#include "cache/variants.h"
 #include "core/panic.h"
 
 #define SWEEP_SLOTS 32  /* looked at per reservation that finds no room */
@@ -31,21 +32,26 @@ bool cache_variant_key(struct arena *scratch, slice_t primary, slice_t names, co
     return true;
 }
 
-bool cache_object_is_purged(const struct cache_inval_log *log, struct cache_object *o, uint64_t primary)
+static slice_t object_primary(const struct cache_object *o)
 {
-    uint64_t head = cache_inval_head(log);
+    return slice_make(o->text, o->primary_bytes);
+}
+
+static __attribute__((noinline)) bool object_check(const struct cache_inval_log *log, struct cache_object *o,
+                                                   uint64_t primary, uint64_t head)
+{
     uint64_t checked = atomic_load_explicit(&o->checked_id, memory_order_relaxed);
-    if (LIKELY(checked == head))
-        return false;
-    if (cache_inval_is_purged(log, primary, checked))
+    if (cache_inval_is_purged(log, cache_key_url_hash(object_primary(o), primary), checked))
         return true;
     atomic_store_explicit(&o->checked_id, head, memory_order_relaxed);
     return false;
 }
 
-static slice_t object_primary(const struct cache_object *o)
+bool cache_object_is_purged(const struct cache_inval_log *log, struct cache_object *o, uint64_t primary)
 {
-    return slice_make(o->text, o->primary_bytes);
+    uint64_t head = cache_inval_head(log);
+    return UNLIKELY(atomic_load_explicit(&o->checked_id, memory_order_relaxed) != head) &&
+           object_check(log, o, primary, head);
 }
 
 static hash128_t object_primary_hash(const struct cache_object *o)
@@ -143,7 +149,10 @@ static bool shard_join_marker_locked(struct cache *c, struct cache_shard *sh, st
         cache_shard_mark_locked(c, sh, object_primary_hash(o).lo, object_primary(o), names);
     if (m == NULL)
         return false;
-    if (m->count == CACHE_MARKER_VARIANTS)
+    const unsigned max = atomic_load_explicit(&c->max_variants, memory_order_relaxed);
+    if (UNLIKELY(m->count >= max))
+        cache_variants_note_full(c, m);
+    while (m->count >= max)
         ASSERT(cache_shard_unlink_locked(c, sh, m->variants[0]));
     return cache_marker_add(m, o);
 }

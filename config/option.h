@@ -63,6 +63,10 @@ enum option_section {
     X(FIELD_REMOVE, "field name")                                                                            \
     X(FIELD_NAMES, "field names")                                                                            \
     X(COOKIE_PATTERNS, "names of cookies, or `all`")                                                         \
+    X(KEY_QUERY, "`all`, `none`, `only: names` or `except: names`")                                          \
+    X(KEY_HEADERS, "field names")                                                                            \
+    X(KEY_COOKIES, "names of cookies")                                                                       \
+    X(KEY_LANGUAGES, "language tags")                                                                        \
     X(NAMES, "names")                                                                                        \
     X(OTHER, "see below")
 

@@ -35,6 +35,8 @@
     COUNTER(CACHE_REFRESHES, "cache_refreshes",                                                              \
             "Fetches in the background that renew what was served stale")                                    \
     GAUGE(REFRESHES_OPEN, "refreshes_in_flight", "Such fetches under way")                                   \
+    COUNTER(CACHE_VARIANTS_DROPPED, "cache_variants_dropped",                                                \
+            "Variants given up because their URL had max_variants")                                          \
     COUNTER(PURGES, "purges", "Purges done")                                                                 \
     COUNTER(INVALIDATIONS, "invalidations",                                                                  \
             "URLs removed because a POST, PUT, DELETE or the like succeeded")                                \

@@ -3,6 +3,7 @@
 #include "core/log.h"
 #include "proxy/server.h"
 #include "proxy/snapshot.h"
+#include "proxy/url_key.h"
 
 static struct cache *ops_cache(void *arg)
 {
@@ -28,6 +29,16 @@ static void ops_stop(void *arg)
 {
     log_info("asked to stop over the admin socket");
     server_drain(arg);
+}
+
+static size_t ops_url_keys(void *arg, const struct cache_url *url, struct arena *arena, slice_t **texts)
+{
+    struct proxy_url_key *keys;
+    size_t count = proxy_url_keys(((struct server *)arg)->snapshot, url, arena, &keys);
+    *texts = arena_alloc(arena, (count + 1) * sizeof **texts);
+    for (size_t i = 0; *texts != NULL && i < count; i++)
+        (*texts)[i] = keys[i].key.text;
+    return *texts != NULL ? count : 0;
 }
 
 static void ops_status(void *arg, json_t *into)
@@ -61,6 +72,7 @@ struct admin *server_admin_create(struct server *s, char *err, size_t err_bytes)
                                   .config = ops_config,
                                   .reload = ops_reload,
                                   .stop = ops_stop,
+                                  .url_keys = ops_url_keys,
                                   .status = ops_status};
     return admin_create(s->control, &ops, s->snapshot->config, err, err_bytes);
 }

@@ -440,7 +440,7 @@ static void test_every_reason_was_given(void **state)
         NO_STORE_VARY_TOO_LARGE,   NO_STORE_NO_MEMORY,      NO_STORE_INCOMPLETE, NO_STORE_PURGED,
         NO_STORE_PASS_REMEMBERED,  NO_STORE_WAIT_LIMIT,     NO_STORE_SUPERSEDED, NO_STORE_REQUEST_RELOAD,
         NO_STORE_REQUEST_NO_STORE, NO_STORE_ONLY_IF_CACHED, NO_STORE_COOKIE,     NO_STORE_DECEPTION,
-        NO_STORE_NOT_FRESH,
+        NO_STORE_NOT_FRESH,        NO_STORE_KEY_TOO_LARGE,
     };
     UNUSED(state);
     for (size_t i = 0; i < ARRAY_LEN(elsewhere); i++) {

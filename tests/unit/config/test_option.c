@@ -90,6 +90,7 @@ static const struct {
     {C, "stale_if_error", "1h"},
     {C, "lock_timeout", "10s"},
     {C, "max_waiters", "10000"},
+    {C, "max_variants", "64"},
     {C, "purge_from", "127.0.0.1, ::1"},
     {C, "cache_status", "yes"},
 #define R OPTION_REDIS
@@ -128,6 +129,8 @@ static const struct {
     {T, "key_sort", "yes"},
     {T, "key_headers", ""},
     {T, "key_cookies", ""},
+    {T, "key_device", "no"},
+    {T, "key_language", ""},
     {T, "ignore_client_cache_control", "yes"},
     {T, "ignore_set_cookie", "no"},
     {T, "remove_cookies", ""},
