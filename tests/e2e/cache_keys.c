@@ -246,6 +246,27 @@ static struct message *ask_on(struct client *c, const char *target)
     return r;
 }
 
+/* What the leak guard puts into keys goes with the URL, too. */
+static void writing_reaches_what_clients_were_believed_to_say(void **state)
+{
+    UNUSED(state);
+    struct origin *o = origin_start(echo_script, NULL);
+    struct millpond *m = millpond_before(o, "[route r]\nkeep_request_header = X-Forwarded-Prefix\n");
+    const char *a = get(m, "/p", "X-Forwarded-Prefix: /a\r\n"), *plain = get(m, "/p", "");
+    assert_string_not_equal(a, plain);
+    assert_string_equal(get(m, "/p", "X-Forwarded-Prefix: /a\r\n"), a);
+    expect_status(client_ask(m->port, "POST", "/p", "X-Forwarded-Prefix: /b\r\n", "x"), 200);
+    assert_string_not_equal(get(m, "/p", "X-Forwarded-Prefix: /a\r\n"), a);
+    assert_string_not_equal(get(m, "/p", ""), plain);
+    millpond_stop(m);
+    m = millpond_start(.main = "trusted_proxies = 127.0.0.1", .rest = pool_lines("app", 1, o));
+    a = get(m, "/p", "X-Forwarded-Proto: https\r\n");
+    assert_string_equal(get(m, "/p", "X-Forwarded-Proto: https\r\n"), a);
+    expect_status(client_ask(m->port, "POST", "/p", "X-Forwarded-Proto: https\r\n", "x"), 200);
+    assert_string_not_equal(get(m, "/p", "X-Forwarded-Proto: https\r\n"), a);
+    millpond_stop(m);
+}
+
 /* Workers take a new configuration over one by one: until this connection's has. */
 static void reload_to(struct millpond *m, struct client *c, struct origin *o, const char *rules)
 {
@@ -313,6 +334,7 @@ int main(void)
         E2E_TEST(devices_and_languages_are_folded),
         E2E_TEST(routes_chosen_by_fields_do_not_share),
         E2E_TEST(purging_and_writing_reach_every_spelling),
+        E2E_TEST(writing_reaches_what_clients_were_believed_to_say),
         E2E_TEST(reload_serves_nothing_under_another_meaning),
         E2E_TEST(many_variants_are_said_aloud),
     };

@@ -239,6 +239,9 @@ static void test_purge_by_url_reaches_longer_keys(void **state)
     struct cache_flight *later = fix_lead(c, mobile); /* does not join */
     cache_flight_fail(&later, FETCH_CANCELLED);
     assert_int_equal(cache_fill_finish(&fl), NO_STORE_PURGED);
+    assert_int_equal(fix_store(c, tablet, 10), NO_STORE_STORED);
+    purge(mobile); /* by one of them is by the URL */
+    assert_false(fix_has(c, tablet));
 }
 
 /* ---- Vary ---- */
