@@ -23,6 +23,9 @@ struct admin_ops {
      * strings) says why. */
     bool (*reload)(void *arg, json_t **problems);
     void (*stop)(void *arg); /* begins the drain; returns at once */
+    /* The key texts under which a URL may be stored, by the rules of the routes it may take, in the arena; 0:
+     * out of memory. NULL: by the default rules. */
+    size_t (*url_keys)(void *arg, const struct cache_url *url, struct arena *arena, slice_t **texts);
     /* Adds the proxy's own part to the status object, which holds everything else already: "state" (running,
      * draining), "listeners" (array of address texts), and into its "config" object "last_reload" {"ok",
      * "at_ms" (wall clock), "problems" (array of strings)} once there was one. */

@@ -151,6 +151,8 @@ void api_post_purge(struct api_call *c)
         return;
     arena_init(&arena, NULL, 0, PURGE_ARENA_BYTES);
     cache_purge_request_init(&r, &arena);
+    r.url_keys = c->a->ops.url_keys;
+    r.url_keys_arg = c->a->ops.arg;
     struct cache *cache = c->a->ops.cache(c->a->ops.arg);
     if (purge_read(c, body, &r)) {
         if (cache == NULL)

@@ -40,6 +40,12 @@ static bool cache_open_tables(struct cache *c, size_t memory_bytes)
     return true;
 }
 
+static unsigned settings_max_variants(const struct cache_settings *s)
+{
+    unsigned max = s->max_variants == 0 ? CACHE_MARKER_VARIANTS : s->max_variants;
+    return MIN(MAX(max, 2), CACHE_MARKER_VARIANTS);
+}
+
 struct cache *cache_create(const struct cache_settings *s)
 {
     struct cache *c = aligned_alloc(CACHE_LINE, sizeof *c);
@@ -66,6 +72,7 @@ struct cache *cache_create(const struct cache_settings *s)
         sizeof *c + sizeof *c->pass + cache_inval_bytes(&c->inval) + cache_evict_bytes(&c->evict);
     cache_account_charge(&c->account, c->fixed_bytes);
     atomic_init(&c->max_waiters, s->max_waiters);
+    atomic_init(&c->max_variants, settings_max_variants(s));
     if (!cache_sweeper_start(c)) {
         cache_destroy(c);
         return NULL;
@@ -78,6 +85,7 @@ void cache_set_settings(struct cache *c, const struct cache_settings *s)
     CHECK_MAGIC(c, CACHE_MAGIC);
     atomic_store(&c->account.limit, s->memory_bytes);
     atomic_store(&c->max_waiters, s->max_waiters);
+    atomic_store(&c->max_variants, settings_max_variants(s));
     cache_shrink(c);
 }
 

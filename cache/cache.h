@@ -31,8 +31,9 @@ struct cache_flight;
 struct cache_follower;
 
 struct cache_settings {
-    size_t memory_bytes; /* everything: objects, keys, index, flights in filling */
-    size_t max_waiters;  /* followers of one flight */
+    size_t memory_bytes;   /* everything: objects, keys, index, flights in filling */
+    size_t max_waiters;    /* followers of one flight */
+    unsigned max_variants; /* stored for one URL; 0: CACHE_MARKER_VARIANTS */
 };
 
 /* Control thread. NULL when out of memory. */

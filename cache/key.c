@@ -2,9 +2,8 @@
  *
  * Building the primary key runs for every request that may be a hit, so the plain case is three block copies:
  * a path is looked at byte by byte only behind its first '%'. Normalising never merges what an application
- * might tell apart: only RFC 3986 section 6.2.2.2 equivalents. From a '%' that begins no escape on, the path
- * is left as it is: decoding behind it could form a new escape ("%%34%31"), and then normalising twice would
- * not be the same as once.
+ * might tell apart: only RFC 3986 section 6.2.2.2 equivalents (percent.h), and by default the order of
+ * parameters of different names (key_query.h).
  *
  * The key text is unambiguous because its parts cannot hold their separators: hosts have no '/', paths no
  * '?', field values no line feed; the parsers guarantee that, and cache_key_from_url checks it for its own
@@ -12,15 +11,11 @@
  * chance. */
 #include "cache/key.h"
 
+#include "cache/key_query.h"
+#include "cache/percent.h"
 #include "core/http_field.h"
 
 #define VARY_NONE ((slice_t){NULL, 0})
-
-/* RFC 3986 section 2.3 */
-static const bool unreserved[256] = {
-    ['0' ... '9'] = true, ['A' ... 'Z'] = true, ['a' ... 'z'] = true, ['-'] = true,
-    ['.'] = true,         ['_'] = true,         ['~'] = true,
-};
 
 /* Lower-cases ASCII, eight bytes at a time: bit 7 of each byte of `upper` is set where the byte is A-Z. */
 static char *put_lower(char *out, slice_t s)
@@ -46,42 +41,6 @@ static char *put(char *out, slice_t s)
     return out + s.len;
 }
 
-/* Value of a hexadecimal digit, or -1. */
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c = ascii_lower(c);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-/* `s` begins at a '%'. */
-static char *put_escaped(char *out, slice_t s)
-{
-    static const char digits[] = "0123456789ABCDEF";
-    size_t i = 0;
-    while (i < s.len) {
-        if (s.ptr[i] != '%') {
-            *out++ = s.ptr[i++];
-            continue;
-        }
-        int high = s.len - i > 2 ? hex_value(s.ptr[i + 1]) : -1;
-        int low = high >= 0 ? hex_value(s.ptr[i + 2]) : -1;
-        if (low < 0)
-            return put(out, slice_make(s.ptr + i, s.len - i));
-        unsigned char c = (unsigned char)(high << 4 | low);
-        if (unreserved[c]) {
-            *out++ = (char)c;
-        } else {
-            *out++ = '%';
-            *out++ = digits[high];
-            *out++ = digits[low];
-        }
-        i += 3;
-    }
-    return out;
-}
-
 static char *put_path(char *out, slice_t path)
 {
     if (path.len == 0) {
@@ -93,7 +52,7 @@ static char *put_path(char *out, slice_t path)
         return put(out, path);
     size_t plain = (size_t)(escape - path.ptr);
     out = put(out, slice_make(path.ptr, plain));
-    return put_escaped(out, slice_make(escape, path.len - plain));
+    return cache_percent_put(out, slice_make(escape, path.len - plain));
 }
 
 /* Splits "name:port"; the port comes without leading zeros. What is neither name nor name:digits stays whole.
@@ -135,24 +94,38 @@ static char *put_host(char *out, slice_t scheme, slice_t host)
     return out;
 }
 
-size_t cache_key_bound(slice_t scheme, slice_t host, slice_t path, slice_t query)
+const struct config_key cache_key_default = {.query = CONFIG_QUERY_ALL, .sort = true};
+
+void cache_key_build_by(char *buf, const struct config_key *rules, const struct cache_url *url, slice_t parts,
+                        struct cache_key *out)
 {
-    return scheme.len + 3 + host.len + (path.len > 0 ? path.len : 1) + 1 + query.len;
+    char *p = put_lower(buf, url->scheme);
+    p = put(p, SLICE_LIT("://"));
+    p = put_host(p, url->scheme, url->host);
+    p = put_path(p, url->path);
+    if (url->query.ptr != NULL)
+        p = cache_query_put(p, rules, url->query);
+    if (UNLIKELY(parts.len > 0))
+        p = put(p, parts);
+    out->text = slice_make(buf, (size_t)(p - buf));
+    out->hash = hash_bytes(buf, out->text.len);
 }
 
 void cache_key_build(char *buf, slice_t scheme, slice_t host, slice_t path, slice_t query,
                      struct cache_key *out)
 {
-    char *p = put_lower(buf, scheme);
-    p = put(p, SLICE_LIT("://"));
-    p = put_host(p, scheme, host);
-    p = put_path(p, path);
-    if (query.ptr != NULL) {
-        *p++ = '?';
-        p = put(p, query);
-    }
-    out->text = slice_make(buf, (size_t)(p - buf));
-    out->hash = hash_bytes(buf, out->text.len);
+    const struct cache_url url = {scheme, host, path, query};
+    cache_key_build_by(buf, &cache_key_default, &url, SLICE_EMPTY, out);
+}
+
+bool cache_key_of_url(struct arena *arena, const struct config_key *rules, const struct cache_url *url,
+                      struct cache_key *out)
+{
+    char *buf = arena_alloc(arena, cache_key_bound(url->scheme, url->host, url->path, url->query));
+    if (buf == NULL)
+        return false;
+    cache_key_build_by(buf, rules, url, SLICE_EMPTY, out);
+    return true;
 }
 
 /* Takes "http://" or "https://" from the front of `url`. */
@@ -171,34 +144,33 @@ static bool take_scheme(slice_t *url, slice_t *scheme)
     return false;
 }
 
-bool cache_key_from_url(struct arena *arena, slice_t url, struct cache_key *out)
+bool cache_url_split(slice_t text, struct cache_url *out)
 {
-    slice_t scheme, query = {NULL, 0};
-    if (!take_scheme(&url, &scheme))
+    slice_t rest = text;
+    out->query = (slice_t){NULL, 0};
+    if (!take_scheme(&rest, &out->scheme))
         return false;
-    for (size_t i = 0; i < url.len; i++) {
-        if ((unsigned char)url.ptr[i] <= ' ' || (unsigned char)url.ptr[i] >= 0x7f)
+    for (size_t i = 0; i < rest.len; i++) {
+        if ((unsigned char)rest.ptr[i] <= ' ' || (unsigned char)rest.ptr[i] >= 0x7f)
             return false;
     }
     /* A fragment stays in the browser (RFC 9110 section 4.2.5); a URL copied from there may carry one. */
-    size_t end = slice_find(url, '#', 0);
-    if (end != SIZE_MAX)
-        url.len = end;
-    size_t mark = slice_find(url, '?', 0);
+    rest.len = MIN(slice_find(rest, '#', 0), rest.len);
+    size_t mark = slice_find(rest, '?', 0);
     if (mark != SIZE_MAX) {
-        query = slice_make(url.ptr + mark + 1, url.len - mark - 1);
-        url.len = mark;
+        out->query = slice_make(rest.ptr + mark + 1, rest.len - mark - 1);
+        rest.len = mark;
     }
-    size_t slash = MIN(slice_find(url, '/', 0), url.len);
-    slice_t host = slice_make(url.ptr, slash);
-    slice_t path = slice_make(url.ptr + slash, url.len - slash);
-    if (!http_host_is_valid(host))
-        return false;
-    char *buf = arena_alloc(arena, cache_key_bound(scheme, host, path, query));
-    if (buf == NULL)
-        return false;
-    cache_key_build(buf, scheme, host, path, query, out);
-    return true;
+    size_t slash = MIN(slice_find(rest, '/', 0), rest.len);
+    out->host = slice_make(rest.ptr, slash);
+    out->path = slice_make(rest.ptr + slash, rest.len - slash);
+    return http_host_is_valid(out->host);
+}
+
+bool cache_key_from_url(struct arena *arena, slice_t text, struct cache_key *out)
+{
+    struct cache_url url;
+    return cache_url_split(text, &url) && cache_key_of_url(arena, &cache_key_default, &url, out);
 }
 
 /* Sorted, without repeats. */

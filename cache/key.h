@@ -1,13 +1,15 @@
 /* key.h: cache keys, pure: bytes that are equal exactly when two requests may share a response.
  *
  * Primary key: "scheme://host[:port]/path?query" with the host in lower case, the scheme's default port
- * left out, the path's percent-encoding normalised where RFC 3986 section 6.2.2 allows (unreserved characters
- * decoded, hex digits in upper case; dot segments and repeated slashes are left alone, since the application
- * may tell them apart). HEAD shares the key of GET. Secondary key (Vary): "name: value\n" for each listed
- * field. */
+ * left out, percent-encoding normalised where RFC 3986 section 6.2.2 allows (unreserved characters decoded,
+ * hex digits in upper case; dot segments and repeated slashes are left alone, since the application may tell
+ * them apart), and the query as the route's rules say (key_query.h). Further parts that the route adds
+ * (key_parts.h) follow one space. HEAD shares the key of GET. Secondary key (Vary): "name: value\n" for each
+ * listed field. */
 #ifndef CACHE_KEY_H
 #define CACHE_KEY_H
 
+#include "cache/key_query.h"
 #include "core/arena.h"
 #include "core/hash.h"
 #include "core/http_msg.h"
@@ -24,14 +26,34 @@ static inline slice_t cache_key_url(slice_t primary)
     return slice_make(primary.ptr, MIN(slice_find(primary, ' ', 0), primary.len));
 }
 
-/* Upper bound of the text for these parts; the caller brings a buffer of that size. */
-size_t cache_key_bound(slice_t scheme, slice_t host, slice_t path, slice_t query);
-/* Writes the key into `buf`; `query.ptr == NULL` means no '?'. One pass, no allocation: this is the hot path.
- */
+/* What a key's URL is made of. `query.ptr == NULL` means no '?'. */
+struct cache_url {
+    slice_t scheme, host, path, query;
+};
+/* The parts of a URL given by a person or a PURGE ("http://host/path?query"), a fragment left out. false when
+ * it is not one. The slices point into `text`. */
+bool cache_url_split(slice_t text, struct cache_url *out);
+
+/* The rules where a route says nothing: the whole query, sorted. */
+extern const struct config_key cache_key_default;
+
+/* Bytes of the buffer that building takes, the length of further parts aside; the caller brings it. */
+static inline size_t cache_key_bound(slice_t scheme, slice_t host, slice_t path, slice_t query)
+{
+    return scheme.len + 3 + host.len + MAX(path.len, 1) + cache_query_bound(query);
+}
+/* Writes the key into `buf`, by the route's rules for the URL, and `parts` (a space in front, or empty)
+ * behind it. One pass, no allocation: this is the hot path. */
+void cache_key_build_by(char *buf, const struct config_key *rules, const struct cache_url *url, slice_t parts,
+                        struct cache_key *out);
+/* The same by the default rules. */
 void cache_key_build(char *buf, slice_t scheme, slice_t host, slice_t path, slice_t query,
                      struct cache_key *out);
-/* The key of a URL given by a person or a PURGE ("http://host/path?query"). false when it is not one. */
-bool cache_key_from_url(struct arena *arena, slice_t url, struct cache_key *out);
+/* A key without further parts, in the arena. false without memory. */
+bool cache_key_of_url(struct arena *arena, const struct config_key *rules, const struct cache_url *url,
+                      struct cache_key *out);
+/* The key of a URL's text by the default rules, without further parts. false when it is no URL. */
+bool cache_key_from_url(struct arena *arena, slice_t text, struct cache_key *out);
 
 #define CACHE_VARY_MAX_FIELDS 16
 #define CACHE_VARY_MAX_BYTES  4096 /* of one secondary key */

@@ -3,7 +3,7 @@
  *
  * It lies under the primary key; the variants lie under primary key, NUL, secondary key, in the same shard.
  * The marker knows its variants so that a purge, a new list of names, or a response without Vary frees them
- * at once. At most CACHE_MARKER_VARIANTS: one more drops the oldest.
+ * at once. One more than [cache] max_variants drops the oldest.
  *
  * Names and key are set once; readers see them inside an RCU section. The list is under the shard's lock.
  * Ends when the last variant left and no flight of the URL is under way. */
@@ -14,7 +14,7 @@
 #include "core/rcu.h"
 #include "core/slice.h"
 
-#define CACHE_MARKER_VARIANTS 256
+#define CACHE_MARKER_VARIANTS 256 /* the most that max_variants may be */
 
 struct cache_object;
 
@@ -22,6 +22,7 @@ struct cache_marker {
     uint64_t hash; /* low half, of the primary key */
     uint16_t key_bytes, names_bytes;
     uint8_t account;
+    bool warned; /* variants.h */
     uint32_t count, room;
     struct cache_object **variants; /* oldest first */
     struct rcu_grave grave;

@@ -26,6 +26,7 @@ void cache_purge_request_init(struct cache_purge_request *r, struct arena *arena
 {
     r->arena = arena;
     r->soft = r->any_query = false;
+    r->url_keys = NULL;
     r->problem = r->hint = NULL;
     r->count = 0;
 }
@@ -110,8 +111,23 @@ bool cache_purge_request_add_key(struct cache_purge_request *r, slice_t key)
     return put_item(r, r->any_query ? CACHE_PURGE_URL_ANY_QUERY : CACHE_PURGE_URL, key);
 }
 
+static bool add_url_by_routes(struct cache_purge_request *r, slice_t rest)
+{
+    struct cache_url url;
+    slice_t *texts, text = with_scheme(r, rest);
+    if (text.ptr != NULL && !cache_url_split(text, &url))
+        return refuse(r, "this is no URL, or none that could be stored", URL_ADVICE);
+    size_t count = text.ptr != NULL ? r->url_keys(r->url_keys_arg, &url, r->arena, &texts) : 0;
+    bool added = count > 0 || refuse(r, "out of memory", "try again");
+    for (size_t i = 0; added && i < count; i++)
+        added = cache_purge_request_add_key(r, texts[i]);
+    return added;
+}
+
 static bool add_url(struct cache_purge_request *r, slice_t rest)
 {
+    if (r->url_keys != NULL)
+        return add_url_by_routes(r, rest);
     slice_t text = key_text(r, rest, URL_ADVICE);
     return text.ptr != NULL && cache_purge_request_add_key(r, text);
 }

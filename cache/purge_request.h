@@ -18,6 +18,10 @@ struct cache_purge_request {
     struct arena *arena;
     bool soft;      /* stale from now on, rather than gone */
     bool any_query; /* URLs: whatever their query */
+    /* The key texts of a URL by the routes' rules, in the arena; 0: out of memory. NULL: by the default
+     * rules. */
+    size_t (*url_keys)(void *arg, const struct cache_url *url, struct arena *arena, slice_t **texts);
+    void *url_keys_arg;
     /* Why it failed: a sentence, and what to do about it; both static. */
     const char *problem, *hint;
     size_t count;

@@ -10,8 +10,9 @@
 
 size_t cache_reference_bound(slice_t host, slice_t path, slice_t reference)
 {
-    size_t merged = path.len + reference.len + 1;
-    return merged + cache_key_bound(SCHEME, host, SLICE_EMPTY, SLICE_EMPTY) + merged + 2 * reference.len;
+    slice_t none = {NULL, 0};
+    return path.len + reference.len + 1 + cache_key_bound(SCHEME, host, none, none) +
+           cache_key_bound(SCHEME, reference, none, none);
 }
 
 static bool take(slice_t *s, slice_t prefix)
@@ -91,33 +92,27 @@ static slice_t resolve_path(char *buf, slice_t base, slice_t path)
     return slice_make(buf, remove_dot_segments(buf, kept + path.len));
 }
 
-/* "http://host[:port]" in front of a key. */
-static slice_t key_origin(slice_t key)
+/* Do both name the same origin? `buf` takes the keys of their roots. */
+static bool is_same_origin(char *buf, slice_t host, slice_t there)
 {
-    return slice_make(key.ptr, MIN(slice_find(key, '/', SCHEME.len + 3), key.len));
+    struct cache_key own, other;
+    cache_key_build(buf, SCHEME, host, SLICE_EMPTY, (slice_t){NULL, 0}, &own);
+    cache_key_build(buf + own.text.len, SCHEME, there, SLICE_EMPTY, (slice_t){NULL, 0}, &other);
+    return slice_eq(own.text, other.text);
 }
 
-bool cache_reference_key(char *buf, slice_t host, slice_t path, slice_t reference, struct cache_key *out)
+bool cache_reference_url(char *buf, slice_t host, slice_t path, slice_t reference, struct cache_url *out)
 {
     slice_t rest = take_until(&reference, "#");
-    slice_t there = SLICE_EMPTY, query = {NULL, 0};
+    slice_t there = SLICE_EMPTY;
+    *out = (struct cache_url){.scheme = SCHEME, .host = host};
     if (rest.len == 0 || !take_authority(&rest, &there))
         return false;
     slice_t ref_path = take_until(&rest, "?");
     if (rest.len > 0)
-        query = slice_make(rest.ptr + 1, rest.len - 1);
+        out->query = slice_make(rest.ptr + 1, rest.len - 1);
     if (there.len > 0 && ref_path.len == 0)
         ref_path = SLICE_LIT("/");
-    slice_t whole = resolve_path(buf, path, ref_path);
-    char *key = buf + whole.len;
-    if (there.len == 0) {
-        cache_key_build(key, SCHEME, host, whole, query, out);
-        return true;
-    }
-    cache_key_build(key, SCHEME, host, SLICE_EMPTY, (slice_t){NULL, 0}, out);
-    size_t own_bytes = key_origin(out->text).len;
-    char *own = key;
-    key += own_bytes;
-    cache_key_build(key, SCHEME, there, whole, query, out);
-    return slice_eq(key_origin(out->text), slice_make(own, own_bytes));
+    out->path = resolve_path(buf, path, ref_path);
+    return there.len == 0 || is_same_origin(buf + out->path.len, host, there);
 }

@@ -45,4 +45,5 @@ void cache_rules_from_config(const struct config *c, const struct config_route *
         .by_extension = has_extension(r),
         .remove_cookies = &r->remove_cookies,
     };
+    cache_key_rules_make(r, &out->key);
 }

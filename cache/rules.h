@@ -5,6 +5,7 @@
 #ifndef CACHE_RULES_H
 #define CACHE_RULES_H
 
+#include "cache/key_rules.h"
 #include "config/config.h"
 
 #define CACHE_TTL_UNSET CONFIG_TTL_UNSET
@@ -27,6 +28,7 @@ struct cache_rules {
     bool gives_ttl;    /* the ini file may make something fresh that does not say so itself */
     bool by_extension; /* the route has a path such as *.css */
     const struct config_strings *remove_cookies;
+    struct cache_key_rules key;
 };
 
 /* Slices point into the snapshot. */

@@ -5,6 +5,7 @@
 #include "cache/shard.h"
 
 #include "cache/validity.h"
+#include "cache/variants.h"
 #include "core/panic.h"
 
 #define SWEEP_SLOTS 32  /* looked at per reservation that finds no room */
@@ -132,7 +133,10 @@ static bool shard_join_marker_locked(struct cache *c, struct cache_shard *sh, st
         cache_shard_mark_locked(c, sh, object_primary_hash(o).lo, object_primary(o), names);
     if (m == NULL)
         return false;
-    if (m->count == CACHE_MARKER_VARIANTS)
+    const unsigned max = atomic_load_explicit(&c->max_variants, memory_order_relaxed);
+    if (UNLIKELY(m->count >= max))
+        cache_variants_note_full(c, m);
+    while (m->count >= max)
         ASSERT(cache_shard_unlink_locked(c, sh, m->variants[0]));
     return cache_marker_add(m, o);
 }

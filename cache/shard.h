@@ -34,6 +34,8 @@ struct cache {
     struct cache_pass *pass;
     /* atomic */
     _Atomic size_t max_waiters;
+    _Atomic unsigned max_variants;
+    _Atomic mono_ms_t variants_warned_ms; /* variants.h */
     _Atomic unsigned sweep_shard;
     _Atomic uint64_t flights_now, followers_now, purges;
     _Atomic bool keys_have_parts; /* some key was more than a URL: an exact URL may name several */

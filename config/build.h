@@ -65,4 +65,10 @@ void build_field_name(struct build *b, const struct config_option *o, slice_t it
 void build_cookie_pattern(struct build *b, const struct config_option *o, slice_t item, char *base);
 void build_field_remove(struct build *b, const struct config_option *o, slice_t item, char *base);
 
+/* build_key.c */
+void build_key_query(struct build *b, const struct config_option *o, slice_t item, char *base);
+void build_key_header(struct build *b, const struct config_option *o, slice_t item, char *base);
+void build_key_cookie(struct build *b, const struct config_option *o, slice_t item, char *base);
+void build_key_language(struct build *b, const struct config_option *o, slice_t item, char *base);
+
 #endif

@@ -207,7 +207,11 @@ static void check_route_cache(struct build *b, const struct config_route *r,
                                        "max_object_size",
                                        "ignore_set_cookie",
                                        "remove_cookies",
-                                       "deception_guard"};
+                                       "deception_guard",
+                                       "key_query",
+                                       "key_sort",
+                                       "key_headers",
+                                       "key_cookies"};
     bool answers_itself = r->redirect_status != 0 || r->respond_status != 0;
     const struct source_value *store = source_value_find(check_section(b, OPTION_CACHE, 0), "store");
     bool no_store = store != NULL && strcmp(store->text, "off") == 0;
@@ -227,6 +231,24 @@ static void check_route_cache(struct build *b, const struct config_route *r,
     if (r->min_ttl_ms != CONFIG_TTL_UNSET && r->max_ttl_ms != CONFIG_TTL_UNSET &&
         r->min_ttl_ms > r->max_ttl_ms)
         check_report(b, false, section, "min_ttl", "it is longer than max_ttl; swap the two");
+}
+
+/* Fields that nearly every visitor sends with a value of his own. */
+static void check_route_key(struct build *b, const struct config_route *r,
+                            const struct source_section *section)
+{
+    static const char *const wide[][2] = {
+        {"cookie",
+         "a Cookie is each visitor's own, so little is shared; name those that matter in key_cookies"},
+        {"user-agent", "there are thousands of them; use key_device = yes"},
+        {"accept-language", "there are hundreds of them; name the languages you have in key_language"},
+    };
+    for (size_t i = 0; i < r->key.headers.count; i++) {
+        for (size_t k = 0; k < ARRAY_LEN(wide); k++) {
+            if (strcmp(r->key.headers.items[i], wide[k][0]) == 0)
+                check_report(b, true, section, "key_headers", wide[k][1]);
+        }
+    }
 }
 
 static bool check_host_covers(const char *wide, const char *narrow)
@@ -321,6 +343,7 @@ static void check_routes(struct build *b)
         check_route_answer(b, it);
         check_route_cache(b, &b->config->routes[index], it);
         check_route_leaks(b, &b->config->routes[index], it);
+        check_route_key(b, &b->config->routes[index], it);
         if (b->source->problems->errors == 0)
             check_shadowed(b, index, it);
         index++;

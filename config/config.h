@@ -118,6 +118,7 @@ struct config_cache { /* [cache] */
     bool early_refresh;
     dur_ms_t lock_timeout_ms;
     int max_waiters;
+    int max_variants;
     struct config_cidrs purge_from;
     bool cache_status;
 };
@@ -141,6 +142,25 @@ enum config_route_cache { CONFIG_CACHE_ON, CONFIG_CACHE_OFF, CONFIG_CACHE_BYPASS
 
 struct config_field_edit { /* set_*: value != NULL; remove_*: value == NULL */
     const char *name, *value;
+};
+
+enum config_key_query { CONFIG_QUERY_ALL, CONFIG_QUERY_NONE, CONFIG_QUERY_ONLY, CONFIG_QUERY_EXCEPT };
+
+struct config_key_param {
+    const char *text; /* in key form (percent-encoding normalised) */
+    size_t len;
+    bool prefix; /* a star stood behind it */
+};
+
+struct config_key { /* the key_ options of a route */
+    enum config_key_query query;
+    struct config_key_param *params; /* of ONLY and EXCEPT */
+    size_t param_count;
+    bool sort;
+    struct config_strings headers; /* lower case */
+    struct config_strings cookies;
+    bool device;
+    struct config_strings languages; /* as written; the first is the default */
 };
 
 struct config_route { /* [route NAME] */
@@ -170,6 +190,7 @@ struct config_route { /* [route NAME] */
     bool deception_guard;
     struct config_strings remove_cookies; /* "all", names, "beginning*" */
     struct config_strings keep_request_headers;
+    struct config_key key;
     struct config_cidrs allow, deny;
     struct config_field_edit *request_edits, *response_edits;
     size_t request_edit_count, response_edit_count;

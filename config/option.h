@@ -64,6 +64,10 @@ enum option_section {
     X(FIELD_NAMES, "field names")                                                                            \
     X(COOKIE_PATTERNS, "names of cookies, or `all`")                                                         \
     X(TAGS, "tags")                                                                                          \
+    X(KEY_QUERY, "`all`, `none`, `only: names` or `except: names`")                                          \
+    X(KEY_HEADERS, "field names")                                                                            \
+    X(KEY_COOKIES, "names of cookies")                                                                       \
+    X(KEY_LANGUAGES, "language tags")                                                                        \
     X(NAMES, "names")                                                                                        \
     X(OTHER, "see below")
 

@@ -188,6 +188,10 @@ OPTION(CACHE, "lock_timeout", DURATION, "10s", RANGE(0, DAY_MS), 0, AT(config_ca
        "How long a request waits for another that fetches the same object before it fetches for itself.")
 OPTION(CACHE, "max_waiters", COUNT, "10000", RANGE(0, 10000000), 0, AT(config_cache, max_waiters),
        "Requests that may wait for one fetch.")
+OPTION(
+    CACHE, "max_variants", COUNT, "64", RANGE(2, 256), 0, AT(config_cache, max_variants),
+    "Variants of one URL (by Vary) that are kept. One more takes the place of the oldest, and a warning says "
+    "which request fields the URL varies by.")
 OPTION(CACHE, "purge_from", CIDRS, "127.0.0.1, ::1", ANY, OPTION_LIST | OPTION_COMMAS,
        AT(config_cache, purge_from),
        "Networks that may send PURGE and BAN, and see tags. `none` allows nobody.")
@@ -259,11 +263,25 @@ OPTION(
     "stored together does not expire together.")
 OPTION(ROUTE, "max_object_size", SIZE, "of [cache]", RANGE(1, SIZE_LIMIT), OPTION_COMPUTED,
        AT(config_route, max_object_bytes), "As in `[cache]`, for this route.")
-OPTION(ROUTE, "key_query", OTHER, "all", ANY, 0, LATER,
-       "Query parameters that are part of the key: `all`, `none`, `only: a, b` or `except: utm_*, fbclid`.")
-OPTION(ROUTE, "key_sort", BOOL, "yes", ANY, 0, LATER, "Whether the order of query parameters is ignored.")
-OPTION(ROUTE, "key_headers", NAMES, "", ANY, OPTION_LIST | OPTION_COMMAS, LATER, "Fields added to the key.")
-OPTION(ROUTE, "key_cookies", NAMES, "", ANY, OPTION_LIST | OPTION_COMMAS, LATER, "Cookies added to the key.")
+OPTION(
+    ROUTE, "key_query", KEY_QUERY, "all", ANY, 0, AT(config_route, key),
+    "Query parameters that tell stored responses apart: `all`, `none`, `only: a, b` or `except: utm_*, "
+    "fbclid`. A star ends the beginning of names; `campaign` behind `except:` stands for what advertisers, "
+    "mailers and analytics append to links. The application gets the whole query, and must answer alike "
+    "whatever the parameters left out say.")
+OPTION(ROUTE, "key_sort", BOOL, "yes", ANY, 0, AT(config_route, key.sort),
+       "Whether the order of parameters with different names is ignored.")
+OPTION(ROUTE, "key_headers", KEY_HEADERS, "", ANY, OPTION_LIST | OPTION_COMMAS, AT(config_route, key.headers),
+       "Request fields whose values tell stored responses apart, whatever Vary says.")
+OPTION(ROUTE, "key_cookies", KEY_COOKIES, "", ANY, OPTION_LIST | OPTION_COMMAS, AT(config_route, key.cookies),
+       "Cookies whose values tell stored responses apart.")
+OPTION(ROUTE, "key_device", BOOL, "no", ANY, 0, AT(config_route, key.device),
+       "Whether `mobile`, `tablet` and `desktop` are told apart, by Sec-CH-UA-Mobile and User-Agent. The "
+       "application gets the word in Millpond-Device, and may answer by nothing else of the two.")
+OPTION(ROUTE, "key_language", KEY_LANGUAGES, "", ANY, OPTION_LIST | OPTION_COMMAS,
+       AT(config_route, key.languages),
+       "Languages the application has, the default first, such as `en, de, fr`. The one that suits a request "
+       "best (RFC 4647 section 3.4) tells stored responses apart, and takes the place of Accept-Language.")
 OPTION(ROUTE, "ignore_client_cache_control", BOOL, "yes", ANY, 0,
        AT(config_route, ignore_client_cache_control),
        "`no`: Cache-Control and Pragma of a request are obeyed, so a client's no-cache asks the application "

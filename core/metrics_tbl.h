@@ -35,6 +35,8 @@
     COUNTER(CACHE_REFRESHES, "cache_refreshes", "Fetches in the background that renew a stored response")    \
     COUNTER(CACHE_EARLY, "cache_early_refreshes", "Those of them begun before the response was stale")       \
     GAUGE(REFRESHES_OPEN, "refreshes_in_flight", "Such fetches under way")                                   \
+    COUNTER(CACHE_VARIANTS_DROPPED, "cache_variants_dropped",                                                \
+            "Variants given up because their URL had max_variants")                                          \
     COUNTER(PURGES, "purges", "Purges done that were asked for: one for each call")                          \
     COUNTER(INVALIDATIONS, "invalidations",                                                                  \
             "URLs and groups invalidated by the answer to a POST, PUT, DELETE or the like")                  \

@@ -47,6 +47,7 @@ enum cache_verdict {
     X(VARY_STAR, "vary_star", "Vary: *")                                                                     \
     X(TAGS_TOO_LARGE, "tags_too_large", "more than 1024 tags, or more than 16 KB of them")                   \
     X(VARY_TOO_LARGE, "vary_too_large", "the Vary list or the values it selects are too large")              \
+    X(KEY_TOO_LARGE, "key_too_large", "the fields and cookies that the route adds to the key are too long")  \
     X(NO_FRESHNESS, "no_freshness",                                                                          \
       "no freshness information, no default_ttl, and nothing to estimate it by")                             \
     X(ALREADY_EXPIRED, "already_expired", "out of date on arrival and without a validator")                  \

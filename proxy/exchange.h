@@ -18,6 +18,7 @@ struct client_conn;
 struct config_listen;
 struct deliver_range;
 struct instance;
+struct proxy_url_key;
 struct proxy_worker;
 struct upstream_conn;
 
@@ -151,8 +152,11 @@ void exchange_free(struct exchange *x);
  * memory: false. */
 bool exchange_own_head(struct exchange *x);
 
-/* The key of what is asked for, once; in phase_lookup.c. Without memory: false. */
+/* The key of what is asked for, once; in exchange_key.c. For another method than GET and HEAD, and without a
+ * route, it is the first of exchange_url_keys. false: there is none, and no_store says why. */
 bool exchange_build_key(struct exchange *x);
+/* proxy_url_keys of the request's URL. */
+size_t exchange_url_keys(struct exchange *x, struct proxy_url_key **out);
 
 /* From here on `host` is written as in the key: what may be shared must not depend on how one client wrote it
  * ("Test.", "TEST:80"). */

@@ -8,6 +8,7 @@
 #include "core/text.h"
 #include "proxy/client_conn.h"
 #include "proxy/exchange.h"
+#include "proxy/fold.h"
 #include "proxy/proxy_worker.h"
 #include "proxy/tags.h"
 #include "proxy/unkeyed.h"
@@ -114,7 +115,7 @@ static bool request_field_travels(const struct exchange *x, const struct http_fi
     if (http_field_is_hop_by_hop(f->id) || http_field_named_by_connection(&x->req, f) ||
         (f->id == HTTP_FIELD_OTHER && unkeyed_is_removed(x, f)))
         return false;
-    return !request_is_edited(x, f->name);
+    return !fold_is_ours(f) && !request_is_edited(x, f->name);
 }
 
 /* All lines of a list field, then our own element. Nothing of an untrusted client's is kept. */
@@ -205,7 +206,7 @@ static void put_request_line(struct text *t, const struct exchange *x)
 slice_t forward_request_head(struct exchange *x)
 {
     const struct config_route *r = x->route->config;
-    size_t bound = head_bound(&x->req) + OWN_FIELDS_MAX + 2 * x->host.len + 256;
+    size_t bound = head_bound(&x->req) + OWN_FIELDS_MAX + FOLD_FIELDS_MAX + 2 * x->host.len + 256;
     bound += forward_edits_bound(x, r->request_edits, r->request_edit_count);
     if (x->stale != NULL)
         bound += cache_object_info(x->stale).head.len;
@@ -216,7 +217,7 @@ slice_t forward_request_head(struct exchange *x)
     put_request_line(&t, x);
     if (!request_is_edited(x, SLICE_LIT("Host")))
         put_field(&t, SLICE_LIT("Host"), x->host);
-    uint64_t dropped = REWRITTEN | (x->flight != NULL ? CONDITIONS : 0);
+    uint64_t dropped = REWRITTEN | (x->flight != NULL ? CONDITIONS : 0) | fold_replaces(x);
     if (!x->expects_continue)
         dropped |= HTTP_BIT(EXPECT);
     for (unsigned i = 0; i < x->req.field_count; i++) {
@@ -224,6 +225,7 @@ slice_t forward_request_head(struct exchange *x)
             put_field(&t, x->req.fields[i].name, x->req.fields[i].value);
     }
     put_forwarding_fields(&t, x);
+    fold_put_fields(&t, x);
     forward_put_edits(&t, x, r->request_edits, r->request_edit_count);
     if (x->stale != NULL)
         put_validators(&t, x);

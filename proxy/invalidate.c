@@ -4,8 +4,9 @@
  * invalidates the target URI, and what Location and Content-Location name in the same origin. The order is
  * that of a purge: an event in the log, then what is stored, so that a fetch from before is neither stored
  * nor joined. It does not matter what the route of the request says about caching: a page may be cached by
- * another one. Rejected: invalidating also when the answer never came. The standard does not ask for it, and
- * a client could then purge pages by leaving early. */
+ * another one, so all routes that a GET for it may take say what its key is (url_key.h). Rejected:
+ * invalidating also when the answer never came. The standard does not ask for it, and a client could then
+ * purge pages by leaving early. */
 #include "proxy/invalidate.h"
 
 #include "core/log.h"
@@ -14,15 +15,26 @@
 #include "cache/reference.h"
 #include "cache/tags.h"
 #include "proxy/proxy_worker.h"
+#include "proxy/url_key.h"
 
 #define GROUP_INVALIDATION SLICE_LIT("Cache-Group-Invalidation")
 
-static void invalidate_key(struct exchange *x, const struct cache_key *key)
+static void count_invalidated(struct exchange *x)
 {
-    if (!cache_invalidate_url(x->pw->cache, key))
-        return;
     proxy_count(x->pw, METRIC_INVALIDATIONS, 1);
     cache_purge_count(x->pw->worker->metrics, CACHE_PURGE_URL, PURGE_SOURCE_UNSAFE);
+}
+
+/* What lies under longer keys is not found by this one, but a purge concerns it. */
+static void invalidate_key(struct exchange *x, const struct proxy_url_key *k)
+{
+    bool found = true;
+    if (k->goes_on)
+        cache_purge_url(x->pw->cache, &k->key);
+    else
+        found = cache_invalidate_url(x->pw->cache, &k->key);
+    if (found)
+        count_invalidated(x);
 }
 
 /* Without memory for the key: too much rather than too little. */
@@ -34,22 +46,36 @@ static void invalidate_all(struct exchange *x)
     cache_purge_count(x->pw->worker->metrics, CACHE_PURGE_ALL, PURGE_SOURCE_UNSAFE);
 }
 
+static void invalidate_keys(struct exchange *x, const struct proxy_url_key *keys, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        invalidate_key(x, &keys[i]);
+    if (count == 0)
+        invalidate_all(x);
+}
+
+/* What this client was believed to say is behind the URL of the key that a GET of it would have. */
 static void invalidate_target(struct exchange *x)
 {
-    if (exchange_build_key(x))
-        invalidate_key(x, &x->key);
-    else
-        invalidate_all(x);
+    struct proxy_url_key *keys;
+    size_t count = exchange_url_keys(x, &keys);
+    invalidate_keys(x, keys, count);
+    if (exchange_build_key(x) && cache_key_url(x->key.text).len < x->key.text.len &&
+        cache_invalidate_url(x->pw->cache, &x->key))
+        count_invalidated(x);
 }
 
 static void invalidate_reference(struct exchange *x, slice_t reference)
 {
-    struct cache_key key;
+    struct cache_url url;
+    struct proxy_url_key *keys;
     char *buf = arena_alloc(&x->arena, cache_reference_bound(x->host, x->target.path, reference));
-    if (buf == NULL)
+    if (buf == NULL) {
         invalidate_all(x);
-    else if (cache_reference_key(buf, x->host, x->target.path, reference, &key))
-        invalidate_key(x, &key);
+    } else if (cache_reference_url(buf, x->host, x->target.path, reference, &url)) {
+        size_t count = proxy_url_keys(x->view->shared, &url, &x->arena, &keys);
+        invalidate_keys(x, keys, count);
+    }
 }
 
 /* Cache-Group-Invalidation (RFC 9875 section 3): the groups of this origin that it names, whatever the

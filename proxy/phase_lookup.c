@@ -13,7 +13,6 @@
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
 #include "proxy/stale.h"
-#include "proxy/unkeyed.h"
 
 #define WAIT_ROUNDS_MAX                                                                                      \
     4 /* look-ups after a wait that ended in "look again", before fetching without the cache */
@@ -24,25 +23,6 @@ static enum phase_result lookup_pass(struct exchange *x, enum cache_verdict v, e
     x->no_store = (uint8_t)why;
     phase_set(x, PHASE_FETCH);
     return PHASE_MORE;
-}
-
-/* What it says about host, scheme and the like may change the response. A purge is for the URL, whoever asks.
- */
-static bool exchange_believes_fields(const struct exchange *x)
-{
-    return x->route != NULL && unkeyed_believes(x) && x->req.method != HTTP_PURGE;
-}
-
-bool exchange_build_key(struct exchange *x)
-{
-    if (x->key.text.ptr != NULL)
-        return true;
-    size_t bound = cache_key_bound(SLICE_LIT("http"), x->host, x->target.path, x->target.query);
-    char *buf = arena_alloc(&x->arena, bound);
-    if (buf == NULL)
-        return false;
-    cache_key_build(buf, SLICE_LIT("http"), x->host, x->target.path, x->target.query, &x->key);
-    return LIKELY(!exchange_believes_fields(x)) || unkeyed_extend_key(x);
 }
 
 void exchange_host_as_keyed(struct exchange *x)
@@ -180,7 +160,8 @@ enum phase_result phase_lookup(struct exchange *x)
     if (UNLIKELY((x->req.present & (HTTP_BIT(COOKIE) | HTTP_BIT(AUTHORIZATION))) != 0))
         lookup_credentials(x);
     if (!exchange_build_key(x))
-        return lookup_pass(x, VERDICT_MISS, NO_STORE_NO_MEMORY);
+        return lookup_pass(x, x->no_store == NO_STORE_KEY_TOO_LARGE ? VERDICT_PASS : VERDICT_MISS,
+                           (enum no_store_reason)x->no_store);
     bool remembered_pass = false;
     struct cache_object *o = cache_find(x->pw->cache, &x->key, &x->req, &x->arena, &remembered_pass);
     bool directed = cache_request_directs(&x->req, &x->route->rules);

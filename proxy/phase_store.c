@@ -81,6 +81,12 @@ static void fill_spread_end(struct exchange *x, struct cache_fill *fill)
                                             fill->fresh.lifetime_ms - fill->fresh.corrected_initial_ms);
 }
 
+static const struct http_head *head_for_vary(struct exchange *x, const struct http_head *head)
+{
+    const struct cache_key_rules *k = &x->route->rules.key;
+    return LIKELY(k->custom == NULL) ? head : cache_key_rules_vary(&x->arena, k, head);
+}
+
 /* ---- 304: the stored response is confirmed
  * -------------------------------------------------------------------------- */
 
@@ -178,7 +184,8 @@ static bool store_refresh(struct exchange *x, const struct http_head *not_modifi
         h1_parse_response(&p, text.ptr, text.len, &merged, &limits) != H1_DONE)
         return false;
     struct cache_control cc;
-    struct cache_fill fill = {.response = &merged, .body_bytes = cache_object_info(x->stale).body_bytes};
+    struct cache_fill fill = {.response = head_for_vary(x, &merged),
+                              .body_bytes = cache_object_info(x->stale).body_bytes};
     cache_control_parse(&merged, &cc);
     cache_freshness_compute(&merged, &cc, &x->route->rules, x->sent_wall_ms, x->pw->worker->now_wall_ms,
                             &fill.fresh);
@@ -207,7 +214,7 @@ static bool store_refresh(struct exchange *x, const struct http_head *not_modifi
 static bool store_begin(struct exchange *x, const struct http_head *head, enum no_store_reason *why)
 {
     struct cache_control cc;
-    struct cache_fill fill = {.response = head, .body_bytes = x->response_length};
+    struct cache_fill fill = {.response = head_for_vary(x, head), .body_bytes = x->response_length};
     cache_control_parse(head, &cc);
     cache_freshness_compute(head, &cc, &x->route->rules, x->sent_wall_ms, x->pw->worker->now_wall_ms,
                             &fill.fresh);

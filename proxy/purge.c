@@ -8,6 +8,14 @@
 #include "proxy/client_conn.h"
 #include "proxy/proxy_worker.h"
 #include "proxy/purge_head.h"
+#include "proxy/url_key.h"
+
+/* As cache_purge_request.url_keys. */
+static size_t purge_url_keys(void *arg, const struct cache_url *url, struct arena *arena, slice_t **texts)
+{
+    const struct exchange *x = arg;
+    return proxy_url_key_texts(x->view->shared, url, arena, texts);
+}
 
 static enum phase_result purge_json(struct exchange *x, unsigned status, slice_t body)
 {
@@ -31,14 +39,20 @@ enum phase_result purge_answer(struct exchange *x)
         return phase_answer_error(x, 403, "this address may not purge; see purge_from in [cache]");
     if (x->pw->cache == NULL)
         return purge_refuse(x, 409, "there is no cache to purge", "[cache] store is off");
-    if (!exchange_build_key(x))
+    const struct cache_url own = {SLICE_LIT("http"), x->host, x->target.path, x->target.query};
+    slice_t *keys;
+    size_t key_count = purge_url_keys(x, &own, &x->arena, &keys);
+    if (key_count == 0)
         return purge_refuse(x, 503, "out of memory", "try again");
     cache_purge_request_init(&r, &x->arena);
+    r.url_keys = purge_url_keys;
+    r.url_keys_arg = x;
     const struct purge_head head = {.request = &x->req,
                                     .host = x->host,
                                     .path = x->target.path,
                                     .query = x->target.query,
-                                    .key = x->key.text};
+                                    .keys = keys,
+                                    .key_count = key_count};
     if (!purge_head_read(&head, &r) ||
         !cache_purge_request_run(x->pw->cache, &r, PURGE_SOURCE_METHOD, x->client_ip, x->pw->worker->metrics,
                                  &result))

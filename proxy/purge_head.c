@@ -239,7 +239,10 @@ static bool add_named(struct purge_wish *w)
                                      SLICE_ARG(target)));
     if (slice_find(target, '*', 0) != SIZE_MAX)
         return add_target_pattern(w, target);
-    return cache_purge_request_add_key(w->r, w->in->key);
+    bool added = true;
+    for (size_t i = 0; added && i < w->in->key_count; i++)
+        added = cache_purge_request_add_key(w->r, w->in->keys[i]);
+    return added;
 }
 
 bool purge_head_read(const struct purge_head *h, struct cache_purge_request *r)

@@ -9,7 +9,8 @@
 struct purge_head {
     const struct http_head *request;
     slice_t host, path, query; /* as sent; query.ptr == NULL: no '?' */
-    slice_t key;               /* key text of the request's own URL, borrowed for the life of `r` */
+    const slice_t *keys;       /* key texts of the request's own URL, borrowed for the life of `r` */
+    size_t key_count;
 };
 
 /* Adds what the request names to `r`. Items are tags when it has a field that lists tags; else patterns when

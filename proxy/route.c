@@ -133,11 +133,16 @@ static bool route_headers_match(const struct config_route *r, const struct http_
     return true;
 }
 
+static bool route_place_matches(const struct config_route *c, slice_t host, slice_t path)
+{
+    if (c->hosts.count > 0 && !route_host_matches(&c->hosts, host))
+        return false;
+    return c->path_count == 0 || route_path_matches(c->paths, c->path_count, path);
+}
+
 static bool route_matches(const struct config_route *c, const struct route_request *r)
 {
-    if (c->hosts.count > 0 && !route_host_matches(&c->hosts, r->host))
-        return false;
-    if (c->path_count > 0 && !route_path_matches(c->paths, c->path_count, r->path))
+    if (!route_place_matches(c, r->host, r->path))
         return false;
     if (c->methods.count > 0 && !route_method_matches(&c->methods, r->head->method_text))
         return false;
@@ -149,6 +154,24 @@ const struct route *route_match(const struct snapshot *s, const struct route_req
     for (size_t i = 0; i < s->route_count; i++) {
         const struct route *route = &s->routes[i];
         if (route->always_matches || route_matches(route->config, r))
+            return route;
+    }
+    return NULL;
+}
+
+static bool route_takes_get(const struct config_route *c)
+{
+    return c->methods.count == 0 || route_method_matches(&c->methods, SLICE_LIT("GET"));
+}
+
+const struct route *route_next_for(const struct snapshot *s, slice_t host, slice_t path,
+                                   const struct route *after)
+{
+    if (after != NULL && after->config->header_count == 0)
+        return NULL;
+    for (size_t i = after == NULL ? 0 : (size_t)(after - s->routes) + 1; i < s->route_count; i++) {
+        const struct route *route = &s->routes[i];
+        if (route_takes_get(route->config) && route_place_matches(route->config, host, path))
             return route;
     }
     return NULL;

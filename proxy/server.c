@@ -310,8 +310,8 @@ static bool server_make_cache(struct server *s, const struct config *c)
 {
     if (c->cache.store == CONFIG_STORE_OFF)
         return true;
-    s->cache =
-        cache_create(&(struct cache_settings){(size_t)c->cache.memory_bytes, (size_t)c->cache.max_waiters});
+    s->cache = cache_create(&(struct cache_settings){
+        (size_t)c->cache.memory_bytes, (size_t)c->cache.max_waiters, (unsigned)c->cache.max_variants});
     return s->cache != NULL;
 }
 

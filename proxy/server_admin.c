@@ -3,6 +3,7 @@
 #include "core/log.h"
 #include "proxy/server.h"
 #include "proxy/snapshot.h"
+#include "proxy/url_key.h"
 
 static struct cache *ops_cache(void *arg)
 {
@@ -28,6 +29,11 @@ static void ops_stop(void *arg)
 {
     log_info("asked to stop over the admin socket");
     server_drain(arg);
+}
+
+static size_t ops_url_keys(void *arg, const struct cache_url *url, struct arena *arena, slice_t **texts)
+{
+    return proxy_url_key_texts(((struct server *)arg)->snapshot, url, arena, texts);
 }
 
 static void ops_status(void *arg, json_t *into)
@@ -61,6 +67,7 @@ struct admin *server_admin_create(struct server *s, char *err, size_t err_bytes)
                                   .config = ops_config,
                                   .reload = ops_reload,
                                   .stop = ops_stop,
+                                  .url_keys = ops_url_keys,
                                   .status = ops_status};
     return admin_create(s->control, &ops, s->snapshot->config, err, err_bytes);
 }

@@ -239,7 +239,8 @@ static bool reload_to(struct server *s, struct config *c, json_t *problems)
     atomic_store(&s->admission.max_total, (uint32_t)c->main.max_connections);
     if (s->cache != NULL)
         cache_set_settings(s->cache, &(struct cache_settings){(size_t)s->snapshot->config->cache.memory_bytes,
-                                                              (size_t)c->cache.max_waiters});
+                                                              (size_t)c->cache.max_waiters,
+                                                              (unsigned)c->cache.max_variants});
     balancer_set_activate(s->balancer, snap->balancers);
     snapshot_unref(s->snapshot);
     s->snapshot = snap;

@@ -69,5 +69,9 @@ struct route_request {
 };
 /* First route whose conditions all hold, or NULL. Pure. */
 const struct route *route_match(const struct snapshot *s, const struct route_request *r);
+/* The routes that a GET for this host and (normalised) path may take, depending on its fields, one after the
+ * other: begin with NULL for `after`; NULL behind the last. Pure. */
+const struct route *route_next_for(const struct snapshot *s, slice_t host, slice_t path,
+                                   const struct route *after);
 
 #endif

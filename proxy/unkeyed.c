@@ -9,6 +9,7 @@
  * concerns all of them. Rejected: refusing such requests; they are everyday behind misconfigured proxies. */
 #include "proxy/unkeyed.h"
 
+#include "cache/key_parts.h"
 #include "core/http_field.h"
 #include "core/panic.h"
 #include "core/text.h"
@@ -97,7 +98,7 @@ static void put_part(struct text *t, slice_t name, slice_t value)
     TEXT_LIT(t, " ");
     text_put(t, name);
     TEXT_LIT(t, "=");
-    text_put(t, value);
+    cache_key_put_value(t, value);
 }
 
 /* Of Forwarded only what is not about the client. */
@@ -115,7 +116,7 @@ static void put_forwarded(struct text *t, slice_t value)
             if (slice_ieq(key, SLICE_LIT("for")) || slice_ieq(key, SLICE_LIT("by")) || pair.len == 0)
                 continue;
             text_put(t, slice_str(before));
-            text_put(t, pair);
+            cache_key_put_value(t, pair);
             before = ";";
         }
     }
@@ -134,7 +135,7 @@ bool unkeyed_extend_key(struct exchange *x)
     const struct http_head *h = &x->req;
     size_t bound = x->key.text.len;
     for (unsigned i = 0; i < h->field_count; i++)
-        bound += h->fields[i].name.len + h->fields[i].value.len + sizeof " =;";
+        bound += h->fields[i].name.len + 3 * h->fields[i].value.len + sizeof " =;";
     char *buf = arena_alloc(&x->arena, bound);
     if (buf == NULL)
         return false;

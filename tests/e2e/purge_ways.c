@@ -9,9 +9,10 @@
 static void site_script(struct origin_conn *c, const struct message *request, void *arg)
 {
     _Atomic unsigned *answers = arg;
-    const char *tags = strncmp(request->target, "/a", 2) == 0      ? "Surrogate-Key: red common\r\n"
-                       : strncmp(request->target, "/img/", 5) == 0 ? "xkey: img common\r\n"
-                                                                   : "Cache-Tag: blue, common\r\n";
+    const char *tags = strncmp(request->target, "/a", 2) == 0 ? "Surrogate-Key: red common\r\n"
+                       : strncmp(request->target, "/img/", 5) == 0
+                           ? "xkey: img common\r\nContent-Type: application/octet-stream\r\n"
+                           : "Cache-Tag: blue, common\r\n";
     char fields[128], body[32];
     snprintf(fields, sizeof(fields), LONG "%s", tags);
     snprintf(body, sizeof(body), "%u", ++*answers);

@@ -1,12 +1,16 @@
-/* fuzz_cache_key.c: cache keys from any URL, and secondary keys from any Vary. The input is a URL up to the
- * first line feed; after it, one "Name: value" per line, where the values of Vary are the response's and the
- * rest the request's.
+/* fuzz_cache_key.c: cache keys from any URL, by several rules, and secondary keys from any Vary. The input is
+ * a URL up to the first line feed; after it, one "Name: value" per line, where the values of Vary are the
+ * response's and the rest the request's.
  *
  * Looks for: a key beyond its announced bound; a key text that is not its own key (normalising is
- * idempotent); parts that do not give the key of the URL they are from; secondary keys that are too large. */
+ * idempotent, by whatever rules); parts that do not give the key of the URL they are from; secondary keys and
+ * further parts that are too large, or that could be taken for others (a space or control character in
+ * them); an invented device or language. */
 #include <stdlib.h>
 
 #include "cache/key.h"
+#include "cache/key_fold.h"
+#include "cache/key_parts.h"
 #include "core/panic.h"
 
 #define FIELDS_MAX 32
@@ -42,6 +46,60 @@ static void check_build(slice_t url, const struct cache_key *want)
     free(buf);
 }
 
+static struct config_key_param params[] = {{"utm_", 4, true}, {"a", 1, false}, {"x_y", 3, false}};
+static const char *names[] = {"x-a", "accept-language", "cookie"}, *cookies[] = {"a", "theme"},
+                  *languages[] = {"en", "de", "pt-BR"};
+
+static const struct config_route routes[] = {
+    {.key = {.query = CONFIG_QUERY_ALL, .sort = false}},
+    {.key = {.query = CONFIG_QUERY_NONE, .sort = true}},
+    {.key = {.query = CONFIG_QUERY_ONLY, .sort = true, .params = params, .param_count = 3}},
+    {.key = {.query = CONFIG_QUERY_EXCEPT, .sort = true, .params = params, .param_count = 3}},
+    {.key = {.sort = true,
+             .headers = {names, 3},
+             .cookies = {cookies, 2},
+             .device = true,
+             .languages = {languages, 3}}},
+};
+
+/* A key by these rules is its own key by them. */
+static void check_rules(struct arena *arena, slice_t text)
+{
+    struct cache_url url, again_url;
+    struct cache_key key, again;
+    for (size_t i = 0; i < ARRAY_LEN(routes); i++) {
+        const struct config_key *rules = &routes[i].key;
+        if (!cache_url_split(text, &url) || !cache_key_of_url(arena, rules, &url, &key))
+            return;
+        ASSERT(slice_eq(cache_key_url(key.text), key.text));
+        ASSERT(cache_url_split(key.text, &again_url) && cache_key_of_url(arena, rules, &again_url, &again));
+        ASSERT(slice_eq(key.text, again.text));
+    }
+}
+
+static void check_parts(struct arena *arena, const struct http_head *head)
+{
+    for (size_t i = 0; i < ARRAY_LEN(routes); i++) {
+        struct cache_key_rules rules;
+        bool too_long, star;
+        cache_key_rules_make(&routes[i], &rules);
+        slice_t parts = cache_key_parts(arena, &rules, head, &too_long);
+        if (parts.ptr == NULL)
+            continue;
+        ASSERT(!too_long && parts.len <= CACHE_KEY_PARTS_MAX && slice_starts(parts, SLICE_LIT(" rules:")));
+        for (size_t k = 0; k < parts.len; k++) {
+            ASSERT((unsigned char)parts.ptr[k] >= ' ' && (unsigned char)parts.ptr[k] < 0x7f);
+            ASSERT(parts.ptr[k] != ' ' || (k + 1 < parts.len && parts.ptr[k + 1] != ' '));
+        }
+        cache_vary_names(arena, cache_key_rules_vary(arena, &rules, head), &star);
+    }
+    slice_t device = cache_key_device(head);
+    ASSERT(slice_eq(device, SLICE_LIT("mobile")) || slice_eq(device, SLICE_LIT("tablet")) ||
+           slice_eq(device, SLICE_LIT("desktop")));
+    slice_t language = cache_key_language(head, &routes[ARRAY_LEN(routes) - 1].key.languages);
+    ASSERT(language.ptr == languages[0] || language.ptr == languages[1] || language.ptr == languages[2]);
+}
+
 static void check_url(struct arena *arena, slice_t url)
 {
     struct cache_key key, again;
@@ -50,6 +108,7 @@ static void check_url(struct arena *arena, slice_t url)
     check_build(url, &key);
     ASSERT(cache_key_from_url(arena, key.text, &again));
     ASSERT(slice_eq(key.text, again.text) && hash_eq(key.hash, again.hash));
+    check_rules(arena, url);
 }
 
 static void check_vary(struct arena *arena, const struct http_head *head)
@@ -95,6 +154,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         head.present |= (uint64_t)1 << f->id;
     }
     check_vary(&arena, &head);
+    check_parts(&arena, &head);
     arena_reset(&arena);
     return 0;
 }

@@ -70,8 +70,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     memcpy(copy, data, size);
     slice_t rest = slice_make(copy + 1, size - 1);
     head.method = (uint8_t)methods[data[0] % ARRAY_LEN(methods)];
+    const slice_t key = SLICE_LIT("http://k/?");
     struct purge_head in = {
-        .request = &head, .host = take_line(&rest), .query = {NULL, 0}, .key = SLICE_LIT("http://k/?")};
+        .request = &head, .host = take_line(&rest), .query = {NULL, 0}, .keys = &key, .key_count = 1};
     in.path = take_line(&rest);
     size_t mark = slice_find(in.path, '?', 0);
     if (mark != SIZE_MAX) {

@@ -223,6 +223,28 @@ static void test_purge_all_frees_everything(void **state)
     assert_in_range(s.bytes_used, empty, empty + 64 * KB);
 }
 
+/* A route may add parts behind the URL; a purge by URL concerns those objects, and fetches, as well. */
+static void test_purge_by_url_reaches_longer_keys(void **state)
+{
+    UNUSED(state);
+    static const char tablet[] = URL " device:tablet", mobile[] = URL " device:mobile";
+    assert_int_equal(fix_store(c, tablet, 10), NO_STORE_STORED);
+    struct cache_flight *fl = fix_lead(c, mobile);
+    uint64_t offset = 0;
+    purge("http://h/other");
+    assert_true(fix_has(c, tablet));
+    begin(fl, 10);
+    assert_true(fix_pour(fl, &offset, 10));
+    purge(URL);
+    assert_false(fix_has(c, tablet));
+    struct cache_flight *later = fix_lead(c, mobile); /* does not join */
+    cache_flight_fail(&later, FETCH_CANCELLED);
+    assert_int_equal(cache_fill_finish(&fl), NO_STORE_PURGED);
+    assert_int_equal(fix_store(c, tablet, 10), NO_STORE_STORED);
+    purge(mobile); /* by one of them is by the URL */
+    assert_false(fix_has(c, tablet));
+}
+
 /* ---- Vary ---- */
 
 static enum no_store_reason store_variant(const char *url, const char *language, const char *vary,
@@ -555,6 +577,7 @@ int main(void)
         T(test_purge_during_a_fetch),
         T(test_late_finish_does_not_replace_the_newer_object),
         T(test_other_urls_are_not_hurt_by_a_purge),
+        T(test_purge_by_url_reaches_longer_keys),
         T(test_304_does_not_bring_back_what_was_purged),
         T(test_purge_all_frees_everything),
         T(test_variants_are_told_apart_and_purged_together),

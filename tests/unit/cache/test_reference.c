@@ -21,15 +21,21 @@ static void expect_keys(const struct row *rows, size_t count)
         slice_t reference = slice_str(rows[i].reference);
         /* Exact sizes, so that AddressSanitizer sees a bound that is too small. */
         char *buf = malloc(cache_reference_bound(host, path, reference));
-        struct cache_key key;
+        struct cache_url url;
+        struct cache_key key = {SLICE_EMPTY, {0, 0}};
+        struct arena arena;
+        arena_init(&arena, NULL, 0, 64 * KB);
         assert_non_null(buf);
-        bool ok = cache_reference_key(buf, host, path, reference, &key);
+        bool ok = cache_reference_url(buf, host, path, reference, &url);
+        if (ok)
+            assert_true(cache_key_of_url(&arena, &cache_key_default, &url, &key));
         if (ok != (rows[i].key != NULL))
             fail_msg("%s: %s", rows[i].reference, ok ? "taken" : "refused");
         if (ok && !slice_eq(key.text, slice_str(rows[i].key)))
             fail_msg("%s: " SLICE_FMT, rows[i].reference, SLICE_ARG(key.text));
         if (ok)
             assert_true(key.hash.lo == hash_bytes(rows[i].key, strlen(rows[i].key)).lo);
+        arena_reset(&arena);
         free(buf);
     }
 }

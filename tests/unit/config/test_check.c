@@ -99,6 +99,19 @@ struct shadow_case {
     bool shadowed;
 };
 
+static void test_keys_that_share_little(void **state)
+{
+    UNUSED(state);
+    expect_warning(APP "[route a]\nkey_headers = X-A, Cookie\n",
+                   "t.ini:4: [route a] key_headers: a Cookie is each visitor's own");
+    expect_warning(APP "[route a]\nkey_headers = user-agent\n", "use key_device");
+    expect_warning(APP "[route a]\nkey_headers = Accept-Language\n", "languages you have in key_language");
+    expect_warning(APP "[route a]\nkey_query = none\ncache = off\n", "key_query: it does nothing while");
+    expect_no_problem(APP "[route a]\nkey_headers = X-A\nkey_cookies = a\nkey_query = none\n");
+    expect_no_problem(
+        APP "[route a]\nkey_language = en\ncache = off\n"); /* the application is told all the same */
+}
+
 static void test_shadowed_routes(void **state)
 {
     static const struct shadow_case pairs[] = {
@@ -147,6 +160,7 @@ int main(void)
         cmocka_unit_test(test_limits_that_exclude_each_other),
         cmocka_unit_test(test_one_answer_per_route),
         cmocka_unit_test(test_ttl_that_does_nothing),
+        cmocka_unit_test(test_keys_that_share_little),
         cmocka_unit_test(test_shadowed_routes),
     };
     return cmocka_run_group_tests_name("config/check", tests, NULL, NULL);

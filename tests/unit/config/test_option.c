@@ -91,6 +91,7 @@ static const struct {
     {C, "early_refresh", "yes"},
     {C, "lock_timeout", "10s"},
     {C, "max_waiters", "10000"},
+    {C, "max_variants", "64"},
     {C, "purge_from", "127.0.0.1, ::1"},
     {C, "cache_status", "yes"},
 #define R OPTION_REDIS
@@ -131,6 +132,8 @@ static const struct {
     {T, "key_sort", "yes"},
     {T, "key_headers", ""},
     {T, "key_cookies", ""},
+    {T, "key_device", "no"},
+    {T, "key_language", ""},
     {T, "ignore_client_cache_control", "yes"},
     {T, "ignore_set_cookie", "no"},
     {T, "remove_cookies", ""},

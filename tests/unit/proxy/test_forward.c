@@ -276,6 +276,32 @@ static void test_edits_with_long_host(void **state)
     end(&o);
 }
 
+#define FOLDING FIX_APP "[route r]\nkey_device = yes\nkey_language = en, de\n"
+
+/* The instance learns the classes from us alone, and nothing of the languages they were made of. */
+static void test_folded_classes(void **state)
+{
+    UNUSED(state);
+    static const char request[] = "GET / HTTP/1.1\r\nHost: h\r\nUser-Agent: a Mobile b\r\n"
+                                  "Accept-Language: xx, de-AT;q=0.5\r\nAccept-Language: yy\r\n"
+                                  "Millpond-Device: forged\r\nmillpond-language: forged\r\n\r\n";
+    struct one o;
+    const char *h = start(&o, FOLDING, "198.51.100.7:4", request);
+    expect(h, "\r\nMillpond-Device: mobile\r\nMillpond-Language: de\r\nAccept-Language: de\r\n");
+    expect(h, "\r\nUser-Agent: a Mobile b\r\n");
+    assert_int_equal(fix_count(h, "\r\nAccept-Language:"), 1);
+    expect_not(h, "forged");
+    end(&o);
+    h = start(&o, FIX_APP, "198.51.100.7:4", request); /* no folding, no class */
+    expect_not(h, "millpond-");
+    expect(h, "\r\nAccept-Language: xx, de-AT;q=0.5\r\nAccept-Language: yy\r\n");
+    end(&o);
+    h = start(&o, FOLDING "set_request_header = Accept-Language: fr\n", "198.51.100.7:4", request);
+    expect(h, "\r\nAccept-Language: fr\r\n");
+    assert_int_equal(fix_count(h, "\r\nAccept-Language:"), 1);
+    end(&o);
+}
+
 static void test_conditions_of_a_leader(void **state)
 {
     UNUSED(state);
@@ -477,6 +503,7 @@ int main(void)
         cmocka_unit_test(test_unquotable_host),
         cmocka_unit_test(test_edits),
         cmocka_unit_test(test_edits_with_long_host),
+        cmocka_unit_test(test_folded_classes),
         cmocka_unit_test(test_conditions_of_a_leader),
         cmocka_unit_test(test_revalidation),
         cmocka_unit_test(test_request_framing),

@@ -34,6 +34,7 @@ static void expect_row(const struct row *row)
     struct arena arena;
     struct cache_purge_request r;
     struct text_head head;
+    const slice_t own_key = SLICE_LIT("http://own/key?q");
     char got[1024];
     arena_init(&arena, NULL, 0, 64 * KB);
     cache_purge_request_init(&r, &arena);
@@ -44,7 +45,8 @@ static void expect_row(const struct row *row)
         .host = slice_str(row->host),
         .path = slice_make(row->target, mark != NULL ? (size_t)(mark - row->target) : strlen(row->target)),
         .query = slice_str(mark != NULL ? mark + 1 : NULL),
-        .key = SLICE_LIT("http://own/key?q")};
+        .keys = &own_key,
+        .key_count = 1};
     bool ok = purge_head_read(&in, &r);
     struct text t = text_make(got, sizeof got);
     put_items(&t, &r);

@@ -61,7 +61,7 @@ static void test_key(void **state)
                "http://h/p");
     expect_key("X-Forwarded-Host: other\r\n", "http://h/p x-forwarded-host=other");
     expect_key("X-Forwarded-Prefix: /a b\r\nX-FORWARDED-PROTO: https\r\n",
-               "http://h/p x-forwarded-proto=https x-forwarded-prefix=/a b");
+               "http://h/p x-forwarded-proto=https x-forwarded-prefix=/a%20b");
     expect_key("X-Host: a\r\nX-Host: b\r\n", "http://h/p x-host=a x-host=b");
     expect_key("Forwarded: for=a;host=b;by=c, proto=https;for=d\r\nForwarded: x\r\n",
                "http://h/p forwarded=host=b;proto=https forwarded=x");
