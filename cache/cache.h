@@ -47,8 +47,9 @@ void cache_destroy(struct cache *c);
 /* What a reader may know of an object, unpacked on request: the stored form is four times denser. The slices
  * live as long as the object. */
 struct cache_object_info {
-    slice_t head; /* "HTTP/1.1 200 OK\r\n" and the stored fields, each with CRLF, without the blank line,
-                     without Content-Length, Transfer-Encoding, Age and Connection */
+    slice_t head;   /* "HTTP/1.1 200 OK\r\n" and the stored fields, each with CRLF, without the blank line,
+                       without Content-Length, Transfer-Encoding, Age and Connection */
+    slice_t hidden; /* stored fields that no client gets, in the same form: hidden.h */
     uint16_t status;
     uint16_t status_line_bytes; /* length of the first line in head, CRLF included */
     int64_t body_bytes;         /* -1: being filled, length not announced */
@@ -100,6 +101,7 @@ enum cache_event {
 struct cache_join_result {
     enum cache_join what;
     enum no_store_reason why;    /* CACHE_PASS */
+    bool varies;                 /* other variants of the URL are or were stored */
     struct cache_flight *flight; /* CACHE_LEAD: yours */
     struct cache_follower
         *follower; /* CACHE_FOLLOW: yours; the first event comes by mail, never from inside */
@@ -148,7 +150,7 @@ void cache_follower_close(struct cache_follower **f);
 
 struct cache_fill {
     const struct http_head *request; /* for the secondary key */
-    slice_t head;                    /* as in cache_object_info.head; copied */
+    slice_t head;                    /* as in cache_object_info.head, then hidden lines; copied */
     uint16_t status, status_line_bytes;
     int64_t body_bytes; /* announced length, -1 unknown */
     int64_t max_object_bytes;
@@ -199,6 +201,9 @@ void cache_flight_release(struct cache_flight **fl, enum no_store_reason why, du
 void cache_flight_fail(struct cache_flight **fl, enum fetch_error e);
 /* Others are waiting or reading besides the leader's own follower. */
 bool cache_flight_has_followers(struct cache_flight *fl);
+
+/* The object is no longer found, unless another one is in its place already. Any thread. */
+void cache_forget(struct cache *c, struct cache_object *o);
 
 /* ---- purging
  * ------------------------------------------------------------------------------------------------- */

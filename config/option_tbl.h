@@ -239,8 +239,10 @@ OPTION(ROUTE, "min_ttl", TTL, "", RANGE(0, TTL_LIMIT), 0, AT(config_route, min_t
        "Raises a shorter freshness the response asks for.")
 OPTION(ROUTE, "max_ttl", TTL, "", RANGE(0, TTL_LIMIT), 0, AT(config_route, max_ttl_ms),
        "Lowers a longer freshness the response asks for.")
-OPTION(ROUTE, "browser_ttl", TTL, "", RANGE(0, TTL_LIMIT), 0, LATER,
-       "Rewrites Cache-Control towards the client.")
+OPTION(ROUTE, "browser_ttl", TTL, "", RANGE(0, TTL_LIMIT), 0, AT(config_route, browser_ttl_ms),
+       "How long browsers may keep what is served from the cache: takes the place of Expires and of the "
+       "lifetime in "
+       "Cache-Control, unless that says no-store, no-cache or private.")
 OPTION(ROUTE, "stale_while_revalidate", DURATION, "of [cache]", RANGE(0, TTL_LIMIT), OPTION_COMPUTED,
        AT(config_route, stale_while_revalidate_ms), "As in `[cache]`, for this route.")
 OPTION(ROUTE, "stale_if_error", DURATION, "of [cache]", RANGE(0, TTL_LIMIT), OPTION_COMPUTED,

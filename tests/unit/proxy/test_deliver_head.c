@@ -255,7 +255,7 @@ static void test_cache_status(void **state)
     h.x->stale_on_error = true;
     deliver(&h);
     assert_true(has(&h, "millpond; fwd=stale; ttl=-5; detail=stale_if_error\r\n"));
-    h.x->failed_status = 503;
+    h.x->other_status = 503;
     deliver(&h);
     assert_true(has(&h, "millpond; fwd=stale; fwd-status=503; ttl=-5; detail=stale_if_error\r\n"));
     h.x->verdict = VERDICT_NONE;
