@@ -95,6 +95,7 @@ static const struct option_case cases[] = {
     {T, "ttl_5xx", "2h", {"1", "3651d", "x"}, "has no unit"},
     {T, "min_ttl", "3h", {"1", "3651d", "x"}, "has no unit"},
     {T, "max_ttl", "4h", {"1", "3651d", "x"}, "has no unit"},
+    {T, "browser_ttl", "0", {"1", "3651d", "x"}, "has no unit"},
     {T, "stale_while_revalidate", "5s", {"1", "3651d", "x"}, "has no unit"},
     {T, "stale_if_error", "0", {"1", "3651d", "x"}, "has no unit"},
     {T, "max_object_size", "1K", {"0", "x", "1KB"}, "from 1 to 1024T"},
