@@ -47,18 +47,22 @@ void cache_destroy(struct cache *c);
 /* What a reader may know of an object, unpacked on request: the stored form is four times denser. The slices
  * live as long as the object. */
 struct cache_object_info {
-    slice_t head;   /* "HTTP/1.1 200 OK\r\n" and the stored fields, each with CRLF, without the blank line,
-                       without Content-Length, Transfer-Encoding, Age and Connection */
-    slice_t hidden; /* stored fields that no client gets, in the same form: hidden.h */
+    slice_t head; /* "HTTP/1.1 200 OK\r\n" and the stored fields, each with CRLF, without the blank line,
+                     without Content-Length, Transfer-Encoding, Age and Connection */
     uint16_t status;
     uint16_t status_line_bytes; /* length of the first line in head, CRLF included */
-    int64_t body_bytes;         /* -1: being filled, length not announced */
+    uint16_t hidden_bytes; /* behind head, in the same form: stored fields that no client gets, hidden.h */
+    int64_t body_bytes;    /* -1: being filled, length not announced */
     struct cache_freshness fresh;
     struct cache_validators validators; /* slices into head */
     slice_t key;                        /* primary key text */
     slice_t vary_names;                 /* empty = no Vary */
 };
 struct cache_object_info cache_object_info(const struct cache_object *o);
+static inline slice_t cache_object_info_hidden(const struct cache_object_info *i)
+{
+    return slice_make(i->head.ptr + i->head.len, i->hidden_bytes);
+}
 
 /* The whole body as pieces for writev, for a complete object: fills at most `max` entries from byte `offset`
  * on and returns their number. For one being filled: what has come so far. */

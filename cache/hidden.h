@@ -19,17 +19,18 @@ static inline void cache_hidden_seal(char *at, size_t bytes)
     at[2] = '\0';
 }
 
-/* Takes hidden lines and seal off the end of a stored head; the lines, or nothing. */
-static inline slice_t cache_hidden_take(slice_t *head)
+/* Takes hidden lines and seal off the end of a stored head; the bytes of the lines, which still lie behind
+ * it. */
+static inline uint16_t cache_hidden_take(slice_t *head)
 {
     if (LIKELY(head->len < CACHE_HIDDEN_SEAL || head->ptr[head->len - 1] != '\0'))
-        return SLICE_EMPTY;
+        return 0;
     const unsigned char *seal = (const unsigned char *)head->ptr + head->len - CACHE_HIDDEN_SEAL;
     size_t bytes = seal[0] | (size_t)seal[1] << 8;
     if (bytes > head->len - CACHE_HIDDEN_SEAL)
-        return SLICE_EMPTY;
+        return 0;
     head->len -= CACHE_HIDDEN_SEAL + bytes;
-    return slice_make(head->ptr + head->len, bytes);
+    return (uint16_t)bytes;
 }
 
 #endif

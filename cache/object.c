@@ -263,10 +263,11 @@ static int64_t object_body_bytes(const struct cache_object *o)
 struct cache_object_info cache_object_info(const struct cache_object *o)
 {
     const char *names = o->text + o->key_bytes, *head = names + o->vary_bytes;
-    slice_t shown = slice_make(head, o->head_bytes), hidden = cache_hidden_take(&shown);
+    slice_t shown = slice_make(head, o->head_bytes);
+    uint16_t hidden_bytes = cache_hidden_take(&shown);
     return (struct cache_object_info){
         .head = shown,
-        .hidden = hidden,
+        .hidden_bytes = hidden_bytes,
         .status = (uint16_t)o->status,
         .status_line_bytes = o->status_line_bytes,
         .body_bytes = object_body_bytes(o),

@@ -54,7 +54,7 @@ bool cache_control_of_stored(const struct cache_object_info *stored, struct cach
 {
     struct http_field fields[CONTROL_LINES_MAX];
     struct http_head head = {.status = stored->status, .fields = fields};
-    if (!collect_control(stored->hidden, &head) || !collect_control(stored->head, &head))
+    if (!collect_control(cache_object_info_hidden(stored), &head) || !collect_control(stored->head, &head))
         return false;
     cache_control_parse(&head, out);
     return true;

@@ -77,7 +77,7 @@ static void put_key(struct text *t, slice_t key)
     text_put_char(t, '"');
 }
 
-static void put_cache_status(struct text *t, const struct exchange *x)
+static void put_cache_status(struct text *t, const struct exchange *x, bool with_key)
 {
     const enum cache_verdict v = (enum cache_verdict)x->verdict;
     if (!x->view->shared->config->cache.cache_status || v == VERDICT_NONE)
@@ -135,7 +135,7 @@ static void put_cache_status(struct text *t, const struct exchange *x)
         text_put(t, slice_str(outcome_no_store_name((enum no_store_reason)x->no_store)));
         break;
     }
-    if (wants_key(x))
+    if (UNLIKELY(with_key))
         put_key(t, x->key.text);
     TEXT_LIT(t, "\r\n");
 }
@@ -294,13 +294,14 @@ static enum cache_cond deliver_condition(const struct exchange *x)
 /* What differs per request, behind a base head that was added already. */
 static bool deliver_tail(struct exchange *x, size_t base_bytes)
 {
-    size_t room = TAIL_MAX + (wants_key(x) ? 2 * x->key.text.len : 0);
+    const bool with_key = wants_key(x);
+    size_t room = TAIL_MAX + (UNLIKELY(with_key) ? 2 * x->key.text.len : 0);
     char *buf = client_out_reserve(x->client, room);
     if (buf == NULL)
         return false;
     struct text t = text_make(buf, room);
     put_age(&t, x);
-    put_cache_status(&t, x);
+    put_cache_status(&t, x, with_key);
     put_framing(&t, x);
     put_connection(&t, x);
     TEXT_LIT(&t, "\r\n");

@@ -64,7 +64,7 @@ static void put_stored_lines(struct text *t, slice_t rest, const struct http_hea
 static slice_t all_lines(struct exchange *x, const struct http_head *update)
 {
     const struct cache_object_info old = cache_object_info(x->stale);
-    size_t bound = old.head.len + old.hidden.len + 2;
+    size_t bound = old.head.len + old.hidden_bytes + 2;
     for (unsigned i = 0; i < update->field_count; i++)
         bound += update->fields[i].name.len + update->fields[i].value.len + 4;
     char *buf = arena_alloc(&x->arena, bound);
@@ -73,7 +73,7 @@ static slice_t all_lines(struct exchange *x, const struct http_head *update)
     struct text t = text_make(buf, bound);
     text_put(&t, slice_make(old.head.ptr, old.status_line_bytes));
     put_stored_lines(&t, old.head, update);
-    put_stored_lines(&t, old.hidden, update);
+    put_stored_lines(&t, cache_object_info_hidden(&old), update);
     for (unsigned i = 0; i < update->field_count; i++) {
         const struct http_field *f = &update->fields[i];
         if (f->id == HTTP_FIELD_AGE || (cache_field_updates_stored(update, f) && f->id != HTTP_FIELD_VIA))

@@ -21,10 +21,8 @@ static void test_put_and_taken(void **state)
         memset(text + shown, 'x', sizes[i]);
         cache_hidden_seal(text + shown + sizes[i], sizes[i]);
         slice_t head = slice_make(text, shown + sizes[i] + CACHE_HIDDEN_SEAL);
-        slice_t hidden = cache_hidden_take(&head);
+        assert_int_equal(cache_hidden_take(&head), sizes[i]);
         assert_true(slice_eq(head, SLICE_LIT(SHOWN)));
-        assert_int_equal(hidden.len, sizes[i]);
-        assert_ptr_equal(hidden.ptr, text + shown);
     }
 }
 
@@ -35,7 +33,7 @@ static void test_heads_without(void **state)
     UNUSED(state);
     for (size_t i = 0; i < ARRAY_LEN(heads); i++) {
         slice_t head = heads[i];
-        assert_int_equal(cache_hidden_take(&head).len, 0);
+        assert_int_equal(cache_hidden_take(&head), 0);
         assert_true(slice_eq(head, heads[i]));
     }
 }

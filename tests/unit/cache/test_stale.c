@@ -38,11 +38,14 @@ static void test_response_comes_before_the_options(void **state)
 /* Lines that no client gets count like all others. */
 static void test_hidden_lines_count(void **state)
 {
-    const struct cache_object_info info = {
-        .head = SLICE_LIT("HTTP/1.1 200 OK\r\nCache-Control: stale-if-error=3\r\n"),
-        .hidden = SLICE_LIT("Surrogate-Control: max-age=1+5\r\nMillpond-Cache-Control: max-age=1, immutable, "
-                            "stale-if-error=4\r\n"),
-        .status = 200};
+    static const char shown[] = "HTTP/1.1 200 OK\r\nCache-Control: stale-if-error=3\r\n";
+    static const char text[] =
+        "HTTP/1.1 200 OK\r\nCache-Control: stale-if-error=3\r\n"
+        "Surrogate-Control: max-age=1+5\r\nMillpond-Cache-Control: max-age=1, immutable, "
+        "stale-if-error=4\r\n";
+    const struct cache_object_info info = {.head = slice_make(text, sizeof shown - 1),
+                                           .hidden_bytes = sizeof text - sizeof shown,
+                                           .status = 200};
     struct cache_control cc;
     UNUSED(state);
     assert_int_equal(cache_stale_of_stored(&info, &rules).if_error_ms, 4000);
