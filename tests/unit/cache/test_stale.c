@@ -45,6 +45,7 @@ static void test_hidden_lines_count(void **state)
         "stale-if-error=4\r\n";
     const struct cache_object_info info = {.head = slice_make(text, sizeof shown - 1),
                                            .hidden_bytes = sizeof text - sizeof shown,
+                                           .fresh = {.lifetime_ms = 1},
                                            .status = 200};
     struct cache_control cc;
     UNUSED(state);
