@@ -179,9 +179,11 @@ static bool store_begin(struct exchange *x, const struct http_head *head, enum n
     *why = NO_STORE_NO_MEMORY;
     if (text.ptr == NULL)
         return false;
-    text = merge_hide_fields(x, text, head);
-    if (text.ptr == NULL)
-        return false;
+    if (UNLIKELY((head->present & CACHE_CONTROL_HIDDEN) != 0)) {
+        text = merge_hide_fields(x, text, head);
+        if (text.ptr == NULL)
+            return false;
+    }
     fill_set_head(x, &fill, text, head->status);
     x->object = cache_fill_begin(x->flight, &fill, why);
     if (x->object == NULL)
