@@ -150,11 +150,12 @@ static bool store_refresh(struct exchange *x, const struct http_head *update)
  * flight ends, and who waits for it looks again. */
 static bool store_head_answer(struct exchange *x, const struct http_head *head)
 {
-    if (head->status == 200 && merge_head_confirms(x, head) && store_refresh(x, head)) {
+    const bool may_confirm = head->status == 200 && x->stale != NULL;
+    if (may_confirm && merge_head_confirms(x, head) && store_refresh(x, head)) {
         x->other_status = 200;
         return true;
     }
-    if (head->status == 200 && x->client_refused) /* still fresh by its own head, but known to be old */
+    if (may_confirm && x->client_refused) /* still fresh by its own head, but known to be old */
         cache_forget(x->pw->cache, x->stale);
     cache_flight_fail(&x->flight, FETCH_CANCELLED);
     return false;
@@ -295,6 +296,8 @@ void exchange_on_response_head(struct exchange *x, const struct http_head *head,
         return;
     }
     if (head->status == 304 && x->stale != NULL && !merge_confirms(x, head)) {
+        if (x->client_refused) /* still fresh by its own head, but known to be old */
+            cache_forget(x->pw->cache, x->stale);
         store_ask_again(x);
         return;
     }

@@ -147,6 +147,29 @@ static void other_etag_in_a_304_by_date_confirms_nothing(void **state)
     millpond_stop(f.m);
 }
 
+/* The second HEAD is asked without conditions, so nothing is left for it to confirm. */
+static void other_etag_in_a_304_to_head_confirms_nothing(void **state)
+{
+    static const char *const raw[] = {OK(STALE DATED "ETag: \"a\"\r\n", "1"),
+                                      UNCHANGED(LONG "ETag: \"b\"\r\n"), OK_HEAD(LONG "ETag: \"b\"\r\n"),
+                                      OK(LONG "ETag: \"b\"\r\n", "2"), NULL};
+    struct fix f;
+    UNUSED(state);
+    start(&f, "", raw);
+    expect_get(&f, "", "1", "stored");
+    expect_field(head_of(&f, ""), "ETag", "\"b\"");
+    expect_get(&f, "", "2", "fwd=stale; stored");
+    millpond_stop(f.m);
+    static const char *const fresh[] = {OK(LONG DATED "ETag: \"a\"\r\n", "1"),
+                                        UNCHANGED(LONG "ETag: \"b\"\r\n"), OK_HEAD(LONG), OK(LONG, "2"),
+                                        NULL};
+    start(&f, OBEY, fresh);
+    expect_get(&f, "", "1", "stored");
+    head_of(&f, "Cache-Control: no-cache\r\n");
+    expect_get(&f, "", "2", "fwd=uri-miss; stored");
+    millpond_stop(f.m);
+}
+
 static void other_etag_in_a_304_by_tag_is_not_looked_at(void **state)
 {
     static const char *const raw[] = {OK(STALE "ETag: \"a\"\r\n", "1"), UNCHANGED(LONG "ETag: \"b\"\r\n"),
@@ -358,6 +381,7 @@ int main(void)
         E2E_TEST(head_that_denies_what_is_fresh_ends_it),
         E2E_TEST(head_does_not_keep_a_page_from_being_stored),
         E2E_TEST(other_etag_in_a_304_by_date_confirms_nothing),
+        E2E_TEST(other_etag_in_a_304_to_head_confirms_nothing),
         E2E_TEST(other_etag_in_a_304_by_tag_is_not_looked_at),
         E2E_TEST(second_304_in_a_row_is_an_error),
         E2E_TEST(private_304_takes_the_page_out),
