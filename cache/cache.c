@@ -241,6 +241,7 @@ struct cache_join_result cache_join(struct cache *c, const struct cache_key *key
         struct cache_flight *fl = join_find_flight_locked(sh, key, request, scratch, &whole);
         r = fl != NULL ? join_as_follower(c, fl, w, on_event, arg)
                        : join_as_leader_locked(c, sh, key, &whole);
+        r.varies = whole.text.ptr != key->text.ptr;
     }
     lock_drop(&sh->lock);
     return r;
@@ -281,6 +282,15 @@ void cache_back_off(struct cache *c, const struct cache_key *key, dur_ms_t ms)
 {
     CHECK_MAGIC(c, CACHE_MAGIC);
     cache_pass_remember(c->pass, key->hash.lo, cache_now_ms(), ms);
+}
+
+void cache_forget(struct cache *c, struct cache_object *o)
+{
+    CHECK_MAGIC(c, CACHE_MAGIC);
+    struct cache_shard *sh = &c->shards[o->shard];
+    lock_take(&sh->lock);
+    cache_shard_unlink_locked(c, sh, o);
+    lock_drop(&sh->lock);
 }
 
 void cache_get_stats(struct cache *c, struct cache_stats *out)

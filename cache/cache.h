@@ -53,13 +53,18 @@ struct cache_object_info {
                      without Content-Length, Transfer-Encoding, Age and Connection */
     uint16_t status;
     uint16_t status_line_bytes; /* length of the first line in head, CRLF included */
-    int64_t body_bytes;         /* -1: being filled, length not announced */
+    uint16_t hidden_bytes; /* behind head, in the same form: stored fields that no client gets, hidden.h */
+    int64_t body_bytes;    /* -1: being filled, length not announced */
     struct cache_freshness fresh;
     struct cache_validators validators; /* slices into head */
     slice_t key;                        /* primary key text */
     slice_t vary_names;                 /* empty = no Vary */
 };
 struct cache_object_info cache_object_info(const struct cache_object *o);
+static inline slice_t cache_object_info_hidden(const struct cache_object_info *i)
+{
+    return slice_make(i->head.ptr + i->head.len, i->hidden_bytes);
+}
 /* Its tags joined by one space; empty: none. Lives as long as the object. */
 slice_t cache_object_tags(const struct cache_object *o);
 /* The same by the fields they came from. */
@@ -109,6 +114,7 @@ enum cache_event {
 struct cache_join_result {
     enum cache_join what;
     enum no_store_reason why;    /* CACHE_PASS */
+    bool varies;                 /* other variants of the URL are or were stored */
     struct cache_flight *flight; /* CACHE_LEAD: yours */
     struct cache_follower
         *follower; /* CACHE_FOLLOW: yours; the first event comes by mail, never from inside */
@@ -159,7 +165,7 @@ void cache_follower_close(struct cache_follower **f);
 
 struct cache_fill {
     const struct http_head *request; /* for the secondary key */
-    slice_t head;                    /* as in cache_object_info.head; copied */
+    slice_t head;                    /* as in cache_object_info.head, then hidden lines; copied */
     uint16_t status, status_line_bytes;
     int64_t body_bytes; /* announced length, -1 unknown */
     int64_t max_object_bytes;
@@ -216,6 +222,9 @@ void cache_flight_fail(struct cache_flight **fl, enum fetch_error e);
 void cache_flight_fail_status(struct cache_flight **fl, unsigned status);
 /* Others are waiting or reading besides the leader's own follower. */
 bool cache_flight_has_followers(struct cache_flight *fl);
+
+/* The object is no longer found, unless another one is in its place already. Any thread. */
+void cache_forget(struct cache *c, struct cache_object *o);
 
 /* ---- purging
  * ------------------------------------------------------------------------------------------------- */

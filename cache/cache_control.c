@@ -11,6 +11,7 @@
  * caches. Rejected: searching for substrings, as nginx does. It finds "private" in x="private". */
 #include "cache/cache_control.h"
 
+#include "cache/surrogate_control.h"
 #include "core/http_field.h"
 #include "core/sf.h"
 
@@ -116,8 +117,7 @@ static void set_seconds(const struct directive *d, int64_t seconds, struct cache
         *member = seconds;
 }
 
-/* Digits only; whatever does not fit counts as the most that is told apart. */
-static int64_t delta_seconds(slice_t s)
+int64_t cache_control_seconds(slice_t s)
 {
     int64_t v = 0;
     for (size_t i = 0; i < s.len; i++) {
@@ -151,7 +151,7 @@ static void apply(const struct directive *d, const struct element *e, struct cac
         if (e->argument.ptr == NULL && d->flag != 0)
             cc->flags |= d->flag;
         else
-            set_seconds(d, delta_seconds(e->argument), cc);
+            set_seconds(d, cache_control_seconds(e->argument), cc);
         break;
     }
 }
@@ -248,10 +248,9 @@ static bool parse_targeted(const struct http_head *head, enum http_field_id id, 
 
 void cache_control_parse(const struct http_head *head, struct cache_control *out)
 {
-    if (UNLIKELY((head->present & (HTTP_BIT(MILLPOND_CACHE_CONTROL) | HTTP_BIT(CDN_CACHE_CONTROL))) != 0) &&
-        head->status != 0 &&
+    if (UNLIKELY((head->present & CACHE_CONTROL_TARGETED) != 0) && head->status != 0 &&
         (parse_targeted(head, HTTP_FIELD_MILLPOND_CACHE_CONTROL, out) ||
-         parse_targeted(head, HTTP_FIELD_CDN_CACHE_CONTROL, out)))
+         parse_targeted(head, HTTP_FIELD_CDN_CACHE_CONTROL, out) || cache_surrogate_control_parse(head, out)))
         return;
     cache_control_init(out);
     if (!http_head_has(head, HTTP_FIELD_CACHE_CONTROL))

@@ -33,13 +33,24 @@ struct cache_control {
     int64_t max_stale_s, min_fresh_s; /* requests */
 };
 
+/* The fields that say the same as Cache-Control to some caches only. */
+#define CACHE_CONTROL_TARGETED                                                                               \
+    (HTTP_BIT(MILLPOND_CACHE_CONTROL) | HTTP_BIT(CDN_CACHE_CONTROL) | HTTP_BIT(SURROGATE_CONTROL))
+/* Those of them that go no further than here. */
+#define CACHE_CONTROL_HIDDEN (HTTP_BIT(MILLPOND_CACHE_CONTROL) | HTTP_BIT(SURROGATE_CONTROL))
+
 /* All Cache-Control lines of `head`, in order. Of a response the first of Millpond-Cache-Control,
- * CDN-Cache-Control and Cache-Control that is there counts, and none of the others; a targeted field that is
- * empty or breaks the grammar of Structured Fields is as good as absent (RFC 9213 section 2.1). */
+ * CDN-Cache-Control, Surrogate-Control (surrogate_control.h) and Cache-Control that is there counts, and none
+ * of the others; one of the first two that is empty or breaks the grammar of Structured Fields is as good as
+ * absent (RFC 9213 section 2.1). */
 void cache_control_parse(const struct http_head *head, struct cache_control *out);
 /* One field value, merged into `out` (which cache_control_init prepared). */
 void cache_control_init(struct cache_control *out);
 void cache_control_parse_value(slice_t value, struct cache_control *out);
+
+/* delta-seconds (RFC 9111 section 1.2.2): digits only, else 0; whatever does not fit counts as the most that
+ * is told apart. */
+int64_t cache_control_seconds(slice_t s);
 
 /* True when a private="..." or no-cache="..." list of `head` names this field. */
 bool cache_control_names_field(const struct http_head *head, slice_t name);

@@ -93,6 +93,7 @@ static struct cache_object *fill_small_twin(struct cache_flight *fl)
     struct cache_object_info info = cache_object_info(o);
     info.body_bytes = (int64_t)bytes;
     struct cache_fill fill = fill_of_object(o, &info);
+    fill.head = cache_object_whole_head(o);
     struct cache_object_parts parts = {.hash = o->hash,
                                        .shard = (unsigned)o->shard,
                                        .key = cache_object_key(o),

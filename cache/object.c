@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 
+#include "cache/hidden.h"
 #include "cache/inval_log.h"
 #include "core/panic.h"
 
@@ -372,8 +373,11 @@ static int64_t object_body_bytes(const struct cache_object *o)
 struct cache_object_info cache_object_info(const struct cache_object *o)
 {
     const char *names = o->text + o->key_bytes, *head = names + o->vary_bytes;
+    slice_t shown = slice_make(head, o->head_bytes);
+    uint16_t hidden_bytes = cache_hidden_take(&shown);
     struct cache_object_info info = {
-        .head = slice_make(head, o->head_bytes),
+        .head = shown,
+        .hidden_bytes = hidden_bytes,
         .status = (uint16_t)o->status,
         .status_line_bytes = o->status_line_bytes,
         .body_bytes = object_body_bytes(o),

@@ -119,6 +119,12 @@ static inline bool cache_object_is_variant(const struct cache_object *o)
     return o->key_bytes != o->primary_bytes;
 }
 
+/* The stored head with its hidden lines and their seal, as cache_fill takes it. */
+static inline slice_t cache_object_whole_head(const struct cache_object *o)
+{
+    return slice_make(o->text + o->key_bytes + o->vary_bytes, o->head_bytes);
+}
+
 /* As it was stored; after a soft purge as if it had arrived at that moment with no lifetime left. */
 struct cache_freshness cache_object_freshness(const struct cache_object *o);
 

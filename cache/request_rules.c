@@ -41,6 +41,12 @@ enum cache_use cache_request_use(const struct cache_control *request, const stru
     return within ? CACHE_USE_STALE : CACHE_USE_EXPIRED;
 }
 
+bool cache_request_takes_immutable(const struct cache_control *request)
+{
+    return (request->flags & CC_NO_CACHE) == 0 && request->max_age_s != CC_ABSENT &&
+           request->min_fresh_s == CC_ABSENT;
+}
+
 bool cache_request_insists(const struct cache_control *request)
 {
     return (request->flags & CC_NO_CACHE) != 0 || request->max_age_s != CC_ABSENT ||

@@ -28,6 +28,10 @@ enum cache_use {
 enum cache_use cache_request_use(const struct cache_control *request, const struct cache_freshness *stored,
                                  wall_ms_t now_ms);
 
+/* The client reloads (max-age) without insisting on an answer of the instance (no-cache): a response that is
+ * fresh and immutable does for it (RFC 8246 section 2.1). */
+bool cache_request_takes_immutable(const struct cache_control *request);
+
 /* The client wants to be told something newer than may be known here, so that it is not served by a fetch
  * that began before it asked. */
 bool cache_request_insists(const struct cache_control *request);

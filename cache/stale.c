@@ -28,29 +28,44 @@ struct cache_stale cache_stale_compute(const struct cache_freshness *f, const st
                                 window_ms(cc->stale_if_error_s, rules->stale_if_error_ms)};
 }
 
-struct cache_stale cache_stale_of_stored(const struct cache_object_info *stored,
-                                         const struct cache_rules *rules)
+#define CONTROL_FIELDS (HTTP_BIT(CACHE_CONTROL) | CACHE_CONTROL_TARGETED)
+
+/* Adds the lines of a stored head that cache_control_parse reads; false: there are too many. */
+static bool collect_control(slice_t rest, struct http_head *head)
 {
-    struct http_field fields[CONTROL_LINES_MAX];
-    struct http_head head = {.status = stored->status, .fields = fields};
-    struct cache_control cc;
-    slice_t rest = stored->head;
     for (size_t end; (end = slice_find(rest, '\r', 0)) != SIZE_MAX;) { /* of our own making: CRLF each */
         size_t colon = MIN(slice_find(rest, ':', 0), end);
         slice_t name = slice_make(rest.ptr, colon);
         enum http_field_id id = http_field_lookup(name);
-        if (id != HTTP_FIELD_OTHER &&
-            (HTTP_BIT(CACHE_CONTROL) | HTTP_BIT(CDN_CACHE_CONTROL) | HTTP_BIT(MILLPOND_CACHE_CONTROL)) >> id &
-                1) {
-            if (head.field_count == CONTROL_LINES_MAX)
-                return (struct cache_stale){0, 0};
+        if (id != HTTP_FIELD_OTHER && ((CONTROL_FIELDS >> id) & 1)) {
+            if (head->field_count == CONTROL_LINES_MAX)
+                return false;
             slice_t value = slice_trim(slice_make(rest.ptr + colon + 1, end - colon - 1));
-            fields[head.field_count++] = (struct http_field){.name = name, .value = value, .id = (uint8_t)id};
-            head.present |= UINT64_C(1) << id;
+            head->fields[head->field_count++] =
+                (struct http_field){.name = name, .value = value, .id = (uint8_t)id};
+            head->present |= UINT64_C(1) << id;
         }
         rest = slice_make(rest.ptr + end + 2, rest.len - end - 2);
     }
-    cache_control_parse(&head, &cc);
+    return true;
+}
+
+bool cache_control_of_stored(const struct cache_object_info *stored, struct cache_control *out)
+{
+    struct http_field fields[CONTROL_LINES_MAX];
+    struct http_head head = {.status = stored->status, .fields = fields};
+    if (!collect_control(cache_object_info_hidden(stored), &head) || !collect_control(stored->head, &head))
+        return false;
+    cache_control_parse(&head, out);
+    return true;
+}
+
+struct cache_stale cache_stale_of_stored(const struct cache_object_info *stored,
+                                         const struct cache_rules *rules)
+{
+    struct cache_control cc;
+    if (!cache_control_of_stored(stored, &cc))
+        return (struct cache_stale){0, 0};
     return cache_stale_compute(&stored->fresh, &cc, rules);
 }
 

@@ -15,6 +15,9 @@ struct cache_stale {
 
 struct cache_stale cache_stale_compute(const struct cache_freshness *f, const struct cache_control *cc,
                                        const struct cache_rules *rules);
+/* What the Cache-Control, or the targeted field in its place, of a stored response said. false: it has more
+ * lines of it than are looked at. */
+bool cache_control_of_stored(const struct cache_object_info *stored, struct cache_control *out);
 /* The same for a stored response, by the Cache-Control of its stored head. */
 struct cache_stale cache_stale_of_stored(const struct cache_object_info *stored,
                                          const struct cache_rules *rules);

@@ -67,32 +67,33 @@ enum no_store_reason cache_request_usable(const struct http_head *request, bool 
     return NO_STORE_STORED;
 }
 
-/* Status codes whose caching requirements are known (RFC 9110 section 15), for must-understand. */
-static bool status_is_understood(unsigned status)
+/* Status codes whose caching requirements are known, for must-understand: those of RFC 9110 section 15 but
+ * for 206, and for 407, which is about this hop. */
+static const uint16_t understood[] = {200, 201, 202, 203, 204, 205, 300, 301, 302, 303, 307, 308, 400,
+                                      401, 402, 403, 404, 405, 406, 408, 409, 410, 411, 412, 413, 414,
+                                      415, 416, 417, 421, 422, 426, 500, 501, 502, 503, 504, 505};
+/* Never stored, whatever they say (RFC 6585 sections 3 to 6): they are about one client, or its network. */
+static const uint16_t never_stored[] = {428, 429, 431, 511};
+
+static bool status_is_one_of(unsigned status, const uint16_t *list, size_t count)
 {
-    switch (status) {
-    case 302:
-    case 303:
-    case 307:
-    case 400:
-    case 403:
-    case 500:
-    case 502:
-    case 503:
-    case 504:
-        return true;
-    default:
-        return cache_status_is_heuristic(status) && status != 206;
+    for (size_t i = 0; i < count; i++) {
+        if (list[i] == status)
+            return true;
     }
+    return false;
 }
 
 static enum no_store_reason status_reason(unsigned status, const struct cache_control *cc)
 {
     if (status == 206)
         return NO_STORE_PARTIAL;
-    if (status < 200 || status > 599 || status == 304)
+    if (LIKELY(status == 200))
+        return NO_STORE_STORED;
+    if (status < 200 || status > 599 || status == 304 ||
+        status_is_one_of(status, never_stored, ARRAY_LEN(never_stored)))
         return NO_STORE_STATUS;
-    if ((cc->flags & CC_MUST_UNDERSTAND) && !status_is_understood(status))
+    if ((cc->flags & CC_MUST_UNDERSTAND) && !status_is_one_of(status, understood, ARRAY_LEN(understood)))
         return NO_STORE_STATUS;
     return NO_STORE_STORED;
 }

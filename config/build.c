@@ -427,6 +427,7 @@ static char *build_begin_route(struct build *b)
             .ttl_5xx_ms = CONFIG_TTL_UNSET,
             .min_ttl_ms = CONFIG_TTL_UNSET,
             .max_ttl_ms = CONFIG_TTL_UNSET,
+            .browser_ttl_ms = CONFIG_TTL_UNSET,
         };
     return (char *)r;
 }

@@ -196,7 +196,9 @@ OPTION(CACHE, "purge_from", CIDRS, "127.0.0.1, ::1", ANY, OPTION_LIST | OPTION_C
        AT(config_cache, purge_from),
        "Networks that may send PURGE and BAN, and see tags. `none` allows nobody.")
 OPTION(CACHE, "cache_status", BOOL, "yes", ANY, 0, AT(config_cache, cache_status),
-       "Whether responses carry Cache-Status (RFC 9211).")
+       "Whether responses carry Cache-Status (RFC 9211). A request with a Cache-Status of its own, from an "
+       "address in "
+       "`purge_from`, is told the key as well.")
 
 OPTION(REDIS, "url", TEXT, "redis://127.0.0.1:6379/0", ANY, OPTION_LIST, LATER,
        "`redis://`, `rediss://` (TLS) or `unix:/path`; user and password in it or below.")
@@ -249,8 +251,9 @@ OPTION(ROUTE, "min_ttl", TTL, "", RANGE(0, TTL_LIMIT), 0, AT(config_route, min_t
        "Raises a shorter freshness the response asks for.")
 OPTION(ROUTE, "max_ttl", TTL, "", RANGE(0, TTL_LIMIT), 0, AT(config_route, max_ttl_ms),
        "Lowers a longer freshness the response asks for.")
-OPTION(ROUTE, "browser_ttl", TTL, "", RANGE(0, TTL_LIMIT), 0, LATER,
-       "Rewrites Cache-Control towards the client.")
+OPTION(ROUTE, "browser_ttl", TTL, "", RANGE(0, TTL_LIMIT), 0, AT(config_route, browser_ttl_ms),
+       "How long browsers may keep what comes from the cache, in place of Expires and of the lifetime in "
+       "Cache-Control; not where that says no-store, no-cache or private.")
 OPTION(ROUTE, "stale_while_revalidate", DURATION, "of [cache]", RANGE(0, TTL_LIMIT), OPTION_COMPUTED,
        AT(config_route, stale_while_revalidate_ms), "As in `[cache]`, for this route.")
 OPTION(ROUTE, "stale_if_error", DURATION, "of [cache]", RANGE(0, TTL_LIMIT), OPTION_COMPUTED,

@@ -8,7 +8,7 @@
 
 #include "config/config.h"
 
-#define PROBLEM_MAX 100
+#define PROBLEM_MAX 250
 
 /* For "%.*s" of something a person wrote, cut to a length that keeps the message readable. */
 #define PROBLEM_TEXT(s) (int)MIN((s).len, 80), (s).ptr

@@ -5,6 +5,7 @@
 #include "core/http_date.h"
 #include "core/panic.h"
 #include "core/text.h"
+#include "proxy/browser_ttl.h"
 #include "proxy/client_conn.h"
 #include "proxy/client_out.h"
 #include "proxy/deliver.h"
@@ -15,6 +16,7 @@
 #include "proxy/tags.h"
 
 #define TAIL_MAX       512
+#define KEY_MAX        4096 /* a longer one is not shown */
 #define LOCAL_HEAD_MAX 1024 /* but for Location and the request id */
 
 bool head_text_next(slice_t *rest, slice_t *name, slice_t *value)
@@ -37,15 +39,46 @@ bool head_text_next(slice_t *rest, slice_t *name, slice_t *value)
 static void put_failed_fetch(struct text *t, const struct exchange *x)
 {
     TEXT_LIT(t, "fwd=stale; ");
-    if (x->failed_status != 0) {
+    if (x->other_status != 0) {
         TEXT_LIT(t, "fwd-status=");
-        text_put_u64(t, x->failed_status);
+        text_put_u64(t, x->other_status);
         TEXT_LIT(t, "; ");
     }
     TEXT_LIT(t, "ttl=");
 }
 
-static void put_cache_status(struct text *t, const struct exchange *x)
+static void put_confirmed(struct text *t, const struct exchange *x)
+{
+    text_put(t,
+             x->client_refused ? SLICE_LIT("fwd=request; fwd-status=") : SLICE_LIT("fwd=stale; fwd-status="));
+    text_put_u64(t, x->other_status != 0 ? x->other_status : 304);
+    TEXT_LIT(t, "; ttl=");
+}
+
+/* Do they want to know the key? They ask by a Cache-Status of their own, from where purges are taken. */
+static bool wants_key(const struct exchange *x)
+{
+    return UNLIKELY(http_head_has(&x->req, HTTP_FIELD_CACHE_STATUS)) && x->key.text.ptr != NULL &&
+           x->key.text.len <= KEY_MAX && exchange_client_in(x, &x->view->shared->config->cache.purge_from);
+}
+
+/* A String of RFC 9651 section 3.3.3: a key with anything else in it is left out. */
+static void put_key(struct text *t, slice_t key)
+{
+    for (size_t i = 0; i < key.len; i++) {
+        if (key.ptr[i] < 0x20 || key.ptr[i] > 0x7e)
+            return;
+    }
+    TEXT_LIT(t, "; key=\"");
+    for (size_t i = 0; i < key.len; i++) {
+        if (key.ptr[i] == '"' || key.ptr[i] == '\\')
+            text_put_char(t, '\\');
+        text_put_char(t, key.ptr[i]);
+    }
+    text_put_char(t, '"');
+}
+
+static void put_cache_status(struct text *t, const struct exchange *x, bool with_key)
 {
     const enum cache_verdict v = (enum cache_verdict)x->verdict;
     if (!x->view->shared->config->cache.cache_status || v == VERDICT_NONE)
@@ -58,8 +91,7 @@ static void put_cache_status(struct text *t, const struct exchange *x)
         const struct cache_freshness *f = &x->info.fresh;
         int64_t left_s = (f->lifetime_ms - cache_freshness_age_ms(f, x->pw->worker->now_wall_ms)) / 1000;
         if (v == VERDICT_REVALIDATED)
-            text_put(t, x->client_refused ? SLICE_LIT("fwd=request; fwd-status=304; ttl=")
-                                          : SLICE_LIT("fwd=stale; fwd-status=304; ttl="));
+            put_confirmed(t, x);
         else if (x->stale_on_error)
             put_failed_fetch(t, x);
         else
@@ -85,7 +117,12 @@ static void put_cache_status(struct text *t, const struct exchange *x)
         }
         text_put(t, v == VERDICT_EXPIRED     ? SLICE_LIT("fwd=stale")
                     : v == VERDICT_REFRESHED ? SLICE_LIT("fwd=request")
+                    : x->vary_miss           ? SLICE_LIT("fwd=vary-miss")
                                              : SLICE_LIT("fwd=uri-miss"));
+        if (x->source == SOURCE_FOLLOW && x->status != x->info.status) {
+            TEXT_LIT(t, "; fwd-status=");
+            text_put_u64(t, x->info.status);
+        }
         if (x->source == SOURCE_FOLLOW) {
             TEXT_LIT(t, "; stored");
         } else if (x->no_store != NO_STORE_STORED) {
@@ -99,6 +136,8 @@ static void put_cache_status(struct text *t, const struct exchange *x)
         text_put(t, slice_str(outcome_no_store_name((enum no_store_reason)x->no_store)));
         break;
     }
+    if (UNLIKELY(with_key))
+        put_key(t, x->key.text);
     TEXT_LIT(t, "\r\n");
 }
 
@@ -201,8 +240,9 @@ static slice_t filtered_head(struct exchange *x, slice_t base, bool not_modified
 {
     const struct config_route *r = x->route->config;
     const bool partial = x->range != NULL && x->status == 206;
+    const bool for_browsers = x->source != SOURCE_LOCAL && browser_ttl_applies(x, base);
     size_t bound = base.len + forward_edits_bound(x, r->response_edits, r->response_edit_count) + 64 +
-                   DELIVER_RANGE_FIELDS_MAX;
+                   DELIVER_RANGE_FIELDS_MAX + (for_browsers ? browser_ttl_bound(base) : 0);
     char *buf = arena_alloc(&x->arena, bound);
     if (buf == NULL)
         return (slice_t){NULL, 0};
@@ -220,10 +260,14 @@ static slice_t filtered_head(struct exchange *x, slice_t base, bool not_modified
             continue;
         if (partial && deliver_range_drops(x, &f))
             continue;
-        if (forward_is_edited(r->response_edits, r->response_edit_count, name))
+        if (forward_is_edited(r->response_edits, r->response_edit_count, name) ||
+            (for_browsers && browser_ttl_replaces(&f)))
             continue;
         text_put(&t, slice_make(name.ptr, (size_t)(value.ptr + value.len - name.ptr) + 2));
     }
+    if (for_browsers && !forward_is_edited(r->response_edits, r->response_edit_count,
+                                           http_field_name(HTTP_FIELD_CACHE_CONTROL)))
+        browser_ttl_put(&t, x, base);
     forward_put_edits(&t, x, r->response_edits, r->response_edit_count);
     if (partial)
         deliver_range_put_fields(&t, x);
@@ -251,12 +295,14 @@ static enum cache_cond deliver_condition(const struct exchange *x)
 /* What differs per request, behind a base head that was added already. */
 static bool deliver_tail(struct exchange *x, size_t base_bytes)
 {
-    char *buf = client_out_reserve(x->client, TAIL_MAX);
+    const bool with_key = wants_key(x);
+    size_t room = TAIL_MAX + (UNLIKELY(with_key) ? 2 * x->key.text.len : 0);
+    char *buf = client_out_reserve(x->client, room);
     if (buf == NULL)
         return false;
-    struct text t = text_make(buf, TAIL_MAX);
+    struct text t = text_make(buf, room);
     put_age(&t, x);
-    put_cache_status(&t, x);
+    put_cache_status(&t, x, with_key);
     put_framing(&t, x);
     put_connection(&t, x);
     TEXT_LIT(&t, "\r\n");
@@ -307,7 +353,7 @@ bool deliver_head(struct exchange *x)
         return deliver_local_head(x);
     if (cond == CACHE_COND_NOT_MODIFIED)
         x->status = 304;
-    if (cond == CACHE_COND_NOT_MODIFIED || x->range != NULL || x->route->config->response_edit_count > 0) {
+    if (cond == CACHE_COND_NOT_MODIFIED || x->range != NULL || x->route->edits_response) {
         base = filtered_head(x, base, cond == CACHE_COND_NOT_MODIFIED);
         owner = NULL;
     }

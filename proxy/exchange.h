@@ -72,6 +72,7 @@ struct exchange {
     bool stale_on_error;     /* VERDICT_STALE because the fetch failed */
     bool peer_trusted;       /* it came from one of trusted_proxies */
     uint8_t credentials;     /* enum no_store_reason: guard_credentials */
+    bool vary_miss;          /* of the URL, other variants are stored */
     uint8_t reuse_races;     /* tries lost to connections the instance was closing */
     uint8_t wait_rounds;
     uint8_t verdict;     /* enum cache_verdict */
@@ -79,9 +80,9 @@ struct exchange {
     uint8_t fetch_error; /* enum fetch_error of the last try */
     uint8_t close_reason;
     uint8_t tries;
-    uint8_t stored;         /* the response went into the cache */
-    uint16_t status;        /* sent to the client */
-    uint16_t failed_status; /* of the instance, in place of which a stale response is served; 0: no answer */
+    uint8_t stored;        /* the response went into the cache */
+    uint16_t status;       /* sent to the client */
+    uint16_t other_status; /* of the instance, when the client gets what is stored; 0: no answer, or 304 */
 
     struct proxy_worker *pw;
     struct client_conn *client;

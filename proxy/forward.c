@@ -255,8 +255,8 @@ slice_t forward_response_head(struct exchange *x, const struct http_head *head, 
     TEXT_LIT(&t, " ");
     text_put(&t, head->reason.len > 0 ? head->reason : http_status_reason(head->status));
     TEXT_LIT(&t, "\r\n");
-    uint64_t dropped =
-        HTTP_BIT(CONTENT_LENGTH) | HTTP_BIT(VIA) | HTTP_BIT(WARNING) | (for_store ? HTTP_BIT(AGE) : 0);
+    uint64_t dropped = HTTP_BIT(CONTENT_LENGTH) | HTTP_BIT(VIA) | HTTP_BIT(WARNING) | CACHE_CONTROL_HIDDEN |
+                       (for_store ? HTTP_BIT(AGE) : 0);
     for (unsigned i = 0; i < head->field_count; i++) {
         const struct http_field *f = &head->fields[i];
         if (f->id != HTTP_FIELD_OTHER && ((dropped >> f->id) & 1))

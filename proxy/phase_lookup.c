@@ -8,6 +8,7 @@
 #include "cache/guard.h"
 #include "cache/herd.h"
 #include "cache/request_rules.h"
+#include "cache/stale.h"
 #include "cache/storable.h"
 #include "proxy/client_conn.h"
 #include "proxy/phase.h"
@@ -67,6 +68,7 @@ static enum phase_result lookup_join(struct exchange *x, struct cache_object *ol
         return lookup_pass(x, v, NO_STORE_NO_MEMORY);
     struct cache_join_result j =
         cache_join(x->pw->cache, &x->key, &x->req, &x->arena, old, x->pw->worker, phase_wait_on_event, x);
+    x->vary_miss = j.varies;
     switch (j.what) {
     case CACHE_LEAD:
         x->flight = j.flight;
@@ -91,6 +93,17 @@ static enum phase_result lookup_join(struct exchange *x, struct cache_object *ol
     return lookup_pass(x, v, j.why);
 }
 
+/* A HEAD brings nothing to store, but what is stored may be confirmed by it (RFC 9111 section 4.3.5). */
+static enum phase_result lookup_head(struct exchange *x, struct cache_object *old)
+{
+    if (old != NULL && object_has_validator(old) && x->credentials == NO_STORE_STORED) {
+        x->flight = cache_lead(x->pw->cache, &x->key, &x->req, &x->arena, old);
+        if (x->flight != NULL)
+            x->stale = cache_object_ref(old);
+    }
+    return lookup_pass(x, lookup_miss_verdict(x, old), NO_STORE_METHOD);
+}
+
 /* A fresh or at least usable response was not found; `old` may be revalidated. */
 static enum phase_result lookup_fetch(struct exchange *x, struct cache_object *old, bool remembered_pass,
                                       bool alone)
@@ -104,8 +117,14 @@ static enum phase_result lookup_fetch(struct exchange *x, struct cache_object *o
     if (remembered_pass)
         return lookup_pass(x, v, NO_STORE_PASS_REMEMBERED);
     if (x->req.method == HTTP_HEAD)
-        return lookup_pass(x, v, NO_STORE_METHOD);
+        return lookup_head(x, old);
     return lookup_join(x, old, alone);
+}
+
+static bool stored_is_immutable(const struct exchange *x)
+{
+    struct cache_control cc;
+    return cache_control_of_stored(&x->info, &cc) && (cc.flags & CC_IMMUTABLE) != 0;
 }
 
 /* The client says what will do (RFC 9111 section 5.2.1), and the route lets it. */
@@ -116,6 +135,8 @@ static enum phase_result lookup_directed(struct exchange *x, struct cache_object
     enum cache_use use = CACHE_USE_EXPIRED;
     if (o != NULL)
         use = cache_request_use(&cc, &x->info.fresh, x->pw->worker->now_wall_ms);
+    if (use == CACHE_USE_REFUSED && cache_request_takes_immutable(&cc) && stored_is_immutable(x))
+        use = CACHE_USE_FRESH;
     if (use == CACHE_USE_FRESH || use == CACHE_USE_STALE)
         return lookup_hit(x, use == CACHE_USE_FRESH ? VERDICT_HIT : VERDICT_STALE);
     x->client_refused = use == CACHE_USE_REFUSED;

@@ -14,6 +14,7 @@
 #include "proxy/deliver.h"
 #include "proxy/forward.h"
 #include "proxy/invalidate.h"
+#include "proxy/merge_head.h"
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
 #include "proxy/stale.h"
@@ -22,6 +23,14 @@
 
 #define PASS_MEMORY_MS                                                                                       \
     120000 /* how long a key whose response may not be shared is fetched without queueing */
+#define PASS_MEMORY_LIMITED_MS 1000 /* the same after 429 */
+
+static dur_ms_t pass_memory_ms(enum no_store_reason why, unsigned status)
+{
+    if (why == NO_STORE_NO_MEMORY || status >= 500)
+        return 0;
+    return status == 429 ? PASS_MEMORY_LIMITED_MS : PASS_MEMORY_MS;
+}
 
 /* Finds a field's value inside a head we built of `from`, so that the slice lives as long as that text. */
 static slice_t head_text_value(slice_t head, const struct http_head *from, enum http_field_id id)
@@ -90,51 +99,6 @@ static const struct http_head *head_for_vary(struct exchange *x, const struct ht
 /* ---- 304: the stored response is confirmed
  * -------------------------------------------------------------------------- */
 
-static bool updated_by(const struct http_head *not_modified, slice_t name)
-{
-    const struct http_field *f = http_head_find(not_modified, name);
-    return f != NULL && cache_field_updates_stored(not_modified, f);
-}
-
-/* The stored head with the fields of the 304 in place of its own; an Age line, if any, comes last. */
-static slice_t refreshed_head(struct exchange *x, const struct http_head *not_modified, size_t *age_bytes)
-{
-    const struct cache_object_info old = cache_object_info(x->stale);
-    size_t bound = old.head.len + 512;
-    for (unsigned i = 0; i < not_modified->field_count; i++)
-        bound += not_modified->fields[i].name.len + not_modified->fields[i].value.len + 4;
-    char *buf = arena_alloc(&x->arena, bound);
-    if (buf == NULL)
-        return (slice_t){NULL, 0};
-    struct text t = text_make(buf, bound);
-    text_put(&t, slice_make(old.head.ptr, old.status_line_bytes));
-    slice_t rest = old.head, name, value;
-    while (head_text_next(&rest, &name, &value)) {
-        if (!updated_by(not_modified, name))
-            text_put(&t, slice_make(name.ptr, (size_t)(value.ptr + value.len - name.ptr) + 2));
-    }
-    for (unsigned i = 0; i < not_modified->field_count; i++) {
-        const struct http_field *f = &not_modified->fields[i];
-        if (!cache_field_updates_stored(not_modified, f) || f->id == HTTP_FIELD_AGE ||
-            f->id == HTTP_FIELD_VIA)
-            continue;
-        text_put(&t, f->name);
-        TEXT_LIT(&t, ": ");
-        text_put(&t, f->value);
-        TEXT_LIT(&t, "\r\n");
-    }
-    size_t before_age = (size_t)(t.at - t.start);
-    const struct http_field *age = http_head_get(not_modified, HTTP_FIELD_AGE);
-    if (age != NULL) {
-        TEXT_LIT(&t, "Age: ");
-        text_put(&t, age->value);
-        TEXT_LIT(&t, "\r\n");
-    }
-    *age_bytes = (size_t)(t.at - t.start) - before_age;
-    TEXT_LIT(&t, "\r\n");
-    return t.overflow ? (slice_t){NULL, 0} : text_slice(&t);
-}
-
 /* The cookies that came with the confirmation are this client's, and are not kept. */
 static void put_confirmed_cookies(struct exchange *x, const struct http_head *not_modified)
 {
@@ -172,16 +136,11 @@ static void serve_confirmed(struct exchange *x, const struct http_head *not_modi
 }
 
 /* false: no memory for the new head; the flight goes on. */
-static bool store_refresh(struct exchange *x, const struct http_head *not_modified)
+static bool store_refresh(struct exchange *x, const struct http_head *update)
 {
-    size_t age_bytes = 0;
-    slice_t text = refreshed_head(x, not_modified, &age_bytes);
-    struct http_head merged = {.fields =
-                                   arena_alloc(&x->arena, sizeof *merged.fields * x->pw->field_capacity)};
-    struct h1_parser p = {0};
-    const struct h1_limits limits = {text.len, 0, x->pw->field_capacity};
-    if (text.ptr == NULL || merged.fields == NULL ||
-        h1_parse_response(&p, text.ptr, text.len, &merged, &limits) != H1_DONE)
+    struct http_head merged, as_get = x->req; /* what a HEAD confirms answers GET */
+    slice_t text;
+    if (!merge_stored_head(x, update, &merged, &text))
         return false;
     struct cache_control cc;
     struct cache_fill fill = {.response = head_for_vary(x, &merged),
@@ -190,22 +149,40 @@ static bool store_refresh(struct exchange *x, const struct http_head *not_modifi
     cache_freshness_compute(&merged, &cc, &x->route->rules, x->sent_wall_ms, x->pw->worker->now_wall_ms,
                             &fill.fresh);
     fill_spread_end(x, &fill);
-    fill_set_head(x, &fill, slice_make(text.ptr, text.len - 2 - age_bytes), merged.status);
+    fill_set_head(x, &fill, text, merged.status);
+    as_get.method = HTTP_GET;
     enum no_store_reason why =
-        cache_response_storable(&x->req, &merged, &cc, &fill.fresh, &x->route->rules, fill.body_bytes);
+        cache_response_storable(&as_get, &merged, &cc, &fill.fresh, &x->route->rules, fill.body_bytes);
     if (why == NO_STORE_STORED)
         why = store_guard(x, &merged, &cc, &fill.fresh);
-    if (why == NO_STORE_STORED && http_head_has(not_modified, HTTP_FIELD_SET_COOKIE) &&
+    else
+        cache_forget(x->pw->cache, x->stale); /* nor may what it confirms be used by others */
+    if (why == NO_STORE_STORED && http_head_has(update, HTTP_FIELD_SET_COOKIE) &&
         !x->route->rules.ignore_set_cookie)
         why = NO_STORE_SET_COOKIE;
     if (why == NO_STORE_STORED)
-        why = tags_of_response(x, not_modified, &merged, &fill.tags);
+        why = tags_of_response(x, update, &merged, &fill.tags);
     if (why == NO_STORE_STORED)
         x->object = cache_flight_refresh(&x->flight, x->stale, &fill);
     else
         store_release(x, why, 0);
-    serve_confirmed(x, not_modified, why);
+    serve_confirmed(x, update, why);
     return true;
+}
+
+/* The answer to a HEAD that leads a flight, since something stale is stored: either that is confirmed, or the
+ * flight ends, and who waits for it looks again. */
+static bool store_head_answer(struct exchange *x, const struct http_head *head)
+{
+    const bool may_confirm = head->status == 200 && x->stale != NULL;
+    if (may_confirm && merge_head_confirms(x, head) && store_refresh(x, head)) {
+        x->other_status = 200;
+        return true;
+    }
+    if (may_confirm && x->client_refused) /* still fresh by its own head, but known to be old */
+        cache_forget(x->pw->cache, x->stale);
+    cache_flight_fail(&x->flight, FETCH_CANCELLED);
+    return false;
 }
 
 /* ---- 200 and the rest
@@ -230,6 +207,11 @@ static bool store_begin(struct exchange *x, const struct http_head *head, enum n
     *why = NO_STORE_NO_MEMORY;
     if (text.ptr == NULL)
         return false;
+    if (UNLIKELY((head->present & CACHE_CONTROL_HIDDEN) != 0)) {
+        text = merge_hide_fields(x, text, head);
+        if (text.ptr == NULL)
+            return false;
+    }
     fill_set_head(x, &fill, text, head->status);
     x->object = cache_fill_begin(x->flight, &fill, why);
     if (x->object == NULL)
@@ -270,6 +252,7 @@ static bool store_wants_range(const struct exchange *x, const struct http_head *
            http_head_has_token(head, HTTP_FIELD_ACCEPT_RANGES, SLICE_LIT("bytes"));
 }
 
+/* Without what the instance was asked conditionally for, or with what the client wants of it. */
 static void store_ask_again(struct exchange *x)
 {
     if (x->stale != NULL)
@@ -298,14 +281,17 @@ bool phase_store_response(struct exchange *x, const struct http_head *head)
         }
         return true;
     }
-    if (x->flight != NULL && store_begin(x, head, &why)) {
+    if (UNLIKELY(x->req.method == HTTP_HEAD) && x->flight != NULL) {
+        if (store_head_answer(x, head))
+            return true;
+    } else if (x->flight != NULL && store_begin(x, head, &why)) {
         return true;
     }
     x->no_store = (uint8_t)why;
     if (x->flight != NULL && head->status >= 500 && !exchange_is_personal(x))
         cache_flight_fail_status(&x->flight, head->status);
     else if (x->flight != NULL)
-        store_release(x, why, why != NO_STORE_NO_MEMORY && head->status < 500 ? PASS_MEMORY_MS : 0);
+        store_release(x, why, pass_memory_ms(why, head->status));
     if (store_wants_range(x, head)) {
         store_ask_again(x);
         return false;
@@ -336,6 +322,12 @@ void exchange_on_response_head(struct exchange *x, const struct http_head *head,
     x->response_framing = *framing;
     if (head->status == 304 && x->conditions_dropped && x->stale == NULL) {
         phase_fetch_failed(x, FETCH_BAD_RESPONSE); /* it confirms what nobody asked about */
+        return;
+    }
+    if (head->status == 304 && x->stale != NULL && !merge_confirms(x, head)) {
+        if (x->client_refused) /* still fresh by its own head, but known to be old */
+            cache_forget(x->pw->cache, x->stale);
+        store_ask_again(x);
         return;
     }
     if (fetch_retry_on_status(x, head->status) || stale_instead_of_status(x, head->status))

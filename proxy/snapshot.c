@@ -32,6 +32,7 @@ static bool snapshot_build_routes(struct snapshot *s)
         route->label = metrics_label(slice_str(r->name));
         route->always_matches =
             r->hosts.count == 0 && r->path_count == 0 && r->methods.count == 0 && r->header_count == 0;
+        route->edits_response = r->response_edit_count > 0 || r->browser_ttl_ms != CONFIG_TTL_UNSET;
         cache_rules_from_config(c, r, &route->rules);
     }
     return true;

@@ -22,6 +22,7 @@ struct route {
     struct cache_rules rules;
     uint16_t label;      /* metrics label of its name */
     bool always_matches; /* no condition at all */
+    bool edits_response; /* fields of responses are set or removed, or browser_ttl is given */
 };
 
 /* Set once; `refs` is atomic. */

@@ -155,7 +155,7 @@ bool stale_instead_of_status(struct exchange *x, unsigned status)
 {
     if ((status != 500 && status != 502 && status != 503 && status != 504) || !stale_take(x))
         return false;
-    x->failed_status = (uint16_t)status;
+    x->other_status = (uint16_t)status;
     x->fetch_error = FETCH_ERROR_STATUS;
     if (x->flight != NULL && x->credentials != NO_STORE_STORED)
         cache_flight_fail(&x->flight, FETCH_CANCELLED);

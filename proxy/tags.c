@@ -15,7 +15,7 @@ enum no_store_reason tags_of_response(struct exchange *x, const struct http_head
         return NO_STORE_STORED;
     struct cache_tags_from from = {
         .response = response, .groups = groups, .key = x->key.text, .route = x->route->rules.tags};
-    if (response->status == 304 && x->stale != NULL) {
+    if (x->stale != NULL && (response->status == 304 || x->req.method == HTTP_HEAD)) {
         old = cache_object_tag_fields(x->stale);
         from.old = &old;
     }

@@ -74,6 +74,29 @@ static void test_use(void **state)
     expect_uses(rows, ARRAY_LEN(rows), (struct cache_freshness){.lifetime_ms = 60000});
 }
 
+/* RFC 8246 section 2.1: a reload is no sign that the instance must be asked; no-cache is. */
+static void test_takes_immutable(void **state)
+{
+    static const struct {
+        const char *lines;
+        bool takes;
+    } rows[] = {
+        {"Cache-Control: max-age=0\n", true},
+        {"Cache-Control: max-age=10\n", true},
+        {"Cache-Control: max-age=0, no-cache\n", false},
+        {"Cache-Control: no-cache\n", false},
+        {"Pragma: no-cache\n", false},
+        {"Cache-Control: max-age=0, min-fresh=5\n", false},
+        {"Cache-Control: min-fresh=5\n", false},
+    };
+    UNUSED(state);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct cache_control cc = directives(rows[i].lines);
+        if (cache_request_takes_immutable(&cc) != rows[i].takes)
+            fail_msg("%s", rows[i].lines);
+    }
+}
+
 /* What the application forbids, max-stale does not allow. */
 static void test_max_stale_is_overruled(void **state)
 {
@@ -122,6 +145,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_use),
+        cmocka_unit_test(test_takes_immutable),
         cmocka_unit_test(test_max_stale_is_overruled),
         cmocka_unit_test(test_insists),
         cmocka_unit_test(test_directs_only_where_the_route_obeys),

@@ -35,6 +35,39 @@ static void test_response_comes_before_the_options(void **state)
     }
 }
 
+/* Lines that no client gets count like all others. */
+static void test_hidden_lines_count(void **state)
+{
+    static const char shown[] = "HTTP/1.1 200 OK\r\nCache-Control: stale-if-error=3\r\n";
+    static const char text[] =
+        "HTTP/1.1 200 OK\r\nCache-Control: stale-if-error=3\r\n"
+        "Surrogate-Control: max-age=1+5\r\nMillpond-Cache-Control: max-age=1, immutable, "
+        "stale-if-error=4\r\n";
+    const struct cache_object_info info = {.head = slice_make(text, sizeof shown - 1),
+                                           .hidden_bytes = sizeof text - sizeof shown,
+                                           .fresh = {.lifetime_ms = 1},
+                                           .status = 200};
+    struct cache_control cc;
+    UNUSED(state);
+    assert_int_equal(cache_stale_of_stored(&info, &rules).if_error_ms, 4000);
+    assert_int_equal(cache_stale_of_stored(&info, &rules).while_revalidate_ms, 7000);
+    assert_true(cache_control_of_stored(&info, &cc));
+    assert_int_equal(cc.flags, CC_TARGETED | CC_IMMUTABLE);
+}
+
+static void test_too_many_lines_say_nothing(void **state)
+{
+    char text[1024] = "HTTP/1.1 200 OK\r\n";
+    struct cache_object_info info = {.status = 200};
+    struct cache_control cc;
+    UNUSED(state);
+    for (int i = 0; i < 17; i++)
+        strcat(text, "Cache-Control: stale-if-error=3\r\n");
+    info.head = slice_str(text);
+    assert_int_equal(cache_stale_of_stored(&info, &rules).if_error_ms, 0);
+    assert_false(cache_control_of_stored(&info, &cc));
+}
+
 static void test_what_must_be_asked_for_has_none(void **state)
 {
     UNUSED(state);
@@ -82,6 +115,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_response_comes_before_the_options),
+        cmocka_unit_test(test_hidden_lines_count),
+        cmocka_unit_test(test_too_many_lines_say_nothing),
         cmocka_unit_test(test_what_must_be_asked_for_has_none),
         cmocka_unit_test(test_options_do_not_count_without_freshness),
         cmocka_unit_test(test_keep_code_covers_the_longer_window),

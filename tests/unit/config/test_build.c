@@ -97,6 +97,7 @@ static const struct option_case cases[] = {
     {T, "ttl_5xx", "2h", {"1", "3651d", "x"}, "has no unit"},
     {T, "min_ttl", "3h", {"1", "3651d", "x"}, "has no unit"},
     {T, "max_ttl", "4h", {"1", "3651d", "x"}, "has no unit"},
+    {T, "browser_ttl", "0", {"1", "3651d", "x"}, "has no unit"},
     {T, "stale_while_revalidate", "5s", {"1", "3651d", "x"}, "has no unit"},
     {T, "stale_if_error", "0", {"1", "3651d", "x"}, "has no unit"},
     {T, "early_refresh", "no", {"maybe", "1", ""}, "write yes, no"},

@@ -8,7 +8,8 @@ static void test_members(void **state)
         APP
         "[pool b]\nserver = a:1\n[route r]\nhost = A.Example, *.b.example\npath = /x, /y/*\npath = *.css\n"
         "method = GET, HEAD\nheader = X-Beta: 1, 2\nheader = X-Any\npool = b\ncache = off\n"
-        "ttl = 1s\nttl_404 = 2s\nttl_5xx = 0\nmin_ttl = 3s\nmax_ttl = 4s\nmax_object_size = 5K\n"
+        "ttl = 1s\nttl_404 = 2s\nttl_5xx = 0\nmin_ttl = 3s\nmax_ttl = 4s\nbrowser_ttl = 5s\nmax_object_size "
+        "= 5K\n"
         "tags = a, b\ntags = c:d\n"
         "allow = 10.0.0.0/8\ndeny = 10.1.0.0/16, ::1\n"
         "set_request_header = X-Ip: $client_ip:$host\nset_request_header = X-E:\n"
@@ -43,6 +44,7 @@ static void test_members(void **state)
     assert_string_equal(c->routes[1].tags, "");
     assert_int_equal(r->min_ttl_ms, 3000);
     assert_int_equal(r->max_ttl_ms, 4000);
+    assert_int_equal(r->browser_ttl_ms, 5000);
     assert_int_equal(r->max_object_bytes, 5120);
     assert_int_equal(r->allow.count, 1);
     assert_int_equal(r->deny.count, 2);
@@ -145,7 +147,7 @@ static void test_defaults(void **state)
     assert_int_equal(r->cache, CONFIG_CACHE_ON);
     assert_true(r->ttl_ms == CONFIG_TTL_UNSET && r->ttl_404_ms == CONFIG_TTL_UNSET &&
                 r->ttl_5xx_ms == CONFIG_TTL_UNSET && r->min_ttl_ms == CONFIG_TTL_UNSET &&
-                r->max_ttl_ms == CONFIG_TTL_UNSET);
+                r->max_ttl_ms == CONFIG_TTL_UNSET && r->browser_ttl_ms == CONFIG_TTL_UNSET);
     assert_int_equal(r->max_object_bytes, 3 << 20);
     assert_true(r->stale_while_revalidate_ms == 5000 && r->stale_if_error_ms == 3600000);
     assert_true(r[1].stale_while_revalidate_ms == 6000 && r[1].stale_if_error_ms == 0);

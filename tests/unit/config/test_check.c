@@ -90,6 +90,7 @@ static void test_ttl_that_does_nothing(void **state)
     expect_warning(APP "[route a]\nttl = 5s\ncache = off\n",
                    "t.ini:4: [route a] ttl: it does nothing while the route has cache = off");
     expect_warning(APP "[cache]\nstore = off\n[route a]\nmax_ttl = 5s\n", "while [cache] has store = off");
+    expect_warning(APP "[route a]\ncache = off\nbrowser_ttl = 5s\n", "while the route has cache = off");
     expect_warning("[route a]\nrespond = 200\nttl = 5s\n", "answers by itself and stores nothing");
     expect_no_problem(APP "[route a]\npath = /a\nttl = 5s\n");
 }

@@ -31,18 +31,18 @@ static void test_sorted_by_file_and_line(void **state)
     config_problems_free(&p); /* again is harmless */
 }
 
-static void test_no_more_than_a_hundred(void **state)
+static void test_no_more_than_the_limit(void **state)
 {
     struct problem_list l = {.main_file = file_a};
     struct config_problems p;
     UNUSED(state);
-    for (int i = 1; i <= 150; i++)
+    for (int i = 1; i <= PROBLEM_MAX + 50; i++)
         problem_add(&l, false, (struct config_origin){file_a, i}, NULL, NULL, "x; y");
     problem_list_finish(&l, &p);
-    assert_int_equal(p.errors, 150);
-    assert_int_equal(p.count, 101);
-    assert_string_equal(p.items[99].text, "a.ini:100: x; y");
-    assert_string_equal(p.items[100].text, "a.ini: and 50 more; they show once these are put right");
+    assert_int_equal(p.errors, PROBLEM_MAX + 50);
+    assert_int_equal(p.count, PROBLEM_MAX + 1);
+    assert_string_equal(p.items[249].text, "a.ini:250: x; y");
+    assert_string_equal(p.items[PROBLEM_MAX].text, "a.ini: and 50 more; they show once these are put right");
     config_problems_free(&p);
 }
 
@@ -62,7 +62,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sorted_by_file_and_line),
-        cmocka_unit_test(test_no_more_than_a_hundred),
+        cmocka_unit_test(test_no_more_than_the_limit),
         cmocka_unit_test(test_long_values_are_cut),
     };
     return cmocka_run_group_tests_name("config/problem", tests, NULL, NULL);

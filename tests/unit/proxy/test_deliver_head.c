@@ -2,6 +2,7 @@
  * by source. */
 #include "proxy/deliver.h"
 
+#include "core/sf.h"
 #include "fixture.h"
 
 #define STORED_HEAD                                                                                          \
@@ -216,6 +217,17 @@ static void test_object(void **state)
     end(&h);
 }
 
+/* Cache-Status is a List; with one member that has no value of its own it reads the same as a Dictionary. */
+static void expect_strict(const struct head_fix *h)
+{
+    const char *line = strstr(h->head, "Cache-Status: ") + strlen("Cache-Status: ");
+    slice_t rest = slice_make(line, (size_t)(strstr(line, "\r\n") - line));
+    struct sf_member m;
+    assert_int_equal(sf_dictionary_next(&rest, &m), SF_MEMBER);
+    assert_true(slice_eq(m.key, SLICE_LIT("millpond")) && m.type == SF_BOOLEAN && m.integer == 1);
+    assert_int_equal(sf_dictionary_next(&rest, &m), SF_END);
+}
+
 static void test_cache_status(void **state)
 {
     UNUSED(state);
@@ -246,7 +258,18 @@ static void test_cache_status(void **state)
         deliver(&h);
         if (!has(&h, rows[i].want))
             fail_msg("row %zu: %s", i, h.head);
+        expect_strict(&h);
     }
+    h.x->verdict = VERDICT_REVALIDATED; /* by a HEAD */
+    h.x->other_status = 200;
+    deliver(&h);
+    assert_true(has(&h, "millpond; fwd=stale; fwd-status=200; ttl=3600\r\n"));
+    h.x->other_status = 0;
+    h.x->verdict = VERDICT_MISS;
+    h.x->no_store = NO_STORE_STORED;
+    h.x->vary_miss = true;
+    deliver(&h);
+    assert_true(has(&h, "Cache-Status: millpond; fwd=vary-miss\r\n"));
     h.x->verdict = VERDICT_STALE;
     h.x->stale_renewed = true;
     h.f.worker->now_wall_ms = h.x->info.fresh.response_ms + 3605000;
@@ -255,9 +278,10 @@ static void test_cache_status(void **state)
     h.x->stale_on_error = true;
     deliver(&h);
     assert_true(has(&h, "millpond; fwd=stale; ttl=-5; detail=stale_if_error\r\n"));
-    h.x->failed_status = 503;
+    h.x->other_status = 503;
     deliver(&h);
     assert_true(has(&h, "millpond; fwd=stale; fwd-status=503; ttl=-5; detail=stale_if_error\r\n"));
+    expect_strict(&h);
     h.x->verdict = VERDICT_NONE;
     deliver(&h);
     assert_false(has(&h, "Cache-Status"));
@@ -266,6 +290,45 @@ static void test_cache_status(void **state)
     from_object(&h);
     deliver(&h);
     assert_false(has(&h, "Cache-Status"));
+    end(&h);
+}
+
+/* To who asks from where purges are taken; as a String, whatever is in it. */
+static void test_cache_status_key(void **state)
+{
+    static const struct {
+        const char *key, *want;
+    } rows[] = {
+        {"http://h/?a", "; key=\"http://h/?a\"\r\n"},
+        {"http://h/\"\\", "; key=\"http://h/\\\"\\\\\"\r\n"},
+        {"http://h/\xc3\xa4", "ttl=3600\r\n"},
+        {"http://h/\x7f", "ttl=3600\r\n"},
+    };
+    struct head_fix h;
+    UNUSED(state);
+    start(&h, "[cache]\npurge_from = 192.0.2.0/24\n" FIX_APP,
+          "GET / HTTP/1.1\r\nHost: h\r\nCache-Status: ?1\r\n\r\n");
+    from_object(&h);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        h.x->key.text = slice_str(rows[i].key);
+        h.f.worker->now_wall_ms = h.x->info.fresh.response_ms;
+        deliver(&h);
+        if (!has(&h, rows[i].want))
+            fail_msg("row %zu: %s", i, h.head);
+        expect_strict(&h);
+    }
+    char longest[4096];
+    memset(longest, '"', sizeof longest); /* each takes two */
+    h.x->key.text = slice_make(longest, sizeof longest);
+    deliver(&h);
+    assert_true(has(&h, "\\\"\"\r\n"));
+    expect_strict(&h);
+    end(&h);
+    start(&h, FIX_APP, "GET / HTTP/1.1\r\nHost: h\r\nCache-Status: ?1\r\n\r\n");
+    from_object(&h);
+    h.x->key.text = SLICE_LIT("http://h/");
+    deliver(&h);
+    assert_false(has(&h, "key="));
     end(&h);
 }
 
@@ -353,17 +416,12 @@ static void test_head_text(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_framing),
-        cmocka_unit_test(test_connection_close),
-        cmocka_unit_test(test_unread_body),
-        cmocka_unit_test(test_local),
-        cmocka_unit_test(test_object),
-        cmocka_unit_test(test_cache_status),
-        cmocka_unit_test(test_not_modified),
-        cmocka_unit_test(test_condition_failed),
-        cmocka_unit_test(test_relayed_conditions),
-        cmocka_unit_test(test_response_edits),
-        cmocka_unit_test(test_head_text),
+        cmocka_unit_test(test_framing),          cmocka_unit_test(test_connection_close),
+        cmocka_unit_test(test_unread_body),      cmocka_unit_test(test_local),
+        cmocka_unit_test(test_object),           cmocka_unit_test(test_cache_status),
+        cmocka_unit_test(test_cache_status_key), cmocka_unit_test(test_not_modified),
+        cmocka_unit_test(test_condition_failed), cmocka_unit_test(test_relayed_conditions),
+        cmocka_unit_test(test_response_edits),   cmocka_unit_test(test_head_text),
     };
     return cmocka_run_group_tests_name("proxy/deliver_head", tests, fix_group_setup, fix_group_teardown);
 }
