@@ -12,6 +12,7 @@
 #include "proxy/deliver.h"
 #include "proxy/forward.h"
 #include "proxy/invalidate.h"
+#include "proxy/partial.h"
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
 #include "proxy/stale.h"
@@ -84,10 +85,21 @@ static bool updated_by(const struct http_head *not_modified, slice_t name)
     return f != NULL && cache_field_updates_stored(not_modified, f);
 }
 
-/* The stored head with the fields of the 304 in place of its own; an Age line, if any, comes last. */
+/* What a stored part says of itself, and not of the whole. */
+static bool is_of_part(slice_t name)
+{
+    enum http_field_id id = http_field_lookup(name);
+    return id == HTTP_FIELD_CONTENT_RANGE || id == HTTP_FIELD_RANGE ||
+           (id == HTTP_FIELD_OTHER &&
+            (slice_ieq(name, SLICE_LIT("content-digest")) || slice_ieq(name, SLICE_LIT("content-md5"))));
+}
+
+/* The stored head with the fields of the 304 in place of its own; an Age line, if any, comes last. With a
+ * 206, which brings the rest of a part, it becomes the head of the whole. */
 static slice_t refreshed_head(struct exchange *x, const struct http_head *not_modified, size_t *age_bytes)
 {
     const struct cache_object_info old = cache_object_info(x->stale);
+    const bool completes = not_modified->status == 206;
     size_t bound = old.head.len + 512;
     for (unsigned i = 0; i < not_modified->field_count; i++)
         bound += not_modified->fields[i].name.len + not_modified->fields[i].value.len + 4;
@@ -95,10 +107,11 @@ static slice_t refreshed_head(struct exchange *x, const struct http_head *not_mo
     if (buf == NULL)
         return (slice_t){NULL, 0};
     struct text t = text_make(buf, bound);
-    text_put(&t, slice_make(old.head.ptr, old.status_line_bytes));
+    text_put(&t,
+             completes ? SLICE_LIT("HTTP/1.1 200 OK\r\n") : slice_make(old.head.ptr, old.status_line_bytes));
     slice_t rest = old.head, name, value;
     while (head_text_next(&rest, &name, &value)) {
-        if (!updated_by(not_modified, name))
+        if (!updated_by(not_modified, name) && !(completes && is_of_part(name)))
             text_put(&t, slice_make(name.ptr, (size_t)(value.ptr + value.len - name.ptr) + 2));
     }
     for (unsigned i = 0; i < not_modified->field_count; i++) {
@@ -159,24 +172,36 @@ static void serve_confirmed(struct exchange *x, const struct http_head *not_modi
     proxy_count(x->pw, METRIC_CACHE_REVALIDATIONS, 1);
 }
 
+slice_t phase_store_merged(struct exchange *x, const struct http_head *update, struct http_head *parsed)
+{
+    size_t age_bytes = 0;
+    slice_t text = refreshed_head(x, update, &age_bytes);
+    *parsed =
+        (struct http_head){.fields = arena_alloc(&x->arena, sizeof *parsed->fields * x->pw->field_capacity)};
+    struct h1_parser p = {0};
+    const struct h1_limits limits = {text.len, 0, x->pw->field_capacity};
+    if (text.ptr == NULL || parsed->fields == NULL ||
+        h1_parse_response(&p, text.ptr, text.len, parsed, &limits) != H1_DONE)
+        return (slice_t){NULL, 0};
+    return slice_make(text.ptr, text.len - 2 - age_bytes);
+}
+
 /* false: no memory for the new head; the flight goes on. */
 static bool store_refresh(struct exchange *x, const struct http_head *not_modified)
 {
-    size_t age_bytes = 0;
-    slice_t text = refreshed_head(x, not_modified, &age_bytes);
-    struct http_head merged = {.fields =
-                                   arena_alloc(&x->arena, sizeof *merged.fields * x->pw->field_capacity)};
-    struct h1_parser p = {0};
-    const struct h1_limits limits = {text.len, 0, x->pw->field_capacity};
-    if (text.ptr == NULL || merged.fields == NULL ||
-        h1_parse_response(&p, text.ptr, text.len, &merged, &limits) != H1_DONE)
+    struct http_head merged;
+    slice_t text = phase_store_merged(x, not_modified, &merged);
+    if (text.ptr == NULL)
         return false;
+    const unsigned status = merged.status;
+    if (status == 206)
+        merged.status = 200; /* a part is judged as the whole */
     struct cache_control cc;
     struct cache_fill fill = {.response = &merged, .body_bytes = cache_object_info(x->stale).body_bytes};
     cache_control_parse(&merged, &cc);
     cache_freshness_compute(&merged, &cc, &x->route->rules, x->sent_wall_ms, x->pw->worker->now_wall_ms,
                             &fill.fresh);
-    fill_set_head(x, &fill, slice_make(text.ptr, text.len - 2 - age_bytes), merged.status);
+    fill_set_head(x, &fill, text, status);
     enum no_store_reason why =
         cache_response_storable(&x->req, &merged, &cc, &fill.fresh, &x->route->rules, fill.body_bytes);
     if (why == NO_STORE_STORED)
@@ -195,23 +220,30 @@ static bool store_refresh(struct exchange *x, const struct http_head *not_modifi
 /* ---- 200 and the rest
  * --------------------------------------------------------------------------------------------- */
 
-static bool store_begin(struct exchange *x, const struct http_head *head, enum no_store_reason *why)
+bool phase_store_fill(struct exchange *x, const struct http_head *head, slice_t text, int64_t body_bytes,
+                      enum no_store_reason *why)
 {
     struct cache_control cc;
-    struct cache_fill fill = {.response = head, .body_bytes = x->response_length};
+    struct cache_fill fill = {.response = head, .body_bytes = body_bytes};
     cache_control_parse(head, &cc);
     cache_freshness_compute(head, &cc, &x->route->rules, x->sent_wall_ms, x->pw->worker->now_wall_ms,
                             &fill.fresh);
-    *why = cache_response_storable(&x->req, head, &cc, &fill.fresh, &x->route->rules, x->response_length);
+    *why = cache_response_storable(&x->req, head, &cc, &fill.fresh, &x->route->rules, body_bytes);
     if (*why == NO_STORE_STORED)
         *why = store_guard(x, head, &cc, &fill.fresh);
     if (*why != NO_STORE_STORED)
         return false;
-    slice_t text = forward_response_head(x, head, true);
+    const bool own_fields = (cc.flags & (CC_PRIVATE_FIELDS | CC_NO_CACHE_FIELDS)) != 0 ||
+                            http_head_has(head, HTTP_FIELD_SET_COOKIE);
+    *why = NO_STORE_PARTIAL;
+    if (own_fields && text.ptr != NULL) /* of which response would they be? */
+        return false;
+    if (text.ptr == NULL)
+        text = forward_response_head(x, head, true);
     *why = NO_STORE_NO_MEMORY;
     if (text.ptr == NULL)
         return false;
-    fill_set_head(x, &fill, text, head->status);
+    fill_set_head(x, &fill, text, slice_starts(text, SLICE_LIT("HTTP/1.1 206")) ? 206 : head->status);
     x->object = cache_fill_begin(x->flight, &fill, why);
     if (x->object == NULL)
         return false;
@@ -225,8 +257,7 @@ static bool store_begin(struct exchange *x, const struct http_head *head, enum n
         }
     }
     exchange_set_object(x, x->object, SOURCE_FOLLOW);
-    if ((cc.flags & (CC_PRIVATE_FIELDS | CC_NO_CACHE_FIELDS)) != 0 ||
-        http_head_has(head, HTTP_FIELD_SET_COOKIE))
+    if (own_fields)
         x->response_head =
             forward_response_head(x, head, false); /* what is not shared is still this client's */
     x->filling = true;
@@ -246,6 +277,8 @@ static void store_relay(struct exchange *x, const struct http_head *head)
  * remembered, the next requests are so from the start. */
 static bool store_wants_range(const struct exchange *x, const struct http_head *head)
 {
+    if (x->partial != NULL && x->partial->kind == PARTIAL_ASKED)
+        return false; /* it has seen the range */
     return UNLIKELY(http_head_has(&x->req, HTTP_FIELD_RANGE)) && x->conditions_dropped &&
            head->status == 200 && x->req.method == HTTP_GET && x->client != NULL && x->response_length != 0 &&
            http_head_has_token(head, HTTP_FIELD_ACCEPT_RANGES, SLICE_LIT("bytes"));
@@ -258,6 +291,7 @@ static void store_ask_again(struct exchange *x)
     phase_fetch_release(x, FETCH_NONE);
     x->upstream_head = (slice_t){NULL, 0};
     x->conditions_dropped = false;
+    x->partial = NULL;
     x->tries = 0;
     phase_run(x);
 }
@@ -272,6 +306,15 @@ bool phase_store_response(struct exchange *x, const struct http_head *head)
     x->response_length = f->has_length ? (int64_t)f->length : -1;
     if (f->kind == H1_BODY_NONE && x->req.method != HTTP_HEAD && head->status != 304)
         x->response_length = 0;
+    enum partial_taken taken = PARTIAL_OTHER;
+    if (UNLIKELY(x->partial != NULL) && x->flight != NULL)
+        taken = partial_take(x, head, &why);
+    if (taken == PARTIAL_FILLING)
+        return true;
+    if (taken == PARTIAL_AGAIN) {
+        store_ask_again(x);
+        return false;
+    }
     if (x->flight != NULL && x->stale != NULL && head->status == 304) {
         if (!store_refresh(x, head)) { /* the client, who asked no condition, must not get the 304 */
             cache_flight_release(&x->flight, NO_STORE_NO_MEMORY, 0);
@@ -279,9 +322,9 @@ bool phase_store_response(struct exchange *x, const struct http_head *head)
         }
         return true;
     }
-    if (x->flight != NULL && store_begin(x, head, &why)) {
+    if (taken == PARTIAL_OTHER && x->flight != NULL &&
+        phase_store_fill(x, head, (slice_t){NULL, 0}, x->response_length, &why))
         return true;
-    }
     x->no_store = (uint8_t)why;
     if (x->flight != NULL)
         store_release(x, why, pass_memory_ms(why, head->status));
@@ -341,25 +384,28 @@ void exchange_on_body_filled(struct exchange *x, size_t n)
     cache_fill_commit(x->flight, n);
 }
 
-void exchange_on_response_body(struct exchange *x, const char *data, size_t n)
+bool phase_store_put(struct exchange *x, const char *data, size_t n)
 {
-    if (!x->filling) {
-        deliver_relay(x, data, n);
-        return;
-    }
     while (n > 0) {
         size_t room = 0;
         char *to = cache_fill_buffer(x->flight, &room);
-        if (to == NULL) {
-            exchange_on_upstream_error(x, FETCH_NO_MEMORY);
-            return;
-        }
+        if (to == NULL)
+            return false;
         size_t part = MIN(room, n);
         memcpy(to, data, part);
         cache_fill_commit(x->flight, part);
         data += part;
         n -= part;
     }
+    return true;
+}
+
+void exchange_on_response_body(struct exchange *x, const char *data, size_t n)
+{
+    if (!x->filling)
+        deliver_relay(x, data, n);
+    else if (!phase_store_put(x, data, n))
+        exchange_on_upstream_error(x, FETCH_NO_MEMORY);
 }
 
 void exchange_finish_response(struct exchange *x, const struct http_head *trailers)
@@ -367,7 +413,11 @@ void exchange_finish_response(struct exchange *x, const struct http_head *traile
     x->upstream_done = true;
     x->response_end_us = x->pw->worker->now_us;
     phase_fetch_release(x, FETCH_NONE);
-    if (x->flight != NULL) {
+    if (UNLIKELY(x->partial != NULL) && x->flight != NULL && !partial_finish(x)) {
+        x->no_store = NO_STORE_INCOMPLETE;
+        cache_fill_abort(&x->flight);
+        x->body_cut = true;
+    } else if (x->flight != NULL) {
         enum no_store_reason why = cache_fill_finish(&x->flight);
         x->no_store = (uint8_t)why;
         x->stored = why == NO_STORE_STORED;
