@@ -1,5 +1,5 @@
-/* site.h: an instance with one document that serves ranges of it, well or as the test says, and what a test asks of
- * the answers. The document is DIGITS unless said otherwise. */
+/* site.h: an instance with one document that serves ranges of it, well or as the test says, and what a test
+ * asks of the answers. The document is DIGITS unless said otherwise. */
 #ifndef TESTS_SUPPORT_SITE_H
 #define TESTS_SUPPORT_SITE_H
 
@@ -8,11 +8,11 @@
 #include "tests/support/millpond.h"
 
 /* Fields of a response. */
-#define LONG   "Cache-Control: max-age=600\r\n"
-#define TYPED  LONG "Content-Type: text/plain\r\n"
-#define V1     "ETag: \"v1\"\r\n"
-#define TAGGED TYPED V1
-#define DIGITS "0123456789"
+#define LONG       "Cache-Control: max-age=600\r\n"
+#define TYPED      LONG "Content-Type: text/plain\r\n"
+#define V1         "ETag: \"v1\"\r\n"
+#define TAGGED     TYPED V1
+#define DIGITS     "0123456789"
 #define SITE_STEPS 6
 /* A whole 206. */
 #define PART_OF(fields, range, length, body)                                                                 \
@@ -21,9 +21,9 @@
 
 /* Answers as a server that knows ranges, but for the requests that `raw` has something for. */
 struct site {
-    const char *fields;      /* of a 200 */
-    const char *part_fields; /* of a 206; NULL: `fields` */
-    const char *raw[SITE_STEPS];  /* whole responses, by number of the request */
+    const char *fields;          /* of a 200 */
+    const char *part_fields;     /* of a 206; NULL: `fields` */
+    const char *raw[SITE_STEPS]; /* whole responses, by number of the request */
     const char *body;
     size_t bytes;
     int gate_at, cut_at; /* number of a request that waits at the gate after its head, or is cut there */
