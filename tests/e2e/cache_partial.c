@@ -226,7 +226,7 @@ static void variants_have_parts_of_their_own(void **state)
 static struct site *big_site(void)
 {
     struct site *s = site_new(TAGGED);
-    char *body = malloc(BIG);
+    char *body = calloc(1, BIG + 1);
     for (size_t i = 0; i < BIG; i++)
         body[i] = (char)('a' + i % 23 + (i >> 16) % 3);
     support_on_end(free, body);
