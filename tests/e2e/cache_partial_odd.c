@@ -23,6 +23,7 @@ static void a_rest_that_does_not_fit_is_not_used(void **state)
         PART_OF(TAGGED "Content-Range: bytes 0-6/10\r\n", "bytes 0-6/10", "7", "abcdefg"),
         PART_OF(LONG V1 "Cache-Control: private=\"x\"\r\nX: 1\r\n", "bytes 0-6/10", "7", "abcdefg"),
         PART_OF(V1 "Cache-Control: no-store\r\n", "bytes 0-6/10", "7", "abcdefg"),
+        PART_OF(TAGGED "Set-Cookie: a=1\r\n", "bytes 0-6/10", "7", "abcdefg"),
         "HTTP/1.1 206 Partial Content\r\n" LONG V1 "Content-Length: 7\r\n\r\nabcdefg",
         "HTTP/1.1 206 Partial Content\r\n" LONG V1 "Content-Type: multipart/byteranges; boundary=b\r\n"
         "Content-Length: 7\r\n\r\nabcdefg",
