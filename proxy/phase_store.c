@@ -220,6 +220,13 @@ static bool store_refresh(struct exchange *x, const struct http_head *not_modifi
 /* ---- 200 and the rest
  * --------------------------------------------------------------------------------------------- */
 
+/* Fields for this client alone, which are not stored. */
+static inline bool has_own_fields(const struct http_head *head, const struct cache_control *cc)
+{
+    return (cc->flags & (CC_PRIVATE_FIELDS | CC_NO_CACHE_FIELDS)) != 0 ||
+           http_head_has(head, HTTP_FIELD_SET_COOKIE);
+}
+
 bool phase_store_fill(struct exchange *x, const struct http_head *head, slice_t text, int64_t body_bytes,
                       enum no_store_reason *why)
 {
@@ -233,17 +240,19 @@ bool phase_store_fill(struct exchange *x, const struct http_head *head, slice_t 
         *why = store_guard(x, head, &cc, &fill.fresh);
     if (*why != NO_STORE_STORED)
         return false;
-    const bool own_fields = (cc.flags & (CC_PRIVATE_FIELDS | CC_NO_CACHE_FIELDS)) != 0 ||
-                            http_head_has(head, HTTP_FIELD_SET_COOKIE);
-    *why = NO_STORE_PARTIAL;
-    if (own_fields && text.ptr != NULL) /* of which response would they be? */
-        return false;
-    if (text.ptr == NULL)
+    unsigned status = head->status;
+    if (LIKELY(text.ptr == NULL)) {
         text = forward_response_head(x, head, true);
+    } else {
+        *why = NO_STORE_PARTIAL;
+        if (has_own_fields(head, &cc)) /* of which response would they be? */
+            return false;
+        status = slice_starts(text, SLICE_LIT("HTTP/1.1 206")) ? 206 : status;
+    }
     *why = NO_STORE_NO_MEMORY;
     if (text.ptr == NULL)
         return false;
-    fill_set_head(x, &fill, text, slice_starts(text, SLICE_LIT("HTTP/1.1 206")) ? 206 : head->status);
+    fill_set_head(x, &fill, text, status);
     x->object = cache_fill_begin(x->flight, &fill, why);
     if (x->object == NULL)
         return false;
@@ -257,7 +266,7 @@ bool phase_store_fill(struct exchange *x, const struct http_head *head, slice_t 
         }
     }
     exchange_set_object(x, x->object, SOURCE_FOLLOW);
-    if (own_fields)
+    if (has_own_fields(head, &cc))
         x->response_head =
             forward_response_head(x, head, false); /* what is not shared is still this client's */
     x->filling = true;

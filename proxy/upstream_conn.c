@@ -339,9 +339,11 @@ void upstream_conn_close(struct upstream_conn **up)
 void upstream_conn_set_idle(struct upstream_conn *u)
 {
     u->exchange = NULL;
-    free(u->rest); /* the first half of a head that has been read since */
-    u->rest = NULL;
-    u->rest_len = 0;
+    if (UNLIKELY(u->rest != NULL)) { /* the first half of a head that has been read since */
+        free(u->rest);
+        u->rest = NULL;
+        u->rest_len = 0;
+    }
     list_remove(&u->again.node);
     upstream_conn_set_state(u, UPSTREAM_IDLE);
 }
