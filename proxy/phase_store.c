@@ -227,8 +227,10 @@ static inline bool has_own_fields(const struct http_head *head, const struct cac
            http_head_has(head, HTTP_FIELD_SET_COOKIE);
 }
 
-bool phase_store_fill(struct exchange *x, const struct http_head *head, slice_t text, int64_t body_bytes,
-                      enum no_store_reason *why)
+/* phase_store_fill, inlined where a miss passes. */
+static inline __attribute__((always_inline)) bool store_fill(struct exchange *x, const struct http_head *head,
+                                                             slice_t text, int64_t body_bytes,
+                                                             enum no_store_reason *why)
 {
     struct cache_control cc;
     struct cache_fill fill = {.response = head, .body_bytes = body_bytes};
@@ -272,6 +274,12 @@ bool phase_store_fill(struct exchange *x, const struct http_head *head, slice_t 
     x->filling = true;
     x->no_store = NO_STORE_STORED;
     return true;
+}
+
+bool phase_store_fill(struct exchange *x, const struct http_head *head, slice_t text, int64_t body_bytes,
+                      enum no_store_reason *why)
+{
+    return store_fill(x, head, text, body_bytes, why);
 }
 
 static void store_relay(struct exchange *x, const struct http_head *head)
@@ -332,7 +340,7 @@ bool phase_store_response(struct exchange *x, const struct http_head *head)
         return true;
     }
     if (taken == PARTIAL_OTHER && x->flight != NULL &&
-        phase_store_fill(x, head, (slice_t){NULL, 0}, x->response_length, &why))
+        store_fill(x, head, (slice_t){NULL, 0}, x->response_length, &why))
         return true;
     x->no_store = (uint8_t)why;
     if (x->flight != NULL)
