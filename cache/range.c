@@ -96,6 +96,31 @@ enum cache_range_verdict cache_range_parse(slice_t value, uint64_t size, struct 
     return out->count > 0 ? CACHE_RANGE_PARTS : CACHE_RANGE_UNSATISFIABLE;
 }
 
+/* Digits and what must follow them, taken off `s`; false also for what 64 bits do not hold. */
+static bool take_exact(slice_t *s, slice_t after, uint64_t *out)
+{
+    slice_t digits = *s;
+    if (!take_number(s, out) || !slice_starts(*s, after))
+        return false;
+    digits.len -= s->len;
+    *s = slice_make(s->ptr + after.len, s->len - after.len);
+    return slice_to_u64(digits, out);
+}
+
+bool cache_content_range_parse(slice_t value, struct cache_range *part, uint64_t *size)
+{
+    const size_t unit = sizeof "bytes " - 1;
+    uint64_t first, last;
+    if (value.len < unit || !slice_ieq(slice_make(value.ptr, unit), SLICE_LIT("bytes ")))
+        return false;
+    slice_t rest = slice_make(value.ptr + unit, value.len - unit);
+    if (!take_exact(&rest, SLICE_LIT("-"), &first) || !take_exact(&rest, SLICE_LIT("/"), &last) ||
+        !take_exact(&rest, SLICE_EMPTY, size) || rest.len > 0 || last < first || *size <= last)
+        return false;
+    *part = (struct cache_range){first, last + 1};
+    return true;
+}
+
 bool cache_if_range_holds(const struct http_head *request, const struct cache_validators *stored,
                           wall_s_t date_s, wall_s_t now_s)
 {

@@ -31,6 +31,10 @@ struct cache_range_set {
 /* The value of one Range field against a body of `size` bytes. `out` is set for CACHE_RANGE_PARTS only. */
 enum cache_range_verdict cache_range_parse(slice_t value, uint64_t size, struct cache_range_set *out);
 
+/* The value of one Content-Range field of a 206 (RFC 9110 section 14.4): "bytes first-last/size", `part` not
+ * empty and inside `size`. false when it is anything else, an unknown size ("*") included. */
+bool cache_content_range_parse(slice_t value, struct cache_range *part, uint64_t *size);
+
 /* Does If-Range, if there is one, let the Range stand (RFC 9110 section 13.1.5)? An entity tag by strong
  * comparison; a date that is exactly Last-Modified, when that is a strong validator: at least a second before
  * `date_s`, the response's Date (0 = none). */

@@ -19,6 +19,7 @@
     X(REFRESHED, "refreshed",                                                                                \
       "the client's Cache-Control refused what was stored; fetched from an instance")                        \
     X(EXPIRED, "expired", "the stored response was out of date and the instance sent a new one")             \
+    X(PARTIAL, "partial", "part of it was stored, but not all that was wanted; fetched from an instance")    \
     X(PASS, "pass", "not a candidate for the cache; forwarded")
 
 enum cache_verdict {

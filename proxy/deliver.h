@@ -11,6 +11,9 @@ struct exchange;
  * head. */
 bool head_text_next(slice_t *rest, slice_t *name, slice_t *value);
 
+/* The value of the first such field of a head we built, or empty. */
+slice_t head_text_field(slice_t head, enum http_field_id id);
+
 /* Adds the final response head to the client connection's batch and decides the framing. false: out of memory
  * or the client is gone (its connection is marked broken). */
 bool deliver_head(struct exchange *x);

@@ -35,6 +35,16 @@ bool head_text_next(slice_t *rest, slice_t *name, slice_t *value)
     return true;
 }
 
+slice_t head_text_field(slice_t head, enum http_field_id id)
+{
+    slice_t name, value;
+    while (head_text_next(&head, &name, &value)) {
+        if (http_field_lookup(name) == id)
+            return value;
+    }
+    return SLICE_EMPTY;
+}
+
 /* RFC 9211 section 2.3: the status is the one of the answer that is not shown. */
 static void put_failed_fetch(struct text *t, const struct exchange *x)
 {
@@ -111,6 +121,7 @@ static void put_cache_status(struct text *t, const struct exchange *x, bool with
     case VERDICT_EXPIRED:
     case VERDICT_REFRESHED:
     case VERDICT_MISS:
+    case VERDICT_PARTIAL:
         if (x->no_store == NO_STORE_ONLY_IF_CACHED) { /* it did not go forward */
             TEXT_LIT(t, "detail=only_if_cached");
             break;
@@ -118,6 +129,7 @@ static void put_cache_status(struct text *t, const struct exchange *x, bool with
         text_put(t, v == VERDICT_EXPIRED     ? SLICE_LIT("fwd=stale")
                     : v == VERDICT_REFRESHED ? SLICE_LIT("fwd=request")
                     : x->vary_miss           ? SLICE_LIT("fwd=vary-miss")
+                    : v == VERDICT_PARTIAL   ? SLICE_LIT("fwd=partial")
                                              : SLICE_LIT("fwd=uri-miss"));
         if (x->source == SOURCE_FOLLOW && x->status != x->info.status) {
             TEXT_LIT(t, "; fwd-status=");
@@ -258,7 +270,7 @@ static slice_t filtered_head(struct exchange *x, slice_t base, bool not_modified
         const struct http_field f = {.name = name, .value = value, .id = (uint8_t)http_field_lookup(name)};
         if (not_modified && !cache_field_in_304(&f))
             continue;
-        if (partial && deliver_range_drops(x, &f))
+        if ((partial && deliver_range_drops(x, &f)) || f.id == HTTP_FIELD_RANGE)
             continue;
         if (forward_is_edited(r->response_edits, r->response_edit_count, name) ||
             (for_browsers && browser_ttl_replaces(&f)))
@@ -282,7 +294,8 @@ static slice_t filtered_head(struct exchange *x, slice_t base, bool not_modified
  * instance. */
 static enum cache_cond deliver_condition(const struct exchange *x)
 {
-    if (LIKELY((x->req.present & CONDITIONAL) == 0) || x->status != 200)
+    if (LIKELY((x->req.present & CONDITIONAL) == 0) ||
+        (x->status != 200 && (x->status != 206 || x->source == SOURCE_RELAY)))
         return CACHE_COND_NONE;
     if (x->req.method != HTTP_GET && x->req.method != HTTP_HEAD)
         return CACHE_COND_NONE;
@@ -353,7 +366,8 @@ bool deliver_head(struct exchange *x)
         return deliver_local_head(x);
     if (cond == CACHE_COND_NOT_MODIFIED)
         x->status = 304;
-    if (cond == CACHE_COND_NOT_MODIFIED || x->range != NULL || x->route->edits_response) {
+    if (cond == CACHE_COND_NOT_MODIFIED || x->range != NULL || x->route->edits_response ||
+        (x->status == 206 && owner != NULL)) {
         base = filtered_head(x, base, cond == CACHE_COND_NOT_MODIFIED);
         owner = NULL;
     }

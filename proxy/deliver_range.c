@@ -18,21 +18,12 @@
 #include "proxy/deliver.h"
 #include "proxy/exchange.h"
 #include "proxy/forward.h"
+#include "proxy/partial.h"
 #include "proxy/proxy_worker.h"
 
 #define PUMP_IOV       32
 #define MULTIPART_TYPE "multipart/byteranges; boundary="
 #define PART_TEXT_MAX  160 /* around the type: boundary, field names, three numbers */
-
-static slice_t base_field(slice_t base, enum http_field_id id)
-{
-    slice_t name, value;
-    while (head_text_next(&base, &name, &value)) {
-        if (http_field_lookup(name) == id)
-            return value;
-    }
-    return SLICE_EMPTY;
-}
 
 static void put_content_range(struct text *t, const struct deliver_range *r, const struct cache_range *part)
 {
@@ -49,7 +40,7 @@ static void put_content_range(struct text *t, const struct deliver_range *r, con
 static int64_t multipart_begin(struct exchange *x, struct deliver_range *r, slice_t base)
 {
     const struct config_route *route = x->route->config;
-    slice_t type = base_field(base, HTTP_FIELD_CONTENT_TYPE);
+    slice_t type = head_text_field(base, HTTP_FIELD_CONTENT_TYPE);
     size_t bound = (r->set.count + 1) * (PART_TEXT_MAX + type.len);
     char *buf = arena_alloc(&x->arena, bound);
     if (buf == NULL || forward_is_edited(route->response_edits, route->response_edit_count,
@@ -93,13 +84,13 @@ static bool order_is_possible(const struct exchange *x, const struct cache_range
 static bool range_is_usable(const struct exchange *x, slice_t base)
 {
     wall_s_t now_s = x->pw->worker->now_wall_ms / 1000, date_s = 0;
-    if (x->source == SOURCE_RELAY || x->status != 200 || x->req.method != HTTP_GET ||
+    if (x->source == SOURCE_RELAY || (x->status != 200 && x->status != 206) || x->req.method != HTTP_GET ||
         x->response_length < 0 || http_head_count(&x->req, HTTP_FIELD_RANGE) != 1)
         return false;
-    if (!http_date_parse(base_field(base, HTTP_FIELD_DATE), now_s, &date_s))
+    if (!http_date_parse(head_text_field(base, HTTP_FIELD_DATE), now_s, &date_s))
         date_s = 0;
     return cache_if_range_holds(&x->req, &x->info.validators, date_s, now_s) &&
-           !slice_ieq(base_field(base, HTTP_FIELD_ACCEPT_RANGES), SLICE_LIT("none"));
+           !slice_ieq(head_text_field(base, HTTP_FIELD_ACCEPT_RANGES), SLICE_LIT("none"));
 }
 
 void deliver_range_begin(struct exchange *x, slice_t base)
@@ -107,9 +98,11 @@ void deliver_range_begin(struct exchange *x, slice_t base)
     if (!range_is_usable(x, base))
         return;
     struct deliver_range *r = arena_alloc(&x->arena, sizeof *r);
-    if (r == NULL)
+    struct cache_range held = {0, (uint64_t)x->response_length};
+    uint64_t size = held.end;
+    if (r == NULL || (x->status == 206 && partial_use(x, &x->info, &held, &size) != PARTIAL_CUT))
         return;
-    *r = (struct deliver_range){.size = (uint64_t)x->response_length};
+    *r = (struct deliver_range){.size = size, .base = held.start};
     enum cache_range_verdict v =
         cache_range_parse(http_head_get(&x->req, HTTP_FIELD_RANGE)->value, r->size, &r->set);
     if (v == CACHE_RANGE_WHOLE || !order_is_possible(x, &r->set))
@@ -127,7 +120,7 @@ void deliver_range_begin(struct exchange *x, slice_t base)
     x->range = r;
     x->status = 206;
     x->response_length = length;
-    x->offset = r->set.parts[0].start;
+    x->offset = r->set.parts[0].start - r->base;
 }
 
 bool deliver_range_drops(const struct exchange *x, const struct http_field *f)
@@ -171,7 +164,7 @@ bool deliver_range_pump(struct exchange *x)
     struct deliver_range *r = x->range;
     struct client_conn *c = x->client;
     struct iovec iov[PUMP_IOV];
-    const uint64_t end = r->set.parts[r->next].end;
+    const uint64_t end = r->set.parts[r->next].end - r->base;
     size_t n = cache_object_iov(x->object, x->offset, iov, PUMP_IOV);
     if (!client_out_ready(c, (unsigned)n + 2, 0))
         return false;
@@ -185,7 +178,7 @@ bool deliver_range_pump(struct exchange *x)
         return true;
     r->begun = false;
     if (++r->next < r->set.count) {
-        x->offset = r->set.parts[r->next].start;
+        x->offset = r->set.parts[r->next].start - r->base;
         return true;
     }
     client_out_add(c, r->end.ptr, r->end.len, NULL);

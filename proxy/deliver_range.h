@@ -12,6 +12,7 @@ struct exchange;
 /* In the exchange's arena. */
 struct deliver_range {
     uint64_t size; /* of the whole body */
+    uint64_t base; /* of which the object's begins here */
     struct cache_range_set set;
     unsigned next; /* part under way; set.count: all are out */
     bool begun;    /* the text before its bytes is out */

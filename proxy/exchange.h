@@ -18,6 +18,7 @@ struct client_conn;
 struct config_listen;
 struct deliver_range;
 struct instance;
+struct partial;
 struct proxy_url_key;
 struct proxy_worker;
 struct upstream_conn;
@@ -109,7 +110,8 @@ struct exchange {
     struct cache_object *object;   /* what is served; a reference only if object_held */
     struct cache_object_info info; /* of `object`, unpacked once: exchange_set_object */
     bool object_held;
-    struct cache_object *stale; /* a reference: what is being revalidated */
+    struct cache_object *stale; /* a reference: what is being revalidated, or completed */
+    struct partial *partial;    /* the fetch is about a part, or follows from one: partial.h; in the arena */
     struct cache_flight *flight;
     struct cache_follower *follower;
     uint64_t offset; /* bytes of the body handed to the client connection */

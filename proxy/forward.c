@@ -9,6 +9,7 @@
 #include "proxy/client_conn.h"
 #include "proxy/exchange.h"
 #include "proxy/fold.h"
+#include "proxy/partial.h"
 #include "proxy/proxy_worker.h"
 #include "proxy/tags.h"
 #include "proxy/unkeyed.h"
@@ -218,6 +219,8 @@ slice_t forward_request_head(struct exchange *x)
     if (!request_is_edited(x, SLICE_LIT("Host")))
         put_field(&t, SLICE_LIT("Host"), x->host);
     uint64_t dropped = REWRITTEN | (x->flight != NULL ? CONDITIONS : 0) | fold_replaces(x);
+    if (UNLIKELY(x->partial != NULL) && x->partial->kind == PARTIAL_ASKED)
+        dropped &= ~HTTP_BIT(RANGE);
     if (!x->expects_continue)
         dropped |= HTTP_BIT(EXPECT);
     for (unsigned i = 0; i < x->req.field_count; i++) {
@@ -227,7 +230,9 @@ slice_t forward_request_head(struct exchange *x)
     put_forwarding_fields(&t, x);
     fold_put_fields(&t, x);
     forward_put_edits(&t, x, r->request_edits, r->request_edit_count);
-    if (x->stale != NULL)
+    if (x->stale != NULL && x->partial != NULL)
+        partial_put_fields(&t, x);
+    else if (x->stale != NULL)
         put_validators(&t, x);
     if (x->framing.kind == H1_BODY_CHUNKED) {
         TEXT_LIT(&t, "Transfer-Encoding: chunked\r\n");

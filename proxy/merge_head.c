@@ -8,6 +8,7 @@
 #include "cache/hidden.h"
 #include "cache/storable.h"
 #include "core/h1_parse.h"
+#include "core/http_field.h"
 #include "core/panic.h"
 #include "core/text.h"
 #include "proxy/deliver.h"
@@ -45,17 +46,27 @@ static void put_line(struct text *t, const struct http_field *f)
     TEXT_LIT(t, "\r\n");
 }
 
-static bool updated_by(const struct http_head *update, slice_t name)
+/* What a stored part says of itself, and not of the whole. */
+static bool is_of_part(slice_t name)
+{
+    enum http_field_id id = http_field_lookup(name);
+    return id == HTTP_FIELD_CONTENT_RANGE || id == HTTP_FIELD_RANGE ||
+           (id == HTTP_FIELD_OTHER &&
+            (slice_ieq(name, SLICE_LIT("content-digest")) || slice_ieq(name, SLICE_LIT("content-md5"))));
+}
+
+static bool is_replaced(const struct http_head *update, slice_t name)
 {
     const struct http_field *f = http_head_find(update, name);
-    return f != NULL && cache_field_updates_stored(update, f);
+    return (f != NULL && cache_field_updates_stored(update, f)) ||
+           (update->status == 206 && is_of_part(name));
 }
 
 static void put_stored_lines(struct text *t, slice_t rest, const struct http_head *update)
 {
     slice_t name, value;
     while (head_text_next(&rest, &name, &value)) {
-        if (!updated_by(update, name))
+        if (!is_replaced(update, name))
             text_put(t, slice_make(name.ptr, (size_t)(value.ptr + value.len - name.ptr) + 2));
     }
 }
@@ -64,14 +75,15 @@ static void put_stored_lines(struct text *t, slice_t rest, const struct http_hea
 static slice_t all_lines(struct exchange *x, const struct http_head *update)
 {
     const struct cache_object_info old = cache_object_info(x->stale);
-    size_t bound = old.head.len + old.hidden_bytes + 2;
+    const slice_t whole = SLICE_LIT("HTTP/1.1 200 OK\r\n");
+    size_t bound = whole.len + old.head.len + old.hidden_bytes + 2;
     for (unsigned i = 0; i < update->field_count; i++)
         bound += update->fields[i].name.len + update->fields[i].value.len + 4;
     char *buf = arena_alloc(&x->arena, bound);
     if (buf == NULL)
         return (slice_t){NULL, 0};
     struct text t = text_make(buf, bound);
-    text_put(&t, slice_make(old.head.ptr, old.status_line_bytes));
+    text_put(&t, update->status == 206 ? whole : slice_make(old.head.ptr, old.status_line_bytes));
     put_stored_lines(&t, old.head, update);
     put_stored_lines(&t, cache_object_info_hidden(&old), update);
     for (unsigned i = 0; i < update->field_count; i++) {

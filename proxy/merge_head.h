@@ -16,7 +16,8 @@ bool merge_confirms(const struct exchange *x, const struct http_head *not_modifi
 bool merge_head_confirms(const struct exchange *x, const struct http_head *ok);
 
 /* x->stale's head with the fields of `update` in place of its own: parsed (an Age of the update included) in
- * *merged, and in *text as cache_fill takes it. In the arena; false when that is full. */
+ * *merged, and in *text as cache_fill takes it. With a 206, which brings the rest of a stored part, it is the
+ * head of the whole (section 3.4). In the arena; false when that is full. */
 bool merge_stored_head(struct exchange *x, const struct http_head *update, struct http_head *merged,
                        slice_t *text);
 

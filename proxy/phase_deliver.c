@@ -50,7 +50,7 @@ static bool deliver_may_gather(const struct exchange *x)
 {
     const struct client_conn *c = x->client;
     return c->running && c->in_len > 0 && c->pw->out.bytes <= BATCH_MAX_BYTES && x->source == SOURCE_OBJECT &&
-           !x->object_held && x->status == x->info.status && !x->route->edits_response;
+           !x->object_held && x->status == x->info.status && x->status != 206 && !x->route->edits_response;
 }
 
 /* Everything was handed over: mark the end, and write it unless more pipelined answers may join the batch. */

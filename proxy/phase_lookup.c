@@ -11,6 +11,7 @@
 #include "cache/stale.h"
 #include "cache/storable.h"
 #include "proxy/client_conn.h"
+#include "proxy/partial.h"
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
 #include "proxy/stale.h"
@@ -49,6 +50,8 @@ static enum cache_verdict lookup_miss_verdict(const struct exchange *x, const st
 {
     if (UNLIKELY(x->client_refused))
         return VERDICT_REFRESHED;
+    if (UNLIKELY(x->partial != NULL))
+        return VERDICT_PARTIAL;
     return old != NULL ? VERDICT_EXPIRED : VERDICT_MISS;
 }
 
@@ -73,7 +76,10 @@ static enum phase_result lookup_join(struct exchange *x, struct cache_object *ol
     case CACHE_LEAD:
         x->flight = j.flight;
         exchange_host_as_keyed(x);
-        if (old != NULL && object_has_validator(old))
+        if (UNLIKELY(old == NULL && http_head_has(&x->req, HTTP_FIELD_RANGE)))
+            partial_ask(x);
+        else if (old != NULL && object_has_validator(old) &&
+                 (x->partial == NULL || x->partial->kind == PARTIAL_REST))
             x->stale = cache_object_ref(old);
         return lookup_pass(x, v, NO_STORE_STORED);
     case CACHE_FOLLOW:
@@ -96,7 +102,7 @@ static enum phase_result lookup_join(struct exchange *x, struct cache_object *ol
 /* A HEAD brings nothing to store, but what is stored may be confirmed by it (RFC 9111 section 4.3.5). */
 static enum phase_result lookup_head(struct exchange *x, struct cache_object *old)
 {
-    if (old != NULL && object_has_validator(old) && x->credentials == NO_STORE_STORED) {
+    if (old != NULL && x->partial == NULL && object_has_validator(old) && x->credentials == NO_STORE_STORED) {
         x->flight = cache_lead(x->pw->cache, &x->key, &x->req, &x->arena, old);
         if (x->flight != NULL)
             x->stale = cache_object_ref(old);
@@ -133,7 +139,7 @@ static enum phase_result lookup_directed(struct exchange *x, struct cache_object
     struct cache_control cc;
     cache_request_control(&x->req, &cc);
     enum cache_use use = CACHE_USE_EXPIRED;
-    if (o != NULL)
+    if (o != NULL && x->partial == NULL)
         use = cache_request_use(&cc, &x->info.fresh, x->pw->worker->now_wall_ms);
     if (use == CACHE_USE_REFUSED && cache_request_takes_immutable(&cc) && stored_is_immutable(x))
         use = CACHE_USE_FRESH;
@@ -171,6 +177,18 @@ static void lookup_credentials(struct exchange *x)
     x->credentials = (uint8_t)guard_credentials(&x->req, &x->route->rules);
 }
 
+/* A part of it is stored, which does not do. What is too large to be stored whole is not fetched whole. */
+static enum phase_result lookup_rest(struct exchange *x, struct cache_object *part, bool directed)
+{
+    if (!partial_found(x))
+        return lookup_pass(x, VERDICT_PARTIAL, NO_STORE_NO_MEMORY);
+    if (directed)
+        return lookup_directed(x, part, false);
+    if (x->partial->size > (uint64_t)x->route->rules.max_object_bytes)
+        return lookup_pass(x, VERDICT_PARTIAL, NO_STORE_TOO_LARGE);
+    return lookup_fetch(x, part, false, false);
+}
+
 enum phase_result phase_lookup(struct exchange *x)
 {
     bool has_body = x->body_state != BODY_ABSENT;
@@ -190,6 +208,8 @@ enum phase_result phase_lookup(struct exchange *x)
         exchange_set_object(x, o, SOURCE_OBJECT);
         if (UNLIKELY(!guard_allows((enum no_store_reason)x->credentials, &x->info.fresh)))
             return lookup_refused(x, directed);
+        if (UNLIKELY(x->info.status == 206) && !partial_fits(x, &x->info))
+            return lookup_rest(x, o, directed);
         dur_ms_t left_ms = cache_freshness_left_ms(&x->info.fresh, x->pw->worker->now_wall_ms);
         if (!directed && left_ms > 0 && !x->info.fresh.revalidate_always) {
             if (UNLIKELY(left_ms < CACHE_EARLY_MOST_MS))
@@ -223,6 +243,7 @@ static void wait_end(struct exchange *x, bool keep_follower)
 static void wait_look_again(struct exchange *x)
 {
     wait_end(x, false);
+    x->partial = NULL;
     if (++x->wait_rounds >= WAIT_ROUNDS_MAX)
         x->pass_forced = true;
     phase_set(x, PHASE_LOOKUP);
@@ -263,10 +284,23 @@ static void wait_failed(struct exchange *x)
     }
 }
 
+/* false: what is being stored is a part that does not do. Goes on waiting, for its end, or looks again. */
+static bool wait_is_over(struct exchange *x)
+{
+    const struct cache_object_info info = cache_object_info(cache_follower_object(x->follower));
+    if (info.status != 206 || partial_fits(x, &info))
+        return true;
+    if (!cache_follower_arm(x->follower, UINT64_MAX))
+        wait_look_again(x);
+    return false;
+}
+
 /* The response of somebody else's fetch. To use it without asking the instance it must be fresh, and for
  * everybody: RFC 9111 section 4 makes no exception for requests that came at the same time. */
 static void wait_object(struct exchange *x)
 {
+    if (UNLIKELY(!wait_is_over(x)))
+        return;
     exchange_set_object(x, cache_follower_object(x->follower), SOURCE_FOLLOW);
     bool allowed = guard_allows((enum no_store_reason)x->credentials, &x->info.fresh);
     if (!allowed || !cache_freshness_is_fresh(&x->info.fresh, x->pw->worker->now_wall_ms)) {
@@ -304,6 +338,7 @@ void phase_wait_on_event(void *arg, enum cache_event event)
     ASSERT(x->phase == PHASE_WAIT);
     switch (event) {
     case CACHE_EVENT_OBJECT:
+    case CACHE_EVENT_PROGRESS:
         wait_object(x);
         return;
     case CACHE_EVENT_PASS:
@@ -314,8 +349,6 @@ void phase_wait_on_event(void *arg, enum cache_event event)
         return;
     case CACHE_EVENT_FAILED:
         wait_failed(x);
-        return;
-    case CACHE_EVENT_PROGRESS:
         return;
     }
 }

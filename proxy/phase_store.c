@@ -15,6 +15,7 @@
 #include "proxy/forward.h"
 #include "proxy/invalidate.h"
 #include "proxy/merge_head.h"
+#include "proxy/partial.h"
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
 #include "proxy/stale.h"
@@ -142,6 +143,9 @@ static bool store_refresh(struct exchange *x, const struct http_head *update)
     slice_t text;
     if (!merge_stored_head(x, update, &merged, &text))
         return false;
+    const unsigned status = merged.status;
+    if (status == 206)
+        merged.status = 200; /* a part is judged as the whole */
     struct cache_control cc;
     struct cache_fill fill = {.response = head_for_vary(x, &merged),
                               .body_bytes = cache_object_info(x->stale).body_bytes};
@@ -149,7 +153,7 @@ static bool store_refresh(struct exchange *x, const struct http_head *update)
     cache_freshness_compute(&merged, &cc, &x->route->rules, x->sent_wall_ms, x->pw->worker->now_wall_ms,
                             &fill.fresh);
     fill_spread_end(x, &fill);
-    fill_set_head(x, &fill, text, merged.status);
+    fill_set_head(x, &fill, text, status);
     as_get.method = HTTP_GET;
     enum no_store_reason why =
         cache_response_storable(&as_get, &merged, &cc, &fill.fresh, &x->route->rules, fill.body_bytes);
@@ -188,31 +192,46 @@ static bool store_head_answer(struct exchange *x, const struct http_head *head)
 /* ---- 200 and the rest
  * --------------------------------------------------------------------------------------------- */
 
-static bool store_begin(struct exchange *x, const struct http_head *head, enum no_store_reason *why)
+/* Fields for this client alone, which are not stored. */
+static inline bool has_own_fields(const struct http_head *head, const struct cache_control *cc)
+{
+    return (cc->flags & (CC_PRIVATE_FIELDS | CC_NO_CACHE_FIELDS)) != 0 ||
+           http_head_has(head, HTTP_FIELD_SET_COOKIE);
+}
+
+/* phase_store_fill, inlined where a miss passes. */
+static inline __attribute__((always_inline)) bool store_fill(struct exchange *x, const struct http_head *head,
+                                                             slice_t text, int64_t body_bytes,
+                                                             enum no_store_reason *why)
 {
     struct cache_control cc;
-    struct cache_fill fill = {.response = head_for_vary(x, head), .body_bytes = x->response_length};
+    struct cache_fill fill = {.response = head_for_vary(x, head), .body_bytes = body_bytes};
     cache_control_parse(head, &cc);
     cache_freshness_compute(head, &cc, &x->route->rules, x->sent_wall_ms, x->pw->worker->now_wall_ms,
                             &fill.fresh);
     fill_spread_end(x, &fill);
-    *why = cache_response_storable(&x->req, head, &cc, &fill.fresh, &x->route->rules, x->response_length);
+    *why = cache_response_storable(&x->req, head, &cc, &fill.fresh, &x->route->rules, body_bytes);
     if (*why == NO_STORE_STORED)
         *why = store_guard(x, head, &cc, &fill.fresh);
     if (*why == NO_STORE_STORED)
         *why = tags_of_response(x, head, head, &fill.tags);
     if (*why != NO_STORE_STORED)
         return false;
-    slice_t text = forward_response_head(x, head, true);
+    unsigned status = head->status;
+    if (LIKELY(text.ptr == NULL)) {
+        text = forward_response_head(x, head, true);
+        if (UNLIKELY((head->present & CACHE_CONTROL_HIDDEN) != 0) && text.ptr != NULL)
+            text = merge_hide_fields(x, text, head);
+    } else {
+        *why = NO_STORE_PARTIAL;
+        if (has_own_fields(head, &cc)) /* of which response would they be? */
+            return false;
+        status = slice_starts(text, SLICE_LIT("HTTP/1.1 206")) ? 206 : status;
+    }
     *why = NO_STORE_NO_MEMORY;
     if (text.ptr == NULL)
         return false;
-    if (UNLIKELY((head->present & CACHE_CONTROL_HIDDEN) != 0)) {
-        text = merge_hide_fields(x, text, head);
-        if (text.ptr == NULL)
-            return false;
-    }
-    fill_set_head(x, &fill, text, head->status);
+    fill_set_head(x, &fill, text, status);
     x->object = cache_fill_begin(x->flight, &fill, why);
     if (x->object == NULL)
         return false;
@@ -226,13 +245,18 @@ static bool store_begin(struct exchange *x, const struct http_head *head, enum n
         }
     }
     exchange_set_object(x, x->object, SOURCE_FOLLOW);
-    if ((cc.flags & (CC_PRIVATE_FIELDS | CC_NO_CACHE_FIELDS)) != 0 ||
-        http_head_has(head, HTTP_FIELD_SET_COOKIE))
+    if (has_own_fields(head, &cc))
         x->response_head =
             forward_response_head(x, head, false); /* what is not shared is still this client's */
     x->filling = true;
     x->no_store = NO_STORE_STORED;
     return true;
+}
+
+bool phase_store_fill(struct exchange *x, const struct http_head *head, slice_t text, int64_t body_bytes,
+                      enum no_store_reason *why)
+{
+    return store_fill(x, head, text, body_bytes, why);
 }
 
 static void store_relay(struct exchange *x, const struct http_head *head)
@@ -247,6 +271,8 @@ static void store_relay(struct exchange *x, const struct http_head *head)
  * remembered, the next requests are so from the start. */
 static bool store_wants_range(const struct exchange *x, const struct http_head *head)
 {
+    if (x->partial != NULL && x->partial->kind == PARTIAL_ASKED)
+        return false; /* it has seen the range */
     return UNLIKELY(http_head_has(&x->req, HTTP_FIELD_RANGE)) && x->conditions_dropped &&
            head->status == 200 && x->req.method == HTTP_GET && x->client != NULL && x->response_length != 0 &&
            http_head_has_token(head, HTTP_FIELD_ACCEPT_RANGES, SLICE_LIT("bytes"));
@@ -260,6 +286,7 @@ static void store_ask_again(struct exchange *x)
     phase_fetch_release(x, FETCH_NONE);
     x->upstream_head = (slice_t){NULL, 0};
     x->conditions_dropped = false;
+    x->partial = NULL;
     x->tries = 0;
     phase_run(x);
 }
@@ -274,6 +301,15 @@ bool phase_store_response(struct exchange *x, const struct http_head *head)
     x->response_length = f->has_length ? (int64_t)f->length : -1;
     if (f->kind == H1_BODY_NONE && x->req.method != HTTP_HEAD && head->status != 304)
         x->response_length = 0;
+    enum partial_taken taken = PARTIAL_OTHER;
+    if (UNLIKELY(x->partial != NULL) && x->flight != NULL)
+        taken = partial_take(x, head, &why);
+    if (taken == PARTIAL_FILLING)
+        return true;
+    if (taken == PARTIAL_AGAIN) {
+        store_ask_again(x);
+        return false;
+    }
     if (x->flight != NULL && x->stale != NULL && head->status == 304) {
         if (!store_refresh(x, head)) { /* the client, who asked no condition, must not get the 304 */
             cache_flight_release(&x->flight, NO_STORE_NO_MEMORY, 0);
@@ -284,7 +320,8 @@ bool phase_store_response(struct exchange *x, const struct http_head *head)
     if (UNLIKELY(x->req.method == HTTP_HEAD) && x->flight != NULL) {
         if (store_head_answer(x, head))
             return true;
-    } else if (x->flight != NULL && store_begin(x, head, &why)) {
+    } else if (taken == PARTIAL_OTHER && x->flight != NULL &&
+               store_fill(x, head, (slice_t){NULL, 0}, x->response_length, &why)) {
         return true;
     }
     x->no_store = (uint8_t)why;
@@ -354,25 +391,28 @@ void exchange_on_body_filled(struct exchange *x, size_t n)
     cache_fill_commit(x->flight, n);
 }
 
-void exchange_on_response_body(struct exchange *x, const char *data, size_t n)
+bool phase_store_put(struct exchange *x, const char *data, size_t n)
 {
-    if (!x->filling) {
-        deliver_relay(x, data, n);
-        return;
-    }
     while (n > 0) {
         size_t room = 0;
         char *to = cache_fill_buffer(x->flight, &room);
-        if (to == NULL) {
-            exchange_on_upstream_error(x, FETCH_NO_MEMORY);
-            return;
-        }
+        if (to == NULL)
+            return false;
         size_t part = MIN(room, n);
         memcpy(to, data, part);
         cache_fill_commit(x->flight, part);
         data += part;
         n -= part;
     }
+    return true;
+}
+
+void exchange_on_response_body(struct exchange *x, const char *data, size_t n)
+{
+    if (!x->filling)
+        deliver_relay(x, data, n);
+    else if (!phase_store_put(x, data, n))
+        exchange_on_upstream_error(x, FETCH_NO_MEMORY);
 }
 
 void exchange_finish_response(struct exchange *x, const struct http_head *trailers)
@@ -380,7 +420,11 @@ void exchange_finish_response(struct exchange *x, const struct http_head *traile
     x->upstream_done = true;
     x->response_end_us = x->pw->worker->now_us;
     phase_fetch_release(x, FETCH_NONE);
-    if (x->flight != NULL) {
+    if (UNLIKELY(x->partial != NULL) && x->flight != NULL && !partial_finish(x)) {
+        x->no_store = NO_STORE_INCOMPLETE;
+        cache_fill_abort(&x->flight);
+        x->body_cut = true;
+    } else if (x->flight != NULL) {
         enum no_store_reason why = cache_fill_finish(&x->flight);
         x->no_store = (uint8_t)why;
         x->stored = why == NO_STORE_STORED;

@@ -17,6 +17,7 @@
 #include "core/metrics.h"
 #include "core/random.h"
 #include "core/rcu.h"
+#include "proxy/partial.h"
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
 
@@ -133,7 +134,8 @@ static bool stale_take(struct exchange *x)
     if (o != NULL) {
         x->info = cache_object_info(o);
         found = guard_allows((enum no_store_reason)x->credentials, &x->info.fresh) &&
-                stale_for_ms(x) < cache_stale_of_stored(&x->info, &x->route->rules).if_error_ms;
+                stale_for_ms(x) < cache_stale_of_stored(&x->info, &x->route->rules).if_error_ms &&
+                (x->info.status != 206 || partial_fits(x, &x->info));
     }
     if (found) {
         exchange_set_object(x, cache_object_ref(o), SOURCE_OBJECT);

@@ -331,6 +331,44 @@ static void trusted_proxies_are_believed(void **state)
     millpond_stop(m);
 }
 
+#define HALF_HEAD "HTTP/1.1 200 OK\r\nX-Half: "
+
+static void halves_script(struct origin_conn *c, const struct message *request, void *arg)
+{
+    UNUSED(request);
+    if (c->served > 0) {
+        origin_send(c, "HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\ngone");
+        return;
+    }
+    origin_send(c, HALF_HEAD);
+    gate_pass(arg);
+    origin_send(c, "1\r\nContent-Length: 2\r\n\r\nok");
+}
+
+static void half_a_head_stays_with_its_response(void **state)
+{
+    UNUSED(state);
+    struct gate *g = gate_new();
+    struct origin *o = origin_start(halves_script, g);
+    struct millpond *m =
+        millpond_start(.main = "workers = 1\n", .cache = "store = off", .rest = pool_lines("app", 1, o));
+    struct client *c = client_open(m->port);
+    client_send(c, "GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+    millpond_wait_figure(m, "upstream_received_bytes", strlen(HALF_HEAD));
+    gate_open(g);
+    struct message *r = client_read(c);
+    expect_status(r, 200);
+    expect_field(r, "X-Half", "1");
+    expect_body(r, "ok");
+    client_send(c, "GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+    r = client_read(c); /* over the same connection */
+    expect_status(r, 404);
+    expect_no_field(r, "X-Half");
+    assert_int_equal(origin_connections(o), 1);
+    assert_int_equal(origin_requests(o), 2);
+    millpond_stop(m);
+}
+
 static void real_applications_work_behind_it(void **state)
 {
     UNUSED(state);
@@ -375,6 +413,7 @@ int main(void)
         E2E_TEST(hop_by_hop_fields_stay_on_their_hop),
         E2E_TEST(instances_learn_who_asked),
         E2E_TEST(trusted_proxies_are_believed),
+        E2E_TEST(half_a_head_stays_with_its_response),
         E2E_TEST(real_applications_work_behind_it),
     };
     return E2E_RUN("basic_forward", tests);

@@ -133,6 +133,52 @@ static void test_limits(void **state)
     assert_int_equal(comb(CACHE_RANGE_SPECS_MAX + 1, 1, &set), CACHE_RANGE_WHOLE);
 }
 
+static const struct {
+    const char *value;
+    uint64_t start, end, size; /* size 0: refused */
+} parts[] = {
+    {"bytes 0-0/1", 0, 1, 1},
+    {"bytes 2-4/10", 2, 5, 10},
+    {"BYTES 2-4/10", 2, 5, 10},
+    {"bytes 0-18446744073709551614/18446744073709551615", 0, UINT64_MAX, UINT64_MAX},
+    {"bytes 2-4/*", 0, 0, 0},
+    {"bytes */10", 0, 0, 0},
+    {"bytes 4-2/10", 0, 0, 0},
+    {"bytes 2-10/10", 0, 0, 0},
+    {"bytes 0-0/0", 0, 0, 0},
+    {"bytes 2-4/10 ", 0, 0, 0},
+    {"bytes 2-4/10,5-6/10", 0, 0, 0},
+    {"bytes  2-4/10", 0, 0, 0},
+    {"bytes 2 -4/10", 0, 0, 0},
+    {"bytes 2-4 /10", 0, 0, 0},
+    {"bytes -4/10", 0, 0, 0},
+    {"bytes 2-/10", 0, 0, 0},
+    {"bytes 2-4/", 0, 0, 0},
+    {"bytes 2-4", 0, 0, 0},
+    {"bytes +2-4/10", 0, 0, 0},
+    {"bytes=2-4/10", 0, 0, 0},
+    {"lines 2-4/10", 0, 0, 0},
+    {"2-4/10", 0, 0, 0},
+    {"bytes ", 0, 0, 0},
+    {"", 0, 0, 0},
+    {"bytes 2-4/99999999999999999999999", 0, 0, 0},
+    {"bytes 2-99999999999999999999999/18446744073709551615", 0, 0, 0},
+    {"bytes 18446744073709551616-18446744073709551617/18446744073709551618", 0, 0, 0},
+};
+
+static void test_content_range(void **state)
+{
+    UNUSED(state);
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+        struct cache_range part;
+        uint64_t size;
+        bool ok = cache_content_range_parse(slice_str(parts[i].value), &part, &size);
+        if (ok != (parts[i].size > 0) ||
+            (ok && (part.start != parts[i].start || part.end != parts[i].end || size != parts[i].size)))
+            fail_msg("%s", parts[i].value);
+    }
+}
+
 #define MODIFIED   "Last-Modified: Thu, 01 Jan 2015 00:00:00 GMT"
 #define MODIFIED_S 1420070400
 
@@ -184,6 +230,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ranges),
         cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_content_range),
         cmocka_unit_test(test_if_range),
     };
     return cmocka_run_group_tests_name("cache/range", tests, NULL, NULL);

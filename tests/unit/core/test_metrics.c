@@ -257,8 +257,8 @@ static void *record_thread(void *arg)
     for (uint64_t i = 0; i < RECORDS; i++) {
         metrics_add(m, METRIC_CACHE_STORED, 1);
         metrics_count_no_store(m, NO_STORE_TTL_ZERO);
-        struct metrics_series *s =
-            metrics_series(m, threads_route, (enum cache_verdict)(i % VERDICT_COUNT), (uint16_t)(i % 5));
+        struct metrics_series *s = metrics_series(m, threads_route, (enum cache_verdict)(i % VERDICT_COUNT),
+                                                  (uint16_t)(i / VERDICT_COUNT % 5));
         metrics_series_record(s, 200, i % 1000, 1);
     }
     return NULL;

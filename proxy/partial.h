@@ -1,0 +1,65 @@
+/* partial.h: responses of which only a part is stored (RFC 9110 section 15.3.7, RFC 9111 sections 3.3, 3.4).
+ *
+ * A stored part is an object with status 206 under the key of the whole: its body is that part, its stored
+ * head says which, in Content-Range. At most one is stored per key and variant. */
+#ifndef PROXY_PARTIAL_H
+#define PROXY_PARTIAL_H
+
+#include "cache/range.h"
+#include "core/outcome.h"
+#include "core/text.h"
+
+struct cache_object_info;
+struct exchange;
+
+enum partial_kind {
+    PARTIAL_ASKED,  /* the client's own Range travels to the instance */
+    PARTIAL_REST,   /* `stale` is the beginning or the end of it: what is missing is asked for */
+    PARTIAL_FIRST,  /* it is coming, and what `stale` has follows it */
+    PARTIAL_USELESS /* a part is stored that neither serves this request nor can be completed */
+};
+
+/* In the exchange's arena; owner thread. Set by the lookup for the fetch that follows. */
+struct partial {
+    enum partial_kind kind;
+    struct cache_range rest; /* PARTIAL_REST: the missing bytes of `size` */
+    uint64_t size;
+};
+
+/* What a stored part is worth to the exchange's request. */
+enum partial_use {
+    PARTIAL_NOTHING,
+    PARTIAL_CUT,  /* the range it wants lies in it, or beyond the end of the whole: cut it out */
+    PARTIAL_AS_IS /* it is the answer to the same Range, and to nothing else */
+};
+
+/* `part` describes a stored 206. With PARTIAL_CUT, `held` is which bytes it has, of `size`. */
+enum partial_use partial_use(const struct exchange *x, const struct cache_object_info *part,
+                             struct cache_range *held, uint64_t *size);
+static inline bool partial_fits(const struct exchange *x, const struct cache_object_info *part)
+{
+    struct cache_range held;
+    uint64_t size;
+    return partial_use(x, part, &held, &size) != PARTIAL_NOTHING;
+}
+
+/* The lookup found the part in x->info, which does not fit: decides what is to be fetched. false: no memory.
+ */
+bool partial_found(struct exchange *x);
+/* Nothing is stored and x leads the fetch: whether its own Range should travel. */
+void partial_ask(struct exchange *x);
+/* The fields by which an instance is asked for what is missing; PARTIAL_REST, under a flight. */
+void partial_put_fields(struct text *t, const struct exchange *x);
+
+enum partial_taken {
+    PARTIAL_FILLING, /* it is being stored */
+    PARTIAL_AGAIN,   /* of no use: the whole must be asked for */
+    PARTIAL_RELAY,   /* for this client alone; the flight, if it has not ended, is to be released for `why` */
+    PARTIAL_OTHER    /* nothing special: as any response */
+};
+/* The head of the response to a fetch with x->partial and a flight. */
+enum partial_taken partial_take(struct exchange *x, const struct http_head *head, enum no_store_reason *why);
+/* The response was read to its end: adds what was stored behind it. false: no memory. */
+bool partial_finish(struct exchange *x);
+
+#endif
