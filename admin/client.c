@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "admin/admin.h"
+#include "admin/client_explain.h"
 #include "admin/client_http.h"
 #include "admin/status_text.h"
 
@@ -31,12 +32,15 @@ struct client { /* lives during one command */
     const char *command;
     const char *config_path; /* NULL: the default */
     char socket[256];
+    char *target; /* explain: of the request; on the heap */
     bool json, all;
     char **urls;
     int url_count;
 };
 
 static const char usage_text[] = "usage: millpond status|pools|reload|stop [-c FILE | -s SOCKET] [--json]\n"
+                                 "       millpond explain URL [-H 'Name: value']... [-X METHOD]\n"
+                                 "                                         [-c FILE | -s SOCKET] [--json]\n"
                                  "       millpond purge URL... | --all     [-c FILE | -s SOCKET] [--json]\n";
 
 static int wrong(struct client *c, const char *what, const char *which)
@@ -235,6 +239,16 @@ static int run_stop(struct client *c)
     return status;
 }
 
+static int run_explain(struct client *c)
+{
+    int status;
+    json_t *o = ask(c, "GET", c->target, SLICE_EMPTY, ASK_TIMEOUT_MS, &status);
+    if (o != NULL && !c->json)
+        client_explain_print(o, c->out);
+    json_decref(o);
+    return status;
+}
+
 static int purge_one(struct client *c, const char *url)
 {
     int status;
@@ -283,7 +297,7 @@ struct command {
 
 static const struct command commands[] = {
     {"status", run_status, false}, {"pools", run_pools, false}, {"reload", run_reload, false},
-    {"stop", run_stop, false},     {"purge", run_purge, true},
+    {"stop", run_stop, false},     {"purge", run_purge, true},   {"explain", run_explain, false},
 };
 
 enum client_option { OPT_JSON = 256, OPT_ALL, OPT_LATER };
@@ -356,18 +370,28 @@ static int parse(struct client *c, const struct command *command, int argc, char
     return -1;
 }
 
+static int run(struct client *c, int argc, char **argv)
+{
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
+        if (strcmp(commands[i].name, c->command) != 0)
+            continue;
+        int status = parse(c, &commands[i], argc, argv);
+        if (status >= 0)
+            return status;
+        return find_socket(c) ? commands[i].run(c) : EXIT_WRONG;
+    }
+    return wrong(c, "unknown command", "");
+}
+
 int admin_client_run(int argc, char **argv, FILE *out, FILE *err)
 {
     struct client c = {.out = out, .err = err, .command = argc > 0 ? argv[0] : ""};
-    for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
-        if (strcmp(commands[i].name, c.command) != 0)
-            continue;
-        int status = parse(&c, &commands[i], argc, argv);
-        if (status >= 0)
-            return status;
-        return find_socket(&c) ? commands[i].run(&c) : EXIT_WRONG;
-    }
-    return wrong(&c, "unknown command", "");
+    const char *problem;
+    if (strcmp(c.command, "explain") == 0 && (c.target = client_explain_target(&argc, argv, &problem)) == NULL)
+        return wrong(&c, problem, "");
+    int status = run(&c, argc, argv);
+    free(c.target);
+    return status;
 }
 
 int admin_client_main(int argc, char **argv)

@@ -63,6 +63,7 @@ struct cache_flight {
     uint64_t hash; /* low half, of the whole key */
     /* leader's thread */
     int64_t max_object_bytes;
+    uint16_t status; /* of the response, 0: none yet */
     bool leader_gone;
     struct cache_object *object; /* set by begin, before followers learn of it; a reference */
     /* under the lock */

@@ -244,6 +244,7 @@ static void wait_failed(struct exchange *x)
     wait_end(x, false);
     x->fetch_error = (uint8_t)e;
     x->verdict = VERDICT_COLLAPSED;
+    x->no_store = NO_STORE_FETCH_FAILED;
     if (!stale_instead_of_error(x))
         phase_answer_error(x, outcome_fetch_status(e), outcome_fetch_text(e));
     phase_run(x);
