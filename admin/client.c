@@ -297,7 +297,7 @@ struct command {
 
 static const struct command commands[] = {
     {"status", run_status, false}, {"pools", run_pools, false}, {"reload", run_reload, false},
-    {"stop", run_stop, false},     {"purge", run_purge, true},   {"explain", run_explain, false},
+    {"stop", run_stop, false},     {"purge", run_purge, true},  {"explain", run_explain, false},
 };
 
 enum client_option { OPT_JSON = 256, OPT_ALL, OPT_LATER };
@@ -387,7 +387,8 @@ int admin_client_run(int argc, char **argv, FILE *out, FILE *err)
 {
     struct client c = {.out = out, .err = err, .command = argc > 0 ? argv[0] : ""};
     const char *problem;
-    if (strcmp(c.command, "explain") == 0 && (c.target = client_explain_target(&argc, argv, &problem)) == NULL)
+    if (strcmp(c.command, "explain") == 0 &&
+        (c.target = client_explain_target(&argc, argv, &problem)) == NULL)
         return wrong(&c, problem, "");
     int status = run(&c, argc, argv);
     free(c.target);

@@ -217,7 +217,8 @@ static void print_known(const json_t *answer, FILE *out)
     if (json_is_object(stored))
         print_stored(stored, out);
     else
-        fputs(json_is_true(json_object_get(answer, "purged")) ? "nothing; it was purged\n" : "nothing\n", out);
+        fputs(json_is_true(json_object_get(answer, "purged")) ? "nothing; it was purged\n" : "nothing\n",
+              out);
     print_variants(answer, out);
     if (json_is_true(json_object_get(answer, "fetching")))
         print_line(out, "fetch", "one is under way");
@@ -239,7 +240,8 @@ static void print_edit(const json_t *answer, FILE *out)
     title(out, "change");
     if (strcmp(in, "ini") == 0) {
         put(out, text_of(e, "text"));
-        fputs(json_is_true(json_object_get(e, "replaces")) ? "   in place of the line at" : "   added to ", out);
+        fputs(json_is_true(json_object_get(e, "replaces")) ? "   in place of the line at" : "   added to ",
+              out);
         if (json_is_true(json_object_get(e, "replaces"))) {
             fputc(' ', out);
             put(out, text_of(e, "file"));

@@ -195,8 +195,8 @@ static void reasons_text(const json_t *reasons, char *text, size_t bytes)
         }
         if (most == 0)
             return;
-        int more = snprintf(text + used, bytes - used, "%s%s %" JSON_INTEGER_FORMAT, n > 0 ? ", " : "", shown[n],
-                            most);
+        int more = snprintf(text + used, bytes - used, "%s%s %" JSON_INTEGER_FORMAT, n > 0 ? ", " : "",
+                            shown[n], most);
         if (more < 0 || (size_t)more >= bytes - used)
             return;
         used += (size_t)more;

@@ -221,8 +221,8 @@ void config_problems_free(struct config_problems *problems);
 struct config *config_ref(struct config *c);
 void config_unref(struct config *c);
 
-/* The line that gives a route this setting: its own, else that of [cache] when that has the key too. `file` is
- * NULL when none does. Lives as long as the snapshot. */
+/* The line that gives a route this setting: its own, else that of [cache] when that has the key too. `file`
+ * is NULL when none does. Lives as long as the snapshot. */
 struct config_origin config_route_origin(const struct config *c, const struct config_route *r,
                                          const char *key);
 /* This version knows the key in [route NAME]. */

@@ -54,8 +54,9 @@ struct metrics_series {
     /* owner thread writes */
     _Atomic uint64_t by_status[METRICS_STATUS_CLASSES];
     _Atomic uint64_t response_bytes;
-    _Atomic uint64_t by_reason[NO_STORE_COUNT]; /* of verdicts other than none and hit: one for each request */
-    struct histogram latency; /* request head read to last byte handed to the kernel */
+    _Atomic uint64_t
+        by_reason[NO_STORE_COUNT]; /* of verdicts other than none and hit: one for each request */
+    struct histogram latency;      /* request head read to last byte handed to the kernel */
 };
 
 struct metrics_shard;

@@ -53,9 +53,9 @@ static const char *write_head(struct arena *a, const struct admin_question *q, s
     if (!split_url(slice_make(q->url, bytes), &url))
         return "this is not a URL that clients could ask for";
     slice_t method = slice_str(q->method != NULL ? q->method : "GET");
-    *out = arena_printf(a, SLICE_FMT " %s" SLICE_FMT " HTTP/1.1\r\nHost: " SLICE_FMT "\r\n", SLICE_ARG(method),
-                        url.target.len > 0 && url.target.ptr[0] == '/' ? "" : "/", SLICE_ARG(url.target),
-                        SLICE_ARG(url.host));
+    *out = arena_printf(a, SLICE_FMT " %s" SLICE_FMT " HTTP/1.1\r\nHost: " SLICE_FMT "\r\n",
+                        SLICE_ARG(method), url.target.len > 0 && url.target.ptr[0] == '/' ? "" : "/",
+                        SLICE_ARG(url.target), SLICE_ARG(url.host));
     *hint = HEADER_HINT;
     if (q->field_count > EXPLAIN_FIELDS_MAX - 1)
         return "there are more than 63 request fields";
@@ -95,8 +95,8 @@ static const char *parse_request(struct exchange *x, const struct admin_question
         return h1_error_text(e);
     const struct http_field *host = http_head_get(&x->req, HTTP_FIELD_HOST);
     x->host = host != NULL ? host->value : SLICE_EMPTY;
-    bool has_body = x->framing.kind == H1_BODY_CHUNKED ||
-                    (x->framing.kind == H1_BODY_LENGTH && x->framing.length > 0);
+    bool has_body =
+        x->framing.kind == H1_BODY_CHUNKED || (x->framing.kind == H1_BODY_LENGTH && x->framing.length > 0);
     x->body_state = has_body ? BODY_UNREAD : BODY_ABSENT;
     return NULL;
 }

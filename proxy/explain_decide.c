@@ -16,9 +16,8 @@
 enum no_store_reason explain_try_response(const struct explain_case *e, unsigned status, slice_t control,
                                           struct cache_freshness *fresh)
 {
-    struct http_field field = {.name = http_field_name(HTTP_FIELD_CACHE_CONTROL),
-                               .value = control,
-                               .id = HTTP_FIELD_CACHE_CONTROL};
+    struct http_field field = {
+        .name = http_field_name(HTTP_FIELD_CACHE_CONTROL), .value = control, .id = HTTP_FIELD_CACHE_CONTROL};
     struct http_head response = {.status = (uint16_t)status, .fields = &field};
     struct cache_control cc;
     const struct cache_rules *rules = &e->x->route->rules;
@@ -100,12 +99,13 @@ static slice_t query_names(const struct explain_case *e)
     size_t mark = slice_find(e->other_query, '?', 0);
     if (mark == SIZE_MAX)
         return SLICE_LIT("none");
-    slice_t rest = slice_make(e->other_query.ptr + mark + 1, e->other_query.len - mark - 1), out = SLICE_EMPTY;
+    slice_t rest = slice_make(e->other_query.ptr + mark + 1, e->other_query.len - mark - 1),
+            out = SLICE_EMPTY;
     while (rest.len > 0 && out.len < 200) {
         size_t end = MIN(slice_find(rest, '&', 0), rest.len);
         size_t name = MIN(slice_find(slice_make(rest.ptr, end), '=', 0), end);
-        out = SAY(e, SLICE_FMT "%s%.*s%s", SLICE_ARG(out), out.len > 0 ? "&" : "?", (int)MIN(name, (size_t)60),
-                  rest.ptr, name < end ? "=..." : "");
+        out = SAY(e, SLICE_FMT "%s%.*s%s", SLICE_ARG(out), out.len > 0 ? "&" : "?",
+                  (int)MIN(name, (size_t)60), rest.ptr, name < end ? "=..." : "");
         size_t skip = MIN(end + 1, rest.len);
         rest = slice_make(rest.ptr + skip, rest.len - skip);
     }
@@ -114,13 +114,13 @@ static slice_t query_names(const struct explain_case *e)
 
 static void decide_other_queries(struct explain_case *e)
 {
-    e->other_queries =
-        cache_peek_queries(e->cache, &e->x->key, OTHER_QUERY_SLOTS, &e->other_query);
+    e->other_queries = cache_peek_queries(e->cache, &e->x->key, OTHER_QUERY_SLOTS, &e->other_query);
     slice_t query = query_names(e);
     if (e->other_queries > 0)
         outcome(e, VERDICT_MISS, EXPLAIN_QUERY,
-                SAY(e, "the same page is stored under %zu other quer%s (such as " SLICE_FMT
-                       "), and each is a page of its own",
+                SAY(e,
+                    "the same page is stored under %zu other quer%s (such as " SLICE_FMT
+                    "), and each is a page of its own",
                     e->other_queries, e->other_queries == 1 ? "y" : "ies", SLICE_ARG(query)));
     else
         decide_unseen(e);
@@ -154,13 +154,14 @@ static void decide_passing(struct explain_case *e, enum cache_verdict v)
 
 static void decide_fetch(struct explain_case *e, bool refused, bool insists)
 {
-    enum cache_verdict v = refused              ? VERDICT_REFRESHED
+    enum cache_verdict v = refused                  ? VERDICT_REFRESHED
                            : e->peek.object != NULL ? VERDICT_EXPIRED
                                                     : VERDICT_MISS;
     if (refused)
-        outcome(e, v, EXPLAIN_REFUSED,
-                SLICE_LIT("a fresh response is stored, but the client's Cache-Control or Pragma asks for a newer "
-                          "one, and this route obeys"));
+        outcome(
+            e, v, EXPLAIN_REFUSED,
+            SLICE_LIT("a fresh response is stored, but the client's Cache-Control or Pragma asks for a newer "
+                      "one, and this route obeys"));
     else if (e->peek.passing)
         decide_passing(e, v);
     else if (e->x->req.method == HTTP_HEAD && e->peek.object == NULL)
@@ -223,10 +224,9 @@ void explain_decide(struct explain_case *e)
                     r->redirect_status != 0 ? r->redirect_status : r->respond_status));
         return;
     }
-    enum no_store_reason why = e->cache == NULL
-                                   ? NO_STORE_CACHE_OFF
-                                   : cache_request_usable(&x->req, x->body_state != BODY_ABSENT,
-                                                          &x->route->rules);
+    enum no_store_reason why =
+        e->cache == NULL ? NO_STORE_CACHE_OFF
+                         : cache_request_usable(&x->req, x->body_state != BODY_ABSENT, &x->route->rules);
     if (why != NO_STORE_STORED) {
         outcome_reason(e, VERDICT_PASS, why);
         return;

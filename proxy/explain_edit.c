@@ -121,9 +121,9 @@ static bool is_one_of(slice_t name, const char *const *names, size_t count)
 
 bool explain_is_campaign(slice_t query)
 {
-    static const char *const names[] = {"utm_",   "gclid", "gbraid", "wbraid",  "dclid",   "fbclid", "msclkid",
-                                        "mc_cid", "mc_",   "yclid",  "twclid",  "ttclid",  "igshid", "_ga",
-                                        "_gl",    "hsa_",  "pk_",    "matomo_", "li_fat_id"};
+    static const char *const names[] = {
+        "utm_",   "gclid",  "gbraid", "wbraid", "dclid", "fbclid", "msclkid", "mc_cid",  "mc_",      "yclid",
+        "twclid", "ttclid", "igshid", "_ga",    "_gl",   "hsa_",   "pk_",     "matomo_", "li_fat_id"};
     while (query.len > 0) {
         size_t end = MIN(slice_find(query, '&', 0), query.len);
         slice_t name = slice_make(query.ptr, MIN(slice_find(slice_make(query.ptr, end), '=', 0), end));
@@ -154,13 +154,13 @@ static void edit_query(struct explain_case *e)
 /* The names that Vary may keep: those with few values. */
 static void edit_vary(struct explain_case *e)
 {
-    static const char *const many[] = {"user-agent", "cookie", "authorization", "referer", "accept", "origin",
-                                       "x-forwarded-for"};
+    static const char *const many[] = {"user-agent", "cookie", "authorization",  "referer",
+                                       "accept",     "origin", "x-forwarded-for"};
     slice_t rest = e->peek.vary_names, name, kept = SLICE_EMPTY;
     while (http_list_next(&rest, &name)) {
         if (!is_one_of(name, many, ARRAY_LEN(many)))
-            kept = arena_printf(&e->x->arena, SLICE_FMT "%s" SLICE_FMT, SLICE_ARG(kept), kept.len > 0 ? ", " : "",
-                                SLICE_ARG(name));
+            kept = arena_printf(&e->x->arena, SLICE_FMT "%s" SLICE_FMT, SLICE_ARG(kept),
+                                kept.len > 0 ? ", " : "", SLICE_ARG(name));
     }
     if (slice_eq(kept, e->peek.vary_names))
         return; /* these are few: the variant will come */

@@ -205,8 +205,8 @@ static json_t *edit_json(const struct explain_case *e)
     struct config_origin at = config_route_origin(e->snapshot->config, r, edit->key);
     put_bool(o, "replaces", at.file != NULL);
     put_origin(o, at.file != NULL || edit->section != NULL ? at : r->origin);
-    slice_t section = edit->section != NULL ? slice_str(edit->section)
-                                            : arena_printf(&e->x->arena, "[route %s]", r->name);
+    slice_t section =
+        edit->section != NULL ? slice_str(edit->section) : arena_printf(&e->x->arena, "[route %s]", r->name);
     explain_put_text(o, "section", section);
     return o;
 }
@@ -231,8 +231,7 @@ static json_t *tries_json(const struct explain_case *e)
     json_t *list = json_array();
     for (size_t i = 0; i < ARRAY_LEN(tries); i++) {
         struct cache_freshness f;
-        enum no_store_reason why =
-            explain_try_response(e, tries[i].status, slice_str(tries[i].control), &f);
+        enum no_store_reason why = explain_try_response(e, tries[i].status, slice_str(tries[i].control), &f);
         json_t *o = json_object();
         put_int(o, "status", tries[i].status);
         put_str(o, "cache_control", tries[i].control);

@@ -133,8 +133,8 @@ static const struct command {
 
 static bool is_planned(const char *name)
 {
-    static const char *const planned[] = {"top",   "upgrade", "drain",
-                                          "ready", "weight",  "history", "rollback"};
+    static const char *const planned[] = {"top",    "upgrade", "drain",   "ready",
+                                          "weight", "history", "rollback"};
     for (size_t i = 0; i < ARRAY_LEN(planned); i++) {
         if (strcmp(name, planned[i]) == 0)
             return true;
