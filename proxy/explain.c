@@ -101,15 +101,14 @@ static const char *parse_request(struct exchange *x, const struct admin_question
     return NULL;
 }
 
-/* Route and key, as phases ROUTE and LOOKUP find them. */
-static const char *find_route_and_key(struct exchange *x, const char **hint)
+static const char *find_route(struct exchange *x, const char **hint)
 {
     const struct route_request rr = {x->host, route_path_normalise(&x->arena, x->target.path), &x->req};
     *hint = "try again";
     if (rr.path.ptr == NULL)
         return "out of memory";
     x->route = route_match(x->view->shared, &rr);
-    return exchange_build_key(x) ? NULL : "no key could be made for it";
+    return NULL;
 }
 
 /* ---- the answer
@@ -119,6 +118,7 @@ static json_t *answer(struct explain_case *e, const struct admin_question *q)
 {
     rcu_enter();
     explain_decide(e);
+    exchange_build_key(e->x); /* also where it was not needed: it is what is purged by */
     if (e->x->route != NULL)
         explain_find_edit(e);
     json_t *o = json_object();
@@ -149,7 +149,7 @@ json_t *explain_question(const struct snapshot *s, struct cache *c, const struct
     struct explain_case e = {.snapshot = s, .cache = c, .x = x, .now_ms = clock_wall_ms()};
     *error = parse_request(x, q, hint);
     if (*error == NULL)
-        *error = find_route_and_key(x, hint);
+        *error = find_route(x, hint);
     if (*error == NULL)
         o = answer(&e, q);
     arena_reset(&x->arena);

@@ -3,6 +3,8 @@
  * Each rule is asked of the function that decides it (request_rules.h, storable.h, freshness.h, stale.h);
  * what stands here is the order in which phase_lookup.c asks, and tests/e2e/explain.c holds what is said
  * against what happens next. */
+#include "cache/cookies.h"
+#include "cache/guard.h"
 #include "cache/request_rules.h"
 #include "cache/stale.h"
 #include "cache/storable.h"
@@ -16,18 +18,27 @@
 enum no_store_reason explain_try_response(const struct explain_case *e, unsigned status, slice_t control,
                                           struct cache_freshness *fresh)
 {
-    struct http_field field = {
-        .name = http_field_name(HTTP_FIELD_CACHE_CONTROL), .value = control, .id = HTTP_FIELD_CACHE_CONTROL};
-    struct http_head response = {.status = (uint16_t)status, .fields = &field};
+    struct http_field fields[] = {{.name = http_field_name(HTTP_FIELD_CONTENT_TYPE),
+                                   .value = SLICE_LIT("application/octet-stream"), /* fits any path */
+                                   .id = HTTP_FIELD_CONTENT_TYPE},
+                                  {.name = http_field_name(HTTP_FIELD_CACHE_CONTROL),
+                                   .value = control,
+                                   .id = HTTP_FIELD_CACHE_CONTROL}};
+    struct http_head response = {.status = (uint16_t)status,
+                                 .fields = fields,
+                                 .field_count = control.len > 0 ? 2 : 1,
+                                 .present = HTTP_BIT(CONTENT_TYPE)};
     struct cache_control cc;
-    const struct cache_rules *rules = &e->x->route->rules;
-    if (control.len > 0) {
-        response.field_count = 1;
-        response.present = HTTP_BIT(CACHE_CONTROL);
-    }
+    const struct exchange *x = e->x;
+    const struct cache_rules *rules = &x->route->rules;
+    if (control.len > 0)
+        response.present |= HTTP_BIT(CACHE_CONTROL);
     cache_control_parse(&response, &cc);
     cache_freshness_compute(&response, &cc, rules, e->now_ms, e->now_ms, fresh);
-    return cache_response_storable(&e->x->req, &response, &cc, fresh, rules, 1);
+    enum no_store_reason why = cache_response_storable(&x->req, &response, &cc, fresh, rules, 1);
+    return why != NO_STORE_STORED ? why
+                                  : guard_response((enum no_store_reason)x->credentials, x->target.path,
+                                                   &response, &cc, fresh, rules);
 }
 
 static void outcome(struct explain_case *e, enum cache_verdict v, enum explain_cause cause, slice_t text)
@@ -152,6 +163,11 @@ static void decide_passing(struct explain_case *e, enum cache_verdict v)
                             SLICE_ARG(status), outcome_no_store_text(m->why), (long long)(m->ago_ms / 1000));
 }
 
+static bool is_personal(const struct explain_case *e)
+{
+    return e->x->credentials != NO_STORE_STORED && cache_is_personal(e->cache, &e->x->key);
+}
+
 static void decide_fetch(struct explain_case *e, bool refused, bool insists)
 {
     enum cache_verdict v = refused                  ? VERDICT_REFRESHED
@@ -164,13 +180,15 @@ static void decide_fetch(struct explain_case *e, bool refused, bool insists)
                       "one, and this route obeys"));
     else if (e->peek.passing)
         decide_passing(e, v);
+    else if (is_personal(e))
+        outcome_reason(e, v, (enum no_store_reason)e->x->credentials);
     else if (e->x->req.method == HTTP_HEAD && e->peek.object == NULL)
         outcome_reason(e, v, NO_STORE_METHOD);
     else if (e->peek.object != NULL)
         decide_expired(e);
     else
         decide_absent(e);
-    if (e->peek.fetching && !e->peek.passing && !insists && e->x->req.method == HTTP_GET)
+    if (e->peek.fetching && !e->peek.passing && !is_personal(e) && !insists && e->x->req.method == HTTP_GET)
         e->verdict = VERDICT_COLLAPSED;
 }
 
@@ -195,11 +213,25 @@ static void decide_directed(struct explain_case *e)
         outcome_reason(e, e->verdict, NO_STORE_REQUEST_NO_STORE);
 }
 
+/* What is stored is not for this request. */
+static void decide_refused(struct explain_case *e)
+{
+    struct cache_control cc;
+    bool directed = cache_request_directs(&e->x->req, &e->x->route->rules);
+    cache_request_control(&e->x->req, &cc);
+    if (directed && (cc.flags & CC_ONLY_IF_CACHED))
+        outcome_reason(e, VERDICT_MISS, NO_STORE_ONLY_IF_CACHED);
+    else
+        outcome_reason(e, directed ? VERDICT_MISS : VERDICT_PASS, (enum no_store_reason)e->x->credentials);
+}
+
 static void decide_looked_up(struct explain_case *e)
 {
     const struct exchange *x = e->x;
     const struct cache_object *o = e->peek.object;
-    if (cache_request_directs(&x->req, &x->route->rules))
+    if (o != NULL && !guard_allows((enum no_store_reason)x->credentials, &e->info.fresh))
+        decide_refused(e);
+    else if (cache_request_directs(&x->req, &x->route->rules))
         decide_directed(e);
     else if (o != NULL && cache_freshness_is_fresh(&e->info.fresh, e->now_ms))
         outcome(e, VERDICT_HIT, EXPLAIN_NONE, SLICE_EMPTY);
@@ -210,9 +242,18 @@ static void decide_looked_up(struct explain_case *e)
         decide_fetch(e, false, false);
 }
 
+static bool make_key(struct exchange *x)
+{
+    if ((x->req.present & (HTTP_BIT(COOKIE) | HTTP_BIT(AUTHORIZATION))) != 0) {
+        cookies_remove(&x->req, &x->route->rules);
+        x->credentials = (uint8_t)guard_credentials(&x->req, &x->route->rules);
+    }
+    return exchange_build_key(x);
+}
+
 void explain_decide(struct explain_case *e)
 {
-    const struct exchange *x = e->x;
+    struct exchange *x = e->x;
     if (x->route == NULL) {
         outcome(e, VERDICT_NONE, EXPLAIN_NO_ROUTE, SLICE_LIT("no route matches: answered with 404"));
         return;
@@ -229,6 +270,12 @@ void explain_decide(struct explain_case *e)
                          : cache_request_usable(&x->req, x->body_state != BODY_ABSENT, &x->route->rules);
     if (why != NO_STORE_STORED) {
         outcome_reason(e, VERDICT_PASS, why);
+        return;
+    }
+    if (!make_key(x)) {
+        outcome_reason(e, VERDICT_MISS,
+                       x->no_store != NO_STORE_STORED ? (enum no_store_reason)x->no_store
+                                                      : NO_STORE_NO_MEMORY);
         return;
     }
     e->looked_up = true;
