@@ -226,9 +226,9 @@ static void print_known(const json_t *answer, FILE *out)
         return;
     title(out, "pass");
     fprintf(out,
-            "remembered for another %" JSON_INTEGER_FORMAT
-            " s: %s; requests for it do not wait for each other meanwhile\n",
-            int_of(pass, "left_s"), text_of(pass, "reason"));
+            "for another %" JSON_INTEGER_FORMAT
+            " s each request fetches for itself and nothing is stored; then a change shows\n",
+            int_of(pass, "left_s"));
 }
 
 static void print_edit(const json_t *answer, FILE *out)
@@ -257,6 +257,8 @@ static void print_edit(const json_t *answer, FILE *out)
               out);
         put(out, text_of(e, "text"));
     }
+    if (text_of(e, "only_if")[0] != '\0')
+        fprintf(out, "\n          but only if %s", text_of(e, "only_if"));
     fputc('\n', out);
 }
 

@@ -35,6 +35,7 @@ struct explain_edit {
     const char *key;     /* INI: option of the route */
     const char *section; /* INI: NULL: the route's; else "[cache]" */
     slice_t text;        /* the line, field or advice; in the arena or static */
+    bool for_all;        /* only right if all clients may have the same response */
 };
 
 struct explain_case {
@@ -57,6 +58,9 @@ struct explain_case {
     struct explain_edit edit;
 };
 
+/* Fills head, framing, target, host and body state of `x`, which has an arena. NULL, or what is wrong and
+ * what would be right in *hint (static texts). explain_request.c */
+const char *explain_read_request(struct exchange *x, const struct admin_question *q, const char **hint);
 /* What would happen now: fills the second half but for `edit`. Inside rcu_enter. explain_decide.c */
 void explain_decide(struct explain_case *e);
 /* A response to this request with this status and Cache-Control ("" for none) and nothing else to say:

@@ -155,12 +155,13 @@ static void decide_absent(struct explain_case *e)
 static void decide_passing(struct explain_case *e, enum cache_verdict v)
 {
     const struct cache_pass_memory *m = &e->peek.pass;
-    slice_t status = m->status > 0 ? SAY(e, " (status %u)", m->status) : SLICE_EMPTY;
+    long long ago_s = (long long)(m->ago_ms / 1000);
+    slice_t status = m->status > 0 ? SAY(e, "status %u, ", m->status) : SLICE_EMPTY;
     e->status = m->status;
     outcome_reason(e, v, m->why != NO_STORE_STORED ? m->why : NO_STORE_PASS_REMEMBERED);
     if (m->why != NO_STORE_STORED)
-        e->cause_text = SAY(e, "the last response" SLICE_FMT " could not be stored: %s, %lld s ago",
-                            SLICE_ARG(status), outcome_no_store_text(m->why), (long long)(m->ago_ms / 1000));
+        e->cause_text = SAY(e, "the last response (" SLICE_FMT "%lld s ago) could not be stored: %s",
+                            SLICE_ARG(status), ago_s, outcome_no_store_text(m->why));
 }
 
 static bool is_personal(const struct explain_case *e)

@@ -10,22 +10,24 @@ struct edit_row {
     enum explain_edit_kind kind;
     const char *key, *section;
     const char *text;
+    bool for_all;
 };
 
 /* Reasons without a row: nothing that one edit would change. */
 static const struct edit_row edit_rows[NO_STORE_COUNT] = {
-    [NO_STORE_CACHE_OFF] = {EDIT_INI, "cache", NULL, "cache = on"},
-    [NO_STORE_BYPASS_RULE] = {EDIT_INI, "cache", NULL, "cache = on"},
+    [NO_STORE_CACHE_OFF] = {EDIT_INI, "cache", NULL, "cache = on", true},
+    [NO_STORE_BYPASS_RULE] = {EDIT_INI, "cache", NULL, "cache = on", true},
     [NO_STORE_METHOD] = {EDIT_REQUEST, NULL, NULL, "GET (what changes nothing can be asked for with GET)"},
     [NO_STORE_REQUEST_BODY] = {EDIT_REQUEST, NULL, NULL, "no body (parameters can stand in the query)"},
-    [NO_STORE_AUTHORIZATION] = {EDIT_RESPONSE, NULL, NULL, STORABLE},
-    [NO_STORE_NO_STORE] = {EDIT_RESPONSE, NULL, NULL, STORABLE},
-    [NO_STORE_PRIVATE] = {EDIT_RESPONSE, NULL, NULL, STORABLE},
-    [NO_STORE_SET_COOKIE] = {EDIT_RESPONSE, NULL, NULL, "Cache-Control: max-age=60, private=\"Set-Cookie\""},
-    [NO_STORE_COOKIE] = {EDIT_RESPONSE, NULL, NULL, STORABLE},
-    [NO_STORE_DECEPTION] = {EDIT_RESPONSE, NULL, NULL, STORABLE},
+    [NO_STORE_AUTHORIZATION] = {EDIT_RESPONSE, NULL, NULL, STORABLE, true},
+    [NO_STORE_NO_STORE] = {EDIT_RESPONSE, NULL, NULL, STORABLE, true},
+    [NO_STORE_PRIVATE] = {EDIT_RESPONSE, NULL, NULL, STORABLE, true},
+    [NO_STORE_SET_COOKIE] = {EDIT_RESPONSE, NULL, NULL, "Cache-Control: max-age=60, private=\"Set-Cookie\"",
+                             true},
+    [NO_STORE_COOKIE] = {EDIT_RESPONSE, NULL, NULL, STORABLE, true},
+    [NO_STORE_DECEPTION] = {EDIT_RESPONSE, NULL, NULL, STORABLE, true},
     [NO_STORE_NOT_FRESH] = {EDIT_RESPONSE, NULL, NULL, "Cache-Control: max-age=60"},
-    [NO_STORE_VARY_STAR] = {EDIT_RESPONSE, NULL, NULL, "Vary: Accept-Encoding"},
+    [NO_STORE_VARY_STAR] = {EDIT_RESPONSE, NULL, NULL, "Vary: Accept-Encoding", true},
     [NO_STORE_VARY_TOO_LARGE] = {EDIT_RESPONSE, NULL, NULL, "Vary: Accept-Encoding"},
     [NO_STORE_ALREADY_EXPIRED] = {EDIT_RESPONSE, NULL, NULL, "Cache-Control: max-age=60"},
     [NO_STORE_NO_MEMORY] = {EDIT_INI, "memory_size", "[cache]", "memory_size = twice as much"},
@@ -74,16 +76,18 @@ static void edit_ttl(struct explain_case *e)
         set_edit(e, EDIT_RESPONSE, NULL, "Cache-Control: max-age=60");
         return;
     }
-    e->edit = (struct explain_edit){EDIT_INI, key, NULL, arena_printf(&e->x->arena, "%s = 1m", key)};
+    e->edit = (struct explain_edit){
+        .kind = EDIT_INI, .key = key, .text = arena_printf(&e->x->arena, "%s = 1m", key)};
 }
 
 static void edit_object_size(struct explain_case *e)
 {
     long long kb = (long long)(2 * e->x->route->rules.max_object_bytes + KB - 1) / KB;
-    e->edit = (struct explain_edit){EDIT_INI, "max_object_size", NULL,
-                                    kb % 1024 == 0
-                                        ? arena_printf(&e->x->arena, "max_object_size = %lldM", kb / 1024)
-                                        : arena_printf(&e->x->arena, "max_object_size = %lldK", kb)};
+    e->edit = (struct explain_edit){
+        .kind = EDIT_INI,
+        .key = "max_object_size",
+        .text = kb % 1024 == 0 ? arena_printf(&e->x->arena, "max_object_size = %lldM", kb / 1024)
+                               : arena_printf(&e->x->arena, "max_object_size = %lldK", kb)};
 }
 
 static void edit_reason(struct explain_case *e)
@@ -104,8 +108,10 @@ static void edit_reason(struct explain_case *e)
         return;
     set_edit(e, row->kind, row->key, row->text);
     e->edit.section = row->section;
+    e->edit.for_all = row->for_all;
     if (e->why == NO_STORE_CACHE_OFF && e->cache == NULL)
-        e->edit = (struct explain_edit){EDIT_INI, "store", "[cache]", SLICE_LIT("store = memory")};
+        e->edit = (struct explain_edit){
+            .kind = EDIT_INI, .key = "store", .section = "[cache]", .text = SLICE_LIT("store = memory")};
 }
 
 /* ---- what reasons do not say
@@ -169,6 +175,7 @@ static void edit_vary(struct explain_case *e)
         return; /* these are few: the variant will come */
     e->edit = (struct explain_edit){
         .kind = EDIT_RESPONSE,
+        .for_all = true,
         .text = kept.len > 0 ? arena_printf(&e->x->arena, "Vary: " SLICE_FMT, SLICE_ARG(kept))
                              : SLICE_LIT("no Vary field (or Vary: Accept-Encoding)")};
 }
