@@ -31,6 +31,16 @@ static bool split_url(slice_t url, struct url_parts *out)
     return end > 0;
 }
 
+/* It stays where it is put: no blank or line break, that would make more of the head than it is. */
+static bool is_one_word(slice_t s)
+{
+    for (size_t i = 0; i < s.len; i++) {
+        if ((unsigned char)s.ptr[i] <= ' ' || s.ptr[i] == 0x7f)
+            return false;
+    }
+    return s.len > 0;
+}
+
 /* NULL, or what is wrong. */
 static const char *write_head(struct arena *a, const struct admin_question *q, slice_t *out,
                               const char **hint)
@@ -40,19 +50,22 @@ static const char *write_head(struct arena *a, const struct admin_question *q, s
     *hint = URL_HINT;
     if (bytes > EXPLAIN_URL_MAX)
         return "the URL is longer than 8192 bytes";
-    if (!split_url(slice_make(q->url, bytes), &url))
+    if (!is_one_word(slice_make(q->url, bytes)) || !split_url(slice_make(q->url, bytes), &url))
         return "this is not a URL that clients could ask for";
     slice_t method = slice_str(q->method != NULL ? q->method : "GET");
     *out = arena_printf(a, SLICE_FMT " %s" SLICE_FMT " HTTP/1.1\r\nHost: " SLICE_FMT "\r\n",
                         SLICE_ARG(method), url.target.len > 0 && url.target.ptr[0] == '/' ? "" : "/",
                         SLICE_ARG(url.target), SLICE_ARG(url.host));
+    *hint = "a method is one word in capitals, such as HEAD";
+    if (!is_one_word(method))
+        return "this is not a method";
     *hint = HEADER_HINT;
     if (q->field_count > EXPLAIN_FIELDS_MAX - 1)
         return "there are more than 63 request fields";
     for (size_t i = 0; i < q->field_count && out->ptr != NULL; i++) {
         slice_t line = slice_str(q->fields[i]);
-        if (slice_find(line, '\r', 0) != SIZE_MAX || slice_find(line, '\n', 0) != SIZE_MAX)
-            return "a request field has a line break";
+        if (line.len == 0 || slice_find(line, '\r', 0) != SIZE_MAX || slice_find(line, '\n', 0) != SIZE_MAX)
+            return "a request field is empty or has a line break";
         bytes += line.len;
         if (bytes > EXPLAIN_HEAD_MAX)
             return "URL and request fields are longer than 32768 bytes";

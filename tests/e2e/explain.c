@@ -390,16 +390,19 @@ static void questions_that_make_no_request_are_refused_with_advice(void **state)
     UNUSED(state);
     struct page pages[] = {{0}};
     struct millpond *m = millpond_before(origin_start(pages_script, pages), "");
-    static const char *const wrong[] = {"/api/explain",
-                                        "/api/explain?url=",
-                                        "/api/explain?url=nonsense",
-                                        "/api/explain?url=http%3A%2F%2Fa+b%2F",
-                                        "/api/explain?header=A%3A%201",
-                                        "/api/explain?url=http%3A%2F%2Fa%2F&header=nonsense",
-                                        "/api/explain?url=http%3A%2F%2Fa%2F&header=A%3A%20b%0D%0AC%3A%20d",
-                                        "/api/explain?url=http%3A%2F%2Fa%2F&header=Host%3A%20b",
-                                        "/api/explain?url=http%3A%2F%2Fa%2F&method=G%20T",
-                                        "/api/explain?url=http%3A%2F%2Fa%2F&urk=1"};
+    static const char *const wrong[] = {
+        "/api/explain",
+        "/api/explain?url=",
+        "/api/explain?url=nonsense",
+        "/api/explain?url=http%3A%2F%2Fa+b%2F",
+        "/api/explain?header=A%3A%201",
+        "/api/explain?url=http%3A%2F%2Fa%2F&header=nonsense",
+        "/api/explain?url=http%3A%2F%2Fa%2F&header=A%3A%20b%0D%0AC%3A%20d",
+        "/api/explain?url=http%3A%2F%2Fa%2F&header=Host%3A%20b",
+        "/api/explain?url=http%3A%2F%2Fa%2F&method=G%20T",
+        "/api/explain?url=http%3A%2F%2Fa%2F%20HTTP%2F1.1%0D%0AX%3A%20y",
+        "/api/explain?url=http%3A%2F%2Fa%2F&method=GET%20%2F%20HTTP%2F1.1%0D%0A",
+        "/api/explain?url=http%3A%2F%2Fa%2F&urk=1"};
     for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
         struct message *r = millpond_admin(m, "GET", wrong[i]);
         EXPECT(r->status == 400 && strstr(r->body, "\"hint\":\"") != NULL, "%s: %d %s", wrong[i], r->status,
