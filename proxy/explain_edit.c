@@ -13,30 +13,38 @@ struct edit_row {
     bool for_all;
 };
 
+#define ANYWAY(kind, key, text)                                                                              \
+    {                                                                                                        \
+        kind, key, NULL, text, false                                                                         \
+    }
+#define FOR_ALL(kind, key, text)                                                                             \
+    {                                                                                                        \
+        kind, key, NULL, text, true                                                                          \
+    }
+
 /* Reasons without a row: nothing that one edit would change. */
 static const struct edit_row edit_rows[NO_STORE_COUNT] = {
-    [NO_STORE_CACHE_OFF] = {EDIT_INI, "cache", NULL, "cache = on", true},
-    [NO_STORE_BYPASS_RULE] = {EDIT_INI, "cache", NULL, "cache = on", true},
-    [NO_STORE_METHOD] = {EDIT_REQUEST, NULL, NULL, "GET (what changes nothing can be asked for with GET)"},
-    [NO_STORE_REQUEST_BODY] = {EDIT_REQUEST, NULL, NULL, "no body (parameters can stand in the query)"},
-    [NO_STORE_AUTHORIZATION] = {EDIT_RESPONSE, NULL, NULL, STORABLE, true},
-    [NO_STORE_NO_STORE] = {EDIT_RESPONSE, NULL, NULL, STORABLE, true},
-    [NO_STORE_PRIVATE] = {EDIT_RESPONSE, NULL, NULL, STORABLE, true},
-    [NO_STORE_SET_COOKIE] = {EDIT_RESPONSE, NULL, NULL, "Cache-Control: max-age=60, private=\"Set-Cookie\"",
-                             true},
-    [NO_STORE_COOKIE] = {EDIT_RESPONSE, NULL, NULL, STORABLE, true},
-    [NO_STORE_DECEPTION] = {EDIT_RESPONSE, NULL, NULL, STORABLE, true},
-    [NO_STORE_NOT_FRESH] = {EDIT_RESPONSE, NULL, NULL, "Cache-Control: max-age=60"},
-    [NO_STORE_VARY_STAR] = {EDIT_RESPONSE, NULL, NULL, "Vary: Accept-Encoding", true},
-    [NO_STORE_VARY_TOO_LARGE] = {EDIT_RESPONSE, NULL, NULL, "Vary: Accept-Encoding"},
-    [NO_STORE_ALREADY_EXPIRED] = {EDIT_RESPONSE, NULL, NULL, "Cache-Control: max-age=60"},
-    [NO_STORE_NO_MEMORY] = {EDIT_INI, "memory_size", "[cache]", "memory_size = twice as much"},
-    [NO_STORE_INCOMPLETE] = {EDIT_LOOK, NULL, NULL, "the error log: the instance broke off the response"},
-    [NO_STORE_FETCH_FAILED] = {EDIT_LOOK, NULL, NULL, "millpond pools: the instances do not answer"},
-    [NO_STORE_REQUEST_NO_STORE] = {EDIT_INI, "ignore_client_cache_control", NULL,
-                                   "ignore_client_cache_control = yes"},
-    [NO_STORE_ONLY_IF_CACHED] = {EDIT_INI, "ignore_client_cache_control", NULL,
-                                 "ignore_client_cache_control = yes"},
+    [NO_STORE_CACHE_OFF] = FOR_ALL(EDIT_INI, "cache", "cache = on"),
+    [NO_STORE_BYPASS_RULE] = FOR_ALL(EDIT_INI, "cache", "cache = on"),
+    [NO_STORE_METHOD] = ANYWAY(EDIT_REQUEST, NULL, "GET (what changes nothing can be asked for with GET)"),
+    [NO_STORE_REQUEST_BODY] = ANYWAY(EDIT_REQUEST, NULL, "no body (parameters can stand in the query)"),
+    [NO_STORE_AUTHORIZATION] = FOR_ALL(EDIT_RESPONSE, NULL, STORABLE),
+    [NO_STORE_NO_STORE] = FOR_ALL(EDIT_RESPONSE, NULL, STORABLE),
+    [NO_STORE_PRIVATE] = FOR_ALL(EDIT_RESPONSE, NULL, STORABLE),
+    [NO_STORE_SET_COOKIE] = FOR_ALL(EDIT_RESPONSE, NULL, "Cache-Control: max-age=60, private=\"Set-Cookie\""),
+    [NO_STORE_COOKIE] = FOR_ALL(EDIT_RESPONSE, NULL, STORABLE),
+    [NO_STORE_DECEPTION] = FOR_ALL(EDIT_RESPONSE, NULL, STORABLE),
+    [NO_STORE_NOT_FRESH] = ANYWAY(EDIT_RESPONSE, NULL, "Cache-Control: max-age=60"),
+    [NO_STORE_VARY_STAR] = FOR_ALL(EDIT_RESPONSE, NULL, "Vary: Accept-Encoding"),
+    [NO_STORE_VARY_TOO_LARGE] = FOR_ALL(EDIT_RESPONSE, NULL, "Vary: Accept-Encoding"),
+    [NO_STORE_ALREADY_EXPIRED] = ANYWAY(EDIT_RESPONSE, NULL, "Cache-Control: max-age=60"),
+    [NO_STORE_NO_MEMORY] = {EDIT_INI, "memory_size", "[cache]", "memory_size = twice as much", false},
+    [NO_STORE_INCOMPLETE] = ANYWAY(EDIT_LOOK, NULL, "the error log: the instance broke off the response"),
+    [NO_STORE_FETCH_FAILED] = ANYWAY(EDIT_LOOK, NULL, "millpond pools: the instances do not answer"),
+    [NO_STORE_REQUEST_NO_STORE] =
+        ANYWAY(EDIT_INI, "ignore_client_cache_control", "ignore_client_cache_control = yes"),
+    [NO_STORE_ONLY_IF_CACHED] =
+        ANYWAY(EDIT_INI, "ignore_client_cache_control", "ignore_client_cache_control = yes"),
 };
 
 static void set_edit(struct explain_case *e, enum explain_edit_kind kind, const char *key, const char *text)

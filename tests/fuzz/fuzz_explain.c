@@ -1,5 +1,5 @@
-/* fuzz_explain.c: what `explain` is asked: a method, a URL and fields, a line each. What is taken is a request
- * as clients may send it; what is refused says why and what would be right. */
+/* fuzz_explain.c: what `explain` is asked: a method, a URL and fields, a line each. What is taken is a
+ * request as clients may send it; what is refused says why and what would be right. */
 #include <stdlib.h>
 
 #include "core/panic.h"
