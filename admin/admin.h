@@ -13,6 +13,14 @@
 #include "config/config.h"
 #include "core/worker.h"
 
+/* What somebody wants explained: a request as a client would send it. Borrowed. */
+struct admin_question {
+    const char *url;
+    const char *method;        /* NULL: GET */
+    const char *const *fields; /* "Name: value" */
+    size_t field_count;
+};
+
 /* What the proxy does on behalf of the admin; all on the control thread. `arg` is handed back. */
 struct admin_ops {
     void *arg;
@@ -30,6 +38,9 @@ struct admin_ops {
      * draining), "listeners" (array of address texts), and into its "config" object "last_reload" {"ok",
      * "at_ms" (wall clock), "problems" (array of strings)} once there was one. */
     void (*status)(void *arg, json_t *into);
+    /* What would happen to this request now, and why: a new object; NULL with static texts in *error and
+     * *hint when the question makes no request. */
+    json_t *(*explain)(void *arg, const struct admin_question *q, const char **error, const char **hint);
 };
 
 struct admin;

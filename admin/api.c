@@ -15,6 +15,7 @@
 #include <event2/keyvalq_struct.h>
 #include <stdlib.h>
 
+#include "admin/api_explain.h"
 #include "admin/api_purge.h"
 #include "admin/metrics_page.h"
 #include "admin/page.h"
@@ -120,6 +121,13 @@ static void api_get_config(struct api_call *c)
     free(text);
 }
 
+static void api_get_explain(struct api_call *c)
+{
+    int status = HTTP_OK;
+    json_t *answer = admin_explain_answer(&c->a->ops, evhttp_request_get_evhttp_uri(c->req), &status);
+    api_send_json(c, status, answer);
+}
+
 static void api_get_metrics(struct api_call *c)
 {
     struct evbuffer *page = evbuffer_new();
@@ -206,6 +214,7 @@ static const struct api_endpoint api_endpoints[] = {
     {"/page.js", EVHTTP_REQ_GET, API_NEEDS_NOTHING, api_get_js},
     {"/api/status", EVHTTP_REQ_GET, API_NEEDS_READ, api_get_status},
     {"/api/pools", EVHTTP_REQ_GET, API_NEEDS_READ, api_get_pools},
+    {"/api/explain", EVHTTP_REQ_GET, API_NEEDS_READ, api_get_explain},
     {"/api/config", EVHTTP_REQ_GET, API_NEEDS_TOKEN, api_get_config},
     {"/api/token", EVHTTP_REQ_GET, API_NEEDS_SOCKET, api_get_token},
     {"/api/reload", EVHTTP_REQ_POST, API_NEEDS_TOKEN, api_post_reload},

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "admin/admin.h"
+#include "admin/client_explain.h"
 #include "admin/client_http.h"
 #include "admin/client_purge.h"
 #include "admin/status_text.h"
@@ -33,6 +34,7 @@ struct client { /* lives during one command */
     const char *config_path; /* NULL: the default */
     char socket[256];
     bool json;
+    char *target; /* explain: of the request; on the heap */
     /* purge */
     json_t *wish;               /* the body of the request */
     const char *purge_option;   /* the last option of purge that was given */
@@ -42,6 +44,8 @@ struct client { /* lives during one command */
 
 static const char usage_text[] =
     "usage: millpond status|pools|reload|stop [-c FILE | -s SOCKET] [--json]\n"
+    "       millpond explain URL [-H 'Name: value']... [-X METHOD]\n"
+    "                      [-c FILE | -s SOCKET] [--json]\n"
     "       millpond purge URL... [--any-query] | --tag T... | --prefix P | --glob G | "
     "--host H | --all\n"
     "                      [--soft] [--wait]  [-c FILE | -s SOCKET] [--json]\n";
@@ -242,6 +246,16 @@ static int run_stop(struct client *c)
     return status;
 }
 
+static int run_explain(struct client *c)
+{
+    int status;
+    json_t *o = ask(c, "GET", c->target, SLICE_EMPTY, ASK_TIMEOUT_MS, &status);
+    if (o != NULL && !c->json)
+        client_explain_print(o, c->out);
+    json_decref(o);
+    return status;
+}
+
 /* All of it is one request, which is done as a whole or not at all. There is one node, so to have been
  * answered is to have waited for all of them. */
 static int run_purge(struct client *c)
@@ -271,7 +285,7 @@ struct command {
 
 static const struct command commands[] = {
     {"status", run_status}, {"pools", run_pools}, {"reload", run_reload},
-    {"stop", run_stop},     {"purge", run_purge},
+    {"stop", run_stop},     {"purge", run_purge}, {"explain", run_explain},
 };
 
 enum client_option {
@@ -375,20 +389,31 @@ static int parse(struct client *c, const struct command *command, int argc, char
     return -1;
 }
 
+static int run(struct client *c, int argc, char **argv)
+{
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
+        if (strcmp(commands[i].name, c->command) != 0)
+            continue;
+        int status = parse(c, &commands[i], argc, argv);
+        if (status >= 0)
+            return status;
+        return find_socket(c) ? commands[i].run(c) : EXIT_WRONG;
+    }
+    return wrong(c, "unknown command", "");
+}
+
 int admin_client_run(int argc, char **argv, FILE *out, FILE *err)
 {
     struct client c = {.out = out, .err = err, .command = argc > 0 ? argv[0] : ""};
-    for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
-        if (strcmp(commands[i].name, c.command) != 0)
-            continue;
-        c.wish = json_object();
-        int status = parse(&c, &commands[i], argc, argv);
-        if (status < 0)
-            status = find_socket(&c) ? commands[i].run(&c) : EXIT_WRONG;
-        json_decref(c.wish);
-        return status;
-    }
-    return wrong(&c, "unknown command", "");
+    const char *problem;
+    if (strcmp(c.command, "explain") == 0 &&
+        (c.target = client_explain_target(&argc, argv, &problem)) == NULL)
+        return wrong(&c, problem, "");
+    c.wish = json_object();
+    int status = run(&c, argc, argv);
+    json_decref(c.wish);
+    free(c.target);
+    return status;
 }
 
 int admin_client_main(int argc, char **argv)

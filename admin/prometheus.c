@@ -32,6 +32,8 @@ static const struct {
 #define SERIES_FAMILIES(X)                                                                                   \
     X(REQUESTS, "millpond_http_requests_total", "counter", "route, cache, instance, status",                 \
       "Requests by route, cache verdict, instance and status class (0xx = no answer was sent)")              \
+    X(REASONS, "millpond_http_request_reasons_total", "counter", "route, cache, instance, reason",           \
+      "Requests other than hits by what became of the response: stored, or why not")                         \
     X(BYTES, "millpond_http_response_bytes_total", "counter", "route, cache, instance",                      \
       "Bytes of responses sent to clients")                                                                  \
     X(DURATION, "millpond_http_request_duration_seconds", "histogram", "route, cache, instance",             \
@@ -212,6 +214,13 @@ static void on_series(void *arg, const struct metrics_series *sum)
         labels.l[SERIES_LABELS].value = slice_str(classes[i]);
         if (n > 0)
             series_sample(page, FAMILY_REQUESTS, "", &labels, SERIES_LABELS + 1, (double)n);
+    }
+    labels.l[SERIES_LABELS].name = "reason";
+    for (unsigned i = 0; i < NO_STORE_COUNT; i++) {
+        uint64_t n = atomic_load_explicit(&sum->by_reason[i], memory_order_relaxed);
+        labels.l[SERIES_LABELS].value = slice_str(outcome_no_store_name((enum no_store_reason)i));
+        if (n > 0)
+            series_sample(page, FAMILY_REASONS, "", &labels, SERIES_LABELS + 1, (double)n);
     }
     series_sample(page, FAMILY_BYTES, "", &labels, SERIES_LABELS,
                   (double)atomic_load_explicit(&sum->response_bytes, memory_order_relaxed));

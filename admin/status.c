@@ -34,6 +34,7 @@ static void put_ms(json_t *o, const char *key, uint64_t us)
 
 struct route_sum {
     uint16_t route;
+    uint64_t by_verdict[VERDICT_COUNT], by_reason[NO_STORE_COUNT];
     struct histogram latency;
 };
 
@@ -71,8 +72,12 @@ static void latency_on_series(void *arg, const struct metrics_series *s)
     if (l->all != NULL)
         histogram_add(&l->all->latency, &s->latency);
     struct route_sum *r = route_sum_find(l, s->route);
-    if (r != NULL)
-        histogram_add(&r->latency, &s->latency);
+    if (r == NULL)
+        return;
+    histogram_add(&r->latency, &s->latency);
+    r->by_verdict[s->verdict] += count;
+    for (unsigned i = 0; i < NO_STORE_COUNT; i++)
+        r->by_reason[i] += atomic_load_explicit(&s->by_reason[i], memory_order_relaxed);
 }
 
 static void latency_free(struct latency_sum *l)
@@ -107,6 +112,31 @@ static json_t *latencies_build(const struct latency_sum *l)
     }
     json_object_set_new(o, "routes", routes);
     return o;
+}
+
+/* What the cache did with the requests of each route: verdicts, and for all but hits (and none) one reason
+ * each, so that both add up. Zeroes are left out. */
+static json_t *routes_build(const struct latency_sum *l)
+{
+    json_t *routes = json_array();
+    for (size_t i = 0; i < l->route_count; i++) {
+        const struct route_sum *sum = l->routes[i];
+        json_t *r = json_object(), *verdicts = json_object(), *reasons = json_object();
+        slice_t name = metrics_label_name(sum->route);
+        for (unsigned v = 0; v < VERDICT_COUNT; v++) {
+            if (sum->by_verdict[v] > 0)
+                put_int(verdicts, outcome_verdict_name((enum cache_verdict)v), sum->by_verdict[v]);
+        }
+        for (unsigned v = 0; v < NO_STORE_COUNT; v++) {
+            if (sum->by_reason[v] > 0)
+                put_int(reasons, outcome_no_store_name((enum no_store_reason)v), sum->by_reason[v]);
+        }
+        json_object_set_new(r, "route", json_stringn(name.ptr, name.len));
+        json_object_set_new(r, "verdicts", verdicts);
+        json_object_set_new(r, "reasons", reasons);
+        json_array_append_new(routes, r);
+    }
+    return routes;
 }
 
 /* ---- cache
@@ -299,6 +329,7 @@ json_t *admin_status_build(struct admin *a)
     struct latency_sum l = {.all = calloc(1, sizeof *l.all)};
     metrics_each_series(latency_on_series, &l);
     json_object_set_new(o, "latency", latencies_build(&l));
+    json_object_set_new(o, "routes", routes_build(&l));
     json_t *cache = admin_cache_build(a->ops.cache(a->ops.arg));
     if (json_is_object(cache))
         cache_add_ratio(cache, &l);

@@ -172,6 +172,60 @@ static void latency_print(const json_t *latency, FILE *out)
     table_print(&t, out);
 }
 
+#define REASONS_SHOWN 3
+
+/* The commonest reasons but `stored`, as "set_cookie 12, private 3". */
+static void reasons_text(const json_t *reasons, char *text, size_t bytes)
+{
+    const char *shown[REASONS_SHOWN], *name;
+    size_t used = 0;
+    text[0] = '\0';
+    for (size_t n = 0; n < REASONS_SHOWN; n++) {
+        json_t *count;
+        json_int_t most = 0;
+        json_object_foreach((json_t *)(uintptr_t)reasons, name, count)
+        {
+            bool taken = strcmp(name, "stored") == 0;
+            for (size_t i = 0; i < n; i++)
+                taken |= shown[i] == name;
+            if (!taken && json_integer_value(count) > most) {
+                most = json_integer_value(count);
+                shown[n] = name;
+            }
+        }
+        if (most == 0)
+            return;
+        int more = snprintf(text + used, bytes - used, "%s%s %" JSON_INTEGER_FORMAT, n > 0 ? ", " : "",
+                            shown[n], most);
+        if (more < 0 || (size_t)more >= bytes - used)
+            return;
+        used += (size_t)more;
+    }
+}
+
+static void routes_print(const json_t *routes, FILE *out)
+{
+    struct table t = {.columns = 2};
+    size_t i;
+    json_t *route;
+    table_add(&t, "ROUTE");
+    table_add(&t, "NOT STORED BECAUSE");
+    json_array_foreach(routes, i, route)
+    {
+        char text[CELL_BYTES];
+        reasons_text(json_object_get(route, "reasons"), text, sizeof text);
+        if (text[0] == '\0')
+            continue;
+        table_add(&t, text_of(route, "route"));
+        table_add(&t, text);
+    }
+    if (t.count > 2)
+        fputc('\n', out);
+    else
+        t.count = 0;
+    table_print(&t, out);
+}
+
 static void cache_print(const json_t *cache, FILE *out)
 {
     char used[32], limit[32];
@@ -270,4 +324,5 @@ void admin_status_print(const json_t *status, wall_ms_t now_ms, FILE *out)
     fputc('\n', out);
     admin_pools_print(json_object_get(status, "pools"), now_ms, out);
     latency_print(json_object_get(status, "latency"), out);
+    routes_print(json_object_get(status, "routes"), out);
 }

@@ -281,7 +281,7 @@ bool cache_is_personal(struct cache *c, const struct cache_key *key)
 void cache_back_off(struct cache *c, const struct cache_key *key, dur_ms_t ms)
 {
     CHECK_MAGIC(c, CACHE_MAGIC);
-    cache_pass_remember(c->pass, key->hash.lo, cache_now_ms(), ms);
+    cache_pass_remember_why(c->pass, key->hash.lo, cache_now_ms(), ms, NO_STORE_FETCH_FAILED, 0);
 }
 
 void cache_forget(struct cache *c, struct cache_object *o)

@@ -211,6 +211,8 @@ void cache_fill_abort(struct cache_flight **fl);
  * flight is ended by RETRY). */
 struct cache_object *cache_flight_refresh(struct cache_flight **fl, struct cache_object *stale,
                                           const struct cache_fill *fill);
+/* The response came with this status; remembered with the key when it turns out that it cannot be stored. */
+void cache_flight_answered(struct cache_flight *fl, unsigned status);
 /* Not storable: followers get CACHE_EVENT_PASS, together; the key is remembered as pass for `pass_ms` (0 =
  * not). */
 void cache_flight_release(struct cache_flight **fl, enum no_store_reason why, dur_ms_t pass_ms);

@@ -138,7 +138,8 @@ struct cache_follower *cache_flight_follow(struct cache_flight *fl, struct worke
 /* The object is not going to be stored: nobody may join any more, the key is remembered, the window opens. */
 static void fill_open_window(struct cache_flight *fl)
 {
-    cache_pass_remember(fl->cache->pass, fl->primary_hash.lo, cache_flight_now_ms(), CACHE_PASS_OVERSIZE_MS);
+    cache_pass_remember_why(fl->cache->pass, fl->primary_hash.lo, cache_flight_now_ms(),
+                            CACHE_PASS_OVERSIZE_MS, NO_STORE_TOO_LARGE, fl->status);
     cache_flight_leave_table(fl);
     struct cache_mails mails = {NULL};
     lock_take(&fl->lock);

@@ -173,13 +173,20 @@ void cache_fill_abort(struct cache_flight **flp)
     flight_cut(flp, FETCH_CUT_SHORT);
 }
 
+void cache_flight_answered(struct cache_flight *fl, unsigned status)
+{
+    CHECK_MAGIC(fl, FLIGHT_MAGIC);
+    fl->status = (uint16_t)status;
+}
+
 void cache_flight_release(struct cache_flight **flp, enum no_store_reason why, dur_ms_t pass_ms)
 {
     struct cache_flight *fl = *flp;
     CHECK_MAGIC(fl, FLIGHT_MAGIC);
     ASSERT(why != NO_STORE_STORED && fl->state == FLIGHT_FETCHING);
     if (pass_ms > 0)
-        cache_pass_remember(fl->cache->pass, fl->primary_hash.lo, cache_flight_now_ms(), pass_ms);
+        cache_pass_remember_why(fl->cache->pass, fl->primary_hash.lo, cache_flight_now_ms(), pass_ms, why,
+                                fl->status);
     cache_flight_leave_table(fl);
     cache_flight_end(flp, FLIGHT_RELEASED, FETCH_NONE, CACHE_EVENT_PASS, CACHE_EVENT_PASS);
 }

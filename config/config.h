@@ -247,6 +247,11 @@ void config_problems_free(struct config_problems *problems);
 struct config *config_ref(struct config *c);
 void config_unref(struct config *c);
 
+/* The line that gives a route this setting: its own, else that of [cache] when that has the key too. `file`
+ * is NULL when none does. Lives as long as the snapshot. */
+struct config_origin config_route_origin(const struct config *c, const struct config_route *r,
+                                         const char *key);
+
 /* `millpond config`: every key with its effective value and origin, one per line. */
 void config_print(const struct config *c, FILE *out);
 /* Reference of all options from the option table: Markdown for docs/configuration.md, troff for the man page.

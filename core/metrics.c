@@ -18,7 +18,7 @@
 #define SERIES_SLOTS (2 * SERIES_MAX)
 #define LABELS_MAX   4096u
 #define LABEL_SLOTS  (2 * LABELS_MAX)
-#define REASONS_MAX  32u /* of one kind */
+#define REASONS_MAX  64u /* of one kind */
 #define SHARD_MAGIC  0x4d455452u
 
 #define X(id, name, label, reasons, reason_name, help)                                                       \
@@ -246,11 +246,19 @@ void metrics_series_record(struct metrics_series *s, unsigned status, uint64_t u
     histogram_record(&s->latency, us);
 }
 
+void metrics_series_count_reason(struct metrics_series *s, enum no_store_reason why)
+{
+    ASSERT((unsigned)why < NO_STORE_COUNT);
+    add_u64(&s->by_reason[why], 1);
+}
+
 static void series_add(struct metrics_series *into, const struct metrics_series *from)
 {
     for (unsigned i = 0; i < METRICS_STATUS_CLASSES; i++)
         add_u64(&into->by_status[i], get_u64(&from->by_status[i]));
     add_u64(&into->response_bytes, get_u64(&from->response_bytes));
+    for (unsigned i = 0; i < NO_STORE_COUNT; i++)
+        add_u64(&into->by_reason[i], get_u64(&from->by_reason[i]));
     histogram_add(&into->latency, &from->latency);
 }
 

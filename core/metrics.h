@@ -54,7 +54,9 @@ struct metrics_series {
     /* owner thread writes */
     _Atomic uint64_t by_status[METRICS_STATUS_CLASSES];
     _Atomic uint64_t response_bytes;
-    struct histogram latency; /* request head read to last byte handed to the kernel */
+    _Atomic uint64_t
+        by_reason[NO_STORE_COUNT]; /* of verdicts other than none and hit: one for each request */
+    struct histogram latency;      /* request head read to last byte handed to the kernel */
 };
 
 struct metrics_shard;
@@ -89,6 +91,7 @@ static inline void metrics_count_fetch_error(struct metrics_shard *m, enum fetch
 struct metrics_series *metrics_series(struct metrics_shard *m, uint16_t route, enum cache_verdict v,
                                       uint16_t instance);
 void metrics_series_record(struct metrics_series *s, unsigned status, uint64_t us, uint64_t bytes);
+void metrics_series_count_reason(struct metrics_series *s, enum no_store_reason why);
 
 /* Any thread: sums over all shards. */
 uint64_t metrics_total(enum metric_id id);

@@ -56,6 +56,8 @@ enum cache_verdict {
     X(TOO_LARGE, "too_large", "larger than max_object_size")                                                 \
     X(NO_MEMORY, "no_memory", "no room could be made in memory_size")                                        \
     X(INCOMPLETE, "incomplete", "the response was cut short")                                                \
+    X(FETCH_FAILED, "fetch_failed", "no response came from an instance")                                     \
+    X(ABANDONED, "abandoned", "the client left before the response was complete, and nobody else waited")    \
     X(PURGED, "purged", "purged while it was being fetched")                                                 \
     X(PARTIAL, "partial", "a partial response (206)")                                                        \
     X(PASS_REMEMBERED, "pass_remembered",                                                                    \

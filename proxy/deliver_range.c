@@ -100,7 +100,8 @@ void deliver_range_begin(struct exchange *x, slice_t base)
     struct deliver_range *r = arena_alloc(&x->arena, sizeof *r);
     struct cache_range held = {0, (uint64_t)x->response_length};
     uint64_t size = held.end;
-    if (r == NULL || (x->status == 206 && partial_use(x, &x->info, &held, &size) != PARTIAL_CUT))
+    if (r == NULL || (x->status == 206 && partial_use(&x->req, &x->info, x->pw->worker->now_wall_ms / 1000,
+                                                      &held, &size) != PARTIAL_CUT))
         return;
     *r = (struct deliver_range){.size = size, .base = held.start};
     enum cache_range_verdict v =

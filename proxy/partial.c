@@ -44,10 +44,10 @@ static bool range_is(struct cache_range r, uint64_t start, uint64_t end)
 /* ---- what is stored
  * ---------------------------------------------------------------------------------------------- */
 
-static wall_s_t head_date_s(const struct exchange *x, slice_t head)
+static wall_s_t head_date_s(slice_t head, wall_s_t now_s)
 {
     wall_s_t date_s = 0;
-    return http_date_parse(head_text_field(head, HTTP_FIELD_DATE), now_s(x), &date_s) ? date_s : 0;
+    return http_date_parse(head_text_field(head, HTTP_FIELD_DATE), now_s, &date_s) ? date_s : 0;
 }
 
 /* What a stored part says it has. */
@@ -61,14 +61,15 @@ static bool part_is_exact(const struct cache_object_info *part, const struct cac
     return part->body_bytes == (int64_t)(held->end - held->start);
 }
 
-enum partial_use partial_use(const struct exchange *x, const struct cache_object_info *part,
-                             struct cache_range *held, uint64_t *size)
+enum partial_use partial_use(const struct http_head *request, const struct cache_object_info *part,
+                             wall_s_t now_s, struct cache_range *held, uint64_t *size)
 {
-    const struct http_field *range = http_head_get(&x->req, HTTP_FIELD_RANGE);
+    const struct http_field *range = http_head_get(request, HTTP_FIELD_RANGE);
     struct cache_range_set set;
-    if (range == NULL || x->req.method != HTTP_GET || http_head_count(&x->req, HTTP_FIELD_RANGE) != 1 ||
-        !cache_if_range_holds(&x->req, &part->validators, head_date_s(x, part->head), now_s(x)) ||
-        !part_parse(part, held, size))
+    *held = (struct cache_range){0, 0};
+    if (!part_parse(part, held, size) || range == NULL || request->method != HTTP_GET ||
+        http_head_count(request, HTTP_FIELD_RANGE) != 1 ||
+        !cache_if_range_holds(request, &part->validators, head_date_s(part->head, now_s), now_s))
         return PARTIAL_NOTHING;
     bool exact = part_is_exact(part, held);
     enum cache_range_verdict v = cache_range_parse(range->value, *size, &set);
@@ -83,13 +84,20 @@ enum partial_use partial_use(const struct exchange *x, const struct cache_object
                                                                                  : PARTIAL_NOTHING;
 }
 
+bool partial_fits(const struct exchange *x, const struct cache_object_info *part)
+{
+    struct cache_range held;
+    uint64_t size;
+    return partial_use(&x->req, part, now_s(x), &held, &size) != PARTIAL_NOTHING;
+}
+
 /* By which two parts are known to be of one response (RFC 9110 section 8.8); empty: by nothing. */
 static slice_t strong_validator(const struct exchange *x, const struct cache_object_info *part)
 {
     const struct cache_validators *v = &part->validators;
     if (v->etag.len > 0)
         return slice_starts(v->etag, SLICE_LIT("\"")) ? v->etag : SLICE_EMPTY;
-    bool strong = v->last_modified_s != 0 && v->last_modified_s < head_date_s(x, part->head);
+    bool strong = v->last_modified_s != 0 && v->last_modified_s < head_date_s(part->head, now_s(x));
     return strong ? v->last_modified : SLICE_EMPTY;
 }
 

@@ -33,15 +33,11 @@ enum partial_use {
     PARTIAL_AS_IS /* it is the answer to the same Range, and to nothing else */
 };
 
-/* `part` describes a stored 206. With PARTIAL_CUT, `held` is which bytes it has, of `size`. */
-enum partial_use partial_use(const struct exchange *x, const struct cache_object_info *part,
-                             struct cache_range *held, uint64_t *size);
-static inline bool partial_fits(const struct exchange *x, const struct cache_object_info *part)
-{
-    struct cache_range held;
-    uint64_t size;
-    return partial_use(x, part, &held, &size) != PARTIAL_NOTHING;
-}
+/* `part` describes a stored 206, of which `held` becomes the bytes it has, of `size`, unless that cannot be
+ * told (held->end is 0). Pure. */
+enum partial_use partial_use(const struct http_head *request, const struct cache_object_info *part,
+                             wall_s_t now_s, struct cache_range *held, uint64_t *size);
+bool partial_fits(const struct exchange *x, const struct cache_object_info *part);
 
 /* The lookup found the part in x->info, which does not fit: decides what is to be fetched. false: no memory.
  */

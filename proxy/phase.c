@@ -66,6 +66,8 @@ void phase_run(struct exchange *x)
 static void exchange_drop_fetch(struct exchange *x)
 {
     phase_fetch_release(x, FETCH_CANCELLED);
+    if (x->flight != NULL)
+        x->no_store = NO_STORE_ABANDONED;
     if (x->flight != NULL && x->filling)
         cache_fill_abort(&x->flight);
     else if (x->flight != NULL)
@@ -88,6 +90,10 @@ void phase_client_gone(struct exchange *x)
         cache_follower_close(&x->follower);
     if (x->phase == PHASE_LOG)
         return;
+    if (x->phase == PHASE_WAIT) {
+        x->verdict = VERDICT_COLLAPSED;
+        x->no_store = NO_STORE_ABANDONED;
+    }
     if (phase_fetch_is_wanted(x)) {
         upstream_conn_resume(x->upstream);
         return;

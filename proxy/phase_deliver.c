@@ -135,8 +135,11 @@ static enum phase_result deliver_follow(struct exchange *x)
         }
         if (complete || (x->range != NULL && deliver_range_is_done(x->range)))
             return deliver_finish(x);
-        if (cut)
+        if (cut) {
+            if (x->no_store == NO_STORE_STORED)
+                x->no_store = NO_STORE_INCOMPLETE;
             return deliver_cut(x);
+        }
         if (!client_out_flush(x->client))
             return PHASE_PARK;
         if (x->upstream != NULL || cache_follower_arm(x->follower, x->offset))

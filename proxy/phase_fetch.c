@@ -249,7 +249,8 @@ static enum phase_result fetch_give_up(struct exchange *x, enum fetch_error e)
         phase_set(x, PHASE_LOG);
         return PHASE_MORE;
     }
-    x->no_store = NO_STORE_INCOMPLETE;
+    if (x->no_store == NO_STORE_STORED) /* it was on its way into the cache */
+        x->no_store = NO_STORE_FETCH_FAILED;
     return phase_answer_error(x, outcome_fetch_status(e), outcome_fetch_text(e));
 }
 

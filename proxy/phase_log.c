@@ -94,8 +94,11 @@ static void count(struct exchange *x)
         metrics_series_record(s, x->head_sent ? x->status : 0, (uint64_t)(x->end_us - x->start_us),
                               x->response_bytes);
     proxy_count(pw, METRIC_REQUESTS, 1);
-    if (x->verdict != VERDICT_NONE && x->verdict != VERDICT_HIT)
+    if (x->verdict != VERDICT_NONE && x->verdict != VERDICT_HIT) {
         metrics_count_no_store(pw->worker->metrics, (enum no_store_reason)x->no_store);
+        if (s != NULL)
+            metrics_series_count_reason(s, (enum no_store_reason)x->no_store);
+    }
     if (x->fetch_error != FETCH_NONE)
         metrics_count_fetch_error(pw->worker->metrics, (enum fetch_error)x->fetch_error);
     if (x->fetch_counted)

@@ -273,6 +273,7 @@ static void wait_failed(struct exchange *x)
     wait_end(x, false);
     x->fetch_error = (uint8_t)e;
     x->verdict = VERDICT_COLLAPSED;
+    x->no_store = NO_STORE_FETCH_FAILED;
     if (stale_instead_of_error(x)) {
         phase_run(x);
     } else if (e == FETCH_ERROR_STATUS && exchange_is_personal(x)) {

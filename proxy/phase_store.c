@@ -301,6 +301,8 @@ bool phase_store_response(struct exchange *x, const struct http_head *head)
     x->response_length = f->has_length ? (int64_t)f->length : -1;
     if (f->kind == H1_BODY_NONE && x->req.method != HTTP_HEAD && head->status != 304)
         x->response_length = 0;
+    if (x->flight != NULL)
+        cache_flight_answered(x->flight, head->status);
     enum partial_taken taken = PARTIAL_OTHER;
     if (UNLIKELY(x->partial != NULL) && x->flight != NULL)
         taken = partial_take(x, head, &why);
@@ -453,7 +455,8 @@ void exchange_on_upstream_error(struct exchange *x, enum fetch_error e)
     proxy_count(x->pw, METRIC_UPSTREAM_ERRORS, 1);
     x->fetch_error = (uint8_t)(e == FETCH_RESET ? FETCH_CUT_SHORT : e);
     phase_fetch_release(x, e);
-    x->no_store = NO_STORE_INCOMPLETE;
+    if (x->no_store == NO_STORE_STORED) /* otherwise it would not have been stored whole either */
+        x->no_store = e == FETCH_NO_MEMORY ? NO_STORE_NO_MEMORY : NO_STORE_INCOMPLETE;
     if (x->flight != NULL)
         cache_fill_abort(&x->flight);
     x->body_cut = true;

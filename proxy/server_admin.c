@@ -1,6 +1,7 @@
 /* server_admin.c: what the admin side may ask of the proxy. Control thread. */
 #include "admin/admin.h"
 #include "core/log.h"
+#include "proxy/explain.h"
 #include "proxy/server.h"
 #include "proxy/snapshot.h"
 #include "proxy/url_key.h"
@@ -59,6 +60,12 @@ static void ops_status(void *arg, json_t *into)
     json_object_set_new(config, "last_reload", last);
 }
 
+static json_t *ops_explain(void *arg, const struct admin_question *q, const char **error, const char **hint)
+{
+    const struct server *s = arg;
+    return explain_question(s->snapshot, s->cache, q, error, hint);
+}
+
 struct admin *server_admin_create(struct server *s, char *err, size_t err_bytes)
 {
     const struct admin_ops ops = {.arg = s,
@@ -68,6 +75,7 @@ struct admin *server_admin_create(struct server *s, char *err, size_t err_bytes)
                                   .reload = ops_reload,
                                   .stop = ops_stop,
                                   .url_keys = ops_url_keys,
-                                  .status = ops_status};
+                                  .status = ops_status,
+                                  .explain = ops_explain};
     return admin_create(s->control, &ops, s->snapshot->config, err, err_bytes);
 }

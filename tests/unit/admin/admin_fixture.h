@@ -184,12 +184,31 @@ static inline void fx_status(void *arg, json_t *into)
         json_pack("{s:b, s:I, s:[s]}", "ok", 0, "at_ms", (json_int_t)5000, "problems", "x.ini:1: bad\n"));
 }
 
+/* Says back what it was asked. */
+static inline json_t *fx_explain(void *arg, const struct admin_question *q, const char **error,
+                                 const char **hint)
+{
+    (void)arg;
+    *error = "this is no URL";
+    *hint = "write a URL";
+    if (strncmp(q->url, "http", 4) != 0)
+        return NULL;
+    json_t *fields = json_array();
+    for (size_t i = 0; i < q->field_count; i++)
+        json_array_append_new(fields, json_string(q->fields[i]));
+    return json_pack("{s:s, s:s, s:o, s:s, s:s, s:s, s:s, s:{s:s, s:s, s:s, s:b, s:i}}", "url", q->url,
+                     "method", q->method != NULL ? q->method : "GET", "fields", fields, "verdict", "miss",
+                     "verdict_text", "nothing\033", "reason", "private", "why", "it said so", "edit", "in",
+                     "ini", "text", "ttl = 1m", "file", "x.ini", "replaces", 1, "line", 7);
+}
+
 static const struct admin_ops fx_ops = {.cache = fx_cache,
                                         .balancer = fx_balancer,
                                         .config = fx_config,
                                         .reload = fx_reload,
                                         .stop = fx_stop,
-                                        .status = fx_status};
+                                        .status = fx_status,
+                                        .explain = fx_explain};
 
 static inline struct admin_ops fx_ops_for(struct fixture *f)
 {

@@ -257,11 +257,33 @@ static void test_scan(void **state)
     }
 }
 
+static void test_explain(void **state)
+{
+    struct fixture *f = *state;
+    expect(RUN("explain", "http://a/b?c=1&d=%20+", "-H", "Cookie: a=1; b", "-X", "HEAD", "-HX: y", "-s",
+               f->socket, "--json"),
+           0,
+           "\"url\":\"http://a/b?c=1&d=%20+\",\"method\":\"HEAD\",\"fields\":[\"Cookie: a=1; b\",\"X: y\"]",
+           "");
+    expect(RUN("explain", "-s", f->socket, "http://a/"), 0,
+           "now       miss: nothing?\nbecause   private: it said so\n"
+           "change    ttl = 1m   in place of the line at x.ini:7\n",
+           "");
+    expect(RUN("explain", "nonsense", "-s", f->socket), 1, "", "this is no URL; write a URL");
+    expect(RUN("explain", "-s", f->socket), 2, "", "name the URL to explain");
+    expect(RUN("explain", "http://a/", "http://b/"), 2, "", "one URL at a time");
+    expect(RUN("explain", "http://a/", "-H"), 2, "", "a value is missing");
+    expect(RUN("explain", "http://a/", "--all"), 2, "", "this is an option of purge: --all");
+    expect(RUN("explain", "-h"), 0, "millpond explain URL", "");
+    expect(RUN("explain", "http://a/", "-s", "/nonexistent/socket"), 1, "", "no millpond is running");
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         T(test_commands),
+        T(test_explain),
         T(test_purge),
         T(test_purge_kinds),
         T(test_json),

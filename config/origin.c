@@ -1,0 +1,15 @@
+/* origin.c: where a setting of the snapshot stands, for who is to change it. Any thread: the source behind a
+ * snapshot does not change after the load. */
+#include "config/build.h"
+
+struct config_origin config_route_origin(const struct config *c, const struct config_route *r,
+                                         const char *key)
+{
+    const struct source *source = &c->priv->source;
+    const struct source_section *route = source_section_find(source, OPTION_ROUTE, r->name);
+    const struct source_section *cache = source_section_find(source, OPTION_CACHE, NULL);
+    const struct source_value *v = route != NULL ? source_value_given(route, key) : NULL;
+    if (v == NULL && cache != NULL && option_find(OPTION_CACHE, slice_str(key)) != NULL)
+        v = source_value_given(cache, key);
+    return v != NULL ? v->origin : (struct config_origin){NULL, 0};
+}
