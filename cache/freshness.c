@@ -11,7 +11,7 @@
 #include "core/http_field.h"
 #include "core/panic.h"
 
-#define LIFETIME_MAX_MS ((INT64_C(1) << 31) * 1000)
+#define LIFETIME_MAX_MS CACHE_AGE_UNKNOWN_MS
 
 const char *freshness_source_name(enum freshness_source s)
 {
@@ -75,21 +75,21 @@ static bool field_date(const struct http_head *h, enum http_field_id id, wall_s_
     return f != NULL && http_date_parse(f->value, now_s, out);
 }
 
-/* RFC 9111 section 5.1: the first member counts, and what is not a number is ignored. */
+/* An Age that is not one number comes from a cache that is not to be believed, so the response counts as
+ * older than any lifetime (RFC 9111 section 4.2.1 encourages this for freshness that makes no sense; section
+ * 5.1 would have it ignored, or the first of several used). */
 static dur_ms_t age_value_ms(const struct http_head *response)
 {
     const struct http_field *f = http_head_get(response, HTTP_FIELD_AGE);
-    slice_t rest, first;
     if (f == NULL)
         return 0;
-    rest = f->value;
-    if (!http_list_next(&rest, &first))
-        return 0;
+    if (f->value.len == 0 || http_head_count(response, HTTP_FIELD_AGE) != 1)
+        return CACHE_AGE_UNKNOWN_MS;
     int64_t seconds = 0;
-    for (size_t i = 0; i < first.len; i++) {
-        if (first.ptr[i] < '0' || first.ptr[i] > '9')
-            return 0;
-        seconds = MIN(seconds * 10 + (first.ptr[i] - '0'), LIFETIME_MAX_MS / 1000);
+    for (size_t i = 0; i < f->value.len; i++) {
+        if (f->value.ptr[i] < '0' || f->value.ptr[i] > '9')
+            return CACHE_AGE_UNKNOWN_MS;
+        seconds = MIN(seconds * 10 + (f->value.ptr[i] - '0'), LIFETIME_MAX_MS / 1000);
     }
     return seconds * 1000;
 }

@@ -154,6 +154,8 @@ static enum no_store_reason freshness_reason(const struct http_head *response, c
         return NO_STORE_STORED;
     if (worth_revalidating(response, cc, f) || usable_stale(response, cc, f))
         return NO_STORE_STORED;
+    if (f->corrected_initial_ms >= CACHE_AGE_UNKNOWN_MS)
+        return NO_STORE_AGE_INVALID;
     return f->source == FRESHNESS_NONE && !f->revalidate_always ? NO_STORE_NO_FRESHNESS
                                                                 : NO_STORE_ALREADY_EXPIRED;
 }

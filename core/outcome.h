@@ -52,6 +52,7 @@ enum cache_verdict {
     X(NO_FRESHNESS, "no_freshness",                                                                          \
       "no freshness information, no default_ttl, and nothing to estimate it by")                             \
     X(ALREADY_EXPIRED, "already_expired", "out of date on arrival and without a validator")                  \
+    X(AGE_INVALID, "age_invalid", "its Age is not one number, so how old it is cannot be told")              \
     X(TTL_ZERO, "ttl_zero", "the route gives this status a ttl of 0")                                        \
     X(TOO_LARGE, "too_large", "larger than max_object_size")                                                 \
     X(NO_MEMORY, "no_memory", "no room could be made in memory_size")                                        \

@@ -38,6 +38,7 @@ static const struct edit_row edit_rows[NO_STORE_COUNT] = {
     [NO_STORE_VARY_STAR] = FOR_ALL(EDIT_RESPONSE, NULL, "Vary: Accept-Encoding"),
     [NO_STORE_VARY_TOO_LARGE] = FOR_ALL(EDIT_RESPONSE, NULL, "Vary: Accept-Encoding"),
     [NO_STORE_ALREADY_EXPIRED] = ANYWAY(EDIT_RESPONSE, NULL, "Cache-Control: max-age=60"),
+    [NO_STORE_AGE_INVALID] = ANYWAY(EDIT_RESPONSE, NULL, "no Age field, or one with a number of seconds"),
     [NO_STORE_NO_MEMORY] = {EDIT_INI, "memory_size", "[cache]", "memory_size = twice as much", false},
     [NO_STORE_INCOMPLETE] = ANYWAY(EDIT_LOOK, NULL, "the error log: the instance broke off the response"),
     [NO_STORE_FETCH_FAILED] = ANYWAY(EDIT_LOOK, NULL, "millpond pools: the instances do not answer"),

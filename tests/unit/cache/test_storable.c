@@ -277,6 +277,8 @@ static const struct row freshness_rows[] = {
     {200, "", "Cache-Control: s-maxage=0, max-age=60", NO_STORE_ALREADY_EXPIRED},
     {200, "", "Expires: 0", NO_STORE_ALREADY_EXPIRED},
     {200, "", FRESH "Age: 60", NO_STORE_ALREADY_EXPIRED},
+    {200, "", FRESH "Age: 1, 2", NO_STORE_AGE_INVALID},
+    {200, "", FRESH "Age: soon", NO_STORE_AGE_INVALID},
     {200, "", FRESH "Age: 59", OK},
     {200, "", FRESH "Date: Sun, 06 Nov 1994 08:48:37 GMT", NO_STORE_ALREADY_EXPIRED},
     {200, "", FRESH "Date: Sun, 06 Nov 1994 08:48:38 GMT", OK},
