@@ -320,9 +320,10 @@ unsigned cache_object_early_code(const struct cache_object *o)
     return (unsigned)o->early_code;
 }
 
-static inline struct cache_freshness freshness_as_stored(const struct cache_object *o)
+static inline __attribute__((always_inline)) struct cache_freshness
+object_freshness(const struct cache_object *o)
 {
-    return (struct cache_freshness){
+    struct cache_freshness f = {
         .response_ms = (wall_ms_t)o->response_ms,
         .corrected_initial_ms = (dur_ms_t)o->corrected_initial_ms,
         .lifetime_ms = (dur_ms_t)o->lifetime_ms,
@@ -331,20 +332,15 @@ static inline struct cache_freshness freshness_as_stored(const struct cache_obje
         .never_stale = o->never_stale,
         .keep_code = o->keep_code,
     };
-}
-
-static inline void freshness_adjust(const struct cache_object *o, struct cache_freshness *f)
-{
     uint64_t checked = atomic_load_explicit(&o->checked_id, memory_order_relaxed);
     if (UNLIKELY(checked & CACHE_STALE_BIT) && checked != CACHE_ID_UNSHOWN)
-        freshness_end_at(f, cache_inval_ms(checked & ~CACHE_STALE_BIT));
+        freshness_end_at(&f, cache_inval_ms(checked & ~CACHE_STALE_BIT));
+    return f;
 }
 
 struct cache_freshness cache_object_freshness(const struct cache_object *o)
 {
-    struct cache_freshness f = freshness_as_stored(o);
-    freshness_adjust(o, &f);
-    return f;
+    return object_freshness(o);
 }
 
 struct cache_tags cache_object_tag_fields(const struct cache_object *o)
@@ -375,19 +371,17 @@ struct cache_object_info cache_object_info(const struct cache_object *o)
     const char *names = o->text + o->key_bytes, *head = names + o->vary_bytes;
     slice_t shown = slice_make(head, o->head_bytes);
     uint16_t hidden_bytes = cache_hidden_take(&shown);
-    struct cache_object_info info = {
+    return (struct cache_object_info){
         .head = shown,
         .hidden_bytes = hidden_bytes,
         .status = (uint16_t)o->status,
         .status_line_bytes = o->status_line_bytes,
         .body_bytes = object_body_bytes(o),
-        .fresh = freshness_as_stored(o),
+        .fresh = object_freshness(o),
         .validators = {.etag = slice_make(head + o->etag_at, o->etag_bytes),
                        .last_modified = slice_make(head + o->last_modified_at, o->last_modified_bytes),
                        .last_modified_s = o->last_modified_s},
         .key = slice_make(o->text, o->primary_bytes),
         .vary_names = slice_make(names, o->vary_bytes),
     };
-    freshness_adjust(o, &info.fresh);
-    return info;
 }

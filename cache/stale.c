@@ -71,9 +71,10 @@ struct cache_stale cache_stale_of_stored(const struct cache_object_info *stored,
 
 uint8_t cache_stale_keep_code(const struct cache_stale *s)
 {
-    dur_ms_t longest_ms = MAX(s->while_revalidate_ms, s->if_error_ms);
-    uint8_t code = 0;
-    while (code < CACHE_KEEP_CODE_MAX && longest_ms > cache_freshness_keep_ms(code))
-        code++;
-    return code;
+    const dur_ms_t longest_ms = MAX(s->while_revalidate_ms, s->if_error_ms);
+    if (longest_ms <= 1000)
+        return longest_ms > 0;
+    const uint64_t more_s =
+        (uint64_t)(longest_ms - 1) / 1000; /* keep_ms(code) is the first power of two above */
+    return (uint8_t)MIN(CACHE_KEEP_CODE_MAX, 65 - __builtin_clzll(more_s));
 }

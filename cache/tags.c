@@ -135,7 +135,7 @@ static size_t tags_bound(const struct cache_tags_from *from)
         if (cache_tag_field_of(f) != CACHE_TAG_FIELDS)
             bytes += f->value.len + 1;
     }
-    return http_head_find(from->groups, CACHE_GROUPS_FIELD) == NULL ? bytes : CACHE_TAGS_BYTES_MAX;
+    return http_head_has(from->groups, HTTP_FIELD_CACHE_GROUPS) ? CACHE_TAGS_BYTES_MAX : bytes;
 }
 
 enum no_store_reason cache_tags_collect(struct arena *arena, const struct cache_tags_from *from,
@@ -150,7 +150,7 @@ enum no_store_reason cache_tags_collect(struct arena *arena, const struct cache_
         return NO_STORE_NO_MEMORY;
     for (enum cache_tag_field f = 0; f < CACHE_TAG_FIELDS; f++)
         put_field(&l, from, f, out);
-    put_groups(&l, from->groups, CACHE_GROUPS_FIELD, from->key);
+    put_groups(&l, from->groups, http_field_name(HTTP_FIELD_CACHE_GROUPS), from->key);
     put_split(&l, from->route, false);
     if (!list_ok(&l))
         return NO_STORE_TAGS_TOO_LARGE;

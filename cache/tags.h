@@ -35,11 +35,10 @@ static inline slice_t cache_tags_joined(const struct cache_tags *t)
 /* CACHE_TAG_FIELDS when it is none of these. */
 static inline enum cache_tag_field cache_tag_field_of(const struct http_field *f)
 {
-    if (LIKELY(f->id != HTTP_FIELD_OTHER))
-        return f->id == HTTP_FIELD_SURROGATE_KEY ? CACHE_TAG_SURROGATE_KEY
-               : f->id == HTTP_FIELD_CACHE_TAG   ? CACHE_TAG_CACHE_TAG
-                                                 : CACHE_TAG_FIELDS;
-    return f->name.len == 4 && slice_ieq(f->name, SLICE_LIT("xkey")) ? CACHE_TAG_XKEY : CACHE_TAG_FIELDS;
+    return f->id == HTTP_FIELD_SURROGATE_KEY ? CACHE_TAG_SURROGATE_KEY
+           : f->id == HTTP_FIELD_CACHE_TAG   ? CACHE_TAG_CACHE_TAG
+           : f->id == HTTP_FIELD_XKEY        ? CACHE_TAG_XKEY
+                                             : CACHE_TAG_FIELDS;
 }
 slice_t cache_tag_field_name(enum cache_tag_field field);
 
@@ -53,19 +52,9 @@ struct cache_tags_from {
     slice_t route;                  /* tags of the route, joined by one space */
 };
 
-#define CACHE_GROUPS_FIELD SLICE_LIT("Cache-Groups")
-
-/* The head may have a field that tags come from; quick, since few do. */
-static inline bool cache_tags_may_be_in(const struct http_head *head)
-{
-    bool found = (head->present & (HTTP_BIT(SURROGATE_KEY) | HTTP_BIT(CACHE_TAG))) != 0;
-    for (unsigned i = 0; i < head->field_count; i++) {
-        const struct http_field *f = &head->fields[i];
-        if (f->id == HTTP_FIELD_OTHER && (f->name.len == 4 || f->name.len == CACHE_GROUPS_FIELD.len))
-            found = true; /* as likely as not something else */
-    }
-    return found;
-}
+/* Fields that tags come from. */
+#define CACHE_TAGS_PRESENT                                                                                   \
+    (HTTP_BIT(SURROGATE_KEY) | HTTP_BIT(CACHE_TAG) | HTTP_BIT(XKEY) | HTTP_BIT(CACHE_GROUPS))
 
 /* NO_STORE_STORED, and *out; else NO_STORE_TAGS_TOO_LARGE or NO_STORE_NO_MEMORY. */
 enum no_store_reason cache_tags_collect(struct arena *arena, const struct cache_tags_from *from,

@@ -39,6 +39,7 @@ enum http_method {
     X(AGE, "age")                                                                                            \
     X(AUTHORIZATION, "authorization")                                                                        \
     X(CACHE_CONTROL, "cache-control")                                                                        \
+    X(CACHE_GROUPS, "cache-groups")                                                                          \
     X(CACHE_STATUS, "cache-status")                                                                          \
     X(CACHE_TAG, "cache-tag")                                                                                \
     X(CDN_CACHE_CONTROL, "cdn-cache-control")                                                                \
@@ -68,6 +69,7 @@ enum http_method {
     X(LOCATION, "location")                                                                                  \
     X(MAX_FORWARDS, "max-forwards")                                                                          \
     X(MILLPOND_CACHE_CONTROL, "millpond-cache-control")                                                      \
+    X(NO_VARY_SEARCH, "no-vary-search")                                                                      \
     X(PRAGMA, "pragma")                                                                                      \
     X(PROXY_AUTHENTICATE, "proxy-authenticate")                                                              \
     X(PROXY_AUTHORIZATION, "proxy-authorization")                                                            \
@@ -90,7 +92,8 @@ enum http_method {
     X(X_FORWARDED_FOR, "x-forwarded-for")                                                                    \
     X(X_FORWARDED_HOST, "x-forwarded-host")                                                                  \
     X(X_FORWARDED_PROTO, "x-forwarded-proto")                                                                \
-    X(X_REQUEST_ID, "x-request-id")
+    X(X_REQUEST_ID, "x-request-id")                                                                          \
+    X(XKEY, "xkey")
 
 enum http_field_id {
     HTTP_FIELD_OTHER = 0,

@@ -22,8 +22,8 @@ static void exchange_on_wait_deadline(struct deadline *d)
 }
 
 /* All but what depends on where the request comes from. */
-static struct exchange *exchange_create(struct proxy_worker *pw, struct snapshot_view *view,
-                                        const struct config_listen *listen)
+static inline __attribute__((always_inline)) struct exchange *
+exchange_create(struct proxy_worker *pw, struct snapshot_view *view, const struct config_listen *listen)
 {
     struct list *n = list_pop_front(&pw->free_exchanges);
     struct exchange *x = n != NULL ? CONTAINER_OF(n, struct exchange, node) : malloc(sizeof *x);

@@ -19,11 +19,9 @@ static void put(struct text *t, const struct exchange *x, slice_t name, slice_t 
     TEXT_LIT(t, "\r\n");
 }
 
-void fold_put_fields(struct text *t, const struct exchange *x)
+void fold_put_classes(struct text *t, const struct exchange *x)
 {
     const struct config_key *key = x->route->rules.key.custom;
-    if (key == NULL)
-        return;
     if (key->device)
         put(t, x, SLICE_LIT("Millpond-Device"), cache_key_device(&x->req));
     if (key->languages.count > 0) {

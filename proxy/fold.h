@@ -24,6 +24,11 @@ static inline uint64_t fold_replaces(const struct exchange *x)
 }
 
 /* The fields of the request to the instance, on routes that fold. */
-void fold_put_fields(struct text *t, const struct exchange *x);
+void fold_put_classes(struct text *t, const struct exchange *x);
+static inline void fold_put_fields(struct text *t, const struct exchange *x)
+{
+    if (UNLIKELY(x->route->rules.key.custom != NULL))
+        fold_put_classes(t, x);
+}
 
 #endif

@@ -153,7 +153,7 @@ bool stale_instead_of_error(struct exchange *x)
     return true;
 }
 
-bool stale_instead_of_status(struct exchange *x, unsigned status)
+bool stale_instead_of_bad_status(struct exchange *x, unsigned status)
 {
     if ((status != 500 && status != 502 && status != 503 && status != 504) || !stale_take(x))
         return false;

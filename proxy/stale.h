@@ -17,7 +17,11 @@ void stale_renew_early(struct exchange *x, dur_ms_t left_ms);
 bool stale_instead_of_error(struct exchange *x);
 /* The same for the head of a 500, 502, 503 or 504 that will not be tried elsewhere: ends flight and upstream
  * connection, runs the exchange on and returns true; it may be gone then. */
-bool stale_instead_of_status(struct exchange *x, unsigned status);
+bool stale_instead_of_bad_status(struct exchange *x, unsigned status);
+static inline bool stale_instead_of_status(struct exchange *x, unsigned status)
+{
+    return UNLIKELY(status >= 500) && stale_instead_of_bad_status(x, status);
+}
 
 /* LOG of a background fetch: figures, and a pause after a failure. */
 void stale_refresh_done(struct exchange *x);

@@ -7,13 +7,10 @@
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
 
-enum no_store_reason tags_of_response(struct exchange *x, const struct http_head *response,
-                                      const struct http_head *groups, struct cache_tags *out)
+enum no_store_reason tags_collect(struct exchange *x, const struct http_head *response,
+                                  const struct http_head *groups, struct cache_tags *out)
 {
     struct cache_tags old;
-    *out = (struct cache_tags){.text = SLICE_EMPTY};
-    if (LIKELY(x->stale == NULL && x->route->rules.tags.len == 0 && !cache_tags_may_be_in(response)))
-        return NO_STORE_STORED;
     struct cache_tags_from from = {
         .response = response, .groups = groups, .key = x->key.text, .route = x->route->rules.tags};
     bool completes = x->partial != NULL && x->partial->kind == PARTIAL_REST;

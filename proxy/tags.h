@@ -10,8 +10,16 @@
 /* Of a response about to be stored. For a 304, `response` is its head, `groups` the refreshed one, and
  * x->stale has the old tags; else both are the response's head. NO_STORE_STORED or why it can not be stored.
  */
-enum no_store_reason tags_of_response(struct exchange *x, const struct http_head *response,
-                                      const struct http_head *groups, struct cache_tags *out);
+enum no_store_reason tags_collect(struct exchange *x, const struct http_head *response,
+                                  const struct http_head *groups, struct cache_tags *out);
+static inline enum no_store_reason tags_of_response(struct exchange *x, const struct http_head *response,
+                                                    const struct http_head *groups, struct cache_tags *out)
+{
+    if (LIKELY(x->stale == NULL && x->route->rules.tags.len == 0 &&
+               (response->present & CACHE_TAGS_PRESENT) == 0))
+        return NO_STORE_STORED;
+    return tags_collect(x, response, groups, out);
+}
 
 bool tags_are_shown(const struct exchange *x);
 /* Adds the lines to what the client gets, in front of the blank line; *bytes grows. false: it can take no

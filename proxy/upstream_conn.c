@@ -356,15 +356,12 @@ void upstream_conn_close(struct upstream_conn **up)
 void upstream_conn_set_idle(struct upstream_conn *u)
 {
     u->exchange = NULL;
-    if (UNLIKELY(u->rest != NULL)) { /* the first half of a head that has been read since */
+    if (UNLIKELY(u->rest != NULL)) { /* the beginning of what has been read since, if that came in pieces */
         free(u->rest);
         u->rest = NULL;
         u->rest_len = 0;
     }
     list_remove(&u->again.node);
-    free(u->rest); /* the beginning of what has been read since, if that came in pieces */
-    u->rest = NULL;
-    u->rest_len = 0;
     upstream_conn_set_state(u, UPSTREAM_IDLE);
 }
 
