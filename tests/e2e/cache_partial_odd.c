@@ -233,6 +233,48 @@ static void a_purge_takes_the_part_and_what_is_made_of_it(void **state)
     millpond_stop(m);
 }
 
+/* The tags came with the part; the rest says nothing of them. */
+static void the_tags_of_a_part_hold_for_the_whole(void **state)
+{
+    UNUSED(state);
+    struct origin *o;
+    struct site *s = site_new(TAGGED);
+    s->raw[0] = PART_OF(TAGGED "Surrogate-Key: news\r\n", "bytes 7-9/10", "3", "789");
+    struct millpond *m = site_start(s, &o);
+    EXPECT_PART(site_ask(m, "bytes=-3", ""), "bytes 7-9/10", "789");
+    EXPECT_WHOLE(client_get(m->port, "/p", ""));
+    EXPECT_ASKED(o, 1, "bytes=0-6", "\"v1\"");
+    EXPECT_WHOLE(client_get(m->port, "/p", ""));
+    assert_int_equal(origin_requests(o), 2);
+    assert_int_equal(millpond_cli(m, "purge", "--tag", "news", NULL).exit_code, 0);
+    EXPECT_WHOLE(client_get(m->port, "/p", ""));
+    assert_int_equal(origin_requests(o), 3);
+    millpond_stop(m);
+}
+
+/* What the part said to us alone holds for the whole, and no client gets it. */
+static void fields_for_us_stay_with_a_part(void **state)
+{
+    UNUSED(state);
+    struct origin *o;
+    struct site *s =
+        site_new("Cache-Control: max-age=0\r\nMillpond-Cache-Control: max-age=600\r\nETag: \"v1\"\r\n");
+    struct millpond *m = site_start(s, &o);
+    for (int i = 0; i < 2; i++) {
+        struct message *r = site_ask(m, "bytes=-3", "");
+        EXPECT_PART(r, "bytes 7-9/10", "789");
+        expect_no_field(r, "Millpond-Cache-Control");
+    }
+    assert_int_equal(origin_requests(o), 1);
+    for (int i = 0; i < 2; i++) {
+        struct message *r = client_get(m->port, "/p", "");
+        EXPECT_WHOLE(r);
+        expect_no_field(r, "Millpond-Cache-Control");
+    }
+    assert_int_equal(origin_requests(o), 2);
+    millpond_stop(m);
+}
+
 struct late_site {
     struct site *site;
     struct gate *before_head;
@@ -291,6 +333,8 @@ int main(void)
         E2E_TEST(cut_short_is_not_stored),
         E2E_TEST(others_wait_for_the_part_and_then_for_the_rest),
         E2E_TEST(a_purge_takes_the_part_and_what_is_made_of_it),
+        E2E_TEST(the_tags_of_a_part_hold_for_the_whole),
+        E2E_TEST(fields_for_us_stay_with_a_part),
         E2E_TEST(a_part_purged_before_its_rest_comes_is_not_joined),
         E2E_TEST(an_error_is_not_answered_by_a_part_that_does_not_do),
     };
