@@ -54,6 +54,14 @@ void cache_pass_forget(struct cache_pass *p, uint64_t fingerprint)
     }
 }
 
+void cache_pass_clear(struct cache_pass *p)
+{
+    for (unsigned s = 0; s < CACHE_PASS_SETS; s++) {
+        for (unsigned i = 0; i < CACHE_PASS_WAYS; i++)
+            atomic_store_explicit(&p->sets[s][i].word, 0, memory_order_relaxed);
+    }
+}
+
 /* The word of the key's entry; 0 when there is none or it has expired. */
 static uint64_t pass_word(const struct cache_pass *p, uint64_t fingerprint, mono_ms_t now_ms)
 {

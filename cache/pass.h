@@ -36,6 +36,7 @@ void cache_pass_remember(struct cache_pass *p, uint64_t fingerprint, mono_ms_t n
 void cache_pass_remember_why(struct cache_pass *p, uint64_t fingerprint, mono_ms_t now_ms, dur_ms_t pass_ms,
                              enum no_store_reason why, unsigned status);
 void cache_pass_forget(struct cache_pass *p, uint64_t fingerprint);
+void cache_pass_clear(struct cache_pass *p);
 bool cache_pass_has(const struct cache_pass *p, uint64_t fingerprint, mono_ms_t now_ms);
 /* The same with what is known of it, in *out when true. */
 bool cache_pass_get(const struct cache_pass *p, uint64_t fingerprint, mono_ms_t now_ms,

@@ -36,9 +36,11 @@ const char *cache_purge_problem(const struct cache_purge *p)
     return NULL;
 }
 
-/* Removes (soft: notes as stale) what is stored under exactly this key; how many objects. */
+/* Removes (soft: notes as stale) what is stored under exactly this key; how many objects. That an earlier
+ * response could not be stored counts no longer: who purges has often just cured it. */
 static size_t purge_key(struct cache *c, const struct cache_key *key, bool soft)
 {
+    cache_pass_forget(c->pass, key->hash.lo);
     struct cache_shard *sh = cache_shard_of(c, key->hash);
     lock_take(&sh->lock);
     if (!soft) /* softly purged, it may still be stored, as stale */
@@ -82,6 +84,8 @@ bool cache_purge(struct cache *c, const struct cache_purge *p, size_t count, str
     }
     out->id = purge_append(c, p, count);
     for (size_t i = 0; i < count; i++) {
+        if (p[i].kind == CACHE_PURGE_ALL)
+            cache_pass_clear(c->pass);
         if (p[i].kind != CACHE_PURGE_URL)
             continue;
         const struct cache_key key = {p[i].text, hash_bytes(p[i].text.ptr, p[i].text.len)};
@@ -121,5 +125,6 @@ void cache_purge_all(struct cache *c)
 {
     CHECK_MAGIC(c, CACHE_MAGIC);
     const struct cache_purge p = {.kind = CACHE_PURGE_ALL, .text = SLICE_EMPTY};
-    purge_sweep(c, &p, 1, purge_append(c, &p, 1));
+    struct cache_purge_result done;
+    cache_purge(c, &p, 1, &done);
 }

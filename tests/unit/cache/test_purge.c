@@ -275,6 +275,25 @@ static void test_revalidation_ends_a_soft_purge(void **state)
 
 /* ---- texts ---- */
 
+/* Whoever purges has often just cured what kept a response from being stored. */
+static void test_what_could_not_be_stored_is_forgotten(void **state)
+{
+    UNUSED(state);
+    static const struct {
+        enum cache_purge_kind kind;
+        const char *text;
+    } purges[] = {{CACHE_PURGE_URL, "http://h/a"}, {CACHE_PURGE_ALL, ""}};
+    for (size_t i = 0; i < ARRAY_LEN(purges); i++) {
+        struct cache_flight *fl = fix_lead(c, "http://h/a");
+        cache_flight_release(&fl, NO_STORE_PRIVATE, 60000);
+        assert_true(fix_pass(c, "http://h/a"));
+        purge(CACHE_PURGE_URL, false, "http://h/b");
+        assert_true(fix_pass(c, "http://h/a"));
+        purge(purges[i].kind, false, purges[i].text);
+        assert_false(fix_pass(c, "http://h/a"));
+    }
+}
+
 static void test_texts_that_are_refused(void **state)
 {
     UNUSED(state);
@@ -337,6 +356,7 @@ int main(void)
         TEST(test_purge_while_it_is_filled),
         TEST(test_304_brings_nothing_back),
         TEST(test_revalidation_ends_a_soft_purge),
+        TEST(test_what_could_not_be_stored_is_forgotten),
         TEST(test_texts_that_are_refused),
     };
     return cmocka_run_group_tests_name("cache/purge", tests, fix_group_setup, fix_group_teardown);
