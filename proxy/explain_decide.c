@@ -118,7 +118,7 @@ static slice_t query_names(const struct explain_case *e)
 {
     size_t mark = slice_find(e->other_query, '?', 0);
     if (mark == SIZE_MAX)
-        return SLICE_LIT("none");
+        return SLICE_LIT("no query at all");
     slice_t rest = slice_make(e->other_query.ptr + mark + 1, e->other_query.len - mark - 1),
             out = SLICE_EMPTY;
     while (rest.len > 0 && out.len < 200) {
