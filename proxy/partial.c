@@ -206,7 +206,7 @@ static bool whole_begin(struct exchange *x, const struct http_head *head)
     enum no_store_reason why;
     slice_t text;
     if (!merge_stored_head(x, head, &merged, &text) ||
-        !phase_store_fill(x, &merged, text, (int64_t)x->partial->size, &why))
+        !phase_store_fill(x, &merged, head, text, (int64_t)x->partial->size, &why))
         return false;
     if (x->partial->rest.start == 0) {
         x->partial->kind = PARTIAL_FIRST;
@@ -284,9 +284,9 @@ static bool part_begin(struct exchange *x, const struct http_head *head, enum no
     judged.status = 200;
     if (exact && range_is(part, 0, size))
         return drop_content_range(x, &judged) &&
-               phase_store_fill(x, &judged, (slice_t){NULL, 0}, x->response_length, why);
+               phase_store_fill(x, &judged, &judged, (slice_t){NULL, 0}, x->response_length, why);
     slice_t text = part_text(x, head, exact);
-    return text.ptr != NULL && phase_store_fill(x, &judged, text, x->response_length, why);
+    return text.ptr != NULL && phase_store_fill(x, &judged, &judged, text, x->response_length, why);
 }
 
 static enum partial_taken take_asked(struct exchange *x, const struct http_head *head,

@@ -34,10 +34,53 @@ static void pipelined_answers_show_their_own_tags(void **state)
     millpond_stop(m);
 }
 
+/* The bytes come from two responses, and a purge of the tag of either concerns them. */
+static void a_completed_part_has_the_tags_of_both(void **state)
+{
+    UNUSED(state);
+    static const char *const tags[] = {"old", "new", "http://test#g", "http://test#h"};
+    for (size_t i = 0; i < ARRAY_LEN(tags); i++) {
+        struct origin *o;
+        struct site *s = site_new(TAGGED);
+        s->raw[0] =
+            PART_OF(TAGGED "Surrogate-Key: old\r\nCache-Groups: \"g\"\r\n", "bytes 7-9/10", "3", "789");
+        s->part_fields = TAGGED "Surrogate-Key: new\r\nCache-Groups: \"h\"\r\n";
+        struct millpond *m = site_start(s, &o);
+        EXPECT_PART(site_ask(m, "bytes=-3", ""), "bytes 7-9/10", "789");
+        EXPECT_WHOLE(client_get(m->port, "/p", ""));
+        EXPECT_WHOLE(client_get(m->port, "/p", ""));
+        assert_int_equal(origin_requests(o), 2);
+
+        assert_int_equal(millpond_cli(m, "purge", "--tag", tags[i], NULL).exit_code, 0);
+        EXPECT_WHOLE(client_get(m->port, "/p", ""));
+        assert_int_equal(origin_requests(o), 3);
+        millpond_stop(m);
+    }
+}
+
+/* A new version has its own tags only. */
+static void a_new_version_of_a_part_has_its_own_tags(void **state)
+{
+    UNUSED(state);
+    struct origin *o;
+    struct site *s = site_new(TYPED "ETag: \"v2\"\r\n");
+    s->raw[0] = PART_OF(TAGGED "Surrogate-Key: old\r\n", "bytes 7-9/10", "3", "xyz");
+    struct millpond *m = site_start(s, &o);
+    EXPECT_PART(site_ask(m, "bytes=-3", ""), "bytes 7-9/10", "xyz");
+    EXPECT_WHOLE(client_get(m->port, "/p", ""));
+    struct message *r = client_get(m->port, "/p", "Fastly-Debug: 1\r\n");
+    EXPECT_WHOLE(r);
+    expect_no_field(r, "Surrogate-Key");
+    assert_int_equal(origin_requests(o), 2);
+    millpond_stop(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         E2E_TEST(pipelined_answers_show_their_own_tags),
+        E2E_TEST(a_completed_part_has_the_tags_of_both),
+        E2E_TEST(a_new_version_of_a_part_has_its_own_tags),
     };
     return E2E_RUN("cache_interplay", tests);
 }
