@@ -75,12 +75,32 @@ static void a_new_version_of_a_part_has_its_own_tags(void **state)
     millpond_stop(m);
 }
 
+/* ---- parts
+ * ------------------------------------------------------------------------------------------------------ */
+
+/* The line by which an odd part is kept never leaves, also beside a cookie. */
+static void confirmed_odd_part_keeps_its_line_to_itself(void **state)
+{
+    UNUSED(state);
+    struct origin *o;
+    struct site *s = site_new("Cache-Control: no-cache\r\n" V1 "Set-Cookie: a=1\r\n");
+    s->raw[0] = PART_OF("Cache-Control: no-cache\r\n" V1, "bytes 4-9/10", "5", "01234");
+    struct millpond *m = site_start(s, &o);
+    EXPECT_PART(site_ask(m, "bytes=-5", ""), "bytes 4-9/10", "01234");
+    struct message *r = site_ask(m, "bytes=-5", "");
+    expect_field(r, "Set-Cookie", "a=1");
+    EXPECT_PART(r, "bytes 4-9/10", "01234");
+    expect_field(origin_request(o, 1), "If-None-Match", "\"v1\"");
+    millpond_stop(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         E2E_TEST(pipelined_answers_show_their_own_tags),
         E2E_TEST(a_completed_part_has_the_tags_of_both),
         E2E_TEST(a_new_version_of_a_part_has_its_own_tags),
+        E2E_TEST(confirmed_odd_part_keeps_its_line_to_itself),
     };
     return E2E_RUN("cache_interplay", tests);
 }
