@@ -173,6 +173,15 @@ static bool same_validator(const struct exchange *x, const struct http_head *hea
            slice_eq(http_head_get(head, id)->value, strong_validator(x, &part));
 }
 
+/* With If-Range an instance need not repeat it (RFC 9110 section 15.3.7); but some give the compressed form
+ * the tag of the plain one. */
+static bool same_coding(const struct exchange *x, const struct http_head *head)
+{
+    const struct http_field *f = http_head_get(head, HTTP_FIELD_CONTENT_ENCODING);
+    return f == NULL ||
+           slice_eq(f->value, head_text_field(cache_object_info(x->stale).head, HTTP_FIELD_CONTENT_ENCODING));
+}
+
 /* Not purged, evicted or replaced since it was found: what is made of it may be stored. */
 static bool still_stored(struct exchange *x)
 {
@@ -229,7 +238,7 @@ static enum partial_taken take_rest(struct exchange *x, const struct http_head *
     if (head->status != 206)
         return PARTIAL_OTHER;
     if (!arrived_part(x, head, &part, &size, &exact) || !exact || size != p->size ||
-        !range_is(part, p->rest.start, p->rest.end) || !same_validator(x, head) ||
+        !range_is(part, p->rest.start, p->rest.end) || !same_validator(x, head) || !same_coding(x, head) ||
         http_head_has(head, HTTP_FIELD_SET_COOKIE) || !still_stored(x))
         return PARTIAL_AGAIN;
     return whole_begin(x, head) ? PARTIAL_FILLING : PARTIAL_AGAIN;

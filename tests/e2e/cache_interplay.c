@@ -94,6 +94,22 @@ static void confirmed_odd_part_keeps_its_line_to_itself(void **state)
     millpond_stop(m);
 }
 
+static void parts_of_two_codings_are_not_joined(void **state)
+{
+    UNUSED(state);
+    struct origin *o;
+    struct site *s = site_new(TAGGED);
+    s->raw[0] = PART_OF(TAGGED "Content-Encoding: gzip\r\n", "bytes 7-9/10", "3", "xyz");
+    s->raw[1] = PART_OF(TAGGED "Content-Encoding: br\r\n", "bytes 0-6/10", "7", "abcdefg");
+    struct millpond *m = site_start(s, &o);
+    EXPECT_PART(site_ask(m, "bytes=-3", ""), "bytes 7-9/10", "xyz");
+    struct message *r = client_get(m->port, "/p", "");
+    EXPECT_WHOLE(r);
+    EXPECT_WHOLE(client_get(m->port, "/p", ""));
+    assert_int_equal(origin_requests(o), 3);
+    millpond_stop(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -101,6 +117,7 @@ int main(void)
         E2E_TEST(a_completed_part_has_the_tags_of_both),
         E2E_TEST(a_new_version_of_a_part_has_its_own_tags),
         E2E_TEST(confirmed_odd_part_keeps_its_line_to_itself),
+        E2E_TEST(parts_of_two_codings_are_not_joined),
     };
     return E2E_RUN("cache_interplay", tests);
 }
