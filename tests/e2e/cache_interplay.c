@@ -110,6 +110,25 @@ static void parts_of_two_codings_are_not_joined(void **state)
     millpond_stop(m);
 }
 
+/* ---- HEAD
+ * ------------------------------------------------------------------------------------------------------- */
+
+/* What a HEAD brings is shared, so it is asked for as the key has it. */
+static void head_that_may_confirm_asks_by_the_keys_host(void **state)
+{
+    UNUSED(state);
+    struct page pages[] = {{.path = "/p", .fields = "Cache-Control: max-age=0\r\n", .etag = "\"v\""}, {0}};
+    struct origin *o = origin_start(pages_script, pages);
+    struct millpond *m = millpond_before(o, "");
+    expect_page(m, "/p", "", "/p#1");
+    struct client *c = client_open(m->port);
+    client_send(c, "HEAD /p HTTP/1.1\r\nHost: TEST.\r\n\r\n");
+    expect_status(client_read_no_body(c), 200);
+    expect_field(origin_request(o, 1), "If-None-Match", "\"v\"");
+    expect_field(origin_request(o, 1), "Host", "test");
+    millpond_stop(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -118,6 +137,7 @@ int main(void)
         E2E_TEST(a_new_version_of_a_part_has_its_own_tags),
         E2E_TEST(confirmed_odd_part_keeps_its_line_to_itself),
         E2E_TEST(parts_of_two_codings_are_not_joined),
+        E2E_TEST(head_that_may_confirm_asks_by_the_keys_host),
     };
     return E2E_RUN("cache_interplay", tests);
 }
