@@ -129,6 +129,36 @@ static void head_that_may_confirm_asks_by_the_keys_host(void **state)
     millpond_stop(m);
 }
 
+/* ---- what the key says and the instance does not see
+ * ------------------------------------------------------------------------ */
+
+/* A field that a client takes back by naming it in Connection is not there: not for the instance, and so not
+ * for the choice of variant, key and route either. */
+static void fields_named_by_connection_count_as_absent(void **state)
+{
+    UNUSED(state);
+    struct page pages[] = {{.path = "/vary", .fields = LONG "Vary: X-Lang\r\n", .vary_on = "X-Lang"},
+                           {.path = "/agent", .fields = LONG "Vary: User-Agent\r\n", .vary_on = "User-Agent"},
+                           {.path = "/key", .fields = LONG, .vary_on = "X-Lang"},
+                           {.path = "/route", .fields = LONG, .vary_on = "X-Lang"},
+                           {0}};
+    struct millpond *m = millpond_before(origin_start(pages_script, pages),
+                                         "[route key]\npath = /key\nkey_headers = X-Lang\n"
+                                         "[route beta]\npath = /route\nheader = X-Lang: de\n"
+                                         "[route rest]\n");
+    for (struct page *p = pages; p->path != NULL; p++) {
+        const char *name = p->vary_on;
+        expect_page(m, p->path, textf("%s: de\r\nConnection: %s\r\n", name, name),
+                    textf("%s#1 none", p->path));
+        expect_page(m, p->path, textf("%s: de\r\n", name), textf("%s#2 de", p->path));
+        expect_page(m, p->path, "", textf("%s#1 none", p->path));
+        expect_page(m, p->path, textf("%s: de\r\nConnection: keep-alive, %s\r\n", name, name),
+                    textf("%s#1 none", p->path));
+        expect_page(m, p->path, textf("%s: de\r\n", name), textf("%s#2 de", p->path));
+    }
+    millpond_stop(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -138,6 +168,7 @@ int main(void)
         E2E_TEST(confirmed_odd_part_keeps_its_line_to_itself),
         E2E_TEST(parts_of_two_codings_are_not_joined),
         E2E_TEST(head_that_may_confirm_asks_by_the_keys_host),
+        E2E_TEST(fields_named_by_connection_count_as_absent),
     };
     return E2E_RUN("cache_interplay", tests);
 }
