@@ -159,6 +159,19 @@ static void fields_named_by_connection_count_as_absent(void **state)
     millpond_stop(m);
 }
 
+/* What one application reads as the end of a cookie is part of its value for another. */
+static void a_quote_hides_no_keyed_cookie(void **state)
+{
+    UNUSED(state);
+    struct page pages[] = {{.path = "/p", .fields = LONG, .vary_on = "Cookie"}, {0}};
+    struct millpond *m =
+        millpond_before(origin_start(pages_script, pages), "[route r]\nkey_cookies = theme\n");
+    expect_page(m, "/p", "Cookie: x=\"; theme=dark\r\n", "/p#1 x=\"; theme=dark");
+    expect_page(m, "/p", "", "/p#2 none");
+    expect_page(m, "/p", "Cookie: theme=dark\r\n", "/p#3 theme=dark");
+    millpond_stop(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -169,6 +182,7 @@ int main(void)
         E2E_TEST(parts_of_two_codings_are_not_joined),
         E2E_TEST(head_that_may_confirm_asks_by_the_keys_host),
         E2E_TEST(fields_named_by_connection_count_as_absent),
+        E2E_TEST(a_quote_hides_no_keyed_cookie),
     };
     return E2E_RUN("cache_interplay", tests);
 }

@@ -84,8 +84,15 @@ static void test_cookies(void **state)
         {"Cookie: theme=1\nCookie: b=2", " cookie:theme=1 cookie:b=2"},
         {"Cookie: theme=a=b", " cookie:theme=a=b"},
         {"Cookie: theme=x y cookie:b=1", " cookie:theme=x%20y%20cookie:b=1"},
-        {"Cookie: theme=\"a;b\"; b=1", " cookie:theme=\"a;b\";%20b=1"}, /* too much rather than too little */
+        {"Cookie: theme=\"a;b\"; b=1",
+         " cookie:theme=\"a;b\";%20b=1 cookie:\"b=1"}, /* too much rather than too little */
         {"Cookie: b=\"", " cookie:b=\""},
+        {"Cookie: x=\"; theme=dark", " cookie:\"theme=dark"},
+        {"Cookie: x=\"\nCookie: theme=dark", " cookie:\"theme=dark"},
+        {"Cookie: x=\"a\\\"; theme=dark", " cookie:\"theme=dark"},
+        {"Cookie: x=\"a\"b\"; theme=dark", " cookie:\"theme=dark"},
+        {"Cookie: x=\"a\"; theme=dark", " cookie:theme=dark"},
+        {"Cookie: theme=\"; theme=x", " cookie:theme=\";%20theme=x cookie:\"theme=x"},
         {"Cookie: ;;=;theme=x", " cookie:theme=x"},
         {"X-A: theme=x", ""},
     };
