@@ -172,6 +172,30 @@ static void a_quote_hides_no_keyed_cookie(void **state)
     millpond_stop(m);
 }
 
+/* ---- keys and the leak guard
+ * ------------------------------------------------------------------------------------ */
+
+static void a_keyed_cookie_is_accounted_for(void **state)
+{
+    UNUSED(state);
+    struct page pages[] = {{.path = "/p", .fields = "", .vary_on = "Cookie"}, {0}};
+    struct millpond *m = millpond_before(origin_start(pages_script, pages),
+                                         "[route r]\nttl = 1h\nkey_cookies = theme, font\n");
+    expect_page(m, "/p", "Cookie: theme=dark\r\n", "/p#1 theme=dark");
+    expect_field_in(expect_page(m, "/p", "Cookie: theme=dark\r\n", "/p#1 theme=dark"), "Cache-Status", "hit");
+    expect_page(m, "/p", "Cookie: theme=light\r\n", "/p#2 theme=light");
+    expect_page(m, "/p", "Cookie: theme=dark; font=1\r\n", "/p#3 theme=dark; font=1");
+    expect_page(m, "/p", "", "/p#4 none");
+    expect_page(m, "/p", "Cookie: theme=dark; sid=1\r\n", "/p#5 theme=dark; sid=1");
+    expect_page(m, "/p", "Cookie: theme=dark\r\nCookie: sid=1\r\n", "/p#6 theme=dark");
+    expect_page(m, "/p", "Cookie: theme=\"dark; sid=1\r\n", "/p#7 theme=\"dark; sid=1");
+    expect_page(m, "/p", "Cookie: Theme=dark\r\n", "/p#8 Theme=dark");
+    expect_page(m, "/p", "Cookie: theme=dark\r\nAuthorization: x\r\n", "/p#9 theme=dark");
+    expect_page(m, "/p", "Cookie: theme=dark\r\n", "/p#1 theme=dark");
+    expect_page(m, "/p", "", "/p#4 none");
+    millpond_stop(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -183,6 +207,7 @@ int main(void)
         E2E_TEST(head_that_may_confirm_asks_by_the_keys_host),
         E2E_TEST(fields_named_by_connection_count_as_absent),
         E2E_TEST(a_quote_hides_no_keyed_cookie),
+        E2E_TEST(a_keyed_cookie_is_accounted_for),
     };
     return E2E_RUN("cache_interplay", tests);
 }
