@@ -2,8 +2,10 @@
  * spelling.
  *
  * A parameter is what stands between two '&'; its name ends at the first '='. Each is normalised by itself
- * (percent.h). Parameters are sorted by name; those of one name keep their order, since the application may
- * take the first, the last or all of them. '+' and "%20" differ, and so do "a" and "a=".
+ * (percent.h). Parameters are sorted by name; those of one name, or of what an application might take for one
+ * ("a", "A", "a[]"; "a.b", "a_b"), keep their order, since it may use the first, the last or all of them. For
+ * the same reason a query with a semicolon is left in its order. '+' and "%20" differ, and so do "a" and
+ * "a=".
  *
  * What is left out must not reach the application under another reading of the query. So `except` leaves out
  * exactly what it names, while `only` keeps whatever an application might take for a name in the list:

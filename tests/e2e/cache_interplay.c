@@ -196,6 +196,23 @@ static void a_keyed_cookie_is_accounted_for(void **state)
     millpond_stop(m);
 }
 
+/* An application may read these parameters as the same one, and take the first or the last of them. */
+static void parameters_that_may_be_one_keep_their_order(void **state)
+{
+    UNUSED(state);
+    static const char *const pairs[][2] = {{"/p?a=3&b=1;a=2", "/p?b=1;a=2&a=3"},
+                                           {"/p?a=&a[]=1", "/p?a[]=1&a="},
+                                           {"/p?a.b=1&a_b=2", "/p?a_b=2&a.b=1"},
+                                           {"/p?A=1&a=2", "/p?a=2&A=1"}};
+    struct page pages[] = {{.path = "/p", .fields = LONG}, {0}};
+    struct millpond *m = millpond_before(origin_start(pages_script, pages), "");
+    for (unsigned i = 0; i < ARRAY_LEN(pairs); i++) {
+        expect_page(m, pairs[i][0], "", textf("/p#%u", 2 * i + 1));
+        expect_page(m, pairs[i][1], "", textf("/p#%u", 2 * i + 2));
+    }
+    millpond_stop(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -208,6 +225,7 @@ int main(void)
         E2E_TEST(fields_named_by_connection_count_as_absent),
         E2E_TEST(a_quote_hides_no_keyed_cookie),
         E2E_TEST(a_keyed_cookie_is_accounted_for),
+        E2E_TEST(parameters_that_may_be_one_keep_their_order),
     };
     return E2E_RUN("cache_interplay", tests);
 }
