@@ -3,10 +3,12 @@
  * Cookies are read as RFC 6265 section 5.4 writes them: pairs between semicolons. A value that begins with a
  * quote may hold semicolons for some applications, so it is taken to the end of the line; and since others
  * see pairs there, so do we, but write them otherwise than where everybody sees one. So more requests are
- * told apart than needed, never fewer. */
+ * told apart than needed, never fewer. Likewise a cookie whose name some may take for a listed one is there
+ * under its own name. */
 #include "cache/key_parts.h"
 
 #include "cache/key_fold.h"
+#include "cache/key_query.h"
 #include "core/text.h"
 
 void cache_key_put_value(struct text *t, slice_t value)
@@ -57,9 +59,10 @@ static void put_pair(struct text *t, slice_t name, slice_t pair, slice_t rest, b
 {
     size_t equals = MIN(slice_find(pair, '=', 0), pair.len), skip = MIN(equals + 1, pair.len);
     slice_t value = slice_make(pair.ptr + skip, pair.len - skip);
-    if (slice_eq(slice_trim(slice_make(pair.ptr, equals)), name)) {
+    slice_t own_name = slice_trim(slice_make(pair.ptr, equals));
+    if (cache_name_compare(own_name, name) == 0) {
         text_put(t, *open ? SLICE_LIT(" cookie:\"") : SLICE_LIT(" cookie:"));
-        text_put(t, name);
+        cache_key_put_value(t, own_name);
         text_put(t, slice_make("=", equals < pair.len));
         bool quoted = slice_starts(value, SLICE_LIT("\""));
         cache_key_put_value(t, quoted ? slice_make(value.ptr, (size_t)(rest.ptr + rest.len - value.ptr))

@@ -130,8 +130,7 @@ static int next_folded(slice_t name, size_t *at)
     return -1;
 }
 
-/* 0 for names that may be one to an application. */
-static int name_compare(slice_t a, slice_t b)
+int cache_name_compare(slice_t a, slice_t b)
 {
     size_t at_a = behind_blanks(a), at_b = behind_blanks(b);
     for (;;) {
@@ -163,7 +162,7 @@ static void sort_params(struct param *params, size_t count)
     for (size_t i = 1; i < count; i++) {
         const struct param p = params[i];
         size_t at = i;
-        for (; at > 0 && name_compare(param_name(&params[at - 1]), param_name(&p)) > 0; at--)
+        for (; at > 0 && cache_name_compare(param_name(&params[at - 1]), param_name(&p)) > 0; at--)
             params[at] = params[at - 1];
         params[at] = p;
     }

@@ -25,6 +25,10 @@ static inline size_t cache_query_bound(slice_t query)
     return 1 + 2 * query.len;
 }
 
+/* The order of two names, as they are written, of parameters or cookies: 0 when they may be one to an
+ * application. */
+int cache_name_compare(slice_t a, slice_t b);
+
 /* Writes '?' and what is left of the query (`query.ptr` is not NULL), or nothing when parameters are left out
  * and none remains. Returns the end. */
 char *cache_query_put(char *out, const struct config_key *rules, slice_t query);
