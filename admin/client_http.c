@@ -150,7 +150,7 @@ static int connect_to(const char *socket)
 bool client_http_ask(const char *socket, const char *method, const char *target, slice_t body,
                      dur_ms_t timeout_ms, struct client_answer *out, char *err, size_t err_bytes)
 {
-    char head[512];
+    char rest[128]; /* of the head, behind the target, which may be long */
     size_t len = 0;
     mono_ms_t deadline_ms = clock_mono_ms() + timeout_ms;
     *out = (struct client_answer){0};
@@ -159,12 +159,13 @@ bool client_http_ask(const char *socket, const char *method, const char *target,
         explain_connect(socket, errno, err, err_bytes);
         return false;
     }
-    int head_len =
-        snprintf(head, sizeof head,
-                 "%s %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n",
-                 method, target, body.len);
-    bool ok =
-        send_all(fd, head, (size_t)head_len, deadline_ms) && send_all(fd, body.ptr, body.len, deadline_ms);
+    int rest_len = snprintf(
+        rest, sizeof rest, " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n",
+        body.len);
+    bool ok = send_all(fd, method, strlen(method), deadline_ms) && send_all(fd, " ", 1, deadline_ms) &&
+              send_all(fd, target, strlen(target), deadline_ms) &&
+              send_all(fd, rest, (size_t)rest_len, deadline_ms) &&
+              send_all(fd, body.ptr, body.len, deadline_ms);
     if (ok)
         ok = (out->bytes = receive_all(fd, deadline_ms, &len)) != NULL;
     int saved = errno;

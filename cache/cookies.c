@@ -74,15 +74,25 @@ void cookies_remove(struct http_head *request, const struct cache_rules *rules)
     request->field_count = (uint16_t)kept;
 }
 
+static bool is_keyed(slice_t name, const struct config_key *key)
+{
+    for (size_t i = 0; key != NULL && i < key->cookies.count; i++) {
+        if (slice_eq(name, slice_str(key->cookies.items[i])))
+            return true;
+    }
+    return false;
+}
+
 bool cookies_unaccounted(const struct http_head *request, const struct cache_rules *rules)
 {
-    UNUSED(rules);
     if (!http_head_has(request, HTTP_FIELD_COOKIE))
         return false;
     for (unsigned i = 0; i < request->field_count; i++) {
         slice_t rest = request->fields[i].value, name, pair;
-        if (request->fields[i].id == HTTP_FIELD_COOKIE && cookies_next(&rest, &name, &pair))
-            return true;
+        while (request->fields[i].id == HTTP_FIELD_COOKIE && cookies_next(&rest, &name, &pair)) {
+            if (!is_keyed(name, rules->key.custom))
+                return true;
+        }
     }
     return false;
 }

@@ -1,11 +1,14 @@
 /* key_parts.c: see key_parts.h. Any thread.
  *
  * Cookies are read as RFC 6265 section 5.4 writes them: pairs between semicolons. A value that begins with a
- * quote may hold semicolons for some applications, so it is taken to the end of the line: then it tells more
- * requests apart than needed, never fewer. */
+ * quote may hold semicolons for some applications, so it is taken to the end of the line; and since others
+ * see pairs there, so do we, but write them otherwise than where everybody sees one. So more requests are
+ * told apart than needed, never fewer. Likewise a cookie whose name some may take for a listed one is there
+ * under its own name. */
 #include "cache/key_parts.h"
 
 #include "cache/key_fold.h"
+#include "cache/key_query.h"
 #include "core/text.h"
 
 void cache_key_put_value(struct text *t, slice_t value)
@@ -39,34 +42,44 @@ static bool put_field(struct text *t, struct arena *arena, slice_t name, const s
     return true;
 }
 
-/* The next "name=value" off a Cookie field. */
-static bool next_pair(slice_t *rest, slice_t *pair)
+/* Does a quote begin here that is not plainly closed before the semicolon? */
+static bool opens_quote(slice_t value)
 {
-    if (rest->len == 0)
+    if (!slice_starts(value, SLICE_LIT("\"")))
         return false;
-    size_t end = MIN(slice_find(*rest, ';', 0), rest->len);
-    size_t equals = slice_find(*rest, '=', 0);
-    if (equals < end && equals + 1 < rest->len && rest->ptr[equals + 1] == '"')
-        end = rest->len;
-    *pair = slice_trim(slice_make(rest->ptr, end));
-    end = MIN(end + 1, rest->len);
-    *rest = slice_make(rest->ptr + end, rest->len - end);
+    for (size_t i = 1; i < value.len; i++) {
+        if (value.ptr[i] == '"' || value.ptr[i] == '\\')
+            return value.ptr[i] == '\\' || i + 1 < value.len;
+    }
     return true;
+}
+
+/* Of the "name=value" up to the next semicolon. */
+static void put_pair(struct text *t, slice_t name, slice_t pair, slice_t rest, bool *open)
+{
+    size_t equals = MIN(slice_find(pair, '=', 0), pair.len), skip = MIN(equals + 1, pair.len);
+    slice_t value = slice_make(pair.ptr + skip, pair.len - skip);
+    slice_t own_name = slice_trim(slice_make(pair.ptr, equals));
+    if (cache_name_compare(own_name, name) == 0) {
+        text_put(t, *open ? SLICE_LIT(" cookie:\"") : SLICE_LIT(" cookie:"));
+        cache_key_put_value(t, own_name);
+        text_put(t, slice_make("=", equals < pair.len));
+        bool quoted = slice_starts(value, SLICE_LIT("\""));
+        cache_key_put_value(t, quoted ? slice_make(value.ptr, (size_t)(rest.ptr + rest.len - value.ptr))
+                                      : value);
+    }
+    *open = *open || opens_quote(value);
 }
 
 static void put_cookie(struct text *t, slice_t name, const struct http_head *request)
 {
+    bool open = false; /* behind a quote, for some; also in the next line */
     for (unsigned i = 0; i < request->field_count; i++) {
-        slice_t rest = request->fields[i].value, pair;
-        if (request->fields[i].id != HTTP_FIELD_COOKIE)
-            continue;
-        while (next_pair(&rest, &pair)) {
-            size_t equals = MIN(slice_find(pair, '=', 0), pair.len);
-            if (!slice_eq(slice_trim(slice_make(pair.ptr, equals)), name))
-                continue;
-            TEXT_LIT(t, " cookie:");
-            text_put(t, name);
-            cache_key_put_value(t, slice_make(pair.ptr + equals, pair.len - equals));
+        slice_t rest = request->fields[i].value;
+        while (request->fields[i].id == HTTP_FIELD_COOKIE && rest.len > 0) {
+            size_t end = MIN(slice_find(rest, ';', 0), rest.len), skip = MIN(end + 1, rest.len);
+            put_pair(t, name, slice_trim(slice_make(rest.ptr, end)), rest, &open);
+            rest = slice_make(rest.ptr + skip, rest.len - skip);
         }
     }
 }

@@ -21,12 +21,6 @@ static struct param param_make(slice_t text)
     return (struct param){text, MIN(slice_find(text, '=', 0), text.len)};
 }
 
-static int name_compare(slice_t a, slice_t b)
-{
-    int c = memcmp(a.ptr, b.ptr, MIN(a.len, b.len));
-    return c != 0 ? c : (a.len > b.len) - (a.len < b.len);
-}
-
 /* Takes the next parameter off *rest; false behind the last one. An empty query is one empty parameter. */
 static bool next_param(slice_t *rest, slice_t *out)
 {
@@ -44,7 +38,13 @@ static int name_byte(const char *p, const char *end)
     return p == end || *p == '=' || *p == '&' ? -1 : (unsigned char)*p;
 }
 
-/* Without a look at more than tells two neighbours apart. */
+/* Two names that differ here may be one to an application: see name_fold. */
+static bool is_folded(int c)
+{
+    return (c >= 'A' && c <= 'Z') || c == '.' || c == '[' || c == '+';
+}
+
+/* For certain, without a look at more than tells two neighbours apart. */
 static bool in_order(slice_t query)
 {
     const char *end = query.ptr + query.len, *last = query.ptr, *mark;
@@ -52,7 +52,8 @@ static bool in_order(slice_t query)
         const char *a = last, *b = mark + 1;
         while (name_byte(a, end) == name_byte(b, end) && name_byte(a, end) >= 0)
             a++, b++;
-        if (name_byte(a, end) > name_byte(b, end))
+        int x = name_byte(a, end), y = name_byte(b, end);
+        if (x > y || (UNLIKELY(x != y) && (is_folded(x) || is_folded(y))))
             return false;
     }
     return true;
@@ -106,6 +107,39 @@ static bool is_kept(const struct config_key *rules, const struct param *p)
 /* ---- in which order
  * ------------------------------------------------------------------------------------------------- */
 
+static size_t behind_blanks(slice_t name)
+{
+    size_t at = 0;
+    for (size_t next = 0; next < name.len; at = next) {
+        unsigned char c = cache_percent_byte(name, &next);
+        if (c != ' ' && c != '+')
+            break;
+    }
+    return at;
+}
+
+/* The next byte of the name as far as all applications agree on it, -1 behind that. */
+static int next_folded(slice_t name, size_t *at)
+{
+    unsigned char c = '\0';
+    if (*at < name.len)
+        c = cache_percent_byte(name, at);
+    if (c != '[' && c != '\0')
+        return (unsigned char)name_fold(c);
+    *at = name.len;
+    return -1;
+}
+
+int cache_name_compare(slice_t a, slice_t b)
+{
+    size_t at_a = behind_blanks(a), at_b = behind_blanks(b);
+    for (;;) {
+        int x = next_folded(a, &at_a), y = next_folded(b, &at_b);
+        if (x != y || x < 0)
+            return x - y;
+    }
+}
+
 static char *put_unsorted(char *out, const struct config_key *rules, slice_t query)
 {
     slice_t text;
@@ -128,7 +162,7 @@ static void sort_params(struct param *params, size_t count)
     for (size_t i = 1; i < count; i++) {
         const struct param p = params[i];
         size_t at = i;
-        for (; at > 0 && name_compare(param_name(&params[at - 1]), param_name(&p)) > 0; at--)
+        for (; at > 0 && cache_name_compare(param_name(&params[at - 1]), param_name(&p)) > 0; at--)
             params[at] = params[at - 1];
         params[at] = p;
     }
@@ -146,7 +180,7 @@ static char *put_sorted(char *out, const struct config_key *rules, slice_t query
         const struct param p = param_make(slice_make(spare, (size_t)(end - spare)));
         if (!is_kept(rules, &p))
             continue;
-        if (count == CACHE_QUERY_SORT_MAX)
+        if (count == CACHE_QUERY_SORT_MAX || slice_find(p.text, ';', 0) != SIZE_MAX)
             return put_unsorted(out, rules, query);
         params[count++] = p;
         spare = end;

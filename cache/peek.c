@@ -68,9 +68,15 @@ void cache_peek(struct cache *c, const struct cache_key *key, const struct http_
 
 #define SCAN_SLOTS 64 /* looked at in one hold of the lock */
 
-static slice_t without_query(slice_t url)
+/* Do the keys differ by their query alone? What routes put behind the URL may have a '?' in it, too. */
+static bool is_same_page(slice_t a, slice_t b)
 {
-    return slice_make(url.ptr, MIN(slice_find(url, '?', 0), url.len));
+    const slice_t url_a = cache_key_url(a), url_b = cache_key_url(b);
+    const size_t page_a = MIN(slice_find(url_a, '?', 0), url_a.len);
+    const size_t page_b = MIN(slice_find(url_b, '?', 0), url_b.len);
+    return slice_eq(slice_make(a.ptr, page_a), slice_make(b.ptr, page_b)) && !slice_eq(url_a, url_b) &&
+           slice_eq(slice_make(a.ptr + url_a.len, a.len - url_a.len),
+                    slice_make(b.ptr + url_b.len, b.len - url_b.len));
 }
 
 static slice_t primary_of(cache_entry_t e)
@@ -84,7 +90,6 @@ static slice_t primary_of(cache_entry_t e)
 
 size_t cache_peek_queries(struct cache *c, const struct cache_key *key, size_t max_slots, slice_t *example)
 {
-    slice_t page = without_query(key->text);
     size_t found = 0;
     for (unsigned i = 0; i < CACHE_SHARDS && max_slots > 0; i++) {
         struct cache_shard *sh = &c->shards[i];
@@ -95,9 +100,9 @@ size_t cache_peek_queries(struct cache *c, const struct cache_key *key, size_t m
             size_t n = cache_index_scan(&sh->index, &cursor, entries, SCAN_SLOTS);
             for (size_t k = 0; k < n; k++) {
                 slice_t other = primary_of(entries[k]);
-                if (other.len == 0 || slice_eq(other, key->text) || !slice_eq(without_query(other), page))
+                if (!is_same_page(other, key->text))
                     continue;
-                *example = other;
+                *example = cache_key_url(other);
                 found++;
             }
             lock_drop(&sh->lock);

@@ -32,8 +32,8 @@ struct cache_peek {
 void cache_peek(struct cache *c, const struct cache_key *key, const struct http_head *request,
                 struct arena *arena, struct cache_peek *out);
 
-/* How many stored URLs differ from this one by their query alone, and one of them (primary key text, valid
- * inside the RCU section). Looks at no more than `max_slots` of the tables. */
+/* How many stored keys differ from this one by their query alone, and the URL of one of them (valid inside
+ * the RCU section). Looks at no more than `max_slots` of the tables. */
 size_t cache_peek_queries(struct cache *c, const struct cache_key *key, size_t max_slots, slice_t *example);
 
 #endif

@@ -44,6 +44,8 @@ void cache_rules_from_config(const struct config *c, const struct config_route *
         .gives_ttl = gives_ttl(c, r),
         .by_extension = has_extension(r),
         .remove_cookies = &r->remove_cookies,
+        .request_edits = r->request_edits,
+        .request_edit_count = r->request_edit_count,
     };
     cache_key_rules_make(r, &out->key);
 }

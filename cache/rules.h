@@ -28,6 +28,8 @@ struct cache_rules {
     bool gives_ttl;    /* the ini file may make something fresh that does not say so itself */
     bool by_extension; /* the route has a path such as *.css */
     const struct config_strings *remove_cookies;
+    const struct config_field_edit *request_edits;
+    size_t request_edit_count;
     struct cache_key_rules key;
 };
 

@@ -98,6 +98,32 @@ static enum no_store_reason status_reason(unsigned status, const struct cache_co
     return NO_STORE_STORED;
 }
 
+/* Is the field written for each client or request anew, whatever the client sent? */
+static bool is_written_for_each(slice_t name, const struct cache_rules *rules)
+{
+    for (size_t i = 0; i < rules->request_edit_count; i++) {
+        const struct config_field_edit *e = &rules->request_edits[i];
+        if (slice_ieq(name, slice_str(e->name)))
+            return e->value != NULL &&
+                   (strstr(e->value, "$client_ip") != NULL || strstr(e->value, "$request_id") != NULL);
+    }
+    return slice_ieq(name, SLICE_LIT("x-forwarded-for")) || slice_ieq(name, SLICE_LIT("forwarded")) ||
+           slice_ieq(name, SLICE_LIT("x-request-id"));
+}
+
+/* `*`, or what comes to the same: by what clients sent, the right variant cannot be told. */
+static bool varies_for_each(const struct http_head *response, const struct cache_rules *rules)
+{
+    for (unsigned i = 0; http_head_has(response, HTTP_FIELD_VARY) && i < response->field_count; i++) {
+        slice_t rest = response->fields[i].value, name;
+        while (response->fields[i].id == HTTP_FIELD_VARY && http_list_next(&rest, &name)) {
+            if (slice_eq(name, SLICE_LIT("*")) || is_written_for_each(name, rules))
+                return true;
+        }
+    }
+    return false;
+}
+
 /* What keeps the response from being shared. */
 static enum no_store_reason sharing_reason(const struct http_head *request, const struct http_head *response,
                                            const struct cache_control *cc, const struct cache_rules *rules)
@@ -115,7 +141,7 @@ static enum no_store_reason sharing_reason(const struct http_head *request, cons
     if (http_head_has(response, HTTP_FIELD_SET_COOKIE) && !rules->ignore_set_cookie &&
         !cache_control_names_field(response, SLICE_LIT("set-cookie")))
         return NO_STORE_SET_COOKIE;
-    if (http_head_has_token(response, HTTP_FIELD_VARY, SLICE_LIT("*")))
+    if (varies_for_each(response, rules))
         return NO_STORE_VARY_STAR;
     return NO_STORE_STORED;
 }

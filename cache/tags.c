@@ -57,11 +57,28 @@ static void put_split(struct tag_list *l, slice_t value, bool commas)
     }
 }
 
+/* The old ones of a field; CACHE_TAG_FIELDS: of groups and route. */
+static slice_t old_tags(const struct cache_tags *old, enum cache_tag_field field)
+{
+    size_t offset = 0;
+    for (unsigned i = 0; i < field; i++)
+        offset += old->bytes[i];
+    return slice_make(old->text.ptr + offset,
+                      field < CACHE_TAG_FIELDS ? old->bytes[field] : old->text.len - offset);
+}
+
+/* Beside what was put behind `before`, unless they are the same. */
+static void put_old(struct tag_list *l, size_t before, slice_t old)
+{
+    if (!slice_eq(slice_make(l->text.start + before, list_bytes(l) - before), old))
+        put_split(l, old, false);
+}
+
 static void put_field(struct tag_list *l, const struct cache_tags_from *from, enum cache_tag_field field,
                       struct cache_tags *out)
 {
-    size_t before = list_bytes(l), offset = 0;
-    bool present = from->old == NULL;
+    size_t before = list_bytes(l);
+    bool present = false;
     for (unsigned i = 0; i < from->response->field_count; i++) {
         const struct http_field *f = &from->response->fields[i];
         if (cache_tag_field_of(f) != field)
@@ -69,10 +86,8 @@ static void put_field(struct tag_list *l, const struct cache_tags_from *from, en
         present = true;
         put_split(l, f->value, field == CACHE_TAG_CACHE_TAG);
     }
-    for (unsigned i = 0; !present && i < field; i++)
-        offset += from->old->bytes[i];
-    if (!present)
-        put_split(l, slice_make(from->old->text.ptr + offset, from->old->bytes[field]), false);
+    if (from->old != NULL && (from->joins || !present))
+        put_old(l, before, old_tags(from->old, field));
     out->bytes[field] = (uint16_t)(list_bytes(l) - before);
 }
 
@@ -150,8 +165,11 @@ enum no_store_reason cache_tags_collect(struct arena *arena, const struct cache_
         return NO_STORE_NO_MEMORY;
     for (enum cache_tag_field f = 0; f < CACHE_TAG_FIELDS; f++)
         put_field(&l, from, f, out);
+    size_t before = list_bytes(&l);
     put_groups(&l, from->groups, http_field_name(HTTP_FIELD_CACHE_GROUPS), from->key);
     put_split(&l, from->route, false);
+    if (from->old != NULL && from->joins)
+        put_old(&l, before, old_tags(from->old, CACHE_TAG_FIELDS));
     if (!list_ok(&l))
         return NO_STORE_TAGS_TOO_LARGE;
     out->text = slice_make(l.text.start, list_bytes(&l));

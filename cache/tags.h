@@ -48,8 +48,9 @@ struct cache_tags_from {
         *response; /* a 200, or a 304: what it lacks of the three fields is taken from `old` */
     const struct http_head *groups; /* whose Cache-Groups counts: the response, or the refreshed one */
     const struct cache_tags *old;   /* NULL: none */
-    slice_t key;                    /* primary key; begins with the origin */
-    slice_t route;                  /* tags of the route, joined by one space */
+    bool joins;    /* the body is made of both responses: what concerns one concerns it, all tags count */
+    slice_t key;   /* primary key; begins with the origin */
+    slice_t route; /* tags of the route, joined by one space */
 };
 
 /* Fields that tags come from. */

@@ -147,6 +147,19 @@ bool http_field_named_by_connection(const struct http_head *h, const struct http
     return http_head_has_token(h, HTTP_FIELD_CONNECTION, f->name);
 }
 
+void http_head_drop_named_by_connection(struct http_head *h)
+{
+    uint16_t kept = 0;
+    for (unsigned i = 0; i < h->field_count; i++) {
+        const struct http_field f = h->fields[i];
+        if (!http_field_is_hop_by_hop(f.id) && http_field_named_by_connection(h, &f))
+            h->present &= f.id == HTTP_FIELD_OTHER ? UINT64_MAX : ~(UINT64_C(1) << f.id);
+        else
+            h->fields[kept++] = f;
+    }
+    h->field_count = kept;
+}
+
 static bool is_hex(char c)
 {
     c = ascii_lower(c);

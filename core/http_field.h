@@ -30,6 +30,9 @@ bool http_field_is_hop_by_hop(enum http_field_id id);
  * X-Forwarded-*, Forwarded and the like) stay whatever Connection says, so that a client cannot strip them.
  */
 bool http_field_named_by_connection(const struct http_head *h, const struct http_field *f);
+/* Takes those out of a request, in place, so that whatever looks at it sees what the next hop will see. What
+ * is hop-by-hop by itself stays. */
+void http_head_drop_named_by_connection(struct http_head *h);
 
 /* Host syntax of RFC 9110 section 7.2 (uri-host [":" port]): reg-name, IPv4 or [IPv6]; no userinfo, no
  * space, percent-encoding only as %HEX HEX. An empty host is refused. */

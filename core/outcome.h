@@ -45,7 +45,7 @@ enum cache_verdict {
     X(SET_COOKIE, "set_cookie", "the response set a cookie")                                                 \
     X(COOKIE, "cookie", "the request had a cookie, and the response is fresh only by the route's ttl")       \
     X(DECEPTION, "deception", "the path looks like a file and the response is something else")               \
-    X(VARY_STAR, "vary_star", "Vary: *")                                                                     \
+    X(VARY_STAR, "vary_star", "Vary: *, or a field written for each client")                                 \
     X(TAGS_TOO_LARGE, "tags_too_large", "more than 1024 tags, or more than 16 KB of them")                   \
     X(VARY_TOO_LARGE, "vary_too_large", "the Vary list or the values it selects are too large")              \
     X(KEY_TOO_LARGE, "key_too_large", "the fields and cookies that the route adds to the key are too long")  \

@@ -367,7 +367,7 @@ bool deliver_head(struct exchange *x)
     if (cond == CACHE_COND_NOT_MODIFIED)
         x->status = 304;
     if (cond == CACHE_COND_NOT_MODIFIED || x->range != NULL || x->route->edits_response ||
-        (x->status == 206 && owner != NULL)) {
+        (x->status == 206 && x->source != SOURCE_RELAY)) {
         base = filtered_head(x, base, cond == CACHE_COND_NOT_MODIFIED);
         owner = NULL;
     }

@@ -204,10 +204,10 @@ static void decide_fetch(struct explain_case *e, bool refused, bool insists)
                       "one, and this route obeys"));
     else if (e->peek.passing)
         decide_passing(e, v);
-    else if (is_personal(e))
-        outcome_reason(e, v, (enum no_store_reason)e->x->credentials);
     else if (e->x->req.method == HTTP_HEAD && e->peek.object == NULL)
         outcome_reason(e, v, NO_STORE_METHOD);
+    else if (is_personal(e))
+        outcome_reason(e, v, (enum no_store_reason)e->x->credentials);
     else if (e->part.alone)
         decide_part(e);
     else if (e->peek.object != NULL)
@@ -310,9 +310,8 @@ void explain_decide(struct explain_case *e)
         return;
     }
     if (!make_key(x)) {
-        outcome_reason(e, VERDICT_MISS,
-                       x->no_store != NO_STORE_STORED ? (enum no_store_reason)x->no_store
-                                                      : NO_STORE_NO_MEMORY);
+        outcome_reason(e, x->no_store == NO_STORE_KEY_TOO_LARGE ? VERDICT_PASS : VERDICT_MISS,
+                       (enum no_store_reason)x->no_store);
         return;
     }
     e->looked_up = true;

@@ -1,6 +1,7 @@
 /* explain_request.c: the question of explain as a request head, written as a client would send it and read by
  * the parser that reads clients'. So what no client could ask is refused in the parser's words, and what is
  * explained is a request that could come. Pure but for the arena of the exchange. */
+#include "core/http_field.h"
 #include "proxy/explain_case.h"
 
 #define URL_HINT    "write the whole URL as clients ask for it, such as http://example.com/page?x=1"
@@ -96,6 +97,7 @@ const char *explain_read_request(struct exchange *x, const struct admin_question
         e = h1_target_split(&x->req, &x->target);
     if (e != H1_OK)
         return h1_error_text(e);
+    http_head_drop_named_by_connection(&x->req);
     const struct http_field *host = http_head_get(&x->req, HTTP_FIELD_HOST);
     x->host = host != NULL ? host->value : SLICE_EMPTY;
     bool has_body =

@@ -173,6 +173,15 @@ static bool same_validator(const struct exchange *x, const struct http_head *hea
            slice_eq(http_head_get(head, id)->value, strong_validator(x, &part));
 }
 
+/* With If-Range an instance need not repeat it (RFC 9110 section 15.3.7); but some give the compressed form
+ * the tag of the plain one. */
+static bool same_coding(const struct exchange *x, const struct http_head *head)
+{
+    const struct http_field *f = http_head_get(head, HTTP_FIELD_CONTENT_ENCODING);
+    return f == NULL ||
+           slice_eq(f->value, head_text_field(cache_object_info(x->stale).head, HTTP_FIELD_CONTENT_ENCODING));
+}
+
 /* Not purged, evicted or replaced since it was found: what is made of it may be stored. */
 static bool still_stored(struct exchange *x)
 {
@@ -206,7 +215,7 @@ static bool whole_begin(struct exchange *x, const struct http_head *head)
     enum no_store_reason why;
     slice_t text;
     if (!merge_stored_head(x, head, &merged, &text) ||
-        !phase_store_fill(x, &merged, text, (int64_t)x->partial->size, &why))
+        !phase_store_fill(x, &merged, head, text, (int64_t)x->partial->size, &why))
         return false;
     if (x->partial->rest.start == 0) {
         x->partial->kind = PARTIAL_FIRST;
@@ -229,7 +238,7 @@ static enum partial_taken take_rest(struct exchange *x, const struct http_head *
     if (head->status != 206)
         return PARTIAL_OTHER;
     if (!arrived_part(x, head, &part, &size, &exact) || !exact || size != p->size ||
-        !range_is(part, p->rest.start, p->rest.end) || !same_validator(x, head) ||
+        !range_is(part, p->rest.start, p->rest.end) || !same_validator(x, head) || !same_coding(x, head) ||
         http_head_has(head, HTTP_FIELD_SET_COOKIE) || !still_stored(x))
         return PARTIAL_AGAIN;
     return whole_begin(x, head) ? PARTIAL_FILLING : PARTIAL_AGAIN;
@@ -284,9 +293,9 @@ static bool part_begin(struct exchange *x, const struct http_head *head, enum no
     judged.status = 200;
     if (exact && range_is(part, 0, size))
         return drop_content_range(x, &judged) &&
-               phase_store_fill(x, &judged, (slice_t){NULL, 0}, x->response_length, why);
+               phase_store_fill(x, &judged, &judged, (slice_t){NULL, 0}, x->response_length, why);
     slice_t text = part_text(x, head, exact);
-    return text.ptr != NULL && phase_store_fill(x, &judged, text, x->response_length, why);
+    return text.ptr != NULL && phase_store_fill(x, &judged, &judged, text, x->response_length, why);
 }
 
 static enum partial_taken take_asked(struct exchange *x, const struct http_head *head,

@@ -166,6 +166,15 @@ static enum phase_result accept_refuse(struct exchange *x, unsigned status, cons
     return phase_answer_error(x, status, detail);
 }
 
+/* What a client takes back in Connection does not reach the instance; so it must not choose the route, the
+ * key or the variant either. */
+static void accept_connection(struct exchange *x)
+{
+    const struct http_field *f = http_head_get(&x->req, HTTP_FIELD_CONNECTION);
+    if (!slice_ieq(f->value, SLICE_LIT("keep-alive")) || http_head_count(&x->req, HTTP_FIELD_CONNECTION) > 1)
+        http_head_drop_named_by_connection(&x->req);
+}
+
 static bool accept_expect(struct exchange *x)
 {
     const struct http_field *f = http_head_get(&x->req, HTTP_FIELD_EXPECT);
@@ -208,6 +217,8 @@ enum phase_result phase_accept(struct exchange *x)
         e = h1_target_split(&x->req, &x->target);
     if (e != H1_OK)
         return accept_refuse(x, h1_error_status(e), h1_error_text(e));
+    if (UNLIKELY(http_head_has(&x->req, HTTP_FIELD_CONNECTION)))
+        accept_connection(x);
     x->keep_alive = x->framing.keep_alive && !x->pw->draining;
     if (!x->keep_alive)
         x->close_reason = x->framing.keep_alive ? CLOSE_SHUTDOWN : CLOSE_NO_KEEP_ALIVE;

@@ -81,10 +81,11 @@ bool fetch_retry_on_status(struct exchange *x, unsigned status);
 bool phase_store_response(struct exchange *x, const struct http_head *head);
 
 /* phase_store.c, for partial.c: begins to store the response, with the leader's own client as a reader.
- * `head` decides whether and for how long; `text` is what is stored as its head (NULL: made of `head`), of a
- * body of `body_bytes` (-1 unknown). false with *why; the flight may be gone. */
-bool phase_store_fill(struct exchange *x, const struct http_head *head, slice_t text, int64_t body_bytes,
-                      enum no_store_reason *why);
+ * `head` decides whether and for how long; tags are those of `came`, which is `head` or what it was made of
+ * (tags.h); `text` is what is stored as its head (NULL: made of `head`), of a body of `body_bytes` (-1
+ * unknown). false with *why; the flight may be gone. */
+bool phase_store_fill(struct exchange *x, const struct http_head *head, const struct http_head *came,
+                      slice_t text, int64_t body_bytes, enum no_store_reason *why);
 /* Body bytes into what is being stored. false: no memory. */
 bool phase_store_put(struct exchange *x, const char *data, size_t n);
 

@@ -44,13 +44,14 @@ static enum phase_result deliver_detach(struct exchange *x)
 
 /* May the answer wait in the batch for the next pipelined one, although this exchange ends before the write?
  * Only when all its pieces outlive it: those of an object that is merely borrowed, in the RCU section of
- * h1_server_run. What lies in the arena (a head with edits, a 304, trailers), or in an object we or our
- * follower hold, does not. */
+ * h1_server_run. What lies in the arena (a head with edits, a 304, trailers, tags that are shown), or in an
+ * object we or our follower hold, does not. */
 static bool deliver_may_gather(const struct exchange *x)
 {
     const struct client_conn *c = x->client;
     return c->running && c->in_len > 0 && c->pw->out.bytes <= BATCH_MAX_BYTES && x->source == SOURCE_OBJECT &&
-           !x->object_held && x->status == x->info.status && x->status != 206 && !x->route->edits_response;
+           !x->object_held && x->status == x->info.status && x->status != 206 && !x->route->edits_response &&
+           !http_head_has(&x->req, HTTP_FIELD_FASTLY_DEBUG);
 }
 
 /* Everything was handed over: mark the end, and write it unless more pipelined answers may join the batch. */

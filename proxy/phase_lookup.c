@@ -104,8 +104,10 @@ static enum phase_result lookup_head(struct exchange *x, struct cache_object *ol
 {
     if (old != NULL && x->partial == NULL && object_has_validator(old) && x->credentials == NO_STORE_STORED) {
         x->flight = cache_lead(x->pw->cache, &x->key, &x->req, &x->arena, old);
-        if (x->flight != NULL)
+        if (x->flight != NULL) {
+            exchange_host_as_keyed(x);
             x->stale = cache_object_ref(old);
+        }
     }
     return lookup_pass(x, lookup_miss_verdict(x, old), NO_STORE_METHOD);
 }

@@ -201,8 +201,8 @@ static inline bool has_own_fields(const struct http_head *head, const struct cac
 
 /* phase_store_fill, inlined where a miss passes. */
 static inline __attribute__((always_inline)) bool store_fill(struct exchange *x, const struct http_head *head,
-                                                             slice_t text, int64_t body_bytes,
-                                                             enum no_store_reason *why)
+                                                             const struct http_head *came, slice_t text,
+                                                             int64_t body_bytes, enum no_store_reason *why)
 {
     struct cache_control cc;
     struct cache_fill fill = {.response = head_for_vary(x, head), .body_bytes = body_bytes};
@@ -214,7 +214,7 @@ static inline __attribute__((always_inline)) bool store_fill(struct exchange *x,
     if (*why == NO_STORE_STORED)
         *why = store_guard(x, head, &cc, &fill.fresh);
     if (*why == NO_STORE_STORED)
-        *why = tags_of_response(x, head, head, &fill.tags);
+        *why = tags_of_response(x, came, head, &fill.tags);
     if (*why != NO_STORE_STORED)
         return false;
     unsigned status = head->status;
@@ -253,10 +253,10 @@ static inline __attribute__((always_inline)) bool store_fill(struct exchange *x,
     return true;
 }
 
-bool phase_store_fill(struct exchange *x, const struct http_head *head, slice_t text, int64_t body_bytes,
-                      enum no_store_reason *why)
+bool phase_store_fill(struct exchange *x, const struct http_head *head, const struct http_head *came,
+                      slice_t text, int64_t body_bytes, enum no_store_reason *why)
 {
-    return store_fill(x, head, text, body_bytes, why);
+    return store_fill(x, head, came, text, body_bytes, why);
 }
 
 static void store_relay(struct exchange *x, const struct http_head *head)
@@ -323,7 +323,7 @@ bool phase_store_response(struct exchange *x, const struct http_head *head)
         if (store_head_answer(x, head))
             return true;
     } else if (taken == PARTIAL_OTHER && x->flight != NULL &&
-               store_fill(x, head, (slice_t){NULL, 0}, x->response_length, &why)) {
+               store_fill(x, head, head, (slice_t){NULL, 0}, x->response_length, &why)) {
         return true;
     }
     x->no_store = (uint8_t)why;

@@ -37,6 +37,7 @@ struct server_worker {
     struct mail done_mail; /* worker -> control: nothing left */
     struct server *server;
     bool started, done;
+    _Atomic uint64_t generation; /* of the configuration that it works by; the worker's */
 };
 
 /* A bound address; the descriptors are the workers'. */
@@ -92,7 +93,8 @@ void server_worker_done(struct server *s, struct proxy_worker *pw);
 /* ---- between the server's files
  * ------------------------------------------------------------------------------- */
 
-/* Reads the file again and changes over, or refuses and changes nothing. */
+/* Reads the file again and changes over, or refuses and changes nothing. When it returns, all workers go by
+ * the new file, but for one that has been too busy for a second to take it up. */
 bool server_reload(struct server *s, json_t **problems);
 /* Stops accepting and ends when open requests are done, or after shutdown_timeout; the second call ends at
  * once. */

@@ -4,10 +4,14 @@
  * Prepared: the checked file, its snapshot (pools keep the health of instances they share with the old one),
  * a listening socket per worker for each new address, log files, admin settings. Committed: each worker gets
  * one mail with the snapshot and its new sockets; requests under way finish on the snapshot they began with.
+ * Who asked for the reload is answered when the workers have taken it up: what he does next, a purge, say, is
+ * then not overtaken by a request that still goes by the old file. The control thread waits for that, which
+ * is a turn of a worker's loop; workers never wait for the control thread.
  */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "admin/admin.h"
@@ -18,6 +22,9 @@
 #include "proxy/listener.h"
 #include "proxy/proxy_worker.h"
 #include "proxy/server.h"
+
+#define TAKE_UP_MS 1000
+#define LOOK_NS    100000
 
 /* One new listening address with a descriptor per worker. */
 struct prepared {
@@ -34,7 +41,8 @@ struct prepared_list {
 /* The change as one worker gets it; the worker frees it. */
 struct change_mail {
     struct mail mail;
-    struct snapshot *snapshot; /* a reference */
+    struct snapshot *snapshot;    /* a reference */
+    _Atomic uint64_t *generation; /* server_worker's */
     size_t count;
     struct {
         int fd;
@@ -132,6 +140,7 @@ static void worker_on_change(struct worker *w, struct mail *m)
                                change->items[i].config) == NULL)
             log_error("out of memory: a new listener is not served by all workers");
     }
+    atomic_store(change->generation, c->generation);
     free(change);
 }
 
@@ -165,6 +174,7 @@ static bool commit_workers(struct server *s, struct snapshot *snap, const struct
         struct change_mail *m = mails[w];
         m->mail.on_mail = worker_on_change;
         m->snapshot = snapshot_ref(snap);
+        m->generation = &s->workers[w].generation;
         m->count = p->count;
         for (size_t i = 0; i < p->count; i++) {
             m->items[i].fd = p->items[i].fds[w];
@@ -175,6 +185,28 @@ static bool commit_workers(struct server *s, struct snapshot *snap, const struct
         worker_post(s->workers[w].worker, &m->mail);
     }
     return true;
+}
+
+static bool workers_go_by(struct server *s, uint64_t generation)
+{
+    for (size_t w = 0; w < s->worker_count; w++) {
+        if (atomic_load(&s->workers[w].generation) < generation)
+            return false;
+    }
+    return true;
+}
+
+static void await_workers(struct server *s, uint64_t generation)
+{
+    const struct timespec moment = {0, LOOK_NS};
+    mono_ms_t end_ms = clock_mono_ms() + TAKE_UP_MS;
+    while (!workers_go_by(s, generation)) {
+        if (clock_mono_ms() >= end_ms) {
+            log_warn("a worker is too busy to take up the new configuration at once");
+            return;
+        }
+        nanosleep(&moment, NULL);
+    }
 }
 
 static struct change_mail **prepare_mails(struct server *s, size_t listeners)
@@ -244,6 +276,7 @@ static bool reload_to(struct server *s, struct config *c, json_t *problems)
     balancer_set_activate(s->balancer, snap->balancers);
     snapshot_unref(s->snapshot);
     s->snapshot = snap;
+    await_workers(s, c->generation);
     return true;
 }
 

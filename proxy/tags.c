@@ -3,7 +3,6 @@
 #include "proxy/tags.h"
 
 #include "proxy/client_out.h"
-#include "proxy/partial.h"
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
 
@@ -13,10 +12,10 @@ enum no_store_reason tags_collect(struct exchange *x, const struct http_head *re
     struct cache_tags old;
     struct cache_tags_from from = {
         .response = response, .groups = groups, .key = x->key.text, .route = x->route->rules.tags};
-    bool completes = x->partial != NULL && x->partial->kind == PARTIAL_REST;
-    if (x->stale != NULL && (response->status == 304 || x->req.method == HTTP_HEAD || completes)) {
+    if (x->stale != NULL && response != groups) {
         old = cache_object_tag_fields(x->stale);
         from.old = &old;
+        from.joins = response->status == 206;
     }
     return cache_tags_collect(&x->arena, &from, out);
 }

@@ -7,9 +7,9 @@
 
 #include "proxy/exchange.h"
 
-/* Of a response about to be stored. For a 304, `response` is its head, `groups` the refreshed one, and
- * x->stale has the old tags; else both are the response's head. NO_STORE_STORED or why it can not be stored.
- */
+/* Of a response about to be stored; *out is empty before. Where that renews or completes x->stale, which has
+ * the old tags, `response` is the head that came, and `groups` what it made of the stored one; else both are
+ * the response's head. NO_STORE_STORED or why it can not be stored. */
 enum no_store_reason tags_collect(struct exchange *x, const struct http_head *response,
                                   const struct http_head *groups, struct cache_tags *out);
 static inline enum no_store_reason tags_of_response(struct exchange *x, const struct http_head *response,

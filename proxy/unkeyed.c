@@ -13,6 +13,7 @@
 #include "core/http_field.h"
 #include "core/panic.h"
 #include "core/text.h"
+#include "proxy/fold.h"
 
 #define NAME_MAX_BYTES 32 /* of the table's names */
 
@@ -44,7 +45,25 @@ bool unkeyed_is_disguised(slice_t name)
     for (size_t i = 0; i < name.len; i++)
         dashed[i] = name.ptr[i] == '_' ? '-' : name.ptr[i];
     slice_t as = slice_make(dashed, name.len);
-    return http_field_lookup(as) != HTTP_FIELD_OTHER || unkeyed_kind(as) != UNKEYED_NONE;
+    const struct http_field f = {.name = as, .id = (uint8_t)http_field_lookup(as)};
+    return f.id != HTTP_FIELD_OTHER || unkeyed_kind(as) != UNKEYED_NONE || fold_is_ours(&f);
+}
+
+/* The same of a field of the route's key. */
+static bool is_disguised_key(const struct exchange *x, slice_t name)
+{
+    const struct config_key *key = x->route->rules.key.custom;
+    for (size_t i = 0; key != NULL && i < key->headers.count; i++) {
+        slice_t keyed = slice_str(key->headers.items[i]);
+        size_t n = 0;
+        while (n < name.len && n < keyed.len &&
+               (ascii_lower(name.ptr[n]) == ascii_lower(keyed.ptr[n]) ||
+                (name.ptr[n] == '_' && keyed.ptr[n] == '-')))
+            n++;
+        if (n == name.len && n == keyed.len && !slice_ieq(name, keyed))
+            return true;
+    }
+    return false;
 }
 
 static bool is_kept_by_name(const struct exchange *x, slice_t name)
@@ -82,7 +101,8 @@ static bool is_removed(const struct exchange *x, slice_t name, enum unkeyed_kind
 
 bool unkeyed_is_removed(const struct exchange *x, const struct http_field *f)
 {
-    return unkeyed_is_disguised(f->name) || is_removed(x, f->name, unkeyed_kind(f->name));
+    return unkeyed_is_disguised(f->name) || is_disguised_key(x, f->name) ||
+           is_removed(x, f->name, unkeyed_kind(f->name));
 }
 
 /* What the application would be told anyway. */

@@ -22,7 +22,8 @@ enum unkeyed_kind {
 /* By the name in any case. */
 enum unkeyed_kind unkeyed_kind(slice_t name);
 /* True for "X_Forwarded_Host" and the like, which CGI, WSGI and Rack make the same variable of as of the
- * field with dashes: a name with underscores that would be a known field, or one of the table, with dashes.
+ * field with dashes: a name with underscores that would be a known field, one of the table, or one that we
+ * write, with dashes.
  */
 bool unkeyed_is_disguised(slice_t name);
 

@@ -108,6 +108,36 @@ static void removed_cookies_never_reach_the_application(void **state)
     millpond_stop(m);
 }
 
+/* ---- fields that Millpond writes
+ * ---------------------------------------------------------------------------------- */
+
+static void what_varies_by_client_is_not_shared(void **state)
+{
+    UNUSED(state);
+#define VARIES(name) "Cache-Control: max-age=600\r\nVary: Accept, " name "\r\n"
+    struct page pages[] = {{.path = "/address", .fields = VARIES("X-Forwarded-For")},
+                           {.path = "/set", .fields = VARIES("X-Real-IP")},
+                           {.path = "/fixed", .fields = VARIES("X-Fixed")},
+                           {.path = "/gone", .fields = VARIES("Forwarded")},
+                           {0}};
+    struct origin *o;
+    struct millpond *m = start(pages, &o,
+                               "[route r]\nset_request_header = X-Real-IP: $client_ip\n"
+                               "set_request_header = X-Fixed: 1\nremove_request_header = Forwarded\n");
+    static const struct {
+        const char *path;
+        bool stored;
+    } rows[] = {{"/address", false}, {"/set", false}, {"/fixed", true}, {"/gone", true}};
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        expect_page(m, rows[i].path, "", textf("%s#1", rows[i].path));
+        struct message *r =
+            expect_page(m, rows[i].path, "", textf("%s#%d", rows[i].path, rows[i].stored ? 1 : 2));
+        if (!rows[i].stored)
+            expect_field_in(r, "Cache-Status", "detail=");
+    }
+    millpond_stop(m);
+}
+
 /* ---- cookies of responses
  * --------------------------------------------------------------------------------------- */
 
@@ -432,6 +462,7 @@ int main(void)
         E2E_TEST(refused_client_that_wants_no_fetch_gets_none),
         E2E_TEST(response_that_allows_it_is_shared_for_the_ttl),
         E2E_TEST(removed_cookies_never_reach_the_application),
+        E2E_TEST(what_varies_by_client_is_not_shared),
         E2E_TEST(set_cookie_is_its_clients_alone),
         E2E_TEST(cookie_of_a_confirmation_is_its_clients_alone),
         E2E_TEST(confirmation_for_one_client_changes_nothing_for_others),

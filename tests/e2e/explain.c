@@ -396,6 +396,37 @@ static void a_fetch_under_way_is_shown(void **state)
     millpond_stop(m);
 }
 
+static json_t *explain_with(struct millpond *m, const char *target, const char *field)
+{
+    struct proc_result r = millpond_cli(m, "explain", url_of(target), "-H", field, "--json", NULL);
+    EXPECT(r.exit_code == 0, "%s", r.err);
+    return json_loads(r.out, 0, NULL);
+}
+
+static void what_a_route_adds_to_the_key_is_no_query(void **state)
+{
+    UNUSED(state);
+    struct page pages[] = {{.path = "/p", .fields = GOOD}, {0}};
+    struct millpond *m =
+        millpond_before(origin_start(pages_script, pages), "[route r]\nkey_headers = X-Key\n");
+    expect_status(client_get(m->port, "/p?x=1", "X-Key: a?&SECRET\r\n"), 200);
+    json_t *e = explain_with(m, "/p?x=1", "X-Key: b");
+    assert_string_equal(text_in(e, "reason"), "unseen");
+    json_decref(e);
+    e = explain_with(m, "/p?x=2", "X-Key: a?&SECRET");
+    assert_string_equal(text_in(e, "reason"), "query");
+    EXPECT(strstr(text_in(e, "why"), "SECRET") == NULL, "%s", text_in(e, "why"));
+    json_decref(e);
+    char *longer = textf("X-Key: %04999d", 0);
+    e = explain_with(m, "/p", longer);
+    assert_string_equal(text_in(e, "verdict"), "pass");
+    assert_string_equal(text_in(e, "reason"), "key_too_large");
+    json_decref(e);
+    expect_field_in(client_get(m->port, "/p", textf("%s\r\n", longer)), "Cache-Status",
+                    "fwd=bypass; detail=key_too_large");
+    millpond_stop(m);
+}
+
 /* ---- the door
  * ----------------------------------------------------------------------------------------------------- */
 
@@ -467,6 +498,7 @@ int main(void)
         E2E_TEST(the_stored_response_and_the_lines_of_the_file),
         E2E_TEST(a_url_never_seen_is_judged_by_the_rules),
         E2E_TEST(a_fetch_under_way_is_shown),
+        E2E_TEST(what_a_route_adds_to_the_key_is_no_query),
         E2E_TEST(questions_that_make_no_request_are_refused_with_advice),
         E2E_TEST(credentials_of_others_are_not_shown),
     };

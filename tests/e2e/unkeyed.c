@@ -63,6 +63,24 @@ static void nothing_of_the_table_reaches_the_application(void **state)
     millpond_stop(m);
 }
 
+/* What is in the key must be what the application sees, also one that takes an underscore for a dash. */
+static void what_is_in_the_key_has_no_double(void **state)
+{
+    UNUSED(state);
+    struct origin *o = origin_start(echo_script, NULL);
+    struct millpond *m =
+        millpond_before(o, "[route r]\nkey_headers = X-Theme, x-a-b\nkey_device = yes\nkey_language = en\n");
+    const char *seen = page(m, "/p",
+                            "x_theme: evil\r\nX_A-B: evil\r\nX-A_B: evil\r\nMillpond_Device: evil\r\n"
+                            "Millpond-Language: evil\r\nMillpond-language_: fine\r\nX_A_B_C: fine\r\n"
+                            "MILLPOND_LANGUAGE: evil\r\nX-Theme: dark\r\n");
+    expect_not_in(seen, "evil");
+    expect_in(seen, "Millpond-language_: fine");
+    expect_in(seen, "X_A_B_C: fine");
+    expect_in(seen, "X-Theme: dark");
+    millpond_stop(m);
+}
+
 static void other_methods_keep_their_override(void **state)
 {
     UNUSED(state);
@@ -169,6 +187,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         E2E_TEST(nothing_of_the_table_reaches_the_application),
+        E2E_TEST(what_is_in_the_key_has_no_double),
         E2E_TEST(other_methods_keep_their_override),
         E2E_TEST(what_a_route_keeps_is_keyed),
         E2E_TEST(what_a_trusted_proxy_passes_on_is_keyed),

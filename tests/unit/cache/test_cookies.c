@@ -70,11 +70,41 @@ static void test_empty_is_none(void **state)
     text_head_free(&t);
 }
 
+static void test_keyed_are_accounted_for(void **state)
+{
+    UNUSED(state);
+    static const char *names[] = {"theme", "b"};
+    static const struct config_key key = {.cookies = {names, 2}};
+    static const struct {
+        const char *lines;
+        bool unaccounted;
+    } rows[] = {
+        {"Cookie: theme=dark", false},
+        {"Cookie: b=1; theme=dark; theme", false},
+        {"Cookie: theme=dark; sid=1", true},
+        {"Cookie: sid=1; theme=dark", true},
+        {"Cookie: theme=dark\nCookie: sid=1", true},
+        {"Cookie: theme=\"dark; sid=1\"", true}, /* the one or the other */
+        {"Cookie: Theme=dark", true},
+        {"Cookie: themes=dark", true},
+        {"Cookie: =theme", true},
+    };
+    const struct cache_rules keyed = {.key = {.custom = &key}};
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct text_head t;
+        text_head_request(&t, HTTP_GET, rows[i].lines);
+        if (cookies_unaccounted(&t.head, &keyed) != rows[i].unaccounted)
+            fail_msg("%s", rows[i].lines);
+        text_head_free(&t);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_remove),
         cmocka_unit_test(test_empty_is_none),
+        cmocka_unit_test(test_keyed_are_accounted_for),
     };
     return cmocka_run_group_tests_name("cache/cookies", tests, NULL, NULL);
 }

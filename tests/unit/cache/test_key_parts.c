@@ -75,7 +75,7 @@ static void test_cookies(void **state)
         {"Cookie: theme=dark", " cookie:theme=dark"},
         {"Cookie: theme=", " cookie:theme="},
         {"Cookie: theme", " cookie:theme"},
-        {"Cookie: Theme=x; xtheme=y; themex=z", ""},
+        {"Cookie: xtheme=y; themex=z", ""},
         {"Cookie: a=1; theme=x; c=2", " cookie:theme=x"},
         {"Cookie: b=1;theme=x", " cookie:theme=x cookie:b=1"},
         {"Cookie: theme = x ;b", " cookie:theme=%20x cookie:b"},
@@ -84,8 +84,17 @@ static void test_cookies(void **state)
         {"Cookie: theme=1\nCookie: b=2", " cookie:theme=1 cookie:b=2"},
         {"Cookie: theme=a=b", " cookie:theme=a=b"},
         {"Cookie: theme=x y cookie:b=1", " cookie:theme=x%20y%20cookie:b=1"},
-        {"Cookie: theme=\"a;b\"; b=1", " cookie:theme=\"a;b\";%20b=1"}, /* too much rather than too little */
+        {"Cookie: theme=\"a;b\"; b=1",
+         " cookie:theme=\"a;b\";%20b=1 cookie:\"b=1"}, /* too much rather than too little */
         {"Cookie: b=\"", " cookie:b=\""},
+        {"Cookie: x=\"; theme=dark", " cookie:\"theme=dark"},
+        {"Cookie: x=\"\nCookie: theme=dark", " cookie:\"theme=dark"},
+        {"Cookie: x=\"a\\\"; theme=dark", " cookie:\"theme=dark"},
+        {"Cookie: x=\"a\"b\"; theme=dark", " cookie:\"theme=dark"},
+        {"Cookie: x=\"a\"; theme=dark", " cookie:theme=dark"},
+        {"Cookie: theme=\"; theme=x", " cookie:theme=\";%20theme=x cookie:\"theme=x"},
+        {"Cookie: Theme=x; theme[a]=y; %74heme=z", " cookie:Theme=x cookie:theme[a]=y cookie:%2574heme=z"},
+        {"Cookie: themes=x; them=y; the.me=z; =theme", ""},
         {"Cookie: ;;=;theme=x", " cookie:theme=x"},
         {"X-A: theme=x", ""},
     };

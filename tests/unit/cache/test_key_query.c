@@ -57,8 +57,14 @@ static void test_sorted(void **state)
         {"b=1&a=2&b=0&a=1", "?a=2&a=1&b=1&b=0"},
         {"a=&a", "?a=&a"},
         {"ab=1&a=1", "?a=1&ab=1"},
-        {"a-b=1&a=1", "?a=1&a-b=1"}, /* by name alone: '-' sorts before '=' */
-        {"B=1&a=1&A=1", "?A=1&B=1&a=1"},
+        {"a-b=1&a=1", "?a=1&a-b=1"},     /* by name alone: '-' sorts before '=' */
+        {"B=1&a=1&A=1", "?a=1&A=1&B=1"}, /* those that may be one keep their order */
+        {"A=1&B=2&a=3", "?A=1&a=3&B=2"},
+        {"b&a[]=1&a=", "?a[]=1&a=&b"},
+        {"a=&a[]=1&b", "?a=&a[]=1&b"},
+        {"b&a_b=2&a.b=1&+%20a=3&a=2", "?+%20a=3&a=2&a_b=2&a.b=1&b"},
+        {"b=1;a=2&a=3", "?b=1;a=2&a=3"},
+        {"a=3&b=1;a=2", "?a=3&b=1;a=2"},
         {"a=1&&b", "?&a=1&b"},
         {"&", "?&"},
         {"=x&a", "?=x&a"},
@@ -110,7 +116,7 @@ static void test_except(void **state)
         {"%75tm_a=1&x", "?x"},
         {"fbclid%20=1", "?fbclid%20=1"},
         {"fbclidx&FBCLID&xutm_", "?FBCLID&fbclidx&xutm_"}, /* nothing but what is named */
-        {"a[]=1&aa=1&A=1", "?A=1&a[]=1&aa=1"},
+        {"a[]=1&aa=1&A=1", "?a[]=1&A=1&aa=1"},
         {"utm.source=1", "?utm.source=1"},
         {"utm_a=1;page=2", "?utm_a=1;page=2"}, /* an application may see `page` */
         {"&utm_a", "?"},
@@ -134,11 +140,11 @@ static void test_only(void **state)
         {"idx=1&i=1&xid=1&%20=1", ""},
         {"%69d=1", "?id=1"},
         {"ID=1&Id=2", "?ID=1&Id=2"},
-        {"id[]=1&id%5Bx%5D=2", "?id%5Bx%5D=2&id[]=1"},
+        {"id[]=1&id%5Bx%5D=2", "?id[]=1&id%5Bx%5D=2"},
         {"%20id=1&+id=2", "?%20id=1&+id=2"},
         {"id%00x=1", "?id%00x=1"},
-        {"x.y=1&x_y=2&x%20y=3&x+y=4&x[y=5", "?x%20y=3&x+y=4&x.y=1&x[y=5&x_y=2"},
-        {"f_=1&f_a=2&f.b=3&f=4", "?f.b=3&f_=1&f_a=2"},
+        {"x.y=1&x_y=2&x%20y=3&x+y=4&x[y=5", "?x[y=5&x.y=1&x_y=2&x%20y=3&x+y=4"},
+        {"f_=1&f_a=2&f.b=3&f=4", "?f_=1&f_a=2&f.b=3"},
         {"junk=1;id=2", "?junk=1;id=2"},
         {"a&b&c", ""},
     };
@@ -187,8 +193,13 @@ struct params {
 };
 
 /* Few names and values, so that equal pairs are common; each in spellings that mean the same. */
-static const char *const names[][3] = {{"a", "%61", "a"}, {"b", "b", "%62"},     {"ab", "a%62", "%61b"},
-                                       {"", "", ""},      {"%2F", "%2f", "%2F"}, {"a-", "a%2D", "a%2d"}};
+static const char *const names[][3] = {
+    {"a", "%61", "a"},      {"b", "b", "%62"},     {"ab", "a%62", "%61b"},
+    {"", "", ""},           {"%2F", "%2f", "%2F"}, {"a-", "a%2D", "a%2d"},
+    {"A", "%41", "A"},      {"B", "B", "%42"},     {"a%5B%5D", "a%5b%5d", "%61%5B%5d"},
+    {"a[]", "a[]", "%61[]"}};
+/* Those that may be one to an application have the same number. */
+static const uint8_t one_of[] = {0, 1, 2, 3, 4, 5, 0, 1, 0, 0};
 static const char *const values[][3] = {
     {"", "", ""},       {"=", "=", "="},          {"=1", "=%31", "=1"},
     {"=+", "=+", "=+"}, {"=%20", "=%20", "=%20"}, {"=%c3", "=%C3", "=%C3"}};
@@ -234,14 +245,14 @@ static const char *write_params(const struct params *p, char *buf)
 
 static bool same_params(const struct params *a, const struct params *b)
 {
-    for (unsigned name = 0; name < ARRAY_LEN(names); name++) {
+    for (unsigned one = 0; one < ARRAY_LEN(names); one++) {
         unsigned k = 0;
         for (unsigned i = 0; i < a->count; i++) {
-            if (a->name[i] != name)
+            if (one_of[a->name[i]] != one)
                 continue;
-            while (k < b->count && b->name[k] != name)
+            while (k < b->count && one_of[b->name[k]] != one)
                 k++;
-            if (k == b->count || a->value[i] != b->value[k++])
+            if (k == b->count || a->name[i] != b->name[k] || a->value[i] != b->value[k++])
                 return false;
         }
     }
@@ -262,7 +273,7 @@ static void test_equal_exactly_when_the_parameters_are(void **state)
             fail_msg("round %d: %s and %s", i, one, last);
         equal += same;
     }
-    assert_true(equal > 5000 && equal < 45000);
+    assert_true(equal > 4000 && equal < 45000);
 }
 
 int main(void)

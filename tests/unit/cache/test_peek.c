@@ -122,8 +122,9 @@ static void test_other_queries(void **state)
 {
     UNUSED(state);
     struct cache *c = fix_cache(16 * MB);
-    static const char *const stored[] = {"http://a/p", "http://a/p?x=1", "http://a/p?x=2", "http://a/pp?x=1",
-                                         "http://b/p?x=1"};
+    static const char *const stored[] = {"http://a/p",          "http://a/p?x=1",   "http://a/p?x=2",
+                                         "http://a/pp?x=1",     "http://b/p?x=1",   "http://a/p?x=1 k=?a",
+                                         "http://a/p?y k=?a&b", "http://a/p k=?a&b"};
     struct cache_key k = fix_key("http://a/p?x=1");
     slice_t example = SLICE_EMPTY;
     for (size_t i = 0; i < ARRAY_LEN(stored); i++)
@@ -133,6 +134,9 @@ static void test_other_queries(void **state)
     rcu_enter();
     assert_int_equal(cache_peek_queries(c, &k, 1000000, &example), 3);
     assert_true(slice_starts(example, SLICE_LIT("http://a/p")));
+    k = fix_key("http://a/p?x k=?a&b");
+    assert_int_equal(cache_peek_queries(c, &k, 1000000, &example), 2);
+    assert_int_equal(slice_find(example, ' ', 0), SIZE_MAX); /* what others sent is not part of it */
     k = fix_key("http://c/");
     assert_int_equal(cache_peek_queries(c, &k, 1000000, &example), 0);
     k = fix_key("http://a/p?x=1");

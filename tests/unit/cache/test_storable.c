@@ -253,6 +253,10 @@ static const struct row sharing_rows[] = {
     {200, "", FRESH "Vary: *", NO_STORE_VARY_STAR},
     {200, "", FRESH "Vary: a, *", NO_STORE_VARY_STAR},
     {200, "", FRESH "Vary: a\nVary: *", NO_STORE_VARY_STAR},
+    {200, "", FRESH "Vary: accept, X-Forwarded-For", NO_STORE_VARY_STAR},
+    {200, "", FRESH "Vary: forwarded", NO_STORE_VARY_STAR},
+    {200, "", FRESH "Vary: X-Request-ID", NO_STORE_VARY_STAR},
+    {200, "", FRESH "Vary: X-Forwarded-Proto, X-Real-IP", OK},
 };
 
 static const struct row freshness_rows[] = {

@@ -155,12 +155,37 @@ static void test_invalidated_groups(void **state)
     }
 }
 
+/* A body made of two responses: what either carries. */
+static void test_joined(void **state)
+{
+    UNUSED(state);
+    struct text_head t;
+    struct cache_tags old, tags;
+    assert_int_equal(
+        collect("Surrogate-Key: a b\nCache-Tag: c\nxkey: d\nCache-Groups: \"g\"", "r", NULL, &old),
+        NO_STORE_STORED);
+    text_head_response(&t, 206, "Surrogate-Key: e\nCache-Tag: c\nCache-Groups: \"h\"");
+    const struct cache_tags_from from = {.response = &t.head,
+                                         .groups = &t.head,
+                                         .old = &old,
+                                         .joins = true,
+                                         .key = SLICE_LIT(KEY),
+                                         .route = SLICE_LIT("r")};
+    assert_int_equal(cache_tags_collect(&arena, &from, &tags), NO_STORE_STORED);
+    assert_true(
+        slice_eq(cache_tags_joined(&tags), SLICE_LIT("e a b c d http://h:8080#h r http://h:8080#g r")));
+    assert_int_equal(tags.bytes[CACHE_TAG_SURROGATE_KEY], sizeof "e a b " - 1);
+    assert_int_equal(tags.bytes[CACHE_TAG_CACHE_TAG], sizeof "c " - 1);
+    text_head_free(&t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_fields, setup, teardown),
         cmocka_unit_test_setup_teardown(test_groups_belong_to_their_origin, setup, teardown),
         cmocka_unit_test_setup_teardown(test_304_replaces_field_by_field, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_joined, setup, teardown),
         cmocka_unit_test_setup_teardown(test_limits, setup, teardown),
         cmocka_unit_test_setup_teardown(test_no_memory, setup, teardown),
         cmocka_unit_test_setup_teardown(test_field_lines, setup, teardown),

@@ -175,6 +175,25 @@ static void test_named_by_connection(void **state)
     assert_false(http_field_named_by_connection(&h, &lower[2]));
 }
 
+static void test_drop_named_by_connection(void **state)
+{
+    UNUSED(state);
+    struct http_field fields[] = {
+        field("X-A", "1"),     field("Connection", "close, x-a, Referer, TE, cookie"),
+        field("Cookie", "2"),  field("TE", "trailers"),
+        field("Referer", "3"), field("X-B", "4"),
+        field("x-a", "5")};
+    struct http_head h = head_of(fields, ARRAY_LEN(fields));
+    http_head_drop_named_by_connection(&h);
+    static const char *const left[] = {"Connection", "Cookie", "TE", "X-B"};
+    assert_int_equal(h.field_count, ARRAY_LEN(left));
+    for (size_t i = 0; i < ARRAY_LEN(left); i++)
+        assert_true(slice_eq(h.fields[i].name, slice_str(left[i])));
+    assert_false(http_head_has(&h, HTTP_FIELD_REFERER));
+    assert_true(http_head_has(&h, HTTP_FIELD_COOKIE));
+    assert_true(http_head_has(&h, HTTP_FIELD_TE));
+}
+
 static void test_hosts(void **state)
 {
     UNUSED(state);
@@ -247,10 +266,15 @@ static void test_host_is_not_read_beyond(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_characters), cmocka_unit_test(test_lists),
-        cmocka_unit_test(test_params),     cmocka_unit_test(test_tokens_of_a_head),
-        cmocka_unit_test(test_hop_by_hop), cmocka_unit_test(test_named_by_connection),
-        cmocka_unit_test(test_hosts),      cmocka_unit_test(test_host_is_not_read_beyond),
+        cmocka_unit_test(test_characters),
+        cmocka_unit_test(test_lists),
+        cmocka_unit_test(test_params),
+        cmocka_unit_test(test_tokens_of_a_head),
+        cmocka_unit_test(test_hop_by_hop),
+        cmocka_unit_test(test_named_by_connection),
+        cmocka_unit_test(test_drop_named_by_connection),
+        cmocka_unit_test(test_hosts),
+        cmocka_unit_test(test_host_is_not_read_beyond),
     };
     return cmocka_run_group_tests_name("core/http_field", tests, NULL, NULL);
 }
