@@ -295,15 +295,24 @@ static bool server_make_workers(struct server *s)
     return s->workers != NULL;
 }
 
+/* When the events are freed, the signals are ignored as before: one more must not end the process before its
+ * files are removed. Blocked meanwhile, none is lost. */
 static bool server_make_signals(struct server *s)
 {
     static const int numbers[SERVER_SIGNALS] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1};
-    for (size_t i = 0; i < SERVER_SIGNALS; i++) {
+    bool ok = true;
+    sigset_t ours, before;
+    sigemptyset(&ours);
+    for (size_t i = 0; i < SERVER_SIGNALS; i++)
+        sigaddset(&ours, numbers[i]);
+    pthread_sigmask(SIG_BLOCK, &ours, &before);
+    for (size_t i = 0; ok && i < SERVER_SIGNALS; i++) {
+        signal(numbers[i], SIG_IGN);
         s->signals[i] = evsignal_new(s->control->base, numbers[i], server_on_signal, s);
-        if (s->signals[i] == NULL || event_add(s->signals[i], NULL) != 0)
-            return false;
+        ok = s->signals[i] != NULL && event_add(s->signals[i], NULL) == 0;
     }
-    return true;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return ok;
 }
 
 static bool server_make_cache(struct server *s, const struct config *c)

@@ -84,6 +84,22 @@ static void stop_command_and_interrupt_end_it_too(void **state)
     millpond_expect_clean_end(m);
 }
 
+/* From the first signal to the end of the process there is no moment in which another does harm. */
+static void more_signals_do_not_spoil_the_end(void **state)
+{
+    UNUSED(state);
+    struct origin *o = origin_start_named("a");
+    for (int i = 0; i < 5; i++) {
+        struct millpond *m = millpond_before(o, "");
+        proc_signal(m->proc, SIGTERM);
+        while (!proc_wait(m->proc, 0)) {
+            proc_signal(m->proc, SIGHUP);
+            proc_signal(m->proc, SIGUSR1);
+        }
+        millpond_expect_clean_end(m);
+    }
+}
+
 static void pid_file_is_there_while_it_runs(void **state)
 {
     UNUSED(state);
@@ -401,6 +417,7 @@ int main(void)
         E2E_TEST(sigterm_lets_open_requests_finish),
         E2E_TEST(shutdown_timeout_ends_what_does_not_finish),
         E2E_TEST(stop_command_and_interrupt_end_it_too),
+        E2E_TEST(more_signals_do_not_spoil_the_end),
         E2E_TEST(pid_file_is_there_while_it_runs),
         E2E_TEST(systemd_is_told),
         E2E_TEST(no_descriptors_pauses_accepting),
