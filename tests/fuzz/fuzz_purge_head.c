@@ -41,7 +41,7 @@ static void check(const struct purge_head *in, const struct cache_purge_request 
     for (size_t i = 0; i < r->count; i++) {
         const struct cache_purge *p = &r->items[i];
         ASSERT(p->text.len > 0 || p->kind == CACHE_PURGE_ALL);
-        if (slice_eq(p->text, in->key) || p->kind == CACHE_PURGE_URL_ANY_QUERY)
+        if (slice_eq(p->text, in->keys[0]) || p->kind == CACHE_PURGE_URL_ANY_QUERY)
             continue;
         ASSERT(p->kind != CACHE_PURGE_URL);
         for (size_t k = 0; k < p->text.len; k++)
