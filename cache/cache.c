@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "cache/follower.h"
+#include "cache/no_vary_table.h"
 #include "cache/validity.h"
 #include "core/panic.h"
 
@@ -105,6 +106,7 @@ void cache_destroy(struct cache *c)
     ASSERT(atomic_load(&c->flights_now) == 0 && atomic_load(&c->followers_now) == 0);
     cache_evict_close(&c->evict);
     cache_inval_close(&c->inval);
+    cache_no_vary_close(c);
     cache_account_release(&c->account, c->fixed_bytes);
     cache_account_close(&c->account);
     c->magic = 0;
@@ -263,6 +265,30 @@ struct cache_flight *cache_lead(struct cache *c, const struct cache_key *key, co
         fl = join_as_leader_locked(c, sh, key, &whole).flight;
     lock_drop(&sh->lock);
     return fl;
+}
+
+bool cache_flight_move(struct cache_flight **flp, const struct cache_key *key,
+                       const struct http_head *request, struct arena *scratch)
+{
+    struct cache_flight *old = *flp, *fl = NULL;
+    struct cache *c = old->cache;
+    CHECK_MAGIC(old, FLIGHT_MAGIC);
+    struct cache_shard *sh = cache_shard_of(c, key->hash);
+    struct cache_key whole;
+    bool known;
+    lock_take(&sh->lock);
+    cache_lookup(c, sh, key, request, scratch, &whole, &known);
+    if (known && key->text.len <= UINT16_MAX &&
+        join_find_flight_locked(sh, key, request, scratch, &whole) == NULL)
+        fl = join_as_leader_locked(c, sh, key, &whole).flight;
+    if (fl != NULL) {
+        fl->start_id = old->start_id; /* what was purged since then concerns it */
+        fl->status = old->status;
+    }
+    lock_drop(&sh->lock);
+    cache_flight_fail(flp, FETCH_CANCELLED);
+    *flp = fl;
+    return fl != NULL;
 }
 
 #define PERSONAL UINT64_C(0x9e3779b97f4a7c15) /* makes another entry of the same key's */

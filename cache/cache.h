@@ -213,6 +213,11 @@ struct cache_object *cache_flight_refresh(struct cache_flight **fl, struct cache
                                           const struct cache_fill *fill);
 /* The response came with this status; remembered with the key when it turns out that it cannot be stored. */
 void cache_flight_answered(struct cache_flight *fl, unsigned status);
+/* The response belongs under another key than it was asked for: the flight ends, those who wait get
+ * FETCH_CANCELLED, and one for that key, which is as old, takes its place. false, with *fl NULL: another
+ * fetch for that key is under way, or memory is short. */
+bool cache_flight_move(struct cache_flight **fl, const struct cache_key *key, const struct http_head *request,
+                       struct arena *scratch);
 /* Not storable: followers get CACHE_EVENT_PASS, together; the key is remembered as pass for `pass_ms` (0 =
  * not). */
 void cache_flight_release(struct cache_flight **fl, enum no_store_reason why, dur_ms_t pass_ms);

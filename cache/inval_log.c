@@ -11,6 +11,7 @@
 
 #include "cache/account.h"
 #include "cache/key.h"
+#include "cache/no_vary.h"
 #include "core/panic.h"
 
 static size_t generation_bytes(size_t mask)
@@ -52,6 +53,8 @@ size_t cache_inval_bytes(const struct cache_inval_log *log)
 
 /* ---- writing
  * ---------------------------------------------------------------------------------------------------- */
+
+#define KIND_PATH ((enum cache_purge_kind)CACHE_PURGE_KINDS) /* of some exact URL that was purged */
 
 /* The kinds share a table, so each has its own offset. Zero means an empty slot. */
 static uint64_t kind_fingerprint(enum cache_purge_kind kind, uint64_t hash)
@@ -160,6 +163,10 @@ static void log_put_locked(struct cache_inval_log *log, const struct cache_purge
     enum cache_inval_force force = p->soft ? CACHE_INVAL_SOFT : CACHE_INVAL_HARD;
     switch (p->kind) {
     case CACHE_PURGE_URL:
+        if (UNLIKELY(atomic_load_explicit(&log->paths_id, memory_order_relaxed) != 0))
+            log_put_fingerprint_locked(log, text_fingerprint(KIND_PATH, url_without_query(p->text)), force,
+                                       id);
+        /* fall through */
     case CACHE_PURGE_TAG:
     case CACHE_PURGE_HOST:
         log_put_fingerprint_locked(log, text_fingerprint(p->kind, p->text), force, id);
@@ -200,6 +207,18 @@ uint64_t cache_inval_append(struct cache_inval_log *log, wall_ms_t now_ms, const
     return id;
 }
 
+void cache_inval_keep_paths(struct cache_inval_log *log, wall_ms_t now_ms)
+{
+    lock_take(&log->lock);
+    uint64_t id = atomic_load_explicit(&log->head, memory_order_relaxed);
+    id = MAX(id + 1, (uint64_t)MAX(now_ms, 0) << CACHE_INVAL_SEQ_BITS);
+    if (atomic_load_explicit(&log->paths_id, memory_order_relaxed) == 0) {
+        atomic_store_explicit(&log->paths_id, id, memory_order_release);
+        atomic_store_explicit(&log->head, id, memory_order_seq_cst);
+    }
+    lock_drop(&log->lock);
+}
+
 bool cache_inval_is_crowded(struct cache_inval_log *log, uint64_t id)
 {
     lock_take(&log->lock);
@@ -218,6 +237,7 @@ struct cache_inval_subject cache_inval_subject(slice_t primary, uint64_t primary
 {
     slice_t url = cache_key_url(primary);
     return (struct cache_inval_subject){
+        .any_query = url.len < primary.len && cache_no_vary_is_part_of(primary, url),
         .url = url,
         .url_fingerprint = url.len == primary.len ? primary_hash : hash_bytes(url.ptr, url.len).lo,
         .tags = tags,
@@ -261,6 +281,8 @@ struct cache_inval_found cache_inval_find(const struct cache_inval_log *log,
     struct cache_inval_found f = {0, 0};
     if (kind_is_newer(log, CACHE_PURGE_URL, since_id))
         find_fingerprint(log, kind_fingerprint(CACHE_PURGE_URL, s->url_fingerprint), since_id, &f);
+    if (UNLIKELY(s->any_query) && kind_is_newer(log, CACHE_PURGE_URL, since_id))
+        find_fingerprint(log, text_fingerprint(KIND_PATH, url_without_query(s->url)), since_id, &f);
     if (kind_is_newer(log, CACHE_PURGE_URL_ANY_QUERY, since_id))
         find_fingerprint(log, text_fingerprint(CACHE_PURGE_URL_ANY_QUERY, url_without_query(s->url)),
                          since_id, &f);
@@ -270,7 +292,7 @@ struct cache_inval_found cache_inval_find(const struct cache_inval_log *log,
         find_tags(log, s->tags, since_id, &f);
     if (kind_is_newer(log, CACHE_PURGE_PREFIX, since_id) || kind_is_newer(log, CACHE_PURGE_GLOB, since_id)) {
         rcu_enter();
-        cache_inval_pattern_find(&log->patterns, s->url, since_id, &f.hard, &f.soft);
+        cache_inval_pattern_find(&log->patterns, s->url, s->any_query, since_id, &f.hard, &f.soft);
         rcu_leave();
     }
     f.hard = MAX(f.hard, atomic_load_explicit(&log->floor[CACHE_INVAL_HARD], memory_order_acquire));

@@ -59,6 +59,8 @@ struct cache_inval_log {
     struct lock lock;
     unsigned young;     /* index of the generation that takes new events */
     uint64_t overflows; /* times a floor rose for want of room */
+    /* atomic */
+    _Atomic uint64_t paths_id; /* from here on exact URLs are also kept by their path; 0: they are not */
 };
 
 /* `capacity` events per generation are kept at least. false when out of memory. */
@@ -77,8 +79,17 @@ static inline uint64_t cache_inval_head(const struct cache_inval_log *log)
 uint64_t cache_inval_append(struct cache_inval_log *log, wall_ms_t now_ms, const struct cache_purge *events,
                             size_t count);
 
+/* From now on what is purged by an exact URL is also found by who heeds any query (no_vary.h); fetches that
+ * began before have a smaller id than cache_inval_paths_id. Once is enough. */
+void cache_inval_keep_paths(struct cache_inval_log *log, wall_ms_t now_ms);
+static inline uint64_t cache_inval_paths_id(const struct cache_inval_log *log)
+{
+    return atomic_load_explicit(&log->paths_id, memory_order_acquire);
+}
+
 /* What events may concern. `tags` are joined by one space. */
 struct cache_inval_subject {
+    bool any_query; /* it serves other queries of its path as well: no_vary.h */
     slice_t url;
     uint64_t url_fingerprint; /* low half of the hash of `url` */
     slice_t tags;

@@ -50,8 +50,29 @@ size_t cache_inval_pattern_newer(const struct cache_inval_patterns *ps, uint64_t
     return n;
 }
 
-void cache_inval_pattern_find(const struct cache_inval_patterns *ps, slice_t url, uint64_t since_id,
-                              uint64_t *hard, uint64_t *soft)
+/* Whether the pattern fits the path followed by '?' and anything, or a bit more: cut where that '?' would be,
+ * or within a star. */
+static bool glob_may_match_query(slice_t glob, slice_t path)
+{
+    for (size_t i = 0; i < glob.len; i++) {
+        size_t cut = glob.ptr[i] == '*' ? i + 1 : i;
+        if ((glob.ptr[i] == '*' || glob.ptr[i] == '?') &&
+            cache_glob_matches(slice_make(glob.ptr, cut), path))
+            return true;
+    }
+    return cache_glob_matches(glob, path);
+}
+
+static bool may_match_query(const struct cache_inval_pattern *q, slice_t text, slice_t url)
+{
+    slice_t path = slice_make(url.ptr, MIN(slice_find(url, '?', 0), url.len));
+    if (q->glob)
+        return glob_may_match_query(text, path);
+    return slice_eq(slice_make(text.ptr, MIN(slice_find(text, '?', 0), text.len)), path);
+}
+
+void cache_inval_pattern_find(const struct cache_inval_patterns *ps, slice_t url, bool any_query,
+                              uint64_t since_id, uint64_t *hard, uint64_t *soft)
 {
     uint64_t made = atomic_load_explicit(&ps->made, memory_order_acquire);
     for (uint64_t n = 0; n < MIN(made, CACHE_INVAL_PATTERNS); n++) {
@@ -60,7 +81,8 @@ void cache_inval_pattern_find(const struct cache_inval_patterns *ps, slice_t url
         if (q->id <= since_id)
             return;
         slice_t text = slice_make(q->text, q->bytes);
-        if (q->glob ? !cache_glob_matches(text, url) : !slice_starts(url, text))
+        if ((q->glob ? !cache_glob_matches(text, url) : !slice_starts(url, text)) &&
+            !(UNLIKELY(any_query) && may_match_query(q, text, url)))
             continue;
         uint64_t *into = q->soft ? soft : hard;
         *into = MAX(*into, q->id);

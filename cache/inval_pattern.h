@@ -32,9 +32,10 @@ const struct cache_inval_pattern *cache_inval_pattern_oldest(const struct cache_
 bool cache_inval_pattern_add(struct cache_inval_patterns *ps, const struct cache_purge *p, uint64_t id);
 /* How many are newer than `id`. Under the log's lock. */
 size_t cache_inval_pattern_newer(const struct cache_inval_patterns *ps, uint64_t id);
-/* The newest hard and soft pattern after `since_id` that fits `url`; RCU section. */
-void cache_inval_pattern_find(const struct cache_inval_patterns *ps, slice_t url, uint64_t since_id,
-                              uint64_t *hard, uint64_t *soft);
+/* The newest hard and soft pattern after `since_id` that fits `url`, or (`any_query`) may fit it with another
+ * query; RCU section. */
+void cache_inval_pattern_find(const struct cache_inval_patterns *ps, slice_t url, bool any_query,
+                              uint64_t since_id, uint64_t *hard, uint64_t *soft);
 /* No reader is left. */
 void cache_inval_pattern_close(struct cache_inval_patterns *ps);
 

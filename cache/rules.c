@@ -43,6 +43,7 @@ void cache_rules_from_config(const struct config *c, const struct config_route *
         .deception_guard = r->deception_guard,
         .gives_ttl = gives_ttl(c, r),
         .by_extension = has_extension(r),
+        .no_vary_search = r->no_vary_search,
         .remove_cookies = &r->remove_cookies,
         .request_edits = r->request_edits,
         .request_edit_count = r->request_edit_count,

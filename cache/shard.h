@@ -27,6 +27,8 @@ struct cache_shard {
     uint64_t inserts, evictions;
 };
 
+struct cache_no_vary_table;
+
 struct cache {
     /* set once */
     uint32_t magic;
@@ -39,6 +41,7 @@ struct cache {
     _Atomic unsigned sweep_shard;
     _Atomic uint64_t flights_now, followers_now, purges;
     _Atomic bool keys_have_parts; /* some key was more than a URL: an exact URL may name several */
+    _Atomic(struct cache_no_vary_table *) no_vary; /* no_vary_table.h; NULL until a rule is stated */
     struct cache_sweeper sweeper;
     struct cache_account account;
     struct cache_inval_log inval;

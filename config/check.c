@@ -211,6 +211,7 @@ static void check_route_cache(struct build *b, const struct config_route *r,
                                        "deception_guard",
                                        "key_query",
                                        "key_sort",
+                                       "no_vary_search",
                                        "key_headers",
                                        "key_cookies"};
     bool answers_itself = r->redirect_status != 0 || r->respond_status != 0;

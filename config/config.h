@@ -192,6 +192,7 @@ struct config_route { /* [route NAME] */
     struct config_strings remove_cookies; /* "all", names, "beginning*" */
     struct config_strings keep_request_headers;
     struct config_key key;
+    bool no_vary_search;
     struct config_cidrs allow, deny;
     struct config_field_edit *request_edits, *response_edits;
     size_t request_edit_count, response_edit_count;

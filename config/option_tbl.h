@@ -274,6 +274,9 @@ OPTION(
     "whatever the parameters left out say.")
 OPTION(ROUTE, "key_sort", BOOL, "yes", ANY, 0, AT(config_route, key.sort),
        "Whether the order of parameters with different names is ignored.")
+OPTION(ROUTE, "no_vary_search", BOOL, "yes", ANY, 0, AT(config_route, no_vary_search),
+       "Whether No-Vary-Search in a response, by which the application says that parameters or their order "
+       "mean nothing, is heeded. It is not where `key_query` says which do.")
 OPTION(ROUTE, "key_headers", KEY_HEADERS, "", ANY, OPTION_LIST | OPTION_COMMAS, AT(config_route, key.headers),
        "Request fields whose values tell stored responses apart, whatever Vary says.")
 OPTION(ROUTE, "key_cookies", KEY_COOKIES, "", ANY, OPTION_LIST | OPTION_COMMAS, AT(config_route, key.cookies),

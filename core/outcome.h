@@ -69,7 +69,9 @@ enum cache_verdict {
     X(ONLY_IF_CACHED, "only_if_cached", "the client wanted a stored response or none; answered 504")         \
     X(NOT_FRESH, "not_fresh",                                                                                \
       "it waited for another request's fetch, whose response must be asked about for each client")           \
-    X(SUPERSEDED, "superseded", "another request fetched the same variant at the same time")
+    X(SUPERSEDED, "superseded", "another request fetched the same variant at the same time")                 \
+    X(OTHER_QUERIES, "other_queries",                                                                        \
+      "it was confirmed with another No-Vary-Search: it does not stand for the queries it stood for")
 
 enum no_store_reason {
 #define X(id, name, text) NO_STORE_##id,

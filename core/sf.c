@@ -222,14 +222,18 @@ static bool take_parameters(slice_t *s)
     return true;
 }
 
-static bool take_inner_list(slice_t *s)
+/* Its items are in *text then, and known to be valid. */
+static bool take_inner_list(slice_t *s, slice_t *text)
 {
     struct sf_member item;
     skip(s, 1);
+    const char *begin = s->ptr;
     while (s->len > 0) {
         skip_sp(s);
-        if (take_char(s, ')'))
+        if (take_char(s, ')')) {
+            *text = slice_make(begin, (size_t)(s->ptr - begin) - 1);
             return take_parameters(s);
+        }
         if (!take_bare_item(s, &item) || !take_parameters(s))
             return false;
         if (s->len == 0 || (s->ptr[0] != ' ' && s->ptr[0] != ')'))
@@ -243,7 +247,7 @@ static bool take_item_or_inner_list(slice_t *s, struct sf_member *out)
     if (s->len > 0 && s->ptr[0] == '(') {
         out->type = SF_INNER_LIST;
         out->integer = 0;
-        return take_inner_list(s);
+        return take_inner_list(s, &out->text);
     }
     return take_bare_item(s, out) && take_parameters(s);
 }
@@ -283,4 +287,13 @@ enum sf_step sf_list_next(slice_t *rest, struct sf_member *out)
     if (rest->len == 0)
         return SF_END;
     return take_item_or_inner_list(rest, out) ? end_member(rest) : SF_BROKEN;
+}
+
+enum sf_step sf_inner_list_next(slice_t *rest, struct sf_member *out)
+{
+    *out = (struct sf_member){.key = SLICE_EMPTY};
+    skip_sp(rest);
+    if (rest->len == 0)
+        return SF_END;
+    return take_bare_item(rest, out) && take_parameters(rest) ? SF_MEMBER : SF_BROKEN;
 }

@@ -21,7 +21,8 @@ enum sf_type {
 /* One member of a dictionary or list; parameters are checked and left out. */
 struct sf_member {
     slice_t key;     /* dictionaries */
-    slice_t text;    /* SF_STRING: between the quotes, escapes not undone; else empty */
+    slice_t text;    /* SF_STRING: between the quotes, escapes not undone; SF_INNER_LIST: between the
+                        parentheses, for sf_inner_list_next; else empty */
     uint8_t type;    /* enum sf_type */
     int64_t integer; /* SF_INTEGER and SF_DATE; 0 or 1 for SF_BOOLEAN; 0 for all others */
 };
@@ -34,5 +35,7 @@ enum sf_step { SF_MEMBER, SF_END, SF_BROKEN };
 enum sf_step sf_dictionary_next(slice_t *rest, struct sf_member *out);
 /* The next member of a list, likewise. */
 enum sf_step sf_list_next(slice_t *rest, struct sf_member *out);
+/* The next item of an inner list; start with a copy of its `text`. */
+enum sf_step sf_inner_list_next(slice_t *rest, struct sf_member *out);
 
 #endif

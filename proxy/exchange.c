@@ -73,6 +73,12 @@ struct exchange *exchange_new_background(const struct exchange *of)
     x->host = of->host;
     x->client_ip = arena_copy(&x->arena, of->client_ip);
     x->key = (struct cache_key){arena_copy(&x->arena, of->key.text), of->key.hash};
+    x->no_vary = of->no_vary;
+    if (UNLIKELY(of->no_vary != NULL)) {
+        x->exact_key = (struct cache_key){arena_copy(&x->arena, of->exact_key.text), of->exact_key.hash};
+        if (x->exact_key.text.ptr == NULL)
+            x->key.text.ptr = NULL;
+    }
     if (x->client_ip.ptr == NULL || x->key.text.ptr == NULL || !exchange_own_head(x)) {
         exchange_free(x);
         return NULL;

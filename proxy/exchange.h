@@ -18,6 +18,7 @@ struct client_conn;
 struct config_listen;
 struct deliver_range;
 struct instance;
+struct no_vary_rule;
 struct partial;
 struct proxy_url_key;
 struct proxy_worker;
@@ -107,6 +108,8 @@ struct exchange {
 
     /* cache */
     struct cache_key key;
+    struct cache_key exact_key; /* with `no_vary`: what `key` would be without */
+    const struct no_vary_rule *no_vary; /* that `key` was made by, or NULL: no_vary.h */
     struct cache_object *object;   /* what is served; a reference only if object_held */
     struct cache_object_info info; /* of `object`, unpacked once: exchange_set_object */
     bool object_held;

@@ -3,6 +3,8 @@
  * Hot path: with the default rules (`custom` is NULL) the key is the URL, built in one pass. */
 #include "cache/key_parts.h"
 #include "proxy/exchange.h"
+#include "proxy/no_vary.h"
+#include "proxy/proxy_worker.h"
 #include "proxy/unkeyed.h"
 #include "proxy/url_key.h"
 
@@ -52,6 +54,14 @@ static bool key_build_rare(struct exchange *x)
     return unkeyed_extend_key(x) || key_fails(x, NO_STORE_NO_MEMORY);
 }
 
+/* Explanations have no worker, and do this themselves. */
+static void key_by_statement(struct exchange *x)
+{
+    if (x->pw != NULL && x->pw->cache != NULL && x->route != NULL &&
+        (x->req.method == HTTP_GET || x->req.method == HTTP_HEAD))
+        no_vary_apply(x, x->pw->cache);
+}
+
 /* By the default rules, and nothing that the client says is believed. */
 static bool key_is_plain(const struct exchange *x)
 {
@@ -63,12 +73,19 @@ bool exchange_build_key(struct exchange *x)
 {
     if (x->key.text.ptr != NULL)
         return true;
-    if (UNLIKELY(!key_is_plain(x)))
-        return key_build_rare(x);
+    if (UNLIKELY(!key_is_plain(x))) {
+        if (!key_build_rare(x))
+            return false;
+        if (cache_no_vary_is_used())
+            key_by_statement(x);
+        return true;
+    }
     const struct cache_url url = EXCHANGE_URL(x);
     char *buf = arena_alloc(&x->arena, cache_key_bound(url.scheme, url.host, url.path, url.query));
     if (buf == NULL)
         return key_fails(x, NO_STORE_NO_MEMORY);
     cache_key_build_by(buf, &cache_key_default, &url, SLICE_EMPTY, &x->key);
+    if (cache_no_vary_is_used())
+        key_by_statement(x);
     return true;
 }

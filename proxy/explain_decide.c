@@ -10,6 +10,7 @@
 #include "cache/storable.h"
 #include "core/http_date.h"
 #include "proxy/explain_case.h"
+#include "proxy/no_vary.h"
 
 #define OTHER_QUERY_SLOTS 65536 /* of the index that are looked at for the same page under other queries */
 
@@ -279,13 +280,32 @@ static void decide_looked_up(struct explain_case *e)
         decide_fetch(e, false, false);
 }
 
-static bool make_key(struct exchange *x)
+static bool make_key(struct explain_case *e)
 {
+    struct exchange *x = e->x;
     if ((x->req.present & (HTTP_BIT(COOKIE) | HTTP_BIT(AUTHORIZATION))) != 0) {
         cookies_remove(&x->req, &x->route->rules);
         x->credentials = (uint8_t)guard_credentials(&x->req, &x->route->rules);
     }
-    return exchange_build_key(x);
+    if (!exchange_build_key(x))
+        return false;
+    if (e->cache != NULL && (x->req.method == HTTP_GET || x->req.method == HTTP_HEAD))
+        no_vary_apply(x, e->cache);
+    return true;
+}
+
+static void look_up(struct explain_case *e)
+{
+    struct exchange *x = e->x;
+    cache_peek(e->cache, &x->key, &x->req, &x->arena, &e->peek);
+    if (e->peek.object != NULL || x->no_vary == NULL)
+        return;
+    struct cache_peek exact; /* as no_vary_find_exact */
+    cache_peek(e->cache, &x->exact_key, &x->req, &x->arena, &exact);
+    if (exact.object == NULL)
+        return;
+    e->peek = exact;
+    no_vary_leave(x);
 }
 
 void explain_decide(struct explain_case *e)
@@ -309,13 +329,13 @@ void explain_decide(struct explain_case *e)
         outcome_reason(e, VERDICT_PASS, why);
         return;
     }
-    if (!make_key(x)) {
+    if (!make_key(e)) {
         outcome_reason(e, x->no_store == NO_STORE_KEY_TOO_LARGE ? VERDICT_PASS : VERDICT_MISS,
                        (enum no_store_reason)x->no_store);
         return;
     }
     e->looked_up = true;
-    cache_peek(e->cache, &x->key, &x->req, &e->x->arena, &e->peek);
+    look_up(e);
     if (e->peek.object != NULL)
         e->info = cache_object_info(e->peek.object);
     decide_looked_up(e);

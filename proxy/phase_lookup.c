@@ -11,6 +11,7 @@
 #include "cache/stale.h"
 #include "cache/storable.h"
 #include "proxy/client_conn.h"
+#include "proxy/no_vary.h"
 #include "proxy/partial.h"
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
@@ -205,6 +206,8 @@ enum phase_result phase_lookup(struct exchange *x)
                            (enum no_store_reason)x->no_store);
     bool remembered_pass = false;
     struct cache_object *o = cache_find(x->pw->cache, &x->key, &x->req, &x->arena, &remembered_pass);
+    if (UNLIKELY(o == NULL && x->no_vary != NULL))
+        o = no_vary_find_exact(x, &remembered_pass);
     bool directed = cache_request_directs(&x->req, &x->route->rules);
     if (o != NULL) {
         exchange_set_object(x, o, SOURCE_OBJECT);
@@ -246,6 +249,8 @@ static void wait_look_again(struct exchange *x)
 {
     wait_end(x, false);
     x->partial = NULL;
+    if (cache_no_vary_is_used())
+        no_vary_apply_again(x);
     if (++x->wait_rounds >= WAIT_ROUNDS_MAX)
         x->pass_forced = true;
     phase_set(x, PHASE_LOOKUP);

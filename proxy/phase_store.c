@@ -15,6 +15,7 @@
 #include "proxy/forward.h"
 #include "proxy/invalidate.h"
 #include "proxy/merge_head.h"
+#include "proxy/no_vary.h"
 #include "proxy/partial.h"
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
@@ -166,9 +167,11 @@ static bool store_refresh(struct exchange *x, const struct http_head *update)
         why = NO_STORE_SET_COOKIE;
     if (why == NO_STORE_STORED)
         why = tags_of_response(x, update, &merged, &fill.tags);
+    if (why == NO_STORE_STORED && no_vary_concerns(x, &merged) && !no_vary_confirms(x, &merged))
+        why = NO_STORE_OTHER_QUERIES;
     if (why == NO_STORE_STORED)
         x->object = cache_flight_refresh(&x->flight, x->stale, &fill);
-    else
+    else if (x->flight != NULL)
         store_release(x, why, 0);
     serve_confirmed(x, update, why);
     return true;
@@ -229,7 +232,7 @@ static inline __attribute__((always_inline)) bool store_fill(struct exchange *x,
         status = slice_starts(text, SLICE_LIT("HTTP/1.1 206")) ? 206 : status;
     }
     *why = NO_STORE_NO_MEMORY;
-    if (text.ptr == NULL)
+    if (text.ptr == NULL || (no_vary_concerns(x, head) && !no_vary_settle(x, head, why)))
         return false;
     fill_set_head(x, &fill, text, status);
     x->object = cache_fill_begin(x->flight, &fill, why);
@@ -327,7 +330,10 @@ bool phase_store_response(struct exchange *x, const struct http_head *head)
         return true;
     }
     x->no_store = (uint8_t)why;
-    if (x->flight != NULL && head->status >= 500 && !exchange_is_personal(x))
+    const bool personal = x->credentials != NO_STORE_STORED && why == (enum no_store_reason)x->credentials;
+    if (UNLIKELY(x->no_vary != NULL) && x->flight != NULL && no_vary_is_own(x, head) && !personal)
+        cache_flight_fail(&x->flight, FETCH_CANCELLED);
+    else if (x->flight != NULL && head->status >= 500 && !exchange_is_personal(x))
         cache_flight_fail_status(&x->flight, head->status);
     else if (x->flight != NULL)
         store_release(x, why, pass_memory_ms(why, head->status));

@@ -105,6 +105,7 @@ static const struct option_case cases[] = {
     {T, "max_object_size", "1K", {"0", "x", "1KB"}, "from 1 to 1024T"},
     {T, "key_query", "except: utm_*, campaign, a", {"some", "only", "all: a"}, "is no choice of parameters"},
     {T, "key_sort", "no", {"maybe", "1", ""}, "write yes, no"},
+    {T, "no_vary_search", "no", {"maybe", "1", ""}, "write yes, no"},
     {T, "key_headers", "X-A, x-b", {"X A", "X-A, x-a", ""}, "is not a field name"},
     {T, "key_cookies", "a, A", {"a b", "a, a", "a;"}, "is no name of a cookie"},
     {T, "key_device", "yes", {"maybe", "1", ""}, "write yes, no"},

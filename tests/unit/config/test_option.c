@@ -130,6 +130,7 @@ static const struct {
     {T, "max_object_size", "of [cache]"},
     {T, "key_query", "all"},
     {T, "key_sort", "yes"},
+    {T, "no_vary_search", "yes"},
     {T, "key_headers", ""},
     {T, "key_cookies", ""},
     {T, "key_device", "no"},

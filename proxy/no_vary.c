@@ -1,0 +1,122 @@
+/* no_vary.c: see no_vary.h.
+ *
+ * Which rule a path has is the last that a stored response stated; a success without the field ends it.
+ * Redirects and errors without it do not: applications often make them where nobody thinks of the field, and
+ * one bad link would have everybody miss. They are stored for exactly their query.
+ *
+ * Rejected: keeping a rule per stored response and trying all of a path. The draft lets a cache look for the
+ * newest alone, and asks applications to state one. */
+#include "proxy/no_vary.h"
+
+#include "proxy/proxy_worker.h"
+
+static bool is_heeded(const struct exchange *x)
+{
+    const struct config_key *custom = x->route->rules.key.custom;
+    return x->route->rules.no_vary_search && (custom == NULL || custom->query == CONFIG_QUERY_ALL);
+}
+
+static const struct cache_key *exact_key(const struct exchange *x)
+{
+    return x->no_vary != NULL ? &x->exact_key : &x->key;
+}
+
+/* Makes `*out` by the rule; NULL: for exactly this query. */
+static bool make_key(struct exchange *x, const struct no_vary_rule *rule, struct cache_key *out)
+{
+    *out = *exact_key(x);
+    return rule == NULL || cache_no_vary_key(&x->arena, rule, out->text, out);
+}
+
+static void take_key(struct exchange *x, const struct no_vary_rule *rule, const struct cache_key *key)
+{
+    x->exact_key = *exact_key(x);
+    x->key = *key;
+    x->no_vary = rule;
+}
+
+void no_vary_apply(struct exchange *x, struct cache *c)
+{
+    struct cache_key key;
+    if (x->no_vary != NULL || !is_heeded(x))
+        return;
+    const struct no_vary_rule *rule = cache_no_vary_find(c, x->key.text);
+    if (rule != NULL && make_key(x, rule, &key)) /* else it is asked for as if there were none */
+        take_key(x, rule, &key);
+}
+
+void no_vary_leave(struct exchange *x)
+{
+    take_key(x, NULL, exact_key(x));
+}
+
+void no_vary_apply_again(struct exchange *x)
+{
+    if (x->key.text.ptr == NULL)
+        return;
+    no_vary_leave(x);
+    no_vary_apply(x, x->pw->cache);
+}
+
+struct cache_object *no_vary_find_exact(struct exchange *x, bool *pass)
+{
+    bool exact_pass;
+    struct cache_object *o = cache_find(x->pw->cache, &x->exact_key, &x->req, &x->arena, &exact_pass);
+    if (o != NULL) {
+        *pass = false;
+        no_vary_leave(x);
+    }
+    return o;
+}
+
+/* ---- what a response states
+ * ---------------------------------------------------------------------------------------- */
+
+/* Notes the rule, and that there is none any more; returns it. */
+static const struct no_vary_rule *stated(struct exchange *x, const struct http_head *head)
+{
+    slice_t url = exact_key(x)->text;
+    slice_t text = is_heeded(x) ? cache_no_vary_parse(&x->arena, head) : SLICE_EMPTY;
+    const struct no_vary_rule *rule = text.len > 0 ? cache_no_vary_learn(x->pw->cache, url, text) : NULL;
+    if (rule == NULL && x->no_vary != NULL && head->status < 300)
+        cache_no_vary_forget(x->pw->cache, url);
+    return rule;
+}
+
+bool no_vary_settle(struct exchange *x, const struct http_head *head, enum no_store_reason *why)
+{
+    struct cache_key key;
+    const struct no_vary_rule *rule = stated(x, head);
+    if (rule == x->no_vary || (rule != NULL && !cache_no_vary_may_move(x->flight)))
+        return true;
+    bool made = make_key(x, rule, &key);
+    *why = made ? NO_STORE_SUPERSEDED : NO_STORE_NO_MEMORY;
+    if (!made)
+        cache_flight_fail(&x->flight, FETCH_CANCELLED);
+    if (!made || !cache_flight_move(&x->flight, &key, &x->req, &x->arena))
+        return false;
+    take_key(x, rule, &key);
+    return true;
+}
+
+bool no_vary_confirms(struct exchange *x, const struct http_head *merged)
+{
+    const struct no_vary_rule *rule = stated(x, merged);
+    if (x->no_vary == NULL || rule == x->no_vary)
+        return true;
+    cache_forget(x->pw->cache, x->stale);
+    cache_flight_fail(&x->flight, FETCH_CANCELLED);
+    return false;
+}
+
+bool no_vary_is_own(struct exchange *x, const struct http_head *head)
+{
+    if (x->no_vary == NULL)
+        return false;
+    slice_t text = cache_no_vary_parse(&x->arena, head);
+    if (slice_eq(text, x->no_vary->text))
+        return false;
+    if (text.len == 0 && head->status < 300)
+        cache_no_vary_forget(x->pw->cache, x->exact_key.text);
+    return true;
+}
