@@ -56,8 +56,7 @@ static bool glob_may_match_query(slice_t glob, slice_t path)
 {
     for (size_t i = 0; i < glob.len; i++) {
         size_t cut = glob.ptr[i] == '*' ? i + 1 : i;
-        if ((glob.ptr[i] == '*' || glob.ptr[i] == '?') &&
-            cache_glob_matches(slice_make(glob.ptr, cut), path))
+        if ((glob.ptr[i] == '*' || glob.ptr[i] == '?') && cache_glob_matches(slice_make(glob.ptr, cut), path))
             return true;
     }
     return cache_glob_matches(glob, path);

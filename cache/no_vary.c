@@ -47,7 +47,8 @@ static char *put_form(char *out, slice_t s)
     return out;
 }
 
-/* Pairs as "name=value", without empty ones; `.len` is 0 when there are none, `.ptr` is NULL without memory. */
+/* Pairs as "name=value", without empty ones; `.len` is 0 when there are none, `.ptr` is NULL without memory.
+ */
 static slice_t form_query(struct arena *arena, slice_t query)
 {
     char *buf = arena_alloc(arena, 4 * query.len + 1), *out = buf;
@@ -140,7 +141,11 @@ static slice_t join_lines(char *buf, const struct http_head *response)
 /* Bytes that follow the first of a character, -1 when it is none. */
 static int utf8_more(unsigned char c)
 {
-    return c < 0x80 ? 0 : c >= 0xc2 && c < 0xe0 ? 1 : c >= 0xe0 && c < 0xf0 ? 2 : c >= 0xf0 && c < 0xf5 ? 3 : -1;
+    return c < 0x80                ? 0
+           : c >= 0xc2 && c < 0xe0 ? 1
+           : c >= 0xe0 && c < 0xf0 ? 2
+           : c >= 0xf0 && c < 0xf5 ? 3
+                                   : -1;
 }
 
 /* UTF-8 (RFC 3629) without U+FFFD, which stands for whatever is none: bytes are then equal exactly when

@@ -56,7 +56,8 @@ static struct cache_no_vary_table *table_make(struct cache *c)
 }
 
 /* ---- rules
- * --------------------------------------------------------------------------------------------------------- */
+ * ---------------------------------------------------------------------------------------------------------
+ */
 
 static struct no_vary_rule *rule_make(struct cache *c, slice_t text)
 {
@@ -95,7 +96,8 @@ static uint64_t rule_number(struct cache *c, struct cache_no_vary_table *t, slic
 }
 
 /* ---- paths
- * --------------------------------------------------------------------------------------------------------- */
+ * ---------------------------------------------------------------------------------------------------------
+ */
 
 struct place {
     _Atomic uint64_t *set;
@@ -137,8 +139,7 @@ static void slot_push(struct place at, uint64_t word)
         i++;
     if (atomic_load_explicit(&at.set[i], memory_order_relaxed) != 0) {
         for (i = 0; i < WAYS - 1; i++)
-            atomic_store_explicit(&at.set[i],
-                                  atomic_load_explicit(&at.set[i + 1], memory_order_relaxed),
+            atomic_store_explicit(&at.set[i], atomic_load_explicit(&at.set[i + 1], memory_order_relaxed),
                                   memory_order_release);
     }
     atomic_store_explicit(&at.set[i], word, memory_order_release);

@@ -25,8 +25,8 @@ struct cache_rules {
     slice_t tags;     /* added to every object, joined by one space */
     bool obey_client; /* Cache-Control and Pragma of requests count */
     bool ignore_set_cookie, deception_guard;
-    bool gives_ttl;    /* the ini file may make something fresh that does not say so itself */
-    bool by_extension; /* the route has a path such as *.css */
+    bool gives_ttl;      /* the ini file may make something fresh that does not say so itself */
+    bool by_extension;   /* the route has a path such as *.css */
     bool no_vary_search; /* what responses say about queries is heeded */
     const struct config_strings *remove_cookies;
     const struct config_field_edit *request_edits;

@@ -1,5 +1,5 @@
-/* cache_no_vary.c: No-Vary-Search: pages shared by what they say of their query, rules that change or end, and
- * that no purge misses what lies under a rule. */
+/* cache_no_vary.c: No-Vary-Search: pages shared by what they say of their query, rules that change or end,
+ * and that no purge misses what lies under a rule. */
 #include "tests/support/millpond.h"
 
 #define LONG   "Cache-Control: max-age=600\r\n"
@@ -141,7 +141,8 @@ static void order_counts_where_the_route_says_so(void **state)
 static void routes_may_not_heed_it(void **state)
 {
     UNUSED(state);
-    static const char *const routes[] = {"[route r]\nno_vary_search = no\n", "[route r]\nkey_query = except: y\n"};
+    static const char *const routes[] = {"[route r]\nno_vary_search = no\n",
+                                         "[route r]\nkey_query = except: y\n"};
     for (size_t i = 0; i < ARRAY_LEN(routes); i++) {
         struct millpond *m = start(routes[i]);
         expect_other(get(m, "/p?x=1"), get(m, "/p?x=2"));
@@ -287,7 +288,8 @@ static void confirmations_may_change_the_rule(void **state)
 }
 
 /* ---- waiting
- * --------------------------------------------------------------------------------------------------------- */
+ * ---------------------------------------------------------------------------------------------------------
+ */
 
 static struct client *ask(struct millpond *m, const char *target)
 {
@@ -349,17 +351,24 @@ static void waiting_requests_get_nothing_of_another_rule(void **state)
 }
 
 /* ---- purges
- * ---------------------------------------------------------------------------------------------------------- */
+ * ----------------------------------------------------------------------------------------------------------
+ */
 
 static void purge(struct millpond *m, size_t how)
 {
     const char *const args[][2] = {
-        {"--url", url_of("/held?x=9")},          {"--prefix", url_of("/held?x=9")},
-        {"--prefix", url_of("/hel")},            {"--prefix", url_of("/held?")},
-        {"--glob", url_of("/held?x=9")},         {"--glob", url_of("/*ld?x=?")},
-        {"--glob", url_of("/held*=9")},          {"--glob", "*x=9"},
-        {"--host", "test"},                      {"--tag", "t"},
-        {"--all", NULL},                         {"--any-query", url_of("/held?z")},
+        {"--url", url_of("/held?x=9")},
+        {"--prefix", url_of("/held?x=9")},
+        {"--prefix", url_of("/hel")},
+        {"--prefix", url_of("/held?")},
+        {"--glob", url_of("/held?x=9")},
+        {"--glob", url_of("/*ld?x=?")},
+        {"--glob", url_of("/held*=9")},
+        {"--glob", "*x=9"},
+        {"--host", "test"},
+        {"--tag", "t"},
+        {"--all", NULL},
+        {"--any-query", url_of("/held?z")},
     };
     if (how < ARRAY_LEN(args)) {
         struct proc_result r = strcmp(args[how][0], "--url") == 0

@@ -307,6 +307,80 @@ static void test_reader_never_misses_a_purge(void **state)
     }
 }
 
+/* What lies under a rule of No-Vary-Search serves other queries, too: whatever may name one of them purges
+ * it. */
+static void test_what_lies_under_a_rule(void **state)
+{
+    UNUSED(state);
+    static const struct {
+        enum cache_purge_kind kind;
+        const char *text;
+        bool ruled, plain; /* is purged */
+    } rows[] = {
+        {CACHE_PURGE_URL, "http://h/p?a=1", true, true},
+        {CACHE_PURGE_URL, "http://h/p", true, false},
+        {CACHE_PURGE_URL, "http://h/p?b", true, false},
+        {CACHE_PURGE_URL, "http://h/pp?b", false, false},
+        {CACHE_PURGE_URL_ANY_QUERY, "http://h/p", true, true},
+        {CACHE_PURGE_PREFIX, "http://h/p?b", true, false},
+        {CACHE_PURGE_PREFIX, "http://h/p?", true, true},
+        {CACHE_PURGE_PREFIX, "http://h/pp?b", false, false},
+        {CACHE_PURGE_PREFIX, "http://h/q", false, false},
+        {CACHE_PURGE_GLOB, "http://h/p?b=*", true, false},
+        {CACHE_PURGE_GLOB, "http://h/p?b=2", true, false},
+        {CACHE_PURGE_GLOB, "*b=2", true, false},
+        {CACHE_PURGE_GLOB, "http://h/p*b=2", true, false},
+        {CACHE_PURGE_GLOB, "http://?/p?b", true, false},
+        {CACHE_PURGE_GLOB, "http://h/??b", true, false},
+        {CACHE_PURGE_GLOB, "http://h/p", true, false},
+        {CACHE_PURGE_GLOB, "http://h/q?b", false, false},
+        {CACHE_PURGE_GLOB, "http://h/p/?b", false, false},
+        {CACHE_PURGE_GLOB, "http://h/q*", false, false},
+        {CACHE_PURGE_HOST, "h", true, true},
+        {CACHE_PURGE_TAG, "t", true, true},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        for (int soft = 0; soft < 2; soft++) {
+            struct cache_inval_log *log = open_log(16);
+            uint64_t since_id = append(log, CACHE_PURGE_TAG, false, "z");
+            cache_inval_keep_paths(log, NOW_MS);
+            append(log, rows[i].kind, soft != 0, rows[i].text);
+            static const char *const ruled[] = {"http://h/p?a=1 no-vary:except:b",
+                                                "http://h/p?a=1 no-vary:none rules:1"};
+            for (size_t k = 0; k < ARRAY_LEN(ruled); k++) {
+                const struct cache_inval_found f = find(log, ruled[k], "t", since_id);
+                if ((soft != 0 ? f.soft > since_id : f.hard > since_id) != rows[i].ruled)
+                    fail_msg("%s and %s", rows[i].text, ruled[k]);
+            }
+            const struct cache_inval_found f = find(log, "http://h/p?a=1 rules:1", "t", since_id);
+            if ((soft != 0 ? f.soft > since_id : f.hard > since_id) != rows[i].plain)
+                fail_msg("%s and what lies under no rule", rows[i].text);
+            close_log(log);
+        }
+    }
+}
+
+/* Keeping paths is an event, once, that concerns nothing. */
+static void test_paths_are_kept_from_an_id_on(void **state)
+{
+    UNUSED(state);
+    struct cache_inval_log *log = open_log(4);
+    uint64_t before = append(log, CACHE_PURGE_URL, false, "http://h/x");
+    assert_int_equal(cache_inval_paths_id(log), 0);
+    cache_inval_keep_paths(log, NOW_MS);
+    uint64_t id = cache_inval_paths_id(log);
+    assert_true(id > before && cache_inval_head(log) == id);
+    cache_inval_keep_paths(log, NOW_MS + 1);
+    assert_true(cache_inval_paths_id(log) == id && cache_inval_head(log) == id);
+    assert_false(is_purged(log, "http://h/p no-vary:none", "", before));
+    char url[64];
+    for (uint64_t i = 0; i < 100; i++) { /* it needs twice the room, which is made */
+        append(log, CACHE_PURGE_URL, false, nth_url(i, url));
+        assert_true(is_purged(log, strcat(url, " no-vary:none"), "", id));
+    }
+    close_log(log);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -322,6 +396,8 @@ int main(void)
         cmocka_unit_test(test_crowded_before_a_floor_can_rise),
         cmocka_unit_test(test_no_memory),
         cmocka_unit_test(test_reader_never_misses_a_purge),
+        cmocka_unit_test(test_what_lies_under_a_rule),
+        cmocka_unit_test(test_paths_are_kept_from_an_id_on),
     };
     return cmocka_run_group_tests_name("cache/inval_log", tests, fix_group_setup, fix_group_teardown);
 }

@@ -22,8 +22,9 @@ static const char *stated(const char *one, const char *two)
     for (size_t i = 0; i < 2; i++) {
         if (lines[i] == NULL)
             continue;
-        fields[head.field_count++] = (struct http_field){
-            .name = SLICE_LIT("no-vary-search"), .value = slice_str(lines[i]), .id = HTTP_FIELD_NO_VARY_SEARCH};
+        fields[head.field_count++] = (struct http_field){.name = SLICE_LIT("no-vary-search"),
+                                                         .value = slice_str(lines[i]),
+                                                         .id = HTTP_FIELD_NO_VARY_SEARCH};
         head.present = HTTP_BIT(NO_VARY_SEARCH);
     }
     slice_t text = cache_no_vary_parse(&arena, &head);
@@ -34,81 +35,81 @@ static const char *stated(const char *one, const char *two)
     return out;
 }
 
+static const struct {
+    const char *field, *want;
+} statements[] = {
+    {"params", "none"},
+    {"params=(\"a\")", "except:a"},
+    {"params, except=(\"x\")", "only:x"},
+    {"key-order", "order"},
+    {"params=(\"utm_source\" \"utm_medium\" \"utm_campaign\")", "except:utm_campaign&utm_medium&utm_source"},
+    {"params=?1", "none"},
+    {"key-order=?1", "order"},
+    {"params, key-order, except=(\"x\")", "order,only:x"},
+    {"key-order, params=(\"b\" \"a\" \"b\")", "order,except:a&b"},
+    {"params, key-order", "none"}, /* the order of nothing */
+    {"params, except=()", "none"},
+    {"params=?0", ""},
+    {"params=()", ""},
+    {"key-order=?0", ""},
+    {"params=(), key-order", "order"},
+    {"params=?0, key-order", "order"},
+    /* invalid by the draft */
+    {"unknown-key", ""},
+    {"key-order=\"not a boolean\"", ""},
+    {"params=\"not a boolean or inner list\"", ""},
+    {"params=(not-a-string)", ""},
+    {"params=(\"a\"), except=(\"x\")", ""},
+    {"params=(), except=()", ""},
+    {"params=?0, except=(\"x\")", ""},
+    {"params, except=(not-a-string)", ""},
+    {"params, except=\"not an inner list\"", ""},
+    {"params, except=?1", ""},
+    {"except=(\"x\")", ""},
+    {"except=()", ""},
+    {"params=1", ""},
+    {"key-order=1, params", ""},
+    /* other members and parameters are ignored */
+    {"params, future=(\"a\" 1 ?0);x", "none"},
+    {"params=(\"a\";p=1 \"b\");q", "except:a&b"},
+    {"key-order;x=2", "order"},
+    /* the last of a name counts */
+    {"params=(\"a\"), params=(\"b\")", "except:b"},
+    {"params=1, params", "none"},
+    {"params, params=(\"b\"), key-order=1, key-order", "order,except:b"},
+    {"params, except=(\"a\"), params=?0", ""},
+    /* one mistake, and all of it is nothing */
+    {"params,", ""},
+    {"params=(\"a\"", ""},
+    {"params=(\"a\"\"b\")", ""},
+    {"Params", ""},
+    {"params key-order", ""},
+    {"", ""},
+    /* names */
+    {"params=(\"%C3%A9+%E6%B0%97\")", "except:%C3%A9%20%E6%B0%97"},
+    {"params=(\"%c3%a9 %e6%b0%97\")", "except:%C3%A9%20%E6%B0%97"},
+    {"params=(\"%61\" \"a\")", "except:a"},
+    {"params=(\"a\\\"b\" \"c\\\\d\")", "except:a%22b&c%5Cd"},
+    {"params=(\"a&b=c\")", "except:a%26b%3Dc"},
+    {"params=(\"%zz\")", "except:%25zz"},
+    {"params=(\"\")", "except:"},
+    {"params, except=(\"\" \"b\")", "only:&b"},
+    {"params=(\"%f6\")", ""}, /* no UTF-8 */
+    {"params=(\"%C3\")", ""},
+    {"params=(\"%C0%80\")", ""},
+    {"params=(\"%ED%A0%80\")", ""},
+    {"params=(\"%F4%90%80%80\")", ""},
+    {"params=(\"%F0%9F%98%80\")", "except:%F0%9F%98%80"},
+    {"params, except=(\"%EF%BF%BD\")", ""}, /* stands for what is none */
+};
+
 static void test_stated(void **state)
 {
     UNUSED(state);
-    static const struct {
-        const char *field, *want;
-    } rows[] = {
-        {"params", "none"},
-        {"params=(\"a\")", "except:a"},
-        {"params, except=(\"x\")", "only:x"},
-        {"key-order", "order"},
-        {"params=(\"utm_source\" \"utm_medium\" \"utm_campaign\")",
-         "except:utm_campaign&utm_medium&utm_source"},
-        {"params=?1", "none"},
-        {"key-order=?1", "order"},
-        {"params, key-order, except=(\"x\")", "order,only:x"},
-        {"key-order, params=(\"b\" \"a\" \"b\")", "order,except:a&b"},
-        {"params, key-order", "none"}, /* the order of nothing */
-        {"params, except=()", "none"},
-        {"params=?0", ""},
-        {"params=()", ""},
-        {"key-order=?0", ""},
-        {"params=(), key-order", "order"},
-        {"params=?0, key-order", "order"},
-        /* invalid by the draft */
-        {"unknown-key", ""},
-        {"key-order=\"not a boolean\"", ""},
-        {"params=\"not a boolean or inner list\"", ""},
-        {"params=(not-a-string)", ""},
-        {"params=(\"a\"), except=(\"x\")", ""},
-        {"params=(), except=()", ""},
-        {"params=?0, except=(\"x\")", ""},
-        {"params, except=(not-a-string)", ""},
-        {"params, except=\"not an inner list\"", ""},
-        {"params, except=?1", ""},
-        {"except=(\"x\")", ""},
-        {"except=()", ""},
-        {"params=1", ""},
-        {"key-order=1, params", ""},
-        /* other members and parameters are ignored */
-        {"params, future=(\"a\" 1 ?0);x", "none"},
-        {"params=(\"a\";p=1 \"b\");q", "except:a&b"},
-        {"key-order;x=2", "order"},
-        /* the last of a name counts */
-        {"params=(\"a\"), params=(\"b\")", "except:b"},
-        {"params=1, params", "none"},
-        {"params, params=(\"b\"), key-order=1, key-order", "order,except:b"},
-        {"params, except=(\"a\"), params=?0", ""},
-        /* one mistake, and all of it is nothing */
-        {"params,", ""},
-        {"params=(\"a\"", ""},
-        {"params=(\"a\"\"b\")", ""},
-        {"Params", ""},
-        {"params key-order", ""},
-        {"", ""},
-        /* names */
-        {"params=(\"%C3%A9+%E6%B0%97\")", "except:%C3%A9%20%E6%B0%97"},
-        {"params=(\"%c3%a9 %e6%b0%97\")", "except:%C3%A9%20%E6%B0%97"},
-        {"params=(\"%61\" \"a\")", "except:a"},
-        {"params=(\"a\\\"b\" \"c\\\\d\")", "except:a%22b&c%5Cd"},
-        {"params=(\"a&b=c\")", "except:a%26b%3Dc"},
-        {"params=(\"%zz\")", "except:%25zz"},
-        {"params=(\"\")", "except:"},
-        {"params, except=(\"\" \"b\")", "only:&b"},
-        {"params=(\"%f6\")", ""}, /* no UTF-8 */
-        {"params=(\"%C3\")", ""},
-        {"params=(\"%C0%80\")", ""},
-        {"params=(\"%ED%A0%80\")", ""},
-        {"params=(\"%F4%90%80%80\")", ""},
-        {"params=(\"%F0%9F%98%80\")", "except:%F0%9F%98%80"},
-        {"params, except=(\"%EF%BF%BD\")", ""}, /* stands for what is none */
-    };
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        const char *got = stated(rows[i].field, NULL);
-        if (strcmp(got, rows[i].want) != 0)
-            fail_msg("%s states '%s' instead of '%s'", rows[i].field, got, rows[i].want);
+    for (size_t i = 0; i < ARRAY_LEN(statements); i++) {
+        const char *got = stated(statements[i].field, NULL);
+        if (strcmp(got, statements[i].want) != 0)
+            fail_msg("%s states '%s' instead of '%s'", statements[i].field, got, statements[i].want);
     }
     assert_string_equal(stated(NULL, NULL), "");
     assert_string_equal(stated("params", "except=(\"x\")"), "only:x");
@@ -253,5 +254,5 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_same, make_arena, drop_arena),
         cmocka_unit_test_setup_teardown(test_keys, make_arena, drop_arena),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests_name("cache/no_vary", tests, NULL, NULL);
 }
