@@ -8,6 +8,7 @@
 #include "core/panic.h"
 #include "core/text.h"
 #include "proxy/client_conn.h"
+#include "proxy/no_vary.h"
 #include "proxy/listener.h"
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
@@ -73,12 +74,8 @@ struct exchange *exchange_new_background(const struct exchange *of)
     x->host = of->host;
     x->client_ip = arena_copy(&x->arena, of->client_ip);
     x->key = (struct cache_key){arena_copy(&x->arena, of->key.text), of->key.hash};
-    x->no_vary = of->no_vary;
-    if (UNLIKELY(of->no_vary != NULL)) {
-        x->exact_key = (struct cache_key){arena_copy(&x->arena, of->exact_key.text), of->exact_key.hash};
-        if (x->exact_key.text.ptr == NULL)
-            x->key.text.ptr = NULL;
-    }
+    if (UNLIKELY(of->no_vary != NULL) && !no_vary_copy(x, of))
+        x->key.text.ptr = NULL;
     if (x->client_ip.ptr == NULL || x->key.text.ptr == NULL || !exchange_own_head(x)) {
         exchange_free(x);
         return NULL;

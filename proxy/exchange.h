@@ -18,7 +18,7 @@ struct client_conn;
 struct config_listen;
 struct deliver_range;
 struct instance;
-struct no_vary_rule;
+struct no_vary_use;
 struct partial;
 struct proxy_url_key;
 struct proxy_worker;
@@ -108,10 +108,9 @@ struct exchange {
 
     /* cache */
     struct cache_key key;
-    struct cache_key exact_key;         /* with `no_vary`: what `key` would be without */
-    const struct no_vary_rule *no_vary; /* that `key` was made by, or NULL: no_vary.h */
-    struct cache_object *object;        /* what is served; a reference only if object_held */
-    struct cache_object_info info;      /* of `object`, unpacked once: exchange_set_object */
+    struct no_vary_use *no_vary;   /* what `key` was made by, or NULL; in the arena: no_vary.h */
+    struct cache_object *object;   /* what is served; a reference only if object_held */
+    struct cache_object_info info; /* of `object`, unpacked once: exchange_set_object */
     bool object_held;
     struct cache_object *stale; /* a reference: what is being revalidated, or completed */
     struct partial *partial;    /* the fetch is about a part, or follows from one: partial.h; in the arena */

@@ -301,7 +301,7 @@ static void look_up(struct explain_case *e)
     if (e->peek.object != NULL || x->no_vary == NULL)
         return;
     struct cache_peek exact; /* as no_vary_find_exact */
-    cache_peek(e->cache, &x->exact_key, &x->req, &x->arena, &exact);
+    cache_peek(e->cache, &x->no_vary->exact, &x->req, &x->arena, &exact);
     if (exact.object == NULL)
         return;
     e->peek = exact;

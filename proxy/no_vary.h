@@ -10,12 +10,20 @@
 #include "cache/no_vary_table.h"
 #include "proxy/exchange.h"
 
+/* Of a key that was made by a rule; in the exchange's arena. */
+struct no_vary_use {
+    const struct no_vary_rule *rule;
+    struct cache_key exact; /* what the key would be without */
+};
+
 /* The key that was just made of a GET or HEAD, by the rule for its path, if one is known and heeded. */
 void no_vary_apply(struct exchange *x, struct cache *c);
 /* The same once more: rules may have changed while it waited. */
 void no_vary_apply_again(struct exchange *x);
 /* Back to the key of exactly this query. */
 void no_vary_leave(struct exchange *x);
+/* For a background fetch with the key of `of`. false without memory. */
+bool no_vary_copy(struct exchange *x, const struct exchange *of);
 /* Nothing is stored by the rule: what was stored for exactly this query before it was known, or NULL. If
  * there is something, that is the exchange's key from now on. Inside rcu_enter. */
 struct cache_object *no_vary_find_exact(struct exchange *x, bool *pass);
