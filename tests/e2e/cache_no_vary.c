@@ -299,7 +299,8 @@ static struct client *ask(struct millpond *m, const char *target)
 }
 
 /* Two requests that are one by the rule, the second while the first waits for its response. */
-static void ask_both(struct answer says_first, const char **one, const char **other, bool *shared)
+static void ask_both(struct answer says_first, const char *other_target, const char **one, const char **other,
+                     bool *shared)
 {
     struct origin *o = origin_start(number_script, NULL);
     struct millpond *m = start_with(o, "");
@@ -310,7 +311,7 @@ static void ask_both(struct answer says_first, const char **one, const char **ot
     unsigned before = origin_requests(o);
     struct client *a = ask(m, "/held?x=2");
     gate_wait_arrived(says_first.gate, 1);
-    struct client *b = ask(m, "/held?x=3");
+    struct client *b = ask(m, other_target);
     millpond_wait_figure(m, "followers_now", 1);
     gate_open(says_first.gate);
     *one = client_read(a)->body;
@@ -324,7 +325,12 @@ static void waiting_requests_share_under_the_rule(void **state)
     UNUSED(state);
     const char *one, *other;
     bool shared;
-    ask_both((struct answer){200, LONG IGNORE, NULL}, &one, &other, &shared);
+    ask_both((struct answer){200, LONG IGNORE, NULL}, "/held?x=3", &one, &other, &shared);
+    expect_same(one, other);
+    assert_true(shared);
+    /* also when the rule turns out to be another, by which they are one as well */
+    ask_both((struct answer){200, LONG "No-Vary-Search: params=(\"y\")\r\n", NULL}, "/held?x=2", &one, &other,
+             &shared);
     expect_same(one, other);
     assert_true(shared);
 }
@@ -343,7 +349,7 @@ static void waiting_requests_get_nothing_of_another_rule(void **state)
     for (size_t i = 0; i < ARRAY_LEN(all); i++) {
         const char *one, *other;
         bool shared;
-        ask_both(all[i], &one, &other, &shared);
+        ask_both(all[i], "/held?x=3", &one, &other, &shared);
         expect_in(one, "x=2");
         expect_in(other, "x=3");
         assert_false(shared);
@@ -424,6 +430,23 @@ static void a_purge_reaches_a_fetch_under_way(void **state)
     millpond_stop(m);
 }
 
+/* Purges reach what lies under rules from the first rule on; what was asked for before does not lie there. */
+static void first_rule_outruns_no_purge(void **state)
+{
+    UNUSED(state);
+    struct millpond *m = millpond_before(origin_start(number_script, NULL), "");
+    struct gate *gate = gate_new();
+    holds((struct answer){200, LONG IGNORE, gate});
+    struct client *a = ask(m, "/held?x=1");
+    gate_wait_arrived(gate, 1);
+    says(LONG IGNORE);
+    millpond_purge(m, url_of("/held?x=9"));
+    gate_open(gate);
+    const char *one = client_read(a)->body;
+    expect_other(get(m, "/held?x=9"), one);
+    millpond_stop(m);
+}
+
 /* The rule is forgotten, the page is purged, the rule is known again. */
 static void forgotten_rules_do_not_save_from_purges(void **state)
 {
@@ -493,6 +516,7 @@ int main(void)
         E2E_TEST(waiting_requests_get_nothing_of_another_rule),
         E2E_TEST(every_purge_reaches_it),
         E2E_TEST(a_purge_reaches_a_fetch_under_way),
+        E2E_TEST(first_rule_outruns_no_purge),
         E2E_TEST(forgotten_rules_do_not_save_from_purges),
         E2E_TEST(soft_purges_make_it_stale),
         E2E_TEST(explain_shows_the_key),
