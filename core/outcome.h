@@ -71,7 +71,7 @@ enum cache_verdict {
       "it waited for another request's fetch, whose response must be asked about for each client")           \
     X(SUPERSEDED, "superseded", "another request fetched the same variant at the same time")                 \
     X(OTHER_QUERIES, "other_queries",                                                                        \
-      "it was confirmed with another No-Vary-Search: it does not stand for the queries it stood for")
+      "its No-Vary-Search is news: it stands for other queries than it was asked for")
 
 enum no_store_reason {
 #define X(id, name, text) NO_STORE_##id,

@@ -2,7 +2,8 @@
  *
  * Which rule a path has is the last that a stored response stated; a success without the field ends it.
  * Redirects and errors without it do not: applications often make them where nobody thinks of the field, and
- * one bad link would have everybody miss. They are stored for exactly their query.
+ * one bad link would have everybody miss. They are stored for exactly their query. What states a rule lies
+ * under it and nowhere else, so that a purge which takes it leaves no older one behind that is the same page.
  *
  * Rejected: keeping a rule per stored response and trying all of a path. The draft lets a cache look for the
  * newest alone, and asks applications to state one. */
@@ -113,10 +114,10 @@ bool no_vary_settle(struct exchange *x, const struct http_head *head, enum no_st
 {
     struct new_key key;
     const struct no_vary_rule *rule = stated(x, head);
-    if (rule == rule_of(x) || (rule != NULL && !cache_no_vary_may_move(x->flight)))
+    if (rule == rule_of(x))
         return true;
-    bool made = make_key(x, rule, &key);
-    *why = made ? NO_STORE_SUPERSEDED : NO_STORE_NO_MEMORY;
+    bool may = rule == NULL || cache_no_vary_may_move(x->flight), made = may && make_key(x, rule, &key);
+    *why = made ? NO_STORE_SUPERSEDED : may ? NO_STORE_NO_MEMORY : NO_STORE_OTHER_QUERIES;
     if (!made)
         cache_flight_fail(&x->flight, FETCH_CANCELLED);
     if (!made || !cache_flight_move(&x->flight, &key.key, &x->req, &x->arena))
@@ -128,7 +129,7 @@ bool no_vary_settle(struct exchange *x, const struct http_head *head, enum no_st
 bool no_vary_confirms(struct exchange *x, const struct http_head *merged)
 {
     const struct no_vary_rule *rule = stated(x, merged);
-    if (x->no_vary == NULL || rule == rule_of(x))
+    if (rule == rule_of(x))
         return true;
     cache_forget(x->pw->cache, x->stale);
     cache_flight_fail(&x->flight, FETCH_CANCELLED);

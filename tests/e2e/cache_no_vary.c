@@ -3,6 +3,7 @@
 #include "tests/support/millpond.h"
 
 #define LONG   "Cache-Control: max-age=600\r\n"
+#define ETAG   "ETag: \"e\"\r\n"
 #define IGNORE "No-Vary-Search: params=(\"x\")\r\n"
 
 /* What the instance answers; the test changes it between requests. */
@@ -81,11 +82,32 @@ static void first_rule_is_learned(void **state)
     UNUSED(state);
     struct millpond *m = millpond_before(origin_start(number_script, NULL), "");
     says(LONG IGNORE);
-    const char *first = get(m, "/p?x=1");
-    expect_same(get(m, "/p?x=1"), first);
-    const char *shared = get(m, "/p?x=2");
+    const char *first = get(m, "/p?x=1"), *shared = get(m, "/p?x=2");
+    expect_other(shared, first);
     expect_same(get(m, "/p?x=3"), shared);
     expect_same(get(m, "/p"), shared);
+    expect_same(get(m, "/p?x=1"), shared);
+    millpond_purge(m, url_of("/p?x=9"));
+    expect_other(get(m, "/p?x=1"), shared); /* and not the first again, which is older */
+    millpond_stop(m);
+}
+
+/* What is stored for one query turns out to be for many: it is fetched anew, for all of them. */
+static void a_confirmation_may_bring_a_rule(void **state)
+{
+    UNUSED(state);
+    struct origin *o = origin_start(number_script, NULL);
+    struct millpond *m = start_with(o, "");
+    says("Cache-Control: max-age=0\r\n" ETAG);
+    const char *one = get(m, "/p?x=1");
+    answers(304, LONG ETAG IGNORE);
+    expect_same(get(m, "/p?x=1"), one);
+    says(LONG ETAG IGNORE);
+    const char *shared = get(m, "/p?x=1");
+    expect_other(shared, one);
+    expect_same(get(m, "/p?x=2"), shared);
+    millpond_purge(m, url_of("/p?x=2"));
+    expect_other(get(m, "/p?x=1"), shared);
     millpond_stop(m);
 }
 
@@ -267,7 +289,6 @@ static void stored_before_the_rule_is_still_found(void **state)
     millpond_stop(m);
 }
 
-#define ETAG  "ETag: \"e\"\r\n"
 #define SHORT "Cache-Control: max-age=0, must-revalidate\r\n"
 
 static void confirmations_may_change_the_rule(void **state)
@@ -501,6 +522,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         E2E_TEST(first_rule_is_learned),
+        E2E_TEST(a_confirmation_may_bring_a_rule),
         E2E_TEST(pages_are_shared_as_they_say),
         E2E_TEST(order_counts_where_the_route_says_so),
         E2E_TEST(routes_may_not_heed_it),
