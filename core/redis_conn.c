@@ -80,7 +80,10 @@ static void call_forget(struct redis_call *call)
 
 static void call_end(struct redis_call *call, enum redis_outcome o, const redisReply *reply)
 {
+    struct redis_conn *c = call->conn;
     call_forget(call);
+    if (c->settings.on_outcome != NULL && c->state != CONN_LOGIN)
+        c->settings.on_outcome(c->settings.arg, o);
     call->on_reply(call, o, reply);
 }
 

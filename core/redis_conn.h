@@ -53,6 +53,8 @@ struct redis_conn_settings {
     /* It broke, or never became ready; every call under way has ended before. `reason` lives during the call.
      * The owner closes it, now or later. */
     void (*on_down)(void *arg, const char *reason);
+    void (*on_outcome)(void *arg,
+                       enum redis_outcome o); /* of each call that was not cancelled; may be NULL */
     /* A message that answers no call (a subscription's). NULL: such a message is a PROTOCOL error. */
     void (*on_push)(void *arg, const struct redisReply *message);
     void *arg;
