@@ -9,6 +9,7 @@
  * callbacks. */
 #include "core/redis_conn.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
@@ -23,10 +24,17 @@
 #include <string.h>
 
 #include "core/panic.h"
+#include "core/redis_reply.h"
 
 #define REDIS_CONN_MAGIC 0x72646373u
-#define LOGIN_CALLS      3 /* AUTH, SELECT, PING */
+#define LOGIN_CALLS      4 /* AUTH, SELECT, ROLE, PING */
 #define ARGC_MAX         64
+
+struct redis_command {
+    unsigned refs;
+    size_t bytes;
+    char *text; /* hiredis' */
+};
 
 enum conn_state { CONN_CONNECTING, CONN_LOGIN, CONN_READY, CONN_DOWN };
 
@@ -35,7 +43,8 @@ struct redis_conn {
     uint32_t magic;
     /* set once */
     struct worker *worker;
-    const struct redis_endpoint *endpoint;
+    const struct redis_login *login;
+    bool is_tcp;
     struct redis_conn_settings settings;
     struct bufferevent *bev;
     redisReader *reader;
@@ -46,7 +55,7 @@ struct redis_conn {
     unsigned login_left;
     size_t reply_bytes;                        /* of the reply that is not complete yet */
     struct redis_call *calls[REDIS_CALLS_MAX]; /* NULL: nobody waits for this reply */
-    struct redis_call login[LOGIN_CALLS];
+    struct redis_call login_calls[LOGIN_CALLS];
     struct deadline deadline; /* connect_timeout, then stall_timeout */
     struct grave grave;
 };
@@ -70,6 +79,36 @@ static void conn_set_state(struct redis_conn *c, enum conn_state to)
 /* ---- calls ------------------------------------------------------------------------------------------------
  */
 
+static void command_unref(struct redis_command *command)
+{
+    if (command == NULL || --command->refs > 0)
+        return;
+    redisFreeSdsCommand(command->text);
+    free(command);
+}
+
+static struct redis_command *command_new(const slice_t *argv, size_t argc)
+{
+    ASSERT(argc > 0 && argc <= ARGC_MAX);
+    const char *words[ARGC_MAX];
+    size_t bytes[ARGC_MAX];
+    for (size_t i = 0; i < argc; i++) {
+        words[i] = argv[i].ptr != NULL ? argv[i].ptr : "";
+        bytes[i] = argv[i].len;
+    }
+    struct redis_command *command = malloc(sizeof *command);
+    if (command == NULL)
+        return NULL;
+    *command = (struct redis_command){.refs = 1};
+    int n = redisFormatSdsCommandArgv(&command->text, (int)argc, words, bytes);
+    if (n < 0) {
+        free(command);
+        return NULL;
+    }
+    command->bytes = (size_t)n;
+    return command;
+}
+
 static void call_forget(struct redis_call *call)
 {
     struct redis_conn *c = call->conn;
@@ -78,12 +117,21 @@ static void call_forget(struct redis_call *call)
     call->conn = NULL;
 }
 
+static void call_drop_command(struct redis_call *call)
+{
+    command_unref(call->command);
+    call->command = NULL;
+}
+
 static void call_end(struct redis_call *call, enum redis_outcome o, const redisReply *reply)
 {
     struct redis_conn *c = call->conn;
+    bool of_login = call >= c->login_calls && call < c->login_calls + LOGIN_CALLS;
     call_forget(call);
-    if (c->settings.on_outcome != NULL && c->state != CONN_LOGIN)
-        c->settings.on_outcome(c->settings.arg, o);
+    if (c->settings.on_outcome != NULL && !of_login &&
+        c->settings.on_outcome(c->settings.arg, call, o, reply))
+        return;
+    call_drop_command(call);
     call->on_reply(call, o, reply);
 }
 
@@ -94,8 +142,10 @@ static void call_on_deadline(struct deadline *d)
 
 void redis_call_cancel(struct redis_call *call)
 {
-    if (call->conn != NULL)
-        call_forget(call);
+    if (call->conn == NULL)
+        return;
+    call_forget(call);
+    call_drop_command(call);
 }
 
 static void conn_end_calls(struct redis_conn *c, enum redis_outcome o)
@@ -122,52 +172,62 @@ static void conn_fail(struct redis_conn *c, enum redis_outcome o, const char *re
         c->settings.on_down(c->settings.arg, text);
 }
 
-static void sds_cleanup(const void *data, size_t len, void *sds)
+static void sent_command_cleanup(const void *data, size_t len, void *command)
 {
     UNUSED(data);
     UNUSED(len);
-    redisFreeSdsCommand(sds);
+    command_unref(command);
 }
 
-static bool conn_send(struct redis_conn *c, const slice_t *argv, size_t argc)
+/* `places`: how many replies will come. */
+static bool conn_has_room(const struct redis_conn *c, unsigned places)
 {
-    ASSERT(argc > 0 && argc <= ARGC_MAX);
-    const char *words[ARGC_MAX];
-    size_t bytes[ARGC_MAX];
-    for (size_t i = 0; i < argc; i++) {
-        words[i] = argv[i].ptr != NULL ? argv[i].ptr : "";
-        bytes[i] = argv[i].len;
-    }
-    char *command = NULL;
-    int n = redisFormatSdsCommandArgv(&command, (int)argc, words, bytes);
-    if (n < 0)
-        return false;
+    return c->end - c->first + places <= REDIS_CALLS_MAX &&
+           evbuffer_get_length(bufferevent_get_output(c->bev)) <= REDIS_UNSENT_MAX;
+}
+
+static bool conn_send(struct redis_conn *c, struct redis_command *command)
+{
     struct evbuffer *out = bufferevent_get_output(c->bev);
-    if (evbuffer_add_reference(out, command, (size_t)n, sds_cleanup, command) == 0)
-        return true;
-    redisFreeSdsCommand(command);
-    return false;
+    if (evbuffer_add_reference(out, command->text, command->bytes, sent_command_cleanup, command) != 0)
+        return false;
+    command->refs++;
+    return true;
 }
 
-static bool conn_put(struct redis_conn *c, struct redis_call *call, dur_ms_t timeout_ms, const slice_t *argv,
-                     size_t argc)
+/* A reply for `call` (NULL: nobody) will come. */
+static void conn_expect(struct redis_conn *c, struct redis_call *call, mono_ms_t until_ms)
 {
-    if (c->end - c->first >= REDIS_CALLS_MAX ||
-        evbuffer_get_length(bufferevent_get_output(c->bev)) > REDIS_UNSENT_MAX || !conn_send(c, argv, argc))
-        return false;
-    mono_ms_t now_ms = worker_now_ms(c->worker);
     if (c->first == c->end && c->state == CONN_READY)
-        deadline_set(c->worker, &c->deadline, now_ms + c->settings.stall_timeout_ms);
+        deadline_set(c->worker, &c->deadline, worker_now_ms(c->worker) + c->settings.stall_timeout_ms);
     c->calls[c->end % REDIS_CALLS_MAX] = call;
     if (call != NULL) {
         ASSERT(call->conn == NULL);
         call->conn = c;
         call->slot = c->end;
+        call->until_ms = until_ms;
         deadline_init(&call->deadline, call_on_deadline);
-        deadline_set(c->worker, &call->deadline, now_ms + timeout_ms);
+        deadline_set(c->worker, &call->deadline, until_ms);
     }
     c->end++;
-    return true;
+}
+
+static bool conn_put(struct redis_conn *c, struct redis_call *call, dur_ms_t timeout_ms, const slice_t *argv,
+                     size_t argc)
+{
+    struct redis_command *command = conn_has_room(c, 1) ? command_new(argv, argc) : NULL;
+    if (command == NULL)
+        return false;
+    bool sent = conn_send(c, command);
+    if (sent)
+        conn_expect(c, call, worker_now_ms(c->worker) + timeout_ms);
+    if (sent && call != NULL && c->settings.keep_commands) {
+        call->hops = 0;
+        call->command = command;
+    } else {
+        command_unref(command);
+    }
+    return sent;
 }
 
 bool redis_conn_call(struct redis_conn *c, struct redis_call *call, dur_ms_t timeout_ms, const slice_t *argv,
@@ -177,16 +237,40 @@ bool redis_conn_call(struct redis_conn *c, struct redis_call *call, dur_ms_t tim
     return c->state == CONN_READY && conn_put(c, call, timeout_ms, argv, argc);
 }
 
+bool redis_conn_call_again(struct redis_conn *c, struct redis_call *call, bool asking)
+{
+    static const char asking_text[] = "*1\r\n$6\r\nASKING\r\n";
+    CHECK_MAGIC(c, REDIS_CONN_MAGIC);
+    ASSERT(call->command != NULL);
+    if (c->state != CONN_READY || !conn_has_room(c, 1 + asking))
+        return false;
+    /* ASKING is good for whatever comes next on this connection, so the two go out together or not at all. */
+    if (asking && evbuffer_add(bufferevent_get_output(c->bev), asking_text, sizeof asking_text - 1) != 0)
+        return false;
+    if (!conn_send(c, call->command)) {
+        conn_fail(c, REDIS_LOST, "out of memory");
+        return false;
+    }
+    if (asking)
+        conn_expect(c, NULL, 0);
+    conn_expect(c, call, call->until_ms);
+    return true;
+}
+
 /* ---- logging in -------------------------------------------------------------------------------------------
  */
 
+static struct redis_conn *login_conn(struct redis_call *call)
+{
+    return CONTAINER_OF(call - call->slot, struct redis_conn, login_calls[0]);
+}
+
 static void login_on_reply(struct redis_call *call, enum redis_outcome o, const struct redisReply *reply)
 {
-    unsigned step = (unsigned)(call->slot % LOGIN_CALLS);
-    struct redis_conn *c = CONTAINER_OF(call - step, struct redis_conn, login[0]);
+    struct redis_conn *c = login_conn(call);
     if (c->state != CONN_LOGIN)
         return; /* it ended otherwise, and was told so */
-    if (o != REDIS_OK) {
+    if (o != REDIS_ANSWERED) {
         conn_fail(c, REDIS_LOST, reply != NULL ? reply->str : redis_outcome_name(o));
         return;
     }
@@ -197,29 +281,41 @@ static void login_on_reply(struct redis_call *call, enum redis_outcome o, const 
     c->settings.on_ready(c->settings.arg);
 }
 
+static void role_on_reply(struct redis_call *call, enum redis_outcome o, const struct redisReply *reply)
+{
+    struct redis_conn *c = login_conn(call);
+    if (c->state == CONN_LOGIN && o == REDIS_ANSWERED && !redis_role_is_master(reply))
+        conn_fail(c, REDIS_LOST, "the server is not a master");
+    else
+        login_on_reply(call, o, reply);
+}
+
 static void conn_login(struct redis_conn *c)
 {
-    const struct redis_endpoint *e = c->endpoint;
+    const struct redis_login *l = c->login;
     char database[16];
-    slice_t auth[3] = {SLICE_LIT("AUTH"), e->username, e->password};
-    if (e->username.len == 0)
-        auth[1] = e->password;
+    slice_t auth[3] = {SLICE_LIT("AUTH"), l->username, l->password};
+    if (l->username.len == 0)
+        auth[1] = l->password;
     slice_t choose[2] = {SLICE_LIT("SELECT"),
-                         {database, (size_t)snprintf(database, sizeof database, "%u", e->database)}};
+                         {database, (size_t)snprintf(database, sizeof database, "%u", l->database)}};
+    slice_t role[1] = {SLICE_LIT("ROLE")};
     slice_t ping[1] = {SLICE_LIT("PING")};
     const struct {
         bool wanted;
         const slice_t *argv;
         size_t argc;
-    } steps[LOGIN_CALLS] = {{e->password.len > 0, auth, e->username.len > 0 ? 3 : 2},
-                            {e->database > 0, choose, 2},
-                            {true, ping, 1}};
+        void (*on_reply)(struct redis_call *, enum redis_outcome, const struct redisReply *);
+    } steps[LOGIN_CALLS] = {{l->password.len > 0, auth, l->username.len > 0 ? 3 : 2, login_on_reply},
+                            {l->database > 0, choose, 2, login_on_reply},
+                            {c->settings.master_only, role, 1, role_on_reply},
+                            {true, ping, 1, login_on_reply}};
     conn_set_state(c, CONN_LOGIN);
     for (unsigned i = 0; i < LOGIN_CALLS; i++) {
         if (!steps[i].wanted)
             continue;
-        struct redis_call *call = &c->login[c->end % LOGIN_CALLS];
-        call->on_reply = login_on_reply;
+        struct redis_call *call = &c->login_calls[c->end];
+        call->on_reply = steps[i].on_reply;
         c->login_left++;
         if (!conn_put(c, call, c->settings.connect_timeout_ms, steps[i].argv, steps[i].argc)) {
             conn_fail(c, REDIS_LOST, "out of memory");
@@ -231,25 +327,35 @@ static void conn_login(struct redis_conn *c)
 /* ---- events -----------------------------------------------------------------------------------------------
  */
 
-static void conn_take(struct redis_conn *c, redisReply *reply)
+/* ["message", channel, payload], which no command that goes over a subscribed connection is answered with. */
+static bool conn_take_message(struct redis_conn *c, const redisReply *reply)
 {
+    if (c->settings.on_message == NULL || redis_reply_count(reply) != 3 ||
+        !slice_eq(redis_reply_text(reply->element[0]), SLICE_LIT("message")))
+        return false;
+    c->settings.on_message(c->settings.arg, redis_reply_text(reply->element[1]),
+                           redis_reply_text(reply->element[2]));
+    return true;
+}
+
+static void conn_take(struct redis_conn *c, const redisReply *reply)
+{
+    if (conn_take_message(c, reply))
+        return;
     if (c->first == c->end) {
-        if (c->settings.on_push != NULL && c->state == CONN_READY)
-            c->settings.on_push(c->settings.arg, reply);
-        else
-            conn_fail(c, REDIS_PROTOCOL, "a reply that nobody asked for");
+        conn_fail(c, REDIS_PROTOCOL, "a reply that nobody asked for");
         return;
     }
     struct redis_call *call = c->calls[c->first++ % REDIS_CALLS_MAX];
     if (call != NULL)
-        call_end(call, reply->type == REDIS_REPLY_ERROR ? REDIS_REFUSED : REDIS_OK, reply);
+        call_end(call, reply->type == REDIS_REPLY_ERROR ? REDIS_REFUSED : REDIS_ANSWERED, reply);
 }
 
 static void conn_take_all(struct redis_conn *c)
 {
     for (;;) {
         void *reply = NULL;
-        if (redisReaderGetReply(c->reader, &reply) != REDIS_OK)
+        if (redisReaderGetReply(c->reader, &reply) != 0)
             conn_fail(c, REDIS_PROTOCOL, c->reader->errstr);
         if (reply == NULL)
             return;
@@ -268,7 +374,7 @@ static void conn_on_read(struct bufferevent *bev, void *arg)
     struct evbuffer *in = bufferevent_get_input(bev);
     struct evbuffer_iovec piece;
     while (c->state != CONN_DOWN && evbuffer_peek(in, -1, NULL, &piece, 1) > 0 && piece.iov_len > 0) {
-        if (redisReaderFeed(c->reader, piece.iov_base, piece.iov_len) != REDIS_OK) {
+        if (redisReaderFeed(c->reader, piece.iov_base, piece.iov_len) != 0) {
             conn_fail(c, REDIS_PROTOCOL, c->reader->errstr);
             return;
         }
@@ -294,13 +400,13 @@ static void conn_on_event(struct bufferevent *bev, short what, void *arg)
     worker_refresh_clock(c->worker);
     if (what & BEV_EVENT_CONNECTED) {
         int on = 1;
-        if (c->endpoint->addr.sa.sa_family != AF_UNIX)
+        if (c->is_tcp)
             setsockopt(bufferevent_getfd(bev), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
         conn_login(c);
         return;
     }
     char text[REDIS_REASON_TEXT] = "the server closed the connection";
-    unsigned long tls = c->endpoint->tls != NULL ? bufferevent_get_openssl_error(bev) : 0;
+    unsigned long tls = c->login->tls != NULL ? bufferevent_get_openssl_error(bev) : 0;
     if (tls != 0)
         ERR_error_string_n(tls, text, sizeof text);
     else if ((what & BEV_EVENT_ERROR) && e != 0)
@@ -318,18 +424,28 @@ static void conn_on_deadline(struct deadline *d)
 /* ---- life -------------------------------------------------------------------------------------------------
  */
 
+/* RFC 6066 section 3: no literal addresses in SNI. */
+static bool conn_set_tls_name(SSL *ssl, const char *name)
+{
+    unsigned char ip[sizeof(struct in6_addr)];
+    bool literal = inet_pton(AF_INET, name, ip) == 1 || inet_pton(AF_INET6, name, ip) == 1;
+    SSL_set_verify(ssl, SSL_VERIFY_PEER, NULL);
+    return SSL_set1_host(ssl, name) && (literal || SSL_set_tlsext_host_name(ssl, name));
+}
+
 static struct bufferevent *conn_new_bufferevent(struct worker *w, const struct redis_endpoint *e)
 {
-    if (e->tls == NULL)
+    if (e->login->tls == NULL)
         return bufferevent_socket_new(w->base, -1, BEV_OPT_CLOSE_ON_FREE);
-    SSL *ssl = SSL_new(e->tls);
+    char host[REDIS_SERVER_TEXT];
+    snprintf(host, sizeof host, SLICE_FMT, SLICE_ARG(e->host));
+    SSL *ssl = SSL_new(e->login->tls);
     if (ssl == NULL)
         return NULL;
-    if (!SSL_set1_host(ssl, e->tls_name) || !SSL_set_tlsext_host_name(ssl, e->tls_name)) {
+    if (!conn_set_tls_name(ssl, e->login->tls_name != NULL ? e->login->tls_name : host)) {
         SSL_free(ssl);
         return NULL;
     }
-    SSL_set_verify(ssl, SSL_VERIFY_PEER, NULL);
     struct bufferevent *bev =
         bufferevent_openssl_socket_new(w->base, -1, ssl, BUFFEREVENT_SSL_CONNECTING, BEV_OPT_CLOSE_ON_FREE);
     if (bev != NULL)
@@ -356,9 +472,10 @@ struct redis_conn *redis_conn_open(struct worker *w, const struct redis_endpoint
         return NULL;
     c->magic = REDIS_CONN_MAGIC;
     c->worker = w;
-    c->endpoint = e;
+    c->login = e->login;
+    c->is_tcp = e->addr.sa.sa_family != AF_UNIX;
     c->settings = *s;
-    c->reader = redisReaderCreate();
+    c->reader = redis_reader_create();
     c->bev = conn_new_bufferevent(w, e);
     if (c->reader == NULL || c->bev == NULL) {
         conn_free(c);

@@ -2,10 +2,10 @@
  *
  * hiredis reads and writes the protocol (RESP2), a bufferevent the bytes, over TCP, a unix socket or TLS. The
  * connection logs in by itself (AUTH, SELECT) and is ready once a PING was answered, so that a server that is
- * still loading, or that refuses us, never counts as one. It does not reconnect and does not choose: that is
- * its owner's (redis_client.h). Each call has a deadline of its own; the reply to a call that was given up
- * is dropped when it comes. Everything happens on one worker's thread; no callback runs from inside
- * redis_conn_open or redis_conn_call. */
+ * still loading, that refuses us, or that is not the master it should be, never counts as one. It does not
+ * reconnect and does not choose: that is its owner's (redis_node.h). Each call has a deadline of its own; the
+ * reply to a call that was given up is dropped when it comes. Everything happens on one worker's thread; no
+ * callback runs from inside redis_conn_open or redis_conn_call. */
 #ifndef CORE_REDIS_CONN_H
 #define CORE_REDIS_CONN_H
 
@@ -18,7 +18,7 @@ struct redis_conn;
 
 /* How a call ends: X(id, name, what it means). */
 #define REDIS_OUTCOMES(X)                                                                                    \
-    X(OK, "ok", "Redis answered")                                                                            \
+    X(ANSWERED, "answered", "Redis answered")                                                                \
     X(REFUSED, "refused", "Redis answered with an error")                                                    \
     X(TIMEOUT, "timeout", "no answer in time")                                                               \
     X(LOST, "lost", "the connection broke before the answer")                                                \
@@ -37,36 +37,53 @@ const char *redis_outcome_name(enum redis_outcome o);
 #define REDIS_REPLY_MAX   (4 * MB)  /* one reply */
 #define REDIS_REASON_TEXT 160
 
-/* Borrowed by a connection for its whole life. */
-struct redis_endpoint {
-    struct net_addr addr;
+/* How to log in. Borrowed by connections for their whole life. */
+struct redis_login {
     struct ssl_ctx_st *tls; /* NULL = plain */
-    const char *tls_name;   /* what the certificate must be for */
+    const char *tls_name;   /* what the certificate must be for; NULL = the host that is connected to */
     slice_t username, password;
     unsigned database;
+};
+
+/* Borrowed while a connection is being opened, but for the login. */
+struct redis_endpoint {
+    struct net_addr addr;
+    slice_t host; /* for the certificate */
+    const struct redis_login *login;
+};
+
+/* A command as it goes over the wire; whoever may have to send it once more keeps a reference. One thread. */
+struct redis_command;
+
+/* Embedded in who asks; must outlive the call, which ends with on_reply or redis_call_cancel. Starts as zeros
+ * but for what is marked as the caller's. */
+struct redis_call {
+    struct redis_conn *conn; /* NULL = not under way */
+    unsigned slot;
+    unsigned hops;                 /* redirections followed */
+    struct redis_command *command; /* NULL unless the connection keeps commands */
+    mono_ms_t until_ms;
+    struct deadline deadline;
+    dur_ms_t timeout_ms; /* caller's: for calls through a node, 0 = what is usual there */
+    /* Caller's. `reply` is there when Redis ANSWERED or REFUSED, and lives during the callback. */
+    void (*on_reply)(struct redis_call *call, enum redis_outcome outcome, const struct redisReply *reply);
 };
 
 struct redis_conn_settings {
     dur_ms_t connect_timeout_ms; /* until it is ready, login included */
     dur_ms_t stall_timeout_ms;   /* calls are under way and not a byte comes: the connection is given up */
+    bool master_only;            /* not ready unless ROLE says so */
+    bool keep_commands;          /* of calls under way, for redis_conn_call_again */
     void (*on_ready)(void *arg); /* calls are taken from now on */
     /* It broke, or never became ready; every call under way has ended before. `reason` lives during the call.
      * The owner closes it, now or later. */
     void (*on_down)(void *arg, const char *reason);
-    void (*on_outcome)(void *arg,
-                       enum redis_outcome o); /* of each call that was not cancelled; may be NULL */
-    /* A message that answers no call (a subscription's). NULL: such a message is a PROTOCOL error. */
-    void (*on_push)(void *arg, const struct redisReply *message);
+    /* Each call that was not cancelled, before its on_reply. True: it goes on elsewhere, on_reply does not
+     * run. May be NULL. */
+    bool (*on_outcome)(void *arg, struct redis_call *call, enum redis_outcome o, const struct redisReply *r);
+    /* What was published on a channel this connection has subscribed to. NULL: that is a PROTOCOL error. */
+    void (*on_message)(void *arg, slice_t channel, slice_t payload);
     void *arg;
-};
-
-/* Embedded in who asks; must outlive the call, which ends with on_reply or redis_call_cancel. */
-struct redis_call {
-    struct redis_conn *conn; /* NULL = not under way */
-    unsigned slot;
-    struct deadline deadline;
-    /* `reply` is there with OK and REFUSED, and lives during the callback. */
-    void (*on_reply)(struct redis_call *call, enum redis_outcome outcome, const struct redisReply *reply);
 };
 
 /* NULL (errno) when there is no memory or descriptor. */
@@ -82,6 +99,9 @@ size_t redis_conn_load(const struct redis_conn *c);
  * comes back is dropped. false, and nothing done, when the connection is not ready or has its fill. */
 bool redis_conn_call(struct redis_conn *c, struct redis_call *call, dur_ms_t timeout_ms, const slice_t *argv,
                      size_t argc);
+/* From on_outcome of a connection that keeps commands: the same command over this connection, within what is
+ * left of its time; `asking`: with ASKING before it. false, and nothing done, as above. */
+bool redis_conn_call_again(struct redis_conn *c, struct redis_call *call, bool asking);
 /* on_reply will not run. Fine for a call that is not under way. */
 void redis_call_cancel(struct redis_call *call);
 

@@ -22,10 +22,12 @@ struct asked {
 
 static struct worker *w;
 static char folder[] = "/tmp/millpond-redis-XXXXXX";
+static struct redis_login login;
 static struct redis_endpoint endpoint;
 static struct redis_conn *conn;
 static int listener, peer;
-static int ready, down, pushed;
+static int ready, down, messages;
+static char message[64];
 static char reason[REDIS_REASON_TEXT];
 static char got[256 * KB];
 static size_t got_bytes;
@@ -43,11 +45,12 @@ static void on_down(void *arg, const char *why)
     snprintf(reason, sizeof reason, "%s", why);
 }
 
-static void on_push(void *arg, const struct redisReply *m)
+static void on_message(void *arg, slice_t channel, slice_t payload)
 {
     UNUSED(arg);
-    assert_int_equal(m->type, REDIS_REPLY_ARRAY);
-    pushed++;
+    assert_true(slice_eq(channel, SLICE_LIT("c")));
+    snprintf(message, sizeof message, SLICE_FMT, SLICE_ARG(payload));
+    messages++;
 }
 
 static void on_reply(struct redis_call *call, enum redis_outcome o, const struct redisReply *reply)
@@ -128,14 +131,15 @@ static int setup(void **state)
     assert_non_null(mkdtemp(folder));
     char text[128];
     int n = snprintf(text, sizeof text, "unix:%s/redis", folder);
-    endpoint = (struct redis_endpoint){.database = 0};
+    login = (struct redis_login){.database = 0};
+    endpoint = (struct redis_endpoint){.login = &login};
     assert_true(net_addr_parse(slice_make(text, (size_t)n), &endpoint.addr));
     listener = net_listen(&endpoint.addr, 4, false);
     assert_true(listener >= 0);
     assert_int_equal(fcntl(listener, F_SETFL, 0), 0);
     w = worker_create(0);
     assert_non_null(w);
-    ready = down = pushed = 0;
+    ready = down = messages = 0;
     got_bytes = 0;
     peer = -1;
     return 0;
@@ -158,9 +162,9 @@ static int teardown(void **state)
 static void logs_in_before_it_is_ready(void **state)
 {
     UNUSED(state);
-    endpoint.username = SLICE_LIT("millpond");
-    endpoint.password = SLICE_LIT("secret");
-    endpoint.database = 3;
+    login.username = SLICE_LIT("millpond");
+    login.password = SLICE_LIT("secret");
+    login.database = 3;
     struct asked a;
     open_conn((struct redis_conn_settings){0});
     server_reads("PING\r\n");
@@ -175,7 +179,7 @@ static void logs_in_before_it_is_ready(void **state)
 static void refused_login_is_told(void **state)
 {
     UNUSED(state);
-    endpoint.password = SLICE_LIT("wrong");
+    login.password = SLICE_LIT("wrong");
     open_conn((struct redis_conn_settings){0});
     server_reads("PING\r\n");
     server_says("-WRONGPASS invalid password\r\n");
@@ -209,7 +213,7 @@ static void replies_belong_to_the_oldest_call(void **state)
     while (!b.ended)
         turn();
     assert_string_equal(a.text, "A");
-    assert_int_equal(a.outcome, REDIS_OK);
+    assert_int_equal(a.outcome, REDIS_ANSWERED);
     assert_int_equal(b.outcome, REDIS_REFUSED);
     assert_string_equal(b.text, "ERR no");
     assert_int_equal(c.ended, 0);
@@ -253,7 +257,7 @@ static void end_of_the_connection_ends_its_calls(void **state)
     shutdown(peer, SHUT_RDWR);
     while (!down)
         turn();
-    assert_int_equal(a.outcome, REDIS_OK);
+    assert_int_equal(a.outcome, REDIS_ANSWERED);
     assert_int_equal(b.ended, 1);
     assert_int_equal(b.outcome, REDIS_LOST);
     assert_false(ask(&a, "a", 60000));
@@ -285,21 +289,124 @@ static void garbage_ends_the_connection(void **state)
     assert_int_equal(a.outcome, REDIS_PROTOCOL);
 }
 
-static void unasked_reply_needs_a_taker(void **state)
+static void message_is_no_answer(void **state)
 {
     UNUSED(state);
-    open_conn((struct redis_conn_settings){.on_push = on_push});
+    struct asked a;
+    open_conn((struct redis_conn_settings){.on_message = on_message});
     log_in();
-    server_says("*1\r\n$1\r\nx\r\n*1\r\n$1\r\ny\r\n");
-    while (pushed < 2)
+    server_says("*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$3\r\none\r\n");
+    while (messages < 1)
         turn();
+    assert_string_equal(message, "one");
+    assert_true(ask(&a, "a", 60000));
+    server_reads("a\r\n");
+    server_says("*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$3\r\ntwo\r\n+A\r\n");
+    while (!a.ended)
+        turn();
+    assert_string_equal(a.text, "A");
+    assert_string_equal(message, "two");
     assert_int_equal(down, 0);
-    redis_conn_close(&conn);
-    close(peer);
-    ready = 0;
+}
+
+static void unasked_reply_ends_the_connection(void **state)
+{
+    UNUSED(state);
     open_conn((struct redis_conn_settings){0});
     log_in();
-    server_says("+unasked\r\n");
+    server_says("*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$3\r\none\r\n");
+    while (!down)
+        turn();
+    assert_string_equal(reason, "a reply that nobody asked for");
+}
+
+static void only_a_master_will_do(void **state)
+{
+    UNUSED(state);
+    static const char *const roles[] = {"*1\r\n$6\r\nmaster\r\n", "*1\r\n$5\r\nslave\r\n", "+master\r\n"};
+    for (size_t i = 0; i < ARRAY_LEN(roles); i++) {
+        open_conn((struct redis_conn_settings){.master_only = true});
+        server_reads("*1\r\n$4\r\nROLE\r\n*1\r\n$4\r\nPING\r\n");
+        server_says(roles[i]);
+        server_says("+PONG\r\n");
+        while (!ready && !down)
+            turn();
+        assert_int_equal(ready, i == 0);
+        if (down)
+            assert_string_equal(reason, "the server is not a master");
+        redis_conn_close(&conn);
+        close(peer);
+        got_bytes = 0;
+        ready = down = 0;
+    }
+    peer = -1;
+}
+
+/* What hooks do with a MOVED: the same command over another connection, which ends the call. */
+static struct redis_conn *other_conn;
+static bool asking;
+
+static bool on_outcome_go_elsewhere(void *arg, struct redis_call *call, enum redis_outcome o,
+                                    const struct redisReply *r)
+{
+    UNUSED(arg);
+    return o == REDIS_REFUSED && r->str[0] == 'M' && redis_conn_call_again(other_conn, call, asking);
+}
+
+static void refused_call_goes_elsewhere(bool with_asking, const char *wanted)
+{
+    struct asked a;
+    asking = with_asking;
+    open_conn((struct redis_conn_settings){0});
+    log_in();
+    int other_peer = peer;
+    other_conn = conn;
+    ready = 0;
+    open_conn((struct redis_conn_settings){.keep_commands = true, .on_outcome = on_outcome_go_elsewhere});
+    log_in();
+    assert_true(ask(&a, "key", 60000));
+    server_reads("key\r\n");
+    server_says("-MOVED 1 127.0.0.1:1\r\n");
+    while (redis_conn_load(other_conn) == 0)
+        turn();
+    assert_int_equal(a.ended, 0);
+    assert_int_equal(redis_conn_load(conn), 0);
+    int first_peer = peer;
+    peer = other_peer;
+    got_bytes = 0;
+    server_reads("key\r\n");
+    got[got_bytes] = '\0';
+    assert_string_equal(got, wanted);
+    server_says(with_asking ? "+OK\r\n+here\r\n" : "+here\r\n");
+    while (!a.ended)
+        turn();
+    assert_string_equal(a.text, "here");
+    assert_int_equal(a.outcome, REDIS_ANSWERED);
+    assert_null(a.call.command);
+    redis_conn_close(&other_conn);
+    close(first_peer);
+}
+
+static void kept_command_goes_out_again(void **state)
+{
+    UNUSED(state);
+    refused_call_goes_elsewhere(false, "*2\r\n$3\r\nGET\r\n$3\r\nkey\r\n");
+}
+
+static void kept_command_goes_out_again_asking(void **state)
+{
+    UNUSED(state);
+    refused_call_goes_elsewhere(true, "*1\r\n$6\r\nASKING\r\n*2\r\n$3\r\nGET\r\n$3\r\nkey\r\n");
+}
+
+static void login_is_nobody_s_call(void **state)
+{
+    UNUSED(state);
+    open_conn((struct redis_conn_settings){.on_outcome = on_outcome_go_elsewhere});
+    server_reads("PING\r\n");
+    asking = false;
+    other_conn = NULL; /* would be used */
+    server_says("-MOVED 1 127.0.0.1:1\r\n");
     while (!down)
         turn();
 }
@@ -366,7 +473,12 @@ int main(void)
         cmocka_unit_test_setup_teardown(end_of_the_connection_ends_its_calls, setup, teardown),
         cmocka_unit_test_setup_teardown(closing_ends_calls_and_says_no_more, setup, teardown),
         cmocka_unit_test_setup_teardown(garbage_ends_the_connection, setup, teardown),
-        cmocka_unit_test_setup_teardown(unasked_reply_needs_a_taker, setup, teardown),
+        cmocka_unit_test_setup_teardown(message_is_no_answer, setup, teardown),
+        cmocka_unit_test_setup_teardown(unasked_reply_ends_the_connection, setup, teardown),
+        cmocka_unit_test_setup_teardown(only_a_master_will_do, setup, teardown),
+        cmocka_unit_test_setup_teardown(kept_command_goes_out_again, setup, teardown),
+        cmocka_unit_test_setup_teardown(kept_command_goes_out_again_asking, setup, teardown),
+        cmocka_unit_test_setup_teardown(login_is_nobody_s_call, setup, teardown),
         cmocka_unit_test_setup_teardown(oversized_reply_is_not_taken, setup, teardown),
         cmocka_unit_test_setup_teardown(silent_server_is_given_up, setup, teardown),
         cmocka_unit_test_setup_teardown(calls_under_way_are_limited, setup, teardown),

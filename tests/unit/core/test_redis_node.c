@@ -1,32 +1,16 @@
-/* test_redis_node.c: a node against a real redis-server, which is stopped, continued, killed and started. */
+/* test_redis_node.c: a node against a real redis-server that is killed, frozen, started anew, behind a link
+ * that is cut, stalled and slow, behind TLS and a password, and behind names that change. */
 #include "core/redis_node.h"
 
-#include <hiredis/hiredis.h>
-#include <setjmp.h>
-#include <signal.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
-#include <unistd.h>
+#include <openssl/ssl.h>
 
-#include <cmocka.h>
+#include "tests/unit/core/fake_dns.h"
+#include "tests/unit/core/redis_fixture.h"
 
-struct asked {
-    struct redis_call call;
-    int ended;
-    enum redis_outcome outcome;
-    char text[64];
-};
-
-static struct worker *w;
-static char folder[64], path[96];
-static struct redis_endpoint endpoint;
+static struct redis_login login;
 static struct redis_node *node;
-static pid_t server;
 static int ups, downs;
+static char reason[REDIS_REASON_TEXT];
 
 static void on_up(void *arg)
 {
@@ -34,205 +18,384 @@ static void on_up(void *arg)
     ups++;
 }
 
-static void on_down(void *arg, const char *reason)
+static void on_down(void *arg, const char *why)
 {
     UNUSED(arg);
-    assert_true(reason[0] != '\0');
+    snprintf(reason, sizeof reason, "%s", why);
     downs++;
-}
-
-static void on_reply(struct redis_call *call, enum redis_outcome o, const struct redisReply *reply)
-{
-    struct asked *a = CONTAINER_OF(call, struct asked, call);
-    a->ended++;
-    a->outcome = o;
-    if (reply != NULL && reply->str != NULL)
-        snprintf(a->text, sizeof a->text, "%s", reply->str);
-}
-
-static void stop(struct worker *worker, struct mail *m)
-{
-    UNUSED(m);
-    worker_stop(worker);
-}
-
-static void turn(void)
-{
-    struct mail m = {.on_mail = stop};
-    worker_post(w, &m);
-    w->stopping = false;
-    worker_run(w);
-}
-
-static void server_start(void)
-{
-    server = fork();
-    assert_true(server >= 0);
-    if (server == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        execlp("redis-server", "redis-server", "--port", "0", "--unixsocket", path, "--save", "",
-               "--appendonly", "no", "--dir", folder, "--logfile", "log", "--daemonize", "no", (char *)NULL);
-        _exit(127);
-    }
-}
-
-static void server_kill(void)
-{
-    kill(server, SIGKILL);
-    waitpid(server, NULL, 0);
-    server = 0;
-}
-
-static bool ask(struct asked *a, const slice_t *argv, size_t argc)
-{
-    *a = (struct asked){.call.on_reply = on_reply};
-    return redis_node_call(node, &a->call, argv, argc);
-}
-
-static void node_start(dur_ms_t timeout_ms)
-{
-    const struct redis_node_settings s = {.connections = 2,
-                                          .timeout_ms = timeout_ms,
-                                          .connect_timeout_ms = 60000,
-                                          .on_up = on_up,
-                                          .on_down = on_down};
-    worker_refresh_clock(w);
-    node = redis_node_open(w, &endpoint, &s);
-    assert_non_null(node);
 }
 
 static int setup(void **state)
 {
-    UNUSED(state);
-    strcpy(folder, "/tmp/millpond-redis-XXXXXX");
-    assert_non_null(mkdtemp(folder));
-    snprintf(path, sizeof path, "%s/redis", folder);
-    char text[128];
-    int n = snprintf(text, sizeof text, "unix:%s", path);
-    endpoint = (struct redis_endpoint){.database = 0};
-    assert_true(net_addr_parse(slice_make(text, (size_t)n), &endpoint.addr));
-    w = worker_create(0);
-    assert_non_null(w);
+    int rc = support_setup(state);
+    login = (struct redis_login){0};
     ups = downs = 0;
-    return 0;
+    fake_dns_clear();
+    worker_setup();
+    return rc;
 }
 
 static int teardown(void **state)
 {
-    UNUSED(state);
     redis_node_close(&node);
-    worker_drain(w);
-    worker_destroy(w);
-    if (server > 0)
-        server_kill();
-    char log[128];
-    snprintf(log, sizeof log, "%s/log", folder);
-    unlink(log);
-    unlink(path);
-    return rmdir(folder);
+    worker_teardown();
+    SSL_CTX_free(login.tls);
+    return support_teardown(state);
+}
+
+static void open_node(const char *server, struct redis_node_settings s)
+{
+    s.limits.connections = s.limits.connections > 0 ? s.limits.connections : 2;
+    s.limits.calls_max = s.limits.calls_max > 0 ? s.limits.calls_max : 1000;
+    s.limits.timeout_ms = s.limits.timeout_ms > 0 ? s.limits.timeout_ms : 60000;
+    s.limits.connect_timeout_ms = 60000;
+    s.login = &login;
+    s.on_up = on_up;
+    s.on_down = on_down;
+    worker_refresh_clock(w);
+    node = redis_node_open(w, slice_str(server), &s);
+    assert_non_null(node);
+}
+
+static unsigned connected(void)
+{
+    return redis_node_get_figures(node).connected;
+}
+
+static bool ask(struct asked *a, const char *verb, const char *key)
+{
+    const slice_t argv[] = {slice_str(verb), slice_str(key), SLICE_LIT("0")};
+    *a = (struct asked){.call.on_reply = asked_on_reply};
+    return redis_node_call(node, &a->call, argv, strcmp(verb, "GET") == 0 ? 2 : 3);
+}
+
+static const char *get(const char *key)
+{
+    static struct asked a;
+    assert_true(ask(&a, "GET", key));
+    UNTIL(a.ended);
+    assert_int_equal(a.outcome, REDIS_ANSWERED);
+    return a.text;
 }
 
 static void comes_up_when_the_server_does(void **state)
 {
     UNUSED(state);
-    struct asked a, b;
-    const slice_t set[] = {SLICE_LIT("SET"), SLICE_LIT("k"), SLICE_LIT("v")};
-    const slice_t get[] = {SLICE_LIT("GET"), SLICE_LIT("k")};
-    node_start(60000);
-    while (redis_node_get_figures(node).reconnects < 2)
-        turn();
-    assert_false(ask(&a, get, 2));
-    server_start();
-    while (!redis_node_is_up(node))
-        turn();
+    static struct asked a;
+    struct redis_process *p = redis_start("one", NULL);
+    redis_do(p, "SET k v");
+    redis_save(p);
+    redis_kill(p);
+    open_node(p->address, (struct redis_node_settings){0});
+    UNTIL(redis_node_get_figures(node).reconnects >= 2);
+    assert_false(ask(&a, "GET", "k"));
+    redis_restart(p, false);
+    UNTIL(redis_node_is_up(node));
     assert_int_equal(ups, 1);
-    assert_true(ask(&a, set, 3));
-    while (!a.ended)
-        turn();
-    assert_true(ask(&b, get, 2));
-    while (!b.ended)
-        turn();
-    assert_string_equal(b.text, "v");
+    assert_string_equal(get("k"), "v");
     struct redis_node_figures f = redis_node_get_figures(node);
-    assert_int_equal(f.calls, 2);
+    assert_int_equal(f.calls, 1);
     assert_int_equal(f.refused_at_once, 1);
-    assert_int_equal(f.outcomes[REDIS_OK], 2);
+    assert_int_equal(f.outcomes[REDIS_ANSWERED], 1);
+    assert_string_equal(f.server, p->address);
+    UNTIL(connected() == 2);
+    redis_kill(p);
+    UNTIL(!redis_node_is_up(node));
+    redis_restart(p, true);
+    UNTIL(redis_node_is_up(node));
+    assert_string_equal(get("k"), "");
 }
 
 static void killed_server_is_found_again(void **state)
 {
     UNUSED(state);
-    struct asked a;
-    const slice_t block[] = {SLICE_LIT("BLPOP"), SLICE_LIT("never"), SLICE_LIT("0")};
-    server_start();
-    node_start(60000);
-    while (redis_node_get_figures(node).connected < 2)
-        turn();
-    assert_true(ask(&a, block, 3));
-    server_kill();
-    while (!a.ended || redis_node_is_up(node))
-        turn();
+    static struct asked a;
+    struct redis_process *p = redis_start("one", NULL);
+    open_node(p->unix_address, (struct redis_node_settings){0});
+    UNTIL(connected() == 2);
+    assert_true(ask(&a, "BLPOP", "never"));
+    redis_kill(p);
+    UNTIL(a.ended && !redis_node_is_up(node));
     assert_int_equal(a.outcome, REDIS_LOST);
     assert_int_equal(downs, 1);
-    server_start();
-    while (redis_node_get_figures(node).connected < 2)
-        turn();
+    assert_true(reason[0] != '\0');
+    redis_restart(p, true);
+    UNTIL(connected() == 2);
     assert_int_equal(ups, 2);
 }
 
 static void breaker_opens_on_a_server_that_hangs(void **state)
 {
     UNUSED(state);
-    struct asked a[REDIS_FAILURES_MAX], more;
-    const slice_t get[] = {SLICE_LIT("GET"), SLICE_LIT("k")};
-    server_start();
-    node_start(200);
-    while (redis_node_get_figures(node).connected < 2)
-        turn();
-    kill(server, SIGSTOP);
+    static struct asked a[REDIS_FAILURES_MAX], more;
+    struct redis_process *p = redis_start("one", NULL);
+    open_node(p->address, (struct redis_node_settings){.limits.timeout_ms = 200});
+    UNTIL(connected() == 2);
+    redis_freeze(p);
     for (size_t i = 0; i < ARRAY_LEN(a); i++)
-        assert_true(ask(&a[i], get, 2));
-    while (redis_node_is_up(node))
-        turn();
+        assert_true(ask(&a[i], "GET", "k"));
+    UNTIL(!redis_node_is_up(node));
     for (size_t i = 0; i < ARRAY_LEN(a); i++)
         assert_int_equal(a[i].outcome, REDIS_TIMEOUT);
     assert_int_equal(downs, 1);
-    assert_false(ask(&more, get, 2));
-    while (redis_node_get_figures(node).breaks < 3) /* trials fail as well */
-        turn();
-    kill(server, SIGCONT);
-    while (!redis_node_is_up(node))
-        turn();
+    assert_false(ask(&more, "GET", "k"));
+    UNTIL(redis_node_get_figures(node).breaks >= 3); /* trials fail as well */
+    redis_thaw(p);
+    UNTIL(redis_node_is_up(node));
     assert_int_equal(ups, 2);
-    assert_true(ask(&more, get, 2));
-    while (!more.ended)
-        turn();
-    assert_int_equal(more.outcome, REDIS_OK);
+    assert_string_equal(get("k"), "");
 }
 
 static void closing_ends_what_is_under_way(void **state)
 {
     UNUSED(state);
-    struct asked a;
-    const slice_t block[] = {SLICE_LIT("BLPOP"), SLICE_LIT("never"), SLICE_LIT("0")};
-    server_start();
-    node_start(60000);
-    while (!redis_node_is_up(node))
-        turn();
-    assert_true(ask(&a, block, 3));
+    static struct asked a;
+    struct redis_process *p = redis_start("one", NULL);
+    open_node(p->address, (struct redis_node_settings){0});
+    UNTIL(redis_node_is_up(node));
+    assert_true(ask(&a, "BLPOP", "never"));
     redis_node_close(&node);
     assert_int_equal(a.outcome, REDIS_LOST);
     assert_int_equal(downs, 0);
 }
 
+static void cancelled_call_is_not_heard_of(void **state)
+{
+    UNUSED(state);
+    static struct asked a;
+    struct redis_process *p = redis_start("one", NULL);
+    open_node(p->address, (struct redis_node_settings){.limits.connections = 1});
+    UNTIL(redis_node_is_up(node));
+    assert_true(ask(&a, "GET", "k"));
+    redis_call_cancel(&a.call);
+    assert_int_equal(redis_node_load(node), 1); /* the answer still comes */
+    assert_string_equal(get("k"), "");
+    assert_int_equal(a.ended, 0);
+    assert_int_equal(redis_node_load(node), 0);
+}
+
+static void calls_under_way_are_limited(void **state)
+{
+    UNUSED(state);
+    static struct asked a[3];
+    struct redis_process *p = redis_start("one", NULL);
+    open_node(p->address, (struct redis_node_settings){.limits.calls_max = 2});
+    UNTIL(connected() == 2);
+    redis_freeze(p);
+    assert_true(ask(&a[0], "GET", "k") && ask(&a[1], "GET", "k"));
+    assert_false(ask(&a[2], "GET", "k"));
+    redis_thaw(p);
+    UNTIL(a[0].ended && a[1].ended);
+    assert_true(ask(&a[2], "GET", "k"));
+    UNTIL(a[2].ended);
+}
+
+static void call_may_take_its_own_time(void **state)
+{
+    UNUSED(state);
+    static struct asked a;
+    const slice_t block[] = {SLICE_LIT("BLPOP"), SLICE_LIT("list"), SLICE_LIT("0")};
+    struct redis_process *p = redis_start("one", NULL);
+    open_node(p->address,
+              (struct redis_node_settings){.limits = {.timeout_ms = 1, .stall_timeout_ms = 60000}});
+    UNTIL(redis_node_is_up(node));
+    a = (struct asked){.call = {.on_reply = asked_on_reply, .timeout_ms = 60000}};
+    assert_true(redis_node_call(node, &a.call, block, 3));
+    UNTIL(strstr(redis_do(p, "INFO clients"), "blocked_clients:1") != NULL);
+    for (int i = 0; i < 20; i++)
+        turn();
+    assert_int_equal(a.ended, 0);
+    redis_do(p, "RPUSH list element");
+    UNTIL(a.ended);
+    assert_int_equal(a.outcome, REDIS_ANSWERED);
+}
+
+static void cut_link_is_found_again(void **state)
+{
+    UNUSED(state);
+    static struct asked a;
+    struct redis_process *p = redis_start("one", NULL);
+    struct relay *link = relay_start(p->port);
+    open_node(relay_address(link), (struct redis_node_settings){0});
+    UNTIL(connected() == 2);
+    assert_int_equal(relay_connections(link), 2);
+    assert_true(ask(&a, "BLPOP", "never"));
+    relay_cut(link);
+    UNTIL(a.ended && !redis_node_is_up(node));
+    assert_int_equal(a.outcome, REDIS_LOST);
+    UNTIL(redis_node_get_figures(node).reconnects > 4);
+    relay_heal(link);
+    UNTIL(redis_node_is_up(node));
+    assert_string_equal(get("k"), "");
+}
+
+/* Neither end hears of it: only the silence tells. */
+static void stalled_link_is_given_up(void **state)
+{
+    UNUSED(state);
+    static struct asked a;
+    struct redis_process *p = redis_start("one", NULL);
+    struct relay *link = relay_start(p->port);
+    open_node(relay_address(link),
+              (struct redis_node_settings){.limits = {.connections = 1, .stall_timeout_ms = 100}});
+    UNTIL(connected() == 1);
+    relay_stall(link);
+    assert_true(ask(&a, "GET", "k"));
+    UNTIL(a.ended);
+    assert_int_equal(a.outcome, REDIS_TIMEOUT);
+    assert_false(redis_node_is_up(node));
+    assert_string_equal(reason, "the server does not answer");
+    relay_heal(link);
+    UNTIL(redis_node_is_up(node));
+    assert_string_equal(get("k"), "");
+}
+
+static void slow_link_brings_everything(void **state)
+{
+    UNUSED(state);
+    struct redis_process *p = redis_start("one", NULL);
+    struct relay *link = relay_start(p->port);
+    redis_do(p, "SET long %s", text_repeat('x', 100));
+    relay_slow(link, 7);
+    open_node(relay_address(link), (struct redis_node_settings){.limits.stall_timeout_ms = 60000});
+    UNTIL(redis_node_is_up(node));
+    assert_string_equal(get("long"), text_repeat('x', 100));
+}
+
+static void logs_in_over_tls(void **state)
+{
+    UNUSED(state);
+    struct redis_process *p =
+        redis_start("one", &(struct redis_server_options){.user = "pond", .password = "secret", .tls = true});
+    login = (struct redis_login){.tls = SSL_CTX_new(TLS_client_method()),
+                                 .username = SLICE_LIT("pond"),
+                                 .password = SLICE_LIT("secret"),
+                                 .database = 3};
+    assert_true(SSL_CTX_load_verify_locations(login.tls, redis_tls_file(), NULL));
+    redis_do(p, "SELECT 3");
+    redis_do(p, "SET k in-three");
+    open_node(p->address, (struct redis_node_settings){0});
+    UNTIL(redis_node_is_up(node));
+    assert_string_equal(get("k"), "in-three");
+    redis_node_close(&node);
+    fake_dns_set("localhost", "127.0.0.1", NULL, NULL);
+    open_node(textf("localhost:%u", p->port), (struct redis_node_settings){0});
+    UNTIL(redis_node_is_up(node));
+    redis_node_close(&node);
+    login.tls_name = "elsewhere.test";
+    open_node(p->address, (struct redis_node_settings){0});
+    UNTIL(redis_node_get_figures(node).reconnects >= 2);
+    expect_in(redis_node_get_figures(node).last_reason, "certificate verify failed");
+    assert_int_equal(ups, 2);
+}
+
+static void unknown_authority_is_not_believed(void **state)
+{
+    UNUSED(state);
+    struct redis_process *p = redis_start("one", &(struct redis_server_options){.tls = true});
+    login.tls = SSL_CTX_new(TLS_client_method());
+    open_node(p->address, (struct redis_node_settings){0});
+    UNTIL(redis_node_get_figures(node).reconnects >= 2);
+    expect_in(redis_node_get_figures(node).last_reason, "certificate verify failed");
+    assert_int_equal(ups, 0);
+}
+
+static void wrong_password_is_told(void **state)
+{
+    UNUSED(state);
+    struct redis_process *p = redis_start("one", &(struct redis_server_options){.password = "secret"});
+    login.password = SLICE_LIT("guess");
+    open_node(p->address, (struct redis_node_settings){0});
+    UNTIL(redis_node_get_figures(node).reconnects >= 2);
+    expect_in(redis_node_get_figures(node).last_reason, "WRONGPASS");
+    assert_int_equal(ups, 0);
+}
+
+static void replica_is_not_taken_for_a_master(void **state)
+{
+    UNUSED(state);
+    struct redis_process *p = redis_start("one", NULL);
+    redis_do(p, "REPLICAOF 127.0.0.1 1");
+    open_node(p->address, (struct redis_node_settings){.master_only = true});
+    UNTIL(redis_node_get_figures(node).reconnects >= 4);
+    assert_string_equal(redis_node_get_figures(node).last_reason, "the server is not a master");
+    assert_int_equal(ups, 0);
+    redis_do(p, "REPLICAOF NO ONE");
+    UNTIL(redis_node_is_up(node));
+}
+
+static void name_is_looked_up_anew(void **state)
+{
+    UNUSED(state);
+    struct redis_process *p = redis_start("one", NULL);
+    open_node(textf("redis.test:%u", p->port), (struct redis_node_settings){0});
+    UNTIL(redis_node_get_figures(node).reconnects >= 2); /* there is no such name */
+    assert_true(redis_node_get_figures(node).last_reason[0] != '\0');
+    fake_dns_set("redis.test", "127.0.0.2", NULL, NULL); /* nobody listens there */
+    UNTIL(strcmp(redis_node_get_figures(node).last_reason, "Connection refused") == 0);
+    fake_dns_set("redis.test", "127.0.0.2", "127.0.0.1", NULL);
+    UNTIL(redis_node_is_up(node));
+    assert_string_equal(get("k"), "");
+}
+
+static void slow_name_service_blocks_nobody(void **state)
+{
+    UNUSED(state);
+    struct redis_process *p = redis_start("one", NULL);
+    fake_dns_set("redis.test", "127.0.0.1", NULL, NULL);
+    fake_dns_hold("redis.test", true);
+    open_node(textf("redis.test:%u", p->port), (struct redis_node_settings){.limits.connections = 4});
+    fake_dns_wait_for_lookup("redis.test", 1);
+    for (int i = 0; i < 20; i++)
+        turn();
+    assert_int_equal(fake_dns_lookups("redis.test"), 1); /* for all connections */
+    fake_dns_hold("redis.test", false);
+    UNTIL(connected() == 4);
+    redis_node_close(&node);
+    fake_dns_hold("redis.test", true);
+    open_node(textf("redis.test:%u", p->port), (struct redis_node_settings){0});
+    fake_dns_wait_for_lookup("redis.test", 2);
+    redis_node_close(&node); /* while it is being looked up */
+    fake_dns_hold("redis.test", false);
+}
+
+static void servers_are_checked(void **state)
+{
+    UNUSED(state);
+    static const char *const good[] = {"127.0.0.1:6379", "[::1]:6379", "redis.example.com:6379",
+                                       "unix:/run/redis"};
+    static const char *const bad[] = {
+        "", "redis", ":", "redis:", "redis:0", "redis:65536", "::1:6379", "unix:", "redis.example.com:x"};
+    for (size_t i = 0; i < ARRAY_LEN(good); i++)
+        assert_true(redis_server_is_valid(slice_str(good[i])));
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+        assert_false(redis_server_is_valid(slice_str(bad[i])));
+    assert_false(redis_server_is_valid(slice_make("redis\0:1", 8)));
+    assert_false(redis_server_is_valid(slice_str(textf("%s:1", text_repeat('x', REDIS_SERVER_TEXT)))));
+}
+
+#define TEST_OF(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
 int main(void)
 {
-    signal(SIGPIPE, SIG_IGN); /* as the program does */
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(comes_up_when_the_server_does, setup, teardown),
-        cmocka_unit_test_setup_teardown(killed_server_is_found_again, setup, teardown),
-        cmocka_unit_test_setup_teardown(breaker_opens_on_a_server_that_hangs, setup, teardown),
-        cmocka_unit_test_setup_teardown(closing_ends_what_is_under_way, setup, teardown),
+        TEST_OF(comes_up_when_the_server_does),
+        TEST_OF(killed_server_is_found_again),
+        TEST_OF(breaker_opens_on_a_server_that_hangs),
+        TEST_OF(closing_ends_what_is_under_way),
+        TEST_OF(cancelled_call_is_not_heard_of),
+        TEST_OF(calls_under_way_are_limited),
+        TEST_OF(call_may_take_its_own_time),
+        TEST_OF(cut_link_is_found_again),
+        TEST_OF(stalled_link_is_given_up),
+        TEST_OF(slow_link_brings_everything),
+        TEST_OF(logs_in_over_tls),
+        TEST_OF(unknown_authority_is_not_believed),
+        TEST_OF(wrong_password_is_told),
+        TEST_OF(replica_is_not_taken_for_a_master),
+        TEST_OF(name_is_looked_up_anew),
+        TEST_OF(slow_name_service_blocks_nobody),
+        TEST_OF(servers_are_checked),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return E2E_RUN("redis_node", tests);
 }
