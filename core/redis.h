@@ -32,8 +32,8 @@ struct redis;
 /* NULL when out of memory. */
 struct redis *redis_open(struct worker *w, const struct redis_settings *s);
 /* Not from inside a callback of it. Calls under way end as LOST before this returns; callbacks of the
- * settings do not run any more, and subscriptions must have ended. Calls that are made meanwhile are refused. Nulls; NULL is
- * fine. */
+ * settings do not run any more, and subscriptions must have ended. Calls that are made meanwhile are refused.
+ * Nulls; NULL is fine. */
 void redis_close(struct redis **r);
 
 /* A command of `argc` words, copied, to the server of `key` (which counts in a Cluster only; all keys of one

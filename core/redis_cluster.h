@@ -15,7 +15,7 @@
 #define REDIS_HOPS_MAX           2 /* MOVED, and ASK behind it */
 #define REDIS_REFRESH_MS         1000
 #define REDIS_REFRESH_TIMEOUT_MS 1000
-#define REDIS_LINGER_MS          5000 /* a server that is not in the map, since it was last named */
+#define REDIS_LINGER_MS          3000 /* a server that is not in the map, since it was last named */
 
 struct redis_cluster;
 

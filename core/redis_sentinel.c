@@ -169,6 +169,7 @@ static void watcher_on_reply(struct redis_call *call, enum redis_outcome o, cons
     struct watcher *a = CONTAINER_OF(call, struct watcher, ask);
     struct redis_server server;
     a->vote[0] = '\0';
+    a->owner->figures.answers += o == REDIS_ANSWERED;
     if (o == REDIS_ANSWERED && redis_master_addr_parse(reply, &server) &&
         redis_server_format(&server, SLICE_EMPTY, a->vote) && !redis_server_is_valid(slice_str(a->vote)))
         a->vote[0] = '\0';

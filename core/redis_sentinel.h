@@ -34,6 +34,7 @@ struct redis_sentinel_settings {
 };
 
 struct redis_sentinel_figures {
+    uint64_t answers;    /* of Sentinels */
     uint64_t moves;      /* to another master, the first included */
     uint64_t demotions;  /* the master said that it is none */
     const char *trouble; /* why there is no master; "" when there is one; static */

@@ -106,31 +106,13 @@ static void unlink_server(void *arg)
     free(p);
 }
 
+static void link_up(struct redis_process *p);
+
 static void run(struct redis_process *p)
 {
     const char *argv[] = {"redis-server", textf("%s/redis.conf", p->folder),
                           p->kind == REDIS_AS_SENTINEL ? "--sentinel" : NULL, NULL};
     p->proc = proc_start(&(struct proc_options){.argv = argv});
-}
-
-/* Speaks to it as soon as it listens. */
-static void link_up(struct redis_process *p)
-{
-    mono_ms_t deadline = clock_mono_ms() + support_wait_ms();
-    for (;;) {
-        p->link = redisConnectUnix(p->socket_path);
-        if (p->link != NULL && p->link->err == 0)
-            break;
-        if (p->link != NULL)
-            redisFree(p->link);
-        p->link = NULL;
-        if (proc_wait(p->proc, ASK_AGAIN_MS) || clock_mono_ms() > deadline)
-            support_fail("%s does not listen:\n%s", p->name, capture_text(&p->proc->out));
-    }
-    redisSetTimeout(p->link, (struct timeval){.tv_sec = support_wait_ms() / 1000});
-    if (p->password != NULL)
-        redis_do(p, "AUTH %s", p->password);
-    redis_until_(p, "PONG", "PING");
 }
 
 struct redis_process *redis_start_(const char *name, const struct redis_server_options *o)
@@ -206,9 +188,37 @@ static char *reply_text(const redisReply *r)
     return text;
 }
 
+/* Speaks to it as soon as it listens. */
+static void link_up(struct redis_process *p)
+{
+    mono_ms_t deadline = clock_mono_ms() + support_wait_ms();
+    for (;;) {
+        p->link = redisConnectUnix(p->socket_path);
+        if (p->link != NULL && p->link->err == 0)
+            break;
+        if (p->link != NULL)
+            redisFree(p->link);
+        p->link = NULL;
+        if (proc_wait(p->proc, ASK_AGAIN_MS) || clock_mono_ms() > deadline)
+            support_fail("%s does not listen:\n%s", p->name, capture_text(&p->proc->out));
+    }
+    redisSetTimeout(p->link, (struct timeval){.tv_sec = support_wait_ms() / 1000});
+    if (p->password != NULL)
+        redis_do(p, "AUTH %s", p->password);
+    redis_until_(p, "PONG", "PING");
+}
+
 static char *ask(struct redis_process *p, const char *command, va_list ap)
 {
+    va_list again;
+    va_copy(again, ap);
     redisReply *r = redisvCommand(p->link, command, ap);
+    if (r == NULL) { /* a failover ends all connections to the old primary */
+        redisFree(p->link);
+        link_up(p);
+        r = redisvCommand(p->link, command, again);
+    }
+    va_end(again);
     if (r == NULL)
         support_fail("%s, asked for \"%s\": %s\n%s", p->name, command, p->link->errstr,
                      capture_text(&p->proc->out));
