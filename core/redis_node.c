@@ -368,8 +368,10 @@ bool redis_node_call_again(struct redis_node *n, struct redis_call *call, bool a
 size_t redis_node_load(const struct redis_node *n)
 {
     size_t load = 0;
-    for (unsigned i = 0; i < n->settings.limits.connections; i++)
-        load += n->conns[i].conn != NULL ? redis_conn_load(n->conns[i].conn) : 0;
+    for (unsigned i = 0; i < n->settings.limits.connections; i++) {
+        const struct redis_conn *c = n->conns[i].conn;
+        load += c != NULL && redis_conn_is_ready(c) ? redis_conn_load(c) : 0; /* logging in is none */
+    }
     return load;
 }
 
