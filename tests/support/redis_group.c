@@ -52,7 +52,7 @@ void redis_group_start(struct redis_group *g, unsigned replicas, int down_after_
         g->sentinels[i] = redis_start_(textf("sentinel-%u", i), &with);
         /* Gossip ten times as often, and no pause for caution when this machine is slow. */
         redis_until_(g->sentinels[i], "OK",
-                     "SENTINEL DEBUG PUBLISH-PERIOD 200 INFO-PERIOD 200 ASK-PERIOD 100 PING-PERIOD 100 "
+                     "SENTINEL DEBUG PUBLISH-PERIOD 200 INFO-PERIOD 200 ASK-PERIOD 100 "
                      "TILT-TRIGGER 600000");
     }
     char *wanted = textf("slaves=%u,sentinels=%u", replicas, REDIS_SENTINELS);

@@ -89,6 +89,16 @@ static bool ask(struct asked *a, const char *verb, const char *key, const char *
     return redis_call(redis, &a->call, argv[1], argv, value != NULL ? 3 : 2);
 }
 
+/* Each with all its connections, so that each goes down once. */
+static unsigned servers_up(void)
+{
+    unsigned up = 0;
+    struct redis_node_figures n;
+    for (size_t i = 0; redis_get_server_figures(redis, i, &n); i++)
+        up += n.up && n.connected == 2;
+    return up;
+}
+
 static const char *answer(const char *verb, const char *key, const char *value)
 {
     static struct asked a;
@@ -125,7 +135,8 @@ static void one_server(void **state)
     open_redis(REDIS_STANDALONE, &p, 1);
     assert_false(redis_is_up(redis, SLICE_LIT("k")));
     assert_false(ask(&a, "GET", "k", NULL));
-    UNTIL(redis_is_up(redis, SLICE_LIT("k")));
+    UNTIL(servers_up() == 1);
+    assert_true(redis_is_up(redis, SLICE_LIT("k")));
     assert_int_equal(ups, 1);
     assert_string_equal(answer("SET", "k", "v"), "OK");
     assert_string_equal(answer("GET", "k", NULL), "v");
@@ -139,7 +150,7 @@ static void one_server(void **state)
     assert_int_equal(n.refused_at_once, 1);
     assert_false(redis_get_server_figures(redis, 1, &n));
     redis_kill(p);
-    UNTIL(downs == 1);
+    UNTIL(downs > 0);
     assert_false(redis_is_up(redis, SLICE_LIT("k")));
 }
 
@@ -149,7 +160,7 @@ static void what_is_too_much_is_refused_at_once(void **state)
     static struct asked a[4];
     struct redis_process *p = redis_start("one", NULL);
     open_redis(REDIS_STANDALONE, &p, 1);
-    UNTIL(ups == 1);
+    UNTIL(servers_up() == 1);
     redis_freeze(p);
     for (int i = 0; i < 3; i++)
         assert_true(ask(&a[i], "GET", "k", NULL));
@@ -211,13 +222,14 @@ static void behind_sentinels(void **state)
     assert_int_equal(redis_get_figures(redis).refused_unknown, 1);
     assert_true(redis_get_figures(redis).trouble[0] != '\0');
     subscribe();
-    UNTIL(ups == 1 && sub_ups == 1);
+    UNTIL(servers_up() == 1 && sub_ups == 1);
     publish_until_heard(group.primary, "one");
     assert_string_equal(answer("SET", "k", "v"), "OK");
     redis_group_fail_over(&group);
-    UNTIL(ups == 2 && sub_ups == 2);
+    UNTIL(servers_up() == 1 && ups == 2);
+    UNTIL(strcmp(redis_do(group.replicas[0], "PUBSUB NUMSUB millpond:lease"), "millpond:lease 1") == 0);
     assert_int_equal(downs, 1);
-    assert_int_equal(sub_downs, 1);
+    assert_true(sub_downs >= 1); /* it may have come back to the old one first */
     publish_until_heard(group.replicas[0], "two");
     assert_string_equal(answer("SET", "k", "w"), "OK");
     struct redis_figures f = redis_get_figures(redis);
@@ -234,7 +246,7 @@ static void in_a_cluster(void **state)
     redis_cluster_group_start(&group, false, NEVER_MS, NULL);
     open_redis(REDIS_CLUSTER, &group.masters[1], 1);
     subscribe();
-    UNTIL(ups == REDIS_MASTERS && sub_ups == 1);
+    UNTIL(servers_up() == REDIS_MASTERS && sub_ups == 1);
     for (int i = 0; i < 30; i++) {
         char *key = textf("key-%d", i);
         assert_string_equal(answer("SET", key, key), "OK");
@@ -263,7 +275,7 @@ static void subscription_follows_its_slot(void **state)
     redis_cluster_group_start(&group, false, NEVER_MS, NULL);
     open_redis(REDIS_CLUSTER, group.masters, 1);
     subscribe();
-    UNTIL(ups == REDIS_MASTERS && sub_ups == 1);
+    UNTIL(servers_up() == REDIS_MASTERS && sub_ups == 1);
     unsigned slot = (unsigned)strtoul(redis_do(group.masters[0], "CLUSTER KEYSLOT millpond:lease"), NULL, 10);
     unsigned from = slot * REDIS_MASTERS / 16384, to = (from + 1) % REDIS_MASTERS;
     assert_string_equal(redis_do(group.masters[from], "PUBSUB NUMSUB millpond:lease"), "millpond:lease 1");

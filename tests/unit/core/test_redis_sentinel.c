@@ -83,7 +83,9 @@ static void open_sentinel(void)
 static bool is_master(const struct redis_process *p)
 {
     const struct redis_node *n = redis_sentinel_master(sentinel);
-    return n != NULL && redis_node_is_up(n) && strcmp(redis_node_server(n), p->address) == 0;
+    if (n == NULL || strcmp(redis_node_server(n), p->address) != 0)
+        return false;
+    return redis_node_is_up(n) && redis_node_get_figures(n).connected == 2; /* so that it goes down once */
 }
 
 static bool ask(struct asked *a, const char *verb, const char *key, const char *value)
