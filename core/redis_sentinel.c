@@ -206,8 +206,10 @@ static void watcher_on_message(void *arg, slice_t channel, slice_t payload)
     struct watcher *a = arg;
     slice_t name = a->owner->settings.master_name;
     UNUSED(channel);
-    if (slice_starts(payload, name) && payload.len > name.len && payload.ptr[name.len] == ' ')
-        watcher_ask(a);
+    if (!slice_starts(payload, name) || payload.len == name.len || payload.ptr[name.len] != ' ')
+        return; /* another master of theirs */
+    a->owner->figures.announcements++;
+    watcher_ask(a);
 }
 
 static void sentinel_on_poll(struct deadline *d)

@@ -4,8 +4,10 @@
  * publishes +switch-master, and when the master fails. What most of those that answer say is believed; each
  * connection to it counts only after ROLE said "master", and ROLE is asked again with each poll. A master
  * that says otherwise, or answers READONLY, is left at that moment, and taken back only as a master. When no
- * Sentinel answers, the last master is kept. Not covered: a master that is cut off together with us goes on
- * until the network is whole, unless its min-replicas-to-write stops it. One worker's thread. */
+ * Sentinel answers, the last master is kept. The user of the login must be allowed ROLE. Not covered: a
+ * master that is cut off together with us goes on until the network is whole, unless its
+ * min-replicas-to-write stops it; and what is only read may come from a master that was demoted by hand,
+ * without Sentinel, until the next poll. One worker's thread. */
 #ifndef CORE_REDIS_SENTINEL_H
 #define CORE_REDIS_SENTINEL_H
 
@@ -34,10 +36,11 @@ struct redis_sentinel_settings {
 };
 
 struct redis_sentinel_figures {
-    uint64_t answers;    /* of Sentinels */
-    uint64_t moves;      /* to another master, the first included */
-    uint64_t demotions;  /* the master said that it is none */
-    const char *trouble; /* why there is no master; "" when there is one; static */
+    uint64_t answers;       /* of Sentinels */
+    uint64_t announcements; /* of another master, by Sentinels */
+    uint64_t moves;         /* to another master, the first included */
+    uint64_t demotions;     /* the master said that it is none */
+    const char *trouble;    /* why there is no master; "" when there is one; static */
 };
 
 /* NULL when out of memory. */

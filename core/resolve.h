@@ -1,7 +1,7 @@
 /* resolve.h: host names to addresses without ever blocking a loop.
  *
- * A lookup is one getaddrinfo on a short-lived thread of its own, answered by mail to the worker that asked, on
- * whose thread all functions are called. */
+ * A lookup is one getaddrinfo on a short-lived thread of its own, answered by mail to the worker that asked,
+ * on whose thread all functions are called. */
 #ifndef CORE_RESOLVE_H
 #define CORE_RESOLVE_H
 

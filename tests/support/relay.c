@@ -81,8 +81,7 @@ static void pair_open(struct relay *r)
 
 static bool half_wants_read(const struct relay *r, const struct half *h)
 {
-    return h->end == 0 && r->order.mode != STALLED &&
-           (r->order.mode != SLOW || h->allowance > 0);
+    return h->end == 0 && r->order.mode != STALLED && (r->order.mode != SLOW || h->allowance > 0);
 }
 
 /* false: the connection is over. */

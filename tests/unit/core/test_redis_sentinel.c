@@ -129,6 +129,7 @@ static void failover_is_followed_when_it_is_published(void **state)
     assert_true(ask(&a, "BLPOP", "never", "0"));
     redis_group_fail_over(&group);
     UNTIL(is_master(group.replicas[0]));
+    assert_true(redis_sentinel_get_figures(sentinel).announcements > 0);
     UNTIL(a.ended);
     assert_true(a.outcome == REDIS_LOST || a.outcome == REDIS_REFUSED); /* it unblocks its clients first */
     assert_int_equal(downs, 1);
@@ -172,17 +173,20 @@ static void killed_master_is_replaced(void **state)
     assert_int_equal(downs, 1);
 }
 
-/* Nothing is published: the poll finds out. */
+/* No +switch-master is published, and the old master goes on as if nothing had happened. */
 static void poll_finds_what_nobody_published(void **state)
 {
     UNUSED(state);
-    redis_group_start(&group, 1, NEVER_MS, NULL, NULL);
-    for (size_t i = 0; i < REDIS_SENTINELS; i++)
-        redis_do(group.sentinels[i], "ACL SETUSER default resetchannels");
+    redis_group_start(&group, 0, NEVER_MS, NULL, NULL);
+    struct redis_process *other = redis_start("other", NULL);
     open_sentinel();
     UNTIL(is_master(group.primary));
-    redis_group_fail_over(&group);
-    UNTIL(is_master(group.replicas[0]));
+    for (size_t i = 0; i < REDIS_SENTINELS; i++) {
+        redis_do(group.sentinels[i], "SENTINEL REMOVE millpond");
+        redis_do(group.sentinels[i], "SENTINEL MONITOR millpond 127.0.0.1 %u 2", other->port);
+    }
+    UNTIL(is_master(other));
+    assert_int_equal(redis_sentinel_get_figures(sentinel).announcements, 0);
 }
 
 /* The address stays with the Sentinels, but who is there is no master any more. */
@@ -214,6 +218,7 @@ static struct asked *write_to_it(void)
     assert_true(ask(&a, "SET", "k", "v"));
     UNTIL(a.ended);
     expect_in(a.text, "READONLY");
+    assert_int_equal(redis_sentinel_get_figures(sentinel).demotions, 1); /* at that moment */
     return &a;
 }
 
