@@ -54,7 +54,6 @@ static void cluster_want_refresh(struct redis_cluster *c);
 /* ---- members ----------------------------------------------------------------------------------------------
  */
 
-static void seeds_open(struct redis_cluster *c);
 static void seeds_close(struct redis_cluster *c);
 
 static void member_on_up(void *arg)
@@ -82,11 +81,8 @@ static void member_tell_down(struct member *m, const char *reason)
 static void member_on_down(void *arg, const char *reason)
 {
     struct member *m = arg;
-    struct redis_cluster *c = m->cluster;
     member_tell_down(m, reason);
-    if (c->members_up == 0)
-        seeds_open(c);
-    cluster_want_refresh(c);
+    cluster_want_refresh(m->cluster);
 }
 
 static bool member_on_outcome(void *arg, struct redis_call *call, enum redis_outcome o,
@@ -293,23 +289,6 @@ static bool cluster_is_whole(const struct redis_cluster *c)
     return true;
 }
 
-static void cluster_on_tick(struct deadline *d)
-{
-    struct redis_cluster *c = CONTAINER_OF(d, struct redis_cluster, tick);
-    CHECK_MAGIC(c, REDIS_CLUSTER_MAGIC);
-    mono_ms_t now_ms = worker_now_ms(c->worker);
-    deadline_set(c->worker, &c->tick, now_ms + REDIS_REFRESH_MS);
-    for (size_t i = c->member_count; i-- > 0;) {
-        const struct member *m = c->members[i];
-        if (!m->in_map && now_ms - m->named_ms >= REDIS_LINGER_MS && redis_node_load(m->node) == 0)
-            cluster_drop_member(c, i);
-    }
-    if (c->members_up == 0)
-        seeds_open(c);
-    if (c->refresh_wanted || !cluster_is_whole(c))
-        cluster_want_refresh(c);
-}
-
 /* ---- seeds ------------------------------------------------------------------------------------------------
  */
 
@@ -340,6 +319,23 @@ static void seeds_close(struct redis_cluster *c)
 {
     for (size_t i = 0; i < c->settings.seed_count; i++)
         redis_node_close(&c->seeds[i].node);
+}
+
+static void cluster_on_tick(struct deadline *d)
+{
+    struct redis_cluster *c = CONTAINER_OF(d, struct redis_cluster, tick);
+    CHECK_MAGIC(c, REDIS_CLUSTER_MAGIC);
+    mono_ms_t now_ms = worker_now_ms(c->worker);
+    deadline_set(c->worker, &c->tick, now_ms + REDIS_REFRESH_MS);
+    for (size_t i = c->member_count; i-- > 0;) {
+        const struct member *m = c->members[i];
+        if (!m->in_map && now_ms - m->named_ms >= REDIS_LINGER_MS && redis_node_load(m->node) == 0)
+            cluster_drop_member(c, i);
+    }
+    if (c->members_up == 0)
+        seeds_open(c);
+    if (c->refresh_wanted || !cluster_is_whole(c))
+        cluster_want_refresh(c);
 }
 
 /* ---- life -------------------------------------------------------------------------------------------------

@@ -104,6 +104,24 @@ static void all_servers_may_go_and_come_back(void **state)
     set(key_of(0, 0), "v");
 }
 
+/* None of the servers it knew is left. */
+static void seed_brings_it_to_another_cluster(void **state)
+{
+    UNUSED(state);
+    redis_cluster_group_start(&group, false, NEVER_MS, NULL);
+    struct redis_process *seed =
+        redis_start("seed", &(struct redis_server_options){.kind = REDIS_IN_CLUSTER});
+    open_at((const char *[]){seed->address, group.masters[0]->address}, 2);
+    UNTIL(servers_up() == REDIS_MASTERS);
+    for (unsigned i = 0; i < REDIS_MASTERS; i++)
+        redis_kill(group.masters[i]);
+    redis_do(seed, "CLUSTER ADDSLOTSRANGE 0 16383");
+    UNTIL(is_owner(seed, "k"));
+    UNTIL(redis_cluster_server(cluster, 1) == NULL); /* the others are forgotten */
+    redis_until(seed, "cluster_state:ok", "CLUSTER INFO");
+    set("k", "v");
+}
+
 static void cluster_that_is_down_says_so(void **state)
 {
     UNUSED(state);
@@ -156,6 +174,7 @@ int main(void)
         TEST_OF(killed_master_s_replica_takes_over),
         TEST_OF(failover_by_hand_is_followed),
         TEST_OF(all_servers_may_go_and_come_back),
+        TEST_OF(seed_brings_it_to_another_cluster),
         TEST_OF(cluster_that_is_down_says_so),
         TEST_OF(map_is_not_asked_for_all_the_time),
         TEST_OF(logs_in_over_tls),

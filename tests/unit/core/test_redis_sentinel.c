@@ -96,6 +96,13 @@ static bool ask(struct asked *a, const char *verb, const char *key, const char *
     return n != NULL && redis_node_call(n, &a->call, argv, value != NULL ? 3 : 2);
 }
 
+/* Has one Sentinel say something else. */
+static void mislead(unsigned i, const struct redis_process *other)
+{
+    redis_do(group.sentinels[i], "SENTINEL REMOVE millpond");
+    redis_do(group.sentinels[i], "SENTINEL MONITOR millpond 127.0.0.1 %u 9", other->port);
+}
+
 static void poll_twice(void)
 {
     uint64_t answers = redis_sentinel_get_figures(sentinel).answers;
@@ -181,10 +188,8 @@ static void poll_finds_what_nobody_published(void **state)
     struct redis_process *other = redis_start("other", NULL);
     open_sentinel();
     UNTIL(is_master(group.primary));
-    for (size_t i = 0; i < REDIS_SENTINELS; i++) {
-        redis_do(group.sentinels[i], "SENTINEL REMOVE millpond");
-        redis_do(group.sentinels[i], "SENTINEL MONITOR millpond 127.0.0.1 %u 2", other->port);
-    }
+    for (unsigned i = 0; i < REDIS_SENTINELS; i++)
+        mislead(i, other);
     UNTIL(is_master(other));
     assert_int_equal(redis_sentinel_get_figures(sentinel).announcements, 0);
 }
@@ -242,14 +247,37 @@ static void role_is_asked_for_by_and_by(void **state)
 static void majority_is_believed(void **state)
 {
     UNUSED(state);
-    redis_group_start(&group, 1, NEVER_MS, NULL, NULL);
+    redis_group_start(&group, 0, NEVER_MS, NULL, NULL);
+    struct redis_process *other = redis_start("other", NULL);
     open_sentinel();
     UNTIL(is_master(group.primary));
-    redis_do(group.sentinels[0], "SENTINEL REMOVE millpond");
-    redis_do(group.sentinels[0], "SENTINEL MONITOR millpond 127.0.0.1 %u 9", group.replicas[0]->port);
+    mislead(0, other);
     poll_twice();
     assert_true(is_master(group.primary));
     assert_int_equal(moves, 1);
+    mislead(2, other);
+    UNTIL(is_master(other));
+    assert_int_equal(moves, 2);
+}
+
+static void among_equals_the_one_that_works_stays(void **state)
+{
+    UNUSED(state);
+    redis_group_start(&group, 0, NEVER_MS, NULL, NULL);
+    struct redis_process *other = redis_start("other", NULL);
+    redis_kill(group.sentinels[2]);
+    open_sentinel();
+    UNTIL(is_master(group.primary));
+    for (unsigned i = 0; i < 2; i++) { /* whoever is counted first */
+        mislead(1 - i, group.primary);
+        mislead(i, other);
+        mono_ms_t later_ms = clock_mono_ms() + 2 * REDIS_SENTINEL_POLL_MS;
+        UNTIL(clock_mono_ms() > later_ms);
+        assert_true(is_master(group.primary));
+    }
+    assert_int_equal(moves, 1);
+    redis_kill(group.primary);
+    UNTIL(is_master(other));
 }
 
 static void master_stays_without_sentinels(void **state)
@@ -329,6 +357,7 @@ int main(void)
         TEST_OF(readonly_answer_means_demotion),
         TEST_OF(role_is_asked_for_by_and_by),
         TEST_OF(majority_is_believed),
+        TEST_OF(among_equals_the_one_that_works_stays),
         TEST_OF(master_stays_without_sentinels),
         TEST_OF(sentinels_may_be_dead_hung_or_strange),
         TEST_OF(unknown_name_is_told),
