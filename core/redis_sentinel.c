@@ -18,7 +18,6 @@ struct watcher {
     struct redis_node *node;
     struct redis_sub *sub;
     struct redis_call ask;
-    bool ask_again;               /* something happened while it was being asked */
     char vote[REDIS_SERVER_TEXT]; /* "" = none */
 };
 
@@ -162,8 +161,6 @@ static void sentinel_count_votes(struct redis_sentinel *s)
         sentinel_move(s, best);
 }
 
-static void watcher_ask(struct watcher *a);
-
 static void watcher_on_reply(struct redis_call *call, enum redis_outcome o, const struct redisReply *reply)
 {
     struct watcher *a = CONTAINER_OF(call, struct watcher, ask);
@@ -173,8 +170,6 @@ static void watcher_on_reply(struct redis_call *call, enum redis_outcome o, cons
     if (o == REDIS_ANSWERED && redis_master_addr_parse(reply, &server) &&
         redis_server_format(&server, SLICE_EMPTY, a->vote) && !redis_server_is_valid(slice_str(a->vote)))
         a->vote[0] = '\0';
-    if (a->ask_again)
-        watcher_ask(a);
     sentinel_count_votes(a->owner);
 }
 
@@ -182,8 +177,7 @@ static void watcher_ask(struct watcher *a)
 {
     slice_t argv[] = {SLICE_LIT("SENTINEL"), SLICE_LIT("GET-MASTER-ADDR-BY-NAME"),
                       a->owner->settings.master_name};
-    a->ask_again = a->ask.conn != NULL;
-    if (a->ask_again)
+    if (a->ask.conn != NULL)
         return;
     a->ask = (struct redis_call){.on_reply = watcher_on_reply};
     if (!redis_node_call(a->node, &a->ask, argv, ARRAY_LEN(argv)))

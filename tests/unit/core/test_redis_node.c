@@ -146,6 +146,28 @@ static void breaker_opens_on_a_server_that_hangs(void **state)
     assert_string_equal(get("k"), "");
 }
 
+/* A new connection closes the breaker: the trial that was due is none of its business any more. */
+static void breaker_that_was_closed_tries_nothing(void **state)
+{
+    UNUSED(state);
+    static struct asked a[REDIS_FAILURES_MAX];
+    struct redis_process *p = redis_start("one", NULL);
+    open_node(p->address,
+              (struct redis_node_settings){.limits = {.timeout_ms = 20, .stall_timeout_ms = 100}});
+    UNTIL(connected() == 2);
+    redis_freeze(p);
+    for (size_t i = 0; i < ARRAY_LEN(a); i++)
+        assert_true(ask(&a[i], "GET", "k"));
+    UNTIL(connected() == 0 && redis_node_get_figures(node).breaks >= 5);
+    redis_thaw(p);
+    UNTIL(redis_node_is_up(node));
+    mono_ms_t later_ms = clock_mono_ms() + 32 * REDIS_PAUSE_FIRST_MS; /* more than the pause that was begun */
+    while (clock_mono_ms() < later_ms) {
+        turn();
+        assert_true(redis_node_is_up(node));
+    }
+}
+
 static void closing_ends_what_is_under_way(void **state)
 {
     UNUSED(state);
@@ -382,6 +404,7 @@ int main(void)
         TEST_OF(comes_up_when_the_server_does),
         TEST_OF(killed_server_is_found_again),
         TEST_OF(breaker_opens_on_a_server_that_hangs),
+        TEST_OF(breaker_that_was_closed_tries_nothing),
         TEST_OF(closing_ends_what_is_under_way),
         TEST_OF(cancelled_call_is_not_heard_of),
         TEST_OF(calls_under_way_are_limited),
