@@ -36,10 +36,10 @@ struct redis *redis_open(struct worker *w, const struct redis_settings *s);
  * Nulls; NULL is fine. */
 void redis_close(struct redis **r);
 
-/* A command of `argc` words, copied, to the server of `key` (which counts in a Cluster only; all keys of one
- * command belong to one slot). `call` is embedded in who asks, all zeros but for on_reply and timeout_ms, and
- * ends once: with on_reply, never from inside this function, or with redis_call_cancel; NULL: whatever comes
- * back is dropped. false, and nothing done, when it is refused. */
+/* A command of `argc` words (1 .. REDIS_ARGC_MAX), copied, to the server of `key` (which counts in a Cluster
+ * only; all keys of one command belong to one slot). `call` is embedded in who asks, all zeros but for
+ * on_reply and timeout_ms, and ends once: with on_reply, never from inside this function, or with
+ * redis_call_cancel; NULL: whatever comes back is dropped. false, and nothing done, when it is refused. */
 bool redis_call(struct redis *r, struct redis_call *call, slice_t key, const slice_t *argv, size_t argc);
 /* Whether a call for this key would be taken now, if there is room. */
 bool redis_is_up(const struct redis *r, slice_t key);

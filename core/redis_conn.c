@@ -28,7 +28,6 @@
 
 #define REDIS_CONN_MAGIC 0x72646373u
 #define LOGIN_CALLS      4 /* AUTH, SELECT, ROLE, PING */
-#define ARGC_MAX         64
 
 struct redis_command {
     unsigned refs;
@@ -89,9 +88,9 @@ static void command_unref(struct redis_command *command)
 
 static struct redis_command *command_new(const slice_t *argv, size_t argc)
 {
-    ASSERT(argc > 0 && argc <= ARGC_MAX);
-    const char *words[ARGC_MAX];
-    size_t bytes[ARGC_MAX];
+    ASSERT(argc > 0 && argc <= REDIS_ARGC_MAX);
+    const char *words[REDIS_ARGC_MAX];
+    size_t bytes[REDIS_ARGC_MAX];
     for (size_t i = 0; i < argc; i++) {
         words[i] = argv[i].ptr != NULL ? argv[i].ptr : "";
         bytes[i] = argv[i].len;

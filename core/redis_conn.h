@@ -35,6 +35,7 @@ const char *redis_outcome_name(enum redis_outcome o);
 #define REDIS_CALLS_MAX   1024      /* under way per connection */
 #define REDIS_UNSENT_MAX  (16 * MB) /* waiting for the socket per connection */
 #define REDIS_REPLY_MAX   (4 * MB)  /* one reply */
+#define REDIS_ARGC_MAX    64        /* words of a command */
 #define REDIS_REASON_TEXT 160
 
 /* How to log in. Borrowed by connections for their whole life. */
@@ -95,8 +96,9 @@ bool redis_conn_is_ready(const struct redis_conn *c);
 /* Calls under way. */
 size_t redis_conn_load(const struct redis_conn *c);
 
-/* Sends a command of `argc` words, copied. `call->on_reply` is set by the caller, or `call` is NULL: whatever
- * comes back is dropped. false, and nothing done, when the connection is not ready or has its fill. */
+/* Sends a command of `argc` words (1 .. REDIS_ARGC_MAX), copied. `call->on_reply` is set by the caller, or
+ * `call` is NULL: whatever comes back is dropped. false, and nothing done, when the connection is not ready
+ * or has its fill. */
 bool redis_conn_call(struct redis_conn *c, struct redis_call *call, dur_ms_t timeout_ms, const slice_t *argv,
                      size_t argc);
 /* From on_outcome of a connection that keeps commands: the same command over this connection, within what is

@@ -17,7 +17,8 @@ struct asked {
     struct redis_call call;
     int ended;
     enum redis_outcome outcome;
-    char text[128];
+    char text[128]; /* the beginning of the answer */
+    size_t bytes;   /* all of it */
 };
 
 static struct worker *w;
@@ -31,6 +32,7 @@ static inline void asked_on_reply(struct redis_call *call, enum redis_outcome o,
     slice_t text = redis_reply_text(reply);
     a->ended++;
     a->outcome = o;
+    a->bytes = text.len;
     snprintf(a->text, sizeof a->text, SLICE_FMT, SLICE_ARG(text));
 }
 

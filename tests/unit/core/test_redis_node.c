@@ -311,6 +311,32 @@ static void logs_in_over_tls(void **state)
     assert_int_equal(ups, 2);
 }
 
+static void large_values_pass(void **state)
+{
+    UNUSED(state);
+    static struct asked a[2];
+    char *large = text_repeat('x', MB);
+    const slice_t set[] = {SLICE_LIT("SET"), SLICE_LIT("large"), slice_make(large, MB)};
+    for (int tls = 0; tls < 2; tls++) {
+        struct redis_process *p =
+            redis_start(tls ? "with-tls" : "plain", &(struct redis_server_options){.tls = tls != 0});
+        if (tls) {
+            login.tls = SSL_CTX_new(TLS_client_method());
+            assert_true(SSL_CTX_load_verify_locations(login.tls, redis_tls_file(), NULL));
+        }
+        open_node(p->address, (struct redis_node_settings){.limits.connections = 1});
+        UNTIL(redis_node_is_up(node));
+        a[0] = (struct asked){.call.on_reply = asked_on_reply};
+        assert_true(redis_node_call(node, &a[0].call, set, 3));
+        assert_true(ask(&a[1], "GET", "large"));
+        UNTIL(a[1].ended);
+        assert_string_equal(a[0].text, "OK");
+        assert_int_equal(a[1].bytes, MB);
+        assert_int_equal(strspn(redis_do(p, "GET large"), "x"), MB);
+        redis_node_close(&node);
+    }
+}
+
 static void unknown_authority_is_not_believed(void **state)
 {
     UNUSED(state);
@@ -413,6 +439,7 @@ int main(void)
         TEST_OF(stalled_link_is_given_up),
         TEST_OF(slow_link_brings_everything),
         TEST_OF(logs_in_over_tls),
+        TEST_OF(large_values_pass),
         TEST_OF(unknown_authority_is_not_believed),
         TEST_OF(wrong_password_is_told),
         TEST_OF(replica_is_not_taken_for_a_master),
