@@ -399,6 +399,19 @@ static void kept_command_goes_out_again_asking(void **state)
     refused_call_goes_elsewhere(true, "*1\r\n$6\r\nASKING\r\n*2\r\n$3\r\nGET\r\n$3\r\nkey\r\n");
 }
 
+static void cancelled_call_lets_its_command_go(void **state)
+{
+    UNUSED(state);
+    struct asked a;
+    open_conn((struct redis_conn_settings){.keep_commands = true});
+    log_in();
+    assert_true(ask(&a, "key", 60000));
+    assert_non_null(a.call.command);
+    redis_call_cancel(&a.call);
+    assert_null(a.call.command);
+    server_reads("key\r\n"); /* it goes out all the same */
+}
+
 static void login_is_nobody_s_call(void **state)
 {
     UNUSED(state);
@@ -478,6 +491,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(only_a_master_will_do, setup, teardown),
         cmocka_unit_test_setup_teardown(kept_command_goes_out_again, setup, teardown),
         cmocka_unit_test_setup_teardown(kept_command_goes_out_again_asking, setup, teardown),
+        cmocka_unit_test_setup_teardown(cancelled_call_lets_its_command_go, setup, teardown),
         cmocka_unit_test_setup_teardown(login_is_nobody_s_call, setup, teardown),
         cmocka_unit_test_setup_teardown(oversized_reply_is_not_taken, setup, teardown),
         cmocka_unit_test_setup_teardown(silent_server_is_given_up, setup, teardown),
