@@ -23,7 +23,7 @@ OPT  ?= -O2 -g
 HARD := -fPIE -fstack-protector-strong -fno-strict-aliasing $(if $(SAN),,-D_FORTIFY_SOURCE=2)
 DEFS := -D_GNU_SOURCE -DMILLPOND_VERSION='"$(VERSION)"' -I.
 LINK := -pie -Wl,-z,relro,-z,now -Wl,-z,noexecstack
-LIBS := -levent_core -levent_extra -levent_pthreads -lurcu -lxxhash -ljansson -linih -lpthread -lm
+LIBS := -levent_core -levent_extra -levent_pthreads -levent_openssl -lssl -lcrypto -lhiredis -lurcu -lxxhash -ljansson -linih -lpthread -lm
 
 ifeq ($(SAN),address)
 SANFLAGS := -fsanitize=address -fno-omit-frame-pointer
@@ -104,6 +104,7 @@ $(BIN): $(BUILD)/proxy/main.o $(LIB)
 $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(LIB)
 	@$(CC) $(ALL_LDFLAGS) $(filter %.o,$^) $(LIB) -lcmocka $(LIBS) -o $@
 $(BUILD)/tests/unit/cache/test_evict_ratio $(BUILD)/tests/unit/bench/test_trace: $(TRACE_OBJ)
+$(filter $(BUILD)/tests/unit/core/test_redis%,$(UNIT_BIN)): $(SUPPORT_OBJ)
 
 $(BUILD)/tests/e2e/%: $(BUILD)/tests/e2e/%.o $(SUPPORT_OBJ) $(LIB)
 	@$(CC) $(ALL_LDFLAGS) $< $(SUPPORT_OBJ) $(LIB) -lcmocka $(LIBS) -o $@

@@ -4,7 +4,7 @@
 #define BALANCER_MEMBER_H
 
 #include "balancer/instance.h"
-#include "balancer/resolve.h"
+#include "core/resolve.h"
 #include "config/config.h"
 
 #define MEMBER_RESOLVE_MS       30000 /* between lookups of a name that resolves */

@@ -6,7 +6,7 @@
 
 #include "balancer/balancer.h"
 #include "balancer/instance.h"
-#include "tests/unit/balancer/fake_dns.h"
+#include "tests/unit/core/fake_dns.h"
 
 struct env {
     struct worker *w;

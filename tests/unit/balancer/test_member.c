@@ -3,7 +3,7 @@
 #include "tests/unit/balancer/fixture.h"
 
 #include "balancer/pool.h"
-#include "tests/unit/balancer/fake_dns.h"
+#include "tests/unit/core/fake_dns.h"
 
 struct env {
     struct worker *w;

@@ -1,9 +1,9 @@
-/* resolve.h: host names to addresses without ever blocking the control loop.
+/* resolve.h: host names to addresses without ever blocking a loop.
  *
- * A lookup is one getaddrinfo on a short-lived thread of its own, answered by mail. All functions are for the
- * control thread. */
-#ifndef BALANCER_RESOLVE_H
-#define BALANCER_RESOLVE_H
+ * A lookup is one getaddrinfo on a short-lived thread of its own, answered by mail to the worker that asked,
+ * on whose thread all functions are called. */
+#ifndef CORE_RESOLVE_H
+#define CORE_RESOLVE_H
 
 #include "core/net.h"
 #include "core/slice.h"
@@ -20,9 +20,9 @@ struct resolve_answer {
 
 struct resolve_job;
 
-/* Starts a lookup. `on_done` runs on the control thread unless the job is cancelled or waited for first.
+/* Starts a lookup. `on_done` runs on that thread unless the job is cancelled or waited for first.
  * NULL when no thread or memory is to be had. */
-struct resolve_job *resolve_start(struct worker *control, slice_t host, uint16_t port,
+struct resolve_job *resolve_start(struct worker *worker, slice_t host, uint16_t port,
                                   void (*on_done)(void *arg, const struct resolve_answer *answer), void *arg);
 /* Blocks until the answer is there or the clock shows `until_ms`. True: `answer` is set, the job is gone
  * (nulled) and on_done will not run. False: it goes on. */

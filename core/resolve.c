@@ -5,11 +5,11 @@
  * server is silent, so each lookup has a detached thread; there is at most one per name, so a dead DNS server
  * holds no other name up.
  *
- * Lifetime: the thread and the control thread share the job under its lock (rank LOCK_POOL). While it runs
+ * Lifetime: the thread and the worker share the job under its lock (rank LOCK_POOL). While it runs
  * the thread owns the memory; when done it hands it over by mail, and on_mail frees it. Cancelling only
  * marks. The mail is posted under the lock, which is what makes cancel final: after it the thread
  * touches the worker no more, and the worker may be destroyed. */
-#include "balancer/resolve.h"
+#include "core/resolve.h"
 
 #include <errno.h>
 #include <netdb.h>
@@ -25,10 +25,10 @@
 struct resolve_job {
     uint32_t magic;
     /* set once */
-    struct worker *control;
+    struct worker *worker;
     void *arg;
     char port[8];
-    /* control thread */
+    /* thread of the worker */
     void (*on_done)(void *arg, const struct resolve_answer *answer); /* NULL: nobody wants it */
     struct mail mail;
     /* under lock */
@@ -105,7 +105,7 @@ static void *resolve_main(void *arg)
         return NULL;
     }
     pthread_cond_signal(&job->done_cond);
-    worker_post(job->control, &job->mail);
+    worker_post(job->worker, &job->mail);
     lock_drop(&job->lock);
     return NULL;
 }
@@ -127,7 +127,7 @@ static bool resolve_spawn(struct resolve_job *job)
     return rc == 0;
 }
 
-struct resolve_job *resolve_start(struct worker *control, slice_t host, uint16_t port,
+struct resolve_job *resolve_start(struct worker *worker, slice_t host, uint16_t port,
                                   void (*on_done)(void *arg, const struct resolve_answer *answer), void *arg)
 {
     struct resolve_job *job = calloc(1, sizeof *job + host.len + 1);
@@ -135,7 +135,7 @@ struct resolve_job *resolve_start(struct worker *control, slice_t host, uint16_t
     if (job == NULL)
         return NULL;
     job->magic = RESOLVE_MAGIC;
-    job->control = control;
+    job->worker = worker;
     job->arg = arg;
     job->on_done = on_done;
     job->mail.on_mail = resolve_on_mail;

@@ -2,8 +2,8 @@
  */
 #include "tests/unit/balancer/fixture.h"
 
-#include "balancer/resolve.h"
-#include "tests/unit/balancer/fake_dns.h"
+#include "core/resolve.h"
+#include "tests/unit/core/fake_dns.h"
 
 struct env {
     struct worker *w;
@@ -200,5 +200,5 @@ int main(void)
         T(test_cancel_after_the_answer),
         T(test_many_at_once),
     };
-    return cmocka_run_group_tests_name("balancer/resolve", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("core/resolve", tests, NULL, NULL);
 }

@@ -1,7 +1,7 @@
 /* fake_dns.h: a getaddrinfo of the test's own, which the linker prefers to the C library's: hosts with
  * scripted addresses, failures, and answers held back until the test lets them go. One per test program. */
-#ifndef TESTS_UNIT_BALANCER_FAKE_DNS_H
-#define TESTS_UNIT_BALANCER_FAKE_DNS_H
+#ifndef TESTS_UNIT_CORE_FAKE_DNS_H
+#define TESTS_UNIT_CORE_FAKE_DNS_H
 
 #include <netdb.h>
 #include <pthread.h>
