@@ -175,11 +175,16 @@ struct cache_fill {
     slice_t etag, last_modified; /* slices into `head`, or empty */
     wall_s_t last_modified_s;
     struct cache_tags tags;
+    /* Not this flight's fetch, but a stored response that is brought back (record_object.h): what was purged
+     * since `checked_id` (as an object has it, with its mark of a soft purge) concerns it. */
+    bool loaded;
+    uint64_t checked_id;
 };
 
-/* Releases or admits the followers and starts the object. NULL (with *why) when no room could be made or Vary
- * forbids it: the caller then calls cache_flight_release. On success the returned object is borrowed and
- * lives until the flight ends; a caller whose own client reads it takes a follower with cache_flight_follow.
+/* Releases or admits the followers and starts the object. NULL (with *why) when no room could be made, Vary
+ * forbids it, or what was loaded is purged: the caller then calls cache_flight_release, or goes on to fetch.
+ * On success the returned object is borrowed and lives until the flight ends; a caller whose own client reads
+ * it takes a follower with cache_flight_follow.
  */
 struct cache_object *cache_fill_begin(struct cache_flight *fl, const struct cache_fill *fill,
                                       enum no_store_reason *why);

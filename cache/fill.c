@@ -50,14 +50,31 @@ static bool fill_would_displace(const struct cache_flight *fl, slice_t vary_name
     return m != NULL ? m->count > 0 && !slice_eq(cache_marker_names(m), vary_names) : e != 0;
 }
 
+/* What was loaded is as old as its record: it is judged by all that came since, before anybody gets it. A
+ * soft purge stays in its word; what comes after is asked for from the flight's start on, as ever. The id of
+ * a node that is ahead of this one is brought down, so that what is still to arrive here counts. */
+static bool fill_admit_loaded_locked(const struct cache_flight *fl, const struct cache_fill *fill,
+                                     struct cache_object *o)
+{
+    uint64_t head = cache_inval_head(&fl->cache->inval), id = fill->checked_id & ~CACHE_STALE_BIT;
+    atomic_store_explicit(&o->checked_id, MIN(id, head) | (fill->checked_id & CACHE_STALE_BIT),
+                          memory_order_relaxed);
+    return !cache_object_check(&fl->cache->inval, o, fl->primary_hash.lo, head);
+}
+
 /* Publishes the marker, or puts that off until the object is stored, and moves the flight under the variant's
- * key. *same: the followers there are wait for just this key. false when out of memory. */
+ * key. *same: the followers there are wait for just this key. false with *why. */
 static bool fill_publish_key(struct cache_flight *fl, const struct cache_object_parts *parts,
-                             const struct cache_object *o, bool *same)
+                             struct cache_object *o, bool *same, enum no_store_reason *why)
 {
     struct cache_key whole = {parts->key, {parts->hash, 0}};
     lock_take(&fl->shard->lock);
     bool ok = true;
+    if (UNLIKELY(parts->fill->loaded) && !fill_admit_loaded_locked(fl, parts->fill, o)) {
+        *why = NO_STORE_PURGED;
+        lock_drop(&fl->shard->lock);
+        return false;
+    }
     *same = slice_eq(parts->key, slice_make(fl->key, fl->key_bytes));
     bool joinable = !list_empty(&fl->node);
     if (joinable && parts->vary_names.len > 0 && fill_would_displace(fl, parts->vary_names))
@@ -97,7 +114,7 @@ struct cache_object *cache_fill_begin(struct cache_flight *fl, const struct cach
     o = cache_fill_create_object(fl->cache, &parts, NULL);
     if (o == NULL)
         goto out;
-    if (!fill_publish_key(fl, &parts, o, &same)) {
+    if (!fill_publish_key(fl, &parts, o, &same, why)) {
         cache_object_unref(&o);
         goto out;
     }

@@ -78,5 +78,8 @@ bool cache_flight_result_is_valid(const struct cache_flight *fl, struct cache_ob
     }
     if (found.soft != 0)
         *checked_id = MIN(found.soft, head) | CACHE_STALE_BIT;
+    uint64_t loaded = atomic_load_explicit(&o->checked_id, memory_order_relaxed);
+    if (UNLIKELY(loaded & CACHE_STALE_BIT)) /* was stale when it was loaded, and since then */
+        *checked_id = loaded;
     return true;
 }

@@ -27,6 +27,12 @@ hash128_t hash_bytes(const void *data, size_t len)
     return (hash128_t){h.low64, h.high64};
 }
 
+hash128_t hash_bytes_unseeded(const void *data, size_t len)
+{
+    XXH128_hash_t h = XXH3_128bits(data, len);
+    return (hash128_t){h.low64, h.high64};
+}
+
 void hash_random(void *buf, size_t len)
 {
     char *p = buf;

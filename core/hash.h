@@ -1,4 +1,4 @@
-/* hash.h: XXH3-128 with a seed drawn at start, so that nobody can prepare colliding keys. */
+/* hash.h: XXH3-128 with a seed drawn at start, so that nobody can prepare colliding keys; and without. */
 #ifndef CORE_HASH_H
 #define CORE_HASH_H
 
@@ -13,6 +13,9 @@ void hash_seed_random(void);
 void hash_seed_fixed(uint64_t seed);
 
 hash128_t hash_bytes(const void *data, size_t len);
+/* Without the seed: the same in every process, on every machine. For names and checksums of what several
+ * nodes share, where a collision must cost no more than a miss. */
+hash128_t hash_bytes_unseeded(const void *data, size_t len);
 static inline bool hash_eq(hash128_t a, hash128_t b)
 {
     return a.lo == b.lo && a.hi == b.hi;

@@ -25,6 +25,15 @@ static void test_seed_decides(void **state)
     assert_false(hash_eq(b, hash_bytes("abc", 3)));
 }
 
+static void test_unseeded_is_the_same_everywhere(void **state)
+{
+    UNUSED(state);
+    const hash128_t abc = {UINT64_C(0x78af5f94892f3950), UINT64_C(0x06b05ab6733a6185)};
+    hash_seed_random();
+    assert_true(hash_eq(hash_bytes_unseeded("abc", 3), abc));
+    assert_false(hash_eq(hash_bytes_unseeded("abd", 3), abc));
+}
+
 static void test_every_length_and_both_halves(void **state)
 {
     UNUSED(state);
@@ -60,6 +69,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_seed_decides),
+        cmocka_unit_test(test_unseeded_is_the_same_everywhere),
         cmocka_unit_test(test_every_length_and_both_halves),
         cmocka_unit_test(test_random_bytes_fill_the_buffer),
     };
