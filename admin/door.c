@@ -9,6 +9,7 @@
 #include "admin/door.h"
 
 #include <errno.h>
+#include <event2/bufferevent.h>
 #include <event2/event.h>
 #include <event2/http.h>
 #include <event2/listener.h>
@@ -149,6 +150,14 @@ static int door_listen(struct admin_door *d, const struct net_addr *a, mode_t mo
     return fd;
 }
 
+/* By itself, evhttp closes a connection's descriptor before it takes it out of epoll, when another thread may
+ * have been given the same number. */
+static struct bufferevent *door_connection(struct event_base *base, void *arg)
+{
+    UNUSED(arg);
+    return bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
+}
+
 /* Takes over `fd`. false when out of memory. */
 static bool door_serve(struct admin_door *d, int fd)
 {
@@ -171,6 +180,7 @@ static bool door_serve(struct admin_door *d, int fd)
     evhttp_set_timeout(d->http, DOOR_TIMEOUT_S);
     evhttp_set_allowed_methods(d->http, EVHTTP_REQ_GET | EVHTTP_REQ_HEAD | EVHTTP_REQ_POST | EVHTTP_REQ_PUT |
                                             EVHTTP_REQ_DELETE | EVHTTP_REQ_OPTIONS | EVHTTP_REQ_PATCH);
+    evhttp_set_bevcb(d->http, door_connection, NULL);
     evhttp_set_gencb(d->http, door_on_request, d);
     return true;
 }

@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <sys/stat.h>
 
+#include "tests/support/load.h"
 #include "tests/support/millpond.h"
 
 static struct millpond *start(const char *admin)
@@ -154,6 +155,21 @@ static void idle_and_garbled_admin_clients_do_no_harm(void **state)
     millpond_stop(m);
 }
 
+/* A number that the kernel gives to a worker's client is no longer used by the admin thread
+ * (ThreadSanitizer). */
+static void descriptors_of_admin_and_clients_do_not_mix(void **state)
+{
+    UNUSED(state);
+    struct millpond *m = start(NULL);
+    struct load *clients = load_start(m->port, 4, "GET / HTTP/1.1\r\n" HOST "Connection: close\r\n\r\n");
+    for (int i = 0; i < 100; i++) {
+        assert_int_equal(millpond_admin(m, "GET", "/api/status")->status, 200);
+        assert_int_equal(status_of(m, "GET", "/api/status", HOST TOKEN, ""), 200);
+    }
+    assert_int_equal(load_stop(clients).broken, 0);
+    millpond_stop(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -164,6 +180,7 @@ int main(void)
         E2E_TEST(socket_has_its_mode_and_needs_no_token),
         E2E_TEST(proxy_port_shows_nothing_of_admin),
         E2E_TEST(idle_and_garbled_admin_clients_do_no_harm),
+        E2E_TEST(descriptors_of_admin_and_clients_do_not_mix),
     };
     return E2E_RUN("admin_security", tests);
 }
