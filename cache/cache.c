@@ -249,6 +249,10 @@ struct cache_join_result cache_join(struct cache *c, const struct cache_key *key
     return r;
 }
 
+/* Make other entries of the same key's. */
+#define PERSONAL UINT64_C(0x9e3779b97f4a7c15)
+#define BACK_OFF UINT64_C(0xc2b2ae3d27d4eb4f)
+
 struct cache_flight *cache_lead(struct cache *c, const struct cache_key *key, const struct http_head *request,
                                 struct arena *scratch, const struct cache_object *stale)
 {
@@ -257,7 +261,9 @@ struct cache_flight *cache_lead(struct cache *c, const struct cache_key *key, co
     struct cache_flight *fl = NULL;
     struct cache_key whole;
     bool known;
-    if (cache_pass_has(c->pass, key->hash.lo, cache_now_ms()))
+    mono_ms_t now_ms = cache_now_ms();
+    if (cache_pass_has(c->pass, key->hash.lo, now_ms) ||
+        cache_pass_has(c->pass, key->hash.lo ^ BACK_OFF, now_ms))
         return NULL;
     lock_take(&sh->lock);
     if (cache_lookup(c, sh, key, request, scratch, &whole, &known) == stale && known &&
@@ -291,8 +297,6 @@ bool cache_flight_move(struct cache_flight **flp, const struct cache_key *key,
     return fl != NULL;
 }
 
-#define PERSONAL UINT64_C(0x9e3779b97f4a7c15) /* makes another entry of the same key's */
-
 void cache_remember_personal(struct cache *c, const struct cache_key *key, dur_ms_t ms)
 {
     CHECK_MAGIC(c, CACHE_MAGIC);
@@ -307,7 +311,7 @@ bool cache_is_personal(struct cache *c, const struct cache_key *key)
 void cache_back_off(struct cache *c, const struct cache_key *key, dur_ms_t ms)
 {
     CHECK_MAGIC(c, CACHE_MAGIC);
-    cache_pass_remember_why(c->pass, key->hash.lo, cache_now_ms(), ms, NO_STORE_FETCH_FAILED, 0);
+    cache_pass_remember(c->pass, key->hash.lo ^ BACK_OFF, cache_now_ms(), ms);
 }
 
 void cache_forget(struct cache *c, struct cache_object *o)

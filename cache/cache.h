@@ -223,6 +223,9 @@ void cache_flight_answered(struct cache_flight *fl, unsigned status);
  * fetch for that key is under way, or memory is short. */
 bool cache_flight_move(struct cache_flight **fl, const struct cache_key *key, const struct http_head *request,
                        struct arena *scratch);
+/* What is stored under the flight's key is no longer found: its response, which may not be stored, came after
+ * it. */
+void cache_flight_supersede(struct cache_flight *fl);
 /* Not storable: followers get CACHE_EVENT_PASS, together; the key is remembered as pass for `pass_ms` (0 =
  * not). */
 void cache_flight_release(struct cache_flight **fl, enum no_store_reason why, dur_ms_t pass_ms);

@@ -179,6 +179,19 @@ void cache_flight_answered(struct cache_flight *fl, unsigned status)
     fl->status = (uint16_t)status;
 }
 
+void cache_flight_supersede(struct cache_flight *fl)
+{
+    CHECK_MAGIC(fl, FLIGHT_MAGIC);
+    lock_take(&fl->shard->lock);
+    struct cache_object *o = NULL;
+    if (!list_empty(&fl->node)) /* else something newer may be stored */
+        o = cache_entry_object(
+            cache_index_find(&fl->shard->index, fl->hash, slice_make(fl->key, fl->key_bytes)));
+    if (o != NULL)
+        cache_shard_unlink_locked(fl->cache, fl->shard, o);
+    lock_drop(&fl->shard->lock);
+}
+
 void cache_flight_release(struct cache_flight **flp, enum no_store_reason why, dur_ms_t pass_ms)
 {
     struct cache_flight *fl = *flp;

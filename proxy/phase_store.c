@@ -69,6 +69,15 @@ static enum no_store_reason store_guard(const struct exchange *x, const struct h
                           &x->route->rules);
 }
 
+/* What the instance sends now may not be shared, so what it sent before is no longer to be used either, and
+ * does not stand in the way of remembering that. A cookie is another matter: the next visitor's response may
+ * do. */
+static bool store_supersedes(const struct exchange *x, const struct http_head *head, enum no_store_reason why)
+{
+    return head->status < 400 && why != NO_STORE_SET_COOKIE && why != NO_STORE_NO_MEMORY &&
+           !exchange_is_personal(x);
+}
+
 /* Not storable. When that is because of this request's credentials, the next one may do better: who waits
  * looks again, and the key is remembered for requests with credentials only. */
 static void store_release(struct exchange *x, enum no_store_reason why, dur_ms_t pass_ms)
@@ -335,8 +344,11 @@ bool phase_store_response(struct exchange *x, const struct http_head *head)
         cache_flight_fail(&x->flight, FETCH_CANCELLED);
     else if (x->flight != NULL && head->status >= 500 && !exchange_is_personal(x))
         cache_flight_fail_status(&x->flight, head->status);
-    else if (x->flight != NULL)
+    else if (x->flight != NULL) {
+        if (store_supersedes(x, head, why))
+            cache_flight_supersede(x->flight);
         store_release(x, why, pass_memory_ms(why, head->status));
+    }
     if (store_wants_range(x, head)) {
         store_ask_again(x);
         return false;

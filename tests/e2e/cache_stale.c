@@ -353,6 +353,86 @@ static void page_stays_until_its_successor_is_complete(void **state)
     millpond_stop(m);
 }
 
+/* What came after it may not be shared, which ends the old page, too, and is remembered: the second herd
+ * does not queue. */
+static void unstorable_successor_ends_the_page(void **state)
+{
+    UNUSED(state);
+    static const char *const old[] = {SIE, SIE "ETag: \"a\"\r\n"};
+    for (size_t i = 0; i < ARRAY_LEN(old); i++) {
+        struct script *s = script_new(old[i]);
+        struct origin *o = origin_start(stale_script, s);
+        struct millpond *m = millpond_before(o, ONE_TRY);
+        expect_body(client_get(m->port, "/p", ""), "page#1");
+        s->fields = "Cache-Control: private\r\n";
+        expect_body(client_get(m->port, "/p", ""), "page#2");
+        gate_shut(s->gate);
+        struct client *herd[20];
+        for (size_t k = 0; k < ARRAY_LEN(herd); k++) {
+            herd[k] = client_open(m->port);
+            client_send(herd[k], ASK);
+        }
+        gate_wait_arrived(s->gate, 2 + ARRAY_LEN(herd));
+        gate_open(s->gate);
+        for (size_t k = 0; k < ARRAY_LEN(herd); k++)
+            expect_status(client_read(herd[k]), 200);
+        s->trouble = TROUBLE_503;
+        expect_status(client_get(m->port, "/p", ""), 503);
+        millpond_stop(m);
+    }
+}
+
+/* What one client, or a failing application, gets does not end it. */
+static void page_outlives_other_successors(void **state)
+{
+    UNUSED(state);
+    static const struct {
+        const char *fields, *request;
+        enum trouble trouble;
+    } rows[] = {
+        {FRESH "Set-Cookie: id=1\r\n", "", TROUBLE_NONE},
+        {"Cache-Control: private\r\n", "Cookie: id=1\r\n", TROUBLE_NONE},
+        {"", "", TROUBLE_RESET},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct script *s = script_new(SIE);
+        struct origin *o = origin_start(stale_script, s);
+        struct millpond *m = millpond_before(o, ONE_TRY);
+        expect_body(client_get(m->port, "/p", ""), "page#1");
+        s->fields = rows[i].fields;
+        s->trouble = (int)rows[i].trouble;
+        client_get(m->port, "/p", rows[i].request);
+        s->trouble = TROUBLE_503;
+        expect_stale(client_get(m->port, "/p", ""), "page#1", "stale_if_error");
+        millpond_stop(m);
+    }
+}
+
+/* That a background fetch failed keeps others from being started, not requests from sharing one. */
+static void failed_refresh_does_not_end_sharing(void **state)
+{
+    UNUSED(state);
+    struct script *s = script_new(SWR);
+    struct origin *o = origin_start(stale_script, s);
+    struct millpond *m = millpond_before(o, ONE_TRY);
+    expect_body(client_get(m->port, "/p", ""), "page#1");
+    s->trouble = TROUBLE_RESET;
+    expect_stale(client_get(m->port, "/p", ""), "page#1", "stale_while_revalidate");
+    millpond_wait_figure(m, "refreshes_in_flight", 0);
+    s->trouble = TROUBLE_NONE;
+    s->fields = FRESH;
+    assert_int_equal(millpond_cli(m, "purge", "--prefix", "http://test/", NULL).exit_code, 0);
+    gate_shut(s->gate);
+    struct client *first = client_open(m->port), *second = client_open(m->port);
+    client_send(first, ASK);
+    client_send(second, ASK);
+    millpond_wait_figure(m, "followers_now", 1);
+    gate_open(s->gate);
+    expect_body(client_read(first), "page#3");
+    expect_body(client_read(second), "page#3");
+    millpond_stop(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -366,6 +446,9 @@ int main(void)
         E2E_TEST(retries_come_before_the_stale_page),
         E2E_TEST(failed_fetch_gives_the_whole_herd_the_stale_page),
         E2E_TEST(only_what_may_be_used_stale_is),
+        E2E_TEST(unstorable_successor_ends_the_page),
+        E2E_TEST(page_outlives_other_successors),
+        E2E_TEST(failed_refresh_does_not_end_sharing),
         E2E_TEST(page_stays_until_its_successor_is_complete),
     };
     return E2E_RUN("cache_stale", tests);
