@@ -4,8 +4,7 @@
 
 #include "admin/api.h"
 
-/* {"url" | "tags" | "prefix" | "glob" | "host": a text or a list of texts, "all": true, "soft", "any_query":
- * bool}. What one call names is purged together, or nothing of it. */
+/* The body is what cache/purge_json.h reads. */
 void api_post_purge(struct api_call *c);
 
 #endif

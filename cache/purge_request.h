@@ -1,8 +1,9 @@
 /* purge_request.h: what one request to purge asks for, from what people and programs write to events of the
  * invalidation log, and doing it: one call, one event id, one line in the log.
  *
- * The ways in (command line and API, PURGE and BAN) fill a request each in its own syntax; what a URL, a
- * prefix, a pattern, a host and a tag look like is decided here for all of them. Any thread, one at a time.
+ * The ways in (command line and API, PURGE and BAN, messages) fill a request each in its own syntax; what a
+ * URL, a prefix, a pattern, a host and a tag look like is decided here for all of them. Any thread, one at a
+ * time.
  */
 #ifndef CACHE_PURGE_REQUEST_H
 #define CACHE_PURGE_REQUEST_H
@@ -22,7 +23,7 @@ struct cache_purge_request {
      * rules. */
     size_t (*url_keys)(void *arg, const struct cache_url *url, struct arena *arena, slice_t **texts);
     void *url_keys_arg;
-    /* Why it failed: a sentence, and what to do about it; both static. */
+    /* Why it failed: a sentence, and what to do about it; both static, or in the arena. */
     const char *problem, *hint;
     size_t count;
     struct cache_purge items[CACHE_PURGE_ITEMS_MAX];
