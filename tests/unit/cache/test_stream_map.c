@@ -131,7 +131,7 @@ static void test_the_oldest_steps_go(void **state)
  * ----------------------------------------------------------------------------------------------------------
  */
 
-enum { READERS = 3, SIGHTINGS = 1000000 };
+enum { READERS = 3, SIGHTINGS = 100000 };
 
 static _Atomic bool writer_done;
 static _Atomic uint64_t writer_ms, sightings;
