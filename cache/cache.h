@@ -22,6 +22,7 @@
 #include "cache/freshness.h"
 #include "cache/key.h"
 #include "cache/tags.h"
+#include "core/digest.h"
 #include "core/outcome.h"
 #include "core/worker.h"
 
@@ -108,7 +109,10 @@ enum cache_event {
     CACHE_EVENT_PROGRESS, /* more bytes, or the end; after cache_follower_arm */
     CACHE_EVENT_PASS,     /* not storable: fetch for yourself without joining again */
     CACHE_EVENT_RETRY,    /* look up again (purged meanwhile, or the response varies and is not yours) */
-    CACHE_EVENT_FAILED    /* the leader's fetch failed (cache_follower_error), or the object was cut short */
+    CACHE_EVENT_FAILED,   /* the leader's fetch failed (cache_follower_error), or the object was cut short */
+    CACHE_EVENT_BEHIND    /* it is not going to be stored, this reader is a window behind with a client that
+                             takes no more (cache_follower_set_stalled), and others wait for him: if he still
+                             is, he should go on without this fetch (cache_follower_digest, then close) */
 };
 
 struct cache_join_result {
@@ -140,6 +144,9 @@ bool cache_is_personal(struct cache *c, const struct cache_key *key);
 /* For `ms`, cache_lead starts no fetch for the key. */
 void cache_back_off(struct cache *c, const struct cache_key *key, dur_ms_t ms);
 
+/* How far the readers of an object that is not going to be stored may be apart. */
+#define CACHE_WINDOW_BYTES (256 * KB)
+
 /* ---- followers -------------------------------------------------------------------------------------------
  */
 
@@ -154,6 +161,11 @@ bool cache_follower_is_cut(const struct cache_follower *f);
 /* Tells how far this reader has come, never backwards (lets the filler run on, and trims an object that
  * outgrew the limit: what lies below `offset` may be gone afterwards). */
 void cache_follower_set_offset(struct cache_follower *f, uint64_t offset);
+/* Its client takes no more for now; cleared by cache_follower_set_offset. */
+void cache_follower_set_stalled(struct cache_follower *f);
+/* SHA-256 of the body's first `offset` bytes, those that this reader has taken: after CACHE_EVENT_BEHIND, and
+ * before cache_follower_close. false: not known. */
+bool cache_follower_digest(struct cache_follower *f, uint64_t offset, uint8_t value[DIGEST_BYTES]);
 /* Asks for one CACHE_EVENT_PROGRESS. false when there is already more than `offset` bytes, or the end: then
  * read on at once, no event will come. */
 bool cache_follower_arm(struct cache_follower *f, uint64_t offset);
@@ -198,10 +210,13 @@ char *cache_fill_buffer(struct cache_flight *fl, size_t *room);
 /* `n` bytes were put there. Wakes armed readers. An object that outgrows max_object_bytes (or memory_size) is
  * no longer stored but goes on serving its readers through a sliding window. */
 void cache_fill_commit(struct cache_flight *fl, size_t n);
-/* True when the filler should stop reading until on_room: the readers are more than the window behind an
- * object that is not going to be stored. */
+/* True when the filler should stop reading until on_room: the slowest reader is more than the window behind
+ * an object that is not going to be stored. When another reader has all there is, those that are so far
+ * behind because of their clients get CACHE_EVENT_BEHIND, one window of them after the other. */
 bool cache_fill_should_pause(struct cache_flight *fl, void (*on_room)(void *arg), void *arg,
                              struct worker *w);
+/* Who leads is somebody else's from now on: `arg` for on_room. */
+void cache_fill_set_leader(struct cache_flight *fl, void *arg);
 /* True when nobody reads and the object will not be stored: the fetch may be cancelled. */
 bool cache_fill_is_unwanted(struct cache_flight *fl);
 /* The body is complete: the object becomes visible to cache_find before this returns, unless it was purged

@@ -161,6 +161,7 @@ static void fill_open_window(struct cache_flight *fl)
     struct cache_mails mails = {NULL};
     lock_take(&fl->lock);
     cache_flight_set_state_locked(fl, FLIGHT_WINDOW);
+    cache_flight_open_window_locked(fl);
     cache_flight_slide_locked(fl, &mails);
     lock_drop(&fl->lock);
     cache_mails_post(&mails);
@@ -228,23 +229,6 @@ void cache_fill_commit(struct cache_flight *fl, size_t n)
     cache_flight_slide_locked(fl, &mails);
     lock_drop(&fl->lock);
     cache_mails_post(&mails);
-}
-
-bool cache_fill_should_pause(struct cache_flight *fl, void (*on_room)(void *arg), void *arg, struct worker *w)
-{
-    CHECK_MAGIC(fl, FLIGHT_MAGIC);
-    if (fl->state != FLIGHT_WINDOW)
-        return false;
-    lock_take(&fl->lock);
-    bool pause = cache_object_filled(fl->object) - cache_flight_slowest_locked(fl) > CACHE_WINDOW_BYTES;
-    if (pause && fl->room != ROOM_POSTED) {
-        fl->room = ROOM_WANTED;
-        fl->on_room = on_room;
-        fl->room_arg = arg;
-        fl->room_mail.to = w;
-    }
-    lock_drop(&fl->lock);
-    return pause;
 }
 
 bool cache_fill_is_unwanted(struct cache_flight *fl)

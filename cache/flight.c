@@ -53,6 +53,7 @@ void cache_flight_unref(struct cache_flight **flp)
         return;
     CHECK_MAGIC(fl, FLIGHT_MAGIC);
     ASSERT(list_empty(&fl->node) && list_empty(&fl->followers) && fl->leader_gone);
+    ASSERT(fl->digest == NULL);
     cache_object_unref(&fl->object);
     cache_account_release(&fl->cache->account, fl->charge);
     atomic_fetch_sub_explicit(&fl->cache->flights_now, 1, memory_order_relaxed);
@@ -158,47 +159,6 @@ void cache_flight_set_state_locked(struct cache_flight *fl, enum cache_flight_st
     fl->state = (uint8_t)state;
     if (state == FLIGHT_WINDOW)
         atomic_store(&fl->windowed, true);
-}
-
-uint64_t cache_flight_slowest_locked(const struct cache_flight *fl)
-{
-    uint64_t slowest = cache_object_filled(fl->object);
-    LIST_FOREACH (n, &fl->followers) {
-        const struct cache_follower *f = CONTAINER_OF(n, struct cache_follower, node);
-        slowest = MIN(slowest, atomic_load(&f->offset));
-    }
-    return slowest;
-}
-
-static void flight_on_room_mail(struct worker *w, struct mail *m)
-{
-    UNUSED(w);
-    struct cache_flight *fl = CONTAINER_OF(m, struct cache_flight, room_mail.mail);
-    CHECK_MAGIC(fl, FLIGHT_MAGIC);
-    lock_take(&fl->lock);
-    fl->room = ROOM_NONE;
-    void (*on_room)(void *arg) = fl->on_room;
-    void *arg = fl->room_arg;
-    lock_drop(&fl->lock);
-    bool gone = fl->leader_gone;
-    cache_flight_unref(&fl);
-    if (!gone)
-        on_room(arg);
-}
-
-void cache_flight_slide_locked(struct cache_flight *fl, struct cache_mails *mails)
-{
-    lock_assert_held(&fl->lock);
-    if (!atomic_load_explicit(&fl->windowed, memory_order_relaxed) || fl->object->kind != CACHE_BODY_SHARED)
-        return;
-    uint64_t slowest = cache_flight_slowest_locked(fl);
-    cache_body_trim(fl->object->body, slowest);
-    if (fl->room != ROOM_WANTED || cache_object_filled(fl->object) - slowest > CACHE_WINDOW_BYTES / 2)
-        return;
-    fl->room = ROOM_POSTED;
-    atomic_fetch_add_explicit(&fl->refs, 1, memory_order_relaxed);
-    fl->room_mail.mail.on_mail = flight_on_room_mail;
-    cache_mails_add(mails, &fl->room_mail);
 }
 
 void cache_mails_post(struct cache_mails *mails)

@@ -14,6 +14,7 @@
 #define CACHE_FLIGHT_H
 
 #include "cache/shard.h"
+#include "core/digest.h"
 #include "core/worker.h"
 
 enum cache_flight_state {
@@ -31,7 +32,6 @@ enum cache_flight_state {
 /* The leader's wish to hear of room: NONE -> WANTED -> POSTED -> NONE. */
 enum cache_room_state { ROOM_NONE, ROOM_WANTED, ROOM_POSTED };
 
-#define CACHE_WINDOW_BYTES     (256 * KB)
 #define CACHE_PASS_OVERSIZE_MS 60000
 #define FLIGHT_MAGIC           0x666c6774u
 
@@ -80,6 +80,8 @@ struct cache_flight {
     void (*on_room)(void *arg);
     void *room_arg;
     struct cache_mail room_mail; /* ROOM_POSTED: under way */
+    struct digest *digest;       /* of the body's first `hashed` bytes; window.c */
+    uint64_t hashed;
     /* atomic */
     _Atomic bool windowed; /* state is or was WINDOW: readers report how far they are at once */
 };
@@ -104,9 +106,10 @@ void cache_flight_detach_url_locked(struct cache_shard *sh, hash128_t primary_ha
 
 /* Under the flight's lock: the one setter of the state. */
 void cache_flight_set_state_locked(struct cache_flight *fl, enum cache_flight_state state);
-/* Under the flight's lock: offset of the slowest reader, or what is filled when there is none. */
-uint64_t cache_flight_slowest_locked(const struct cache_flight *fl);
-/* Under the flight's lock, WINDOW: drops what every reader has behind him and wakes a paused leader. */
+/* window.c; under the flight's lock. The state became WINDOW. */
+void cache_flight_open_window_locked(struct cache_flight *fl);
+/* Drops what every reader has behind him, and wakes a paused leader, or asks those to leave who keep him
+ * paused. Nothing in other states. */
 void cache_flight_slide_locked(struct cache_flight *fl, struct cache_mails *mails);
 
 static inline void cache_mails_add(struct cache_mails *mails, struct cache_mail *m)

@@ -40,7 +40,7 @@ static void follower_set_state(struct cache_follower *f, enum cache_follower_sta
     static const uint8_t legal[FOLLOWER_STATES] = {
         [FOLLOWER_WAITING] = TO(CALLED) | TO(READING),
         [FOLLOWER_CALLED] = TO(READING) | TO(DONE) | TO(ORPHAN),
-        [FOLLOWER_READING] = TO(ARMED),
+        [FOLLOWER_READING] = TO(ARMED) | TO(WOKEN),
         [FOLLOWER_ARMED] = TO(WOKEN) | TO(READING),
         [FOLLOWER_WOKEN] = TO(READING) | TO(ORPHAN),
     };
@@ -103,14 +103,24 @@ void cache_follower_call_locked(struct cache_follower *f, enum cache_event event
     cache_mails_add(mails, &f->mail);
 }
 
-void cache_follower_wake_locked(struct cache_follower *f, enum cache_event event, struct cache_mails *mails)
+static void follower_rouse_locked(struct cache_follower *f, enum cache_event event, struct cache_mails *mails)
 {
-    if (f->state != FOLLOWER_ARMED)
-        return;
     follower_set_state(f, FOLLOWER_WOKEN);
     f->event = (uint8_t)event;
     f->mail.mail.on_mail = follower_on_mail;
     cache_mails_add(mails, &f->mail);
+}
+
+void cache_follower_wake_locked(struct cache_follower *f, enum cache_event event, struct cache_mails *mails)
+{
+    if (f->state == FOLLOWER_ARMED)
+        follower_rouse_locked(f, event, mails);
+}
+
+void cache_follower_ask_to_leave_locked(struct cache_follower *f, struct cache_mails *mails)
+{
+    if (f->state == FOLLOWER_READING)
+        follower_rouse_locked(f, CACHE_EVENT_BEHIND, mails);
 }
 
 void cache_follower_call_retry(struct cache_follower *f)
@@ -170,9 +180,18 @@ void cache_follower_set_offset(struct cache_follower *f, uint64_t offset)
 {
     CHECK_MAGIC(f, FOLLOWER_MAGIC);
     ASSERT(f->flight != NULL && offset >= atomic_load_explicit(&f->offset, memory_order_relaxed));
+    atomic_store_explicit(&f->stalled, false, memory_order_relaxed);
     /* Sequentially consistent on both sides: either the leader that opens the window sees the offset, or this
      * sees the window. */
     atomic_store(&f->offset, offset);
+    if (UNLIKELY(atomic_load(&f->flight->windowed)))
+        follower_slide(f->flight);
+}
+
+void cache_follower_set_stalled(struct cache_follower *f)
+{
+    CHECK_MAGIC(f, FOLLOWER_MAGIC);
+    atomic_store(&f->stalled, true); /* as the offset */
     if (UNLIKELY(atomic_load(&f->flight->windowed)))
         follower_slide(f->flight);
 }

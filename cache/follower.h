@@ -1,7 +1,7 @@
 /* follower.h: one request that waits for, or reads from, somebody's flight.
  *
  *   WAITING --verdict--> CALLED --delivered--> READING (object) | DONE (pass, retry, failed)
- *   READING --arm--> ARMED --bytes or end--> WOKEN --delivered--> READING
+ *   READING --arm--> ARMED --bytes or end--> WOKEN --delivered--> READING --asked to leave--> WOKEN
  *   CALLED, WOKEN --close--> ORPHAN --delivered--> freed;   any other --close--> freed
  *
  * CALLED, WOKEN and ORPHAN are the states in which the follower's one mail is under way; what comes meanwhile
@@ -45,6 +45,7 @@ struct cache_follower {
     struct cache_mail mail;
     /* atomic */
     _Atomic uint64_t offset; /* how far the reader is */
+    _Atomic bool stalled;    /* its client takes no more for now */
 };
 
 /* NULL when out of memory. Takes a reference of the flight. */
@@ -57,6 +58,8 @@ void cache_follower_attach_locked(struct cache_follower *f, bool own, struct cac
 void cache_follower_call_locked(struct cache_follower *f, enum cache_event event, struct cache_mails *mails);
 /* Under the flight's lock: ARMED -> WOKEN with this event; nothing in other states. */
 void cache_follower_wake_locked(struct cache_follower *f, enum cache_event event, struct cache_mails *mails);
+/* Under the flight's lock: READING -> WOKEN with CACHE_EVENT_BEHIND; nothing in other states. */
+void cache_follower_ask_to_leave_locked(struct cache_follower *f, struct cache_mails *mails);
 /* Without flight: its first and only event is RETRY. */
 void cache_follower_call_retry(struct cache_follower *f);
 

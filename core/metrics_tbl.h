@@ -31,6 +31,8 @@
     COUNTER(CACHE_STORED, "cache_stored", "Responses stored")                                                \
     COUNTER(CACHE_REVALIDATIONS, "cache_revalidations", "Stored responses confirmed by a 304")               \
     COUNTER(CACHE_COLLAPSED, "cache_collapsed", "Requests that shared another request's fetch")              \
+    COUNTER(CACHE_LEFT_BEHIND, "cache_left_behind",                                                          \
+            "Readers of a response too large to be stored that were too slow for the others")                \
     COUNTER(CACHE_STALE, "cache_stale", "Requests answered from a stale stored response")                    \
     COUNTER(CACHE_REFRESHES, "cache_refreshes", "Fetches in the background that renew a stored response")    \
     COUNTER(CACHE_EARLY, "cache_early_refreshes", "Those of them begun before the response was stale")       \

@@ -97,6 +97,8 @@ enum no_store_reason {
     X(MIN_RATE, "min_rate", "slower than min_rate")                                                          \
     X(MAX_REQUESTS, "max_requests", "max_requests_per_connection reached")                                   \
     X(UPSTREAM_CUT, "upstream_cut", "the instance cut the response short; so was the client's copy")         \
+    X(LEFT_BEHIND, "left_behind",                                                                            \
+      "too slow for a shared fetch that is not stored, and the rest could not be fetched for it alone")      \
     X(SHUTDOWN, "shutdown", "the server is stopping")                                                        \
     X(NO_MEMORY, "no_memory", "out of memory")
 
@@ -119,6 +121,7 @@ enum close_reason {
     X(BAD_RESPONSE, "bad_response", 502, "the response broke HTTP framing")                                  \
     X(CUT_SHORT, "cut_short", 502, "the response ended before it was complete")                              \
     X(ERROR_STATUS, "error_status", 502, "the instance answered with a server error")                        \
+    X(CHANGED, "changed", 502, "the rest of a response was asked for, and the instance has another one now") \
     X(NO_MEMORY, "no_memory", 503, "out of memory or descriptors")                                           \
     X(CANCELLED, "cancelled", 0, "nobody wanted the answer any more")
 

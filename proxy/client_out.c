@@ -250,17 +250,43 @@ bool client_out_resume(struct client_conn *c)
     return true;
 }
 
-void client_out_discard(struct client_conn *c)
+static void out_left_free(struct out_left *l)
 {
-    if (c->pw->out.conn == c)
-        out_batch_clear(&c->pw->out);
-    struct out_left *l = c->left;
-    if (l == NULL)
-        return;
     for (unsigned i = l->next; i < l->count; i++) {
         if (l->owner[i] != NULL)
             cache_object_unref(&l->owner[i]);
     }
     free(l);
+}
+
+bool client_out_own(struct client_conn *c)
+{
+    struct out_left *l = c->left;
+    if (l == NULL)
+        return true;
+    struct out_left *own = malloc(sizeof *own + l->bytes);
+    if (own == NULL)
+        return false;
+    own->count = 1;
+    own->next = 0;
+    own->bytes = l->bytes;
+    own->iov[0] = (struct iovec){own->copied, l->bytes};
+    own->owner[0] = NULL;
+    char *at = own->copied;
+    for (unsigned i = l->next; i < l->count; i++) {
+        memcpy(at, l->iov[i].iov_base, l->iov[i].iov_len);
+        at += l->iov[i].iov_len;
+    }
+    out_left_free(l);
+    c->left = own;
+    return true;
+}
+
+void client_out_discard(struct client_conn *c)
+{
+    if (c->pw->out.conn == c)
+        out_batch_clear(&c->pw->out);
+    if (c->left != NULL)
+        out_left_free(c->left);
     c->left = NULL;
 }

@@ -34,6 +34,8 @@ static inline bool client_out_is_blocked(const struct client_conn *c)
 {
     return c->left != NULL;
 }
+/* What waits no longer lies in stored objects: it was copied. false: no memory. */
+bool client_out_own(struct client_conn *c);
 /* Drops everything: the connection is closed. */
 void client_out_discard(struct client_conn *c);
 

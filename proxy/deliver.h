@@ -2,6 +2,8 @@
 #ifndef PROXY_DELIVER_H
 #define PROXY_DELIVER_H
 
+#include <sys/uio.h>
+
 #include "core/http_msg.h"
 #include "core/slice.h"
 
@@ -21,6 +23,10 @@ bool deliver_head(struct exchange *x);
 /* A piece of a relayed body; the bytes need to live only during the call. May end the exchange and its
  * upstream connection: the client turns out to be gone. */
 void deliver_relay(struct exchange *x, const char *data, size_t n);
+
+/* What the object has from x->offset on, for one write. Its number of pieces. */
+#define DELIVER_IOV 32
+size_t deliver_iov(const struct exchange *x, struct iovec iov[DELIVER_IOV]);
 
 /* Turns the answer into an error page of ours: what the client asked does not fit what is stored (412, 416).
  */

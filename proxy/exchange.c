@@ -10,8 +10,11 @@
 #include "proxy/client_conn.h"
 #include "proxy/no_vary.h"
 #include "proxy/listener.h"
+#include "proxy/own_fetch.h"
+#include "proxy/partial.h"
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
+#include "proxy/upstream_conn.h"
 
 #define EXCHANGE_FREE_MAX    64
 #define EXCHANGE_ARENA_EXTRA (256 * KB) /* beyond the listener's max_header_size, for copies of heads */
@@ -83,6 +86,49 @@ struct exchange *exchange_new_background(const struct exchange *of)
     return x;
 }
 
+/* The tries of `of` begin anew. */
+static void heir_take_fetch(struct exchange *x, struct exchange *of)
+{
+    x->flight = of->flight;
+    x->upstream = of->upstream;
+    x->instance = of->instance;
+    x->stale = of->stale;
+    x->filling = of->filling;
+    x->fetch_counted = of->fetch_counted;
+    x->upstream->exchange = x;
+    cache_fill_set_leader(x->flight, x);
+    of->flight = NULL;
+    of->upstream = NULL;
+    of->instance = NULL;
+    of->stale = NULL;
+    of->filling = of->fetch_counted = of->fresh_only = false;
+    of->tries = of->reuse_races = 0;
+    of->upstream_head = (slice_t){NULL, 0};
+}
+
+struct exchange *exchange_new_heir(struct exchange *of)
+{
+    ASSERT(of->phase == PHASE_DELIVER && of->flight != NULL && of->upstream != NULL && of->client != NULL);
+    struct exchange *x = exchange_create(of->pw, of->view, of->listen);
+    if (x == NULL)
+        return NULL;
+    if (of->partial != NULL && (x->partial = arena_alloc(&x->arena, sizeof *x->partial)) == NULL) {
+        exchange_free(x);
+        return NULL;
+    }
+    if (of->partial != NULL)
+        *x->partial = *of->partial;
+    x->phase = PHASE_DELIVER;
+    x->background = x->inherited = true;
+    x->head_owned = true; /* the request has been sent; there is none here */
+    x->route = of->route;
+    x->status = of->status;
+    x->response_framing = of->response_framing;
+    exchange_set_object(x, of->object, SOURCE_FOLLOW);
+    heir_take_fetch(x, of);
+    return x;
+}
+
 void exchange_free(struct exchange *x)
 {
     CHECK_MAGIC(x, EXCHANGE_MAGIC);
@@ -95,6 +141,8 @@ void exchange_free(struct exchange *x)
         cache_object_unref(&x->object);
     if (x->stale != NULL)
         cache_object_unref(&x->stale);
+    if (UNLIKELY(x->own_fetch != NULL))
+        own_fetch_free(x);
     if (x->last_instance != NULL)
         instance_unref(x->last_instance);
     arena_reset(&x->arena);

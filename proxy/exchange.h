@@ -19,6 +19,7 @@ struct config_listen;
 struct deliver_range;
 struct instance;
 struct no_vary_use;
+struct own_fetch;
 struct partial;
 struct proxy_url_key;
 struct proxy_worker;
@@ -69,7 +70,8 @@ struct exchange {
     bool filling;            /* the response goes into the cache through `flight` */
     bool end_sent;           /* the end of the body was marked */
     bool fetch_counted;      /* in the gauge of fetches */
-    bool background;         /* never had a client: refresh.h */
+    bool background;         /* never had a client: stale.h, or `inherited` */
+    bool inherited;          /* the fetch was begun by another exchange: exchange_new_heir */
     bool stale_renewed;      /* VERDICT_STALE by stale-while-revalidate */
     bool stale_on_error;     /* VERDICT_STALE because the fetch failed */
     bool peer_trusted;       /* it came from one of trusted_proxies */
@@ -112,8 +114,9 @@ struct exchange {
     struct cache_object *object;   /* what is served; a reference only if object_held */
     struct cache_object_info info; /* of `object`, unpacked once: exchange_set_object */
     bool object_held;
-    struct cache_object *stale; /* a reference: what is being revalidated, or completed */
-    struct partial *partial;    /* the fetch is about a part, or follows from one: partial.h; in the arena */
+    struct cache_object *stale;  /* a reference: what is being revalidated, or completed */
+    struct partial *partial;     /* the fetch is about a part, or follows from one: partial.h; in the arena */
+    struct own_fetch *own_fetch; /* was too slow for a shared one: own_fetch.h; in the arena */
     struct cache_flight *flight;
     struct cache_follower *follower;
     uint64_t offset; /* bytes of the body handed to the client connection */
@@ -150,6 +153,10 @@ struct exchange *exchange_new(struct proxy_worker *pw, struct client_conn *c);
 /* One without a client, in phase FETCH, for the request of `of`: same head, route and key. NULL when out of
  * memory. */
 struct exchange *exchange_new_background(const struct exchange *of);
+/* One without a client that goes on with the fetch of `of`, whose response is being delivered, in its place:
+ * flight, upstream connection and lease are no longer of `of`, which may make another fetch. NULL when out of
+ * memory: nothing has changed. */
+struct exchange *exchange_new_heir(struct exchange *of);
 /* Only the log phase ends an exchange. */
 void exchange_free(struct exchange *x);
 

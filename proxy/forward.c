@@ -9,6 +9,7 @@
 #include "proxy/client_conn.h"
 #include "proxy/exchange.h"
 #include "proxy/fold.h"
+#include "proxy/own_fetch.h"
 #include "proxy/partial.h"
 #include "proxy/proxy_worker.h"
 #include "proxy/tags.h"
@@ -211,6 +212,8 @@ slice_t forward_request_head(struct exchange *x)
     bound += forward_edits_bound(x, r->request_edits, r->request_edit_count);
     if (x->stale != NULL)
         bound += cache_object_info(x->stale).head.len;
+    if (UNLIKELY(x->own_fetch != NULL))
+        bound += x->own_fetch->validator.len;
     char *buf = arena_alloc(&x->arena, bound);
     if (buf == NULL)
         return (slice_t){NULL, 0};
@@ -218,7 +221,7 @@ slice_t forward_request_head(struct exchange *x)
     put_request_line(&t, x);
     if (!request_is_edited(x, SLICE_LIT("Host")))
         put_field(&t, SLICE_LIT("Host"), x->host);
-    uint64_t dropped = REWRITTEN | (x->flight != NULL ? CONDITIONS : 0) | fold_replaces(x);
+    uint64_t dropped = REWRITTEN | (x->conditions_dropped ? CONDITIONS : 0) | fold_replaces(x);
     if (UNLIKELY(x->partial != NULL) && x->partial->kind == PARTIAL_ASKED)
         dropped &= ~HTTP_BIT(RANGE);
     if (!x->expects_continue)
@@ -234,6 +237,8 @@ slice_t forward_request_head(struct exchange *x)
         partial_put_fields(&t, x);
     else if (x->stale != NULL)
         put_validators(&t, x);
+    else if (UNLIKELY(x->own_fetch != NULL))
+        own_fetch_put_fields(&t, x);
     if (x->framing.kind == H1_BODY_CHUNKED) {
         TEXT_LIT(&t, "Transfer-Encoding: chunked\r\n");
     } else if (x->framing.has_length) {

@@ -91,8 +91,7 @@ bool partial_fits(const struct exchange *x, const struct cache_object_info *part
     return partial_use(&x->req, part, now_s(x), &held, &size) != PARTIAL_NOTHING;
 }
 
-/* By which two parts are known to be of one response (RFC 9110 section 8.8); empty: by nothing. */
-static slice_t strong_validator(const struct exchange *x, const struct cache_object_info *part)
+slice_t partial_strong_validator(const struct exchange *x, const struct cache_object_info *part)
 {
     const struct cache_validators *v = &part->validators;
     if (v->etag.len > 0)
@@ -116,7 +115,7 @@ bool partial_found(struct exchange *x)
         return true;
     p->rest = held.start == 0 ? (struct cache_range){held.end, p->size} : (struct cache_range){0, held.start};
     bool one_run = held.start == 0 || held.end == p->size;
-    if (one_run && held.end - held.start <= PARTIAL_COPY_MAX && strong_validator(x, &x->info).len > 0)
+    if (one_run && held.end - held.start <= PARTIAL_COPY_MAX && partial_strong_validator(x, &x->info).len > 0)
         p->kind = PARTIAL_REST;
     return true;
 }
@@ -146,7 +145,7 @@ void partial_put_fields(struct text *t, const struct exchange *x)
     if (p->rest.end < p->size)
         text_put_u64(t, p->rest.end - 1);
     TEXT_LIT(t, "\r\nIf-Range: ");
-    text_put(t, strong_validator(x, &part));
+    text_put(t, partial_strong_validator(x, &part));
     TEXT_LIT(t, "\r\n");
 }
 
@@ -170,7 +169,7 @@ static bool same_validator(const struct exchange *x, const struct http_head *hea
     const struct cache_object_info part = cache_object_info(x->stale);
     enum http_field_id id = part.validators.etag.len > 0 ? HTTP_FIELD_ETAG : HTTP_FIELD_LAST_MODIFIED;
     return http_head_count(head, id) == 1 &&
-           slice_eq(http_head_get(head, id)->value, strong_validator(x, &part));
+           slice_eq(http_head_get(head, id)->value, partial_strong_validator(x, &part));
 }
 
 /* With If-Range an instance need not repeat it (RFC 9110 section 15.3.7); but some give the compressed form

@@ -39,6 +39,9 @@ enum partial_use partial_use(const struct http_head *request, const struct cache
                              wall_s_t now_s, struct cache_range *held, uint64_t *size);
 bool partial_fits(const struct exchange *x, const struct cache_object_info *part);
 
+/* By which two responses, or parts, are known to be of one version (RFC 9110 section 8.8); empty: by nothing.
+ */
+slice_t partial_strong_validator(const struct exchange *x, const struct cache_object_info *part);
 /* The lookup found the part in x->info, which does not fit: decides what is to be fetched. false: no memory.
  */
 bool partial_found(struct exchange *x);

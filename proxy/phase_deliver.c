@@ -8,12 +8,14 @@
 #include "proxy/deliver.h"
 #include "proxy/deliver_range.h"
 #include "proxy/error_page.h"
+#include "proxy/own_fetch.h"
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
 #include "proxy/upstream_conn.h"
 
 #define BATCH_MAX_BYTES (64 * KB) /* pipelined answers gathered before a write */
-#define PUMP_IOV        32
+#define FOLLOW_STEP                                                                                          \
+    (256 * KB) /* one write of what is being filled: what may have to be copied, own_fetch.c */
 
 static enum phase_result deliver_done(struct exchange *x)
 {
@@ -24,6 +26,8 @@ static enum phase_result deliver_done(struct exchange *x)
 /* What is served must outlive this call: the client could not take all of it. */
 static enum phase_result deliver_park(struct exchange *x)
 {
+    if (x->follower != NULL)
+        cache_follower_set_stalled(x->follower);
     if (x->source == SOURCE_OBJECT && !x->object_held) {
         cache_object_ref(x->object);
         x->object_held = true;
@@ -75,7 +79,8 @@ static enum phase_result deliver_finish(struct exchange *x)
 static enum phase_result deliver_cut(struct exchange *x)
 {
     x->keep_alive = false;
-    x->close_reason = CLOSE_UPSTREAM_CUT;
+    const bool behind = UNLIKELY(x->own_fetch != NULL) && x->own_fetch->state != OWN_FETCH_RELAYS;
+    x->close_reason = behind ? CLOSE_LEFT_BEHIND : CLOSE_UPSTREAM_CUT;
     if (x->client != NULL) {
         x->client->reset_on_close = x->out_framing == FRAME_CLOSE || !x->head_sent;
         if (!client_out_flush(x->client) && !x->client->broken)
@@ -84,14 +89,28 @@ static enum phase_result deliver_cut(struct exchange *x)
     return deliver_done(x);
 }
 
+size_t deliver_iov(const struct exchange *x, struct iovec iov[DELIVER_IOV])
+{
+    size_t n = cache_object_iov(x->object, x->offset, iov, DELIVER_IOV), bytes = 0;
+    if (x->source != SOURCE_FOLLOW)
+        return n;
+    for (size_t i = 0; i < n; i++) {
+        iov[i].iov_len = MIN(iov[i].iov_len, FOLLOW_STEP - bytes);
+        bytes += iov[i].iov_len;
+        if (bytes == FOLLOW_STEP)
+            return i + 1;
+    }
+    return n;
+}
+
 /* Adds what the object has from the offset on. false: the client cannot take more now. */
 static bool pump_object(struct exchange *x)
 {
     struct client_conn *c = x->client;
-    struct iovec iov[PUMP_IOV];
+    struct iovec iov[DELIVER_IOV];
     if (UNLIKELY(x->range != NULL))
         return deliver_range_pump(x);
-    size_t n = cache_object_iov(x->object, x->offset, iov, PUMP_IOV), total = 0;
+    size_t n = deliver_iov(x, iov), total = 0;
     for (size_t i = 0; i < n; i++)
         total += iov[i].iov_len;
     if (total == 0)
@@ -131,7 +150,7 @@ static enum phase_result deliver_follow(struct exchange *x)
         bool cut = x->body_cut || cache_follower_is_cut(x->follower);
         while (x->offset < cache_object_filled(x->object)) {
             if (!pump_object(x) || !client_out_flush(x->client))
-                return PHASE_PARK;
+                return deliver_park(x);
             cache_follower_set_offset(x->follower, x->offset);
         }
         if (complete || (x->range != NULL && deliver_range_is_done(x->range)))
@@ -142,7 +161,7 @@ static enum phase_result deliver_follow(struct exchange *x)
             return deliver_cut(x);
         }
         if (!client_out_flush(x->client))
-            return PHASE_PARK;
+            return deliver_park(x);
         if (x->upstream != NULL || cache_follower_arm(x->follower, x->offset))
             return PHASE_PARK;
     }
@@ -167,6 +186,8 @@ static enum phase_result deliver_from_relay(struct exchange *x)
 {
     if (x->body_cut)
         return deliver_cut(x);
+    if (UNLIKELY(x->own_fetch != NULL) && own_fetch_is_due(x))
+        return PHASE_MORE;
     if (x->upstream_done)
         return client_out_flush(x->client) ? deliver_finish(x) : PHASE_PARK;
     if (x->body_suppressed && x->upstream != NULL && x->conditions_dropped)

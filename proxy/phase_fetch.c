@@ -11,6 +11,7 @@
 #include "proxy/client_conn.h"
 #include "proxy/client_out.h"
 #include "proxy/forward.h"
+#include "proxy/own_fetch.h"
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
 #include "proxy/stale.h"
@@ -212,7 +213,7 @@ static bool fetch_may_retry(struct exchange *x, enum fetch_error e, unsigned sta
         .idempotent = fetch_is_idempotent(x),
         .body_replayable = x->body_state == BODY_ABSENT || x->body_state == BODY_UNREAD || !x->replay_lost,
         .request_sent = x->request_sent,
-        .response_started = x->head_sent,
+        .response_started = x->head_sent && x->own_fetch == NULL,
         .reused_connection = fetch_on_reused(x),
     };
     return pool_may_retry(x->route->pool, e, &ctx);
@@ -241,6 +242,10 @@ static bool fetch_try_failed(struct exchange *x, enum fetch_error e)
 
 static enum phase_result fetch_give_up(struct exchange *x, enum fetch_error e)
 {
+    if (UNLIKELY(x->own_fetch != NULL)) {
+        own_fetch_failed(x, e);
+        return PHASE_MORE;
+    }
     if (x->flight != NULL) /* whoever follows a request with credentials tries for himself */
         cache_flight_fail(&x->flight, x->credentials != NO_STORE_STORED ? FETCH_CANCELLED : e);
     if (x->client != NULL && stale_instead_of_error(x))
@@ -272,7 +277,7 @@ bool phase_fetch_prepare(struct exchange *x)
 {
     x->fetch_us = x->pw->worker->now_us;
     pool_count_request(x->route->pool);
-    x->conditions_dropped = x->flight != NULL;
+    x->conditions_dropped = x->flight != NULL || x->own_fetch != NULL;
     if (exchange_own_head(x))
         x->upstream_head = forward_request_head(x);
     if (x->upstream_head.ptr == NULL)

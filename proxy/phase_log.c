@@ -84,6 +84,14 @@ static void log_lines(struct exchange *x, bool slow)
     }
 }
 
+static void count_fetch(struct exchange *x)
+{
+    if (x->fetch_error != FETCH_NONE)
+        metrics_count_fetch_error(x->pw->worker->metrics, (enum fetch_error)x->fetch_error);
+    if (x->fetch_counted)
+        proxy_count(x->pw, METRIC_FETCHES_OPEN, -1);
+}
+
 static void count(struct exchange *x)
 {
     struct proxy_worker *pw = x->pw;
@@ -99,10 +107,7 @@ static void count(struct exchange *x)
         if (s != NULL)
             metrics_series_count_reason(s, (enum no_store_reason)x->no_store);
     }
-    if (x->fetch_error != FETCH_NONE)
-        metrics_count_fetch_error(pw->worker->metrics, (enum fetch_error)x->fetch_error);
-    if (x->fetch_counted)
-        proxy_count(pw, METRIC_FETCHES_OPEN, -1);
+    count_fetch(x);
 }
 
 enum phase_result phase_log(struct exchange *x)
@@ -110,7 +115,9 @@ enum phase_result phase_log(struct exchange *x)
     struct client_conn *c = x->client;
     struct proxy_worker *pw = x->pw;
     if (x->background) {
-        stale_refresh_done(x);
+        count_fetch(x);
+        if (!x->inherited)
+            stale_refresh_done(x);
         exchange_free(x);
         proxy_worker_check_done(pw);
         return PHASE_DONE;

@@ -12,6 +12,7 @@
 #include "cache/storable.h"
 #include "proxy/client_conn.h"
 #include "proxy/no_vary.h"
+#include "proxy/own_fetch.h"
 #include "proxy/partial.h"
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
@@ -340,7 +341,10 @@ void phase_wait_on_event(void *arg, enum cache_event event)
     CHECK_MAGIC(x, EXCHANGE_MAGIC);
     worker_refresh_clock(x->pw->worker);
     if (x->phase == PHASE_DELIVER) {
-        phase_run(x);
+        if (UNLIKELY(event == CACHE_EVENT_BEHIND))
+            own_fetch_begin(x);
+        else
+            phase_run(x);
         return;
     }
     ASSERT(x->phase == PHASE_WAIT);
@@ -358,5 +362,8 @@ void phase_wait_on_event(void *arg, enum cache_event event)
     case CACHE_EVENT_FAILED:
         wait_failed(x);
         return;
+    case CACHE_EVENT_BEHIND:
+        break;
     }
+    PANIC("a request that still waits is told that it is behind");
 }

@@ -16,6 +16,7 @@
 #include "proxy/invalidate.h"
 #include "proxy/merge_head.h"
 #include "proxy/no_vary.h"
+#include "proxy/own_fetch.h"
 #include "proxy/partial.h"
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
@@ -381,6 +382,10 @@ void exchange_on_response_head(struct exchange *x, const struct http_head *head,
         phase_fetch_failed(x, FETCH_BAD_RESPONSE); /* it confirms what nobody asked about */
         return;
     }
+    if (UNLIKELY(x->own_fetch != NULL)) {
+        own_fetch_on_head(x, head);
+        return;
+    }
     if (head->status == 304 && x->stale != NULL && !merge_confirms(x, head)) {
         if (x->client_refused) /* still fresh by its own head, but known to be old */
             cache_forget(x->pw->cache, x->stale);
@@ -429,9 +434,11 @@ bool phase_store_put(struct exchange *x, const char *data, size_t n)
 
 void exchange_on_response_body(struct exchange *x, const char *data, size_t n)
 {
-    if (!x->filling)
+    if (!x->filling) {
+        if (UNLIKELY(x->own_fetch != NULL) && !own_fetch_skip(x, &data, &n))
+            return;
         deliver_relay(x, data, n);
-    else if (!phase_store_put(x, data, n))
+    } else if (!phase_store_put(x, data, n))
         exchange_on_upstream_error(x, FETCH_NO_MEMORY);
 }
 
@@ -454,6 +461,8 @@ void exchange_finish_response(struct exchange *x, const struct http_head *traile
     } else {
         x->trailers = SLICE_EMPTY;
     }
+    if (UNLIKELY(x->own_fetch != NULL))
+        own_fetch_on_end(x);
 }
 
 void exchange_on_response_end(struct exchange *x, const struct http_head *trailers)

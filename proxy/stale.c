@@ -111,12 +111,8 @@ void stale_refresh_done(struct exchange *x)
     pw->renewals[x->key.hash.lo % PROXY_RENEWALS].object =
         NULL; /* if it is stale still, another may do better */
     proxy_count(pw, METRIC_REFRESHES_OPEN, -1);
-    if (x->fetch_counted)
-        proxy_count(pw, METRIC_FETCHES_OPEN, -1);
     if (x->fetch_error != FETCH_NONE && !x->stored && x->verdict != VERDICT_REVALIDATED)
         cache_back_off(pw->cache, &x->key, BACK_OFF_MS);
-    if (x->fetch_error != FETCH_NONE)
-        metrics_count_fetch_error(pw->worker->metrics, (enum fetch_error)x->fetch_error);
 }
 
 /* ---- instead of an error

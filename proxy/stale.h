@@ -23,7 +23,7 @@ static inline bool stale_instead_of_status(struct exchange *x, unsigned status)
     return UNLIKELY(status >= 500) && stale_instead_of_bad_status(x, status);
 }
 
-/* LOG of a background fetch: figures, and a pause after a failure. */
+/* LOG of such a fetch: figures, and a pause after a failure. */
 void stale_refresh_done(struct exchange *x);
 
 #endif
