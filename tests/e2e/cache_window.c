@@ -143,11 +143,9 @@ static const struct {
     enum then then;
     bool ranged;
 } same_rows[] = {
-    {PLAIN TAG, THEN_RANGE, true},
-    {DATED, THEN_RANGE, true},
+    {PLAIN TAG, THEN_RANGE, true}, {DATED, THEN_RANGE, true},
     {PLAIN TAG, THEN_WHOLE, true}, /* the instance knows no ranges */
-    {PLAIN, THEN_WHOLE, false},
-    {"ETag: W/\"v1\"\r\n", THEN_WHOLE, false},
+    {PLAIN, THEN_WHOLE, false},    {"ETag: W/\"v1\"\r\n", THEN_WHOLE, false},
 };
 
 static void goes_on(unsigned workers)

@@ -1,4 +1,5 @@
-/* test_flight.c: the table of flights and what the leader does: begin, fill, end, outgrow. */
+/* test_flight.c: the table of flights and what the leader does: begin, fill, end. What it outgrows is in
+ * test_window.c. */
 #include "tests/unit/cache/fixture.h"
 
 static struct cache *c;
@@ -199,107 +200,6 @@ static void test_abort_stores_nothing(void **state)
     assert_int_equal(fix_stats(c).live_objects, 0);
 }
 
-struct room {
-    unsigned calls;
-};
-
-static void on_room(void *arg)
-{
-    ((struct room *)arg)->calls++;
-}
-
-static void test_outgrown_object_is_a_sliding_window(void **state)
-{
-    UNUSED(state);
-    struct fix_reader own = {0}, slow = {0};
-    struct room room = {0};
-    struct cache_flight *fl = fix_lead(c, "http://h/big");
-    begin(fl, -1, 100000);
-    own.follower = cache_flight_follow(fl, w, fix_on_event, &own);
-    fix_join(c, "http://h/big", NULL, w, &slow);
-    fix_pump(w);
-    assert_int_equal(slow.events[0], CACHE_EVENT_OBJECT);
-    uint64_t at = 0;
-    fix_pour(fl, &at, 90000);
-    assert_false(cache_fill_should_pause(fl, on_room, &room, w));
-    fix_pour(fl, &at, 20000); /* over */
-    assert_true(fix_pass(c, "http://h/big"));
-    struct cache_flight *second = fix_lead(c, "http://h/big"); /* nobody joins the old one */
-    assert_false(cache_fill_is_unwanted(fl));
-    /* the slow reader stays at 0: everything is kept for him and the leader pauses */
-    while (!cache_fill_should_pause(fl, on_room, &room, w))
-        fix_pour(fl, &at, 10000);
-    assert_in_range(at, CACHE_WINDOW_BYTES, CACHE_WINDOW_BYTES + 20000);
-    struct cache_object *o = cache_follower_object(slow.follower);
-    assert_true(fix_body_is_right(o, 0, at));
-    cache_follower_set_offset(own.follower, at);
-    fix_pump(w);
-    assert_int_equal(room.calls, 0); /* the slowest one decides */
-    cache_follower_set_offset(slow.follower, at - 100000);
-    fix_pump(w);
-    assert_int_equal(room.calls, 1);
-    assert_false(cache_fill_should_pause(fl, on_room, &room, w));
-    /* ten megabytes through the window cost no more than the window */
-    size_t most = 0, base = (size_t)fix_stats(c).bytes_used;
-    while (at < 10 * MB) {
-        fix_pour(fl, &at, 10000);
-        assert_true(fix_body_is_right(o, at - 10000, 10000));
-        cache_follower_set_offset(slow.follower, at);
-        cache_follower_set_offset(own.follower, at);
-        most = MAX(most, (size_t)fix_stats(c).bytes_used);
-    }
-    assert_true(most < base + 256 * KB);
-    cache_follower_close(&slow.follower);
-    cache_follower_close(&own.follower);
-    assert_true(cache_fill_is_unwanted(fl));
-    assert_int_equal(cache_fill_finish(&fl), NO_STORE_TOO_LARGE);
-    cache_flight_release(&second, NO_STORE_TOO_LARGE, 0);
-    assert_false(fix_has(c, "http://h/big"));
-}
-
-static void test_closing_the_slowest_makes_room(void **state)
-{
-    UNUSED(state);
-    struct fix_reader own = {0}, slow = {0};
-    struct room room = {0};
-    struct cache_flight *fl = fix_lead(c, "http://h/big");
-    begin(fl, -1, 1000);
-    own.follower = cache_flight_follow(fl, w, fix_on_event, &own);
-    slow.follower = cache_flight_follow(fl, w, fix_on_event, &slow);
-    uint64_t at = 0;
-    fix_pour(fl, &at, 600 * KB);
-    cache_follower_set_offset(own.follower, at);
-    assert_true(cache_fill_should_pause(fl, on_room, &room, w));
-    assert_true(cache_fill_should_pause(fl, on_room, &room, w)); /* asking twice is one mail */
-    cache_follower_close(&slow.follower);
-    fix_pump(w);
-    assert_int_equal(room.calls, 1);
-    /* a leader that ended while the mail is under way is not called */
-    slow.follower = cache_flight_follow(fl, w, fix_on_event, &slow);
-    fix_pour(fl, &at, 600 * KB);
-    assert_true(cache_fill_should_pause(fl, on_room, &room, w));
-    cache_follower_set_offset(own.follower, at);
-    cache_follower_close(&slow.follower);
-    cache_fill_abort(&fl);
-    fix_pump(w);
-    assert_int_equal(room.calls, 1);
-    assert_true(cache_follower_is_cut(own.follower));
-    cache_follower_close(&own.follower);
-}
-
-static void test_without_room_in_the_budget_the_window_opens(void **state)
-{
-    UNUSED(state);
-    struct cache_flight *fl = fix_lead(c, "http://h/big");
-    begin(fl, -1, 1000 * 1000 * 1000);
-    uint64_t at = 0;
-    assert_true(
-        fix_pour(fl, &at, 40 * MB)); /* memory_size is 16 MB, nobody reads: the window slides on its own */
-    assert_true(fix_stats(c).bytes_used <= fix_stats(c).bytes_limit);
-    assert_true(cache_fill_is_unwanted(fl));
-    assert_int_equal(cache_fill_finish(&fl), NO_STORE_TOO_LARGE);
-}
-
 static void test_buffer_without_memory(void **state)
 {
     UNUSED(state);
@@ -458,9 +358,6 @@ int main(void)
         T(test_fill_kinds_are_found_afterwards),
         T(test_twin_replaces_only_the_stored_one),
         T(test_abort_stores_nothing),
-        T(test_outgrown_object_is_a_sliding_window),
-        T(test_closing_the_slowest_makes_room),
-        T(test_without_room_in_the_budget_the_window_opens),
         T(test_buffer_without_memory),
         T(test_refresh_shares_or_copies_the_body),
         T(test_what_is_stored_stays_until_a_varying_response_is_complete),

@@ -3,6 +3,7 @@
 
 #include "core/http_date.h"
 #include "fixture.h"
+#include "proxy/own_fetch.h"
 
 #define TRUSTING "[millpond]\ntrusted_proxies = 192.0.2.0/24, 2001:db8::/32, unix\n" FIX_APP
 
@@ -312,11 +313,17 @@ static void test_conditions_of_a_leader(void **state)
     const char *h = start(&o, FIX_APP, "198.51.100.7:4", request);
     expect(h, "If-None-Match: \"a\"\r\nIf-Modified-Since: x\r\nIf-Match: *\r\nIf-Unmodified-Since: y\r\n"
               "If-Range: \"a\"\r\nRange: bytes=0-1\r\n");
-    o.x->flight = (struct cache_flight *)&o; /* leads: never looked into */
+    o.x->conditions_dropped = true;
     h = forwarded(o.x);
     expect_not(h, "If-");
     expect_not(h, "Range");
-    o.x->flight = NULL;
+    struct own_fetch own = {.offset = 12345678901, .validator = SLICE_LIT("\"b\"")};
+    o.x->own_fetch = &own;
+    h = forwarded(o.x);
+    expect(h, "Range: bytes=12345678901-\r\nIf-Range: \"b\"\r\n");
+    assert_int_equal(fix_count(h, "Range:"), 2);
+    own.validator = SLICE_EMPTY; /* the whole, then */
+    expect_not(forwarded(o.x), "Range");
     end(&o);
 }
 
@@ -339,11 +346,10 @@ static void test_revalidation(void **state)
     assert_non_null(o);
     x->stale = cache_object_ref(o);
     rcu_leave();
-    x->flight = (struct cache_flight *)&f;
+    x->conditions_dropped = true;
     const char *h = forwarded(x);
     expect(h, "If-None-Match: \"stored\"\r\n");
     assert_int_equal(fix_count(h, "If-"), 1);
-    x->flight = NULL;
     fix_drop(x);
     client_conn_close(c, CLOSE_CLIENT_CLOSED);
     close(other);

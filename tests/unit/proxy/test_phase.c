@@ -21,7 +21,7 @@ static void test_transitions(void **state)
     static const char *const legal[PHASE_COUNT] = {
         /*                 A R L W F D L */
         [PHASE_ACCEPT] = "0100010", [PHASE_ROUTE] = "0010010", [PHASE_LOOKUP] = "0001110",
-        [PHASE_WAIT] = "0010111",   [PHASE_FETCH] = "0010011", [PHASE_DELIVER] = "0000001",
+        [PHASE_WAIT] = "0010111",   [PHASE_FETCH] = "0010011", [PHASE_DELIVER] = "0000101",
         [PHASE_LOG] = "0000000",
     };
     struct exchange x = {.magic = EXCHANGE_MAGIC};
