@@ -161,6 +161,8 @@ bool cache_follower_is_cut(const struct cache_follower *f);
 /* Tells how far this reader has come, never backwards (lets the filler run on, and trims an object that
  * outgrew the limit: what lies below `offset` may be gone afterwards). */
 void cache_follower_set_offset(struct cache_follower *f, uint64_t offset);
+/* What is read is not going to be stored: this reader had better not be far behind. */
+bool cache_follower_in_window(const struct cache_follower *f);
 /* Its client takes no more for now; cleared by cache_follower_set_offset. */
 void cache_follower_set_stalled(struct cache_follower *f);
 /* SHA-256 of the body's first `offset` bytes, those that this reader has taken: after CACHE_EVENT_BEHIND, and

@@ -188,6 +188,12 @@ void cache_follower_set_offset(struct cache_follower *f, uint64_t offset)
         follower_slide(f->flight);
 }
 
+bool cache_follower_in_window(const struct cache_follower *f)
+{
+    CHECK_MAGIC(f, FOLLOWER_MAGIC);
+    return atomic_load_explicit(&f->flight->windowed, memory_order_relaxed);
+}
+
 void cache_follower_set_stalled(struct cache_follower *f)
 {
     CHECK_MAGIC(f, FOLLOWER_MAGIC);

@@ -14,8 +14,9 @@
 #include "proxy/upstream_conn.h"
 
 #define BATCH_MAX_BYTES (64 * KB) /* pipelined answers gathered before a write */
-#define FOLLOW_STEP                                                                                          \
-    (256 * KB) /* one write of what is being filled: what may have to be copied, own_fetch.c */
+/* One write of what is being filled, the unfinished part of which may have to be copied (own_fetch.c). */
+#define FOLLOW_STEP (256 * KB)
+#define WINDOW_STEP (64 * KB)
 
 static enum phase_result deliver_done(struct exchange *x)
 {
@@ -94,10 +95,11 @@ size_t deliver_iov(const struct exchange *x, struct iovec iov[DELIVER_IOV])
     size_t n = cache_object_iov(x->object, x->offset, iov, DELIVER_IOV), bytes = 0;
     if (x->source != SOURCE_FOLLOW)
         return n;
+    const size_t step = UNLIKELY(cache_follower_in_window(x->follower)) ? WINDOW_STEP : FOLLOW_STEP;
     for (size_t i = 0; i < n; i++) {
-        iov[i].iov_len = MIN(iov[i].iov_len, FOLLOW_STEP - bytes);
+        iov[i].iov_len = MIN(iov[i].iov_len, step - bytes);
         bytes += iov[i].iov_len;
-        if (bytes == FOLLOW_STEP)
+        if (bytes == step)
             return i + 1;
     }
     return n;

@@ -196,9 +196,20 @@ struct message *wire_read_head(struct wire *w, bool is_response, bool is_head_an
     return m;
 }
 
+/* Powers of two: a body that comes in small pieces is not moved with each of them. */
+static size_t body_room(size_t bytes)
+{
+    size_t room = 64;
+    while (room <= bytes)
+        room *= 2;
+    return room;
+}
+
 static void append_body(struct wire *w, struct message *m, size_t n)
 {
-    m->body = realloc(m->body, m->body_len + n + 1);
+    size_t room = body_room(m->body_len + n);
+    if (m->body_len == 0 || room > body_room(m->body_len))
+        m->body = realloc(m->body, room);
     if (m->body == NULL)
         abort();
     memcpy(m->body + m->body_len, w->buf, n);
