@@ -24,8 +24,28 @@ struct app {
     const char *fields, *later_fields;
     enum then then;
     char *first, *later; /* bodies */
+    bool announces, later_announces;
     _Atomic unsigned asked;
 };
+
+static void send_announced(struct origin_conn *c, const char *fields, const char *body)
+{
+    origin_send(c, "HTTP/1.1 200 OK\r\nCache-Control: max-age=600\r\n%sContent-Length: %lu\r\n\r\n", fields,
+                BYTES);
+    origin_send_bytes(c, body, BYTES);
+}
+
+/* Holds most of the memory while its gate is shut. */
+static void hog_script(struct origin_conn *c, const struct message *request, void *arg)
+{
+    UNUSED(request);
+    char *body = calloc(1, 8 * MB);
+    origin_send(c, "HTTP/1.1 200 OK\r\nCache-Control: max-age=600\r\nContent-Length: %lu\r\n\r\n", 8 * MB);
+    origin_send_bytes(c, body, 8 * MB - 1);
+    gate_pass(arg);
+    origin_send_bytes(c, body, 1);
+    free(body);
+}
 
 static void send_whole(struct origin_conn *c, const char *fields, const char *body, size_t bytes)
 {
@@ -57,12 +77,19 @@ static void app_script(struct origin_conn *c, const struct message *request, voi
     struct app *a = arg;
     if (a->asked++ == 0) {
         gate_pass(a->start);
-        send_whole(c, a->fields, a->first, BYTES);
+        if (a->announces)
+            send_announced(c, a->fields, a->first);
+        else
+            send_whole(c, a->fields, a->first, BYTES);
         return;
     }
     switch (a->then) {
     case THEN_WHOLE:
     case THEN_SHORT:
+        if (a->later_announces) {
+            send_announced(c, a->later_fields, a->later);
+            return;
+        }
         send_whole(c, a->later_fields, a->later, a->then == THEN_WHOLE ? BYTES : 1000);
         return;
     case THEN_RANGE:
@@ -133,6 +160,18 @@ static struct message *leave_behind(struct millpond *m, struct app *a, struct cl
     assert_int_equal(a->asked, 1); /* nothing is fetched for who does not read */
     client_close(quick);
     return r;
+}
+
+static void expect_cut(struct millpond *m, struct client *slow, struct message *r, const char *body,
+                       const char *close, const char *error)
+{
+    wire_read_body(&slow->wire, r);
+    EXPECT(r->end == MESSAGE_CUT || r->end == MESSAGE_RESET, "%s", message_end_name(r->end));
+    EXPECT(r->body_len < BYTES && memcmp(r->body, body, r->body_len) == 0, "two versions in one body");
+    json_t *line = millpond_access_line(m, textf("\"close\":\"%s\"", close));
+    assert_string_equal(json_string_value(json_object_get(line, "fetch_error")), error);
+    client_close_all();
+    millpond_wait_idle(m);
 }
 
 /* ---- it goes on
@@ -229,20 +268,41 @@ static void all_but_the_quickest_go_on_alone(void **state)
     millpond_stop(m);
 }
 
+/* Where memory is short, a body of announced length is read through a window as well. */
+static void announced_length_is_kept(void **state)
+{
+    UNUSED(state);
+    for (unsigned i = 0; i < 3; i++) {
+        struct app *a = app_new(PLAIN TAG, i == 0 ? THEN_RANGE : THEN_WHOLE);
+        a->announces = true;
+        a->later_announces = i < 2;
+        struct gate *hold = gate_new();
+        struct origin *o = origin_start(app_script, a), *hog = origin_start(hog_script, hold);
+        struct millpond *m = millpond_start(
+                .cache = "max_object_size = 64M\nmemory_size = 12M",
+                .rest =
+                    textf("%s%s[route hog]\npath = /hog\npool = hog\n[route app]\npath = /*\npool = app\n",
+                          pool_lines("app", 1, o), pool_lines("hog", 1, hog)));
+        struct client *hogs = client_open(m->port), *slow = client_open_rcvbuf(m->port, 4096);
+        client_send(hogs, "GET /hog HTTP/1.1\r\nHost: test\r\n\r\n");
+        gate_wait_arrived(hold, 1);
+        client_close(hogs); /* it is going to be stored: the fetch goes on */
+        millpond_wait_figure(m, "followers_now", 0);
+        struct message *r = leave_behind(m, a, slow, i == 0, ASK);
+        assert_int_equal(r->framing, FRAMING_LENGTH);
+        gate_open(hold);
+        if (i < 2)
+            read_all(slow, r, a->first);
+        else
+            expect_cut(m, slow, r, a->first, "left_behind", "changed");
+        millpond_stop(m);
+        origin_stop(o);
+        origin_stop(hog);
+    }
+}
+
 /* ---- it cannot
  * ------------------------------------------------------------------------------------------------- */
-
-static void expect_cut(struct millpond *m, struct client *slow, struct message *r, const char *body,
-                       const char *close, const char *error)
-{
-    wire_read_body(&slow->wire, r);
-    EXPECT(r->end == MESSAGE_CUT || r->end == MESSAGE_RESET, "%s", message_end_name(r->end));
-    EXPECT(r->body_len < BYTES && memcmp(r->body, body, r->body_len) == 0, "two versions in one body");
-    json_t *line = millpond_access_line(m, textf("\"close\":\"%s\"", close));
-    assert_string_equal(json_string_value(json_object_get(line, "fetch_error")), error);
-    client_close_all();
-    millpond_wait_idle(m);
-}
 
 static void slow_reader_of_what_changed_is_cut(void **state)
 {
@@ -333,6 +393,7 @@ int main(void)
         E2E_TEST(slow_reader_goes_on_alone_on_any_worker),
         E2E_TEST(what_differs_later_is_of_one_version),
         E2E_TEST(all_but_the_quickest_go_on_alone),
+        E2E_TEST(announced_length_is_kept),
         E2E_TEST(slow_reader_of_what_changed_is_cut),
         E2E_TEST(slow_reader_is_cut_with_the_second_response),
         E2E_TEST(slow_reader_is_cut_when_the_instance_is_gone),
