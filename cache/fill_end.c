@@ -17,7 +17,8 @@ void cache_flight_end(struct cache_flight **flp, enum cache_flight_state state, 
     fl->error = (uint8_t)error;
     if (fl->room == ROOM_WANTED)
         fl->room = ROOM_NONE;
-    digest_free(&fl->digest);
+    if (UNLIKELY(fl->digest != NULL))
+        digest_free(&fl->digest);
     cache_flight_tell_locked(fl, to_waiting, to_armed, &mails);
     lock_drop(&fl->lock);
     cache_mails_post(&mails);

@@ -53,7 +53,6 @@ void cache_flight_unref(struct cache_flight **flp)
         return;
     CHECK_MAGIC(fl, FLIGHT_MAGIC);
     ASSERT(list_empty(&fl->node) && list_empty(&fl->followers) && fl->leader_gone);
-    ASSERT(fl->digest == NULL);
     cache_object_unref(&fl->object);
     cache_account_release(&fl->cache->account, fl->charge);
     atomic_fetch_sub_explicit(&fl->cache->flights_now, 1, memory_order_relaxed);

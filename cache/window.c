@@ -102,11 +102,9 @@ static void flight_on_room_mail(struct worker *w, struct mail *m)
         on_room(arg);
 }
 
-void cache_flight_slide_locked(struct cache_flight *fl, struct cache_mails *mails)
+static __attribute__((noinline)) void window_slide_locked(struct cache_flight *fl, struct cache_mails *mails)
 {
-    lock_assert_held(&fl->lock);
-    if (!atomic_load_explicit(&fl->windowed, memory_order_relaxed) || fl->object->kind != CACHE_BODY_SHARED)
-        return;
+    ASSERT(fl->object->kind == CACHE_BODY_SHARED);
     const struct survey s = window_survey(fl);
     const uint64_t start = window_start_locked(fl, s.slowest), bytes = s.filled - start;
     cache_body_trim(fl->object->body, start);
@@ -123,11 +121,16 @@ void cache_flight_slide_locked(struct cache_flight *fl, struct cache_mails *mail
     cache_mails_add(mails, &fl->room_mail);
 }
 
-bool cache_fill_should_pause(struct cache_flight *fl, void (*on_room)(void *arg), void *arg, struct worker *w)
+void cache_flight_slide_locked(struct cache_flight *fl, struct cache_mails *mails)
 {
-    CHECK_MAGIC(fl, FLIGHT_MAGIC);
-    if (fl->state != FLIGHT_WINDOW)
-        return false;
+    lock_assert_held(&fl->lock);
+    if (UNLIKELY(atomic_load_explicit(&fl->windowed, memory_order_relaxed)))
+        window_slide_locked(fl, mails);
+}
+
+static __attribute__((noinline)) bool window_is_full(struct cache_flight *fl, void (*on_room)(void *arg),
+                                                     void *arg, struct worker *w)
+{
     struct cache_mails mails = {NULL};
     lock_take(&fl->lock);
     const uint64_t slowest = window_survey(fl).slowest;
@@ -138,11 +141,17 @@ bool cache_fill_should_pause(struct cache_flight *fl, void (*on_room)(void *arg)
         fl->on_room = on_room;
         fl->room_arg = arg;
         fl->room_mail.to = w;
-        cache_flight_slide_locked(fl, &mails);
+        window_slide_locked(fl, &mails);
     }
     lock_drop(&fl->lock);
     cache_mails_post(&mails);
     return pause;
+}
+
+bool cache_fill_should_pause(struct cache_flight *fl, void (*on_room)(void *arg), void *arg, struct worker *w)
+{
+    CHECK_MAGIC(fl, FLIGHT_MAGIC);
+    return UNLIKELY(fl->state == FLIGHT_WINDOW) && window_is_full(fl, on_room, arg, w);
 }
 
 void cache_fill_set_leader(struct cache_flight *fl, void *arg)

@@ -24,9 +24,10 @@ bool deliver_head(struct exchange *x);
  * upstream connection: the client turns out to be gone. */
 void deliver_relay(struct exchange *x, const char *data, size_t n);
 
-/* What the object has from x->offset on, for one write. Its number of pieces. */
-#define DELIVER_IOV 32
-size_t deliver_iov(const struct exchange *x, struct iovec iov[DELIVER_IOV]);
+/* Leaves of the pieces of the object as much as goes out in one write. How many bytes that are: all, if they
+ * are no more than DELIVER_STEP_LEAST. */
+#define DELIVER_STEP_LEAST (64 * KB)
+size_t deliver_step(const struct exchange *x, struct iovec *iov, size_t *n);
 
 /* Turns the answer into an error page of ours: what the client asked does not fit what is stored (412, 416).
  */

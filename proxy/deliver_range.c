@@ -21,6 +21,7 @@
 #include "proxy/partial.h"
 #include "proxy/proxy_worker.h"
 
+#define PUMP_IOV       32
 #define MULTIPART_TYPE "multipart/byteranges; boundary="
 #define PART_TEXT_MAX  160 /* around the type: boundary, field names, three numbers */
 
@@ -163,9 +164,10 @@ bool deliver_range_pump(struct exchange *x)
 {
     struct deliver_range *r = x->range;
     struct client_conn *c = x->client;
-    struct iovec iov[DELIVER_IOV];
+    struct iovec iov[PUMP_IOV];
     const uint64_t end = r->set.parts[r->next].end - r->base;
-    size_t n = deliver_iov(x, iov);
+    size_t n = cache_object_iov(x->object, x->offset, iov, PUMP_IOV);
+    deliver_step(x, iov, &n);
     if (!client_out_ready(c, (unsigned)n + 2, 0))
         return false;
     if (!r->begun) {

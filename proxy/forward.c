@@ -212,7 +212,7 @@ slice_t forward_request_head(struct exchange *x)
     bound += forward_edits_bound(x, r->request_edits, r->request_edit_count);
     if (x->stale != NULL)
         bound += cache_object_info(x->stale).head.len;
-    if (UNLIKELY(x->own_fetch != NULL))
+    else if (UNLIKELY(x->own_fetch != NULL))
         bound += x->own_fetch->validator.len;
     char *buf = arena_alloc(&x->arena, bound);
     if (buf == NULL)

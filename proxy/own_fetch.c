@@ -10,7 +10,7 @@
  *
  * The fetch begins only when the client has taken what it was given, so one that has stopped reading costs
  * an instance nothing, and ends by write_timeout or min_rate like any other. Until then what waits for it is
- * copied, since the window drops it: at most one step of delivery (deliver_iov).
+ * copied, since the window drops it: at most one step of delivery (deliver_step).
  *
  * The client that led the shared fetch leaves it like any other: the fetch goes on in an exchange without a
  * client (exchange_new_heir). Rejected: ranges, also of what is completed from parts. They get this far
@@ -195,26 +195,31 @@ void own_fetch_on_head(struct exchange *x, const struct http_head *head)
     phase_run(x);
 }
 
-bool own_fetch_skip(struct exchange *x, const char **data, size_t *n)
+/* All that the client has came again: was it that? */
+static bool is_the_same(struct own_fetch *own)
+{
+    uint8_t value[DIGEST_BYTES];
+    return digest_end(&own->skipped, value) && memcmp(value, own->value, sizeof value) == 0;
+}
+
+void own_fetch_on_body(struct exchange *x, const char *data, size_t n)
 {
     struct own_fetch *own = x->own_fetch;
-    if (own->state == OWN_FETCH_RELAYS)
-        return true;
-    size_t part = (size_t)MIN((uint64_t)*n, own->left);
-    digest_add(own->skipped, *data, part);
-    own->left -= part;
-    *data += part;
-    *n -= part;
-    if (own->left > 0)
-        return true;
-    uint8_t value[DIGEST_BYTES];
-    if (digest_end(&own->skipped, value) && memcmp(value, own->value, sizeof value) == 0) {
+    size_t part = 0;
+    if (own->state == OWN_FETCH_SKIPS) {
+        part = (size_t)MIN((uint64_t)n, own->left);
+        digest_add(own->skipped, data, part);
+        own->left -= part;
+        if (own->left > 0)
+            return;
+        if (!is_the_same(own)) {
+            cut(x, FETCH_CHANGED);
+            phase_run(x);
+            return;
+        }
         own->state = OWN_FETCH_RELAYS;
-        return true;
     }
-    cut(x, FETCH_CHANGED);
-    phase_run(x);
-    return false;
+    deliver_relay(x, data + part, n - part);
 }
 
 void own_fetch_on_end(struct exchange *x)

@@ -39,9 +39,9 @@ void own_fetch_put_fields(struct text *t, const struct exchange *x);
 /* The final response head has come: its body is the rest, or has it, or the client's response is cut. Goes on
  * with the exchange. */
 void own_fetch_on_head(struct exchange *x, const struct http_head *head);
-/* Takes from a piece of the body what the client has already. false: there were other bytes before, and the
- * exchange may be gone. */
-bool own_fetch_skip(struct exchange *x, const char **data, size_t *n);
+/* A piece of the body: relays what the client has not got yet, as deliver_relay does. Cut if other bytes came
+ * before. */
+void own_fetch_on_body(struct exchange *x, const char *data, size_t n);
 /* The response was read to its end. */
 void own_fetch_on_end(struct exchange *x);
 /* No response came. The phase is DELIVER then. */

@@ -14,9 +14,9 @@
 #include "proxy/upstream_conn.h"
 
 #define BATCH_MAX_BYTES (64 * KB) /* pipelined answers gathered before a write */
+#define PUMP_IOV        32
 /* One write of what is being filled, the unfinished part of which may have to be copied (own_fetch.c). */
 #define FOLLOW_STEP (256 * KB)
-#define WINDOW_STEP (64 * KB)
 
 static enum phase_result deliver_done(struct exchange *x)
 {
@@ -90,31 +90,32 @@ static enum phase_result deliver_cut(struct exchange *x)
     return deliver_done(x);
 }
 
-size_t deliver_iov(const struct exchange *x, struct iovec iov[DELIVER_IOV])
+size_t deliver_step(const struct exchange *x, struct iovec *iov, size_t *n)
 {
-    size_t n = cache_object_iov(x->object, x->offset, iov, DELIVER_IOV), bytes = 0;
-    if (x->source != SOURCE_FOLLOW)
-        return n;
-    const size_t step = UNLIKELY(cache_follower_in_window(x->follower)) ? WINDOW_STEP : FOLLOW_STEP;
-    for (size_t i = 0; i < n; i++) {
+    size_t step = SIZE_MAX, bytes = 0;
+    if (x->source == SOURCE_FOLLOW)
+        step = UNLIKELY(cache_follower_in_window(x->follower)) ? DELIVER_STEP_LEAST : FOLLOW_STEP;
+    for (size_t i = 0; i < *n; i++) {
         iov[i].iov_len = MIN(iov[i].iov_len, step - bytes);
         bytes += iov[i].iov_len;
         if (bytes == step)
-            return i + 1;
+            *n = i + 1;
     }
-    return n;
+    return bytes;
 }
 
 /* Adds what the object has from the offset on. false: the client cannot take more now. */
 static bool pump_object(struct exchange *x)
 {
     struct client_conn *c = x->client;
-    struct iovec iov[DELIVER_IOV];
+    struct iovec iov[PUMP_IOV];
     if (UNLIKELY(x->range != NULL))
         return deliver_range_pump(x);
-    size_t n = deliver_iov(x, iov), total = 0;
+    size_t n = cache_object_iov(x->object, x->offset, iov, PUMP_IOV), total = 0;
     for (size_t i = 0; i < n; i++)
         total += iov[i].iov_len;
+    if (UNLIKELY(total > DELIVER_STEP_LEAST))
+        total = deliver_step(x, iov, &n);
     if (total == 0)
         return true;
     if (!client_out_ready(c, (unsigned)n + 2, 32))
@@ -188,14 +189,12 @@ static enum phase_result deliver_from_relay(struct exchange *x)
 {
     if (x->body_cut)
         return deliver_cut(x);
-    if (UNLIKELY(x->own_fetch != NULL) && own_fetch_is_due(x))
-        return PHASE_MORE;
     if (x->upstream_done)
         return client_out_flush(x->client) ? deliver_finish(x) : PHASE_PARK;
     if (x->body_suppressed && x->upstream != NULL && x->conditions_dropped)
         phase_fetch_release(x, FETCH_NONE);
     if (x->upstream == NULL)
-        return deliver_finish(x);
+        return x->own_fetch != NULL && own_fetch_is_due(x) ? PHASE_MORE : deliver_finish(x);
     if (x->upstream->paused)
         upstream_conn_resume(x->upstream);
     return PHASE_PARK;

@@ -277,7 +277,7 @@ bool phase_fetch_prepare(struct exchange *x)
 {
     x->fetch_us = x->pw->worker->now_us;
     pool_count_request(x->route->pool);
-    x->conditions_dropped = x->flight != NULL || x->own_fetch != NULL;
+    x->conditions_dropped = x->flight != NULL || UNLIKELY(x->own_fetch != NULL);
     if (exchange_own_head(x))
         x->upstream_head = forward_request_head(x);
     if (x->upstream_head.ptr == NULL)

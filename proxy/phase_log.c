@@ -84,7 +84,7 @@ static void log_lines(struct exchange *x, bool slow)
     }
 }
 
-static void count_fetch(struct exchange *x)
+static inline void count_fetch(struct exchange *x)
 {
     if (x->fetch_error != FETCH_NONE)
         metrics_count_fetch_error(x->pw->worker->metrics, (enum fetch_error)x->fetch_error);

@@ -434,11 +434,11 @@ bool phase_store_put(struct exchange *x, const char *data, size_t n)
 
 void exchange_on_response_body(struct exchange *x, const char *data, size_t n)
 {
-    if (!x->filling) {
-        if (UNLIKELY(x->own_fetch != NULL) && !own_fetch_skip(x, &data, &n))
-            return;
+    if (UNLIKELY(x->own_fetch != NULL))
+        own_fetch_on_body(x, data, n);
+    else if (!x->filling)
         deliver_relay(x, data, n);
-    } else if (!phase_store_put(x, data, n))
+    else if (!phase_store_put(x, data, n))
         exchange_on_upstream_error(x, FETCH_NO_MEMORY);
 }
 

@@ -2,7 +2,8 @@
  * more is left behind: the others finish, and it goes on with a fetch of its own, or is cut. */
 #include "tests/support/millpond.h"
 
-#define BYTES (8 * MB) /* far more than sockets and the window take */
+#define BYTES (8 * MB)  /* far more than sockets and the window take */
+#define SLOW  (16 * KB) /* receive buffer */
 #define ASK   "GET /p HTTP/1.1\r\nHost: test\r\n\r\n"
 #define TAG   "ETag: \"v1\"\r\n"
 #define DATED "Last-Modified: Sat, 01 Jan 2022 00:00:00 GMT\r\n"
@@ -193,7 +194,7 @@ static void goes_on(unsigned workers)
         struct app *a = app_new(same_rows[i / 2].fields, same_rows[i / 2].then);
         struct origin *o = origin_start(app_script, a);
         struct millpond *m = before(o, workers);
-        struct client *slow = client_open_rcvbuf(m->port, 4096);
+        struct client *slow = client_open_rcvbuf(m->port, SLOW);
         struct message *r = leave_behind(m, a, slow, i % 2 == 0, ASK);
         read_all(slow, r, a->first);
         assert_int_equal(origin_requests(o), 2);
@@ -232,7 +233,7 @@ static void what_differs_later_is_of_one_version(void **state)
     a->later[BYTES - 1] = '!';
     struct origin *o = origin_start(app_script, a);
     struct millpond *m = before(o, 2);
-    struct client *slow = client_open_rcvbuf(m->port, 4096);
+    struct client *slow = client_open_rcvbuf(m->port, SLOW);
     read_all(slow, leave_behind(m, a, slow, true, ASK), a->later);
     millpond_stop(m);
 }
@@ -246,7 +247,7 @@ static void all_but_the_quickest_go_on_alone(void **state)
     struct millpond *m = before(o, 2);
     struct message *heads[ARRAY_LEN(slow)];
     for (unsigned i = 0; i < ARRAY_LEN(slow); i++) {
-        slow[i] = client_open_rcvbuf(m->port, 4096);
+        slow[i] = client_open_rcvbuf(m->port, SLOW);
         client_send(slow[i], ASK);
         if (i == 0)
             gate_wait_arrived(a->start, 1);
@@ -283,7 +284,7 @@ static void announced_length_is_kept(void **state)
                 .rest =
                     textf("%s%s[route hog]\npath = /hog\npool = hog\n[route app]\npath = /*\npool = app\n",
                           pool_lines("app", 1, o), pool_lines("hog", 1, hog)));
-        struct client *hogs = client_open(m->port), *slow = client_open_rcvbuf(m->port, 4096);
+        struct client *hogs = client_open(m->port), *slow = client_open_rcvbuf(m->port, SLOW);
         client_send(hogs, "GET /hog HTTP/1.1\r\nHost: test\r\n\r\n");
         gate_wait_arrived(hold, 1);
         client_close(hogs); /* it is going to be stored: the fetch goes on */
@@ -332,7 +333,7 @@ static void slow_reader_of_what_changed_is_cut(void **state)
             (a->later = document())[100] = '!';
         struct origin *o = origin_start(app_script, a);
         struct millpond *m = before(o, 2);
-        struct client *slow = client_open_rcvbuf(m->port, 4096);
+        struct client *slow = client_open_rcvbuf(m->port, SLOW);
         struct message *r = leave_behind(m, a, slow, i % 2 == 0, ASK);
         expect_cut(m, slow, r, a->first, "left_behind", rows[i].error);
         assert_int_equal(origin_requests(o), 2);
@@ -347,7 +348,7 @@ static void slow_reader_is_cut_with_the_second_response(void **state)
     struct app *a = app_new(TAG, THEN_CUT);
     struct origin *o = origin_start(app_script, a);
     struct millpond *m = before(o, 2);
-    struct client *slow = client_open_rcvbuf(m->port, 4096);
+    struct client *slow = client_open_rcvbuf(m->port, SLOW);
     struct message *r = leave_behind(m, a, slow, true, ASK);
     expect_cut(m, slow, r, a->first, "upstream_cut", "cut_short");
     millpond_stop(m);
@@ -362,7 +363,7 @@ static void slow_reader_is_cut_when_the_instance_is_gone(void **state)
         struct app *a = app_new(PLAIN, THEN_WHOLE);
         struct origin *o = origin_start(app_script, a);
         struct millpond *m = before(o, 2);
-        struct client *slow = client_open_rcvbuf(m->port, 4096);
+        struct client *slow = client_open_rcvbuf(m->port, SLOW);
         struct message *r = leave_behind(m, a, slow, i % 2 == 0, asks[i / 2]);
         origin_stop(o);
         expect_cut(m, slow, r, a->first, "left_behind", "connect_refused");
@@ -378,7 +379,7 @@ static void slow_reader_that_reads_no_more_ends_as_ever(void **state)
     struct millpond *m =
         millpond_start(.listen = "write_timeout = 2s", .cache = "max_object_size = 1M\nmemory_size = 16M",
                        .rest = pool_lines("app", 1, o));
-    struct client *slow = client_open_rcvbuf(m->port, 4096);
+    struct client *slow = client_open_rcvbuf(m->port, SLOW);
     leave_behind(m, a, slow, true, ASK);
     millpond_access_line(m, "\"close\":\"write_timeout\"");
     assert_int_equal(origin_requests(o), 1);
