@@ -71,36 +71,43 @@ static bool begin_anew(struct exchange *x)
     return true;
 }
 
-static bool begin_rest(struct exchange *x)
+static bool begin_rest(struct exchange *x, struct own_fetch *own, bool possible)
 {
     const bool all_given = x->range != NULL && deliver_range_is_done(x->range);
-    struct own_fetch *own = arena_calloc(&x->arena, sizeof *own);
-    if (own == NULL || !client_out_own(x->client))
-        return false;
-    const bool possible = all_given || remember_response(x, own);
-    if (!leave_flight(x))
+    if (!client_out_own(x->client) || !leave_flight(x))
         return false;
     x->own_fetch = all_given ? NULL : own;
     x->source = SOURCE_RELAY;
-    x->body_cut = !possible;
+    x->body_cut = !possible && !all_given;
     x->upstream_done = all_given;
     return true;
 }
 
+/* It has caught up, or there is nobody left to hold up. */
+static bool may_stay(const struct exchange *x)
+{
+    return x->source != SOURCE_FOLLOW || !client_out_is_blocked(x->client) ||
+           cache_object_is_complete(x->object) || cache_follower_is_cut(x->follower);
+}
+
 void own_fetch_begin(struct exchange *x)
 {
-    struct client_conn *c = x->client;
-    if (x->source != SOURCE_FOLLOW || !client_out_is_blocked(c) || cache_object_is_complete(x->object) ||
-        cache_follower_is_cut(x->follower)) {
-        phase_run(x); /* it has caught up, or there is nobody left to hold up */
+    if (may_stay(x)) {
+        phase_run(x);
+        return;
+    }
+    struct own_fetch *own = arena_calloc(&x->arena, sizeof *own);
+    const bool possible = own != NULL && remember_response(x, own);
+    if (may_stay(x)) { /* the shared fetch ended just now, and its digest with it */
+        phase_run(x);
         return;
     }
     proxy_count(x->pw, METRIC_CACHE_LEFT_BEHIND, 1);
     x->no_store = NO_STORE_TOO_LARGE;
-    if (x->head_sent ? begin_rest(x) : begin_anew(x))
+    if (own != NULL && (x->head_sent ? begin_rest(x, own, possible) : begin_anew(x)))
         phase_run(x);
     else
-        client_conn_close(c, CLOSE_NO_MEMORY);
+        client_conn_close(x->client, CLOSE_NO_MEMORY);
 }
 
 /* ---- the own one

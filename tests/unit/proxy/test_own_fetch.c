@@ -122,7 +122,8 @@ static void outgrow(struct own_fix *o)
 static void end(struct own_fix *o)
 {
     client_conn_close(o->c, CLOSE_CLIENT_CLOSED);
-    cache_fill_abort(&o->fl);
+    if (o->fl != NULL)
+        cache_fill_abort(&o->fl);
     cache_fill_abort(&o->hog);
     cache_follower_close(&o->quick);
     worker_drain(o->f.worker);
@@ -202,6 +203,19 @@ static void test_who_has_caught_up_stays(void **state)
     end(&o);
 }
 
+static void test_when_the_fetch_has_ended_it_stays(void **state)
+{
+    UNUSED(state);
+    struct own_fix o;
+    start(&o, ASK "\r\n", false);
+    outgrow(&o);
+    cache_fill_abort(&o.fl); /* with the mail under way */
+    worker_drain(o.f.worker);
+    assert_int_equal(o.x->source, SOURCE_FOLLOW);
+    assert_int_equal(left_behind(&o), 0);
+    end(&o);
+}
+
 /* All of the range is out, but for what the client has not taken: that is copied, and the range is whole. */
 static void test_range_that_was_given_is_whole(void **state)
 {
@@ -240,6 +254,7 @@ int main(void)
         cmocka_unit_test(test_before_its_head_it_asks_for_itself),
         cmocka_unit_test(test_behind_its_head_it_waits_for_its_client),
         cmocka_unit_test(test_who_has_caught_up_stays),
+        cmocka_unit_test(test_when_the_fetch_has_ended_it_stays),
         cmocka_unit_test(test_range_that_was_given_is_whole),
         cmocka_unit_test(test_range_beyond_is_cut),
     };
