@@ -49,14 +49,15 @@ static bool leave_flight(struct exchange *x)
 /* What must be known of the response to go on with it. false: it cannot be done. */
 static bool remember_response(struct exchange *x, struct own_fetch *own)
 {
+    if (x->range != NULL || x->info.status == 206)
+        return false;
     own->status = x->info.status;
     own->offset = x->offset;
     own->head = arena_copy(&x->arena, x->info.head);
     own->validator =
         own->status == 200 ? arena_copy(&x->arena, partial_strong_validator(x, &x->info)) : SLICE_EMPTY;
     own->has_value = cache_follower_digest(x->follower, x->offset, own->value);
-    return own->head.ptr != NULL && own->validator.ptr != NULL && x->range == NULL && own->status != 206 &&
-           (own->has_value || own->validator.len > 0);
+    return own->head.ptr != NULL && own->validator.ptr != NULL && (own->has_value || own->validator.len > 0);
 }
 
 /* Nothing of the response is out (earlier ones wait for the client): as if it had never been shared. */
