@@ -35,7 +35,8 @@ struct admin_ops {
      * out of memory. NULL: by the default rules. */
     size_t (*url_keys)(void *arg, const struct cache_url *url, struct arena *arena, slice_t **texts);
     /* Adds the proxy's own part to the status object, which holds everything else already: "state" (running,
-     * draining), "listeners" (array of address texts), and into its "config" object "last_reload" {"ok",
+     * draining), "listeners" (array of address texts), "redis" (null, or an object with "mode", "trouble" and
+     * "servers"), and into its "config" object "last_reload" {"ok",
      * "at_ms" (wall clock), "problems" (array of strings)} once there was one. */
     void (*status)(void *arg, json_t *into);
     /* What would happen to this request now, and why: a new object; NULL with static texts in *error and

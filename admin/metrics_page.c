@@ -125,6 +125,26 @@ static void write_instances(struct prometheus_text *out, const json_t *pools)
     }
 }
 
+#define REDIS_UP_NAME "millpond_redis_up"
+
+/* Down while no worker reaches it. */
+static void write_redis(struct prometheus_text *out, const json_t *redis)
+{
+    size_t i;
+    json_t *server;
+    if (!json_is_object(redis))
+        return;
+    prometheus_family(out, REDIS_UP_NAME, "gauge",
+                      "1 while the server (kind redis, sentinel or seed) is reached by any worker, else 0");
+    json_array_foreach(json_object_get(redis, "servers"), i, server)
+    {
+        const struct prometheus_label labels[] = {{"server", text_of(server, "server")},
+                                                  {"kind", text_of(server, "kind")}};
+        bool up = json_integer_value(json_object_get(server, "workers_up")) > 0;
+        prometheus_sample(out, REDIS_UP_NAME, "", labels, ARRAY_LEN(labels), up ? 1 : 0);
+    }
+}
+
 static void write_more(void *arg, struct prometheus_text *out)
 {
     struct admin *a = arg;
@@ -136,6 +156,10 @@ static void write_more(void *arg, struct prometheus_text *out)
     write_cache(out, a->ops.cache(a->ops.arg));
     write_instances(out, pools);
     json_decref(pools);
+    json_t *proxy = json_object();
+    a->ops.status(a->ops.arg, proxy);
+    write_redis(out, json_object_get(proxy, "redis"));
+    json_decref(proxy);
 }
 
 bool admin_metrics_write(struct admin *a, struct evbuffer *out)

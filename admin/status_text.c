@@ -259,6 +259,63 @@ static void purges_print(const json_t *log, wall_ms_t now_ms, FILE *out)
     fputc('\n', out);
 }
 
+static void redis_print_line(const json_t *redis, FILE *out)
+{
+    const char *name = text_of(redis, "sentinel_name"), *trouble = text_of(redis, "trouble");
+    if (!json_is_object(redis))
+        return;
+    fprintf(out, "redis     %s", text_of(redis, "mode"));
+    if (name[0] != '\0')
+        fprintf(out, " %s", name);
+    if (json_is_true(json_object_get(redis, "tls")))
+        fputs(", TLS", out);
+    if (json_object_get(redis, "slots") != NULL)
+        fprintf(out, ", %" JSON_INTEGER_FORMAT " of 16384 slots", int_of(redis, "slots"));
+    fprintf(out, trouble[0] != '\0' ? "; %s\n" : "%s\n", trouble);
+}
+
+static json_int_t failures_of(const json_t *server)
+{
+    json_int_t sum = 0;
+    const char *kind;
+    json_t *count;
+    json_object_foreach(json_object_get(server, "failures"), kind, count) sum += json_integer_value(count);
+    return sum;
+}
+
+static void redis_print_servers(const json_t *redis, wall_ms_t now_ms, FILE *out)
+{
+    static const char *const titles[] = {"REDIS", "STATE",  "FOR",     "CONNECTIONS",
+                                         "CALLS", "FAILED", "REFUSED", "REASON"};
+    struct table t = {.columns = 8, .right = 1u << 3 | 1u << 4 | 1u << 5 | 1u << 6};
+    size_t i;
+    json_t *server;
+    if (json_array_size(json_object_get(redis, "servers")) == 0)
+        return;
+    for (size_t k = 0; k < sizeof titles / sizeof titles[0]; k++)
+        table_add(&t, titles[k]);
+    json_array_foreach(json_object_get(redis, "servers"), i, server)
+    {
+        char text[CELL_BYTES];
+        const char *kind = text_of(server, "kind");
+        snprintf(text, sizeof text, strcmp(kind, "redis") == 0 ? "%s" : "%s (%s)", text_of(server, "server"),
+                 kind);
+        table_add(&t, text);
+        table_add(&t, text_of(server, "state"));
+        format_age(text, sizeof text, (now_ms - int_of(server, "since_ms")) / 1000);
+        table_add(&t, text);
+        table_add_int(&t, int_of(server, "connections"));
+        table_add_int(&t, int_of(server, "calls"));
+        table_add_int(&t, failures_of(server));
+        table_add_int(&t, int_of(server, "calls_refused"));
+        table_add(&t, int_of(server, "workers_broken") > 0 && text_of(server, "reason")[0] == '\0'
+                          ? "circuit breaker open"
+                          : text_of(server, "reason"));
+    }
+    fputc('\n', out);
+    table_print(&t, out);
+}
+
 static void config_print_line(const json_t *config, wall_ms_t now_ms, FILE *out)
 {
     const json_t *last = json_object_get(config, "last_reload");
@@ -321,8 +378,10 @@ void admin_status_print(const json_t *status, wall_ms_t now_ms, FILE *out)
             int_of(n, "slow_requests"));
     cache_print(json_object_get(status, "cache"), out);
     purges_print(json_object_get(json_object_get(status, "cache"), "purge_log"), now_ms, out);
+    redis_print_line(json_object_get(status, "redis"), out);
     fputc('\n', out);
     admin_pools_print(json_object_get(status, "pools"), now_ms, out);
+    redis_print_servers(json_object_get(status, "redis"), now_ms, out);
     latency_print(json_object_get(status, "latency"), out);
     routes_print(json_object_get(status, "routes"), out);
 }

@@ -15,6 +15,7 @@ void build_wrong(struct build *b, const char *fmt, ...)
     /* A default is only wrong when the value it follows is, and that was reported at its own line. */
     if (b->value->origin.file == NULL && b->source->problems->errors > 0)
         return;
+    b->redis_wrong |= b->section->id == OPTION_REDIS;
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
@@ -94,7 +95,7 @@ static bool build_in_range(struct build *b, const struct config_option *o, slice
     return false;
 }
 
-static bool build_length_ok(struct build *b, const struct config_option *o, slice_t item)
+bool build_length_ok(struct build *b, const struct config_option *o, slice_t item)
 {
     if (o->max == 0 || ((int64_t)item.len >= o->min && (int64_t)item.len <= o->max))
         return true;
@@ -364,6 +365,8 @@ static const build_fn build_fns[OPTION_TYPE_COUNT] = {
     [OPTION_KEY_HEADERS] = build_key_header,
     [OPTION_KEY_COOKIES] = build_key_cookie,
     [OPTION_KEY_LANGUAGES] = build_key_language,
+    [OPTION_REDIS_URL] = build_redis_url,
+    [OPTION_REDIS_NAME] = build_redis_name,
 };
 
 static void build_value(struct build *b, char *base)
@@ -452,6 +455,7 @@ static char *build_begin(struct build *b)
     case OPTION_ADMIN:
         return (char *)&c->admin;
     case OPTION_REDIS:
+        return (char *)&c->redis;
     case OPTION_SECTION_COUNT:
         break;
     }
@@ -478,6 +482,10 @@ void config_build(struct build *b)
         .user = "", .group = "", .runtime_dir = "", .state_dir = "", .server_header = ""};
     c->log = (struct config_log){.file = "stderr", .access = "off", .access_format = "json"};
     c->admin = (struct config_admin){.socket = "", .token = ""};
+    c->redis = (struct config_redis){
+        .login = {"", ""}, .sentinel_login = {"", ""}, .sentinel_name = "", .tls_ca = ""};
+    c->redis.prefix = c->redis.channel = "";
     build_sections(b, false);
+    build_redis_servers(b);
     build_sections(b, true); /* they name pools */
 }

@@ -3,6 +3,7 @@
 #ifndef CONFIG_BUILD_H
 #define CONFIG_BUILD_H
 
+#include "config/redis_url.h"
 #include "config/source.h"
 
 /* The one heap block behind a snapshot; freed with its arena by the last config_unref. */
@@ -18,6 +19,19 @@ struct build {
     struct config *config;
     const struct source_section *section;
     const struct source_value *value;
+    struct build_redis_url *redis_urls; /* of [redis], those that are urls */
+    size_t redis_url_count;
+    bool redis_wrong; /* a value of [redis] was refused */
+};
+
+/* One `url` of [redis]. */
+struct build_redis_url {
+    enum redis_url_scheme scheme;
+    const char *host; /* with unix: the path */
+    uint16_t port;    /* 0 = not given */
+    unsigned database;
+    struct config_redis_login login;
+    struct config_origin origin;
 };
 
 /* Parses one item (a whole value, or one of its parts between commas) into the section's struct. Reports what
@@ -37,6 +51,8 @@ void config_check(struct build *b);
 /* Parts of it, about what may be shared by mistake. check_leak.c. */
 void check_route_leaks(struct build *b, const struct config_route *r, const struct source_section *section);
 void check_trusted_proxies(struct build *b);
+/* All about [redis]. check_redis.c. */
+void check_redis(struct build *b);
 
 void build_wrong(struct build *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* "\"item\" why" when `why` is not NULL; whether it was NULL. */
@@ -70,5 +86,13 @@ void build_key_query(struct build *b, const struct config_option *o, slice_t ite
 void build_key_header(struct build *b, const struct config_option *o, slice_t item, char *base);
 void build_key_cookie(struct build *b, const struct config_option *o, slice_t item, char *base);
 void build_key_language(struct build *b, const struct config_option *o, slice_t item, char *base);
+
+/* build_redis.c */
+void build_redis_url(struct build *b, const struct config_option *o, slice_t item, char *base);
+void build_redis_name(struct build *b, const struct config_option *o, slice_t item, char *base);
+/* Once all is built: servers and logins from what the urls and the keys say. */
+void build_redis_servers(struct build *b);
+/* Whether the text is of a length that the option allows; says so when it is not. */
+bool build_length_ok(struct build *b, const struct config_option *o, slice_t item);
 
 #endif

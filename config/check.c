@@ -369,6 +369,7 @@ void config_check(struct build *b)
     check_admin(b);
     check_trusted_proxies(b);
     check_cache(b);
+    check_redis(b);
     check_routes(b);
     check_pools(b);
 }

@@ -123,6 +123,28 @@ struct config_cache { /* [cache] */
     bool cache_status;
 };
 
+enum config_redis_mode { CONFIG_REDIS_STANDALONE, CONFIG_REDIS_SENTINEL, CONFIG_REDIS_CLUSTER };
+
+struct config_redis_login {          /* "" = none */
+    const char *username, *password; /* a secret: never shown, in whatever form */
+};
+
+struct config_redis { /* [redis] */
+    bool given;       /* false: there is no such section, and all of this is empty */
+    enum config_redis_mode mode;
+    struct config_strings servers; /* as core/redis_node.h takes them: Redis, Sentinels, or of the Cluster */
+    bool tls;
+    unsigned database;
+    struct config_redis_login login, sentinel_login;
+    const char *sentinel_name; /* "" unless mode is sentinel */
+    const char *tls_ca;        /* "" = the authorities of the system */
+    const char *prefix, *channel;
+    dur_ms_t timeout_ms;
+    int connections; /* of each worker to each server */
+    int64_t max_object_bytes;
+    int stream_length;
+};
+
 enum config_path_match { CONFIG_PATH_EXACT, CONFIG_PATH_PREFIX, CONFIG_PATH_SUFFIX };
 
 struct config_path {
@@ -221,6 +243,7 @@ struct config {
     struct config_pool *pools;
     size_t pool_count;
     struct config_cache cache;
+    struct config_redis redis;
     struct config_route *routes; /* in file order, at least one */
     size_t route_count;
     struct config_admin admin;
@@ -252,6 +275,10 @@ void config_unref(struct config *c);
  * is NULL when none does. Lives as long as the snapshot. */
 struct config_origin config_route_origin(const struct config *c, const struct config_route *r,
                                          const char *key);
+
+/* The line of a key of [redis], for what only the machine can tell; of the section when the key is not
+ * given. */
+struct config_origin config_redis_origin(const struct config *c, const char *key);
 
 /* `millpond config`: every key with its effective value and origin, one per line. */
 void config_print(const struct config *c, FILE *out);

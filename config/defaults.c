@@ -71,6 +71,9 @@ static slice_t defaults_compute(struct source *s, const struct source_section *s
     }
     if (slice_eq(key, SLICE_LIT("allowed_hosts")))
         return defaults_allowed_hosts(s);
+    if (slice_eq(key, SLICE_LIT("channel")))
+        return arena_printf(s->arena, SLICE_FMT "purge",
+                            SLICE_ARG(defaults_text_of(s, OPTION_REDIS, "prefix")));
     if (slice_eq(key, SLICE_LIT("max_object_size")) || slice_eq(key, SLICE_LIT("stale_while_revalidate")) ||
         slice_eq(key, SLICE_LIT("stale_if_error")) || slice_eq(key, SLICE_LIT("early_refresh")))
         return defaults_text_of(s, OPTION_CACHE, o->key);
@@ -100,7 +103,8 @@ static void defaults_fill(struct source *s, struct source_section *section)
 static void defaults_add_section(struct source *s, enum option_section id)
 {
     const struct option_section_info *info = &option_sections[id];
-    bool needed = !info->named || id == OPTION_LISTEN ||
+    /* Without [redis] there is no Redis. */
+    bool needed = (!info->named && id != OPTION_REDIS) || id == OPTION_LISTEN ||
                   (id == OPTION_ROUTE && source_section_find(s, OPTION_POOL, NULL) != NULL);
     if (info->supported && needed && source_section_find(s, id, NULL) == NULL)
         source_section_add(s, id, info->named ? SLICE_LIT("default") : SLICE_EMPTY,

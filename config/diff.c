@@ -53,11 +53,29 @@ const struct config_server *config_find_server(const struct config_pool *pool,
     return NULL;
 }
 
-static const char *diff_text(const struct config *c, const struct config_option *o)
+static const struct source_value *diff_next(const struct source_value *v, const struct config_option *o)
+{
+    while (v != NULL && v->option != o)
+        v = v->next;
+    return v;
+}
+
+/* The first value of an option; NULL when it has none. */
+static const struct source_value *diff_first(const struct config *c, const struct config_option *o)
 {
     const struct source_section *section = source_section_find(&c->priv->source, o->section, NULL);
-    const struct source_value *v = section == NULL ? NULL : source_value_find(section, o->key);
-    return v == NULL ? "" : v->text;
+    return section != NULL ? diff_next(section->first, o) : NULL;
+}
+
+/* Goes on to the first values that differ; both NULL when none do. */
+static bool diff_values(const struct source_value **a, const struct source_value **b,
+                        const struct config_option *o)
+{
+    while (*a != NULL && *b != NULL && strcmp((*a)->text, (*b)->text) == 0) {
+        *a = diff_next((*a)->next, o);
+        *b = diff_next((*b)->next, o);
+    }
+    return *a != NULL || *b != NULL;
 }
 
 size_t config_diff_restart(const struct config *before, const struct config *after,
@@ -66,15 +84,20 @@ size_t config_diff_restart(const struct config *before, const struct config *aft
                            void *user)
 {
     size_t count = 0;
+    bool redis_comes_or_goes = before->redis.given != after->redis.given;
     for (size_t i = 0; i < option_count; i++) {
         const struct config_option *o = &option_table[i];
         if ((o->flags & OPTION_RESTART) == 0 || !o->supported)
             continue;
-        const char *old_text = diff_text(before, o), *new_text = diff_text(after, o);
-        if (strcmp(old_text, new_text) == 0)
+        if (o->section == OPTION_REDIS && redis_comes_or_goes && strcmp(o->key, "url") != 0)
+            continue; /* one line speaks for the section */
+        char old_buf[SOURCE_SHOWN], new_buf[SOURCE_SHOWN];
+        const struct source_value *a = diff_first(before, o), *b = diff_first(after, o);
+        if (!diff_values(&a, &b, o))
             continue;
         count++;
-        fn(user, option_sections[o->section].name, o->key, old_text, new_text);
+        fn(user, option_sections[o->section].name, o->key, a != NULL ? source_value_shown(a, old_buf) : "",
+           b != NULL ? source_value_shown(b, new_buf) : "");
     }
     return count;
 }

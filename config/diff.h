@@ -16,7 +16,7 @@ const struct config_pool *config_find_pool(const struct config *c, const char *n
 const struct config_server *config_find_server(const struct config_pool *pool,
                                                const struct config_server *like);
 /* Calls `fn` for each option that differs but only takes effect at the next start, with both values as text
- * ("" = not set). Returns how many. */
+ * ("" = not set; of a list the first that differ; secrets hidden). Returns how many. */
 size_t config_diff_restart(const struct config *before, const struct config *after,
                            void (*fn)(void *user, const char *section, const char *key, const char *old_text,
                                       const char *new_text),

@@ -39,7 +39,10 @@ const struct option_section_info option_sections[OPTION_SECTION_COUNT] = {
     [OPTION_POOL] = {"pool", true, true, "The application's instances",
                      "One section per set of interchangeable instances."},
     [OPTION_CACHE] = {"cache", false, true, "The cache", "Where and how long responses are kept."},
-    [OPTION_REDIS] = {"redis", false, false, "The shared cache", "Connection to Redis."},
+    [OPTION_REDIS] =
+        {"redis", false, true, "The shared cache",
+         "Connection to Redis; none without this section. Nothing waits for Redis: while it is away, requests "
+         "are answered without it. So far it is connected to and watched, and nothing is kept there."},
     [OPTION_ROUTE] =
         {"route", true, true, "Which request goes where",
          "Routes are tried in file order; the first whose conditions all hold is used. A route without "

@@ -200,21 +200,39 @@ OPTION(CACHE, "cache_status", BOOL, "yes", ANY, 0, AT(config_cache, cache_status
        "address in "
        "`purge_from`, is told the key as well.")
 
-OPTION(REDIS, "url", TEXT, "redis://127.0.0.1:6379/0", ANY, OPTION_LIST, LATER,
-       "`redis://`, `rediss://` (TLS) or `unix:/path`; user and password in it or below.")
-OPTION(REDIS, "mode", WORD, "standalone", WORDS("standalone sentinel cluster", NULL), 0, LATER,
-       "Kind of installation; more nodes by repeating `url`.")
-OPTION(REDIS, "username", TEXT, "", ANY, 0, LATER, "User to log in as.")
-OPTION(REDIS, "password", TEXT, "", ANY, OPTION_SECRET, LATER, "Password to log in with.")
-OPTION(REDIS, "sentinel_name", TEXT, "", ANY, 0, LATER, "Name of the master the sentinels watch.")
-OPTION(REDIS, "tls_ca", PATH, "", ANY, 0, LATER, "PEM file of the authorities of the server's certificate.")
-OPTION(REDIS, "prefix", TEXT, "millpond:", ANY, 0, LATER, "Beginning of every key, stream and channel.")
-OPTION(REDIS, "timeout", DURATION, "50ms", RANGE(1, DAY_MS), 0, LATER, "A slower answer is a miss.")
-OPTION(REDIS, "connections", OTHER, "2 per worker", ANY, OPTION_COMPUTED, LATER, "Connections kept open.")
-OPTION(REDIS, "max_object_size", SIZE, "1M", RANGE(1, SIZE_LIMIT), 0, LATER,
-       "Larger ones stay in memory only.")
-OPTION(REDIS, "stream_length", COUNT, "100000", RANGE(1, INT32_MAX), 0, LATER, "Invalidation events kept.")
-OPTION(REDIS, "channel", TEXT, "millpond:purge", ANY, 0, LATER, "A PUBLISH here is turned into an event.")
+OPTION(REDIS, "url", REDIS_URL, "redis://127.0.0.1:6379/0", ANY, OPTION_LIST | OPTION_RESTART, HERE,
+       "Where Redis is: `redis://host:6379`, `rediss://host:6379` (TLS) or `unix:/path`. One, or with other "
+       "modes several Sentinels or servers of the Cluster, all of one kind. Before the host, "
+       "`user:password@` in percent-encoding; behind it the number of the database, as `/1` or, of a socket, "
+       "`?db=1`. With Sentinels the port is 26379 unless given, user and password are for the Sentinels, and "
+       "the database is that of the servers they name.")
+OPTION(REDIS, "mode", WORD, "standalone", WORDS("standalone sentinel cluster", NULL), OPTION_RESTART,
+       AT(config_redis, mode),
+       "Kind of installation: one server, the master that Sentinels name, or a Cluster.")
+OPTION(REDIS, "username", TEXT, "", RANGE(1, 256), OPTION_RESTART, AT(config_redis, login.username),
+       "User to log in as, where the url does not say. Without it the default user.")
+OPTION(REDIS, "password", TEXT, "", RANGE(1, 512), OPTION_SECRET | OPTION_RESTART,
+       AT(config_redis, login.password),
+       "Password to log in with, where the url does not say; as it is, without percent-encoding. Neither is "
+       "ever shown.")
+OPTION(REDIS, "sentinel_name", REDIS_NAME, "", RANGE(1, 128), OPTION_RESTART,
+       AT(config_redis, sentinel_name), "What the Sentinels call the master; with `mode = sentinel`.")
+OPTION(REDIS, "tls_ca", PATH, "", ANY, OPTION_RESTART, AT(config_redis, tls_ca),
+       "PEM file of the authorities of the servers' certificates, with `rediss://`. Without it those of the "
+       "system. The certificate must be for the host that is connected to.")
+OPTION(REDIS, "prefix", REDIS_NAME, "millpond:", RANGE(1, 64), OPTION_RESTART, AT(config_redis, prefix),
+       "Beginning of every key and stream; without braces, which have a meaning to a Cluster.")
+OPTION(REDIS, "timeout", DURATION, "50ms", RANGE(1, 60000), OPTION_RESTART, AT(config_redis, timeout_ms),
+       "A slower answer is a miss. Connecting may take ten times as long, and at least 1s.")
+OPTION(REDIS, "connections", COUNT, "2", RANGE(1, 16), OPTION_RESTART, AT(config_redis, connections),
+       "Connections that each worker keeps open to each server.")
+OPTION(REDIS, "max_object_size", SIZE, "1M", RANGE(1, SIZE_LIMIT), OPTION_RESTART,
+       AT(config_redis, max_object_bytes), "Larger ones stay in memory only.")
+OPTION(REDIS, "stream_length", COUNT, "100000", RANGE(1, INT32_MAX), OPTION_RESTART,
+       AT(config_redis, stream_length), "Invalidation events kept.")
+OPTION(REDIS, "channel", REDIS_NAME, "millpond:purge", RANGE(1, 128), OPTION_RESTART | OPTION_COMPUTED,
+       AT(config_redis, channel),
+       "A PUBLISH here is turned into an event. The default is `prefix` and `purge`.")
 
 OPTION(ROUTE, "host", HOST_PATTERNS, "", ANY, OPTION_LIST | OPTION_COMMAS, AT(config_route, hosts),
        "Hosts this route is for: exact, or `*.example.com` for all below it.")

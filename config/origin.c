@@ -2,6 +2,15 @@
  * snapshot does not change after the load. */
 #include "config/build.h"
 
+struct config_origin config_redis_origin(const struct config *c, const char *key)
+{
+    const struct source_section *redis = source_section_find(&c->priv->source, OPTION_REDIS, NULL);
+    if (redis == NULL)
+        return (struct config_origin){NULL, 0};
+    const struct source_value *v = source_value_given(redis, key);
+    return v != NULL ? v->origin : redis->origin;
+}
+
 struct config_origin config_route_origin(const struct config *c, const struct config_route *r,
                                          const char *key)
 {

@@ -14,9 +14,10 @@ static void print_origin(FILE *out, const struct source_value *v)
 /* What `auto` came to is worth more than the word. */
 static void print_value(const struct config *c, const struct source_value *v, FILE *out)
 {
-    char line[128];
-    if (v->option->flags & OPTION_SECRET) {
-        snprintf(line, sizeof line, "# %s = (set, not shown)", v->option->key);
+    char line[64 + SOURCE_SHOWN], buf[SOURCE_SHOWN];
+    const char *shown = source_value_shown(v, buf);
+    if (shown != v->text) {
+        snprintf(line, sizeof line, "# %s = %s", v->option->key, shown);
         fprintf(out, "%-40s", line);
     } else if (v->option->type == OPTION_INCLUDE) {
         snprintf(line, sizeof line, "# %s = %.100s", v->option->key,

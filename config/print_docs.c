@@ -28,8 +28,8 @@ static const char *const docs_rule_list[] = {
     "or empty.",
     "`include = conf.d/*.ini` in `[millpond]` reads more files at that place, in name order; the path is "
     "relative to the "
-    "folder of the file it stands in. An included file may have its own `[millpond]`, `[log]`, `[cache]` and "
-    "`[admin]`, as "
+    "folder of the file it stands in. An included file may have its own `[millpond]`, `[log]`, `[cache]`, "
+    "`[redis]` and `[admin]`, as "
     "long as no key that takes one value is given twice; every other section stands once in all files "
     "together.",
     "Every problem is reported, all of them at once, as `file:line: [section] key: what is wrong; what would "

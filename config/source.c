@@ -3,6 +3,7 @@
 #include "config/source.h"
 
 #include "config/ini_read.h"
+#include "config/redis_url.h"
 #include "config/value.h"
 #include "core/panic.h"
 
@@ -107,6 +108,15 @@ const struct source_value *source_value_given(const struct source_section *secti
     return v != NULL && v->origin.file != NULL ? v : NULL;
 }
 
+const char *source_value_shown(const struct source_value *v, char buf[SOURCE_SHOWN])
+{
+    _Static_assert(SOURCE_SHOWN >= REDIS_URL_SHOWN, "room for a url");
+    if (v->option->flags & OPTION_SECRET)
+        return "(set, not shown)";
+    bool hidden = v->option->type == OPTION_REDIS_URL && redis_url_hide(slice_str(v->text), buf);
+    return hidden ? buf : v->text;
+}
+
 static void source_on_problem(void *user, int line, const char *what)
 {
     struct source_reader *r = user;
@@ -132,7 +142,7 @@ static void source_unknown_section(struct source_reader *r, int line, slice_t wo
     else
         problem_add(
             r->source->problems, false, source_here(r, line), NULL, NULL,
-            "there is no section [%.*s]; there are millpond, log, listen, pool, cache, route and admin",
+            "there is no section [%.*s]; there are millpond, log, listen, pool, cache, redis, route and admin",
             PROBLEM_TEXT(word));
 }
 

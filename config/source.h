@@ -74,6 +74,10 @@ const struct source_value *source_value_find(const struct source_section *sectio
 /* Likewise, but only one that stands in a file. */
 const struct source_value *source_value_given(const struct source_section *section, const char *key);
 
+/* What people may see of a value: its text, or a text that hides a secret, in `buf`. */
+#define SOURCE_SHOWN 512
+const char *source_value_shown(const struct source_value *v, char buf[SOURCE_SHOWN]);
+
 /* ${NAME} and ${NAME:-default} replaced (the default also when NAME is empty, as in a shell). Returns NULL on
  * success, else "what is wrong; what would be right" from the arena. env.c. */
 const char *source_expand_env(struct source *s, slice_t text, slice_t *out, bool *used);

@@ -13,6 +13,7 @@
 
 #include "core/lock.h"
 #include "core/panic.h"
+#include "core/redis_conn.h"
 
 #define SERIES_MAX   4096u
 #define SERIES_SLOTS (2 * SERIES_MAX)

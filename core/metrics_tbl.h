@@ -42,7 +42,11 @@
     COUNTER(PURGES, "purges", "Purges done that were asked for: one for each call")                          \
     COUNTER(INVALIDATIONS, "invalidations",                                                                  \
             "URLs and groups invalidated by the answer to a POST, PUT, DELETE or the like")                  \
-    COUNTER(SLOW_REQUESTS, "slow_requests", "Requests slower than slow_request")
+    COUNTER(SLOW_REQUESTS, "slow_requests", "Requests slower than slow_request")                             \
+    COUNTER(REDIS_CALLS, "redis_calls", "Commands sent to Redis and Sentinels, those by which they are watched included") \
+    COUNTER(REDIS_REFUSED, "redis_calls_refused", "Commands not sent since no server was up or it had its fill") \
+    COUNTER(REDIS_RECONNECTS, "redis_reconnects", "Connections to Redis and Sentinels that broke or did not come about") \
+    COUNTER(REDIS_BREAKS, "redis_breaks", "Times a worker gave up a Redis server that did not answer")
 
 #define METRICS_REASON_TABLE(X)                                                                              \
     X(NO_STORE, "no_store", "reason", NO_STORE_COUNT, outcome_no_store_name((enum no_store_reason)reason),   \
@@ -54,6 +58,8 @@
     X(PURGE_KINDS, "purge_kinds", "kind", PURGE_KIND_COUNT,                                                  \
       outcome_purge_kind_name((enum purge_kind)reason), "Events of the invalidation log, by what they name") \
     X(PURGE_SOURCES, "purge_sources", "source", PURGE_SOURCE_COUNT,                                          \
-      outcome_purge_source_name((enum purge_source)reason), "The same events, by where they came from")
+      outcome_purge_source_name((enum purge_source)reason), "The same events, by where they came from")      \
+    X(REDIS_FAILURES, "redis_failures", "outcome", REDIS_OUTCOME_COUNT,                                      \
+      redis_outcome_name((enum redis_outcome)reason), "Commands to Redis that ended without an answer or with an error")
 
 #endif

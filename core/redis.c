@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/metrics.h"
 #include "core/panic.h"
 #include "core/redis_cluster.h"
 #include "core/redis_sentinel.h"
@@ -246,6 +247,8 @@ bool redis_call(struct redis *r, struct redis_call *call, slice_t key, const sli
     struct redis_node *n = redis_find(r, key);
     if (n == NULL) {
         r->refused_unknown++;
+        if (r->worker->metrics != NULL)
+            metrics_add(r->worker->metrics, METRIC_REDIS_REFUSED, 1);
         return false;
     }
     return redis_node_call(n, call, argv, argc);
@@ -270,6 +273,18 @@ static const struct redis_node *redis_server_at(const struct redis *r, size_t i)
 bool redis_get_server_figures(const struct redis *r, size_t i, struct redis_node_figures *out)
 {
     const struct redis_node *n = redis_server_at(r, i);
+    if (n != NULL)
+        *out = redis_node_get_figures(n);
+    return n != NULL;
+}
+
+bool redis_get_guide_figures(const struct redis *r, size_t i, struct redis_node_figures *out)
+{
+    const struct redis_node *n = NULL;
+    if (r->settings.mode == REDIS_SENTINEL)
+        n = redis_sentinel_watcher(r->sentinel, i);
+    else if (r->settings.mode == REDIS_CLUSTER)
+        n = redis_cluster_seed(r->cluster, i);
     if (n != NULL)
         *out = redis_node_get_figures(n);
     return n != NULL;

@@ -80,5 +80,8 @@ struct redis_figures {
 struct redis_figures redis_get_figures(const struct redis *r);
 /* Of the `i`th server; false behind the last. Figures end with the server they belong to. */
 bool redis_get_server_figures(const struct redis *r, size_t i, struct redis_node_figures *out);
+/* Likewise of who is asked where the servers are: Sentinels, and the seeds of a Cluster while it has no
+ * server that is up. */
+bool redis_get_guide_figures(const struct redis *r, size_t i, struct redis_node_figures *out);
 
 #endif

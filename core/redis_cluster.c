@@ -396,6 +396,11 @@ struct redis_node *redis_cluster_server(const struct redis_cluster *c, size_t i)
     return i < c->member_count ? c->members[i]->node : NULL;
 }
 
+const struct redis_node *redis_cluster_seed(const struct redis_cluster *c, size_t i)
+{
+    return i < c->settings.seed_count ? c->seeds[i].node : NULL;
+}
+
 struct redis_cluster_figures redis_cluster_get_figures(const struct redis_cluster *c)
 {
     struct redis_cluster_figures f = c->figures;

@@ -48,6 +48,8 @@ void redis_cluster_close(struct redis_cluster **c);
 struct redis_node *redis_cluster_node(const struct redis_cluster *c, slice_t key);
 /* The `i`th of all servers, NULL behind the last; in no order. */
 struct redis_node *redis_cluster_server(const struct redis_cluster *c, size_t i);
+/* The `i`th seed; NULL behind the last, and while a master is up. */
+const struct redis_node *redis_cluster_seed(const struct redis_cluster *c, size_t i);
 struct redis_cluster_figures redis_cluster_get_figures(const struct redis_cluster *c);
 
 #endif

@@ -280,6 +280,19 @@ static void login_on_reply(struct redis_call *call, enum redis_outcome o, const 
     c->settings.on_ready(c->settings.arg);
 }
 
+/* A server without AUTH quotes the words that it did not understand. */
+static void auth_on_reply(struct redis_call *call, enum redis_outcome o, const struct redisReply *reply)
+{
+    struct redis_conn *c = login_conn(call);
+    slice_t text = redis_reply_text(reply), password = c->login->password;
+    if (c->state == CONN_LOGIN && o == REDIS_REFUSED &&
+        (slice_starts(text, SLICE_LIT("ERR unknown command")) ||
+         memmem(text.ptr, text.len, password.ptr, password.len) != NULL))
+        conn_fail(c, REDIS_LOST, "the server does not know AUTH as we say it");
+    else
+        login_on_reply(call, o, reply);
+}
+
 static void role_on_reply(struct redis_call *call, enum redis_outcome o, const struct redisReply *reply)
 {
     struct redis_conn *c = login_conn(call);
@@ -305,7 +318,7 @@ static void conn_login(struct redis_conn *c)
         const slice_t *argv;
         size_t argc;
         void (*on_reply)(struct redis_call *, enum redis_outcome, const struct redisReply *);
-    } steps[LOGIN_CALLS] = {{l->password.len > 0, auth, l->username.len > 0 ? 3 : 2, login_on_reply},
+    } steps[LOGIN_CALLS] = {{l->password.len > 0, auth, l->username.len > 0 ? 3 : 2, auth_on_reply},
                             {l->database > 0, choose, 2, login_on_reply},
                             {c->settings.master_only, role, 1, role_on_reply},
                             {true, ping, 1, login_on_reply}};

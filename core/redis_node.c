@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "core/hash.h"
+#include "core/metrics.h"
 #include "core/panic.h"
 #include "core/resolve.h"
 
@@ -54,6 +55,13 @@ struct redis_node {
 };
 
 static void node_conn_start(struct node_conn *nc);
+
+/* Beside the figures of the node, which end with it. */
+static void node_count(const struct redis_node *n, enum metric_id id)
+{
+    if (n->worker->metrics != NULL)
+        metrics_add(n->worker->metrics, id, 1);
+}
 
 /* Half of the pause for this many failures, and a random part of the other half. */
 static dur_ms_t node_pause_ms(unsigned failures)
@@ -99,6 +107,7 @@ static void breaker_open(struct redis_node *n)
     n->breaker = BREAKER_OPEN;
     n->breaks_in_row++;
     n->figures.breaks++;
+    node_count(n, METRIC_REDIS_BREAKS);
     deadline_set(n->worker, &n->breaker_deadline, worker_now_ms(n->worker) + node_pause_ms(n->breaks_in_row));
 }
 
@@ -158,6 +167,8 @@ static bool node_on_outcome(void *arg, struct redis_call *call, enum redis_outco
 {
     struct redis_node *n = ((struct node_conn *)arg)->node;
     n->figures.outcomes[o]++;
+    if (n->worker->metrics != NULL)
+        metrics_count_reason(n->worker->metrics, METRICS_REASON_REDIS_FAILURES, o);
     if (o == REDIS_ANSWERED || o == REDIS_REFUSED)
         n->failures = 0;
     else
@@ -180,6 +191,7 @@ static void node_conn_retry(struct node_conn *nc)
     struct redis_node *n = nc->node;
     nc->failures++;
     n->figures.reconnects++;
+    node_count(n, METRIC_REDIS_RECONNECTS);
     deadline_set(n->worker, &nc->retry, worker_now_ms(n->worker) + node_pause_ms(nc->failures));
 }
 
@@ -347,6 +359,7 @@ static bool node_count_call(struct redis_node *n, bool taken)
         n->figures.calls++;
     else
         n->figures.refused_at_once++;
+    node_count(n, taken ? METRIC_REDIS_CALLS : METRIC_REDIS_REFUSED);
     return taken;
 }
 
@@ -385,6 +398,7 @@ struct redis_node_figures redis_node_get_figures(const struct redis_node *n)
     struct redis_node_figures f = n->figures;
     f.server = n->server;
     f.up = redis_node_is_up(n);
+    f.broken = n->breaker != BREAKER_CLOSED;
     for (unsigned i = 0; i < n->settings.limits.connections; i++)
         f.connected += n->conns[i].conn != NULL && redis_conn_is_ready(n->conns[i].conn);
     f.last_reason = n->reason;

@@ -45,6 +45,7 @@ struct redis_node_settings {
 struct redis_node_figures {
     const char *server; /* as the two texts: lives as long as the node */
     bool up;
+    bool broken; /* the breaker is not closed */
     unsigned connected;
     uint64_t calls, refused_at_once, outcomes[REDIS_OUTCOME_COUNT], reconnects, breaks;
     const char *last_reason; /* why it went down last, "" = never */

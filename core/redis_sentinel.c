@@ -295,6 +295,11 @@ struct redis_node *redis_sentinel_master(const struct redis_sentinel *s)
     return s->master;
 }
 
+const struct redis_node *redis_sentinel_watcher(const struct redis_sentinel *s, size_t i)
+{
+    return i < s->settings.sentinel_count ? s->watchers[i].node : NULL;
+}
+
 struct redis_sentinel_figures redis_sentinel_get_figures(const struct redis_sentinel *s)
 {
     struct redis_sentinel_figures f = s->figures;

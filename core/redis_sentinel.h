@@ -49,6 +49,8 @@ struct redis_sentinel *redis_sentinel_open(struct worker *w, const struct redis_
 void redis_sentinel_close(struct redis_sentinel **s);
 /* NULL = not known (yet). Good until control returns to the event loop. */
 struct redis_node *redis_sentinel_master(const struct redis_sentinel *s);
+/* The `i`th Sentinel, NULL behind the last. */
+const struct redis_node *redis_sentinel_watcher(const struct redis_sentinel *s, size_t i);
 struct redis_sentinel_figures redis_sentinel_get_figures(const struct redis_sentinel *s);
 
 #endif

@@ -1,7 +1,7 @@
 /* command_check.c: see command_check.h.
  *
  * The rules of the file itself are config/'s; what is added here depends on the machine and the moment:
- * whether the names of servers resolve. That is a warning and never an error, because a name may well come
+ * whether files that it names can be used, which is a problem, and whether the names of servers resolve. That is a warning and never an error, because a name may well come
  * with the instance that bears it, and the same file must be good on the machine where it is written. Names
  * are looked up one after the other with getaddrinfo, as the server does it; a name that stands twice is
  * asked for once. Rejected: connecting to the instances (they may rightly be down while somebody checks a
@@ -16,6 +16,7 @@
 
 #include "config/config.h"
 #include "core/net.h"
+#include "proxy/redis_link.h"
 
 /* What there is to say; the texts are copies. */
 struct check_report {
@@ -70,9 +71,42 @@ static const char *why_unresolved_once(json_t *asked, const char *name)
     return json_string_value(before);
 }
 
+static void check_redis_names(struct check_report *r, json_t *asked, const struct config *c)
+{
+    for (size_t i = 0; i < c->redis.servers.count; i++) {
+        slice_t server = slice_str(c->redis.servers.items[i]), host;
+        struct net_addr literal;
+        uint16_t port;
+        char name[REDIS_SERVER_TEXT];
+        if (net_addr_parse(server, &literal) || !net_host_port_split(server, &host, &port))
+            continue;
+        snprintf(name, sizeof name, SLICE_FMT, SLICE_ARG(host));
+        const char *why = why_unresolved_once(asked, name);
+        struct config_origin at = config_redis_origin(c, "url");
+        if (why != NULL)
+            report_warn(r,
+                        "%s:%d: [redis] url: %s does not resolve just now (%s); Redis is away until it does, so "
+                        "look at the spelling and at the DNS of this machine",
+                        at.file, at.line, name, why);
+    }
+}
+
+/* What it needs of this machine; false: it would not start. */
+static bool check_redis_files(struct check_report *r, struct config *c)
+{
+    char err[512];
+    struct redis_link *link = c->redis.given ? redis_link_new(c, err, sizeof err) : NULL;
+    bool ok = !c->redis.given || link != NULL;
+    if (!ok)
+        report_text(r->problems, err);
+    redis_link_free(link);
+    return ok;
+}
+
 static void check_names(struct check_report *r, const struct config *c)
 {
     json_t *asked = json_object();
+    check_redis_names(r, asked, c);
     for (size_t i = 0; i < c->pool_count; i++) {
         const struct config_pool *pool = &c->pools[i];
         for (size_t k = 0; k < pool->server_count; k++) {
@@ -126,6 +160,8 @@ bool command_check_file(const char *path, bool json, FILE *out)
         report_text(found.items[i].warning ? r.warnings : r.problems, found.items[i].text);
     if (ok) {
         check_names(&r, c);
+        ok = check_redis_files(&r, c);
+        found.errors += !ok;
         config_unref(c);
     }
     if (json)

@@ -16,6 +16,7 @@ struct cache;
 struct cache_object;
 struct client_conn;
 struct exchange;
+struct redis;
 struct server;
 
 #define OUT_MAX_IOV       128
@@ -64,6 +65,7 @@ struct proxy_worker {
     struct client_conn *read_owner; /* whose unread input lies in read_buffer */
     struct out_batch out;
     struct upstream_pool upstreams;
+    struct redis *redis;        /* while the thread runs; NULL: no [redis], or out of memory */
     struct turn_hook turn_hook; /* flushes the log ring */
     bool draining;              /* no new requests; keep-alive ends */
     bool done_reported;         /* told the server that nothing is left */

@@ -20,6 +20,8 @@
 #include "proxy/client_conn.h"
 #include "proxy/listener.h"
 #include "proxy/proxy_worker.h"
+#include "proxy/redis_link.h"
+#include "proxy/redis_watch.h"
 #include "proxy/snapshot.h"
 
 #define LISTEN_BACKLOG     4096
@@ -119,6 +121,7 @@ void server_drain(struct server *s)
         return;
     s->state = SERVER_DRAINING;
     server_notify("STOPPING=1");
+    redis_watch_stop(s->redis_watch);
     log_info("stopping: no new connections; open requests get up to %lld s",
              (long long)s->snapshot->config->main.shutdown_timeout_ms / 1000);
     server_order_all(s, proxy_worker_drain);
@@ -265,11 +268,16 @@ static bool server_open_listeners(struct server *s, char *err, size_t err_bytes)
 
 static void worker_on_start(struct worker *w)
 {
+    struct proxy_worker *pw = w->owner;
+    const struct redis_link *link = pw->server->redis_link;
     w->log = log_ring_attach(LOG_RING_BYTES);
+    if (link != NULL && (pw->redis = redis_link_open(link, w)) == NULL)
+        log_error("out of memory: a worker does without Redis");
 }
 
 static void worker_on_stop(struct worker *w)
 {
+    redis_close(&((struct proxy_worker *)w->owner)->redis);
     if (w->log != NULL)
         log_ring_detach(w->log);
     w->log = NULL;
@@ -324,6 +332,17 @@ static bool server_make_cache(struct server *s, const struct config *c)
     return s->cache != NULL;
 }
 
+static bool server_make_redis(struct server *s, struct config *c, char *err, size_t err_bytes)
+{
+    if (!c->redis.given)
+        return true;
+    s->redis_link = redis_link_new(c, err, err_bytes);
+    s->redis_watch = s->redis_link != NULL ? redis_watch_new(s->control, s->worker_count, c) : NULL;
+    for (size_t i = 0; s->redis_watch != NULL && i < s->worker_count; i++)
+        redis_watch_add(s->redis_watch, i, s->workers[i].worker, &s->workers[i].proxy->redis);
+    return s->redis_watch != NULL;
+}
+
 static bool server_prepare_folders(struct server *s, const struct config *c, char *err, size_t err_bytes)
 {
     uid_t uid;
@@ -354,7 +373,8 @@ static bool server_prepare(struct server *s, struct config *c, char *err, size_t
     if (s->balancer == NULL || !server_make_cache(s, c))
         return false;
     s->snapshot = snapshot_build(c, s->balancer, err, err_bytes);
-    if (s->snapshot == NULL || !server_make_workers(s) || !server_make_signals(s))
+    if (s->snapshot == NULL || !server_make_workers(s) || !server_make_signals(s) ||
+        !server_make_redis(s, c, err, err_bytes))
         return false;
     if (!server_prepare_folders(s, c, err, err_bytes) || !server_open_listeners(s, err, err_bytes))
         return false;
@@ -382,6 +402,8 @@ static void control_on_start(struct worker *w)
         if (!s->workers[i].started)
             PANIC("a worker thread could not be started");
     }
+    if (s->redis_watch != NULL)
+        redis_watch_start(s->redis_watch);
     s->state = SERVER_RUNNING;
     log_info("millpond %s ready: %zu workers, %zu pools, pid %ld", MILLPOND_VERSION, s->worker_count,
              c->pool_count, (long)getpid());
@@ -411,6 +433,8 @@ static void server_free_workers(struct server *s)
 static void server_free(struct server *s)
 {
     server_free_workers(s);
+    redis_watch_free(s->redis_watch);
+    redis_link_free(s->redis_link);
     if (s->admin != NULL)
         admin_destroy(s->admin);
     upstream_spill_destroy(s->spill);

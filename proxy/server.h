@@ -22,6 +22,8 @@ struct cache;
 struct client_conn;
 struct event;
 struct proxy_worker;
+struct redis_link;
+struct redis_watch;
 struct server;
 struct snapshot;
 struct upstream_spill;
@@ -59,6 +61,8 @@ struct server {
     struct cache *cache;
     struct balancer *balancer;
     struct upstream_spill *spill;
+    struct redis_link *redis_link;   /* NULL: no [redis], as the next */
+    struct redis_watch *redis_watch;
     struct admin *admin;
     struct snapshot *snapshot;
     struct server_listener *listeners;

@@ -2,6 +2,7 @@
 #include "admin/admin.h"
 #include "core/log.h"
 #include "proxy/explain.h"
+#include "proxy/redis_watch.h"
 #include "proxy/server.h"
 #include "proxy/snapshot.h"
 #include "proxy/url_key.h"
@@ -49,6 +50,7 @@ static void ops_status(void *arg, json_t *into)
         json_array_append_new(list, json_string(text));
     }
     json_object_set_new(into, "listeners", list);
+    json_object_set_new(into, "redis", redis_watch_status(s->redis_watch));
     json_t *config = json_object_get(into, "config");
     if (!s->reload_tried || config == NULL)
         return;

@@ -21,6 +21,7 @@
 #include "core/panic.h"
 #include "proxy/listener.h"
 #include "proxy/proxy_worker.h"
+#include "proxy/redis_link.h"
 #include "proxy/server.h"
 
 #define TAKE_UP_MS 1000
@@ -209,6 +210,18 @@ static void await_workers(struct server *s, uint64_t generation)
     }
 }
 
+/* What the next start would need: the authorities of Redis can be loaded. */
+static bool prepare_redis(struct config *c, json_t *problems)
+{
+    char err[512];
+    struct redis_link *link = c->redis.given ? redis_link_new(c, err, sizeof err) : NULL;
+    if (c->redis.given && link == NULL)
+        problem_add(problems, err);
+    bool ok = !c->redis.given || link != NULL;
+    redis_link_free(link);
+    return ok;
+}
+
 static struct change_mail **prepare_mails(struct server *s, size_t listeners)
 {
     struct change_mail **mails = calloc(s->worker_count, sizeof *mails);
@@ -243,7 +256,7 @@ static bool reload_to(struct server *s, struct config *c, json_t *problems)
         return false;
     }
     struct change_mail **mails = NULL;
-    bool ok = prepare_listeners(s, c, &p, problems);
+    bool ok = prepare_redis(c, problems) && prepare_listeners(s, c, &p, problems);
     if (ok && (mails = prepare_mails(s, p.count)) == NULL) {
         problem_add(problems, "out of memory");
         ok = false;
