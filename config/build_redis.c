@@ -29,13 +29,13 @@ void build_redis_url(struct build *b, const struct config_option *o, slice_t ite
     }
     struct build_redis_url *slot = build_push(b, &b->redis_urls, &b->redis_url_count, sizeof *slot);
     if (slot != NULL)
-        *slot =
-            (struct build_redis_url){.scheme = url.scheme,
-                                     .host = build_text(b, url.host),
-                                     .port = url.port,
-                                     .database = url.database,
-                                     .login = {redis_decoded(b, url.username), redis_decoded(b, url.password)},
-                                     .origin = b->value->origin};
+        *slot = (struct build_redis_url){
+            .scheme = url.scheme,
+            .host = build_text(b, url.host),
+            .port = url.port,
+            .database = url.database,
+            .login = {redis_decoded(b, url.username), redis_decoded(b, url.password)},
+            .origin = b->value->origin};
 }
 
 void build_redis_name(struct build *b, const struct config_option *o, slice_t item, char *base)
@@ -43,9 +43,9 @@ void build_redis_name(struct build *b, const struct config_option *o, slice_t it
     for (size_t i = 0; i < item.len; i++) {
         char c = item.ptr[i];
         if (c <= ' ' || c >= 0x7f || c == '{' || c == '}') {
-            build_wrong(b,
-                        "\"%.*s\" has a blank, a brace or another character than ASCII in it; write it without",
-                        PROBLEM_TEXT(item));
+            build_wrong(
+                b, "\"%.*s\" has a blank, a brace or another character than ASCII in it; write it without",
+                PROBLEM_TEXT(item));
             return;
         }
     }

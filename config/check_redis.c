@@ -54,8 +54,9 @@ static void check_url(const struct redis_check *c, size_t i)
     const struct build_redis_url *url = &c->b->redis_urls[i], *first = &c->b->redis_urls[0];
     const struct config_strings *servers = &c->b->config->redis.servers;
     if (url->scheme != first->scheme) {
-        redis_refuse_url(c, url, "the urls are of different kinds; write all with redis://, all with rediss:// "
-                                 "or all with unix:");
+        redis_refuse_url(c, url,
+                         "the urls are of different kinds; write all with redis://, all with rediss:// "
+                         "or all with unix:");
         return;
     }
     if (url->database != first->database)
@@ -66,9 +67,11 @@ static void check_url(const struct redis_check *c, size_t i)
             redis_refuse_url(c, url, "the server was already named by another url; name each once");
             return;
         }
-        if (login_given(&url->login) && login_given(&before->login) && !same_login(&url->login, &before->login)) {
-            redis_refuse_url(c, url, "the urls have different users or passwords; one login is for all, so write "
-                                     "the same in all");
+        if (login_given(&url->login) && login_given(&before->login) &&
+            !same_login(&url->login, &before->login)) {
+            redis_refuse_url(c, url,
+                             "the urls have different users or passwords; one login is for all, so write "
+                             "the same in all");
             return;
         }
     }
@@ -81,8 +84,9 @@ static void check_mode(const struct redis_check *c)
     size_t count = c->b->redis_url_count;
     bool url_given = source_value_given(c->section, "url") != NULL;
     if (r->mode == CONFIG_REDIS_STANDALONE && count > 1)
-        redis_refuse_url(c, &urls[1], "mode = standalone is one server; remove the other urls, or write mode = "
-                                      "sentinel or mode = cluster");
+        redis_refuse_url(c, &urls[1],
+                         "mode = standalone is one server; remove the other urls, or write mode = "
+                         "sentinel or mode = cluster");
     if (count > URLS_MAX)
         redis_refuse_url(c, &urls[URLS_MAX], "this is one url too many; write at most 16");
     if (r->mode == CONFIG_REDIS_SENTINEL && !url_given)
@@ -92,13 +96,15 @@ static void check_mode(const struct redis_check *c)
     if (r->mode == CONFIG_REDIS_CLUSTER && r->database != 0)
         redis_refuse_url(c, &urls[0], "a Cluster has database 0 only; remove the database");
     if (r->mode == CONFIG_REDIS_CLUSTER && urls[0].scheme == REDIS_URL_UNIX)
-        redis_refuse_url(c, &urls[0], "the servers of a Cluster are reached over the network; write "
-                                      "redis://host:port");
+        redis_refuse_url(c, &urls[0],
+                         "the servers of a Cluster are reached over the network; write "
+                         "redis://host:port");
     if (r->mode != CONFIG_REDIS_SENTINEL && r->sentinel_name[0] != '\0')
         redis_warn(c, "sentinel_name", "it means nothing without mode = sentinel; remove it, or write that");
     if (r->tls_ca[0] != '\0' && !r->tls)
-        redis_refuse(c, "tls_ca", "no url begins with rediss://, so nothing is encrypted; write rediss:// in the "
-                                  "url, or remove tls_ca");
+        redis_refuse(c, "tls_ca",
+                     "no url begins with rediss://, so nothing is encrypted; write rediss:// in the "
+                     "url, or remove tls_ca");
 }
 
 static void check_logins(const struct redis_check *c)
@@ -107,11 +113,13 @@ static void check_logins(const struct redis_check *c)
     bool sentinel = r->mode == CONFIG_REDIS_SENTINEL;
     for (size_t i = 0; i < c->b->redis_url_count; i++) {
         const struct build_redis_url *url = &c->b->redis_urls[i];
-        if (!sentinel && url->login.username[0] != '\0' && source_value_given(c->section, "username") != NULL) {
+        if (!sentinel && url->login.username[0] != '\0' &&
+            source_value_given(c->section, "username") != NULL) {
             redis_refuse(c, "username", "the url names a user as well; write it in one of the two places");
             return;
         }
-        if (!sentinel && url->login.password[0] != '\0' && source_value_given(c->section, "password") != NULL) {
+        if (!sentinel && url->login.password[0] != '\0' &&
+            source_value_given(c->section, "password") != NULL) {
             redis_refuse(c, "password", "the url has a password as well; write it in one of the two places");
             return;
         }
@@ -151,7 +159,8 @@ static void warn_of_clear_text(const struct redis_check *c)
         if (url->scheme != REDIS_URL_PLAIN || is_loopback(url))
             continue;
         problem_add(c->b->source->problems, true, url->origin, c->section->label, "url",
-                    "the password goes to %s unencrypted; write rediss:// if the server speaks TLS", url->host);
+                    "the password goes to %s unencrypted; write rediss:// if the server speaks TLS",
+                    url->host);
         return;
     }
 }
@@ -167,8 +176,9 @@ static void check_use(const struct redis_check *c)
     warn_of_clear_text(c);
     if (r->mode == CONFIG_REDIS_SENTINEL && r->sentinel_login.password[0] != '\0' &&
         r->login.password[0] == '\0')
-        redis_warn(c, "url", "the password in it is for the Sentinels, and the servers they name are logged in to "
-                             "without one; write password if these want one, too");
+        redis_warn(c, "url",
+                   "the password in it is for the Sentinels, and the servers they name are logged in to "
+                   "without one; write password if these want one, too");
     if (source_value_given(c->section, "max_object_size") != NULL && cache->store != CONFIG_STORE_OFF &&
         r->max_object_bytes > cache->max_object_bytes)
         redis_warn(c, "max_object_size",

@@ -41,7 +41,8 @@ const struct option_section_info option_sections[OPTION_SECTION_COUNT] = {
     [OPTION_CACHE] = {"cache", false, true, "The cache", "Where and how long responses are kept."},
     [OPTION_REDIS] =
         {"redis", false, true, "The shared cache",
-         "Connection to Redis; none without this section. Nothing waits for Redis: while it is away, requests "
+         "Connection to Redis; none without this section. Nothing waits for Redis: while it is away, "
+         "requests "
          "are answered without it. So far it is connected to and watched, and nothing is kept there."},
     [OPTION_ROUTE] =
         {"route", true, true, "Which request goes where",

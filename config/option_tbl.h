@@ -215,8 +215,8 @@ OPTION(REDIS, "password", TEXT, "", RANGE(1, 512), OPTION_SECRET | OPTION_RESTAR
        AT(config_redis, login.password),
        "Password to log in with, where the url does not say; as it is, without percent-encoding. Neither is "
        "ever shown.")
-OPTION(REDIS, "sentinel_name", REDIS_NAME, "", RANGE(1, 128), OPTION_RESTART,
-       AT(config_redis, sentinel_name), "What the Sentinels call the master; with `mode = sentinel`.")
+OPTION(REDIS, "sentinel_name", REDIS_NAME, "", RANGE(1, 128), OPTION_RESTART, AT(config_redis, sentinel_name),
+       "What the Sentinels call the master; with `mode = sentinel`.")
 OPTION(REDIS, "tls_ca", PATH, "", ANY, OPTION_RESTART, AT(config_redis, tls_ca),
        "PEM file of the authorities of the servers' certificates, with `rediss://`. Without it those of the "
        "system. The certificate must be for the host that is connected to.")

@@ -2,7 +2,8 @@
  * rediss:// for TLS, unix:/path[?db=N] or unix:///path.
  *
  * Pure. What is refused is said without a word of the text, since any part of it may be a password that was
- * written wrongly. User and password are percent-encoded (RFC 3986 section 2.1); a path of a socket is not. */
+ * written wrongly. User and password are percent-encoded (RFC 3986 section 2.1); a path of a socket is not.
+ */
 #ifndef CONFIG_REDIS_URL_H
 #define CONFIG_REDIS_URL_H
 
@@ -26,8 +27,8 @@ const char *redis_url_parse(slice_t text, struct redis_url *out);
 size_t redis_url_decode(slice_t encoded, char *out);
 
 #define REDIS_URL_SHOWN 512
-/* Whether the text holds a password; then `out` is the text (perhaps cut) with stars for it, or, of what is no
- * url, nothing of the text. */
+/* Whether the text holds a password; then `out` is the text (perhaps cut) with stars for it, or, of what is
+ * no url, nothing of the text. */
 bool redis_url_hide(slice_t text, char out[REDIS_URL_SHOWN]);
 
 #endif

@@ -140,10 +140,10 @@ static void source_unknown_section(struct source_reader *r, int line, slice_t wo
         problem_add(r->source->problems, false, source_here(r, line), NULL, NULL,
                     "there is no section [%.*s]; did you mean [%s]?", PROBLEM_TEXT(word), guess.best);
     else
-        problem_add(
-            r->source->problems, false, source_here(r, line), NULL, NULL,
-            "there is no section [%.*s]; there are millpond, log, listen, pool, cache, redis, route and admin",
-            PROBLEM_TEXT(word));
+        problem_add(r->source->problems, false, source_here(r, line), NULL, NULL,
+                    "there is no section [%.*s]; there are millpond, log, listen, pool, cache, redis, route "
+                    "and admin",
+                    PROBLEM_TEXT(word));
 }
 
 /* The section before this one that it may not stand beside, or NULL. */

@@ -43,9 +43,12 @@
     COUNTER(INVALIDATIONS, "invalidations",                                                                  \
             "URLs and groups invalidated by the answer to a POST, PUT, DELETE or the like")                  \
     COUNTER(SLOW_REQUESTS, "slow_requests", "Requests slower than slow_request")                             \
-    COUNTER(REDIS_CALLS, "redis_calls", "Commands sent to Redis and Sentinels, those by which they are watched included") \
-    COUNTER(REDIS_REFUSED, "redis_calls_refused", "Commands not sent since no server was up or it had its fill") \
-    COUNTER(REDIS_RECONNECTS, "redis_reconnects", "Connections to Redis and Sentinels that broke or did not come about") \
+    COUNTER(REDIS_CALLS, "redis_calls",                                                                      \
+            "Commands sent to Redis and Sentinels, those by which they are watched included")                \
+    COUNTER(REDIS_REFUSED, "redis_calls_refused",                                                            \
+            "Commands not sent since no server was up or it had its fill")                                   \
+    COUNTER(REDIS_RECONNECTS, "redis_reconnects",                                                            \
+            "Connections to Redis and Sentinels that broke or did not come about")                           \
     COUNTER(REDIS_BREAKS, "redis_breaks", "Times a worker gave up a Redis server that did not answer")
 
 #define METRICS_REASON_TABLE(X)                                                                              \
@@ -60,6 +63,7 @@
     X(PURGE_SOURCES, "purge_sources", "source", PURGE_SOURCE_COUNT,                                          \
       outcome_purge_source_name((enum purge_source)reason), "The same events, by where they came from")      \
     X(REDIS_FAILURES, "redis_failures", "outcome", REDIS_OUTCOME_COUNT,                                      \
-      redis_outcome_name((enum redis_outcome)reason), "Commands to Redis that ended without an answer or with an error")
+      redis_outcome_name((enum redis_outcome)reason),                                                        \
+      "Commands to Redis that ended without an answer or with an error")
 
 #endif

@@ -24,7 +24,8 @@ static bool tls_load(SSL_CTX *tls, const char *ca, char *err, size_t err_bytes)
     fclose(f);
     if (SSL_CTX_load_verify_file(tls, ca) == 1)
         return true;
-    snprintf(err, err_bytes, "%s has no certificate that can be read; name a PEM file of the authorities", ca);
+    snprintf(err, err_bytes, "%s has no certificate that can be read; name a PEM file of the authorities",
+             ca);
     return false;
 }
 

@@ -1,7 +1,7 @@
 /* redis_tls.h: the TLS settings that connections to Redis have in common.
  *
- * TLS 1.2 or newer; a certificate must have a chain to the authorities, and redis_conn.h checks that it is for
- * the host. Made once, then shared by all workers: OpenSSL counts references to it atomically. */
+ * TLS 1.2 or newer; a certificate must have a chain to the authorities, and redis_conn.h checks that it is
+ * for the host. Made once, then shared by all workers: OpenSSL counts references to it atomically. */
 #ifndef CORE_REDIS_TLS_H
 #define CORE_REDIS_TLS_H
 

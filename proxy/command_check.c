@@ -1,11 +1,11 @@
 /* command_check.c: see command_check.h.
  *
  * The rules of the file itself are config/'s; what is added here depends on the machine and the moment:
- * whether files that it names can be used, which is a problem, and whether the names of servers resolve. That is a warning and never an error, because a name may well come
- * with the instance that bears it, and the same file must be good on the machine where it is written. Names
- * are looked up one after the other with getaddrinfo, as the server does it; a name that stands twice is
- * asked for once. Rejected: connecting to the instances (they may rightly be down while somebody checks a
- * file). Main thread. */
+ * whether files that it names can be used, which is a problem, and whether the names of servers resolve. That
+ * is a warning and never an error, because a name may well come with the instance that bears it, and the same
+ * file must be good on the machine where it is written. Names are looked up one after the other with
+ * getaddrinfo, as the server does it; a name that stands twice is asked for once. Rejected: connecting to the
+ * instances (they may rightly be down while somebody checks a file). Main thread. */
 #include "proxy/command_check.h"
 
 #include <jansson.h>
@@ -84,10 +84,11 @@ static void check_redis_names(struct check_report *r, json_t *asked, const struc
         const char *why = why_unresolved_once(asked, name);
         struct config_origin at = config_redis_origin(c, "url");
         if (why != NULL)
-            report_warn(r,
-                        "%s:%d: [redis] url: %s does not resolve just now (%s); Redis is away until it does, so "
-                        "look at the spelling and at the DNS of this machine",
-                        at.file, at.line, name, why);
+            report_warn(
+                r,
+                "%s:%d: [redis] url: %s does not resolve just now (%s); Redis is away until it does, so "
+                "look at the spelling and at the DNS of this machine",
+                at.file, at.line, name, why);
     }
 }
 

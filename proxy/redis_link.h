@@ -18,8 +18,8 @@ struct redis_link *redis_link_new(struct config *c, char *err, size_t err_bytes)
 /* NULL is fine. */
 void redis_link_free(struct redis_link *l);
 
-/* For one worker, on its thread, which closes it there (redis_close). `l` is kept until then. NULL when out of
- * memory. Any worker. */
+/* For one worker, on its thread, which closes it there (redis_close). `l` is kept until then. NULL when out
+ * of memory. Any worker. */
 struct redis *redis_link_open(const struct redis_link *l, struct worker *w);
 /* What it is opened with. */
 const struct redis_settings *redis_link_settings(const struct redis_link *l);

@@ -1,7 +1,7 @@
 /* redis_view.h: how Redis looks: what each worker sees of it, and all of them together.
  *
- * A worker takes its report on its own thread; then it is the control thread's, which adds them up. Texts that
- * servers chose are made printable ASCII when they are taken. No report holds a user or password. */
+ * A worker takes its report on its own thread; then it is the control thread's, which adds them up. Texts
+ * that servers chose are made printable ASCII when they are taken. No report holds a user or password. */
 #ifndef PROXY_REDIS_VIEW_H
 #define PROXY_REDIS_VIEW_H
 
@@ -13,8 +13,9 @@
 /* One server, as one worker sees it, or as all do: counts are summed, as far as the server goes back. */
 struct redis_sight {
     char server[REDIS_SERVER_TEXT];
-    char reason[REDIS_REASON_TEXT]; /* why it is not up, for one of those for whom it is not; "" = not known */
-    bool is_guide;                  /* a Sentinel, or a seed of a Cluster */
+    char
+        reason[REDIS_REASON_TEXT]; /* why it is not up, for one of those for whom it is not; "" = not known */
+    bool is_guide;                 /* a Sentinel, or a seed of a Cluster */
     unsigned workers, workers_up, workers_broken; /* who see it; up; behind an open circuit breaker */
     unsigned connected;                           /* connections */
     uint64_t calls, refused_at_once, outcomes[REDIS_OUTCOME_COUNT], reconnects, breaks;

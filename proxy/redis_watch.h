@@ -1,9 +1,6 @@
 /* redis_watch.h: keeps an eye on Redis for people: asks each worker twice a second what it sees, logs when a
- * server becomes reachable or stops being so, and tells the status.
- *
- * A server counts as reachable while any worker reaches it, so a change is one line, however many workers
- * there are; a server that comes and goes all the time gets REDIS_WATCH_LINES lines at once and then one per
- * REDIS_WATCH_LINE_MS. Nobody waits: what the control thread shows is at most a round old. Control thread. */
+ * server becomes reachable or stops being so (redis_tell.h), and tells the status. Nobody waits: what is
+ * shown is at most a round old. Control thread. */
 #ifndef PROXY_REDIS_WATCH_H
 #define PROXY_REDIS_WATCH_H
 
@@ -12,9 +9,7 @@
 #include "config/config.h"
 #include "core/worker.h"
 
-#define REDIS_WATCH_MS      500
-#define REDIS_WATCH_LINES   6
-#define REDIS_WATCH_LINE_MS 10000
+#define REDIS_WATCH_MS 500
 
 struct redis;
 struct redis_watch;

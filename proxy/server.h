@@ -61,7 +61,7 @@ struct server {
     struct cache *cache;
     struct balancer *balancer;
     struct upstream_spill *spill;
-    struct redis_link *redis_link;   /* NULL: no [redis], as the next */
+    struct redis_link *redis_link; /* NULL: no [redis], as the next */
     struct redis_watch *redis_watch;
     struct admin *admin;
     struct snapshot *snapshot;

@@ -13,6 +13,7 @@ struct option_case {
 #define N OPTION_LISTEN
 #define P OPTION_POOL
 #define C OPTION_CACHE
+#define R OPTION_REDIS
 #define T OPTION_ROUTE
 #define A OPTION_ADMIN
 static const struct option_case cases[] = {
@@ -76,6 +77,22 @@ static const struct option_case cases[] = {
     {C, "max_variants", "2", {"1", "257", "x"}, "from 2 to 256"},
     {C, "purge_from", "none", {"all", "none, ::1", ""}, "is not a network"},
     {C, "cache_status", "off", {"maybe", "1", ""}, "write yes, no"},
+    {R,
+     "url",
+     "redis://u:p@redis.example:1/2",
+     {"127.0.0.1:6379", "redis://a:0", "unix:x"},
+     "begins with neither"},
+    {R, "mode", "cluster", {"clustr", "single", ""}, "did you mean \"cluster\"?"},
+    {R, "username", "app\npassword = x", {""}, "there is no value"},
+    {R, "password", "secret", {""}, "there is no value"},
+    {R, "sentinel_name", "main", {"my main", "\xc3\xa4", ""}, "has a blank, a brace"},
+    {R, "tls_ca", "/ca.pem\nurl = rediss://a", {"ca.pem", ""}, "write one with a slash"},
+    {R, "prefix", "a/b:", {"a{b}", "a b", ""}, "has a blank, a brace"},
+    {R, "timeout", "1ms", {"0", "50", "2m"}, "from 1ms to 1m"},
+    {R, "connections", "16", {"0", "17", "2 per worker"}, "from 1 to 16"},
+    {R, "max_object_size", "64K", {"0", "x", "1MB"}, "from 1 to 1024T"},
+    {R, "stream_length", "1000", {"0", "x", "-1"}, "from 1 to 2147483647"},
+    {R, "channel", "purges", {"a b", "{a}", ""}, "has a blank, a brace"},
     {T, "host", "a.example, *.b.example", {"*", "a:80", ""}, "is not a host pattern"},
     {T, "path", "/a, /b/*, *.css", {"a", "/b*", ""}, "does not begin with a slash"},
     {T, "method", "GET, PURGE", {"get", "G ET", ""}, "write it as in GET"},

@@ -55,12 +55,42 @@ static void test_restart(void **state)
     config_unref(b);
 }
 
+static void test_restart_for_redis(void **state)
+{
+    char log[512] = "";
+    UNUSED(state);
+    struct config *a = load_ok(APP), *b = load_ok(APP "[redis]\nurl = redis://:one@a\n");
+    struct config *c = load_ok(APP "[redis]\nmode = cluster\nurl = redis://:one@a\nurl = redis://b\n");
+    struct config *d = load_ok(APP "[redis]\nmode = cluster\nurl = redis://:one@a\nurl = redis://:one@c\n");
+    struct config *e = load_ok(APP "[redis]\npassword = one\n"),
+                  *f = load_ok(APP "[redis]\npassword = two\n");
+    assert_int_equal(config_diff_restart(a, b, note, log), 1); /* one line for a section that comes */
+    assert_string_equal(log, "redis.url >redis://:***@a ");
+    log[0] = '\0';
+    assert_int_equal(config_diff_restart(b, a, note, log), 1);
+    assert_string_equal(log, "redis.url redis://:***@a> ");
+    log[0] = '\0';
+    assert_int_equal(config_diff_restart(b, c, note, log), 2);
+    assert_string_equal(log, "redis.url >redis://b redis.mode standalone>cluster ");
+    log[0] = '\0';
+    assert_int_equal(config_diff_restart(c, d, note, log), 1);
+    assert_string_equal(log, "redis.url redis://b>redis://:***@c ");
+    log[0] = '\0';
+    assert_int_equal(config_diff_restart(e, f, note, log), 1);
+    assert_string_equal(log, "redis.password (set, not shown)>(set, not shown) ");
+    assert_int_equal(config_diff_restart(d, d, note, log), 0);
+    struct config *all[] = {a, b, c, d, e, f};
+    for (size_t i = 0; i < ARRAY_LEN(all); i++)
+        config_unref(all[i]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_addresses),
         cmocka_unit_test(test_pools_and_servers),
         cmocka_unit_test(test_restart),
+        cmocka_unit_test(test_restart_for_redis),
     };
     return cmocka_run_group_tests_name("config/diff", tests, NULL, NULL);
 }

@@ -103,7 +103,7 @@ static const struct {
     {R, "tls_ca", ""},
     {R, "prefix", "millpond:"},
     {R, "timeout", "50ms"},
-    {R, "connections", "2 per worker"},
+    {R, "connections", "2"},
     {R, "max_object_size", "1M"},
     {R, "stream_length", "100000"},
     {R, "channel", "millpond:purge"},

@@ -51,7 +51,7 @@ static void test_every_key_is_shown(void **state)
 {
     char key[64];
     UNUSED(state);
-    struct config *c = load_ok(APP);
+    struct config *c = load_ok(APP "[redis]\n");
     char *text = print_text(c);
     for (size_t i = 0; i < option_count; i++) {
         if (!option_table[i].supported)
@@ -62,6 +62,32 @@ static void test_every_key_is_shown(void **state)
         if (!shown && strstr(text, key) == NULL)
             fail_msg("%s is not shown", option_table[i].key);
     }
+    free(text);
+    config_unref(c);
+}
+
+static void test_passwords_of_redis_are_not_shown(void **state)
+{
+    UNUSED(state);
+    setenv("MP_SECRET", "s3cr3t", 1);
+    struct config *c = load_ok(APP "[redis]\nmode = cluster\nurl = redis://app:s3cr3t@a:1\n"
+                                   "url = redis://app:${MP_SECRET}@b\n");
+    char *text = print_text(c);
+    expect_line(text, "\n# url = redis://app:***@a:1", " ; t.ini:5");
+    expect_line(text, "\n# url = redis://app:***@b", " ; t.ini:6 (environment)");
+    assert_null(strstr(text, "s3cr3t"));
+    free(text);
+    config_unref(c);
+    c = load_ok(APP "[redis]\nurl = redis://app@a:1\npassword = s3cr3t\n");
+    text = print_text(c);
+    expect_line(text, "\nurl = redis://app@a:1 ", " ; t.ini:4");
+    expect_line(text, "\n# password = (set, not shown)", " ; t.ini:5");
+    assert_null(strstr(text, "s3cr3t"));
+    free(text);
+    config_unref(c);
+    c = load_ok(APP);
+    text = print_text(c);
+    assert_null(strstr(text, "[redis]")); /* what is printed can be loaded again, and opens no connection */
     free(text);
     config_unref(c);
 }
@@ -103,6 +129,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_values_and_origins),
         cmocka_unit_test(test_every_key_is_shown),
+        cmocka_unit_test(test_passwords_of_redis_are_not_shown),
         cmocka_unit_test(test_output_is_a_configuration_again),
     };
     return cmocka_run_group_tests_name("config/print", tests, NULL, NULL);

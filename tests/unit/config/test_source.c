@@ -39,13 +39,6 @@ static void test_every_word_not_supported_yet_is_refused(void **state)
     expect_error(APP "[cache]\nstore = tiered\n", "not supported by this version of millpond yet");
 }
 
-static void test_redis_is_refused_once(void **state)
-{
-    UNUSED(state);
-    expect_error(APP "[redis]\nurl = redis://a\ntimeout = 5\n[log]\nlevel = info\n",
-                 "t.ini:3: the section [redis] is not supported by this version of millpond yet; remove it");
-}
-
 static void test_unknown_section(void **state)
 {
     UNUSED(state);
@@ -138,7 +131,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_key_not_supported_yet_is_refused),
         cmocka_unit_test(test_every_word_not_supported_yet_is_refused),
-        cmocka_unit_test(test_redis_is_refused_once),
         cmocka_unit_test(test_unknown_section),
         cmocka_unit_test(test_section_names),
         cmocka_unit_test(test_repeated_sections),

@@ -189,6 +189,30 @@ static void refused_login_is_told(void **state)
     assert_int_equal(ready, 0);
 }
 
+/* A server without AUTH quotes what it was sent. */
+static void password_is_not_repeated(void **state)
+{
+    static const char *const answers[] = {
+        "-ERR unknown command 'AUTH', with args beginning with: 'millpond' 'sec\r\n",
+        "-NO 'secret' is wrong\r\n",
+    };
+    UNUSED(state);
+    login = (struct redis_login){.username = SLICE_LIT("millpond"), .password = SLICE_LIT("secret")};
+    for (size_t i = 0; i < ARRAY_LEN(answers); i++) {
+        down = 0;
+        got_bytes = 0;
+        open_conn((struct redis_conn_settings){0});
+        server_reads("PING\r\n");
+        server_says(answers[i]);
+        while (!down)
+            turn();
+        assert_string_equal(reason, "the server does not know AUTH as we say it");
+        redis_conn_close(&conn);
+        close(peer);
+    }
+    peer = -1;
+}
+
 static void server_that_loads_is_not_ready(void **state)
 {
     UNUSED(state);
@@ -480,6 +504,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(logs_in_before_it_is_ready, setup, teardown),
         cmocka_unit_test_setup_teardown(refused_login_is_told, setup, teardown),
+        cmocka_unit_test_setup_teardown(password_is_not_repeated, setup, teardown),
         cmocka_unit_test_setup_teardown(server_that_loads_is_not_ready, setup, teardown),
         cmocka_unit_test_setup_teardown(replies_belong_to_the_oldest_call, setup, teardown),
         cmocka_unit_test_setup_teardown(late_reply_does_not_reach_the_next_call, setup, teardown),
