@@ -213,8 +213,8 @@ OPTION(REDIS, "username", TEXT, "", RANGE(1, 256), OPTION_RESTART, AT(config_red
        "User to log in as, where the url does not say. Without it the default user.")
 OPTION(REDIS, "password", TEXT, "", RANGE(1, 512), OPTION_SECRET | OPTION_RESTART,
        AT(config_redis, login.password),
-       "Password to log in with, where the url does not say; as it is, without percent-encoding. Neither is "
-       "ever shown.")
+       "Password to log in with, where the url does not say; as it is, without percent-encoding. Written "
+       "here or there, it is never shown.")
 OPTION(REDIS, "sentinel_name", REDIS_NAME, "", RANGE(1, 128), OPTION_RESTART, AT(config_redis, sentinel_name),
        "What the Sentinels call the master; with `mode = sentinel`.")
 OPTION(REDIS, "tls_ca", PATH, "", ANY, OPTION_RESTART, AT(config_redis, tls_ca),

@@ -50,7 +50,7 @@ static void docs_put_rule(const struct config_option *o, FILE *out)
             fputs(*p == ' ' ? ", " : (char[]){*p, '\0'}, out);
     }
     if (o->max == 0 || o->type == OPTION_TEXT || o->type == OPTION_PATH || o->type == OPTION_SERVER_HEADER ||
-        o->type == OPTION_MODE)
+        o->type == OPTION_MODE || o->type == OPTION_REDIS_NAME)
         return;
     if (duration)
         fprintf(out, ", %s to %s", value_format_duration(o->min, lo), value_format_duration(o->max, hi));
