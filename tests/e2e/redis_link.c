@@ -10,12 +10,13 @@
 
 static struct page pages[] = {{.path = "/p", .fields = "Cache-Control: max-age=600\r\n"}, {0}};
 
-/* Two workers, before an origin that is there. */
+/* Two workers, before an origin that is there; with a timeout that a loaded machine keeps. */
 static struct millpond *start(const char *redis_lines)
 {
     struct origin *o = origin_start(pages_script, pages);
+    const char *timeout = strstr(redis_lines, "timeout") == NULL ? "timeout = 2s\n" : "";
     return millpond_start(.main = textf("workers = %d", WORKERS),
-                          .rest = textf("%s[redis]\n%s", pool_lines("app", 1, o), redis_lines));
+                          .rest = textf("%s[redis]\n%s%s", pool_lines("app", 1, o), timeout, redis_lines));
 }
 
 static json_t *redis_of(struct millpond *m)
@@ -74,11 +75,13 @@ static void expect_secret(struct millpond *m)
                                  millpond_run("config", "-c", m->ini, NULL).out,
                                  millpond_run("check", "-c", m->ini, NULL).out,
                                  millpond_admin(m, "GET", "/metrics")->body,
+                                 millpond_admin(m, "GET", "/api/config")->body,
                                  capture_text(&m->proc->err),
                                  capture_text(&m->proc->out)};
     for (size_t i = 0; i < ARRAY_LEN(texts); i++)
         expect_not_in(texts[i], "s3cr3t");
     expect_in(texts[2], "[redis]");
+    expect_in(texts[5], "[redis]");
 }
 
 /* ---- ways to it -------------------------------------------------------------------------------------------

@@ -180,6 +180,15 @@ static inline void fx_status(void *arg, json_t *into)
     json_object_set_new(into, "state", json_string("running"));
     json_object_set_new(into, "listeners", json_pack("[s, s]", "127.0.0.1:8080", "unix:/x"));
     json_object_set_new(
+        into, "redis",
+        json_pack(
+            "{s:s, s:s, s:s, s:[{s:s, s:s, s:s, s:s, s:i, s:I, s:i, s:i, s:{s:i, s:i}}, {s:s, s:s, s:s, "
+            "s:s, s:i, s:i}]}",
+            "mode", "sentinel", "sentinel_name", "main", "trouble", "no way", "servers", "server", "a:1",
+            "kind", "redis", "state", "up", "reason", "", "workers_up", 1, "since_ms", (json_int_t)5000,
+            "connections", 4, "calls", 120, "failures", "timeout", 2, "lost", 1, "server", "s\"1", "kind",
+            "sentinel", "state", "down", "reason", "WRONG\033", "workers_up", 0, "since_ms", 5000));
+    json_object_set_new(
         json_object_get(into, "config"), "last_reload",
         json_pack("{s:b, s:I, s:[s]}", "ok", 0, "at_ms", (json_int_t)5000, "problems", "x.ini:1: bad\n"));
 }

@@ -272,6 +272,8 @@ static void test_metrics_page(void **state)
     assert_non_null(strstr(answer, "\nmillpond_purge_log_entries 4\n"));
     assert_non_null(strstr(answer, "\nmillpond_purge_sources_total{source=\"method\"} 0\n"));
     assert_non_null(strstr(answer, "\nmillpond_config_generation 4\n"));
+    assert_non_null(strstr(answer, "\nmillpond_redis_up{server=\"a:1\",kind=\"redis\"} 1\n"));
+    assert_non_null(strstr(answer, "\nmillpond_redis_up{server=\"s\\\"1\",kind=\"sentinel\"} 0\n"));
     free(answer);
 }
 

@@ -2,6 +2,8 @@
  * follow, and what is refused at once. */
 #include "core/redis.h"
 
+#include "core/metrics.h"
+
 #include "tests/unit/core/redis_fixture.h"
 
 #define NEVER_MS 600000
@@ -149,9 +151,35 @@ static void one_server(void **state)
     assert_int_equal(n.calls, 2);
     assert_int_equal(n.refused_at_once, 1);
     assert_false(redis_get_server_figures(redis, 1, &n));
+    assert_false(n.broken);
+    assert_false(redis_get_guide_figures(redis, 0, &n));
     redis_kill(p);
     UNTIL(downs > 0);
     assert_false(redis_is_up(redis, SLICE_LIT("k")));
+}
+
+/* Beside the figures of a server, which end with it. */
+static void worker_counts_for_all_servers(void **state)
+{
+    UNUSED(state);
+    static struct asked a;
+    struct redis_process *p = redis_start("one", NULL);
+    uint64_t failed = metrics_reason_total(METRICS_REASON_REDIS_FAILURES, REDIS_REFUSED);
+    w->metrics = metrics_shard_new();
+    open_redis(REDIS_STANDALONE, &p, 1);
+    assert_false(ask(&a, "GET", "k", NULL));
+    UNTIL(servers_up() == 1);
+    answer("SET", "k", "v");
+    answer("LPUSH", "k", "v"); /* of the wrong kind */
+    redis_kill(p);
+    UNTIL(downs > 0);
+    redis_close(&redis);
+    assert_int_equal(metrics_total(METRIC_REDIS_CALLS), 2);
+    assert_int_equal(metrics_total(METRIC_REDIS_REFUSED), 1);
+    assert_true(metrics_total(METRIC_REDIS_RECONNECTS) >= 1);
+    assert_int_equal(metrics_reason_total(METRICS_REASON_REDIS_FAILURES, REDIS_REFUSED), failed + 1);
+    metrics_shard_free(w->metrics);
+    w->metrics = NULL;
 }
 
 static void what_is_too_much_is_refused_at_once(void **state)
@@ -221,6 +249,12 @@ static void behind_sentinels(void **state)
     assert_false(ask(&a, "GET", "k", NULL));
     assert_int_equal(redis_get_figures(redis).refused_unknown, 1);
     assert_true(redis_get_figures(redis).trouble[0] != '\0');
+    struct redis_node_figures n;
+    for (size_t i = 0; i < REDIS_SENTINELS; i++) {
+        assert_true(redis_get_guide_figures(redis, i, &n));
+        assert_string_equal(n.server, group.sentinels[i]->address);
+    }
+    assert_false(redis_get_guide_figures(redis, REDIS_SENTINELS, &n));
     subscribe();
     UNTIL(servers_up() == 1 && sub_ups == 1);
     publish_until_heard(group.primary, "one");
@@ -245,6 +279,8 @@ static void in_a_cluster(void **state)
     uint64_t calls = 0;
     redis_cluster_group_start(&group, false, NEVER_MS, NULL);
     open_redis(REDIS_CLUSTER, &group.masters[1], 1);
+    assert_true(redis_get_guide_figures(redis, 0, &n)); /* the seed, until a master is up */
+    assert_string_equal(n.server, group.masters[1]->address);
     subscribe();
     UNTIL(servers_up() == REDIS_MASTERS && sub_ups == 1);
     for (int i = 0; i < 30; i++) {
@@ -263,6 +299,7 @@ static void in_a_cluster(void **state)
         assert_true(n.up);
     }
     assert_true(calls >= 60);
+    assert_false(redis_get_guide_figures(redis, 0, &n));
     for (unsigned i = 0; i < REDIS_MASTERS; i++)
         publish_until_heard(group.masters[i], textf("from-%u", i));
 }
@@ -293,9 +330,13 @@ static void subscription_follows_its_slot(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST_OF(one_server),         TEST_OF(what_is_too_much_is_refused_at_once),
-        TEST_OF(closing_ends_calls), TEST_OF(behind_sentinels),
-        TEST_OF(in_a_cluster),       TEST_OF(subscription_follows_its_slot),
+        TEST_OF(worker_counts_for_all_servers),
+        TEST_OF(one_server),
+        TEST_OF(what_is_too_much_is_refused_at_once),
+        TEST_OF(closing_ends_calls),
+        TEST_OF(behind_sentinels),
+        TEST_OF(in_a_cluster),
+        TEST_OF(subscription_follows_its_slot),
     };
     return E2E_RUN("redis", tests);
 }
