@@ -65,10 +65,10 @@ struct proxy_worker {
     struct client_conn *read_owner; /* whose unread input lies in read_buffer */
     struct out_batch out;
     struct upstream_pool upstreams;
-    struct redis *redis;        /* while the thread runs; NULL: no [redis], or out of memory */
     struct turn_hook turn_hook; /* flushes the log ring */
     bool draining;              /* no new requests; keep-alive ends */
     bool done_reported;         /* told the server that nothing is left */
+    struct redis *redis;        /* while the thread runs; NULL: no [redis], or out of memory */
 };
 
 struct proxy_worker *proxy_worker_create(struct server *server, struct worker *w, struct cache *cache,
