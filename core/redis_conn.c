@@ -404,6 +404,16 @@ static void conn_on_read(struct bufferevent *bev, void *arg)
         deadline_set(c->worker, &c->deadline, worker_now_ms(c->worker) + c->settings.stall_timeout_ms);
 }
 
+/* Whether it was the certificate, and then what of it: another host, say. */
+static void conn_tls_reason(struct redis_conn *c, unsigned long error, char text[REDIS_REASON_TEXT])
+{
+    long verdict = SSL_get_verify_result(bufferevent_openssl_get_ssl(c->bev));
+    const char *what = ERR_reason_error_string(error);
+    snprintf(text, REDIS_REASON_TEXT, "TLS: %s%s%s", what != NULL ? what : "failed",
+             verdict != X509_V_OK ? ": " : "",
+             verdict != X509_V_OK ? X509_verify_cert_error_string(verdict) : "");
+}
+
 static void conn_on_event(struct bufferevent *bev, short what, void *arg)
 {
     struct redis_conn *c = arg;
@@ -420,7 +430,7 @@ static void conn_on_event(struct bufferevent *bev, short what, void *arg)
     char text[REDIS_REASON_TEXT] = "the server closed the connection";
     unsigned long tls = c->login->tls != NULL ? bufferevent_get_openssl_error(bev) : 0;
     if (tls != 0)
-        ERR_error_string_n(tls, text, sizeof text);
+        conn_tls_reason(c, tls, text);
     else if ((what & BEV_EVENT_ERROR) && e != 0)
         snprintf(text, sizeof text, "%s", strerror(e));
     conn_fail(c, REDIS_LOST, text);
