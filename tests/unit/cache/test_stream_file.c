@@ -118,7 +118,7 @@ static void test_any_changed_byte_is_damage(void **state)
     struct seen s;
     const size_t bytes = make_three();
     for (size_t i = 0; i < bytes; i++) {
-        char byte;
+        char byte = 0;
         make_three();
         int fd = open(path, O_RDWR);
         assert_true(fd >= 0 && pread(fd, &byte, 1, (off_t)i) == 1);
