@@ -188,6 +188,8 @@ uint64_t cache_stream_queue_put(struct cache_stream_queue *q, uint64_t number, u
     lock_drop(&q->lock);
     if (collapsed)
         log_collapse();
+    if (q->s.on_put != NULL)
+        q->s.on_put(q->s.arg);
     return ticket;
 }
 
@@ -220,6 +222,19 @@ char *cache_stream_queue_take_unsent(struct cache_stream_queue *q, size_t *bytes
     }
     lock_drop(&q->lock);
     return copy;
+}
+
+bool cache_stream_queue_is_pending(struct cache_stream_queue *q, uint64_t number)
+{
+    CHECK_MAGIC(q, CACHE_STREAM_QUEUE_MAGIC);
+    bool found = false;
+    lock_take(&q->lock);
+    for (struct list *n = q->all.next; n != &q->all && !found; n = n->next) {
+        const struct queued *e = CONTAINER_OF(n, struct queued, in_all);
+        found = e == &q->everything || (e->by.node == q->node && e->by.number <= number);
+    }
+    lock_drop(&q->lock);
+    return found;
 }
 
 void cache_stream_queue_resend(struct cache_stream_queue *q)

@@ -48,6 +48,7 @@ struct cache_stream_queue_settings {
     /* All that was put up to this ticket is on the disk or back; !ok: is not on the disk, and will be tried
      * again. On the queue's thread. May be NULL. */
     void (*on_durable)(void *arg, uint64_t ticket, bool ok);
+    void (*on_put)(void *arg); /* there is something to send; on the thread that put it; may be NULL */
     void *arg;
 };
 
@@ -80,6 +81,8 @@ bool cache_stream_queue_sync(struct cache_stream_queue *q);
 /* The oldest event that was not sent on this connection, as cache_stream_fields_unpack reads it: from malloc,
  * the caller's. NULL: none, or out of memory. It counts as sent from now on. */
 char *cache_stream_queue_take_unsent(struct cache_stream_queue *q, size_t *bytes);
+/* An event of this process up to this number, or what it has become part of, is pending. Any thread. */
+bool cache_stream_queue_is_pending(struct cache_stream_queue *q, uint64_t number);
 /* What is pending is to be sent again: a connection began, or an answer failed to come. */
 void cache_stream_queue_resend(struct cache_stream_queue *q);
 

@@ -64,6 +64,38 @@ static void test_not_sent_before_it_is_put(void **state)
     sf_end(&n);
 }
 
+static void count_put(void *arg)
+{
+    ++*(unsigned *)arg;
+}
+
+static void test_put_is_told_and_pending_is_known(void **state)
+{
+    UNUSED(state);
+    struct sf_node *n = sf_node(NULL);
+    unsigned puts = 0;
+    sf_close(n);
+    n->settings.on_put = count_put;
+    n->settings.arg = &puts;
+    sf_open(n);
+    struct cache_stream_origin a, b;
+    assert_false(cache_stream_queue_is_pending(n->queue, UINT64_MAX));
+    sf_make(n, "a");
+    sf_make(n, "b");
+    assert_int_equal(puts, 2);
+    assert_non_null(sf_take(n, &a));
+    assert_non_null(sf_take(n, &b));
+    assert_true(cache_stream_queue_is_pending(n->queue, a.number)); /* sent is not back */
+    assert_true(cache_stream_queue_take_back(n->queue, a));
+    assert_false(cache_stream_queue_is_pending(n->queue, a.number));
+    assert_true(cache_stream_queue_is_pending(n->queue, b.number));
+    for (unsigned i = 0; i < 21; i++)
+        sf_make(n, "more");
+    assert_int_equal(sf_stats(n).collapses, 1);
+    assert_true(cache_stream_queue_is_pending(n->queue, b.number)); /* as part of what purges everything */
+    sf_end(&n);
+}
+
 /* The map is told of what was begun, whether it is put or not. */
 static void test_what_is_begun_holds_back_what_is_loaded(void **state)
 {
@@ -399,6 +431,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_sent_once_and_again),
         TEST(test_not_sent_before_it_is_put),
+        TEST(test_put_is_told_and_pending_is_known),
         TEST(test_what_is_begun_holds_back_what_is_loaded),
         TEST(test_a_restart_ends_what_came_back),
         TEST(test_too_many_become_one),
