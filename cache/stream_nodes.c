@@ -1,0 +1,215 @@
+/* stream_nodes.c: see stream_nodes.h. */
+#include "cache/stream_nodes.h"
+
+#include <stdlib.h>
+
+#include "core/hash.h"
+#include "core/panic.h"
+
+#define NODES_MAGIC 0x5354524eu
+
+/* Owned by the link. */
+struct cache_stream_nodes {
+    uint32_t magic;
+    /* set once */
+    struct worker *worker;
+    struct cache_stream_nodes_settings s;
+    /* control thread */
+    struct redis_call report;
+    struct deadline deadline;
+    mono_ms_t reported_ms; /* 0: never */
+    uint64_t reported_epoch;
+    struct cache_stream_id reported_id;
+    struct list waits;
+    size_t count;
+    mono_ms_t answered_ms;
+    struct cache_stream_node nodes[CACHE_STREAM_NODES_MAX];
+    struct grave grave;
+};
+
+static uint64_t epoch_now(const struct cache_stream_nodes *n)
+{
+    return n->s.follow->state == CACHE_STREAM_INSIDE ? n->s.follow->epoch : 0;
+}
+
+/* ---- waiting
+ * ----------------------------------------------------------------------------------------------------------
+ */
+
+static bool have_all_applied(const struct cache_stream_nodes *n, struct cache_stream_id id)
+{
+    if (n->count == 0 || epoch_now(n) == 0)
+        return false;
+    for (size_t i = 0; i < n->count; i++) {
+        const struct cache_stream_node *node = &n->nodes[i];
+        if (cache_stream_node_is_reachable(n, node) &&
+            (node->epoch != epoch_now(n) || cache_stream_id_compare(node->applied, id) < 0))
+            return false;
+    }
+    return true;
+}
+
+/* What came back did so at the cursor at the latest; and what starts a stream anew stands for all before. */
+static bool is_reached(const struct cache_stream_nodes *n, struct cache_stream_wait *w)
+{
+    const uint64_t epoch = epoch_now(n);
+    if (w->epoch != epoch && epoch != 0 && !cache_stream_queue_is_pending(n->s.queue, w->number)) {
+        w->epoch = epoch;
+        w->id = n->s.follow->cursor;
+    }
+    return w->epoch != 0 && have_all_applied(n, w->id);
+}
+
+static void look_at_waits(struct cache_stream_nodes *n)
+{
+    const mono_ms_t now_ms = worker_now_ms(n->worker);
+    for (struct list *l = n->waits.next, *next; l != &n->waits; l = next) {
+        struct cache_stream_wait *w = CONTAINER_OF(l, struct cache_stream_wait, node);
+        next = l->next;
+        bool reached = is_reached(n, w);
+        if (reached || now_ms >= w->until_ms) {
+            list_remove(&w->node);
+            w->on_end(w, reached);
+        }
+    }
+}
+
+void cache_stream_nodes_wait(struct cache_stream_nodes *n, struct cache_stream_wait *w)
+{
+    CHECK_MAGIC(n, NODES_MAGIC);
+    w->epoch = 0;
+    list_push_back(&n->waits, &w->node);
+    deadline_set(n->worker, &n->deadline, worker_now_ms(n->worker) + 1);
+}
+
+void cache_stream_wait_cancel(struct cache_stream_wait *w)
+{
+    list_remove(&w->node);
+}
+
+/* ---- reports
+ * ----------------------------------------------------------------------------------------------------------
+ */
+
+static bool is_changed(const struct cache_stream_nodes *n)
+{
+    return n->reported_epoch != epoch_now(n) ||
+           cache_stream_id_compare(n->reported_id, n->s.follow->cursor) != 0;
+}
+
+static void on_report(struct redis_call *call, enum redis_outcome o, const struct redisReply *reply)
+{
+    struct cache_stream_nodes *n = CONTAINER_OF(call, struct cache_stream_nodes, report);
+    CHECK_MAGIC(n, NODES_MAGIC);
+    if (o != REDIS_ANSWERED)
+        return;
+    n->count = cache_stream_nodes_parse(reply, n->nodes);
+    n->answered_ms = worker_now_ms(n->worker);
+    cache_stream_nodes_look(n);
+}
+
+static void send_report(struct cache_stream_nodes *n)
+{
+    char text[CACHE_STREAM_REPORT];
+    struct cache_stream_command c;
+    n->reported_epoch = epoch_now(n);
+    n->reported_id = n->s.follow->cursor;
+    n->reported_ms = worker_now_ms(n->worker);
+    cache_stream_script_report(&c, n->s.keys, n->s.name,
+                               cache_stream_report_print(text, n->reported_epoch, n->reported_id));
+    n->report = (struct redis_call){.on_reply = on_report};
+    redis_call(n->s.redis, &n->report, slice_str(n->s.keys->nodes), c.argv, c.argc);
+}
+
+void cache_stream_nodes_look(struct cache_stream_nodes *n)
+{
+    CHECK_MAGIC(n, NODES_MAGIC);
+    const mono_ms_t now_ms = worker_now_ms(n->worker);
+    const bool soon = is_changed(n) || !list_empty(&n->waits);
+    mono_ms_t due_ms = n->reported_ms + (soon ? CACHE_STREAM_REPORT_MS : CACHE_STREAM_REPORT_AGAIN_MS);
+    if (n->report.conn == NULL && now_ms >= due_ms) {
+        send_report(n);
+        due_ms = now_ms + CACHE_STREAM_REPORT_AGAIN_MS;
+    }
+    look_at_waits(n);
+    deadline_set(n->worker, &n->deadline, MAX(due_ms, now_ms + CACHE_STREAM_REPORT_MS));
+}
+
+static void on_deadline(struct deadline *d)
+{
+    cache_stream_nodes_look(CONTAINER_OF(d, struct cache_stream_nodes, deadline));
+}
+
+/* ---- looking
+ * ----------------------------------------------------------------------------------------------------------
+ */
+
+const struct cache_stream_node *cache_stream_nodes_all(struct cache_stream_nodes *n, size_t *count)
+{
+    CHECK_MAGIC(n, NODES_MAGIC);
+    const mono_ms_t now_ms = worker_now_ms(n->worker);
+    for (size_t i = 0; i < n->count; i++)
+        n->nodes[i].age_ms += now_ms - n->answered_ms;
+    n->answered_ms = now_ms;
+    *count = n->count;
+    return n->nodes;
+}
+
+bool cache_stream_node_is_reachable(const struct cache_stream_nodes *n, const struct cache_stream_node *node)
+{
+    return node->age_ms + worker_now_ms(n->worker) - n->answered_ms <= n->s.unreachable_ms;
+}
+
+static uint64_t weight(slice_t name, slice_t key)
+{
+    return hash_bytes_unseeded(name.ptr, name.len).lo ^ hash_bytes_unseeded(key.ptr, key.len).hi;
+}
+
+size_t cache_stream_nodes_rank(const struct cache_stream_nodes *n, slice_t key)
+{
+    size_t rank = 0;
+    for (size_t i = 0; i < n->count; i++) {
+        const struct cache_stream_node *node = &n->nodes[i];
+        rank += node->epoch != 0 && cache_stream_node_is_reachable(n, node) &&
+                weight(slice_str(node->name), key) < weight(n->s.name, key);
+    }
+    return rank;
+}
+
+/* ---- life
+ * ----------------------------------------------------------------------------------------------------------
+ */
+
+struct cache_stream_nodes *cache_stream_nodes_open(struct worker *w,
+                                                   const struct cache_stream_nodes_settings *s)
+{
+    ASSERT(s->name.len > 0 && s->name.len <= CACHE_STREAM_NAME_MAX);
+    struct cache_stream_nodes *n = calloc(1, sizeof *n);
+    if (n == NULL)
+        return NULL;
+    n->magic = NODES_MAGIC;
+    n->worker = w;
+    n->s = *s;
+    list_init(&n->waits);
+    deadline_init(&n->deadline, on_deadline);
+    deadline_set(w, &n->deadline, worker_now_ms(w) + CACHE_STREAM_REPORT_MS);
+    return n;
+}
+
+void cache_stream_nodes_close(struct cache_stream_nodes **np)
+{
+    struct cache_stream_nodes *n = *np;
+    *np = NULL;
+    if (n == NULL)
+        return;
+    CHECK_MAGIC(n, NODES_MAGIC);
+    redis_call_cancel(&n->report);
+    deadline_clear(n->worker, &n->deadline);
+    while (!list_empty(&n->waits)) {
+        struct cache_stream_wait *w = CONTAINER_OF(n->waits.next, struct cache_stream_wait, node);
+        list_remove(&w->node);
+        w->on_end(w, false);
+    }
+    n->magic = 0;
+    worker_bury(n->worker, &n->grave, free, n);
+}
