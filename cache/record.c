@@ -10,19 +10,18 @@
 #include "cache/record.h"
 
 #include "cache/herd.h"
-#include "cache/inval_log.h"
 #include "cache/object.h"
 #include "cache/record_text.h"
 #include "core/panic.h"
 
 #define PREAMBLE_BYTES 12
 #define CHECKSUM_BYTES 8
-#define OBJECT_BYTES   (8 + 8 * 8 + 4 + 2 * 8)
+#define OBJECT_BYTES   (8 + 10 * 8 + 4 + 2 * 8)
 #define MARKER_BYTES   4
 #define PIECE_BYTES    12
 #define MS_MAX         (((uint64_t)1 << 42) - 1) /* what an object keeps of a time */
 
-enum { FLAG_REVALIDATE_ALWAYS = 1, FLAG_NEVER_STALE = 2, FLAG_STALE = 4, FLAGS_ALL = 7 };
+enum { FLAG_REVALIDATE_ALWAYS = 1, FLAG_NEVER_STALE = 2, FLAGS_ALL = 3 };
 
 static const char magic[4] = {'M', 'l', 'p', 'R'};
 
@@ -171,10 +170,8 @@ static void put_object(char **at, const struct cache_record *r)
     put_number(at, r->status, 2);
     put_number(at, r->status_line_bytes, 2);
     put_number(at, f->source, 1);
-    put_number(at,
-               (f->revalidate_always ? FLAG_REVALIDATE_ALWAYS : 0) | (f->never_stale ? FLAG_NEVER_STALE : 0) |
-                   (r->checked_id & CACHE_STALE_BIT ? FLAG_STALE : 0),
-               1);
+    put_number(
+        at, (f->revalidate_always ? FLAG_REVALIDATE_ALWAYS : 0) | (f->never_stale ? FLAG_NEVER_STALE : 0), 1);
     put_number(at, f->keep_code, 1);
     put_number(at, r->early_code, 1);
     put_number(at, (uint64_t)f->response_ms, 8);
@@ -182,7 +179,9 @@ static void put_object(char **at, const struct cache_record *r)
     put_number(at, (uint64_t)f->lifetime_ms, 8);
     put_number(at, (uint64_t)r->written_ms, 8);
     put_number(at, (uint64_t)r->expire_ms, 8);
-    put_number(at, r->checked_id & ~CACHE_STALE_BIT, 8);
+    put_number(at, r->stamp.epoch, 8);
+    put_number(at, r->stamp.id.ms, 8);
+    put_number(at, r->stamp.id.seq, 8);
     put_number(at, r->write_id, 8);
     put_number(at, r->body_bytes, 8);
     put_number(at, (uint64_t)r->last_modified_s, 4);
@@ -254,8 +253,8 @@ static bool object_numbers_are_ok(const struct cache_record *r)
            r->early_code <= CACHE_EARLY_CODE_MAX && (uint64_t)f->response_ms <= MS_MAX &&
            (uint64_t)f->corrected_initial_ms <= MS_MAX && (uint64_t)f->lifetime_ms <= MS_MAX &&
            (uint64_t)r->written_ms <= MS_MAX && r->expire_ms > 0 &&
-           r->expire_ms <= CACHE_RECORD_EXPIRE_MAX_MS &&
-           (r->checked_id & ~CACHE_STALE_BIT) <= CACHE_INVAL_ID_MAX && r->body_bytes <= CACHE_RECORD_BODY_MAX;
+           r->expire_ms <= CACHE_RECORD_EXPIRE_MAX_MS && r->stamp.epoch != 0 &&
+           r->body_bytes <= CACHE_RECORD_BODY_MAX;
 }
 
 static bool take_object(slice_t rest, struct cache_record *r)
@@ -276,8 +275,9 @@ static bool take_object(slice_t rest, struct cache_record *r)
     f->lifetime_ms = (dur_ms_t)take_number(&rest, 8);
     r->written_ms = (wall_ms_t)take_number(&rest, 8);
     r->expire_ms = (dur_ms_t)take_number(&rest, 8);
-    const uint64_t id = take_number(&rest, 8);
-    r->checked_id = id | (flags & FLAG_STALE ? CACHE_STALE_BIT : 0);
+    r->stamp.epoch = take_number(&rest, 8);
+    r->stamp.id.ms = take_number(&rest, 8);
+    r->stamp.id.seq = take_number(&rest, 8);
     r->write_id = take_number(&rest, 8);
     r->body_bytes = take_number(&rest, 8);
     r->last_modified_s = (wall_s_t)take_number(&rest, 4);
@@ -286,7 +286,7 @@ static bool take_object(slice_t rest, struct cache_record *r)
     const size_t names = take_number(&rest, 2), head = take_number(&rest, 2), tags = take_number(&rest, 2);
     for (unsigned i = 0; i < CACHE_TAG_FIELDS; i++)
         r->tags.bytes[i] = (uint16_t)take_number(&rest, 2);
-    bool ok = flags <= FLAGS_ALL && id <= CACHE_INVAL_ID_MAX;
+    bool ok = flags <= FLAGS_ALL;
     r->key = take_bytes(&rest, key, &ok);
     r->vary_names = take_bytes(&rest, names, &ok);
     r->head = take_bytes(&rest, head, &ok);

@@ -15,8 +15,9 @@
 #define CACHE_RECORD_H
 
 #include "cache/cache.h"
+#include "cache/stream_map.h"
 
-#define CACHE_RECORD_FORMAT        1
+#define CACHE_RECORD_FORMAT        2
 #define CACHE_RECORD_CHUNK         (64 * KB) /* bytes of body in a chunk; up to here it is in the head record */
 #define CACHE_RECORD_BODY_MAX      ((uint64_t)1 << 40)
 #define CACHE_RECORD_EXPIRE_MAX_MS ((dur_ms_t)30 * 24 * 3600 * 1000)
@@ -55,10 +56,10 @@ struct cache_record {
     struct cache_freshness fresh; /* as stored, by the writer's wall clock */
     wall_s_t last_modified_s;
     struct cache_tags tags;
-    uint64_t checked_id;  /* of struct cache_object: log id, CACHE_STALE_BIT */
-    uint64_t write_id;    /* random, of this write: in each of its chunks */
-    wall_ms_t written_ms; /* the writer's wall clock */
-    dur_ms_t expire_ms;   /* the expiry it was written with */
+    struct cache_stream_stamp stamp; /* no event of the stream up to there concerns it */
+    uint64_t write_id;               /* random, of this write: in each of its chunks */
+    wall_ms_t written_ms;            /* the writer's wall clock */
+    dur_ms_t expire_ms;              /* the expiry it was written with */
     uint64_t body_bytes;
     slice_t body;                      /* the body when it is inline and decoded */
     const struct cache_object *object; /* where the body comes from when encoding; NULL: from `body` */

@@ -13,11 +13,13 @@ dur_ms_t cache_record_expire_ms(const struct cache_freshness *f, wall_ms_t now_m
     return left < CACHE_RECORD_EXPIRE_LEAST_MS ? 0 : MIN(left, CACHE_RECORD_EXPIRE_MAX_MS);
 }
 
-bool cache_record_of_object(const struct cache_object *o, uint64_t write_id, wall_ms_t now_ms,
-                            struct cache_record *out)
+bool cache_record_of_object(const struct cache_object *o, const struct cache_stream_map *map,
+                            uint64_t write_id, wall_ms_t now_ms, struct cache_record *out)
 {
     const uint64_t checked = atomic_load_explicit(&o->checked_id, memory_order_acquire);
-    if (!cache_object_is_complete(o) || checked == CACHE_ID_UNSHOWN)
+    struct cache_stream_stamp stamp;
+    if (!cache_object_is_complete(o) || (checked & CACHE_STALE_BIT) /* or CACHE_ID_UNSHOWN */ ||
+        !cache_stream_map_stamp(map, checked, &stamp))
         return false;
     const struct cache_object_info i = cache_object_info(o);
     *out = (struct cache_record){
@@ -32,17 +34,13 @@ bool cache_record_of_object(const struct cache_object *o, uint64_t write_id, wal
         .fresh = i.fresh,
         .last_modified_s = o->last_modified_s,
         .tags = cache_object_tag_fields(o),
-        .checked_id = checked,
+        .stamp = stamp,
         .write_id = write_id,
         .written_ms = MAX(now_ms, 0),
         .expire_ms = cache_record_expire_ms(&i.fresh, now_ms),
         .body_bytes = (uint64_t)i.body_bytes,
         .object = o,
     };
-    /* As stored: what a soft purge made of them is made again where the record is loaded. */
-    out->fresh.response_ms = (wall_ms_t)o->response_ms;
-    out->fresh.corrected_initial_ms = (dur_ms_t)o->corrected_initial_ms;
-    out->fresh.lifetime_ms = (dur_ms_t)o->lifetime_ms;
     return out->expire_ms > 0 && out->body_bytes <= CACHE_RECORD_BODY_MAX;
 }
 
@@ -75,7 +73,7 @@ static slice_t field_value(slice_t head, enum http_field_id id)
     return SLICE_EMPTY;
 }
 
-void cache_record_to_fill(const struct cache_record *r, const struct http_head *request,
+void cache_record_to_fill(const struct cache_record *r, uint64_t checked_id, const struct http_head *request,
                           int64_t max_object_bytes, wall_ms_t now_ms, dur_ms_t left_ms,
                           struct cache_record_fill *out)
 {
@@ -96,7 +94,7 @@ void cache_record_to_fill(const struct cache_record *r, const struct http_head *
                  .last_modified_s = r->last_modified_s,
                  .tags = r->tags,
                  .loaded = true,
-                 .checked_id = r->checked_id},
+                 .checked_id = checked_id},
     };
     const dur_ms_t before_ms = MAX(r->written_ms - r->fresh.response_ms, 0);
     out->fill.fresh.response_ms = now_ms - before_ms - resident_ms(r, now_ms, left_ms);

@@ -254,6 +254,14 @@ bool redis_call(struct redis *r, struct redis_call *call, slice_t key, const sli
     return redis_node_call(n, call, argv, argc);
 }
 
+bool redis_call_behind(struct redis *r, struct redis_call *call, const struct redis_call *first, slice_t key,
+                       const slice_t *argv, size_t argc)
+{
+    CHECK_MAGIC(r, REDIS_MAGIC);
+    struct redis_node *n = redis_find(r, key);
+    return n != NULL && redis_node_call_behind(n, call, first, argv, argc);
+}
+
 bool redis_is_up(const struct redis *r, slice_t key)
 {
     const struct redis_node *n = redis_find(r, key);

@@ -41,6 +41,10 @@ void redis_close(struct redis **r);
  * on_reply and timeout_ms, and ends once: with on_reply, never from inside this function, or with
  * redis_call_cancel; NULL: whatever comes back is dropped. false, and nothing done, when it is refused. */
 bool redis_call(struct redis *r, struct redis_call *call, slice_t key, const slice_t *argv, size_t argc);
+/* The same right behind `first`, which was taken a moment ago for the same key: over the same connection, so
+ * that it is carried out after that. In a Cluster only as long as neither is redirected (hops is 0). */
+bool redis_call_behind(struct redis *r, struct redis_call *call, const struct redis_call *first, slice_t key,
+                       const slice_t *argv, size_t argc);
 /* Whether a call for this key would be taken now, if there is room. */
 bool redis_is_up(const struct redis *r, slice_t key);
 

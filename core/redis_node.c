@@ -363,13 +363,24 @@ static bool node_count_call(struct redis_node *n, bool taken)
     return taken;
 }
 
+static dur_ms_t node_timeout_ms(const struct redis_node *n, const struct redis_call *call)
+{
+    return call != NULL && call->timeout_ms > 0 ? call->timeout_ms : n->settings.limits.timeout_ms;
+}
+
 bool redis_node_call(struct redis_node *n, struct redis_call *call, const slice_t *argv, size_t argc)
 {
     struct node_conn *nc = node_pick(n);
-    dur_ms_t timeout_ms = n->settings.limits.timeout_ms;
-    if (call != NULL && call->timeout_ms > 0)
-        timeout_ms = call->timeout_ms;
-    return node_count_call(n, nc != NULL && redis_conn_call(nc->conn, call, timeout_ms, argv, argc));
+    return node_count_call(n, nc != NULL &&
+                                  redis_conn_call(nc->conn, call, node_timeout_ms(n, call), argv, argc));
+}
+
+bool redis_node_call_behind(struct redis_node *n, struct redis_call *call, const struct redis_call *first,
+                            const slice_t *argv, size_t argc)
+{
+    ASSERT(first->conn != NULL);
+    return node_count_call(n, node_pick(n) != NULL &&
+                                  redis_conn_call(first->conn, call, node_timeout_ms(n, call), argv, argc));
 }
 
 bool redis_node_call_again(struct redis_node *n, struct redis_call *call, bool asking)

@@ -61,6 +61,9 @@ void redis_node_close(struct redis_node **n);
 
 /* As redis_conn_call, over the connection with the fewest calls under way. */
 bool redis_node_call(struct redis_node *n, struct redis_call *call, const slice_t *argv, size_t argc);
+/* Over the connection of `first`, a call under way. */
+bool redis_node_call_behind(struct redis_node *n, struct redis_call *call, const struct redis_call *first,
+                            const slice_t *argv, size_t argc);
 /* As redis_conn_call_again. */
 bool redis_node_call_again(struct redis_node *n, struct redis_call *call, bool asking);
 bool redis_node_is_up(const struct redis_node *n);

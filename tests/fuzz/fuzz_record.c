@@ -28,8 +28,8 @@ static size_t number16(const char *at)
 /* What the record says its key is: the caller knows it from the request. */
 static slice_t key_of(slice_t s)
 {
-    const size_t at = s.len > 5 && s.ptr[5] == CACHE_RECORD_MARKER ? PREAMBLE : 88;
-    const size_t text = at == PREAMBLE ? PREAMBLE + 4 : 104;
+    const size_t at = s.len > 5 && s.ptr[5] == CACHE_RECORD_MARKER ? PREAMBLE : 104;
+    const size_t text = at == PREAMBLE ? PREAMBLE + 4 : 120;
     if (s.len < text + CHECKSUM)
         return SLICE_EMPTY;
     return slice_make(s.ptr + text, MIN(number16(s.ptr + at), s.len - text));
@@ -47,7 +47,7 @@ static void check(slice_t s, const struct cache_record *r)
         return;
     static const struct http_head request;
     struct cache_record_fill f;
-    cache_record_to_fill(r, &request, 1000, r->written_ms + 1000, -1, &f);
+    cache_record_to_fill(r, 1, &request, 1000, r->written_ms + 1000, -1, &f);
     ASSERT(f.fill.etag.len <= r->head.len && f.fill.last_modified.len <= r->head.len);
     ASSERT(f.fill.status_line_bytes <= r->head.len);
     ASSERT(cache_freshness_age_ms(&f.fill.fresh, r->written_ms + 1000) >=

@@ -25,12 +25,29 @@ static inline struct cache_record fix_record(void)
                                            .keep_code = 31},
                                  .last_modified_s = 1600000000,
                                  .tags = {SLICE_LIT("a bb ccc "), {2, 3, 0}},
-                                 .checked_id = (UINT64_C(1700000000000) << 20) | 5 | CACHE_STALE_BIT,
+                                 .stamp = {UINT64_C(0x0123456789abcdef), {1700000000000, 5}},
                                  .write_id = UINT64_C(0xfedcba9876543210),
                                  .written_ms = 1700000001123,
                                  .expire_ms = 60000,
                                  .body_bytes = 5,
                                  .body = SLICE_LIT("hello")};
+}
+
+/* A map that knows this moment of the stream only, as local id `local_id`. */
+static inline struct cache_stream_map *fix_map(uint64_t local_id)
+{
+    struct cache_stream_map *m = aligned_alloc(CACHE_LINE, sizeof *m);
+    assert_non_null(m);
+    assert_true(cache_stream_map_open(m, 64));
+    cache_stream_map_restart(m, (struct cache_stream_id){100, 0}, local_id, CACHE_STREAM_NOTHING_PENDING);
+    cache_stream_map_set_epoch(m, 7);
+    return m;
+}
+
+static inline void fix_map_free(struct cache_stream_map *m)
+{
+    cache_stream_map_close(m);
+    free(m);
 }
 
 /* To be freed with free((void *)s.ptr). */
@@ -77,7 +94,8 @@ static inline void fix_assert_same(const struct cache_record *a, const struct ca
     assert_true(a->last_modified_s == b->last_modified_s);
     assert_true(slice_eq(a->tags.text, b->tags.text));
     assert_memory_equal(a->tags.bytes, b->tags.bytes, sizeof a->tags.bytes);
-    assert_true(a->checked_id == b->checked_id);
+    assert_true(a->stamp.epoch == b->stamp.epoch && a->stamp.id.ms == b->stamp.id.ms);
+    assert_true(a->stamp.id.seq == b->stamp.id.seq);
     assert_true(a->write_id == b->write_id);
     assert_true(a->written_ms == b->written_ms);
     assert_true(a->expire_ms == b->expire_ms);

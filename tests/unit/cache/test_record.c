@@ -2,7 +2,6 @@
 #include "tests/unit/cache/record_fixture.h"
 
 #include "cache/herd.h"
-#include "cache/inval_log.h"
 #include "core/random.h"
 
 #define CHECKSUM 8
@@ -39,11 +38,11 @@ static void test_every_field_comes_back(void **state)
 static void test_the_bytes_are_fixed(void **state)
 {
     UNUSED(state);
-    static const unsigned char begin[] = {'M',  'l', 'p', 'R', 1, 1,  0, 0,    221,  0,    0,    0,    0x94,
-                                          0x01, 24,  0,   7,   5, 31, 7, 0x7b, 0x68, 0xe5, 0xcf, 0x8b, 0x01};
+    static const unsigned char begin[] = {'M',  'l', 'p', 'R', 2, 1,  0, 0,    237,  0,    0,    0,    0x94,
+                                          0x01, 24,  0,   7,   1, 31, 7, 0x7b, 0x68, 0xe5, 0xcf, 0x8b, 0x01};
     const struct cache_record r = fix_record();
     slice_t s = fix_encode(&r);
-    assert_int_equal(s.len, 221);
+    assert_int_equal(s.len, 237);
     assert_memory_equal(s.ptr, begin, sizeof begin);
     assert_memory_equal(s.ptr + s.len - CHECKSUM - 5, "hello", 5);
     assert_true(hash_bytes_unseeded("abc", 3).lo == UINT64_C(0x78af5f94892f3950));
@@ -101,7 +100,7 @@ static void test_random_objects_come_back(void **state)
                       .keep_code = (uint8_t)(random_next(&seed) % (CACHE_KEEP_CODE_MAX + 1))},
             .last_modified_s = (wall_s_t)(random_next(&seed) >> 32),
             .tags = {words, {(uint16_t)(first == SIZE_MAX ? 0 : first + 1), 0, 0}},
-            .checked_id = random_next(&seed),
+            .stamp = {random_next(&seed) | 1, {random_next(&seed), random_next(&seed)}},
             .write_id = random_next(&seed),
             .written_ms = (wall_ms_t)(random_next(&seed) >> 22),
             .expire_ms = 1 + (dur_ms_t)(random_next(&seed) % (uint64_t)CACHE_RECORD_EXPIRE_MAX_MS),
@@ -249,6 +248,7 @@ static void test_numbers_out_of_range_are_malformed(void **state)
     BAD(expire_ms, 0);
     BAD(expire_ms, CACHE_RECORD_EXPIRE_MAX_MS + 1);
     BAD(expire_ms, -1);
+    BAD(stamp.epoch, 0);
     BAD(primary_bytes, 9);
     BAD(primary_bytes, good.key.len);
     BAD(vary_names, SLICE_EMPTY);
@@ -270,13 +270,12 @@ static void test_bytes_of_no_meaning_are_malformed(void **state)
                {5, 9},
                {6, 1},
                {7, 1},
-               {17, 8},
-               {67, 0x80} /* id of 64 bits */,
-               {76, 6} /* body length */,
-               {80, 1},
-               {82, 1},
-               {88, 99} /* key */,
-               {94, 1} /* head */};
+               {17, 4},
+               {92, 6} /* body length */,
+               {96, 1},
+               {98, 1},
+               {104, 99} /* key */,
+               {110, 1} /* head */};
     const struct cache_record r = fix_record();
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         slice_t s = fix_encode(&r);

@@ -61,17 +61,6 @@ static struct cache_fill rich_fill(const struct http_head *request, const struct
                                .tags = {SLICE_LIT("news sport "), {5, 6, 0}}};
 }
 
-/* The object's record, through its bytes; `*bytes` holds them. */
-static struct cache_record record_of(const struct cache_object *o, wall_ms_t now_ms, slice_t *bytes)
-{
-    struct cache_record r, out;
-    assert_true(cache_record_of_object(o, 99, now_ms, &r));
-    *bytes = fix_encode(&r);
-    assert_int_equal(cache_record_decode(*bytes, r.key, &out), CACHE_RECORD_NONE);
-    fix_assert_same(&r, &out);
-    return out;
-}
-
 /* What another node does with it: leads a flight and fills it. */
 static enum no_store_reason load(struct cache *c, const struct cache_fill *fill, slice_t body)
 {
@@ -129,12 +118,13 @@ static void test_an_object_moves_to_another_node(void **state)
         text_head_response(&response, 203, varies ? "Vary: Cookie, accept" : "");
         for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
             struct cache *from = fix_cache(64 * MB), *to = fix_cache(64 * MB);
+            struct cache_stream_map *map = fix_map(0);
             const struct cache_fill fill = rich_fill(&request.head, &response.head, sizes[i]);
             assert_int_equal(fix_store_fill(from, URL, &fill, sizes[i]), NO_STORE_STORED);
             struct cache_object *a = fix_find_as(from, URL, &request.head);
             assert_non_null(a);
             struct cache_record r, out;
-            assert_true(cache_record_of_object(a, 99, T0 + 1000, &r));
+            assert_true(cache_record_of_object(a, map, 99, T0 + 1000, &r));
             slice_t bytes = fix_encode(&r);
             assert_int_equal(cache_record_decode(bytes, cache_object_key(a), &out), CACHE_RECORD_NONE);
             char *body = malloc(sizes[i] + 1);
@@ -148,7 +138,7 @@ static void test_an_object_moves_to_another_node(void **state)
                 fix_free(chunk);
             }
             struct cache_record_fill load_fill;
-            cache_record_to_fill(&out, &request.head, 64 * 1024 * 1024, T0 + 2000, -1, &load_fill);
+            cache_record_to_fill(&out, 0, &request.head, 64 * 1024 * 1024, T0 + 2000, -1, &load_fill);
             assert_int_equal(load(to, &load_fill.fill, slice_make(body, sizes[i])), NO_STORE_STORED);
             struct cache_object *b = fix_find_as(to, URL, &request.head);
             assert_non_null(b);
@@ -157,6 +147,7 @@ static void test_an_object_moves_to_another_node(void **state)
             assert_int_equal(cache_object_info(b).fresh.response_ms, T0);
             free(body);
             fix_free(bytes);
+            fix_map_free(map);
             cache_object_unref(&a);
             cache_object_unref(&b);
             fix_end(&from);
@@ -171,20 +162,23 @@ static void test_what_is_unfinished_or_spent_is_not_written(void **state)
 {
     UNUSED(state);
     struct cache *c = fix_cache(16 * MB);
+    struct cache_stream_map *map = fix_map(0);
     struct cache_record r;
     struct cache_fill fill = rich_fill(fix_plain(), fix_plain(), 5);
     struct cache_flight *fl = fix_lead(c, URL);
     enum no_store_reason why;
     struct cache_object *o = cache_fill_begin(fl, &fill, &why);
     assert_non_null(o);
-    assert_false(cache_record_of_object(o, 1, T0, &r));
+    assert_false(cache_record_of_object(o, map, 1, T0, &r));
     cache_fill_abort(&fl);
     assert_int_equal(fix_store_fill(c, URL, &fill, 5), NO_STORE_STORED);
     o = fix_find(c, URL);
-    assert_true(cache_record_of_object(o, 1, T0 + HOUR - 6000, &r)); /* 1 s of lifetime and 4 s of windows */
+    assert_true(
+        cache_record_of_object(o, map, 1, T0 + HOUR - 6000, &r)); /* 1 s of lifetime and 4 s of windows */
     assert_int_equal(r.expire_ms, 5000);
     assert_int_equal(r.written_ms, T0 + HOUR - 6000);
-    assert_false(cache_record_of_object(o, 1, T0 + HOUR, &r));
+    assert_false(cache_record_of_object(o, map, 1, T0 + HOUR, &r));
+    fix_map_free(map);
     cache_object_unref(&o);
     fix_end(&c);
 }
@@ -192,7 +186,7 @@ static void test_what_is_unfinished_or_spent_is_not_written(void **state)
 static dur_ms_t age_when_loaded(const struct cache_record *r, wall_ms_t now_ms, dur_ms_t left_ms)
 {
     struct cache_record_fill f;
-    cache_record_to_fill(r, fix_plain(), 1000, now_ms, left_ms, &f);
+    cache_record_to_fill(r, 1, fix_plain(), 1000, now_ms, left_ms, &f);
     assert_true(f.fill.loaded && f.fill.max_object_bytes == 1000);
     assert_true(f.fill.fresh.lifetime_ms == r->fresh.lifetime_ms);
     return cache_freshness_age_ms(&f.fill.fresh, now_ms);
@@ -332,36 +326,51 @@ static void test_a_soft_purge_since_then_makes_it_stale_for_all(void **state)
     fix_end(&c);
 }
 
-static void test_a_mark_of_a_soft_purge_moves_along(void **state)
+static void test_what_is_stale_by_a_soft_purge_is_not_written(void **state)
 {
     UNUSED(state);
-    struct cache *from = fix_cache(16 * MB), *to = fix_cache(16 * MB);
+    struct cache *c = fix_cache(16 * MB);
     struct cache_fill fill = rich_fill(fix_plain(), fix_plain(), 5);
     const wall_ms_t now_ms = fill.fresh.response_ms = clock_wall_ms();
-    assert_int_equal(fix_store_fill(from, URL, &fill, 5), NO_STORE_STORED);
-    const uint64_t at = purge(from, "news", true);
-    struct cache_object *a = fix_find(from, URL);
-    assert_non_null(a);
-    assert_false(is_fresh(a));
-    purge(to, "other", false); /* its log is ahead of the purge */
-    slice_t bytes;
-    const struct cache_record r = record_of(a, now_ms, &bytes);
-    assert_true(r.checked_id == (at | CACHE_STALE_BIT));
-    assert_true(r.fresh.lifetime_ms == HOUR && r.expire_ms <= 4000 + 1000); /* the windows alone */
-    struct cache_record_fill load_fill;
-    cache_record_to_fill(&r, fix_plain(), 1000, now_ms, r.expire_ms, &load_fill);
-    assert_int_equal(load(to, &load_fill.fill, r.body), NO_STORE_STORED);
-    struct cache_object *b = fix_find(to, URL);
-    assert_non_null(b);
-    assert_false(is_fresh(b));
-    assert_true(atomic_load(&b->checked_id) == (at | CACHE_STALE_BIT));
-    const struct cache_freshness f = cache_object_freshness(a), g = cache_object_freshness(b);
-    assert_true(cache_freshness_left_ms(&f, now_ms + 3000) == cache_freshness_left_ms(&g, now_ms + 3000));
-    cache_object_unref(&a);
-    cache_object_unref(&b);
-    fix_free(bytes);
-    fix_end(&from);
-    fix_end(&to);
+    struct cache_stream_map *map = fix_map(cache_inval_head(&c->inval));
+    struct cache_record r;
+    assert_int_equal(fix_store_fill(c, URL, &fill, 5), NO_STORE_STORED);
+    struct cache_object *o = fix_find(c, URL);
+    assert_non_null(o);
+    assert_true(cache_record_of_object(o, map, 1, now_ms, &r));
+    purge(c, "news", true);
+    assert_true(fix_has(c, URL)); /* which marks it */
+    assert_false(cache_record_of_object(o, map, 1, now_ms, &r));
+    cache_object_unref(&o);
+    fix_map_free(map);
+    fix_end(&c);
+}
+
+/* What has come here from the stream is in the stamp, and nothing else; without an epoch there is none. */
+static void test_the_stamp_is_that_of_what_was_checked(void **state)
+{
+    UNUSED(state);
+    struct cache *c = fix_cache(16 * MB);
+    struct cache_fill fill = rich_fill(fix_plain(), fix_plain(), 5);
+    fill.fresh.response_ms = T0;
+    struct cache_stream_map *map = fix_map(purge(c, "other", false));
+    struct cache_record r;
+    assert_int_equal(fix_store_fill(c, URL, &fill, 5), NO_STORE_STORED);
+    struct cache_object *o = fix_find(c, URL);
+    assert_non_null(o);
+    const uint64_t later = purge(c, "more", false);
+    cache_stream_map_advance(map, (struct cache_stream_id){200, 3}, later, UINT64_MAX,
+                             CACHE_STREAM_NOTHING_PENDING);
+    assert_true(cache_record_of_object(o, map, 1, T0, &r));
+    assert_true(r.stamp.epoch == 7 && r.stamp.id.ms == 100);
+    assert_true(fix_has(c, URL)); /* which checks it */
+    assert_true(cache_record_of_object(o, map, 1, T0, &r));
+    assert_true(r.stamp.id.ms == 200 && r.stamp.id.seq == 3);
+    cache_stream_map_set_epoch(map, 0);
+    assert_false(cache_record_of_object(o, map, 1, T0, &r));
+    cache_object_unref(&o);
+    fix_map_free(map);
+    fix_end(&c);
 }
 
 int main(void)
@@ -375,7 +384,8 @@ int main(void)
         cmocka_unit_test(test_an_id_from_the_future_makes_nothing_immune),
         cmocka_unit_test(test_a_purge_while_it_is_loaded_keeps_it_out),
         cmocka_unit_test(test_a_soft_purge_since_then_makes_it_stale_for_all),
-        cmocka_unit_test(test_a_mark_of_a_soft_purge_moves_along),
+        cmocka_unit_test(test_what_is_stale_by_a_soft_purge_is_not_written),
+        cmocka_unit_test(test_the_stamp_is_that_of_what_was_checked),
     };
     return cmocka_run_group_tests(tests, fix_group_setup, fix_group_teardown);
 }

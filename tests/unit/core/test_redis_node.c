@@ -212,6 +212,26 @@ static void calls_under_way_are_limited(void **state)
     UNTIL(a[2].ended);
 }
 
+/* A plain call takes the connection with less to do. */
+static void call_behind_another_takes_its_connection(void **state)
+{
+    UNUSED(state);
+    static struct asked first, second, third;
+    struct redis_process *p = redis_start("r", NULL);
+    open_node(p->address, (struct redis_node_settings){.limits.connections = 2});
+    UNTIL(connected() == 2);
+    assert_true(ask(&first, "SET", "key"));
+    const slice_t argv[] = {SLICE_LIT("GET"), SLICE_LIT("key")};
+    second = (struct asked){.call.on_reply = asked_on_reply};
+    assert_true(redis_node_call_behind(node, &second.call, &first.call, argv, ARRAY_LEN(argv)));
+    assert_true(ask(&third, "GET", "key"));
+    assert_ptr_equal(second.call.conn, first.call.conn);
+    assert_ptr_not_equal(third.call.conn, first.call.conn);
+    UNTIL(first.ended && second.ended && third.ended);
+    assert_string_equal(second.text, "0");
+    assert_int_equal(redis_node_get_figures(node).calls, 3);
+}
+
 static void call_may_take_its_own_time(void **state)
 {
     UNUSED(state);
@@ -434,6 +454,7 @@ int main(void)
         TEST_OF(closing_ends_what_is_under_way),
         TEST_OF(cancelled_call_is_not_heard_of),
         TEST_OF(calls_under_way_are_limited),
+        TEST_OF(call_behind_another_takes_its_connection),
         TEST_OF(call_may_take_its_own_time),
         TEST_OF(cut_link_is_found_again),
         TEST_OF(stalled_link_is_given_up),
