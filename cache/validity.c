@@ -61,6 +61,19 @@ bool cache_flight_is_overtaken(struct cache_flight *fl)
     return (found.hard | found.soft) != 0;
 }
 
+bool cache_was_purged_since(const struct cache *c, const struct cache_key *primary, slice_t tags,
+                            uint64_t checked_id)
+{
+    struct cache_inval_found found = {0, 0};
+    rcu_enter();
+    if (cache_inval_head(&c->inval) > checked_id) {
+        const struct cache_inval_subject subject = cache_inval_subject(primary->text, primary->hash.lo, tags);
+        found = cache_inval_find(&c->inval, &subject, checked_id);
+    }
+    rcu_leave();
+    return (found.hard | found.soft) != 0;
+}
+
 bool cache_flight_result_is_valid(const struct cache_flight *fl, struct cache_object *o,
                                   struct cache_object *stale, uint64_t *checked_id)
 {

@@ -33,6 +33,11 @@ static inline struct cache_inval_found cache_flight_overtaken_by(const struct ca
  */
 bool cache_flight_is_overtaken(struct cache_flight *fl);
 
+/* Of what is not an object here yet: has a purge, hard or soft, that concerned it come after `checked_id`?
+ * Takes its own RCU section. */
+bool cache_was_purged_since(const struct cache *c, const struct cache_key *primary, slice_t tags,
+                            uint64_t checked_id);
+
 /* Under the shard's lock, before `o`, the response of this flight, is stored: false when a hard purge came
  * after the fetch began; else `*checked_id` is for the object: checked up to now, and stale from a soft purge
  * on. `stale` is the object that a 304 confirmed (else NULL): what was purged since it was last found valid

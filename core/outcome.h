@@ -166,6 +166,62 @@ enum purge_source {
         PURGE_SOURCE_COUNT
 };
 
+/* What came of looking into the store that nodes share. */
+#define OUTCOME_REMOTE_LOADS(X)                                                                              \
+    X(NONE, "none", "not known yet, or not asked")                                                           \
+    X(FOUND, "found", "found, and used")                                                                     \
+    X(ABSENT, "absent", "nothing is kept there under this key")                                              \
+    X(REMEMBERED, "remembered", "there was nothing a moment ago; not asked again")                           \
+    X(STALE, "stale", "found, but no longer fresh")                                                          \
+    X(PURGED, "purged", "found, but purged since, or perhaps so")                                            \
+    X(UNFIT, "unfit", "found, but not for this request")                                                     \
+    X(TOO_LARGE, "too_large", "found, but larger than max_object_size")                                      \
+    X(FOREIGN, "foreign", "what is kept there was not written by Millpond")                                  \
+    X(VERSION, "version", "written by a version with another format")                                        \
+    X(DAMAGED, "damaged", "length or checksum is wrong")                                                     \
+    X(MALFORMED, "malformed", "undamaged, but nothing this version writes")                                  \
+    X(WRONG_KEY, "wrong_key", "the record of another key")                                                   \
+    X(TORN, "torn", "a part belongs to another write")                                                       \
+    X(INCOMPLETE, "incomplete", "a part is missing")                                                         \
+    X(UNFOLLOWED, "unfollowed", "purges of other nodes are not followed, so nothing there can be believed")  \
+    X(BUSY, "busy", "too much is being loaded already")                                                      \
+    X(UNAVAILABLE, "unavailable", "no connection, or it broke")                                              \
+    X(TIMEOUT, "timeout", "no answer in time")                                                               \
+    X(REFUSED, "refused", "Redis answered with an error")                                                    \
+    X(CANCELLED, "cancelled", "nobody waited for it any more")                                               \
+    X(NO_MEMORY, "no_memory", "out of memory")
+
+enum remote_load {
+#define X(id, name, text) REMOTE_LOAD_##id,
+    OUTCOME_REMOTE_LOADS(X)
+#undef X
+        REMOTE_LOAD_COUNT
+};
+
+/* What became of a stored response on its way there. */
+#define OUTCOME_REMOTE_SAVES(X)                                                                              \
+    X(NONE, "none", "under way")                                                                             \
+    X(SAVED, "saved", "it is kept there")                                                                    \
+    X(UNFIT, "unfit", "not worth keeping there, or purges of other nodes are not followed")                  \
+    X(TOO_LARGE, "too_large", "larger than max_object_size")                                                 \
+    X(BUSY, "busy", "too much was on its way already")                                                       \
+    X(UNAVAILABLE, "unavailable", "no connection, or it broke")                                              \
+    X(TIMEOUT, "timeout", "no answer in time")                                                               \
+    X(REFUSED, "refused", "Redis answered with an error")                                                    \
+    X(CANCELLED, "cancelled", "the server stopped before")                                                   \
+    X(NO_MEMORY, "no_memory", "out of memory")
+
+enum remote_save {
+#define X(id, name, text) REMOTE_SAVE_##id,
+    OUTCOME_REMOTE_SAVES(X)
+#undef X
+        REMOTE_SAVE_COUNT
+};
+
+const char *outcome_remote_load_name(enum remote_load l);
+const char *outcome_remote_load_text(enum remote_load l);
+const char *outcome_remote_save_name(enum remote_save s);
+const char *outcome_remote_save_text(enum remote_save s);
 const char *outcome_verdict_name(enum cache_verdict v);
 const char *outcome_verdict_text(enum cache_verdict v);
 const char *outcome_no_store_name(enum no_store_reason r);

@@ -42,6 +42,16 @@ slice_t redis_reply_text(const struct redisReply *r)
     return text ? slice_make(r->str, (size_t)r->len) : SLICE_EMPTY;
 }
 
+bool redis_reply_is_nil(const struct redisReply *r)
+{
+    return r != NULL && r->type == REDIS_REPLY_NIL;
+}
+
+int64_t redis_reply_integer(const struct redisReply *r, int64_t other)
+{
+    return r != NULL && r->type == REDIS_REPLY_INTEGER ? (int64_t)r->integer : other;
+}
+
 size_t redis_reply_count(const struct redisReply *r)
 {
     return r != NULL && r->type == REDIS_REPLY_ARRAY ? r->elements : 0;

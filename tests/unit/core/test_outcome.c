@@ -34,6 +34,8 @@ CHECK_TABLE(close, close_reason, CLOSE_COUNT)
 CHECK_TABLE(fetch, fetch_error, FETCH_ERROR_COUNT)
 CHECK_TABLE(purge_kind, purge_kind, PURGE_KIND_COUNT)
 CHECK_TABLE(purge_source, purge_source, PURGE_SOURCE_COUNT)
+CHECK_TABLE(remote_load, remote_load, REMOTE_LOAD_COUNT)
+CHECK_TABLE(remote_save, remote_save, REMOTE_SAVE_COUNT)
 
 /* Enum and table come from one place, but the order must stay: zero is the neutral value that code tests for.
  */
@@ -118,6 +120,8 @@ int main(void)
         cmocka_unit_test(test_neutral_values), cmocka_unit_test(test_fetch_statuses),
         cmocka_unit_test(test_docs_in_step),   cmocka_unit_test(test_purges_in_docs),
         cmocka_unit_test(test_purge_kind),     cmocka_unit_test(test_purge_source),
+        cmocka_unit_test(test_remote_load),
+        cmocka_unit_test(test_remote_save),
     };
     return cmocka_run_group_tests_name("core/outcome", tests, NULL, NULL);
 }

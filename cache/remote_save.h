@@ -1,0 +1,25 @@
+/* remote_save.h: stored responses on their way to the store that nodes share.
+ *
+ * The client comes first: a response is queued when it has become whole, and the queue is looked at when the
+ * turn of the loop is over. It is kept referenced, not copied, and each part is encoded when it is sent.
+ * Chunks go first, then the head record, so that whoever finds that finds all; of a variant, the marker of
+ * its URL last. What goes wrong costs the record, and nothing else. Each part expires when the response is of
+ * no more use. */
+#ifndef CACHE_REMOTE_SAVE_H
+#define CACHE_REMOTE_SAVE_H
+
+#include "cache/remote.h"
+#include "core/outcome.h"
+
+#define CACHE_REMOTE_SAVES_MAX      1024      /* of a worker at a time; more are dropped */
+#define CACHE_REMOTE_SAVE_BYTES_MAX (32 * MB) /* of their bodies, unless it is one alone */
+#define CACHE_REMOTE_SAVES_ACTIVE   8         /* with commands under way */
+#define CACHE_REMOTE_SAVE_WINDOW    2         /* chunks of one under way */
+
+/* Queues a complete object that is in the index; takes a reference of its own. Counts what becomes of it. */
+void cache_remote_save(struct cache_remote *r, struct cache_object *o);
+
+/* remote.c: gives up all that are queued or under way. */
+void cache_remote_end_saves(struct cache_remote *r);
+
+#endif

@@ -1,0 +1,249 @@
+/* test_remote_save.c: what is put into a real Redis, when, for how long, and what is dropped. */
+#include "tests/unit/cache/remote_fixture.h"
+
+static struct looked looked;
+
+static dur_ms_t left_ms(struct redis_process *p, const char *name)
+{
+    return atoll(redis_do(p, "PTTL %s", name));
+}
+
+/* A spare, for another URL of the same node. */
+static struct cache_object *stored(struct node *n, const char *url, uint64_t bytes)
+{
+    const struct cache_fill fill = node_fill(bytes);
+    return node_store_as(n, url, &fill, bytes);
+}
+
+static void parts_lie_there_as_long_as_the_response_is_of_use(void **state)
+{
+    UNUSED(state);
+    struct redis_process *p = redis_start("r", NULL);
+    struct node *a = node_open(p->address, NEVER_MS);
+    struct cache_fill fill = node_fill(2 * CACHE_RECORD_CHUNK + 1);
+    fill.fresh.keep_code = 12; /* 2048 s */
+    node_save_as(a, URL, &fill, 2 * CACHE_RECORD_CHUNK + 1);
+    assert_string_equal(redis_do(p, "DBSIZE"), "4");
+    const slice_t key = SLICE_LIT(URL);
+    const char *names[] = {part_name(key, CACHE_RECORD_HEAD), part_name(key, 0), part_name(key, 1),
+                           part_name(key, 2)};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        const dur_ms_t left = left_ms(p, names[i]);
+        assert_true(left <= 3600000 + 2048000 && left > 3600000 + 2048000 - support_wait_ms());
+    }
+    node_save(a, "http://h/small", CACHE_RECORD_CHUNK);
+    assert_string_equal(redis_do(p, "DBSIZE"), "5");
+}
+
+/* And names what the URL varies by now. */
+static void a_marker_lives_as_long_as_the_longest_variant(void **state)
+{
+    UNUSED(state);
+    struct redis_process *p = redis_start("r", NULL);
+    struct node *a = node_open(p->address, NEVER_MS);
+    struct text_head de, en, response;
+    text_head_request(&de, HTTP_GET, "Accept-Language: de");
+    text_head_request(&en, HTTP_GET, "Accept-Language: en");
+    text_head_response(&response, 200, "Vary: Accept-Language");
+    struct cache_fill fill = node_fill(3);
+    fill.response = &response.head;
+    fill.request = &de.head;
+    node_save_as(a, URL, &fill, 3);
+    assert_string_equal(redis_do(p, "DBSIZE"), "2");
+    assert_true(left_ms(p, head_name(URL)) > 3000000);
+    fill.request = &en.head;
+    fill.fresh.lifetime_ms = 60000;
+    node_save_as(a, URL, &fill, 3);
+    assert_string_equal(redis_do(p, "DBSIZE"), "3");
+    assert_true(left_ms(p, head_name(URL)) > 3000000);
+    fill.request = &de.head;
+    fill.fresh.lifetime_ms = 7200000;
+    node_save_as(a, URL, &fill, 3);
+    assert_true(left_ms(p, head_name(URL)) > 6000000);
+    node_save(a, URL, 5); /* it does not vary any more */
+    node_forget(a, URL, fix_plain());
+    assert_int_equal(look_as(a, URL, &de.head), REMOTE_LOAD_FOUND);
+    text_head_free(&de);
+    text_head_free(&en);
+    text_head_free(&response);
+}
+
+static void nothing_goes_out_before_the_turn_is_over(void **state)
+{
+    UNUSED(state);
+    struct redis_process *p = redis_start("r", NULL);
+    struct node *a = node_open(p->address, NEVER_MS);
+    struct redis_node_figures before, after;
+    assert_true(redis_get_server_figures(a->redis, 0, &before));
+    struct cache_object *o = stored(a, URL, 5);
+    cache_remote_save(a->remote, o);
+    assert_true(redis_get_server_figures(a->redis, 0, &after));
+    assert_int_equal(after.calls, before.calls);
+    cache_forget(a->cache, o); /* evicted meanwhile: it is kept there all the same */
+    cache_object_unref(&o);
+    AWAIT(saves(REMOTE_SAVE_SAVED) == 1);
+    rcu_flush();
+    assert_int_equal(fix_stats(a->cache).live_objects, 0);
+    assert_int_equal(look(a, URL), REMOTE_LOAD_FOUND);
+}
+
+static void what_nobody_would_find_of_use_is_not_written(void **state)
+{
+    UNUSED(state);
+    struct redis_process *p = redis_start("r", NULL);
+    struct node *a = node_open(p->address, NEVER_MS);
+    struct cache_fill part = node_fill(5), asks = node_fill(5);
+    part.status = 206;
+    asks.fresh.revalidate_always = true;
+    struct cache_object *objects[] = {node_store_as(a, "http://h/part", &part, 5),
+                                      node_store_as(a, "http://h/asks", &asks, 5),
+                                      stored(a, "http://h/soft", 5), stored(a, "http://h/large", 5 * MB)};
+    cache_remote_save(a->remote, objects[0]);
+    cache_remote_save(a->remote, objects[1]);
+    assert_int_equal(saves(REMOTE_SAVE_UNFIT), 2);
+    cache_remote_save(a->remote, objects[3]);
+    assert_int_equal(saves(REMOTE_SAVE_TOO_LARGE), 1);
+    cache_remote_save(a->remote, objects[2]);
+    purge_tag(a, "news", true);
+    assert_true(fix_has(a->cache, "http://h/soft")); /* which marks it, while it is queued */
+    AWAIT(a->remote->save_count == 0);
+    assert_int_equal(saves(REMOTE_SAVE_UNFIT), 3);
+    cache_stream_map_set_epoch(a->map, 0);
+    struct cache_object *o = stored(a, URL, 5);
+    cache_remote_save(a->remote, o);
+    AWAIT(a->remote->save_count == 0);
+    assert_int_equal(saves(REMOTE_SAVE_UNFIT), 4);
+    assert_string_equal(redis_do(p, "DBSIZE"), "0");
+    cache_object_unref(&o);
+    for (size_t i = 0; i < ARRAY_LEN(objects); i++)
+        cache_object_unref(&objects[i]);
+}
+
+/* Redis stands still, so nothing gets away. */
+static void what_is_too_much_is_dropped(void **state)
+{
+    UNUSED(state);
+    struct redis_process *p = redis_start("r", NULL);
+    struct node *a = node_open(p->address, NEVER_MS);
+    struct cache_object *small = stored(a, URL, 5), *large = stored(a, "http://h/q", 4 * MB);
+    redis_freeze(p);
+    for (unsigned i = 0; i < CACHE_REMOTE_SAVE_BYTES_MAX / (4 * MB); i++)
+        cache_remote_save(a->remote, large);
+    assert_int_equal(saves(REMOTE_SAVE_BUSY), 0);
+    cache_remote_save(a->remote, large);
+    cache_remote_save(a->remote, small);
+    assert_int_equal(saves(REMOTE_SAVE_BUSY), 2);
+    rcu_thread_stop();
+    for (unsigned i = 0; i < 5; i++)
+        turn();
+    rcu_thread_start();
+    assert_int_equal(a->remote->active_saves, CACHE_REMOTE_SAVES_ACTIVE);
+    struct redis_node_figures f;
+    assert_true(redis_get_server_figures(a->redis, 0, &f));
+    assert_true(f.calls <= CACHE_REMOTE_SAVES_ACTIVE * CACHE_REMOTE_SAVE_WINDOW);
+    redis_thaw(p);
+    AWAIT(a->remote->save_count == 0);
+    assert_int_equal(saves(REMOTE_SAVE_SAVED), CACHE_REMOTE_SAVE_BYTES_MAX / (4 * MB));
+    assert_int_equal(a->remote->save_bytes, 0);
+    for (unsigned i = 0; i < CACHE_REMOTE_SAVES_MAX; i++)
+        cache_remote_save(a->remote, small);
+    assert_int_equal(saves(REMOTE_SAVE_BUSY), 2);
+    cache_remote_save(a->remote, small);
+    assert_int_equal(saves(REMOTE_SAVE_BUSY), 3);
+    AWAIT(a->remote->save_count == 0);
+    cache_object_unref(&small);
+    cache_object_unref(&large);
+}
+
+/* Whatever it is that goes wrong, the record is not there, or not whole; memory is given back. */
+static void what_goes_wrong_costs_the_record(void **state)
+{
+    UNUSED(state);
+    static const char *const full[] = {"maxmemory 1mb", "maxmemory-policy noeviction", NULL};
+    struct redis_process *p = redis_start("r", &(struct redis_server_options){.lines = full});
+    struct node *a = node_open(p->address, 100);
+    struct cache_object *o = stored(a, URL, 4 * MB);
+    cache_remote_save(a->remote, o);
+    AWAIT(a->remote->save_count == 0);
+    assert_int_equal(saves(REMOTE_SAVE_REFUSED), 1);
+    redis_freeze(p);
+    cache_remote_save(a->remote, o);
+    AWAIT(a->remote->save_count == 0);
+    assert_int_equal(saves(REMOTE_SAVE_TIMEOUT), 1);
+    redis_kill(p);
+    AWAIT(!redis_is_up(a->redis, SLICE_EMPTY));
+    cache_remote_save(a->remote, o);
+    AWAIT(a->remote->save_count == 0);
+    assert_int_equal(saves(REMOTE_SAVE_UNAVAILABLE), 1);
+    assert_int_equal(saves(REMOTE_SAVE_SAVED), 0);
+    cache_forget(a->cache, o);
+    cache_object_unref(&o);
+    rcu_flush();
+    assert_int_equal(fix_stats(a->cache).live_objects, 0);
+}
+
+/* A reader never sees a body of two writes, whenever it looks. */
+static void a_write_over_another_is_seen_whole_or_not_at_all(void **state)
+{
+    UNUSED(state);
+    struct redis_process *p = redis_start("r", NULL);
+    struct node *a = node_open(p->address, NEVER_MS), *b = node_open(p->address, NEVER_MS);
+    unsigned found = 0, torn = 0;
+    node_save(a, URL, 30 * CACHE_RECORD_CHUNK);
+    for (unsigned round = 0; round < 40; round++) {
+        struct cache_object *o = stored(a, URL, (20 + round % 20) * CACHE_RECORD_CHUNK);
+        cache_remote_save(a->remote, o);
+        cache_object_unref(&o);
+        rcu_thread_stop();
+        for (unsigned i = 0; i < round / 2; i++)
+            turn();
+        rcu_thread_start();
+        assert_true(look_begin(&looked, b, URL, NULL));
+        AWAIT(looked.ended && a->remote->save_count == 0);
+        found += looked.outcome == REMOTE_LOAD_FOUND;
+        torn += looked.outcome == REMOTE_LOAD_TORN || looked.outcome == REMOTE_LOAD_MALFORMED;
+        assert_int_equal(found + torn, round + 1);
+        if (looked.outcome != REMOTE_LOAD_FOUND)
+            continue;
+        o = fix_find(b->cache, URL);
+        assert_non_null(o);
+        assert_true(fix_body_is_right(o, 0, cache_object_filled(o)));
+        cache_object_unref(&o);
+        node_forget(b, URL, fix_plain());
+    }
+    assert_true(found > 0);
+}
+
+static void closing_gives_up_what_is_on_its_way(void **state)
+{
+    UNUSED(state);
+    struct redis_process *p = redis_start("r", NULL);
+    struct node *a = node_open(p->address, NEVER_MS);
+    redis_freeze(p);
+    struct cache_object *o = stored(a, URL, 4 * MB);
+    for (unsigned i = 0; i < CACHE_REMOTE_SAVES_ACTIVE; i++)
+        cache_remote_save(a->remote, o);
+    rcu_thread_stop();
+    turn();
+    rcu_thread_start();
+    assert_true(a->remote->active_saves > 0);
+    cache_remote_save(a->remote, o); /* BUSY, or queued: both end */
+    cache_remote_close(&a->remote);
+    assert_int_equal(saves(REMOTE_SAVE_CANCELLED) + saves(REMOTE_SAVE_BUSY), CACHE_REMOTE_SAVES_ACTIVE + 1);
+    cache_object_unref(&o);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        REMOTE_TEST(parts_lie_there_as_long_as_the_response_is_of_use),
+        REMOTE_TEST(a_marker_lives_as_long_as_the_longest_variant),
+        REMOTE_TEST(nothing_goes_out_before_the_turn_is_over),
+        REMOTE_TEST(what_nobody_would_find_of_use_is_not_written),
+        REMOTE_TEST(what_is_too_much_is_dropped),
+        REMOTE_TEST(what_goes_wrong_costs_the_record),
+        REMOTE_TEST(a_write_over_another_is_seen_whole_or_not_at_all),
+        REMOTE_TEST(closing_gives_up_what_is_on_its_way),
+    };
+    return E2E_RUN("remote save", tests);
+}
