@@ -202,7 +202,8 @@ static void cache_add_ratio(json_t *cache, const struct latency_sum *l)
         put_int(verdicts, outcome_verdict_name((enum cache_verdict)v), l->by_verdict[v]);
         if (v != VERDICT_NONE && v != VERDICT_PASS)
             looked_up += l->by_verdict[v];
-        if (v == VERDICT_HIT || v == VERDICT_REVALIDATED || v == VERDICT_STALE || v == VERDICT_COLLAPSED)
+        if (v == VERDICT_HIT || v == VERDICT_REDIS || v == VERDICT_REVALIDATED || v == VERDICT_STALE ||
+            v == VERDICT_COLLAPSED)
             answered += l->by_verdict[v];
     }
     json_object_set_new(cache, "verdicts", verdicts);

@@ -155,6 +155,14 @@ struct cache_object *cache_find(struct cache *c, const struct cache_key *key, co
     return o;
 }
 
+struct cache_object *cache_look(struct cache *c, const struct cache_key *key, const struct http_head *request,
+                                struct arena *scratch)
+{
+    struct cache_key whole;
+    bool known;
+    return cache_lookup(c, cache_shard_of(c, key->hash), key, request, scratch, &whole, &known);
+}
+
 /* A flight that may be joined: one that a purge has overtaken is left to those it already has. `whole`
  * becomes that of the variant when a flight has just told of a new Vary. */
 static struct cache_flight *join_find_flight_locked(struct cache_shard *sh, const struct cache_key *key,

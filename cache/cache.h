@@ -101,6 +101,10 @@ void cache_object_unref(struct cache_object **o);
 struct cache_object *cache_find(struct cache *c, const struct cache_key *key, const struct http_head *request,
                                 struct arena *scratch, bool *pass);
 
+/* The same without counting the use. */
+struct cache_object *cache_look(struct cache *c, const struct cache_key *key, const struct http_head *request,
+                                struct arena *scratch);
+
 enum cache_join { CACHE_LEAD, CACHE_FOLLOW, CACHE_PASS };
 
 /* Events of a follower, delivered on its worker's thread through on_event, one at a time. */

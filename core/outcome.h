@@ -12,6 +12,7 @@
 #define OUTCOME_CACHE_VERDICTS(X)                                                                            \
     X(NONE, "none", "the request never reached the cache (refused or answered by a route)")                  \
     X(HIT, "hit", "answered from a fresh stored response")                                                   \
+    X(REDIS, "redis", "answered from a fresh response that was found in Redis")                              \
     X(REVALIDATED, "revalidated", "the stored response was confirmed by the instance and used")              \
     X(STALE, "stale", "answered from a stored response past its freshness")                                  \
     X(COLLAPSED, "collapsed", "shared the response another request was fetching")                            \
@@ -169,12 +170,11 @@ enum purge_source {
 /* What came of looking into the store that nodes share. */
 #define OUTCOME_REMOTE_LOADS(X)                                                                              \
     X(NONE, "none", "not known yet, or not asked")                                                           \
-    X(FOUND, "found", "found, and used")                                                                     \
+    X(FOUND, "found", "found: fresh, whole and not purged")                                                  \
     X(ABSENT, "absent", "nothing is kept there under this key")                                              \
     X(REMEMBERED, "remembered", "there was nothing a moment ago; not asked again")                           \
     X(STALE, "stale", "found, but no longer fresh")                                                          \
     X(PURGED, "purged", "found, but purged since, or perhaps so")                                            \
-    X(UNFIT, "unfit", "found, but not for this request")                                                     \
     X(TOO_LARGE, "too_large", "found, but larger than max_object_size")                                      \
     X(FOREIGN, "foreign", "what is kept there was not written by Millpond")                                  \
     X(VERSION, "version", "written by a version with another format")                                        \

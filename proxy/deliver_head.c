@@ -96,6 +96,7 @@ static void put_cache_status(struct text *t, const struct exchange *x, bool with
     TEXT_LIT(t, "Cache-Status: millpond; ");
     switch (v) {
     case VERDICT_HIT:
+    case VERDICT_REDIS:
     case VERDICT_STALE:
     case VERDICT_REVALIDATED: {
         const struct cache_freshness *f = &x->info.fresh;
@@ -113,6 +114,8 @@ static void put_cache_status(struct text *t, const struct exchange *x, bool with
             TEXT_LIT(t, "; detail=stale_if_error");
         else if (x->stale_renewed)
             TEXT_LIT(t, "; detail=stale_while_revalidate");
+        else if (v == VERDICT_REDIS)
+            TEXT_LIT(t, "; detail=redis");
         break;
     }
     case VERDICT_COLLAPSED:
@@ -158,7 +161,7 @@ static void put_age(struct text *t, const struct exchange *x)
     if (x->source != SOURCE_OBJECT && (x->source != SOURCE_FOLLOW || x->response_head.ptr != NULL))
         return; /* the instance's own head has the Age it sent */
     const struct cache_freshness *f = &x->info.fresh;
-    bool from_cache = x->source == SOURCE_OBJECT || x->collapsed;
+    bool from_cache = x->source == SOURCE_OBJECT || x->collapsed || x->verdict == VERDICT_REDIS;
     if (!from_cache && f->corrected_initial_ms < 1000)
         return;
     TEXT_LIT(t, "Age: ");

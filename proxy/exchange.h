@@ -21,6 +21,7 @@ struct instance;
 struct no_vary_use;
 struct own_fetch;
 struct partial;
+struct phase_remote_use;
 struct proxy_url_key;
 struct proxy_worker;
 struct upstream_conn;
@@ -117,6 +118,7 @@ struct exchange {
     struct cache_object *stale;  /* a reference: what is being revalidated, or completed */
     struct partial *partial;     /* the fetch is about a part, or follows from one: partial.h; in the arena */
     struct own_fetch *own_fetch; /* was too slow for a shared one: own_fetch.h; in the arena */
+    struct phase_remote_use *remote; /* a look-up in the store that nodes share; in the arena */
     struct cache_flight *flight;
     struct cache_follower *follower;
     uint64_t offset; /* bytes of the body handed to the client connection */
@@ -150,8 +152,8 @@ struct exchange {
 
 /* A new exchange in phase ACCEPT for this connection; NULL when out of memory. */
 struct exchange *exchange_new(struct proxy_worker *pw, struct client_conn *c);
-/* One without a client, in phase FETCH, for the request of `of`: same head, route and key. NULL when out of
- * memory. */
+/* One without a client, in phase FETCH (or REMOTE before), for the request of `of`: same head, route and key.
+ * NULL when out of memory. */
 struct exchange *exchange_new_background(const struct exchange *of);
 /* One without a client that goes on with the fetch of `of`, whose response is being delivered, in its place:
  * flight, upstream connection and lease are no longer of `of`, which may make another fetch. NULL when out of

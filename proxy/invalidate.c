@@ -25,11 +25,12 @@ static void count_invalidated(struct exchange *x)
     cache_purge_count(x->pw->worker->metrics, CACHE_PURGE_URL, PURGE_SOURCE_UNSAFE);
 }
 
-/* What lies under longer keys is not found by this one, but a purge concerns it. */
+/* What lies under longer keys, or in the store that nodes share, is not found by this one, but a purge
+ * concerns it. */
 static void invalidate_key(struct exchange *x, const struct proxy_url_key *k)
 {
     bool found = true;
-    if (k->goes_on)
+    if (k->goes_on || x->pw->remote != NULL)
         cache_purge_url(x->pw->cache, &k->key);
     else
         found = cache_invalidate_url(x->pw->cache, &k->key);
@@ -60,9 +61,8 @@ static void invalidate_target(struct exchange *x)
     struct proxy_url_key *keys;
     size_t count = exchange_url_keys(x, &keys);
     invalidate_keys(x, keys, count);
-    if (exchange_build_key(x) && cache_key_url(x->key.text).len < x->key.text.len &&
-        cache_invalidate_url(x->pw->cache, &x->key))
-        count_invalidated(x);
+    if (exchange_build_key(x) && cache_key_url(x->key.text).len < x->key.text.len)
+        invalidate_key(x, &(struct proxy_url_key){.key = x->key});
 }
 
 static void invalidate_reference(struct exchange *x, slice_t reference)

@@ -29,8 +29,9 @@ void phase_set(struct exchange *x, enum phase_id to)
     static const uint8_t legal[PHASE_COUNT] = {
         [PHASE_ACCEPT] = 1u << PHASE_ROUTE | 1u << PHASE_DELIVER,
         [PHASE_ROUTE] = 1u << PHASE_LOOKUP | 1u << PHASE_DELIVER,
-        [PHASE_LOOKUP] = 1u << PHASE_WAIT | 1u << PHASE_FETCH | 1u << PHASE_DELIVER,
+        [PHASE_LOOKUP] = 1u << PHASE_WAIT | 1u << PHASE_REMOTE | 1u << PHASE_FETCH | 1u << PHASE_DELIVER,
         [PHASE_WAIT] = 1u << PHASE_LOOKUP | 1u << PHASE_FETCH | 1u << PHASE_DELIVER | 1u << PHASE_LOG,
+        [PHASE_REMOTE] = 1u << PHASE_FETCH | 1u << PHASE_DELIVER | 1u << PHASE_LOG,
         [PHASE_FETCH] = 1u << PHASE_DELIVER | 1u << PHASE_LOOKUP | 1u << PHASE_LOG,
         [PHASE_DELIVER] = 1u << PHASE_LOG | 1u << PHASE_FETCH, /* own_fetch.h */
         [PHASE_LOG] = 0,
@@ -66,6 +67,7 @@ void phase_run(struct exchange *x)
 static void exchange_drop_fetch(struct exchange *x)
 {
     phase_fetch_release(x, FETCH_CANCELLED);
+    phase_remote_cancel(x);
     if (x->flight != NULL)
         x->no_store = NO_STORE_ABANDONED;
     if (x->flight != NULL && x->filling)
@@ -99,7 +101,8 @@ void phase_client_gone(struct exchange *x)
         return;
     }
     exchange_drop_fetch(x);
-    if (x->phase != PHASE_WAIT && x->phase != PHASE_FETCH && x->phase != PHASE_DELIVER)
+    if (x->phase != PHASE_WAIT && x->phase != PHASE_REMOTE && x->phase != PHASE_FETCH &&
+        x->phase != PHASE_DELIVER)
         phase_set(x, PHASE_DELIVER);
     phase_set(x, PHASE_LOG);
     phase_run(x);

@@ -1,6 +1,6 @@
 /* phase.h: the life of a request as a table of functions.
  *
- *   ACCEPT -> ROUTE -> LOOKUP -> [WAIT] -> [FETCH -> STORE] -> DELIVER -> LOG
+ *   ACCEPT -> ROUTE -> LOOKUP -> [WAIT] -> [REMOTE] -> [FETCH -> STORE] -> DELIVER -> LOG
  *
  * Each function looks at the exchange and says MORE (phase_set was called, go on), PARK (an event will resume
  * it) or DONE (only LOG: the exchange is gone). No phase knows a wire protocol. LOG always runs. */
@@ -14,6 +14,7 @@
     X(ROUTE, route)                                                                                          \
     X(LOOKUP, lookup)                                                                                        \
     X(WAIT, wait)                                                                                            \
+    X(REMOTE, remote)                                                                                        \
     X(FETCH, fetch)                                                                                          \
     X(DELIVER, deliver)                                                                                      \
     X(LOG, log)
@@ -59,6 +60,13 @@ void exchange_abandon(struct exchange *x);
  */
 void phase_wait_timeout(struct exchange *x);
 void phase_wait_on_event(void *arg, enum cache_event event);
+
+/* phase_remote.c: may the leader of this flight look into the store that nodes share before it fetches? */
+bool phase_remote_may_ask(const struct exchange *x);
+/* The look-up under way, if any, is not wanted any more. */
+void phase_remote_cancel(struct exchange *x);
+/* The response to this request was stored: into the store that nodes share, too. */
+void phase_remote_save(struct exchange *x);
 
 /* phase_fetch.c: request body towards the instance, as far as both sides can. May end the exchange. */
 void fetch_pump_body(struct exchange *x);

@@ -23,7 +23,8 @@ static int64_t record_age_s(const struct exchange *x)
 {
     if (x->object == NULL || (x->source == SOURCE_FOLLOW && x->follower == NULL))
         return -1;
-    if (x->verdict != VERDICT_HIT && x->verdict != VERDICT_STALE && x->verdict != VERDICT_REVALIDATED)
+    if (x->verdict != VERDICT_HIT && x->verdict != VERDICT_REDIS && x->verdict != VERDICT_STALE &&
+        x->verdict != VERDICT_REVALIDATED)
         return -1;
     return cache_freshness_age_ms(&x->info.fresh, x->pw->worker->now_wall_ms) / 1000;
 }

@@ -63,6 +63,14 @@ static bool object_has_validator(const struct cache_object *o)
     return v.etag.len > 0 || v.last_modified.len > 0;
 }
 
+static enum phase_result lookup_remote(struct exchange *x, enum cache_verdict v)
+{
+    x->verdict = (uint8_t)v;
+    x->no_store = NO_STORE_STORED;
+    phase_set(x, PHASE_REMOTE);
+    return PHASE_MORE;
+}
+
 /* `alone`: not served by a fetch that began before this request. */
 static enum phase_result lookup_join(struct exchange *x, struct cache_object *old, bool alone)
 {
@@ -83,6 +91,8 @@ static enum phase_result lookup_join(struct exchange *x, struct cache_object *ol
         else if (old != NULL && object_has_validator(old) &&
                  (x->partial == NULL || x->partial->kind == PARTIAL_REST))
             x->stale = cache_object_ref(old);
+        if (UNLIKELY(x->pw->remote != NULL) && !alone && phase_remote_may_ask(x))
+            return lookup_remote(x, v);
         return lookup_pass(x, v, NO_STORE_STORED);
     case CACHE_FOLLOW:
         x->follower = j.follower;

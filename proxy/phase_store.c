@@ -144,6 +144,8 @@ static void serve_confirmed(struct exchange *x, const struct http_head *not_modi
     x->verdict = VERDICT_REVALIDATED;
     x->no_store = (uint8_t)why;
     x->stored = why == NO_STORE_STORED;
+    if (UNLIKELY(x->pw->remote != NULL) && x->stored)
+        phase_remote_save(x);
     proxy_count(x->pw, METRIC_CACHE_REVALIDATIONS, 1);
 }
 
@@ -456,6 +458,8 @@ void exchange_finish_response(struct exchange *x, const struct http_head *traile
         x->no_store = (uint8_t)why;
         x->stored = why == NO_STORE_STORED;
         proxy_count(x->pw, METRIC_CACHE_STORED, x->stored);
+        if (UNLIKELY(x->pw->remote != NULL) && x->stored)
+            phase_remote_save(x);
     } else if (x->source == SOURCE_RELAY && trailers != NULL && trailers->field_count > 0) {
         x->trailers = forward_trailers(x, trailers);
     } else {

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "cache/remote.h"
 #include "core/hash.h"
 #include "core/log.h"
 #include "core/metrics.h"
@@ -61,6 +62,7 @@ void proxy_worker_destroy(struct proxy_worker *pw)
 {
     if (pw == NULL)
         return;
+    proxy_worker_unshare(pw);
     ASSERT(list_empty(&pw->conns) && list_empty(&pw->exchanges) && list_empty(&pw->listeners));
     struct list *n;
     while ((n = list_pop_front(&pw->free_exchanges)) != NULL)
@@ -72,6 +74,20 @@ void proxy_worker_destroy(struct proxy_worker *pw)
     free(pw->fields);
     free(pw->response_fields);
     free(pw);
+}
+
+bool proxy_worker_share(struct proxy_worker *pw, const struct cache_remote_settings *s)
+{
+    ASSERT(pw->remote == NULL);
+    pw->remote = cache_remote_open(s);
+    return pw->remote != NULL;
+}
+
+void proxy_worker_unshare(struct proxy_worker *pw)
+{
+    struct cache_remote *remote = pw->remote;
+    pw->remote = NULL; /* whose look-up ends by this must not ask again */
+    cache_remote_close(&remote);
 }
 
 void proxy_worker_use(struct proxy_worker *pw, struct snapshot *s)

@@ -14,6 +14,8 @@
 
 struct cache;
 struct cache_object;
+struct cache_remote;
+struct cache_remote_settings;
 struct client_conn;
 struct exchange;
 struct redis;
@@ -55,7 +57,8 @@ struct proxy_worker {
     uint64_t id_counter;
     uint64_t random; /* core/random.h */
     struct proxy_renewal renewals[PROXY_RENEWALS];
-    struct snapshot_view *view; /* the current configuration */
+    struct cache_remote *remote; /* the store that nodes share; NULL: none */
+    struct snapshot_view *view;  /* the current configuration */
     struct list listeners;
     struct list conns;
     struct list exchanges; /* all live ones */
@@ -75,6 +78,11 @@ struct proxy_worker *proxy_worker_create(struct server *server, struct worker *w
                                          struct snapshot *s);
 void proxy_worker_destroy(struct proxy_worker *pw);
 
+/* Before the worker runs, or on its own thread: a store that it shares with other nodes. false when out of
+ * memory. Its Redis may be closed after proxy_worker_unshare. */
+bool proxy_worker_share(struct proxy_worker *pw, const struct cache_remote_settings *s);
+/* Own thread, or after the worker ran. Nothing is looked up there any more, nothing more is put there. */
+void proxy_worker_unshare(struct proxy_worker *pw);
 /* Own thread: the configuration for requests from now on; takes over the reference. */
 void proxy_worker_use(struct proxy_worker *pw, struct snapshot *s);
 /* Own thread: stop accepting, close idle connections, end the others after their exchange. */
