@@ -106,7 +106,7 @@ struct config_pool { /* [pool NAME] */
     int max_idle; /* per worker */
 };
 
-enum config_store { CONFIG_STORE_OFF, CONFIG_STORE_MEMORY };
+enum config_store { CONFIG_STORE_OFF, CONFIG_STORE_MEMORY, CONFIG_STORE_TIERED };
 
 struct config_cache { /* [cache] */
     enum config_store store;

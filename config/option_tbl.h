@@ -162,8 +162,11 @@ OPTION(POOL, "protocol", WORD, "http/1.1", WORDS("http/1.1 h2", NULL), 0, LATER,
 OPTION(POOL, "send_proxy_protocol", WORD, "off", WORDS("off v1 v2", NULL), 0, LATER,
        "Whether connections to the instances begin with a PROXY header.")
 
-OPTION(CACHE, "store", WORD, "memory", WORDS("off memory", "redis tiered"), OPTION_RESTART,
-       AT(config_cache, store), "Where responses are kept. `tiered` is memory in front of Redis.")
+OPTION(CACHE, "store", WORD, "memory", WORDS("off memory tiered", "redis"), OPTION_RESTART,
+       AT(config_cache, store),
+       "Where responses are kept. `tiered` is memory in front of Redis, which several nodes share: what one "
+       "fetched "
+       "the others find there. It takes a [redis] section.")
 OPTION(CACHE, "memory_size", SIZE, "256M", RANGE(1 << 20, SIZE_LIMIT), OPTION_RESTART,
        AT(config_cache, memory_bytes), "Everything the cache holds in memory, overhead included.")
 OPTION(CACHE, "max_object_size", SIZE, "64M", RANGE(1, SIZE_LIMIT), 0, AT(config_cache, max_object_bytes),

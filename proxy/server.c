@@ -12,6 +12,7 @@
 #include "admin/admin.h"
 #include "balancer/balancer.h"
 #include "cache/cache.h"
+#include "cache/remote.h"
 #include "core/hash.h"
 #include "core/log.h"
 #include "core/metrics.h"
@@ -266,6 +267,24 @@ static bool server_open_listeners(struct server *s, char *err, size_t err_bytes)
     return ok;
 }
 
+/* The prefix is borrowed of the configuration that the link holds. */
+static void worker_share(struct proxy_worker *pw)
+{
+    const struct config *c = pw->view->shared->config;
+    const struct cache_remote_settings remote = {
+        .worker = pw->worker,
+        .cache = pw->cache,
+        .redis = pw->redis,
+        .prefix = slice_str(c->redis.prefix),
+        .map = pw->server->stream_map,
+        .timeout_ms = c->redis.timeout_ms,
+        .max_object_bytes = (size_t)c->redis.max_object_bytes,
+    };
+    if (c->cache.store == CONFIG_STORE_TIERED && remote.redis != NULL && remote.map != NULL &&
+        !proxy_worker_share(pw, &remote))
+        log_error("out of memory: a worker does without the shared store");
+}
+
 static void worker_on_start(struct worker *w)
 {
     struct proxy_worker *pw = w->owner;
@@ -273,10 +292,12 @@ static void worker_on_start(struct worker *w)
     w->log = log_ring_attach(LOG_RING_BYTES);
     if (link != NULL && (pw->redis = redis_link_open(link, w)) == NULL)
         log_error("out of memory: a worker does without Redis");
+    worker_share(pw);
 }
 
 static void worker_on_stop(struct worker *w)
 {
+    proxy_worker_unshare(w->owner);
     redis_close(&((struct proxy_worker *)w->owner)->redis);
     if (w->log != NULL)
         log_ring_detach(w->log);

@@ -19,6 +19,7 @@
 struct admin;
 struct balancer;
 struct cache;
+struct cache_stream_map;
 struct client_conn;
 struct event;
 struct proxy_worker;
@@ -59,6 +60,7 @@ struct server {
     struct server_worker *workers;
     size_t worker_count, workers_done;
     struct cache *cache;
+    const struct cache_stream_map *stream_map; /* of the stream of purges; NULL: nodes share no responses */
     struct balancer *balancer;
     struct upstream_spill *spill;
     struct redis_link *redis_link; /* NULL: no [redis], as the next */

@@ -42,6 +42,15 @@ static void test_modes(void **state)
     config_unref(load_ok(CLUSTER));
 }
 
+static void test_a_shared_store_takes_redis(void **state)
+{
+    UNUSED(state);
+    expect_error(APP "[cache]\nstore = tiered\n", "[cache] store: tiered takes a [redis] section");
+    struct config *c = load_ok(REDIS "[cache]\nstore = tiered\n");
+    assert_int_equal(c->cache.store, CONFIG_STORE_TIERED);
+    config_unref(c);
+}
+
 static void test_logins(void **state)
 {
     UNUSED(state);
@@ -142,6 +151,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_urls_together),
         cmocka_unit_test(test_modes),
+        cmocka_unit_test(test_a_shared_store_takes_redis),
         cmocka_unit_test(test_logins),
         cmocka_unit_test(test_warnings),
         cmocka_unit_test(test_secrets_stay_secret),
