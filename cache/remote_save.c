@@ -245,7 +245,7 @@ static void queue_on_turn_end(struct turn_hook *h)
 /* NONE: it may be queued. */
 static enum remote_save may_queue(const struct cache_remote *r, const struct cache_object_info *i)
 {
-    if (i->status == 206 || i->fresh.revalidate_always)
+    if (i->status == 206 || !cache_freshness_is_fresh(&i->fresh, r->settings.worker->now_wall_ms))
         return REMOTE_SAVE_UNFIT; /* never found to be of use */
     if ((uint64_t)i->body_bytes > r->settings.max_object_bytes)
         return REMOTE_SAVE_TOO_LARGE;

@@ -41,6 +41,11 @@ static void put_lines(FILE *f, const char *lines)
         fprintf(f, "%s\n", lines);
 }
 
+static const char *folder_of(const struct millpond_options *o)
+{
+    return o->name != NULL ? support_path(o->name) : support_dir();
+}
+
 char *millpond_ini(const struct millpond_options *o)
 {
     char *text = NULL;
@@ -49,8 +54,8 @@ char *millpond_ini(const struct millpond_options *o)
     fprintf(f, "[millpond]\n");
     put_key(f, o->main, "workers", "2");
     put_key(f, o->main, "shutdown_timeout", "5s");
-    put_key(f, o->main, "runtime_dir", support_dir());
-    put_key(f, o->main, "state_dir", support_dir());
+    put_key(f, o->main, "runtime_dir", folder_of(o));
+    put_key(f, o->main, "state_dir", folder_of(o));
     put_lines(f, o->main);
     fprintf(f, "[log]\n");
     put_key(f, o->log, "access", "stdout");
@@ -121,7 +126,9 @@ struct millpond *millpond_start_(const struct millpond_options *o)
     struct millpond *m = calloc(1, sizeof(*m));
     if (m == NULL)
         abort();
-    m->dir = textf("%s", support_dir());
+    m->dir = textf("%s", folder_of(o));
+    if (o->name != NULL && mkdir(m->dir, 0700) != 0 && errno != EEXIST)
+        support_fail("%s: %s", m->dir, strerror(errno));
     m->ini = textf("%s/millpond.ini", m->dir);
     m->socket = textf("%s/admin.sock", m->dir);
     support_write_file(m->ini, millpond_ini(o));

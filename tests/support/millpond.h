@@ -25,6 +25,7 @@ struct millpond {
 /* Lines for the sections that every configuration has; a key given here replaces the one the harness would
  * write. NULL means none. */
 struct millpond_options {
+    const char *name; /* of its folder below the test's, for one of several; NULL: that folder itself */
     const char *main, *log, *listen, *cache, *admin;
     const char *rest; /* whole sections: pools, routes, more listeners */
     const char *const *env;

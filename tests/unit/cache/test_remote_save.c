@@ -92,27 +92,31 @@ static void what_nobody_would_find_of_use_is_not_written(void **state)
     UNUSED(state);
     struct redis_process *p = redis_start("r", NULL);
     struct node *a = node_open(p->address, NEVER_MS);
-    struct cache_fill part = node_fill(5), asks = node_fill(5);
+    struct cache_fill part = node_fill(5), asks = node_fill(5), stale = node_fill(5);
     part.status = 206;
+    stale.fresh.lifetime_ms = 0;
+    stale.fresh.keep_code = 12;
     asks.fresh.revalidate_always = true;
     struct cache_object *objects[] = {node_store_as(a, "http://h/part", &part, 5),
                                       node_store_as(a, "http://h/asks", &asks, 5),
+                                      node_store_as(a, "http://h/stale", &stale, 5),
                                       stored(a, "http://h/soft", 5), stored(a, "http://h/large", 5 * MB)};
     cache_remote_save(a->remote, objects[0]);
     cache_remote_save(a->remote, objects[1]);
-    assert_int_equal(saves(REMOTE_SAVE_UNFIT), 2);
-    cache_remote_save(a->remote, objects[3]);
-    assert_int_equal(saves(REMOTE_SAVE_TOO_LARGE), 1);
     cache_remote_save(a->remote, objects[2]);
+    assert_int_equal(saves(REMOTE_SAVE_UNFIT), 3);
+    cache_remote_save(a->remote, objects[4]);
+    assert_int_equal(saves(REMOTE_SAVE_TOO_LARGE), 1);
+    cache_remote_save(a->remote, objects[3]);
     purge_tag(a, "news", true);
     assert_true(fix_has(a->cache, "http://h/soft")); /* which marks it, while it is queued */
     AWAIT(a->remote->save_count == 0);
-    assert_int_equal(saves(REMOTE_SAVE_UNFIT), 3);
+    assert_int_equal(saves(REMOTE_SAVE_UNFIT), 4);
     cache_stream_map_set_epoch(a->map, 0);
     struct cache_object *o = stored(a, URL, 5);
     cache_remote_save(a->remote, o);
     AWAIT(a->remote->save_count == 0);
-    assert_int_equal(saves(REMOTE_SAVE_UNFIT), 4);
+    assert_int_equal(saves(REMOTE_SAVE_UNFIT), 5);
     assert_string_equal(redis_do(p, "DBSIZE"), "0");
     cache_object_unref(&o);
     for (size_t i = 0; i < ARRAY_LEN(objects); i++)

@@ -45,7 +45,8 @@ static void test_modes(void **state)
 static void test_a_shared_store_takes_redis(void **state)
 {
     UNUSED(state);
-    expect_error(APP "[cache]\nstore = tiered\n", "[cache] store: tiered takes a [redis] section");
+    expect_error(APP "[cache]\nstore = tiered\n",
+                 "[cache] store: tiered is memory in front of Redis, and there is no [redis]; ");
     struct config *c = load_ok(REDIS "[cache]\nstore = tiered\n");
     assert_int_equal(c->cache.store, CONFIG_STORE_TIERED);
     config_unref(c);
