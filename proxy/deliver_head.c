@@ -65,6 +65,15 @@ static void put_confirmed(struct text *t, const struct exchange *x)
     TEXT_LIT(t, "; ttl=");
 }
 
+/* In the store that nodes share. */
+static void put_found(struct text *t, const struct exchange *x)
+{
+    const dur_ms_t left_ms = cache_freshness_left_ms(&x->info.fresh, x->pw->worker->now_wall_ms);
+    TEXT_LIT(t, "hit; ttl=");
+    text_put_u64(t, (uint64_t)MAX(left_ms, 0) / 1000);
+    TEXT_LIT(t, "; detail=redis");
+}
+
 /* Do they want to know the key? They ask by a Cache-Status of their own, from where purges are taken. */
 static bool wants_key(const struct exchange *x)
 {
@@ -96,7 +105,6 @@ static void put_cache_status(struct text *t, const struct exchange *x, bool with
     TEXT_LIT(t, "Cache-Status: millpond; ");
     switch (v) {
     case VERDICT_HIT:
-    case VERDICT_REDIS:
     case VERDICT_STALE:
     case VERDICT_REVALIDATED: {
         const struct cache_freshness *f = &x->info.fresh;
@@ -114,10 +122,11 @@ static void put_cache_status(struct text *t, const struct exchange *x, bool with
             TEXT_LIT(t, "; detail=stale_if_error");
         else if (x->stale_renewed)
             TEXT_LIT(t, "; detail=stale_while_revalidate");
-        else if (v == VERDICT_REDIS)
-            TEXT_LIT(t, "; detail=redis");
         break;
     }
+    case VERDICT_REDIS:
+        put_found(t, x);
+        break;
     case VERDICT_COLLAPSED:
         TEXT_LIT(t, "fwd=miss; collapsed");
         break;

@@ -120,8 +120,7 @@ int main(void)
         cmocka_unit_test(test_neutral_values), cmocka_unit_test(test_fetch_statuses),
         cmocka_unit_test(test_docs_in_step),   cmocka_unit_test(test_purges_in_docs),
         cmocka_unit_test(test_purge_kind),     cmocka_unit_test(test_purge_source),
-        cmocka_unit_test(test_remote_load),
-        cmocka_unit_test(test_remote_save),
+        cmocka_unit_test(test_remote_load),    cmocka_unit_test(test_remote_save),
     };
     return cmocka_run_group_tests_name("core/outcome", tests, NULL, NULL);
 }
