@@ -96,6 +96,18 @@ static void test_purges_in_docs(void **state)
                        outcome_purge_source_text((enum purge_source)i));
 }
 
+static void test_remote_in_docs(void **state)
+{
+    (void)state;
+    read_docs("docs/metrics.md");
+    for (int i = 1; i < REMOTE_LOAD_COUNT; i++)
+        assert_in_docs(outcome_remote_load_name((enum remote_load)i),
+                       outcome_remote_load_text((enum remote_load)i));
+    for (int i = 1; i < REMOTE_SAVE_COUNT; i++)
+        assert_in_docs(outcome_remote_save_name((enum remote_save)i),
+                       outcome_remote_save_text((enum remote_save)i));
+}
+
 static void test_docs_in_step(void **state)
 {
     (void)state;
@@ -120,7 +132,8 @@ int main(void)
         cmocka_unit_test(test_neutral_values), cmocka_unit_test(test_fetch_statuses),
         cmocka_unit_test(test_docs_in_step),   cmocka_unit_test(test_purges_in_docs),
         cmocka_unit_test(test_purge_kind),     cmocka_unit_test(test_purge_source),
-        cmocka_unit_test(test_remote_load),    cmocka_unit_test(test_remote_save),
+        cmocka_unit_test(test_remote_in_docs), cmocka_unit_test(test_remote_load),
+        cmocka_unit_test(test_remote_save),
     };
     return cmocka_run_group_tests_name("core/outcome", tests, NULL, NULL);
 }

@@ -19,10 +19,10 @@ static void test_transitions(void **state)
 {
     UNUSED(state);
     static const char *const legal[PHASE_COUNT] = {
-        /*                 A R L W F D L */
-        [PHASE_ACCEPT] = "0100010", [PHASE_ROUTE] = "0010010", [PHASE_LOOKUP] = "0001110",
-        [PHASE_WAIT] = "0010111",   [PHASE_FETCH] = "0010011", [PHASE_DELIVER] = "0000101",
-        [PHASE_LOG] = "0000000",
+        /*                 A R L W R F D L */
+        [PHASE_ACCEPT] = "01000010",  [PHASE_ROUTE] = "00100010",  [PHASE_LOOKUP] = "00011110",
+        [PHASE_WAIT] = "00100111",    [PHASE_REMOTE] = "00000111", [PHASE_FETCH] = "00100011",
+        [PHASE_DELIVER] = "00000101", [PHASE_LOG] = "00000000",
     };
     struct exchange x = {.magic = EXCHANGE_MAGIC};
     for (unsigned from = 0; from < PHASE_COUNT; from++) {
