@@ -32,6 +32,7 @@ struct node {
 static struct node nodes[NODES_MAX];
 static unsigned node_count;
 static slice_t node_servers[NODES_MAX];
+static enum redis_mode node_mode; /* STANDALONE, unless a test says something else */
 static struct redis_login node_login;
 static uint64_t loads_before[REMOTE_LOAD_COUNT], saves_before[REMOTE_SAVE_COUNT];
 
@@ -53,6 +54,7 @@ static inline struct node *node_open(const char *address, dur_ms_t timeout_ms)
     struct node *n = &nodes[node_count];
     node_servers[node_count] = slice_str(address);
     const struct redis_settings redis = {
+        .mode = node_mode,
         .servers = &node_servers[node_count],
         .server_count = 1,
         .login = &node_login,
@@ -77,7 +79,8 @@ static inline struct node *node_open(const char *address, dur_ms_t timeout_ms)
     n->remote = cache_remote_open(&remote);
     assert_non_null(n->remote);
     node_count++;
-    AWAIT(redis_is_up(n->redis, SLICE_EMPTY));
+    AWAIT(redis_is_up(n->redis, SLICE_EMPTY) &&
+          (node_mode != REDIS_CLUSTER || redis_get_figures(n->redis).slots == 16384));
     return n;
 }
 
@@ -255,6 +258,7 @@ static inline int remote_setup(void **state)
     w->metrics = metrics_shard_new();
     worker_refresh_clock(w);
     node_count = 0;
+    node_mode = REDIS_STANDALONE;
     for (unsigned i = 0; i < REMOTE_LOAD_COUNT; i++)
         loads_before[i] = metrics_reason_total(METRICS_REASON_REMOTE_LOADS, i);
     for (unsigned i = 0; i < REMOTE_SAVE_COUNT; i++)

@@ -62,6 +62,38 @@ static void variants_are_found_by_their_marker(void **state)
     text_head_free(&response);
 }
 
+/* All parts of an object in one slot, objects in all of them; a slot that moves is followed. */
+static void a_cluster_is_as_good(void **state)
+{
+    UNUSED(state);
+    struct redis_cluster_group g;
+    redis_cluster_group_start(&g, false, NEVER_MS, NULL);
+    node_mode = REDIS_CLUSTER;
+    struct node *a = node_open(g.masters[0]->address, NEVER_MS),
+                *b = node_open(g.masters[1]->address, NEVER_MS);
+    for (unsigned i = 0; i < 12; i++) {
+        const char *url = textf("http://h/%u", i);
+        node_save(a, url, 3 * CACHE_RECORD_CHUNK);
+        assert_int_equal(look(b, url), REMOTE_LOAD_FOUND);
+        node_forget(b, url, fix_plain());
+    }
+    for (unsigned i = 0; i < REDIS_MASTERS; i++)
+        assert_int_not_equal(atoi(redis_do(g.masters[i], "DBSIZE")), 0);
+    const char *url = "http://h/0", *name = head_name(url);
+    const unsigned slot = (unsigned)atoi(redis_do(g.masters[0], "CLUSTER KEYSLOT %s", name));
+    unsigned from_index = 0;
+    while (strcmp(redis_do(g.masters[from_index], "EXISTS %s", name), "1") != 0)
+        assert_true(++from_index < REDIS_MASTERS);
+    struct redis_process *from = g.masters[from_index], *to = g.masters[(from_index + 1) % REDIS_MASTERS];
+    redis_slot_begin_move(from, to, slot);
+    redis_slot_move_keys(from, to, slot);
+    redis_slot_finish_move(from, to, slot);
+    assert_int_equal(look(b, url), REMOTE_LOAD_FOUND);
+    node_forget(b, url, fix_plain());
+    node_save(a, url, 5);
+    assert_int_equal(look(b, url), REMOTE_LOAD_FOUND);
+}
+
 static unsigned gets_of(struct redis_process *p)
 {
     const char *stats = redis_do(p, "INFO commandstats"), *at = strstr(stats, "cmdstat_get:calls=");
@@ -225,6 +257,34 @@ static void what_was_purged_since_is_refused(void **state)
     assert_int_equal(look(b, "http://h/q"), REMOTE_LOAD_FOUND);
 }
 
+/* Whatever has come of it until then. */
+static void a_purge_during_the_look_up_counts(void **state)
+{
+    UNUSED(state);
+    struct redis_process *p = redis_start("r", NULL);
+    struct node *a = node_open(p->address, NEVER_MS), *b = node_open(p->address, NEVER_MS);
+    for (unsigned turns = 0;; turns++) {
+        node_save(a, URL, 30 * CACHE_RECORD_CHUNK);
+        cache_stream_map_restart(b->map, (struct cache_stream_id){100, 0}, cache_inval_head(&b->cache->inval),
+                                 CACHE_STREAM_NOTHING_PENDING);
+        cache_stream_map_set_epoch(b->map, 7);
+        assert_true(look_begin(&looked[0], b, URL, NULL));
+        rcu_thread_stop();
+        for (unsigned i = 0; i < turns && looked[0].load != NULL; i++)
+            turn();
+        rcu_thread_start();
+        if (looked[0].ended)
+            break;
+        purge_tag(b, "news", false);
+        AWAIT(looked[0].ended);
+        assert_true(looked[0].outcome == REMOTE_LOAD_PURGED ||
+                    (looked[0].outcome == REMOTE_LOAD_FOUND && looked[0].stored == NO_STORE_PURGED));
+        assert_false(fix_has(b->cache, URL));
+    }
+    assert_int_equal(looked[0].outcome, REMOTE_LOAD_FOUND);
+    assert_true(loads(REMOTE_LOAD_PURGED) > 0 && loads(REMOTE_LOAD_FOUND) > 1);
+}
+
 static void nothing_is_believed_of_another_epoch_or_without_one(void **state)
 {
     UNUSED(state);
@@ -337,6 +397,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         REMOTE_TEST(what_one_node_keeps_another_finds),
         REMOTE_TEST(variants_are_found_by_their_marker),
+        REMOTE_TEST(a_cluster_is_as_good),
         REMOTE_TEST(what_is_absent_is_not_asked_for_again_at_once),
         REMOTE_TEST(what_is_not_a_record_of_this_key_is_refused),
         REMOTE_TEST(what_is_not_whole_is_refused),
@@ -344,6 +405,7 @@ int main(void)
         REMOTE_TEST(age_is_what_the_expiry_has_lost),
         REMOTE_TEST(what_is_stale_or_gone_is_a_miss),
         REMOTE_TEST(what_was_purged_since_is_refused),
+        REMOTE_TEST(a_purge_during_the_look_up_counts),
         REMOTE_TEST(nothing_is_believed_of_another_epoch_or_without_one),
         REMOTE_TEST(a_redis_that_hangs_costs_no_more_than_the_limit),
         REMOTE_TEST(a_redis_that_dies_ends_what_is_under_way),
