@@ -56,8 +56,7 @@ static bool remote_is_fresher(struct exchange *x, const struct cache_freshness *
     if (o == NULL)
         return true;
     const struct cache_freshness ours = cache_object_info(o).fresh;
-    return !cache_freshness_is_fresh(&ours, now_ms) ||
-           cache_freshness_left_ms(found, now_ms) > cache_freshness_left_ms(&ours, now_ms) + FRESHER_MS;
+    return cache_freshness_left_ms(found, now_ms) > cache_freshness_left_ms(&ours, now_ms) + FRESHER_MS;
 }
 
 static enum phase_result remote_miss(struct exchange *x)
@@ -121,8 +120,6 @@ enum phase_result phase_remote(struct exchange *x)
 
 void phase_remote_save(struct exchange *x)
 {
-    if (x->no_vary != NULL)
-        return;
     rcu_enter();
     struct cache_object *o = cache_look(x->pw->cache, &x->key, &x->req, &x->arena);
     if (o != NULL && head_text_field(cache_object_info(o).head, HTTP_FIELD_NO_VARY_SEARCH).len == 0)

@@ -178,6 +178,22 @@ static void large_bodies_come_whole(void **state)
     millpond_stop(c);
 }
 
+static void what_was_confirmed_is_kept_there_too(void **state)
+{
+    UNUSED(state);
+    struct redis_process *p = redis_start("r", NULL);
+    struct millpond *a = patient("a", p), *b = patient("b", p);
+    pages[3].fields = "Cache-Control: max-age=10\r\nAge: 10\r\n"; /* not worth it yet */
+    expect_body(client_get(a->port, "/swr", ""), "/swr#1");
+    pages[3].fields = LONG;
+    expect_in(message_field(client_get(a->port, "/swr", ""), "Cache-Status"), "fwd-status=304");
+    wait_saved(p, "/swr");
+    expect_redis(client_get(b->port, "/swr", ""), "/swr#1");
+    assert_int_equal(origin_requests(origin), 2);
+    millpond_stop(a);
+    millpond_stop(b);
+}
+
 /* What one node has renewed in the background, another need not. */
 static void a_renewed_response_ends_another_nodes_renewal(void **state)
 {
@@ -228,8 +244,11 @@ static void who_wants_the_instance_gets_the_instance(void **state)
     const char *lines = "timeout = 30s\n[route all]\nignore_client_cache_control = no\n";
     struct millpond *a = node("a", p->address, lines), *b = node("b", p->address, lines);
     expect_body(client_get(a->port, "/p", ""), "/p#1");
+    expect_body(client_get(a->port, "/swr", ""), "/swr#1");
     wait_saved(p, "/p");
+    wait_saved(p, "/swr");
     expect_body(client_get(b->port, "/p", "Cache-Control: no-cache\r\n"), "/p#2");
+    expect_body(client_get(b->port, "/swr", "Cache-Control: min-fresh=1\r\n"), "/swr#2");
     expect_body(client_get(b->port, "/p", ""), "/p#2");
     millpond_stop(a);
     millpond_stop(b);
@@ -393,6 +412,7 @@ int main(void)
         TEST_OF(ranges_and_conditions_are_answered_from_it),
         TEST_OF(each_variant_is_found),
         TEST_OF(large_bodies_come_whole),
+        TEST_OF(what_was_confirmed_is_kept_there_too),
         TEST_OF(a_renewed_response_ends_another_nodes_renewal),
         TEST_OF(what_only_the_ini_file_calls_fresh_is_not_for_credentials),
         TEST_OF(who_wants_the_instance_gets_the_instance),

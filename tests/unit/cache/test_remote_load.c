@@ -112,6 +112,22 @@ static void what_is_absent_is_not_asked_for_again_at_once(void **state)
     node_save(a, URL, 5); /* it is there now */
     node_forget(a, URL, fix_plain());
     assert_int_equal(look(a, URL), REMOTE_LOAD_FOUND);
+    struct text_head de, en, response;
+    text_head_request(&de, HTTP_GET, "Accept-Language: de");
+    text_head_request(&en, HTTP_GET, "Accept-Language: en");
+    text_head_response(&response, 200, "Vary: Accept-Language");
+    struct cache_fill fill = node_fill(3);
+    fill.response = &response.head;
+    for (unsigned i = 0; i < 2; i++) { /* of the URL first, of the variant then */
+        fill.request = i == 0 ? &de.head : &en.head;
+        assert_int_equal(look_as(a, "http://h/v", fill.request), REMOTE_LOAD_ABSENT);
+        node_save_as(a, "http://h/v", &fill, 3);
+        node_forget(a, "http://h/v", fill.request);
+        assert_int_equal(look_as(a, "http://h/v", fill.request), REMOTE_LOAD_FOUND);
+    }
+    text_head_free(&de);
+    text_head_free(&en);
+    text_head_free(&response);
     for (unsigned i = 0; i < CACHE_REMOTE_ABSENT_ENTRIES; i++)
         a->remote->absent[i].until_ms = MIN(a->remote->absent[i].until_ms, 1);
     assert_int_equal(look(a, "http://h/other"), REMOTE_LOAD_ABSENT); /* the time is over */
@@ -338,10 +354,10 @@ static void a_large_body_that_comes_slowly_is_left(void **state)
     UNUSED(state);
     struct redis_process *p = redis_start("r", NULL);
     struct relay *link = relay_start(p->port);
-    struct node *a = node_open(p->address, NEVER_MS), *b = node_open(relay_address(link), 200);
-    node_save(a, URL, 16 * CACHE_RECORD_CHUNK);
+    struct node *a = node_open(p->address, NEVER_MS), *b = node_open(relay_address(link), 300);
+    node_save(a, URL, 60 * CACHE_RECORD_CHUNK);
     node_save(a, "http://h/small", 5);
-    relay_slow(link, 2000);
+    relay_slow(link, 20000); /* no chunk takes so long, but all do */
     assert_int_equal(look(b, URL), REMOTE_LOAD_TIMEOUT);
     assert_int_equal(b->remote->load_bytes, 0);
     assert_true(redis_is_up(b->redis, SLICE_EMPTY));
