@@ -12,7 +12,6 @@
 #include "cache/guard.h"
 #include "cache/remote_load.h"
 #include "cache/remote_save.h"
-#include "cache/request_rules.h"
 #include "core/panic.h"
 #include "core/rcu.h"
 #include "proxy/deliver.h"
@@ -28,7 +27,7 @@ struct phase_remote_use {
 
 bool phase_remote_may_ask(const struct exchange *x)
 {
-    return x->no_vary == NULL && !cache_request_directs(&x->req, &x->route->rules);
+    return x->no_vary == NULL;
 }
 
 void phase_remote_cancel(struct exchange *x)
