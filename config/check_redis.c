@@ -169,10 +169,11 @@ static void check_use(const struct redis_check *c)
 {
     const struct config_redis *r = &c->b->config->redis;
     const struct config_cache *cache = &c->b->config->cache;
-    problem_add(c->b->source->problems, true, c->section->origin, c->section->label, NULL,
-                "store = %s keeps nothing in Redis: it is connected to and watched, but not used; remove the "
-                "section if that is not meant",
-                cache->store == CONFIG_STORE_OFF ? "off" : "memory");
+    if (cache->store != CONFIG_STORE_TIERED)
+        problem_add(c->b->source->problems, true, c->section->origin, c->section->label, NULL,
+                    "store = %s keeps nothing in Redis: it is connected to and watched, but not used; write "
+                    "store = tiered, or remove the section if that is not meant",
+                    cache->store == CONFIG_STORE_OFF ? "off" : "memory");
     warn_of_clear_text(c);
     if (r->mode == CONFIG_REDIS_SENTINEL && r->sentinel_login.password[0] != '\0' &&
         r->login.password[0] == '\0')

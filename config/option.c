@@ -43,7 +43,7 @@ const struct option_section_info option_sections[OPTION_SECTION_COUNT] = {
         {"redis", false, true, "The shared cache",
          "Connection to Redis; none without this section. Nothing waits for Redis: while it is away, "
          "requests "
-         "are answered without it. So far it is connected to and watched, and nothing is kept there."},
+         "are answered without it. What is kept there says `store` of [cache]."},
     [OPTION_ROUTE] =
         {"route", true, true, "Which request goes where",
          "Routes are tried in file order; the first whose conditions all hold is used. A route without "

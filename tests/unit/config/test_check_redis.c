@@ -86,6 +86,7 @@ static void test_warnings(void **state)
     static const char clear[] = "unencrypted; write rediss://";
     UNUSED(state);
     assert_int_equal(warnings_of(REDIS, "t.ini:3: [redis]: store = memory keeps nothing in Redis"), 1);
+    assert_int_equal(warnings_of(REDIS "[cache]\nstore = tiered\n", "keeps nothing in Redis"), 0);
     assert_int_equal(warnings_of(REDIS "[cache]\nstore = off\n", "[redis]: store = off keeps nothing"), 1);
     assert_int_equal(warnings_of(REDIS "url = redis://:secret@redis.example\n", clear), 1);
     assert_int_equal(warnings_of(REDIS "url = redis://10.0.0.1\npassword = secret\n",
