@@ -4,6 +4,7 @@
 #include "cache/purge.h"
 
 #include "cache/flight.h"
+#include "cache/stream_queue.h"
 #include "cache/validity.h"
 #include "core/panic.h"
 
@@ -73,15 +74,10 @@ static void purge_sweep(struct cache *c, const struct cache_purge *p, size_t cou
         cache_sweep_ask(c, id);
 }
 
-bool cache_purge(struct cache *c, const struct cache_purge *p, size_t count, struct cache_purge_result *out)
+/* Here: in the log, and what can be removed at once. */
+static void purge_here(struct cache *c, const struct cache_purge *p, size_t count,
+                       struct cache_purge_result *out)
 {
-    CHECK_MAGIC(c, CACHE_MAGIC);
-    *out = (struct cache_purge_result){0};
-    for (size_t i = 0; i < count; i++) {
-        out->problem = cache_purge_problem(&p[i]);
-        if (out->problem != NULL)
-            return false;
-    }
     out->id = purge_append(c, p, count);
     for (size_t i = 0; i < count; i++) {
         if (p[i].kind == CACHE_PURGE_ALL)
@@ -92,16 +88,60 @@ bool cache_purge(struct cache *c, const struct cache_purge *p, size_t count, str
         out->removed += purge_key(c, &key, p[i].soft);
     }
     purge_sweep(c, p, count, out->id);
+}
+
+static void purge_everywhere(struct cache *c, const struct cache_purge *p, size_t count,
+                             struct cache_purge_result *out)
+{
+    if (LIKELY(c->stream == NULL)) {
+        purge_here(c, p, count, out);
+        return;
+    }
+    for (size_t n; count > 0; p += n, count -= n) {
+        n = MIN(count, CACHE_STREAM_ITEMS_MAX);
+        out->stream_number = cache_stream_queue_begin(c->stream);
+        purge_here(c, p, n, out);
+        cache_stream_queue_put(c->stream, out->stream_number, out->id, p, n);
+    }
+}
+
+bool cache_purge(struct cache *c, const struct cache_purge *p, size_t count, struct cache_purge_result *out)
+{
+    CHECK_MAGIC(c, CACHE_MAGIC);
+    *out = (struct cache_purge_result){0};
+    for (size_t i = 0; i < count; i++) {
+        out->problem = cache_purge_problem(&p[i]);
+        if (out->problem != NULL)
+            return false;
+    }
+    purge_everywhere(c, p, count, out);
     return true;
+}
+
+void cache_share_purges(struct cache *c, struct cache_stream_queue *q)
+{
+    CHECK_MAGIC(c, CACHE_MAGIC);
+    c->stream = q;
+}
+
+uint64_t cache_purge_followed(struct cache *c, const struct cache_purge *p, size_t count)
+{
+    CHECK_MAGIC(c, CACHE_MAGIC);
+    struct cache_purge_result out = {0};
+    purge_here(c, p, count, &out);
+    return out.id;
 }
 
 size_t cache_purge_url(struct cache *c, const struct cache_key *key)
 {
     CHECK_MAGIC(c, CACHE_MAGIC);
     const struct cache_purge p = {.kind = CACHE_PURGE_URL, .text = cache_key_url(key->text)};
+    const uint64_t number = c->stream != NULL ? cache_stream_queue_begin(c->stream) : 0;
     uint64_t id = purge_append(c, &p, 1);
     size_t removed = purge_key(c, key, false);
     purge_sweep(c, &p, 1, id);
+    if (c->stream != NULL)
+        cache_stream_queue_put(c->stream, number, id, &p, 1);
     return removed;
 }
 

@@ -13,6 +13,7 @@
 #include "core/slice.h"
 
 struct cache;
+struct cache_stream_queue;
 
 /* What `text` is, by kind. A URL is the part of a primary key before its first space (cache_key_url). */
 enum cache_purge_kind {
@@ -36,14 +37,26 @@ struct cache_purge {
 };
 
 struct cache_purge_result {
-    uint64_t id;         /* of the last event; ids grow, also when the clock steps back */
-    size_t removed;      /* objects that exact URLs named; soft: that became stale. Others are not counted */
+    uint64_t id;    /* of the last event; ids grow, also when the clock steps back */
+    size_t removed; /* objects that exact URLs named; soft: that became stale. Others are not counted */
+    uint64_t
+        stream_number;   /* of the last event in the stream of all nodes (stream_queue.h); 0: there is none */
     const char *problem; /* a static sentence when cache_purge said false, else NULL */
 };
 
 /* Applies `count` events; once it returns all of them count. Any thread that is registered with RCU
  * (core/rcu.h). false: a text is not valid for its kind, and nothing was done. */
 bool cache_purge(struct cache *c, const struct cache_purge *p, size_t count, struct cache_purge_result *out);
+
+/* ---- with other nodes -------------------------------------------------------------------------------------
+ */
+
+/* From now on all events that are made here are given to other nodes, too, through this queue, which outlives
+ * the cache's use. Before workers start. */
+void cache_share_purges(struct cache *c, struct cache_stream_queue *q);
+/* Events of other nodes, valid for their kind: as cache_purge, but not given on. Returns the local id of the
+ * last. */
+uint64_t cache_purge_followed(struct cache *c, const struct cache_purge *p, size_t count);
 
 /* NULL when the text is valid for its kind, else a static sentence. Pure. */
 const char *cache_purge_problem(const struct cache_purge *p);

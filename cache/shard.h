@@ -28,12 +28,14 @@ struct cache_shard {
 };
 
 struct cache_no_vary_table;
+struct cache_stream_queue;
 
 struct cache {
     /* set once */
     uint32_t magic;
     size_t fixed_bytes; /* tables that exist as long as the cache */
     struct cache_pass *pass;
+    struct cache_stream_queue *stream; /* events go there as well; NULL: nowhere. Borrowed */
     /* atomic */
     _Atomic size_t max_waiters;
     _Atomic unsigned max_variants;

@@ -64,7 +64,7 @@
       outcome_purge_source_name((enum purge_source)reason), "The same events, by where they came from")      \
     X(REDIS_FAILURES, "redis_failures", "outcome", REDIS_OUTCOME_COUNT,                                      \
       redis_outcome_name((enum redis_outcome)reason),                                                        \
-      "Commands to Redis that ended without an answer or with an error") \
+      "Commands to Redis that ended without an answer or with an error")                                     \
     X(REMOTE_LOADS, "redis_loads", "outcome", REMOTE_LOAD_COUNT,                                             \
       outcome_remote_load_name((enum remote_load)reason), "Look-ups in Redis, by what came of them")         \
     X(REMOTE_SAVES, "redis_saves", "outcome", REMOTE_SAVE_COUNT,                                             \

@@ -158,7 +158,9 @@ enum purge_kind {
     X(API, "api", "POST /api/purge at the admin address")                                                    \
     X(METHOD, "method", "a PURGE or BAN request")                                                            \
     X(UNSAFE, "unsafe", "a POST, PUT, DELETE or the like that succeeded")                                    \
-    X(GROUP, "group", "Cache-Group-Invalidation of a response")
+    X(GROUP, "group", "Cache-Group-Invalidation of a response")                                              \
+    X(CHANNEL, "channel", "a message on the purge channel of Redis")                                         \
+    X(NODE, "node", "another node, through the stream of purges")
 
 enum purge_source {
 #define X(id, name, text) PURGE_SOURCE_##id,

@@ -12,6 +12,7 @@
 #include "admin/admin.h"
 #include "balancer/balancer.h"
 #include "cache/cache.h"
+#include "cache/purge_request.h"
 #include "cache/remote.h"
 #include "core/hash.h"
 #include "core/log.h"
@@ -21,6 +22,7 @@
 #include "proxy/client_conn.h"
 #include "proxy/listener.h"
 #include "proxy/proxy_worker.h"
+#include "proxy/purge_share.h"
 #include "proxy/redis_link.h"
 #include "proxy/redis_watch.h"
 #include "proxy/snapshot.h"
@@ -276,7 +278,7 @@ static void worker_share(struct proxy_worker *pw)
         .cache = pw->cache,
         .redis = pw->redis,
         .prefix = slice_str(c->redis.prefix),
-        .map = pw->server->stream_map,
+        .map = pw->server->purge_share != NULL ? purge_share_map(pw->server->purge_share) : NULL,
         .timeout_ms = c->redis.timeout_ms,
         .max_object_bytes = (size_t)c->redis.max_object_bytes,
     };
@@ -364,6 +366,23 @@ static bool server_make_redis(struct server *s, struct config *c, char *err, siz
     return s->redis_watch != NULL;
 }
 
+static void server_prepare_message(void *arg, struct cache_purge_request *r)
+{
+    r->url_keys = server_url_keys;
+    r->url_keys_arg = arg;
+}
+
+/* Who shares what it stores must hear of all purges. */
+static bool server_share_purges(struct server *s, struct config *c, char *err, size_t err_bytes)
+{
+    if (s->cache == NULL || s->redis_link == NULL || c->cache.store != CONFIG_STORE_TIERED)
+        return true;
+    s->purge_share =
+        purge_share_new(&(struct purge_share_settings){s->cache, c, s->redis_link, server_prepare_message, s},
+                        err, err_bytes);
+    return s->purge_share != NULL;
+}
+
 static bool server_prepare_folders(struct server *s, const struct config *c, char *err, size_t err_bytes)
 {
     uid_t uid;
@@ -399,7 +418,7 @@ static bool server_prepare(struct server *s, struct config *c, char *err, size_t
         return false;
     if (!server_prepare_folders(s, c, err, err_bytes) || !server_open_listeners(s, err, err_bytes))
         return false;
-    if (!server_drop_privileges(&c->main, err, err_bytes))
+    if (!server_drop_privileges(&c->main, err, err_bytes) || !server_share_purges(s, c, err, err_bytes))
         return false;
     s->admin = server_admin_create(s, err, err_bytes);
     return s->admin != NULL && server_write_pid(s, err, err_bytes);
@@ -423,12 +442,21 @@ static void control_on_start(struct worker *w)
         if (!s->workers[i].started)
             PANIC("a worker thread could not be started");
     }
+    if (s->purge_share != NULL)
+        purge_share_start(s->purge_share, w);
     if (s->redis_watch != NULL)
         redis_watch_start(s->redis_watch);
     s->state = SERVER_RUNNING;
     log_info("millpond %s ready: %zu workers, %zu pools, pid %ld", MILLPOND_VERSION, s->worker_count,
              c->pool_count, (long)getpid());
     server_notify("READY=1");
+}
+
+static void control_on_stop(struct worker *w)
+{
+    struct server *s = w->owner;
+    if (s->purge_share != NULL)
+        purge_share_stop(s->purge_share);
 }
 
 static void server_free_workers(struct server *s)
@@ -454,6 +482,7 @@ static void server_free_workers(struct server *s)
 static void server_free(struct server *s)
 {
     server_free_workers(s);
+    purge_share_free(s->purge_share);
     redis_watch_free(s->redis_watch);
     redis_link_free(s->redis_link);
     if (s->admin != NULL)
@@ -522,6 +551,7 @@ int server_main(const char *path)
         config_unref(c);
         s.control->owner = &s;
         s.control->on_start = control_on_start;
+        s.control->on_stop = control_on_stop;
         worker_run(s.control);
         s.exit_status = 0;
         log_info("stopped");

@@ -18,11 +18,13 @@
 
 struct admin;
 struct balancer;
+struct arena;
 struct cache;
-struct cache_stream_map;
+struct cache_url;
 struct client_conn;
 struct event;
 struct proxy_worker;
+struct purge_share;
 struct redis_link;
 struct redis_watch;
 struct server;
@@ -60,7 +62,7 @@ struct server {
     struct server_worker *workers;
     size_t worker_count, workers_done;
     struct cache *cache;
-    const struct cache_stream_map *stream_map; /* of the stream of purges; NULL: nodes share no responses */
+    struct purge_share *purge_share; /* NULL: this node is alone */
     struct balancer *balancer;
     struct upstream_spill *spill;
     struct redis_link *redis_link; /* NULL: no [redis], as the next */
@@ -102,6 +104,8 @@ void server_worker_done(struct server *s, struct proxy_worker *pw);
 /* Reads the file again and changes over, or refuses and changes nothing. When it returns, all workers go by
  * the new file, but for one that has been too busy for a second to take it up. */
 bool server_reload(struct server *s, json_t **problems);
+/* cache_purge_request.url_keys by the routes in force; `arg` is the server. Control thread. */
+size_t server_url_keys(void *arg, const struct cache_url *url, struct arena *arena, slice_t **texts);
 /* Stops accepting and ends when open requests are done, or after shutdown_timeout; the second call ends at
  * once. */
 void server_drain(struct server *s);

@@ -2,6 +2,7 @@
 #include "admin/admin.h"
 #include "core/log.h"
 #include "proxy/explain.h"
+#include "proxy/purge_share.h"
 #include "proxy/redis_watch.h"
 #include "proxy/server.h"
 #include "proxy/snapshot.h"
@@ -33,7 +34,7 @@ static void ops_stop(void *arg)
     server_drain(arg);
 }
 
-static size_t ops_url_keys(void *arg, const struct cache_url *url, struct arena *arena, slice_t **texts)
+size_t server_url_keys(void *arg, const struct cache_url *url, struct arena *arena, slice_t **texts)
 {
     return proxy_url_key_texts(((struct server *)arg)->snapshot, url, arena, texts);
 }
@@ -51,6 +52,7 @@ static void ops_status(void *arg, json_t *into)
     }
     json_object_set_new(into, "listeners", list);
     json_object_set_new(into, "redis", redis_watch_status(s->redis_watch));
+    json_object_set_new(into, "purges", purge_share_status(s->purge_share));
     json_t *config = json_object_get(into, "config");
     if (!s->reload_tried || config == NULL)
         return;
@@ -76,7 +78,7 @@ struct admin *server_admin_create(struct server *s, char *err, size_t err_bytes)
                                   .config = ops_config,
                                   .reload = ops_reload,
                                   .stop = ops_stop,
-                                  .url_keys = ops_url_keys,
+                                  .url_keys = server_url_keys,
                                   .status = ops_status,
                                   .explain = ops_explain};
     return admin_create(s->control, &ops, s->snapshot->config, err, err_bytes);

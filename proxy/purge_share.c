@@ -1,0 +1,215 @@
+/* purge_share.c: see purge_share.h. */
+#include "proxy/purge_share.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "cache/shard.h"
+#include "cache/stream_link.h"
+#include "core/hash.h"
+#include "core/log.h"
+#include "core/panic.h"
+#include "proxy/redis_link.h"
+
+#define SHARE_MAGIC       0x70757368u
+#define MAP_STEPS         16384 /* steps of the stream that stamps of stored responses may lie behind */
+#define PENDING_BYTES     (8 * MB)
+#define PENDING_EVENTS    20000
+#define LINGER_MS         100 /* what comes back within that is not written to the disk */
+#define UNREACHABLE_MS    5000
+#define STREAM_TIMEOUT_MS 2000 /* nobody waits for the stream, and an answer may be a megabyte */
+#define NODE_NAME_BYTES   (CACHE_STREAM_NAME_MAX + 1)
+
+struct purge_share {
+    uint32_t magic;
+    /* set once */
+    struct purge_share_settings s;
+    struct cache_stream_map map;
+    struct cache_stream_queue *queue;
+    char node_name[NODE_NAME_BYTES];
+    /* control thread */
+    struct worker *control;
+    /* under the lock; control thread reads it without */
+    struct lock lock;
+    struct cache_stream_link *link;
+};
+
+/* Another purge may be put while the link is being closed. */
+static void share_on_put(void *arg)
+{
+    struct purge_share *p = arg;
+    lock_take(&p->lock);
+    if (p->link != NULL)
+        cache_stream_link_wake(p->link);
+    lock_drop(&p->lock);
+}
+
+static uint64_t share_purge(void *arg, const struct cache_purge *items, size_t count)
+{
+    struct purge_share *p = arg;
+    for (size_t i = 0; i < count; i++)
+        cache_purge_count(p->control->metrics, items[i].kind, PURGE_SOURCE_NODE);
+    return cache_purge_followed(p->s.cache, items, count);
+}
+
+static void share_on_message(void *arg, struct cache_purge_request *r)
+{
+    struct purge_share *p = arg;
+    struct cache_purge_result result;
+    if (!cache_purge_request_run(p->s.cache, r, PURGE_SOURCE_CHANNEL, slice_str(p->s.config->redis.channel),
+                                 p->control->metrics, &result))
+        log_warn("a message on the channel %s is refused: %s; %s", p->s.config->redis.channel, r->problem,
+                 r->hint);
+}
+
+static void share_prepare(void *arg, struct cache_purge_request *r)
+{
+    struct purge_share *p = arg;
+    p->s.prepare(p->s.arg, r);
+}
+
+/* Others must not have it, and it should be the same after a restart: a node has a state_dir of its own. */
+static void share_name_node(struct purge_share *p)
+{
+    char host[CACHE_STREAM_NAME_MAX - 16] = "";
+    const char *folder = p->s.config->main.state_dir;
+    char *real = realpath(folder, NULL);
+    if (real != NULL)
+        folder = real;
+    if (gethostname(host, sizeof host - 1) != 0 || host[0] == '\0')
+        snprintf(host, sizeof host, "node");
+    snprintf(p->node_name, sizeof p->node_name, "%s-%08" PRIx32, host,
+             (uint32_t)hash_bytes_unseeded(folder, strlen(folder)).lo);
+    free(real);
+}
+
+struct purge_share *purge_share_new(const struct purge_share_settings *s, char *err, size_t err_bytes)
+{
+    char path[512];
+    struct purge_share *p = aligned_alloc(CACHE_LINE, (sizeof *p + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE);
+    snprintf(err, err_bytes, "out of memory for the stream of purges");
+    if (p == NULL)
+        return NULL;
+    *p = (struct purge_share){.magic = SHARE_MAGIC, .s = *s};
+    config_ref(s->config);
+    lock_init(&p->lock, LOCK_STREAM);
+    share_name_node(p);
+    snprintf(path, sizeof path, "%s/purges", s->config->main.state_dir);
+    const struct cache_stream_queue_settings queue = {
+        .map = &p->map,
+        .log = &s->cache->inval,
+        .path = path,
+        .bytes_max = PENDING_BYTES,
+        .events_max = PENDING_EVENTS,
+        .linger_ms = LINGER_MS,
+        .on_put = share_on_put,
+        .arg = p,
+    };
+    if (cache_stream_map_open(&p->map, MAP_STEPS))
+        p->queue = cache_stream_queue_open(&queue);
+    if (p->queue == NULL) {
+        purge_share_free(p);
+        return NULL;
+    }
+    cache_share_purges(s->cache, p->queue);
+    return p;
+}
+
+void purge_share_start(struct purge_share *p, struct worker *control)
+{
+    CHECK_MAGIC(p, SHARE_MAGIC);
+    const struct config_redis *r = &p->s.config->redis;
+    struct cache_stream_link_settings s = {
+        .redis = *redis_link_settings(p->s.link),
+        .prefix = slice_str(r->prefix),
+        .node_name = slice_str(p->node_name),
+        .length = (size_t)r->stream_length,
+        .unreachable_ms = UNREACHABLE_MS,
+        .channel = slice_str(r->channel),
+        .turn_ms = CACHE_STREAM_TURN_MS,
+        .queue = p->queue,
+        .purge = share_purge,
+        .on_message = share_on_message,
+        .prepare = share_prepare,
+        .arg = p,
+    };
+    s.redis.limits.timeout_ms = MAX(s.redis.limits.timeout_ms, STREAM_TIMEOUT_MS);
+    p->control = control;
+    struct cache_stream_link *link = cache_stream_link_open(control, &s);
+    if (link == NULL)
+        log_error(
+            "out of memory: the stream of purges is not followed, and nothing is shared with other nodes");
+    lock_take(&p->lock);
+    p->link = link;
+    lock_drop(&p->lock);
+}
+
+void purge_share_stop(struct purge_share *p)
+{
+    CHECK_MAGIC(p, SHARE_MAGIC);
+    lock_take(&p->lock);
+    struct cache_stream_link *link = p->link;
+    p->link = NULL;
+    lock_drop(&p->lock);
+    cache_stream_link_close(&link);
+}
+
+void purge_share_free(struct purge_share *p)
+{
+    if (p == NULL)
+        return;
+    CHECK_MAGIC(p, SHARE_MAGIC);
+    ASSERT(p->link == NULL);
+    cache_share_purges(p->s.cache, NULL);
+    cache_stream_queue_close(&p->queue);
+    cache_stream_map_close(&p->map);
+    lock_destroy(&p->lock);
+    config_unref(p->s.config);
+    p->magic = 0;
+    free(p);
+}
+
+const struct cache_stream_map *purge_share_map(const struct purge_share *p)
+{
+    return &p->map;
+}
+
+/* ---- status
+ * ---------------------------------------------------------------------------------------------------------
+ */
+
+static json_t *share_nodes(const struct purge_share *p)
+{
+    size_t count;
+    json_t *all = json_array();
+    struct cache_stream_nodes *nodes = cache_stream_link_nodes(p->link);
+    const struct cache_stream_node *node = cache_stream_nodes_all(nodes, &count);
+    for (size_t i = 0; i < count; i++, node++) {
+        char id[CACHE_STREAM_ID_TEXT];
+        slice_t applied = cache_stream_id_print(id, node->applied);
+        json_array_append_new(all,
+                              json_pack("{s:s, s:b, s:b, s:s%, s:I, s:I}", "name", node->name, "reachable",
+                                        cache_stream_node_is_reachable(nodes, node), "follows",
+                                        node->epoch != 0, "applied", applied.ptr, applied.len, "lag",
+                                        (json_int_t)node->lag, "seen_ms_ago", (json_int_t)node->age_ms));
+    }
+    return all;
+}
+
+json_t *purge_share_status(const struct purge_share *p)
+{
+    struct cache_stream_queue_stats queue;
+    if (p == NULL || p->link == NULL)
+        return json_null();
+    CHECK_MAGIC(p, SHARE_MAGIC);
+    const struct cache_stream_link_figures f = cache_stream_link_get_figures(p->link);
+    const struct cache_stream_follow *follow = cache_stream_link_follow(p->link);
+    cache_stream_queue_get_stats(p->queue, &queue);
+    return json_pack("{s:s, s:b, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "node", p->node_name, "follows",
+                     f.up, "trouble", f.trouble, "pending", (json_int_t)queue.pending, "appended",
+                     (json_int_t)f.appended, "applied", (json_int_t)follow->applied, "joined",
+                     (json_int_t)follow->joined, "starts", (json_int_t)follow->starts, "refused",
+                     (json_int_t)follow->refused, "nodes", share_nodes(p));
+}
