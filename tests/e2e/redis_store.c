@@ -143,7 +143,7 @@ static void each_variant_is_found(void **state)
     expect_body(client_get(a->port, "/vary", "Accept-Language: de\r\n"), "/vary#1 de");
     expect_body(client_get(a->port, "/vary", "Accept-Language: en\r\n"), "/vary#2 en");
     redis_until(p, "6", "DBSIZE"); /* with the three of the stream of purges */
-    wait_saved(p, "/vary"); /* the marker comes last */
+    wait_saved(p, "/vary");        /* the marker comes last */
     expect_redis(client_get(b->port, "/vary", "Accept-Language: en\r\n"), "/vary#2 en");
     expect_redis(client_get(b->port, "/vary", "Accept-Language: de\r\n"), "/vary#1 de");
     expect_body(client_get(b->port, "/vary", "Accept-Language: fr\r\n"), "/vary#3 fr");
