@@ -1,0 +1,231 @@
+/* redis_purges.c: two nodes with one Redis: what is purged at one is purged at the other, whatever happens to
+ * Redis, to the links to it, or to the nodes meanwhile. */
+#include <sys/stat.h>
+
+#include "tests/support/millpond.h"
+#include "tests/support/pages.h"
+#include "tests/support/redis.h"
+#include "tests/support/relay.h"
+
+#define LONG "Cache-Control: max-age=600\r\n"
+
+static struct page pages[] = {
+    {.path = "/p", .fields = LONG "Cache-Tag: red blue\r\n"}, {.path = "/q", .fields = LONG}, {0}};
+
+static struct origin *origin;
+static struct redis_process *redis;
+static struct relay *link_of_a;
+static struct millpond *a, *b;
+
+static struct millpond *node(const char *name, const char *address)
+{
+    return millpond_start(.name = name, .cache = "store = tiered",
+                          .rest = textf("%s[redis]\nurl = redis://%s\ntimeout = 5s\n",
+                                        pool_lines("app", 1, origin), address));
+}
+
+static json_t *purges_of(struct millpond *m)
+{
+    return json_object_get(millpond_status(m), "purges");
+}
+
+static bool follows(struct millpond *m)
+{
+    return json_is_true(json_object_get(purges_of(m), "follows"));
+}
+
+static int64_t figure_of(struct millpond *m, const char *name)
+{
+    return json_integer_value(json_object_get(purges_of(m), name));
+}
+
+#define until(condition)                                                                                     \
+    do {                                                                                                     \
+        mono_ms_t end_ms_ = clock_mono_ms() + support_wait_ms();                                             \
+        while (!(condition))                                                                                 \
+            EXPECT(clock_mono_ms() < end_ms_, "waited in vain for %s", #condition);                          \
+    } while (0)
+
+static int setup(void **state)
+{
+    int rc = support_setup(state);
+    for (struct page *p = pages; p->path != NULL; p++)
+        p->served = 0;
+    origin = origin_start(pages_script, pages);
+    redis = redis_start("r", NULL);
+    link_of_a = relay_start(redis->port);
+    a = node("a", relay_address(link_of_a));
+    b = node("b", redis->address);
+    until(follows(a) && follows(b));
+    return rc;
+}
+
+static const char *get(struct millpond *m, const char *target)
+{
+    return client_get(m->port, target, "")->body;
+}
+
+/* The page is in the memory of both. */
+static void both_have(const char *target)
+{
+    get(a, target);
+    get(b, target);
+    expect_in(message_field(client_get(a->port, target, ""), "Cache-Status"), "millpond; hit");
+    expect_in(message_field(client_get(b->port, target, ""), "Cache-Status"), "millpond; hit");
+}
+
+static unsigned number_of(const char *body)
+{
+    return (unsigned)atoi(strchr(body, '#') + 1);
+}
+
+/* Its `n`th answer, and no older one. */
+static void expect_fresh(struct millpond *m, const char *target, const struct page *p, unsigned n)
+{
+    const char *body = get(m, target);
+    EXPECT(number_of(body) >= n, "%s is older than #%u of %s", body, n, p->path);
+}
+
+static void stop(void)
+{
+    millpond_stop(a);
+    millpond_stop(b);
+}
+
+static void each_kind_of_purge_reaches_the_other(void **state)
+{
+    UNUSED(state);
+    static const char *const args[][2] = {
+        {"http://test/p"}, {"--tag", "red"},   {"--prefix", "http://test/"},
+        {"--glob", "*/p"}, {"--host", "test"}, {"--any-query", "http://test/p"},
+        {"--all"}};
+    for (size_t i = 0; i < ARRAY_LEN(args); i++) {
+        both_have("/p");
+        const unsigned served = pages[0].served;
+        assert_int_equal(millpond_cli(i % 2 ? b : a, "purge", args[i][0], args[i][1], NULL).exit_code, 0);
+        until(figure_of(i % 2 ? a : b, "applied") == (int64_t)(i + 2 - i % 2) / 2);
+        expect_fresh(a, "/p", &pages[0], served + 1);
+        expect_fresh(b, "/p", &pages[0], served + 1);
+    }
+    stop();
+}
+
+static void soft_purges_are_soft_at_the_other(void **state)
+{
+    UNUSED(state);
+    both_have("/p");
+    assert_int_equal(millpond_cli(a, "purge", "--soft", "--tag", "blue", NULL).exit_code, 0);
+    until(figure_of(b, "applied") == 1);
+    struct message *r = client_get(b->port, "/p", "");
+    expect_in(message_field(r, "Cache-Status"), "fwd=stale");
+    stop();
+}
+
+static void unsafe_methods_reach_the_other(void **state)
+{
+    UNUSED(state);
+    both_have("/p");
+    expect_status(client_ask(a->port, "POST", "/p", "Content-Length: 0\r\n", ""), 200);
+    const unsigned served = pages[0].served;
+    until(figure_of(b, "applied") == 1);
+    expect_fresh(b, "/p", &pages[0], served + 1);
+    stop();
+}
+
+static void applications_may_publish(void **state)
+{
+    UNUSED(state);
+    both_have("/p");
+    const unsigned served = pages[0].served;
+    assert_string_equal(redis_do(redis, "PUBLISH millpond:purge %s", "tag red"), "2");
+    until(number_of(get(a, "/p")) > served && number_of(get(b, "/p")) > served);
+    assert_true(figure_of(a, "applied") + figure_of(b, "applied") >= 1);
+    redis_do(redis, "PUBLISH millpond:purge %s", "purge that thing");
+    millpond_wait_log(a, "is refused", 1);
+    stop();
+}
+
+/* Purged at once where it was asked for; the other hears of it when the link is back. */
+static void purge_without_redis_is_made_good(void **state)
+{
+    UNUSED(state);
+    both_have("/p");
+    relay_cut(link_of_a);
+    until(!follows(a));
+    const unsigned served = pages[0].served;
+    millpond_purge(a, url_of("/p"));
+    expect_fresh(a, "/p", &pages[0], served + 1);
+    assert_int_equal(figure_of(a, "pending"), 1);
+    relay_heal(link_of_a);
+    until(figure_of(b, "applied") == 1);
+    expect_fresh(b, "/p", &pages[0], served + 1);
+    until(figure_of(a, "pending") == 0);
+    stop();
+}
+
+static bool is_on_disk(const struct millpond *m)
+{
+    struct stat st;
+    return stat(textf("%s/purges", m->dir), &st) == 0 && st.st_size > 64;
+}
+
+static void purge_without_redis_survives_a_kill(void **state)
+{
+    UNUSED(state);
+    both_have("/p");
+    relay_cut(link_of_a);
+    until(!follows(a));
+    const unsigned served = pages[0].served;
+    millpond_purge(a, url_of("/p"));
+    until(is_on_disk(a));
+    proc_kill(a->proc);
+    relay_heal(link_of_a);
+    a = node("a", relay_address(link_of_a));
+    until(figure_of(b, "applied") == 1);
+    expect_fresh(b, "/p", &pages[0], served + 1);
+    stop();
+}
+
+/* What a node missed while it was cut off it makes good before it counts as following again. */
+static void node_that_was_away_catches_up(void **state)
+{
+    UNUSED(state);
+    both_have("/p");
+    relay_cut(link_of_a);
+    until(!follows(a));
+    const unsigned served = pages[0].served;
+    millpond_purge(b, url_of("/p"));
+    relay_heal(link_of_a);
+    until(follows(a));
+    expect_fresh(a, "/p", &pages[0], served + 1);
+    stop();
+}
+
+/* Nobody knows what was purged meanwhile: everything goes. */
+static void redis_that_restarts_empty_purges_everything(void **state)
+{
+    UNUSED(state);
+    both_have("/q");
+    const unsigned served = pages[1].served;
+    redis_kill(redis);
+    until(!follows(a) && !follows(b));
+    expect_in(message_field(client_get(b->port, "/q", ""), "Cache-Status"), "millpond; hit");
+    redis_restart(redis, true);
+    until(follows(a) && follows(b));
+    expect_fresh(a, "/q", &pages[1], served + 1);
+    expect_fresh(b, "/q", &pages[1], served + 1);
+    stop();
+}
+
+#define TEST_OF(f) cmocka_unit_test_setup_teardown(f, setup, support_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST_OF(each_kind_of_purge_reaches_the_other), TEST_OF(soft_purges_are_soft_at_the_other),
+        TEST_OF(unsafe_methods_reach_the_other),       TEST_OF(applications_may_publish),
+        TEST_OF(purge_without_redis_is_made_good),     TEST_OF(purge_without_redis_survives_a_kill),
+        TEST_OF(node_that_was_away_catches_up),        TEST_OF(redis_that_restarts_empty_purges_everything),
+    };
+    return E2E_RUN("redis_purges", tests);
+}
