@@ -18,6 +18,7 @@
 #include "admin/client_explain.h"
 #include "admin/client_http.h"
 #include "admin/client_purge.h"
+#include "admin/client_wait.h"
 #include "admin/status_text.h"
 
 #define EXIT_DONE    0
@@ -40,6 +41,7 @@ struct client { /* lives during one command */
     const char *purge_option;   /* the last option of purge that was given */
     bool all, any_query, named; /* named: by an option that takes a text */
     bool not_utf8;
+    bool waits; /* purge: for all nodes */
 };
 
 static const char usage_text[] =
@@ -256,8 +258,36 @@ static int run_explain(struct client *c)
     return status;
 }
 
-/* All of it is one request, which is done as a whole or not at all. There is one node, so to have been
- * answered is to have waited for all of them. */
+/* Until all nodes have applied what was purged just now. */
+static int wait_for_nodes(struct client *c)
+{
+    struct client_wait w = {0, 0};
+    const struct timespec pause = {0, CLIENT_WAIT_EVERY_MS * 1000000L};
+    const mono_ms_t until_ms = clock_mono_ms() + CLIENT_WAIT_MS;
+    for (;;) {
+        int status;
+        const bool json = c->json;
+        c->json = false; /* only the last one is printed */
+        json_t *o = ask(c, "GET", "/api/status", SLICE_EMPTY, ASK_TIMEOUT_MS, &status);
+        c->json = json;
+        if (o == NULL)
+            return status;
+        const json_t *purges = json_object_get(o, "purges");
+        const enum client_wait_state state = client_wait_look(&w, purges);
+        if (state != CLIENT_WAIT_GO_ON || clock_mono_ms() >= until_ms) {
+            if (!c->json)
+                client_wait_print(&w, purges, c->out);
+            else if (json_dumpf(purges, c->out, JSON_COMPACT | JSON_ENCODE_ANY) == 0)
+                fputc('\n', c->out);
+            json_decref(o);
+            return state == CLIENT_WAIT_REACHED ? EXIT_DONE : EXIT_REFUSED;
+        }
+        json_decref(o);
+        nanosleep(&pause, NULL);
+    }
+}
+
+/* All of it is one request, which is done as a whole or not at all. */
 static int run_purge(struct client *c)
 {
     int status = EXIT_REFUSED;
@@ -270,6 +300,8 @@ static int run_purge(struct client *c)
     json_t *o = ask(c, "POST", "/api/purge", slice_str(body), ASK_TIMEOUT_MS, &status);
     if (o != NULL && !c->json)
         client_purge_print(o, c->out);
+    if (o != NULL && c->waits)
+        status = wait_for_nodes(c);
     json_decref(o);
     free(body);
     return status;
@@ -323,6 +355,7 @@ static int parse_purge_option(struct client *c, int opt, int index)
     c->purge_option = long_options[index].name;
     c->all |= opt == OPT_ALL;
     c->any_query |= opt == OPT_ANY_QUERY;
+    c->waits |= opt == OPT_WAIT;
     if (opt >= OPT_TAG) {
         c->named = true;
         c->not_utf8 |= !client_purge_add(c->wish, members[opt - OPT_TAG], optarg);

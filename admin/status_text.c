@@ -274,6 +274,32 @@ static void redis_print_line(const json_t *redis, FILE *out)
     fprintf(out, trouble[0] != '\0' ? "; %s\n" : "%s\n", trouble);
 }
 
+/* The stream of purges that several nodes follow, and how far each has come. */
+static void sharing_print(const json_t *purges, FILE *out)
+{
+    size_t i;
+    json_t *node;
+    if (!json_is_object(purges))
+        return;
+    const char *trouble = text_of(purges, "trouble");
+    fprintf(out, "purges    %s as %s, %" JSON_INTEGER_FORMAT " on their way%s%s\n",
+            json_is_true(json_object_get(purges, "follows")) ? "shared with other nodes"
+                                                             : "NOT SHARED at present",
+            text_of(purges, "node"), int_of(purges, "pending"), trouble[0] != '\0' ? "; " : "", trouble);
+    json_array_foreach(json_object_get(purges, "nodes"), i, node)
+    {
+        fprintf(out, "          %s: ", text_of(node, "name"));
+        if (!json_is_true(json_object_get(node, "reachable")))
+            fprintf(out, "not heard of for %" JSON_INTEGER_FORMAT " s\n", int_of(node, "seen_ms_ago") / 1000);
+        else if (!json_is_true(json_object_get(node, "follows")))
+            fprintf(out, "catching up\n");
+        else if (int_of(node, "lag") > 0)
+            fprintf(out, "behind by %" JSON_INTEGER_FORMAT "\n", int_of(node, "lag"));
+        else
+            fprintf(out, "up to date\n");
+    }
+}
+
 static json_int_t failures_of(const json_t *server)
 {
     json_int_t sum = 0;
@@ -379,6 +405,7 @@ void admin_status_print(const json_t *status, wall_ms_t now_ms, FILE *out)
     cache_print(json_object_get(status, "cache"), out);
     purges_print(json_object_get(json_object_get(status, "cache"), "purge_log"), now_ms, out);
     redis_print_line(json_object_get(status, "redis"), out);
+    sharing_print(json_object_get(status, "purges"), out);
     fputc('\n', out);
     admin_pools_print(json_object_get(status, "pools"), now_ms, out);
     redis_print_servers(json_object_get(status, "redis"), now_ms, out);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "core/hash.h"
+#include "core/log.h"
 #include "core/panic.h"
 
 #define NODES_MAGIC 0x5354524eu
@@ -17,6 +18,7 @@ struct cache_stream_nodes {
     /* control thread */
     struct redis_call report;
     struct deadline deadline;
+    bool is_refused;       /* and that was said */
     mono_ms_t reported_ms; /* 0: never */
     uint64_t reported_epoch;
     struct cache_stream_id reported_id;
@@ -101,6 +103,13 @@ static void on_report(struct redis_call *call, enum redis_outcome o, const struc
 {
     struct cache_stream_nodes *n = CONTAINER_OF(call, struct cache_stream_nodes, report);
     CHECK_MAGIC(n, NODES_MAGIC);
+    if (o == REDIS_REFUSED && !n->is_refused) {
+        const slice_t why = redis_reply_text(reply);
+        log_warn("Redis: refuses to keep how far this node has followed the stream of purges (" SLICE_FMT
+                 "): nobody can wait for it",
+                 SLICE_ARG(why));
+    }
+    n->is_refused = o == REDIS_REFUSED || (n->is_refused && o != REDIS_ANSWERED);
     if (o != REDIS_ANSWERED)
         return;
     n->count = cache_stream_nodes_parse(reply, n->nodes);

@@ -206,10 +206,13 @@ json_t *purge_share_status(const struct purge_share *p)
     CHECK_MAGIC(p, SHARE_MAGIC);
     const struct cache_stream_link_figures f = cache_stream_link_get_figures(p->link);
     const struct cache_stream_follow *follow = cache_stream_link_follow(p->link);
+    char id[CACHE_STREAM_ID_TEXT];
+    const slice_t cursor = cache_stream_id_print(id, follow->cursor);
     cache_stream_queue_get_stats(p->queue, &queue);
-    return json_pack("{s:s, s:b, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "node", p->node_name, "follows",
-                     f.up, "trouble", f.trouble, "pending", (json_int_t)queue.pending, "appended",
-                     (json_int_t)f.appended, "applied", (json_int_t)follow->applied, "joined",
-                     (json_int_t)follow->joined, "starts", (json_int_t)follow->starts, "refused",
-                     (json_int_t)follow->refused, "nodes", share_nodes(p));
+    return json_pack("{s:s, s:b, s:s, s:s%, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "node", p->node_name,
+                     "follows", f.up, "trouble", f.trouble, "cursor", cursor.ptr, cursor.len, "pending",
+                     (json_int_t)queue.pending, "appended", (json_int_t)f.appended, "applied",
+                     (json_int_t)follow->applied, "joined", (json_int_t)follow->joined, "starts",
+                     (json_int_t)follow->starts, "refused", (json_int_t)follow->refused, "nodes",
+                     share_nodes(p));
 }

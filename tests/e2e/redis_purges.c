@@ -201,6 +201,27 @@ static void node_that_was_away_catches_up(void **state)
     stop();
 }
 
+/* Who waits for all nodes is told of each. */
+static void purge_can_wait_for_all_nodes(void **state)
+{
+    UNUSED(state);
+    for (int i = 0; i < 10; i++) {
+        both_have("/p");
+        const unsigned served = pages[0].served;
+        struct proc_result r = millpond_cli(a, "purge", "--wait", "--tag", "red", NULL);
+        assert_int_equal(r.exit_code, 0);
+        expect_in(r.out, ": applied\n");
+        expect_fresh(b, "/p", &pages[0], served + 1);
+    }
+    proc_kill(b->proc);
+    const mono_ms_t since_ms = clock_mono_ms();
+    struct proc_result r = millpond_cli(a, "purge", "--wait", "--all", NULL);
+    assert_int_equal(r.exit_code, 1);
+    expect_in(r.out, "not heard of for ");
+    EXPECT(clock_mono_ms() - since_ms < 30000, "it waited to the end");
+    millpond_stop(a);
+}
+
 /* Nobody knows what was purged meanwhile: everything goes. */
 static void redis_that_restarts_empty_purges_everything(void **state)
 {
@@ -222,10 +243,15 @@ static void redis_that_restarts_empty_purges_everything(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST_OF(each_kind_of_purge_reaches_the_other), TEST_OF(soft_purges_are_soft_at_the_other),
-        TEST_OF(unsafe_methods_reach_the_other),       TEST_OF(applications_may_publish),
-        TEST_OF(purge_without_redis_is_made_good),     TEST_OF(purge_without_redis_survives_a_kill),
-        TEST_OF(node_that_was_away_catches_up),        TEST_OF(redis_that_restarts_empty_purges_everything),
+        TEST_OF(each_kind_of_purge_reaches_the_other),
+        TEST_OF(soft_purges_are_soft_at_the_other),
+        TEST_OF(unsafe_methods_reach_the_other),
+        TEST_OF(applications_may_publish),
+        TEST_OF(purge_without_redis_is_made_good),
+        TEST_OF(purge_without_redis_survives_a_kill),
+        TEST_OF(node_that_was_away_catches_up),
+        TEST_OF(purge_can_wait_for_all_nodes),
+        TEST_OF(redis_that_restarts_empty_purges_everything),
     };
     return E2E_RUN("redis_purges", tests);
 }
