@@ -25,7 +25,7 @@ static enum client_wait_state look(struct client_wait *w, const char *text)
 }
 
 #define OWN(pending, cursor)                                                                                 \
-    "{\"follows\":true,\"pending\":" #pending ",\"cursor\":\"" cursor "\",\"nodes\":["
+    "{\"node\":\"n\",\"follows\":true,\"pending\":" #pending ",\"cursor\":\"" cursor "\",\"nodes\":["
 #define NODE(reachable, follows, applied)                                                                    \
     "{\"name\":\"n\",\"reachable\":" #reachable ",\"follows\":" #follows ",\"applied\":\"" applied           \
     "\",\"lag\":2,\"seen_ms_ago\":7000}"
