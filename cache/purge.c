@@ -132,6 +132,21 @@ uint64_t cache_purge_followed(struct cache *c, const struct cache_purge *p, size
     return out.id;
 }
 
+/* What nodes tell each other must be valid for its kind, as every request to purge is; the URL of a client's
+ * request may be too long for that, or hold what no URL should. Rather too much than too little. */
+static struct cache_purge shared_form(const struct cache_purge *p)
+{
+    struct cache_purge wider = {.kind = CACHE_PURGE_HOST, .soft = p->soft};
+    if (cache_purge_problem(p) == NULL)
+        return *p;
+    const size_t from = slice_find(p->text, ':', 0) + sizeof "://" - 1;
+    if (from < p->text.len)
+        wider.text = slice_make(p->text.ptr + from, MIN(slice_find(p->text, '/', from), p->text.len) - from);
+    if (cache_purge_problem(&wider) != NULL)
+        wider.kind = CACHE_PURGE_ALL;
+    return wider;
+}
+
 size_t cache_purge_url(struct cache *c, const struct cache_key *key)
 {
     CHECK_MAGIC(c, CACHE_MAGIC);
@@ -140,8 +155,10 @@ size_t cache_purge_url(struct cache *c, const struct cache_key *key)
     uint64_t id = purge_append(c, &p, 1);
     size_t removed = purge_key(c, key, false);
     purge_sweep(c, &p, 1, id);
-    if (c->stream != NULL)
-        cache_stream_queue_put(c->stream, number, id, &p, 1);
+    if (c->stream != NULL) {
+        const struct cache_purge shared = shared_form(&p);
+        cache_stream_queue_put(c->stream, number, id, &shared, 1);
+    }
     return removed;
 }
 

@@ -128,6 +128,7 @@ enum cache_stream_fault cache_stream_entry_decode(const slice_t *texts, size_t c
 {
     out->start = false;
     out->count = 0;
+    out->by = (struct cache_stream_origin){0, 0};
     if (count % 2 != 0)
         return CACHE_STREAM_FAULT_BYTES;
     if (count < 2 || !slice_eq(texts[0], SLICE_LIT("v")) || !slice_eq(texts[1], VERSION))

@@ -92,8 +92,11 @@ static uint64_t apply(struct cache_stream_follow *f, const struct cache_stream_e
     return f->s.purge(f->s.arg, e->items, e->count);
 }
 
-static uint64_t refuse(struct cache_stream_follow *f, enum cache_stream_fault fault)
+/* Who made it must not wait for it for ever, if that can be told. */
+static uint64_t refuse(struct cache_stream_follow *f, enum cache_stream_fault fault,
+                       struct cache_stream_origin by)
 {
+    cache_stream_queue_take_back(f->s.queue, by);
     f->refused++;
     f->last_fault = fault;
     return purge_everything(f);
@@ -112,7 +115,7 @@ static void follow(struct cache_stream_follow *f, const struct cache_stream_rece
             local_id = 0;
             continue;
         }
-        const uint64_t id = fault == CACHE_STREAM_FAULT_NONE ? apply(f, &e) : refuse(f, fault);
+        const uint64_t id = fault == CACHE_STREAM_FAULT_NONE ? apply(f, &e) : refuse(f, fault, e.by);
         local_id = MAX(local_id, id);
         if (i + 1 == count) {
             set_cursor(f, &entries[i]);

@@ -132,6 +132,20 @@ static void unsafe_methods_reach_the_other(void **state)
     stop();
 }
 
+/* What a client asks for may be longer than what a request to purge may name. */
+static void long_targets_hurt_nobody(void **state)
+{
+    UNUSED(state);
+    both_have("/q");
+    const char *target = textf("/p?%s", text_repeat('x', 8187));
+    expect_status(client_ask(a->port, "POST", target, "Content-Length: 0\r\n", ""), 200);
+    until(figure_of(b, "applied") == 1);
+    until(figure_of(a, "pending") == 0);
+    assert_int_equal(figure_of(a, "refused") + figure_of(b, "refused"), 0);
+    expect_in(message_field(client_get(a->port, "/q", ""), "Cache-Status"), "millpond; hit");
+    stop();
+}
+
 static void applications_may_publish(void **state)
 {
     UNUSED(state);
@@ -246,6 +260,7 @@ int main(void)
         TEST_OF(each_kind_of_purge_reaches_the_other),
         TEST_OF(soft_purges_are_soft_at_the_other),
         TEST_OF(unsafe_methods_reach_the_other),
+        TEST_OF(long_targets_hurt_nobody),
         TEST_OF(applications_may_publish),
         TEST_OF(purge_without_redis_is_made_good),
         TEST_OF(purge_without_redis_survives_a_kill),
