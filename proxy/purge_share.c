@@ -2,6 +2,7 @@
 #include "proxy/purge_share.h"
 
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -70,19 +71,38 @@ static void share_prepare(void *arg, struct cache_purge_request *r)
     p->s.prepare(p->s.arg, r);
 }
 
-/* Others must not have it, and it should be the same after a restart: a node has a state_dir of its own. */
+/* The random part, of this state_dir: made at the first start. 0 when it cannot be kept: then it is of this
+ * process. */
+static uint64_t share_node_id(const char *folder)
+{
+    char path[512], text[17] = "";
+    uint64_t id = 0;
+    snprintf(path, sizeof path, "%s/node-id", folder);
+    FILE *f = fopen(path, "re");
+    if (f != NULL) {
+        const size_t n = fread(text, 1, sizeof text - 1, f);
+        fclose(f);
+        if (n == sizeof text - 1 && slice_hex_to_u64(slice_make(text, n), &id) && id != 0)
+            return id;
+    }
+    while (id == 0)
+        hash_random(&id, sizeof id);
+    f = fopen(path, "we");
+    if (f == NULL || fprintf(f, "%016" PRIx64 "\n", id) < 0)
+        log_warn("%s cannot be written: other nodes know this one by another name after a restart", path);
+    if (f != NULL)
+        fclose(f);
+    return id;
+}
+
+/* Others must not have it, and it should be the same after a restart. Host names alone can be equal. */
 static void share_name_node(struct purge_share *p)
 {
-    char host[CACHE_STREAM_NAME_MAX - 16] = "";
-    const char *folder = p->s.config->main.state_dir;
-    char *real = realpath(folder, NULL);
-    if (real != NULL)
-        folder = real;
-    if (gethostname(host, sizeof host - 1) != 0 || host[0] == '\0')
+    char host[HOST_NAME_MAX + 1] = "";
+    if (gethostname(host, sizeof host) != 0 || host[0] == '\0')
         snprintf(host, sizeof host, "node");
-    snprintf(p->node_name, sizeof p->node_name, "%s-%08" PRIx32, host,
-             (uint32_t)hash_bytes_unseeded(folder, strlen(folder)).lo);
-    free(real);
+    snprintf(p->node_name, sizeof p->node_name, "%.*s-%08" PRIx32, CACHE_STREAM_NAME_MAX - 9, host,
+             (uint32_t)share_node_id(p->s.config->main.state_dir));
 }
 
 struct purge_share *purge_share_new(const struct purge_share_settings *s, char *err, size_t err_bytes)
