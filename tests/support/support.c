@@ -46,7 +46,7 @@ int support_wait_ms(void)
     const char *set = getenv("TEST_WAIT_MS");
     if (set != NULL)
         return atoi(set);
-    return support_sanitized() ? 30000 : 10000;
+    return support_sanitized() ? 60000 : 20000;
 }
 
 void support_at(const char *file, int line)
