@@ -144,6 +144,11 @@ static void print_route(const json_t *answer, FILE *out)
     }
     if (json_is_true(json_object_get(route, "limits_addresses")))
         fputs("; and only for some addresses (allow, deny)", out);
+    if (json_object_get(route, "rate_limit") != NULL) {
+        fputs("; at most ", out);
+        put(out, text_of(route, "rate_limit"));
+        fputs(" (rate_limit)", out);
+    }
     fputc('\n', out);
 }
 

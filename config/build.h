@@ -51,6 +51,9 @@ void config_check(struct build *b);
 /* Parts of it, about what may be shared by mistake. check_leak.c. */
 void check_route_leaks(struct build *b, const struct config_route *r, const struct source_section *section);
 void check_trusted_proxies(struct build *b);
+/* About rate_limit. check_limit.c. */
+void check_route_limit(struct build *b, const struct config_route *r, const struct source_section *section);
+bool check_limit_uses_redis(const struct config *c);
 /* All about [redis]. check_redis.c. */
 void check_redis(struct build *b);
 
@@ -86,6 +89,9 @@ void build_key_query(struct build *b, const struct config_option *o, slice_t ite
 void build_key_header(struct build *b, const struct config_option *o, slice_t item, char *base);
 void build_key_cookie(struct build *b, const struct config_option *o, slice_t item, char *base);
 void build_key_language(struct build *b, const struct config_option *o, slice_t item, char *base);
+
+/* build_limit.c */
+void build_rate_limit(struct build *b, const struct config_option *o, slice_t item, char *base);
 
 /* build_redis.c */
 void build_redis_url(struct build *b, const struct config_option *o, slice_t item, char *base);

@@ -346,6 +346,7 @@ static void check_routes(struct build *b)
         check_route_cache(b, &b->config->routes[index], it);
         check_route_leaks(b, &b->config->routes[index], it);
         check_route_key(b, &b->config->routes[index], it);
+        check_route_limit(b, &b->config->routes[index], it);
         if (b->source->problems->errors == 0)
             check_shadowed(b, index, it);
         index++;

@@ -169,7 +169,7 @@ static void check_use(const struct redis_check *c)
 {
     const struct config_redis *r = &c->b->config->redis;
     const struct config_cache *cache = &c->b->config->cache;
-    if (cache->store != CONFIG_STORE_TIERED)
+    if (cache->store != CONFIG_STORE_TIERED && !check_limit_uses_redis(c->b->config))
         problem_add(c->b->source->problems, true, c->section->origin, c->section->label, NULL,
                     "store = %s keeps nothing in Redis: it is connected to and watched, but not used; write "
                     "store = tiered, or remove the section if that is not meant",

@@ -185,6 +185,15 @@ struct config_key { /* the key_ options of a route */
     struct config_strings languages; /* as written; the first is the default */
 };
 
+struct config_rate_limit { /* of a route */
+    int64_t amount;        /* of requests in `per_s`; 0: there is no limit */
+    int per_s;             /* 1, 60 or 3600 */
+    int64_t burst;         /* of requests at once; 0 is taken as 1 */
+    const char *header;    /* whose value tells clients apart; "" = their address does */
+    bool shared;           /* counted in Redis */
+    const char *text;      /* as written */
+};
+
 struct config_route { /* [route NAME] */
     const char *name;
     struct config_origin origin;
@@ -215,6 +224,7 @@ struct config_route { /* [route NAME] */
     struct config_strings keep_request_headers;
     struct config_key key;
     bool no_vary_search;
+    struct config_rate_limit rate_limit;
     struct config_cidrs allow, deny;
     struct config_field_edit *request_edits, *response_edits;
     size_t request_edit_count, response_edit_count;

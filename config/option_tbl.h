@@ -331,8 +331,11 @@ OPTION(ROUTE, "compress", NAMES, "off", ANY, OPTION_LIST | OPTION_COMMAS, LATER,
 OPTION(ROUTE, "tags", TAGS, "", RANGE(1, 256), OPTION_LIST | OPTION_COMMAS, AT(config_route, tags),
        "Tags added to every object of this route, by which it can be purged; without blanks, told apart by "
        "case.")
-OPTION(ROUTE, "rate_limit", OTHER, "", ANY, 0, LATER,
-       "Such as `50/s burst=100 by=client_ip` or `by=header:NAME`; more is answered 429 with Retry-After.")
+OPTION(ROUTE, "rate_limit", RATE_LIMIT, "", ANY, 0, AT(config_route, rate_limit),
+       "How many requests a client may make, per second, minute or hour, such as `50/s burst=100`; more is "
+       "answered 429 with Retry-After. `burst` may come at once, and is the number of the rate unless given. "
+       "Clients are told apart `by=client_ip` (of IPv6 the first 64 bits) or `by=header:NAME`. With `shared` "
+       "all nodes count together, in Redis.")
 OPTION(ROUTE, "allow", CIDRS, "", ANY, OPTION_LIST | OPTION_COMMAS, AT(config_route, allow),
        "Networks that may use this route; all others are answered 403.")
 OPTION(ROUTE, "deny", CIDRS, "", ANY, OPTION_LIST | OPTION_COMMAS, AT(config_route, deny),

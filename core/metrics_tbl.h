@@ -43,6 +43,8 @@
     COUNTER(INVALIDATIONS, "invalidations",                                                                  \
             "URLs and groups invalidated by the answer to a POST, PUT, DELETE or the like")                  \
     COUNTER(SLOW_REQUESTS, "slow_requests", "Requests slower than slow_request")                             \
+    COUNTER(RATE_FORGOTTEN, "rate_limit_forgotten",                                                          \
+            "Clients that the table of rate limits forgot too early, to count others")                       \
     COUNTER(REDIS_CALLS, "redis_calls",                                                                      \
             "Commands sent to Redis and Sentinels, those by which they are watched included")                \
     COUNTER(REDIS_REFUSED, "redis_calls_refused",                                                            \
@@ -69,6 +71,9 @@
       outcome_remote_load_name((enum remote_load)reason), "Look-ups in Redis, by what came of them")         \
     X(REMOTE_SAVES, "redis_saves", "outcome", REMOTE_SAVE_COUNT,                                             \
       outcome_remote_save_name((enum remote_save)reason),                                                    \
-      "Responses to be kept in Redis, by what became of them")
+      "Responses to be kept in Redis, by what became of them")                                               \
+    X(RATE_LIMITS, "rate_limits", "outcome", RATE_OUTCOME_COUNT,                                             \
+      outcome_rate_limit_name((enum rate_outcome)reason),                                                    \
+      "Requests to routes with a rate_limit, by what it came to")
 
 #endif

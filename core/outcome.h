@@ -21,7 +21,8 @@
       "the client's Cache-Control refused what was stored; fetched from an instance")                        \
     X(EXPIRED, "expired", "the stored response was out of date and the instance sent a new one")             \
     X(PARTIAL, "partial", "part of it was stored, but not all that was wanted; fetched from an instance")    \
-    X(PASS, "pass", "not a candidate for the cache; forwarded")
+    X(PASS, "pass", "not a candidate for the cache; forwarded")                                              \
+    X(LIMITED, "limited", "answered 429 by the route's rate_limit, before the cache was asked")
 
 enum cache_verdict {
 #define X(id, name, text) VERDICT_##id,
@@ -72,7 +73,8 @@ enum cache_verdict {
       "it waited for another request's fetch, whose response must be asked about for each client")           \
     X(SUPERSEDED, "superseded", "another request fetched the same variant at the same time")                 \
     X(OTHER_QUERIES, "other_queries",                                                                        \
-      "its No-Vary-Search is news: it stands for other queries than it was asked for")
+      "its No-Vary-Search is news: it stands for other queries than it was asked for")                       \
+    X(RATE_LIMITED, "rate_limited", "the client was over the route's rate_limit; answered 429")
 
 enum no_store_reason {
 #define X(id, name, text) NO_STORE_##id,
@@ -220,6 +222,27 @@ enum remote_save {
         REMOTE_SAVE_COUNT
 };
 
+/* What a route's rate_limit came to for a request. */
+#define OUTCOME_RATE_LIMITS(X)                                                                               \
+    X(NONE, "none", "the route has none, or Redis was not heard of yet")                                     \
+    X(PASSED, "passed", "within the limit, as this node counts")                                             \
+    X(OVER, "over", "over the limit, as this node counts")                                                   \
+    X(UNCOUNTED, "uncounted", "passed without being counted, since others were busy at the same place")      \
+    X(SHARED_PASSED, "shared_passed", "within the limit of all nodes, as Redis counts")                      \
+    X(SHARED_OVER, "shared_over", "over the limit of all nodes, as Redis counts")                            \
+    X(UNAVAILABLE, "unavailable", "Redis could not be asked, or the connection broke: this node's count")    \
+    X(TIMEOUT, "timeout", "Redis did not answer in time: this node's count")                                 \
+    X(REFUSED, "refused", "Redis answered with an error: this node's count")
+
+enum rate_outcome {
+#define X(id, name, text) RATE_OUTCOME_##id,
+    OUTCOME_RATE_LIMITS(X)
+#undef X
+        RATE_OUTCOME_COUNT
+};
+
+const char *outcome_rate_limit_name(enum rate_outcome r);
+const char *outcome_rate_limit_text(enum rate_outcome r);
 const char *outcome_remote_load_name(enum remote_load l);
 const char *outcome_remote_load_text(enum remote_load l);
 const char *outcome_remote_save_name(enum remote_save s);

@@ -154,6 +154,9 @@ static void put_cache_status(struct text *t, const struct exchange *x, bool with
             text_put(t, slice_str(outcome_no_store_name((enum no_store_reason)x->no_store)));
         }
         break;
+    case VERDICT_LIMITED: /* it neither hit nor went forward */
+        TEXT_LIT(t, "detail=rate_limited");
+        break;
     default:
         text_put(t, x->no_store == NO_STORE_METHOD ? SLICE_LIT("fwd=method; detail=")
                                                    : SLICE_LIT("fwd=bypass; detail="));
@@ -221,6 +224,17 @@ static void put_connection(struct text *t, struct exchange *x)
         TEXT_LIT(t, "Connection: keep-alive\r\n");
 }
 
+/* RFC 6585 section 4, RFC 9110 section 10.2.3. A route may answer 429 by itself. */
+static void put_retry_after(struct text *t, const struct exchange *x)
+{
+    const uint64_t retry_after_s = phase_limit_retry_after_s(x);
+    if (retry_after_s == 0)
+        return;
+    TEXT_LIT(t, "Retry-After: ");
+    text_put_u64(t, retry_after_s);
+    TEXT_LIT(t, "\r\n");
+}
+
 static void put_local_head(struct text *t, struct exchange *x)
 {
     const char *server = x->view->shared->config->main.server_header;
@@ -252,6 +266,8 @@ static void put_local_head(struct text *t, struct exchange *x)
         TEXT_LIT(t, "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n");
     if (x->range != NULL)
         deliver_range_put_fields(t, x);
+    if (x->status == 429)
+        put_retry_after(t, x);
     if (x->status >= 400)
         TEXT_LIT(t, "Cache-Control: no-store\r\n");
     TEXT_LIT(t, "X-Request-Id: ");

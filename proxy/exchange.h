@@ -21,6 +21,7 @@ struct instance;
 struct no_vary_use;
 struct own_fetch;
 struct partial;
+struct phase_limit_use;
 struct phase_remote_use;
 struct proxy_url_key;
 struct proxy_worker;
@@ -118,6 +119,7 @@ struct exchange {
     struct cache_object *stale;  /* a reference: what is being revalidated, or completed */
     struct partial *partial;     /* the fetch is about a part, or follows from one: partial.h; in the arena */
     struct own_fetch *own_fetch; /* was too slow for a shared one: own_fetch.h; in the arena */
+    struct phase_limit_use *limit;   /* it is over its route's rate_limit, or Redis is asked; in the arena */
     struct phase_remote_use *remote; /* a look-up in the store that nodes share; in the arena */
     struct cache_flight *flight;
     struct cache_follower *follower;

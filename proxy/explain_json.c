@@ -88,6 +88,8 @@ void explain_add_route(json_t *o, const struct explain_case *e)
         json_array_append_new(before, json_string(other->config->name));
     json_object_set_new(route, "did_not_match", before);
     put_bool(route, "limits_addresses", r->config->allow.count + r->config->deny.count > 0);
+    if (r->config->rate_limit.amount > 0)
+        put_str(route, "rate_limit", r->config->rate_limit.text);
     json_object_set_new(o, "route", route);
 }
 

@@ -26,9 +26,10 @@ static enum phase_result (*const phase_table[PHASE_COUNT])(struct exchange *x) =
 
 void phase_set(struct exchange *x, enum phase_id to)
 {
-    static const uint8_t legal[PHASE_COUNT] = {
+    static const uint16_t legal[PHASE_COUNT] = {
         [PHASE_ACCEPT] = 1u << PHASE_ROUTE | 1u << PHASE_DELIVER,
-        [PHASE_ROUTE] = 1u << PHASE_LOOKUP | 1u << PHASE_DELIVER,
+        [PHASE_ROUTE] = 1u << PHASE_LIMIT | 1u << PHASE_LOOKUP | 1u << PHASE_DELIVER,
+        [PHASE_LIMIT] = 1u << PHASE_LOOKUP | 1u << PHASE_DELIVER,
         [PHASE_LOOKUP] = 1u << PHASE_WAIT | 1u << PHASE_REMOTE | 1u << PHASE_FETCH | 1u << PHASE_DELIVER,
         [PHASE_WAIT] = 1u << PHASE_LOOKUP | 1u << PHASE_FETCH | 1u << PHASE_DELIVER | 1u << PHASE_LOG,
         [PHASE_REMOTE] = 1u << PHASE_FETCH | 1u << PHASE_DELIVER | 1u << PHASE_LOG,
@@ -67,6 +68,7 @@ void phase_run(struct exchange *x)
 static void exchange_drop_fetch(struct exchange *x)
 {
     phase_fetch_release(x, FETCH_CANCELLED);
+    phase_limit_cancel(x);
     phase_remote_cancel(x);
     if (x->flight != NULL)
         x->no_store = NO_STORE_ABANDONED;
@@ -136,8 +138,7 @@ enum phase_result phase_answer_error(struct exchange *x, unsigned status, const 
     return phase_answer(x, status, page.type, page.body.ptr == NULL ? SLICE_EMPTY : page.body);
 }
 
-/* The client's address as a number; false for a unix-socket peer. */
-static bool client_addr(const struct exchange *x, struct net_addr *out)
+bool exchange_client_addr(const struct exchange *x, struct net_addr *out)
 {
     char text[NET_ADDR_TEXT];
     slice_t ip = x->client_ip;
@@ -152,7 +153,7 @@ static bool client_addr(const struct exchange *x, struct net_addr *out)
 bool exchange_client_in(const struct exchange *x, const struct config_cidrs *list)
 {
     struct net_addr a = {.len = sizeof a.un};
-    if (!client_addr(x, &a))
+    if (!exchange_client_addr(x, &a))
         a.sa.sa_family = AF_UNIX;
     return net_cidr_match(list->items, list->count, &a);
 }
@@ -285,6 +286,20 @@ static enum phase_result route_redirect(struct exchange *x)
     return phase_answer_error(x, (unsigned)r->redirect_status, "The page is at another address.");
 }
 
+enum phase_result phase_route_go_on(struct exchange *x)
+{
+    const struct config_route *r = x->route->config;
+    if (r->redirect_status != 0)
+        return route_redirect(x);
+    if (r->respond_status != 0)
+        return phase_answer(x, (unsigned)r->respond_status, SLICE_LIT("text/plain; charset=utf-8"),
+                            slice_str(r->respond_text));
+    if (x->target.path.len == 1 && x->target.path.ptr[0] == '*')
+        return phase_answer(x, 200, SLICE_EMPTY, SLICE_EMPTY);
+    phase_set(x, PHASE_LOOKUP);
+    return PHASE_MORE;
+}
+
 enum phase_result phase_route(struct exchange *x)
 {
     const struct route_request rr = {x->host, route_path_normalise(&x->arena, x->target.path), &x->req};
@@ -297,14 +312,9 @@ enum phase_result phase_route(struct exchange *x)
         return phase_answer_error(x, 404, "no route of this server matches the request");
     if (!route_allows(x))
         return phase_answer_error(x, 403, "this address is not allowed here");
-    const struct config_route *r = x->route->config;
-    if (r->redirect_status != 0)
-        return route_redirect(x);
-    if (r->respond_status != 0)
-        return phase_answer(x, (unsigned)r->respond_status, SLICE_LIT("text/plain; charset=utf-8"),
-                            slice_str(r->respond_text));
-    if (x->target.path.len == 1 && x->target.path.ptr[0] == '*')
-        return phase_answer(x, 200, SLICE_EMPTY, SLICE_EMPTY);
-    phase_set(x, PHASE_LOOKUP);
-    return PHASE_MORE;
+    if (UNLIKELY(x->route->rate.step_ns != 0)) {
+        phase_set(x, PHASE_LIMIT);
+        return PHASE_MORE;
+    }
+    return phase_route_go_on(x);
 }

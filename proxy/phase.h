@@ -1,6 +1,6 @@
 /* phase.h: the life of a request as a table of functions.
  *
- *   ACCEPT -> ROUTE -> LOOKUP -> [WAIT] -> [REMOTE] -> [FETCH -> STORE] -> DELIVER -> LOG
+ *   ACCEPT -> ROUTE -> [LIMIT] -> LOOKUP -> [WAIT] -> [REMOTE] -> [FETCH -> STORE] -> DELIVER -> LOG
  *
  * Each function looks at the exchange and says MORE (phase_set was called, go on), PARK (an event will resume
  * it) or DONE (only LOG: the exchange is gone). No phase knows a wire protocol. LOG always runs. */
@@ -12,6 +12,7 @@
 #define PHASES(X)                                                                                            \
     X(ACCEPT, accept)                                                                                        \
     X(ROUTE, route)                                                                                          \
+    X(LIMIT, limit)                                                                                          \
     X(LOOKUP, lookup)                                                                                        \
     X(WAIT, wait)                                                                                            \
     X(REMOTE, remote)                                                                                        \
@@ -48,6 +49,10 @@ enum phase_result phase_answer_error(struct exchange *x, unsigned status, const 
 enum phase_result phase_answer(struct exchange *x, unsigned status, slice_t type, slice_t body);
 /* phase.c: is the client's address in the list? */
 bool exchange_client_in(const struct exchange *x, const struct config_cidrs *list);
+/* phase.c: the client's address as a number; false for a peer at a unix socket. */
+bool exchange_client_addr(const struct exchange *x, struct net_addr *out);
+/* phase.c: what the route does with a request that it takes: answers itself, or LOOKUP. */
+enum phase_result phase_route_go_on(struct exchange *x);
 /* phase.c: the client is gone; end now, or go on for the sake of followers and the cache. */
 void phase_client_gone(struct exchange *x);
 
@@ -55,6 +60,11 @@ void phase_client_gone(struct exchange *x);
 bool phase_fetch_is_wanted(struct exchange *x);
 /* phase.c: ends an exchange without a client, whatever others wait for: the server stops. */
 void exchange_abandon(struct exchange *x);
+
+/* phase_limit.c: the question to Redis, if one is under way, needs no answer any more. */
+void phase_limit_cancel(struct exchange *x);
+/* The value of Retry-After of a request over its limit, else 0. */
+uint64_t phase_limit_retry_after_s(const struct exchange *x);
 
 /* phase_lookup.c: the wait for another request's fetch, or for the instance's 100 (Continue), took too long.
  */

@@ -98,3 +98,8 @@ const struct redis_settings *redis_link_settings(const struct redis_link *l)
 {
     return &l->settings;
 }
+
+slice_t redis_link_prefix(const struct redis_link *l)
+{
+    return slice_str(l->config->redis.prefix);
+}

@@ -21,6 +21,8 @@ void redis_link_free(struct redis_link *l);
 /* For one worker, on its thread, which closes it there (redis_close). `l` is kept until then. NULL when out
  * of memory. Any worker. */
 struct redis *redis_link_open(const struct redis_link *l, struct worker *w);
+/* The beginning of every name there. Any worker. */
+slice_t redis_link_prefix(const struct redis_link *l);
 /* What it is opened with. */
 const struct redis_settings *redis_link_settings(const struct redis_link *l);
 

@@ -18,6 +18,7 @@
 #include "core/log.h"
 #include "core/metrics.h"
 #include "core/panic.h"
+#include "core/rate.h"
 #include "core/rcu.h"
 #include "proxy/client_conn.h"
 #include "proxy/listener.h"
@@ -410,7 +411,8 @@ static bool server_prepare(struct server *s, struct config *c, char *err, size_t
     s->control->log = log_ring_attach(CONTROL_RING_BYTES);
     server_raise_file_limit(c->main.max_connections);
     s->balancer = balancer_create(s->control);
-    if (s->balancer == NULL || !server_make_cache(s, c))
+    s->limits = rate_table_new(RATE_SETS);
+    if (s->balancer == NULL || s->limits == NULL || !server_make_cache(s, c))
         return false;
     s->snapshot = snapshot_build(c, s->balancer, err, err_bytes);
     if (s->snapshot == NULL || !server_make_workers(s) || !server_make_signals(s) ||
@@ -507,6 +509,7 @@ static void server_free(struct server *s)
     }
     json_decref(s->reload_problems);
     free(s->listeners);
+    rate_table_free(s->limits);
     admission_destroy(&s->admission);
     if (s->control != NULL) {
         if (s->control->log != NULL)

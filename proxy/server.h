@@ -25,6 +25,7 @@ struct client_conn;
 struct event;
 struct proxy_worker;
 struct purge_share;
+struct rate_table;
 struct redis_link;
 struct redis_watch;
 struct server;
@@ -62,6 +63,7 @@ struct server {
     struct server_worker *workers;
     size_t worker_count, workers_done;
     struct cache *cache;
+    struct rate_table *limits;       /* of all routes with a rate_limit */
     struct purge_share *purge_share; /* NULL: this node is alone */
     struct balancer *balancer;
     struct upstream_spill *spill;

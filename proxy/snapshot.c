@@ -7,6 +7,8 @@
 #include "core/metrics.h"
 #include "core/panic.h"
 
+#define NS_PER_S 1000000000LL
+
 static void snapshot_free(struct snapshot *s)
 {
     if (s->balancers != NULL)
@@ -15,6 +17,22 @@ static void snapshot_free(struct snapshot *s)
     config_unref(s->config);
     free(s->routes);
     free(s);
+}
+
+/* The buckets of a limit that a reload leaves as it is stay in use, since its id stays the same. */
+static void snapshot_build_limit(struct route *route)
+{
+    const struct config_rate_limit *l = &route->config->rate_limit;
+    if (l->amount == 0)
+        return;
+    route->rate.step_ns = MAX((l->per_s * NS_PER_S + l->amount / 2) / l->amount, 1);
+    route->rate.room_ns = route->rate.step_ns * MAX(l->burst, 1);
+    const slice_t name = slice_str(route->config->name), header = slice_str(l->header);
+    const struct {
+        hash128_t name, header;
+        struct rate_limit rate;
+    } parts = {hash_bytes(name.ptr, name.len), hash_bytes(header.ptr, header.len), route->rate};
+    route->limit_id = hash_bytes(&parts, sizeof parts);
 }
 
 static bool snapshot_build_routes(struct snapshot *s)
@@ -34,6 +52,7 @@ static bool snapshot_build_routes(struct snapshot *s)
             r->hosts.count == 0 && r->path_count == 0 && r->methods.count == 0 && r->header_count == 0;
         route->edits_response = r->response_edit_count > 0 || r->browser_ttl_ms != CONFIG_TTL_UNSET;
         cache_rules_from_config(c, r, &route->rules);
+        snapshot_build_limit(route);
     }
     return true;
 }

@@ -11,6 +11,7 @@
 #include "balancer/balancer.h"
 #include "cache/rules.h"
 #include "config/config.h"
+#include "core/rate.h"
 #include "proxy/access_log.h"
 
 struct arena;
@@ -20,9 +21,11 @@ struct route {
     const struct config_route *config;
     struct pool *pool; /* NULL when the route answers itself */
     struct cache_rules rules;
-    uint16_t label;      /* metrics label of its name */
-    bool always_matches; /* no condition at all */
-    bool edits_response; /* fields of responses are set or removed, or browser_ttl is given */
+    struct rate_limit rate; /* of each client; step_ns 0: no limit */
+    hash128_t limit_id;     /* tells it from other limits */
+    uint16_t label;         /* metrics label of its name */
+    bool always_matches;    /* no condition at all */
+    bool edits_response;    /* fields of responses are set or removed, or browser_ttl is given */
 };
 
 /* Set once; `refs` is atomic. */

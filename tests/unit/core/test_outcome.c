@@ -34,6 +34,7 @@ CHECK_TABLE(close, close_reason, CLOSE_COUNT)
 CHECK_TABLE(fetch, fetch_error, FETCH_ERROR_COUNT)
 CHECK_TABLE(purge_kind, purge_kind, PURGE_KIND_COUNT)
 CHECK_TABLE(purge_source, purge_source, PURGE_SOURCE_COUNT)
+CHECK_TABLE(rate_limit, rate_outcome, RATE_OUTCOME_COUNT)
 CHECK_TABLE(remote_load, remote_load, REMOTE_LOAD_COUNT)
 CHECK_TABLE(remote_save, remote_save, REMOTE_SAVE_COUNT)
 
