@@ -14,6 +14,7 @@
  * worker, which would multiply the limit by the workers. */
 #include "core/rate.h"
 
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -22,6 +23,7 @@
 
 #define CLAIMED       INT64_MAX
 #define LOCK_TRIES    4096
+#define LOCK_SPINS    64
 #define RATE_LINES    2
 #define RATE_NOT_HERE ((enum rate_verdict)(RATE_OVER + 1))
 
@@ -130,7 +132,7 @@ static enum rate_verdict rate_claim_locked(struct rate_set *s, uint64_t tag, con
     }
 }
 
-/* Held for tens of instructions; but the thread that holds it may be put to sleep. */
+/* It is held for tens of instructions; but the thread that holds it may be waiting for a processor. */
 static bool rate_lock(struct rate_set *s)
 {
     for (unsigned i = 0; i < LOCK_TRIES; i++) {
@@ -138,6 +140,8 @@ static bool rate_lock(struct rate_set *s)
         if (atomic_compare_exchange_weak_explicit(&s->locked, &no, 1, memory_order_acquire,
                                                   memory_order_relaxed))
             return true;
+        if (i % LOCK_SPINS == LOCK_SPINS - 1)
+            sched_yield();
     }
     return false;
 }

@@ -286,6 +286,14 @@ static enum phase_result route_redirect(struct exchange *x)
     return phase_answer_error(x, (unsigned)r->redirect_status, "The page is at another address.");
 }
 
+static inline enum phase_result route_look_up(struct exchange *x)
+{
+    if (x->target.path.len == 1 && x->target.path.ptr[0] == '*')
+        return phase_answer(x, 200, SLICE_EMPTY, SLICE_EMPTY);
+    phase_set(x, PHASE_LOOKUP);
+    return PHASE_MORE;
+}
+
 enum phase_result phase_route_go_on(struct exchange *x)
 {
     const struct config_route *r = x->route->config;
@@ -294,9 +302,16 @@ enum phase_result phase_route_go_on(struct exchange *x)
     if (r->respond_status != 0)
         return phase_answer(x, (unsigned)r->respond_status, SLICE_LIT("text/plain; charset=utf-8"),
                             slice_str(r->respond_text));
-    if (x->target.path.len == 1 && x->target.path.ptr[0] == '*')
-        return phase_answer(x, 200, SLICE_EMPTY, SLICE_EMPTY);
-    phase_set(x, PHASE_LOOKUP);
+    return route_look_up(x);
+}
+
+static enum phase_result route_not_plain(struct exchange *x)
+{
+    if (!route_allows(x))
+        return phase_answer_error(x, 403, "this address is not allowed here");
+    if (x->route->rate.step_ns == 0)
+        return phase_route_go_on(x);
+    phase_set(x, PHASE_LIMIT);
     return PHASE_MORE;
 }
 
@@ -310,11 +325,5 @@ enum phase_result phase_route(struct exchange *x)
         return purge_answer(x);
     if (x->route == NULL)
         return phase_answer_error(x, 404, "no route of this server matches the request");
-    if (!route_allows(x))
-        return phase_answer_error(x, 403, "this address is not allowed here");
-    if (UNLIKELY(x->route->rate.step_ns != 0)) {
-        phase_set(x, PHASE_LIMIT);
-        return PHASE_MORE;
-    }
-    return phase_route_go_on(x);
+    return LIKELY(x->route->is_plain) ? route_look_up(x) : route_not_plain(x);
 }

@@ -25,6 +25,7 @@ struct route {
     hash128_t limit_id;     /* tells it from other limits */
     uint16_t label;         /* metrics label of its name */
     bool always_matches;    /* no condition at all */
+    bool is_plain;          /* for all addresses, without a limit, and not answered by itself */
     bool edits_response;    /* fields of responses are set or removed, or browser_ttl is given */
 };
 
