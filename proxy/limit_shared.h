@@ -9,8 +9,8 @@
  *
  * Whatever goes wrong, this node's own count stands, at once when Redis is known to be away, else within the
  * time limit of [redis]. That count always runs along, so there is no other mode to change to. While N nodes
- * have no Redis they let pass N times as much at most. When it comes and goes once, a burst for each node is
- * added, which then begins with what it knows, and one when Redis is back, which has not heard of any.
+ * have no Redis they let pass N times the rate at most. Each time that it goes and comes back, each node adds
+ * at most a burst, less what it knows to be used, and Redis, which has not heard of those requests, one more.
  *
  * Rejected: taking tokens from Redis in batches, so that few requests wait. What one node has taken the
  * others refuse although nobody used it, and with the small limits that are worth sharing (logins) a batch is
