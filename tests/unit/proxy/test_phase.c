@@ -19,10 +19,10 @@ static void test_transitions(void **state)
 {
     UNUSED(state);
     static const char *const legal[PHASE_COUNT] = {
-        /*                 A R L W R F D L */
-        [PHASE_ACCEPT] = "01000010",  [PHASE_ROUTE] = "00100010",  [PHASE_LOOKUP] = "00011110",
-        [PHASE_WAIT] = "00100111",    [PHASE_REMOTE] = "00000111", [PHASE_FETCH] = "00100011",
-        [PHASE_DELIVER] = "00000101", [PHASE_LOG] = "00000000",
+        /*                 A R L L W R F D L */
+        [PHASE_ACCEPT] = "010000010", [PHASE_ROUTE] = "001100010",   [PHASE_LIMIT] = "000100010",
+        [PHASE_LOOKUP] = "000011110", [PHASE_WAIT] = "000100111",    [PHASE_REMOTE] = "000000111",
+        [PHASE_FETCH] = "000100011",  [PHASE_DELIVER] = "000000101", [PHASE_LOG] = "000000000",
     };
     struct exchange x = {.magic = EXCHANGE_MAGIC};
     for (unsigned from = 0; from < PHASE_COUNT; from++) {

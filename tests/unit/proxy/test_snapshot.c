@@ -27,6 +27,36 @@ static void test_routes(void **state)
     fix_end(&f);
 }
 
+static void test_limits(void **state)
+{
+    UNUSED(state);
+    static const char *const limits[] = {"50/s burst=100", "3/m", "7/h burst=0", "50/s burst=99",
+                                         "50/s burst=100 by=header:X"};
+    static const struct rate_limit rates[] = {{20000000, 2000000000},
+                                              {20000000000, 60000000000},
+                                              {514285714286, 514285714286},
+                                              {20000000, 1980000000},
+                                              {20000000, 2000000000}};
+    struct hash128 ids[ARRAY_LEN(limits)];
+    for (size_t round = 0; round < 2; round++) {
+        for (size_t i = 0; i < ARRAY_LEN(limits); i++) {
+            struct proxy_fix f;
+            char ini[256];
+            snprintf(ini, sizeof ini, FIX_APP "[route r]\nrate_limit = %s\n[route s]\n", limits[i]);
+            fix_start(&f, ini, false);
+            const struct route *r = f.snapshot->routes;
+            assert_true(r[0].rate.step_ns == rates[i].step_ns && r[0].rate.room_ns == rates[i].room_ns);
+            assert_true(!r[0].is_plain && r[1].is_plain && r[1].rate.step_ns == 0);
+            if (round == 0)
+                ids[i] = r[0].limit_id;
+            assert_true(hash_eq(ids[i], r[0].limit_id)); /* also of another snapshot */
+            for (size_t k = 0; k < i; k++)
+                assert_false(hash_eq(ids[k], r[0].limit_id));
+            fix_end(&f);
+        }
+    }
+}
+
 /* Without any route there is one, for the first pool. */
 static void test_default_route(void **state)
 {
@@ -98,9 +128,9 @@ static void test_change_over(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_routes),        cmocka_unit_test(test_default_route),
-        cmocka_unit_test(test_access_format), cmocka_unit_test(test_references),
-        cmocka_unit_test(test_change_over),
+        cmocka_unit_test(test_routes),        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_default_route), cmocka_unit_test(test_access_format),
+        cmocka_unit_test(test_references),    cmocka_unit_test(test_change_over),
     };
     return cmocka_run_group_tests_name("proxy/snapshot", tests, fix_group_setup, fix_group_teardown);
 }
