@@ -217,6 +217,36 @@ static void test_threads_count_each_request_once(void **state)
     }
 }
 
+/* New keys, each by all threads at the same moment: one entry each, so one request passes. */
+enum { NEW = 50000 };
+static _Atomic unsigned tickets, ones[NEW];
+
+static void *enter_new(void *arg)
+{
+    static const struct rate_limit one = {S, S};
+    rate_ns_t unused;
+    UNUSED(arg);
+    for (unsigned k; (k = atomic_fetch_add(&tickets, 1) / THREADS) < NEW;) {
+        const hash128_t fresh = {k, k + 1};
+        atomic_fetch_add(&ones[k], rate_take(t, fresh, &one, S, &unused) == RATE_PASSED);
+    }
+    return NULL;
+}
+
+static void test_threads_enter_a_key_once(void **state)
+{
+    UNUSED(state);
+    pthread_t threads[THREADS];
+    rate_table_free(t);
+    t = rate_table_new(65536);
+    for (int i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, enter_new, NULL), 0);
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(threads[i], NULL);
+    for (unsigned k = 0; k < NEW; k++)
+        assert_int_equal(ones[k], 1);
+}
+
 /* More keys than entries: who was forgotten has its burst again, and nobody passes for another reason. */
 static void test_threads_that_fight_for_entries(void **state)
 {
@@ -244,6 +274,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_what_others_counted_is_learnt, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_was_refused_elsewhere_is_not_counted_here, setup, teardown),
         cmocka_unit_test_teardown(test_threads_count_each_request_once, teardown),
+        cmocka_unit_test_setup_teardown(test_threads_enter_a_key_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_threads_that_fight_for_entries, setup, teardown),
     };
     return cmocka_run_group_tests_name("core/rate", tests, NULL, NULL);
