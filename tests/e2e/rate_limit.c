@@ -81,6 +81,7 @@ static void it_is_in_the_log_and_the_metrics(void **state)
     assert_string_equal(json_string_value(json_object_get(line, "no_store")), "rate_limited");
     assert_string_equal(json_string_value(json_object_get(line, "route")), "web");
     assert_null(json_object_get(line, "close"));
+    millpond_wait_access(m, "\"status\":429", 3); /* a request is counted before its line is written */
     expect_metric(m, "millpond_http_requests_total{route=\"web\",cache=\"limited\",status=\"4xx\"} 3\n");
     expect_metric(m, "{route=\"web\",cache=\"limited\",reason=\"rate_limited\"} 3\n");
     expect_metric(m, "millpond_rate_limits_total{outcome=\"passed\"} 2\n");
