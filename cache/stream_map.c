@@ -11,6 +11,8 @@
 #include "cache/account.h"
 #include "core/panic.h"
 
+#define THIN_SHARE 1024 /* steps lie closer together than this part of their age, where there is room */
+
 static uint64_t get(const _Atomic uint64_t *v)
 {
     return atomic_load_explicit(v, memory_order_acquire);
@@ -139,11 +141,51 @@ static void change_end(struct cache_stream_map *m)
     set(&m->sequence, get(&m->sequence) + 1);
 }
 
+static void copy_step(struct cache_stream_step *to, const struct cache_stream_step *from)
+{
+    set(&to->ms, get(&from->ms));
+    set(&to->seq, get(&from->seq));
+    set(&to->stored, get(&from->stored));
+    set(&to->loaded, get(&from->loaded));
+}
+
+/* Drops steps between neighbours that lie closer together, by Redis' clock, than the `share`th part of their
+ * age. The first and the last one stay. */
+static void thin_steps(struct cache_stream_map *m, uint64_t share)
+{
+    const uint64_t next = get(&m->next), last_ms = get(&step_at(m, next - 1)->ms);
+    uint64_t to = get(&m->first) + 1;
+    for (uint64_t n = to; n < next; n++) {
+        const uint64_t before_ms = get(&step_at(m, to - 1)->ms);
+        const uint64_t after_ms = n + 1 < next ? get(&step_at(m, n + 1)->ms) : last_ms;
+        if (n + 1 < next && (after_ms - before_ms) * share < last_ms - after_ms)
+            continue;
+        if (n != to)
+            copy_step(step_at(m, to), step_at(m, n));
+        to++;
+    }
+    set(&m->next, to);
+}
+
+/* Room for one more. A quarter is made free at a time, so that it is rare; only when Redis' clock stands
+ * still does the oldest step go. */
+static void make_room(struct cache_stream_map *m)
+{
+    if (get(&m->next) - get(&m->first) <= m->mask)
+        return;
+    for (uint64_t share = THIN_SHARE; share > 0; share /= 2) {
+        if (get(&m->next) - get(&m->first) <= m->mask - m->mask / 4)
+            return;
+        thin_steps(m, share);
+    }
+    if (get(&m->next) - get(&m->first) > m->mask)
+        set(&m->first, get(&m->first) + 1);
+}
+
 static void put_step(struct cache_stream_map *m, struct cache_stream_id id, uint64_t local_id)
 {
-    const uint64_t first = get(&m->first), next = get(&m->next);
-    if (next - first > m->mask)
-        set(&m->first, first + 1);
+    make_room(m);
+    const uint64_t next = get(&m->next);
     struct cache_stream_step *s = step_at(m, next);
     set(&s->ms, id.ms);
     set(&s->seq, id.seq);

@@ -17,8 +17,15 @@
  *   local id of stamp C    `loaded` of the last step with S <= C
  *
  * A stamp after the last step is that of a node which is ahead of this one: what it has seen in addition is
- * asked for again when it comes here. A stamp before the first step is older than what is remembered, and the
- * object counts as purged, as does one of another epoch.
+ * asked for again when it comes here. A stamp before the first step is older than what was read when this
+ * node joined, and the object counts as purged, as does one of another epoch.
+ *
+ * Any step may be left out: stamps and ids that fell to it fall to the one before, which is the old side. So
+ * when the ring is full, old steps are thinned out: of those that lie close together, compared with how long
+ * ago that was by Redis' clock, some are dropped, and the first one, where this node joined, never is. A
+ * hundred events a second for days leave precise steps for the last seconds, and one for every few seconds of
+ * some hours ago: a response that was stored right after a purge of its own may then count as purged.
+ * Rejected: to forget the oldest steps. All that was stored before them would be lost within minutes.
  *
  * Pending events. An event made here is applied at once, at local id p, and is pending until it comes back
  * through the stream, at S. In the meantime others' events (S1 < S) are applied here with local ids after p.
@@ -66,7 +73,7 @@ struct cache_stream_map {
     _Atomic uint64_t pending_before; /* the local id before the oldest pending event, or NOTHING_PENDING */
 };
 
-/* Remembers the last `steps` steps at least; 32 bytes each. false when out of memory. */
+/* Has room for `steps` steps at least; 32 bytes each. false when out of memory. */
 bool cache_stream_map_open(struct cache_stream_map *m, size_t steps);
 void cache_stream_map_close(struct cache_stream_map *m);
 

@@ -110,20 +110,49 @@ static void test_a_pending_event_is_not_passed_over(void **state)
     close_map(m);
 }
 
-static void test_the_oldest_steps_go(void **state)
+/* All the same to Redis' clock: nothing says which one to leave out. */
+static void test_the_oldest_steps_go_while_the_clock_stands(void **state)
 {
     UNUSED(state);
     struct cache_stream_map *m = open_map(8);
-    cache_stream_map_restart(m, at(10), 100, NONE);
+    cache_stream_map_restart(m, (struct cache_stream_id){10, 0}, 100, NONE);
     cache_stream_map_set_epoch(m, EPOCH);
     for (uint64_t i = 1; i < 100; i++) {
-        cache_stream_map_advance(m, at(10 + 10 * i), 100 + i, NONE, NONE);
+        cache_stream_map_advance(m, (struct cache_stream_id){10, i}, 100 + i, NONE, NONE);
         for (uint64_t k = 0; k <= i; k++) {
-            const bool kept = i - k < 8;
-            assert_int_equal(locate(m, EPOCH, 15 + 10 * k), kept ? 100 + k : UINT64_MAX);
-            assert_int_equal(stamp(m, 100 + k), kept ? 10 + 10 * k : UINT64_MAX);
+            uint64_t local_id;
+            const struct cache_stream_stamp stamp_of_k = {EPOCH, {10, k}};
+            assert_int_equal(cache_stream_map_locate(m, &stamp_of_k, &local_id), i - k < 8);
+            if (i - k < 8)
+                assert_int_equal(local_id, 100 + k);
         }
     }
+    close_map(m);
+}
+
+/* Each entry takes `every_ms`, and one local id. Nothing is forgotten, and nothing is too young; what it is
+ * too old by is small beside its age. */
+static void expect_thinned(struct cache_stream_map *m, uint64_t entries, uint64_t every_ms)
+{
+    cache_stream_map_restart(m, at(1000), 1000, NONE);
+    cache_stream_map_set_epoch(m, EPOCH);
+    for (uint64_t i = 1; i < entries; i++)
+        cache_stream_map_advance(m, at(1000 + i * every_ms), 1000 + i, NONE, NONE);
+    for (uint64_t i = 0; i < entries; i += i < entries - 2000 ? 97 : 1) {
+        const uint64_t age = entries - i, ms = locate(m, EPOCH, 1000 + i * every_ms) - 1000,
+                       back = stamp(m, 1000 + i);
+        assert_true(ms <= i && i - ms <= age / 128);
+        assert_true(back <= 1000 + i * every_ms && 1000 + i * every_ms - back <= age * every_ms / 128);
+    }
+}
+
+static void test_old_steps_are_thinned_out(void **state)
+{
+    UNUSED(state);
+    struct cache_stream_map *m = open_map(16384);
+    expect_thinned(m, 16384, 5);   /* all fit */
+    expect_thinned(m, 1000000, 5); /* 200 a second for more than an hour */
+    expect_thinned(m, 100000, 3600000);
     close_map(m);
 }
 
@@ -188,7 +217,8 @@ int main(void)
         cmocka_unit_test(test_nothing_before_the_epoch_is_known),
         cmocka_unit_test(test_both_ways_err_to_the_old_side),
         cmocka_unit_test(test_a_pending_event_is_not_passed_over),
-        cmocka_unit_test(test_the_oldest_steps_go),
+        cmocka_unit_test(test_the_oldest_steps_go_while_the_clock_stands),
+        cmocka_unit_test(test_old_steps_are_thinned_out),
         cmocka_unit_test(test_readers_see_whole_steps),
     };
     return cmocka_run_group_tests(tests, fix_group_setup, fix_group_teardown);
