@@ -8,6 +8,8 @@
 #include "cache/validity.h"
 #include "core/panic.h"
 
+#define SHARED_EXTRA 128 /* bytes of an event of the stream, and of each thing in it, beside its text */
+
 static bool text_is_plain(slice_t s)
 {
     for (size_t i = 0; i < s.len; i++) {
@@ -90,6 +92,18 @@ static void purge_here(struct cache *c, const struct cache_purge *p, size_t coun
     purge_sweep(c, p, count, out->id);
 }
 
+/* How many of them one event of the stream takes. */
+static size_t shared_count(const struct cache_purge *p, size_t count)
+{
+    _Static_assert(CACHE_PURGE_TEXT_MAX + 2 * SHARED_EXTRA <= CACHE_STREAM_ENTRY_BYTES, "one always fits");
+    size_t n = 0, bytes = SHARED_EXTRA;
+    while (n < MIN(count, CACHE_STREAM_ITEMS_MAX) && bytes <= CACHE_STREAM_ENTRY_BYTES) {
+        bytes += p[n].text.len + SHARED_EXTRA;
+        n += bytes <= CACHE_STREAM_ENTRY_BYTES;
+    }
+    return n;
+}
+
 static void purge_everywhere(struct cache *c, const struct cache_purge *p, size_t count,
                              struct cache_purge_result *out)
 {
@@ -98,11 +112,13 @@ static void purge_everywhere(struct cache *c, const struct cache_purge *p, size_
         return;
     }
     for (size_t n; count > 0; p += n, count -= n) {
-        n = MIN(count, CACHE_STREAM_ITEMS_MAX);
+        n = shared_count(p, count);
         out->stream_number = cache_stream_queue_begin(c->stream);
         purge_here(c, p, n, out);
-        cache_stream_queue_put(c->stream, out->stream_number, out->id, p, n);
+        out->stream_ticket = cache_stream_queue_put(c->stream, out->stream_number, out->id, p, n);
     }
+    out->is_shared = true;
+    out->flows = cache_stream_queue_flows(c->stream);
 }
 
 bool cache_purge(struct cache *c, const struct cache_purge *p, size_t count, struct cache_purge_result *out)

@@ -39,8 +39,9 @@ struct cache_purge {
 struct cache_purge_result {
     uint64_t id;    /* of the last event; ids grow, also when the clock steps back */
     size_t removed; /* objects that exact URLs named; soft: that became stale. Others are not counted */
-    uint64_t
-        stream_number;   /* of the last event in the stream of all nodes (stream_queue.h); 0: there is none */
+    bool is_shared; /* given to other nodes as well; the rest is of the last event (stream_queue.h) */
+    bool flows;     /* they hear of it at once, as far as is known; else when Redis is back */
+    uint64_t stream_number, stream_ticket;
     const char *problem; /* a static sentence when cache_purge said false, else NULL */
 };
 

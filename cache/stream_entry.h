@@ -21,7 +21,8 @@
 
 #include "cache/purge_request.h"
 
-#define CACHE_STREAM_ITEMS_MAX CACHE_PURGE_ITEMS_MAX
+#define CACHE_STREAM_ITEMS_MAX   CACHE_PURGE_ITEMS_MAX
+#define CACHE_STREAM_ENTRY_BYTES (512 * KB) /* of all texts: well below what one read returns */
 
 #define CACHE_STREAM_FAULTS(X)                                                                               \
     X(NONE, "none", "understood")                                                                            \

@@ -29,9 +29,16 @@ void cache_stream_queue_link_locked(struct cache_stream_queue *q, struct queued 
     q->stats.pending_bytes += e->bytes;
 }
 
+static void forget_recent_locked(struct cache_stream_queue *q, const struct queued *e)
+{
+    if (q->recent[e->slot] == e)
+        q->recent[e->slot] = NULL;
+}
+
 /* Takes it out of all lists, and frees it. */
 static void drop_locked(struct cache_stream_queue *q, struct queued *e)
 {
+    forget_recent_locked(q, e);
     list_remove(&e->in_all);
     list_remove(&e->in_unsent);
     list_remove(&e->in_unwritten);
@@ -135,18 +142,22 @@ static struct queued *find_announced_locked(struct cache_stream_queue *q, uint64
     return NULL;
 }
 
-static char *pack_items(struct cache_stream_origin by, const struct cache_purge *items, size_t count,
-                        size_t *bytes)
+/* Into `e`, which is in no list yet. Its `packed` stays NULL without memory, and when it is too long. */
+static void pack_items(struct queued *e, const struct cache_purge *items, size_t count)
 {
-    struct cache_stream_entry entry = {.by = by, .count = count};
+    struct cache_stream_entry entry = {.by = e->by, .count = count};
     struct cache_stream_fields fields;
     memcpy(entry.items, items, count * sizeof items[0]);
     cache_stream_entry_encode(&entry, &fields);
-    *bytes = cache_stream_fields_bytes(&fields);
-    char *packed = cache_memory_alloc(*bytes);
-    if (packed != NULL)
-        cache_stream_fields_pack(&fields, packed);
-    return packed;
+    e->bytes = cache_stream_fields_bytes(&fields);
+    if (e->bytes <= CACHE_STREAM_ENTRY_BYTES)
+        e->packed = cache_memory_alloc(e->bytes);
+    if (e->packed == NULL)
+        return;
+    cache_stream_fields_pack(&fields, e->packed);
+    fields.count = 4; /* version and origin */
+    e->items_at = cache_stream_fields_bytes(&fields);
+    e->slot = hash_bytes(e->packed + e->items_at, e->bytes - e->items_at).lo % CACHE_STREAM_RECENT;
 }
 
 bool cache_stream_queue_is_too_much_locked(const struct cache_stream_queue *q)
@@ -154,15 +165,36 @@ bool cache_stream_queue_is_too_much_locked(const struct cache_stream_queue *q)
     return q->stats.pending > q->s.events_max || q->stats.pending_bytes > q->s.bytes_max;
 }
 
-static void put_locked(struct cache_stream_queue *q, struct queued *e, uint64_t local_id, char *packed,
-                       size_t bytes)
+/* True when one that was never sent stands for it as well. */
+static bool merge_locked(struct cache_stream_queue *q, const struct queued *put)
 {
-    e->local_id = local_id;
-    e->packed = packed;
-    e->bytes = bytes;
+    struct queued *e = put->packed != NULL ? q->recent[put->slot] : NULL;
+    if (e == NULL || !slice_eq(slice_make(e->packed + e->items_at, e->bytes - e->items_at),
+                               slice_make(put->packed + put->items_at, put->bytes - put->items_at)))
+        return false;
+    e->local_id = MAX(e->local_id, put->local_id);
+    q->stats.merged++;
+    return true;
+}
+
+/* `e` was announced; `put` is what it is to be. */
+static void put_locked(struct cache_stream_queue *q, struct queued *e, struct queued *put)
+{
+    if (merge_locked(q, put)) {
+        drop_locked(q, e);
+        return;
+    }
+    e->local_id = put->local_id;
+    e->packed = put->packed;
+    e->bytes = put->bytes;
+    e->items_at = put->items_at;
+    e->slot = put->slot;
+    put->packed = NULL;
     cache_stream_queue_link_locked(q, e);
-    if (packed == NULL || cache_stream_queue_is_too_much_locked(q))
+    if (e->packed == NULL || cache_stream_queue_is_too_much_locked(q))
         cache_stream_queue_collapse_locked(q, e->before_id);
+    else
+        q->recent[e->slot] = e;
     cache_stream_queue_write_soon_locked(q);
 }
 
@@ -171,21 +203,20 @@ uint64_t cache_stream_queue_put(struct cache_stream_queue *q, uint64_t number, u
 {
     CHECK_MAGIC(q, CACHE_STREAM_QUEUE_MAGIC);
     ASSERT(count > 0 && count <= CACHE_STREAM_ITEMS_MAX);
-    size_t bytes;
-    char *packed = pack_items((struct cache_stream_origin){q->node, number}, items, count, &bytes);
+    struct queued put = {.by = {q->node, number}, .local_id = local_id};
+    pack_items(&put, items, count);
     lock_take(&q->lock);
     const uint64_t collapses = q->stats.collapses;
     struct queued *e = number != 0 ? find_announced_locked(q, number) : NULL;
     ASSERT(e != NULL || number == 0);
-    if (e != NULL) {
-        put_locked(q, e, local_id, packed, bytes);
-    } else { /* it is part of what purges everything */
-        free(packed);
+    if (e != NULL)
+        put_locked(q, e, &put);
+    else /* it is part of what purges everything */
         q->everything.local_id = MAX(q->everything.local_id, local_id);
-    }
     const uint64_t ticket = ++q->last_ticket;
     const bool collapsed = q->stats.collapses > collapses;
     lock_drop(&q->lock);
+    free(put.packed);
     if (collapsed)
         log_collapse();
     if (q->s.on_put != NULL)
@@ -200,6 +231,16 @@ bool cache_stream_queue_sync(struct cache_stream_queue *q)
     cache_stream_queue_write_at_locked(q, clock_mono_ms());
     lock_drop(&q->lock);
     return q->has_file;
+}
+
+bool cache_stream_queue_flows(const struct cache_stream_queue *q)
+{
+    return atomic_load_explicit(&q->flows, memory_order_relaxed);
+}
+
+void cache_stream_queue_set_flows(struct cache_stream_queue *q, bool flows)
+{
+    atomic_store_explicit(&q->flows, flows, memory_order_relaxed);
 }
 
 /* ---- the stream
@@ -218,23 +259,32 @@ char *cache_stream_queue_take_unsent(struct cache_stream_queue *q, size_t *bytes
             memcpy(copy, e->packed, e->bytes);
             *bytes = e->bytes;
             list_remove(&e->in_unsent);
+            forget_recent_locked(q, e);
         }
     }
     lock_drop(&q->lock);
     return copy;
 }
 
-bool cache_stream_queue_is_pending(struct cache_stream_queue *q, uint64_t number)
+/* What purges everything stands for all that was put before, and lies in front; what an earlier run made lies
+ * there until it has come back. */
+uint64_t cache_stream_queue_pending_from(struct cache_stream_queue *q)
 {
     CHECK_MAGIC(q, CACHE_STREAM_QUEUE_MAGIC);
-    bool found = false;
+    uint64_t number = UINT64_MAX;
     lock_take(&q->lock);
-    for (struct list *n = q->all.next; n != &q->all && !found; n = n->next) {
-        const struct queued *e = CONTAINER_OF(n, struct queued, in_all);
-        found = e == &q->everything || (e->by.node == q->node && e->by.number <= number);
+    if (!list_empty(&q->all)) {
+        const struct queued *e = CONTAINER_OF(q->all.next, struct queued, in_all);
+        number = e == &q->everything || e->by.node != q->node ? 0 : e->by.number;
     }
     lock_drop(&q->lock);
-    return found;
+    return number;
+}
+
+bool cache_stream_queue_is_pending(struct cache_stream_queue *q, uint64_t number)
+{
+    const uint64_t from = cache_stream_queue_pending_from(q);
+    return from != UINT64_MAX && from <= number;
 }
 
 void cache_stream_queue_resend(struct cache_stream_queue *q)

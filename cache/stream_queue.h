@@ -13,6 +13,10 @@
  *   cache_stream_queue_take_unsent, XADD ... NOMKSTREAM (which says when the stream is gone)
  *   cache_stream_queue_take_back, when it comes back
  *
+ * An event that was never sent gets its place in the stream later than now, so it stands for a new one that
+ * purges the same: that is merged into it, whose number ends with the older one's. One that was sent may have
+ * its place already, whatever became of the answer, and other nodes may have fetched since.
+ *
  * On disk. With Redis at hand an event comes back within milliseconds and is never written. What is still
  * pending after `linger_ms`, or when cache_stream_queue_sync asks for it, is appended to a file by a thread
  * of its own, one fdatasync for all that waits: who promises that a purge will reach the other nodes although
@@ -46,7 +50,7 @@ struct cache_stream_queue_settings {
     dur_ms_t linger_ms;
     bool no_thread; /* tests call cache_stream_queue_write themselves */
     /* All that was put up to this ticket is on the disk or back; !ok: is not on the disk, and will be tried
-     * again. On the queue's thread. May be NULL. */
+     * again. On the queue's thread, or who calls cache_stream_queue_write. May be NULL. */
     void (*on_durable)(void *arg, uint64_t ticket, bool ok);
     void (*on_put)(void *arg); /* there is something to send; on the thread that put it; may be NULL */
     void *arg;
@@ -68,11 +72,14 @@ uint64_t cache_stream_queue_node(const struct cache_stream_queue *q);
 /* Announces an event that is sure to be made. Its number, for put. */
 uint64_t cache_stream_queue_begin(struct cache_stream_queue *q);
 /* The event was applied, with local ids up to `local_id`. One to CACHE_STREAM_ITEMS_MAX items, which are
- * copied. Returns a ticket for on_durable. */
+ * copied; what is longer than CACHE_STREAM_ENTRY_BYTES in the stream, which no node could read, becomes a
+ * purge of everything. Returns a ticket for on_durable. */
 uint64_t cache_stream_queue_put(struct cache_stream_queue *q, uint64_t number, uint64_t local_id,
                                 const struct cache_purge *items, size_t count);
 /* Writes what is pending now, not only after a while. false: there is no file, on_durable will not come. */
 bool cache_stream_queue_sync(struct cache_stream_queue *q);
+/* What is put is sent at once, as far as is known; else it stays pending until Redis is back. */
+bool cache_stream_queue_flows(const struct cache_stream_queue *q);
 
 /* ---- the stream: control thread
  * ----------------------------------------------------------------------------------------------------------
@@ -81,8 +88,12 @@ bool cache_stream_queue_sync(struct cache_stream_queue *q);
 /* The oldest event that was not sent on this connection, as cache_stream_fields_unpack reads it: from malloc,
  * the caller's. NULL: none, or out of memory. It counts as sent from now on. */
 char *cache_stream_queue_take_unsent(struct cache_stream_queue *q, size_t *bytes);
-/* An event of this process up to this number, or what it has become part of, is pending. Any thread. */
+void cache_stream_queue_set_flows(struct cache_stream_queue *q, bool flows);
+/* An event of this process up to this number, or what it has become part of, or one of an earlier run is
+ * pending. Any thread. */
 bool cache_stream_queue_is_pending(struct cache_stream_queue *q, uint64_t number);
+/* The smallest number for which that is so; UINT64_MAX: nothing is pending. Any thread. */
+uint64_t cache_stream_queue_pending_from(struct cache_stream_queue *q);
 /* What is pending is to be sent again: a connection began, or an answer failed to come. */
 void cache_stream_queue_resend(struct cache_stream_queue *q);
 
@@ -105,6 +116,7 @@ struct cache_stream_queue_stats {
     uint64_t pending, pending_bytes;
     uint64_t file_bytes;  /* 0: there is no file */
     uint64_t collapses;   /* times all that was pending became a purge of everything */
+    uint64_t merged;      /* events that one which was pending stands for */
     uint64_t writes;      /* to the file, each with one sync at most */
     uint64_t write_fails; /* of them */
 };

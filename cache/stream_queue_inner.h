@@ -16,6 +16,7 @@
 
 #define CACHE_STREAM_QUEUE_MAGIC 0x53545155u
 #define CACHE_STREAM_EVERYTHING  128 /* bytes of an event that purges everything */
+#define CACHE_STREAM_RECENT      1024
 
 struct queued {
     struct list in_all, in_unsent, in_unwritten;
@@ -23,7 +24,9 @@ struct queued {
     uint64_t before_id; /* local id before it was applied */
     uint64_t local_id;  /* 0: an earlier run applied it, to what is gone since */
     bool in_file;
-    size_t bytes; /* of the packed event; 0: it was announced, not put yet */
+    size_t bytes;    /* of the packed event; 0: it was announced, not put yet */
+    size_t items_at; /* where in it begins what is purged */
+    size_t slot;     /* in `recent` */
     char *packed;
 };
 
@@ -40,6 +43,8 @@ struct cache_stream_queue {
     /* under the lock */
     struct lock lock;
     struct list all, unsent, unwritten;
+    struct queued
+        *recent[CACHE_STREAM_RECENT]; /* never sent, by the hash of what they purge; the last each */
     struct queued everything;
     char everything_packed[CACHE_STREAM_EVERYTHING];
     uint64_t last_number, last_ticket;
@@ -51,6 +56,8 @@ struct cache_stream_queue {
     bool stop;
     mono_ms_t due_ms; /* when to write; 0: there is nothing to write */
     struct cache_stream_queue_stats stats;
+    /* atomic */
+    _Atomic bool flows;
 };
 
 static inline bool queued_is_put(const struct queued *e)

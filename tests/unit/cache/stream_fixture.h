@@ -71,6 +71,17 @@ static inline uint64_t sf_make(struct sf_node *n, const char *tag)
     return cache_stream_queue_put(n->queue, number, sf_purge(n, &p, 1), &p, 1);
 }
 
+/* So many, each of another tag. */
+static inline void sf_make_some(struct sf_node *n, unsigned count)
+{
+    static _Atomic unsigned made;
+    for (unsigned i = 0; i < count; i++) {
+        char tag[24];
+        snprintf(tag, sizeof tag, "more-%u", made++);
+        sf_make(n, tag);
+    }
+}
+
 static inline struct cache_stream_queue_stats sf_stats(struct sf_node *n)
 {
     struct cache_stream_queue_stats s;

@@ -45,7 +45,8 @@ struct purge {
     unsigned begin_step;
     unsigned node, life; /* where it was made; node NODES: by none of ours */
     struct cache_stream_origin by;
-    bool handed_over, acked, on_disk, on_stream, was_on_stream, came_back;
+    unsigned handed_over; /* at which step; 0: not yet */
+    bool acked, on_disk, on_stream, was_on_stream, came_back;
     struct cache_stream_id id;
     unsigned read_by[NODES]; /* lives; 0: not, or it cannot be expected to know that it was lost */
 };
@@ -120,7 +121,7 @@ static char folder[64];
 /* What happened in all schedules, so that a test that tests nothing is seen. */
 static struct {
     unsigned long served, loaded, unknown_stamp, purged_record, written, acked_stream, acked_disk, replayed,
-        starts, trimmed, lost, came_back, collapsed, refused, crashed, checked;
+        starts, trimmed, lost, came_back, collapsed, merged, refused, crashed, checked;
 } total;
 
 static inline unsigned pick(unsigned n)

@@ -2,6 +2,8 @@
  * leave alone; which texts are refused. Their interleavings are test_interleave.c's business. */
 #include "cache/purge.h"
 
+#include "cache/stream_queue.h"
+
 #include "tests/unit/cache/fixture.h"
 
 static struct cache *c;
@@ -343,6 +345,35 @@ static void test_texts_that_are_refused(void **state)
 
 #define TEST(t) cmocka_unit_test_setup_teardown(t, open_cache, close_cache)
 
+/* So that none is longer than nodes can read. */
+static void test_what_is_shared_is_cut_up(void **state)
+{
+    UNUSED(state);
+    enum { COUNT = 100, BYTES = 8000 };
+    static char texts[COUNT][BYTES];
+    struct cache_purge items[COUNT];
+    struct cache_purge_result result;
+    struct cache_stream_map map;
+    assert_true(cache_stream_map_open(&map, 4));
+    struct cache_stream_queue *q = cache_stream_queue_open(&(struct cache_stream_queue_settings){
+        .map = &map, .log = &c->inval, .bytes_max = 16 * MB, .events_max = 100});
+    assert_non_null(q);
+    cache_share_purges(c, q);
+    for (unsigned i = 0; i < COUNT; i++) {
+        memset(texts[i], 'a' + (int)i % 26, BYTES);
+        items[i] = (struct cache_purge){.kind = CACHE_PURGE_TAG, .text = slice_make(texts[i], BYTES)};
+    }
+    assert_true(cache_purge(c, items, COUNT, &result));
+    assert_true(result.is_shared && !result.flows);
+    struct cache_stream_queue_stats stats;
+    cache_stream_queue_get_stats(q, &stats);
+    assert_int_equal(stats.collapses, 0);
+    assert_int_equal(stats.pending, 2);
+    cache_share_purges(c, NULL);
+    cache_stream_queue_close(&q);
+    cache_stream_map_close(&map);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -355,6 +386,7 @@ int main(void)
         TEST(test_tags_known_only_with_the_response),
         TEST(test_purge_while_it_is_filled),
         TEST(test_304_brings_nothing_back),
+        TEST(test_what_is_shared_is_cut_up),
         TEST(test_revalidation_ends_a_soft_purge),
         TEST(test_what_could_not_be_stored_is_forgotten),
         TEST(test_texts_that_are_refused),

@@ -174,7 +174,7 @@ static void test_nodes_are_seen(void **state)
                                   named(v, lf_nodes[i]->name)->epoch == v->follow.epoch);
     relay_stall(lf_nodes[2]->relay);
     for (unsigned i = 0; i < 5; i++)
-        lf_purge_tag(lf_nodes[0], "b");
+        lf_purge_tag(lf_nodes[0], textf("b%u", i));
     LF_UNTIL(lf_nodes[0], named(v, "node-2")->lag == 5 && named(v, "node-2")->age_ms > 1500);
     relay_heal(lf_nodes[2]->relay);
     LF_UNTIL(lf_nodes[0], named(v, "node-2")->lag == 0 && named(v, "node-2")->age_ms < 1200);

@@ -64,6 +64,105 @@ static void test_not_sent_before_it_is_put(void **state)
     sf_end(&n);
 }
 
+/* What was never sent stands for what is made now; what was sent may be in the stream already. */
+static void test_equal_ones_are_merged_until_sent(void **state)
+{
+    UNUSED(state);
+    struct sf_node *n = sf_node(path);
+    const struct cache_stream_stamp stamp = {5, {20, 0}};
+    struct cache_stream_origin a, again;
+    uint64_t local_id;
+    cache_stream_queue_restart(n->queue, (struct cache_stream_id){10, 0}, cache_inval_head(&n->log));
+    cache_stream_queue_set_epoch(n->queue, 5);
+    const uint64_t before = cache_inval_head(&n->log);
+    sf_make(n, "a");
+    sf_make(n, "b");
+    const uint64_t ticket = sf_make(n, "a"), last_id = cache_inval_head(&n->log);
+    assert_true(ticket > 0);
+    assert_int_equal(sf_stats(n).pending, 2);
+    assert_int_equal(sf_stats(n).merged, 1);
+    assert_string_equal(sf_take(n, &a), "2 a");
+    sf_make(n, "a");
+    assert_int_equal(sf_stats(n).merged, 1);
+    expect_taken(n, "2 b");
+    assert_string_equal(sf_take(n, &again), "2 a");
+    assert_false(cache_stream_origin_eq(a, again));
+    cache_stream_queue_resend(n->queue); /* as likely to be there as before */
+    sf_make(n, "a");
+    assert_int_equal(sf_stats(n).pending, 4);
+    assert_int_equal(sf_stats(n).merged, 1);
+    /* the third one ends with the first, and what it purged here is part of the step */
+    assert_true(cache_stream_queue_is_pending(n->queue, 3));
+    assert_true(cache_stream_queue_take_back(n->queue, a));
+    cache_stream_queue_advance(n->queue, stamp.id, 0);
+    struct cache_stream_stamp made;
+    assert_true(cache_stream_map_stamp(&n->map, last_id, &made));
+    assert_int_equal(made.id.ms, 20);
+    assert_true(cache_stream_map_stamp(&n->map, last_id - 1, &made));
+    assert_int_equal(made.id.ms, 10);
+    assert_true(cache_stream_map_locate(&n->map, &(struct cache_stream_stamp){5, {10, 0}}, &local_id));
+    assert_int_equal(local_id, before);
+    sf_close(n); /* nothing was written */
+    sf_open(n);
+    assert_int_equal(sf_stats(n).pending, 0);
+    sf_make(n, "a");
+    cache_stream_queue_write(n->queue);
+    sf_make(n, "a");
+    sf_close(n);
+    sf_open(n);
+    expect_taken(n, "2 a");
+    expect_taken(n, NULL);
+    sf_end(&n);
+}
+
+/* Nodes read a megabyte at a time: what is longer would never come back. */
+static void test_what_is_too_long_purges_everything(void **state)
+{
+    UNUSED(state);
+    static char text[CACHE_STREAM_ITEMS_MAX][8000];
+    struct cache_purge items[CACHE_STREAM_ITEMS_MAX];
+    struct sf_node *n = sf_node(NULL);
+    sf_close(n);
+    n->settings.bytes_max = 16 * MB;
+    sf_open(n);
+    for (unsigned i = 0; i < CACHE_STREAM_ITEMS_MAX; i++) {
+        memset(text[i], 'x', sizeof text[i]);
+        items[i] = (struct cache_purge){.kind = CACHE_PURGE_TAG, .text = slice_make(text[i], sizeof text[i])};
+    }
+    cache_stream_queue_put(n->queue, cache_stream_queue_begin(n->queue), 0, items, 64);
+    assert_int_equal(sf_stats(n).collapses, 0);
+    cache_stream_queue_put(n->queue, cache_stream_queue_begin(n->queue), 0, items, ARRAY_LEN(items));
+    assert_int_equal(sf_stats(n).collapses, 1);
+    expect_taken(n, "6 ");
+    sf_end(&n);
+}
+
+static void test_from_where_it_is_pending(void **state)
+{
+    UNUSED(state);
+    struct sf_node *n = sf_node(path);
+    struct cache_stream_origin a, b;
+    assert_true(cache_stream_queue_pending_from(n->queue) == UINT64_MAX);
+    sf_make(n, "a");
+    sf_make(n, "b");
+    sf_take(n, &a);
+    sf_take(n, &b);
+    assert_int_equal(cache_stream_queue_pending_from(n->queue), a.number);
+    assert_true(cache_stream_queue_take_back(n->queue, a));
+    assert_int_equal(cache_stream_queue_pending_from(n->queue), b.number);
+    cache_stream_queue_write(n->queue);
+    sf_close(n);
+    sf_open(n);
+    sf_make(n, "c"); /* who asks cannot know that there was another process meanwhile */
+    assert_int_equal(cache_stream_queue_pending_from(n->queue), 0);
+    assert_true(cache_stream_queue_take_back(n->queue, b));
+    assert_true(cache_stream_queue_pending_from(n->queue) > 0);
+    sf_make_some(n, 20); /* part of what purges everything */
+    assert_int_equal(sf_stats(n).collapses, 1);
+    assert_int_equal(cache_stream_queue_pending_from(n->queue), 0);
+    sf_end(&n);
+}
+
 static void count_put(void *arg)
 {
     ++*(unsigned *)arg;
@@ -89,8 +188,7 @@ static void test_put_is_told_and_pending_is_known(void **state)
     assert_true(cache_stream_queue_take_back(n->queue, a));
     assert_false(cache_stream_queue_is_pending(n->queue, a.number));
     assert_true(cache_stream_queue_is_pending(n->queue, b.number));
-    for (unsigned i = 0; i < 21; i++)
-        sf_make(n, "more");
+    sf_make_some(n, 21);
     assert_int_equal(sf_stats(n).collapses, 1);
     assert_true(cache_stream_queue_is_pending(n->queue, b.number)); /* as part of what purges everything */
     sf_end(&n);
@@ -154,8 +252,8 @@ static void test_too_many_become_one(void **state)
     struct sf_node *n = sf_node(path);
     const struct cache_purge p = {.kind = CACHE_PURGE_TAG, .text = SLICE_LIT("announced")};
     const uint64_t announced = cache_stream_queue_begin(n->queue);
-    for (unsigned i = 0; i < 20; i++)
-        sf_make(n, "a");
+    sf_make(n, "a");
+    sf_make_some(n, 19);
     assert_int_equal(sf_stats(n).collapses, 0);
     expect_taken(n, "2 a");
     sf_make(n, "b");
@@ -182,6 +280,7 @@ static void test_too_many_bytes_become_one(void **state)
     memset(tag, 'x', sizeof tag - 1);
     sf_make(n, tag);
     assert_int_equal(sf_stats(n).collapses, 0);
+    tag[0] = 'y';
     sf_make(n, tag);
     assert_int_equal(sf_stats(n).collapses, 1);
     sf_end(&n);
@@ -355,8 +454,7 @@ enum { MAKERS = 4, EACH = 200 };
 static void *maker_main(void *arg)
 {
     rcu_thread_start();
-    for (unsigned i = 0; i < EACH; i++)
-        sf_make(arg, "t");
+    sf_make_some(arg, EACH);
     rcu_thread_stop();
     return NULL;
 }
@@ -431,6 +529,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_sent_once_and_again),
         TEST(test_not_sent_before_it_is_put),
+        TEST(test_equal_ones_are_merged_until_sent),
+        TEST(test_what_is_too_long_purges_everything),
+        TEST(test_from_where_it_is_pending),
         TEST(test_put_is_told_and_pending_is_known),
         TEST(test_what_is_begun_holds_back_what_is_loaded),
         TEST(test_a_restart_ends_what_came_back),
