@@ -13,6 +13,8 @@
 #define READ_AGAIN_MS 1000
 #define RETRY_MS      100  /* after a call without an answer */
 #define REFUSED_MS    1000 /* after one that Redis refused */
+#define APPEND_MS     1000 /* after an append that Redis refused, twice as long each time */
+#define APPEND_MAX_MS 8000
 #define RING_MS       5000 /* a bell that does not ring is asked again */
 #define RING_PAUSE_MS 100  /* after one that rang for nothing */
 #define BATCH_BYTES   (256 * KB)
@@ -34,11 +36,14 @@ struct cache_stream_link {
     struct redis_call append, ring;
     struct deadline deadline;
     bool closed, caught_up, has_rung, is_start_owed, is_told;
-    mono_ms_t read_ms, ring_ms; /* when the next of each is due */
-    char seen[16];              /* the epoch that the last read saw */
+    bool is_first, is_untold; /* a start: of what was never there; appends: messages are not told of, said */
+    mono_ms_t read_ms, ring_ms, append_ms; /* when the next of each is due */
+    dur_ms_t append_pause_ms;              /* before the next one; 0: the last one was not refused */
+    char seen[16];                         /* the epoch that the last read saw */
     size_t seen_bytes;
     size_t batch; /* events in the append that is under way */
     char trouble[TROUBLE_TEXT];
+    char append_trouble[TROUBLE_TEXT]; /* why Redis refuses them; "": it does not */
     struct cache_stream_link_figures figures;
     /* any thread */
     atomic_bool woken;
@@ -176,12 +181,23 @@ static void link_read(struct cache_stream_link *l)
  * ----------------------------------------------------------------------------------------------------------
  */
 
+static void link_tell_start(const struct cache_stream_link *l)
+{
+    if (l->is_first)
+        log_info("Redis: the stream of purges begins here");
+    else
+        log_warn("Redis: the stream of purges begins anew: what it was before is lost or not known");
+}
+
 static void on_start(struct redis_call *call, enum redis_outcome o, const struct redisReply *reply)
 {
     struct cache_stream_link *l = CONTAINER_OF(call, struct cache_stream_link, talk);
     CHECK_MAGIC(l, LINK_MAGIC);
     if (o == REDIS_ANSWERED) {
-        l->figures.starts += cache_stream_script_was_done(reply);
+        if (cache_stream_script_was_done(reply)) {
+            l->figures.starts++;
+            link_tell_start(l);
+        }
         l->read_ms = now_ms(l);
     } else {
         link_failed(l, o, reply);
@@ -201,7 +217,7 @@ static void link_start(struct cache_stream_link *l)
     cache_stream_script_start(&c, &l->keys, l->s.length, slice_make(l->seen, l->seen_bytes),
                               slice_make(epoch, sizeof epoch), slice_make(packed, bytes));
     l->is_start_owed = false;
-    log_warn("Redis: the stream of purges begins anew: what it was before is lost or not known");
+    l->is_first = l->seen_bytes == 0 && l->follow.state == CACHE_STREAM_OUTSIDE && !l->follow.owes_start;
     if (!link_call(l, &l->talk, on_start, &c))
         l->read_ms = now_ms(l) + RETRY_MS;
 }
@@ -210,16 +226,49 @@ static void link_start(struct cache_stream_link *l)
  * ----------------------------------------------------------------------------------------------------------
  */
 
+/* It may still have carried out a part, which a read takes back. Reading goes on. */
+static void link_append_refused(struct cache_stream_link *l, slice_t why)
+{
+    const bool is_new = l->append_trouble[0] == '\0';
+    snprintf(l->append_trouble, TROUBLE_TEXT, "appends are refused: " SLICE_FMT,
+             (int)MIN(why.len, TROUBLE_TEXT / 2), why.ptr);
+    if (is_new)
+        log_warn("Redis: refuses what is purged here (" SLICE_FMT
+                 "): other nodes hear of it when that is over",
+                 SLICE_ARG(why));
+    l->append_pause_ms = MIN(MAX(2 * l->append_pause_ms, APPEND_MS), APPEND_MAX_MS);
+    l->append_ms = now_ms(l) + l->append_pause_ms;
+    l->figures.refusals++;
+    cache_stream_queue_resend(l->s.queue);
+    l->caught_up = false;
+    l->read_ms = now_ms(l);
+}
+
+static void link_appended(struct cache_stream_link *l, bool is_told)
+{
+    l->figures.appends++;
+    l->figures.appended += l->batch;
+    l->read_ms = now_ms(l);
+    if (l->append_trouble[0] != '\0')
+        log_info("Redis: takes what is purged here again");
+    l->append_trouble[0] = '\0';
+    l->append_pause_ms = 0;
+    if (!is_told && !l->is_untold)
+        log_warn("Redis: refuses to PUBLISH what was purged: each node appends what it hears on the purge "
+                 "channel");
+    l->is_untold = !is_told;
+}
+
 static void on_append(struct redis_call *call, enum redis_outcome o, const struct redisReply *reply)
 {
     struct cache_stream_link *l = CONTAINER_OF(call, struct cache_stream_link, append);
     CHECK_MAGIC(l, LINK_MAGIC);
-    if (o != REDIS_ANSWERED) {
+    if (o == REDIS_REFUSED) {
+        link_append_refused(l, redis_reply_text(reply));
+    } else if (o != REDIS_ANSWERED) {
         link_failed(l, o, reply);
     } else if (cache_stream_script_was_done(reply)) {
-        l->figures.appends++;
-        l->figures.appended += l->batch;
-        l->read_ms = now_ms(l);
+        link_appended(l, !cache_stream_script_was_untold(reply));
     } else { /* there is no stream */
         cache_stream_queue_resend(l->s.queue);
         l->caught_up = false;
@@ -301,6 +350,11 @@ static void link_ring(struct cache_stream_link *l)
  * ----------------------------------------------------------------------------------------------------------
  */
 
+static bool is_flowing(const struct cache_stream_link *l)
+{
+    return l->follow.state == CACHE_STREAM_INSIDE && l->append_trouble[0] == '\0';
+}
+
 static void link_go(struct cache_stream_link *l)
 {
     if (l->closed)
@@ -309,13 +363,16 @@ static void link_go(struct cache_stream_link *l)
         link_start(l);
     else if (!is_under_way(&l->talk) && now_ms(l) >= l->read_ms)
         link_read(l);
-    if (l->caught_up && !is_under_way(&l->talk) && !is_under_way(&l->append))
+    if (l->caught_up && !is_under_way(&l->talk) && !is_under_way(&l->append) && now_ms(l) >= l->append_ms)
         link_append(l);
     if (l->caught_up && !l->has_rung && !is_under_way(&l->ring) && now_ms(l) >= l->ring_ms)
         link_ring(l);
     mono_ms_t next_ms = l->read_ms;
     if (!is_under_way(&l->ring) && l->ring_ms > now_ms(l))
         next_ms = MIN(next_ms, l->ring_ms);
+    if (l->append_ms > now_ms(l))
+        next_ms = MIN(next_ms, l->append_ms);
+    cache_stream_queue_set_flows(l->s.queue, is_flowing(l));
     deadline_set(l->worker, &l->deadline, MAX(next_ms, now_ms(l) + 1));
 }
 
@@ -449,6 +506,7 @@ void cache_stream_link_close(struct cache_stream_link **lp)
         return;
     CHECK_MAGIC(l, LINK_MAGIC);
     l->closed = true;
+    cache_stream_queue_set_flows(l->s.queue, false);
     redis_call_cancel(&l->talk);
     redis_call_cancel(&l->append);
     redis_call_cancel(&l->ring);
@@ -460,6 +518,12 @@ void cache_stream_link_close(struct cache_stream_link **lp)
     cache_stream_keys_close(&l->keys);
     if (!atomic_exchange(&l->woken, true)) /* else it is freed when the mail comes */
         worker_post(l->worker, &l->wake);
+}
+
+void cache_stream_link_leave(struct cache_stream_link *l, void (*on_left)(void *arg))
+{
+    CHECK_MAGIC(l, LINK_MAGIC);
+    cache_stream_nodes_leave(l->nodes, on_left, l->s.arg);
 }
 
 struct cache_stream_nodes *cache_stream_link_nodes(struct cache_stream_link *l)
@@ -479,7 +543,7 @@ struct cache_stream_link_figures cache_stream_link_get_figures(const struct cach
     CHECK_MAGIC(l, LINK_MAGIC);
     struct cache_stream_link_figures f = l->figures;
     f.up = l->follow.state == CACHE_STREAM_INSIDE;
-    f.trouble = l->trouble;
+    f.trouble = l->trouble[0] != '\0' ? l->trouble : l->append_trouble;
     if (l->channel != NULL)
         f.channel = cache_stream_channel_get_figures(l->channel);
     return f;

@@ -16,6 +16,9 @@
  * nevertheless; so an event can stand in the stream twice only when a server that hung carries out a command
  * after it was read from over the next connection. That does no harm.
  *
+ * What Redis refuses to append (it is full, or does not allow it) is tried again after a while that grows to
+ * some seconds; it stays pending, and this node goes on reading.
+ *
  * Nothing waits for Redis: purges are applied before they come here, and are pending until Redis is back.
  * Opened, used and closed on one worker's thread, the control thread. */
 #ifndef CACHE_STREAM_LINK_H
@@ -47,6 +50,10 @@ struct cache_stream_link_settings {
 /* NULL when out of memory. */
 struct cache_stream_link *cache_stream_link_open(struct worker *w,
                                                  const struct cache_stream_link_settings *s);
+/* Before an orderly close: takes back what this node said of itself, so that others do not look for it. Calls
+ * on_left with the settings' `arg` when that is done or cannot be, within CACHE_STREAM_LEAVE_MS, unless it is
+ * closed before; never from inside this function. Once. */
+void cache_stream_link_leave(struct cache_stream_link *l, void (*on_left)(void *arg));
 /* Not from inside a callback of it; nobody wakes it any more. Nulls; NULL is fine. */
 void cache_stream_link_close(struct cache_stream_link **l);
 /* There is something to send; any thread. on_put of the queue calls it. */
@@ -58,8 +65,10 @@ const struct cache_stream_follow *cache_stream_link_follow(const struct cache_st
 
 struct cache_stream_link_figures {
     bool up;             /* inside the stream */
-    const char *trouble; /* why not; "": it is, or was not yet; lives until the next turn */
+    const char *trouble; /* why not, or why nothing can be appended; "": all is well, or it was not inside
+                          * yet; lives until the next turn */
     uint64_t reads, rings, appends, appended, starts, failures;
+    uint64_t refusals; /* of appends */
     struct cache_stream_channel_figures channel;
 };
 struct cache_stream_link_figures cache_stream_link_get_figures(const struct cache_stream_link *l);

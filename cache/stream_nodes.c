@@ -16,10 +16,13 @@ struct cache_stream_nodes {
     struct worker *worker;
     struct cache_stream_nodes_settings s;
     /* control thread */
-    struct redis_call report;
+    struct redis_call report; /* or the command that takes it back */
     struct deadline deadline;
-    bool is_refused;       /* and that was said */
-    mono_ms_t reported_ms; /* 0: never */
+    bool is_refused; /* and that was said */
+    void (*on_left)(void *arg);
+    void *left_arg;
+    mono_ms_t leave_until_ms; /* 0: it is not leaving */
+    mono_ms_t reported_ms;    /* 0: never */
     uint64_t reported_epoch;
     struct cache_stream_id reported_id;
     struct list waits;
@@ -133,6 +136,8 @@ static void send_report(struct cache_stream_nodes *n)
 void cache_stream_nodes_look(struct cache_stream_nodes *n)
 {
     CHECK_MAGIC(n, NODES_MAGIC);
+    if (n->leave_until_ms != 0)
+        return;
     const mono_ms_t now_ms = worker_now_ms(n->worker);
     const bool soon = is_changed(n) || !list_empty(&n->waits);
     mono_ms_t due_ms = n->reported_ms + (soon ? CACHE_STREAM_REPORT_MS : CACHE_STREAM_REPORT_AGAIN_MS);
@@ -144,9 +149,53 @@ void cache_stream_nodes_look(struct cache_stream_nodes *n)
     deadline_set(n->worker, &n->deadline, MAX(due_ms, now_ms + CACHE_STREAM_REPORT_MS));
 }
 
+/* ---- leaving
+ * ----------------------------------------------------------------------------------------------------------
+ */
+
+static void end_leave(struct cache_stream_nodes *n)
+{
+    void (*on_left)(void *) = n->on_left;
+    n->on_left = NULL;
+    redis_call_cancel(&n->report);
+    deadline_clear(n->worker, &n->deadline);
+    if (on_left != NULL)
+        on_left(n->left_arg);
+}
+
+static void on_forgotten(struct redis_call *call, enum redis_outcome o, const struct redisReply *reply)
+{
+    struct cache_stream_nodes *n = CONTAINER_OF(call, struct cache_stream_nodes, report);
+    CHECK_MAGIC(n, NODES_MAGIC);
+    UNUSED(o);
+    UNUSED(reply);
+    end_leave(n);
+}
+
+/* Behind a report that may be under way, over the same connection. */
+void cache_stream_nodes_leave(struct cache_stream_nodes *n, void (*on_left)(void *arg), void *arg)
+{
+    CHECK_MAGIC(n, NODES_MAGIC);
+    struct cache_stream_command c;
+    const mono_ms_t now_ms = worker_now_ms(n->worker);
+    cache_stream_script_forget(&c, n->s.keys, n->s.name);
+    n->on_left = on_left;
+    n->left_arg = arg;
+    n->leave_until_ms = now_ms + CACHE_STREAM_LEAVE_MS;
+    redis_call_cancel(&n->report);
+    n->report = (struct redis_call){.on_reply = on_forgotten};
+    if (!redis_call(n->s.redis, &n->report, slice_str(n->s.keys->nodes), c.argv, c.argc))
+        n->leave_until_ms = now_ms + 1;
+    deadline_set(n->worker, &n->deadline, n->leave_until_ms);
+}
+
 static void on_deadline(struct deadline *d)
 {
-    cache_stream_nodes_look(CONTAINER_OF(d, struct cache_stream_nodes, deadline));
+    struct cache_stream_nodes *n = CONTAINER_OF(d, struct cache_stream_nodes, deadline);
+    if (n->leave_until_ms != 0)
+        end_leave(n);
+    else
+        cache_stream_nodes_look(n);
 }
 
 /* ---- looking

@@ -3,7 +3,8 @@
  *
  * A node reports when it has applied more, but at most every 50 ms, and once a second in any case; the answer
  * is what all have reported. Ages are by Redis' clock, since those of nodes differ; a node whose report is
- * older than `unreachable_ms` counts as unreachable, and one that was silent for an hour is forgotten. A node
+ * older than `unreachable_ms` counts as unreachable, and one that was silent for an hour is forgotten; one
+ * that ends in order takes its report back before. A node
  * that is not inside the stream reports epoch 0: it believes nothing from Redis, and purges everything before
  * it does again.
  *
@@ -18,6 +19,7 @@
 
 #define CACHE_STREAM_REPORT_MS       50
 #define CACHE_STREAM_REPORT_AGAIN_MS 1000
+#define CACHE_STREAM_LEAVE_MS        500
 
 struct cache_stream_nodes;
 
@@ -36,6 +38,8 @@ struct cache_stream_nodes *cache_stream_nodes_open(struct worker *w,
                                                    const struct cache_stream_nodes_settings *s);
 /* Waits end as not reached before this returns. */
 void cache_stream_nodes_close(struct cache_stream_nodes **n);
+/* As cache_stream_link_leave. */
+void cache_stream_nodes_leave(struct cache_stream_nodes *n, void (*on_left)(void *arg), void *arg);
 /* The follower moved or changed its state. */
 void cache_stream_nodes_look(struct cache_stream_nodes *n);
 

@@ -50,8 +50,12 @@
 
 #define APPEND_SCRIPT                                                                                        \
     "if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end\n"                                              \
-    "for i = 3, #ARGV do redis.call('PUBLISH', ARGV[2], add(ARGV[i])) end\n"                                 \
-    "return 1\n"
+    "local done = 1\n"                                                                                       \
+    "for i = 3, #ARGV do\n"                                                                                  \
+    "  local told = redis.pcall('PUBLISH', ARGV[2], add(ARGV[i]))\n"                                         \
+    "  if type(told) == 'table' then done = 2 end\n"                                                         \
+    "end\n"                                                                                                  \
+    "return done\n"
 
 #define START_SCRIPT                                                                                         \
     "if epoch() ~= ARGV[2] then return 0 end\n"                                                              \
@@ -172,7 +176,12 @@ void cache_stream_script_start(struct cache_stream_command *c, const struct cach
 
 bool cache_stream_script_was_done(const struct redisReply *r)
 {
-    return r != NULL && r->type == REDIS_REPLY_INTEGER && r->integer == 1;
+    return r != NULL && r->type == REDIS_REPLY_INTEGER && (r->integer == 1 || r->integer == 2);
+}
+
+bool cache_stream_script_was_untold(const struct redisReply *r)
+{
+    return r != NULL && r->type == REDIS_REPLY_INTEGER && r->integer == 2;
 }
 
 bool cache_stream_digest(const struct cache_stream_fields *f, char *digest)
@@ -191,6 +200,15 @@ bool cache_stream_digest(const struct cache_stream_fields *f, char *digest)
         digest[2 * i + 1] = "0123456789abcdef"[sum[i] & 15];
     }
     return ok;
+}
+
+void cache_stream_script_forget(struct cache_stream_command *c, const struct cache_stream_keys *k,
+                                slice_t name)
+{
+    c->argc = 0;
+    command_put(c, SLICE_LIT("HDEL"));
+    command_put(c, slice_str(k->nodes));
+    command_put(c, name);
 }
 
 void cache_stream_script_report(struct cache_stream_command *c, const struct cache_stream_keys *k,

@@ -70,6 +70,8 @@ void cache_stream_script_start(struct cache_stream_command *c, const struct cach
                                size_t length, slice_t seen, slice_t epoch, slice_t packed);
 /* Of both: whether it was done. */
 bool cache_stream_script_was_done(const struct redisReply *r);
+/* Of an append that was done: Redis refused to tell of it. */
+bool cache_stream_script_was_untold(const struct redisReply *r);
 
 /* What an event purges, whoever made it, as the append script tells of it. The digest has
  * CACHE_STREAM_DIGEST bytes. false when out of memory. */
@@ -89,6 +91,9 @@ struct cache_stream_node {
 /* This node's own report; returns all nodes'. */
 void cache_stream_script_report(struct cache_stream_command *c, const struct cache_stream_keys *k,
                                 slice_t name, slice_t report);
+/* Takes this node's report back. */
+void cache_stream_script_forget(struct cache_stream_command *c, const struct cache_stream_keys *k,
+                                slice_t name);
 /* The text of a report, CACHE_STREAM_REPORT bytes at most. */
 #define CACHE_STREAM_REPORT (16 + 1 + CACHE_STREAM_ID_TEXT)
 slice_t cache_stream_report_print(char *buf, uint64_t epoch, struct cache_stream_id applied);
