@@ -21,6 +21,8 @@ struct admin_question {
     size_t field_count;
 };
 
+struct cache_purge_result;
+
 /* What the proxy does on behalf of the admin; all on the control thread. `arg` is handed back. */
 struct admin_ops {
     void *arg;
@@ -34,6 +36,9 @@ struct admin_ops {
     /* The key texts under which a URL may be stored, by the rules of the routes it may take, in the arena; 0:
      * out of memory. NULL: by the default rules. */
     size_t (*url_keys)(void *arg, const struct cache_url *url, struct arena *arena, slice_t **texts);
+    /* What becomes of a purge that is shared with other nodes: "sent", "kept" (on disk until they can be
+     * told) or "pending" (in memory until then). May wait for the disk, for a moment. */
+    const char *(*purge_fate)(void *arg, const struct cache_purge_result *r);
     /* Adds the proxy's own part to the status object, which holds everything else already: "state" (running,
      * draining), "listeners" (array of address texts), "redis" (null, or an object with "mode", "trouble" and
      * "servers"), and into its "config" object "last_reload" {"ok",

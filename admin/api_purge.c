@@ -27,6 +27,15 @@ static slice_t purge_who(const struct api_call *c, char *buf, size_t bytes)
     return slice_str(buf);
 }
 
+/* Of one that other nodes are to hear of. */
+static void put_shared(const struct api_call *c, const struct cache_purge_result *result, json_t *answer)
+{
+    if (!result->is_shared)
+        return;
+    json_object_set_new(answer, "shared", json_string(c->a->ops.purge_fate(c->a->ops.arg, result)));
+    json_object_set_new(answer, "stream_number", json_integer((json_int_t)result->stream_number));
+}
+
 /* {"id", "soft", "purged", "events": [{"kind", "text"}]} */
 static json_t *purge_answer(const struct cache_purge_request *r, const struct cache_purge_result *result)
 {
@@ -67,8 +76,11 @@ void api_post_purge(struct api_call *c)
     else if (!cache_purge_request_run(cache, &r, c->door->trusted ? PURGE_SOURCE_CLI : PURGE_SOURCE_API,
                                       purge_who(c, who, sizeof who), c->a->control->metrics, &result))
         api_fail(c, HTTP_BADREQUEST, r.problem, r.hint);
-    else
-        api_send_json(c, HTTP_OK, purge_answer(&r, &result));
+    else {
+        json_t *answer = purge_answer(&r, &result);
+        put_shared(c, &result, answer);
+        api_send_json(c, HTTP_OK, answer);
+    }
     arena_reset(&arena);
     json_decref(body);
 }

@@ -259,9 +259,9 @@ static int run_explain(struct client *c)
 }
 
 /* Until all nodes have applied what was purged just now. */
-static int wait_for_nodes(struct client *c)
+static int wait_for_nodes(struct client *c, const json_t *answer)
 {
-    struct client_wait w = {0, 0};
+    struct client_wait w = {.number = json_integer_value(json_object_get(answer, "stream_number"))};
     const struct timespec pause = {0, CLIENT_WAIT_EVERY_MS * 1000000L};
     const mono_ms_t until_ms = clock_mono_ms() + CLIENT_WAIT_MS;
     for (;;) {
@@ -301,7 +301,7 @@ static int run_purge(struct client *c)
     if (o != NULL && !c->json)
         client_purge_print(o, c->out);
     if (o != NULL && c->waits)
-        status = wait_for_nodes(c);
+        status = wait_for_nodes(c, o);
     json_decref(o);
     free(body);
     return status;

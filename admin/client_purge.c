@@ -49,4 +49,8 @@ void client_purge_print(const json_t *answer, FILE *out)
     else
         fprintf(out, "no request from now on gets it%s\n",
                 soft ? " as fresh" : "; its memory is freed meanwhile");
+    const char *shared = json_string_value(json_object_get(answer, "shared"));
+    if (shared != NULL && strcmp(shared, "sent") != 0)
+        fprintf(out, "other nodes: not told yet; it is kept %s until Redis is back\n",
+                strcmp(shared, "kept") == 0 ? "on disk" : "in memory");
 }

@@ -12,6 +12,12 @@ static bool is_known(const struct client_wait *w)
     return w->ms != 0 || w->seq != 0;
 }
 
+static bool is_pending(const struct client_wait *w, const json_t *purges)
+{
+    const json_t *from = json_object_get(purges, "pending_from");
+    return json_is_integer(from) && json_integer_value(from) <= w->number;
+}
+
 static bool has_applied(const struct client_wait *w, const json_t *node)
 {
     unsigned long long ms, seq;
@@ -27,8 +33,7 @@ enum client_wait_state client_wait_look(struct client_wait *w, const json_t *pur
     bool missed = false, self = false; /* without a report of its own, there are none of others */
     if (!json_is_object(purges))
         return CLIENT_WAIT_REACHED;
-    if (!is_known(w) && json_is_true(json_object_get(purges, "follows")) &&
-        json_integer_value(json_object_get(purges, "pending")) == 0)
+    if (!is_known(w) && json_is_true(json_object_get(purges, "follows")) && !is_pending(w, purges))
         id_parse(json_object_get(purges, "cursor"), &w->ms, &w->seq);
     if (!is_known(w))
         return CLIENT_WAIT_GO_ON;

@@ -1,5 +1,6 @@
 /* client_wait.h: `millpond purge --wait`: from one status to the next, whether all nodes have applied what
- * was purged before the first. Pure but for the stream that is printed to. */
+ * was purged before the first; what is purged meanwhile does not matter. Pure but for the stream that is
+ * printed to. */
 #ifndef ADMIN_CLIENT_WAIT_H
 #define ADMIN_CLIENT_WAIT_H
 
@@ -13,6 +14,7 @@
 struct client_wait {
     /* the stream id up to which every node has to come; 0-0 until this node has seen its event come back */
     unsigned long long ms, seq;
+    json_int_t number; /* of the last event of the purge, as the answer to it said */
 };
 
 enum client_wait_state {

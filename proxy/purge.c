@@ -59,7 +59,10 @@ enum phase_result purge_answer(struct exchange *x)
         return purge_refuse(x, 400, r.problem, r.hint);
     if (cache_purge_request_is_counted(&r))
         snprintf(removed, sizeof removed, "%zu", result.removed);
+    const char *shared = !result.is_shared ? ""
+                         : result.flows    ? ",\"shared\":\"sent\""
+                                           : ",\"shared\":\"pending\"";
     return purge_json(x, 200,
-                      arena_printf(&x->arena, "{\"id\":\"%" PRIu64 "\",\"soft\":%s,\"purged\":%s}\n",
-                                   result.id, r.soft ? "true" : "false", removed));
+                      arena_printf(&x->arena, "{\"id\":\"%" PRIu64 "\",\"soft\":%s,\"purged\":%s%s}\n",
+                                   result.id, r.soft ? "true" : "false", removed, shared));
 }

@@ -21,6 +21,8 @@
 #define LINGER_MS         100 /* what comes back within that is not written to the disk */
 #define UNREACHABLE_MS    5000
 #define STREAM_TIMEOUT_MS 2000 /* nobody waits for the stream, and an answer may be a megabyte */
+#define DURABLE_MS        1000 /* who purges waits so long for the disk at most */
+#define DURABLE_LOOK_NS   500000
 #define NODE_NAME_BYTES   (CACHE_STREAM_NAME_MAX + 1)
 
 struct purge_share {
@@ -32,6 +34,10 @@ struct purge_share {
     char node_name[NODE_NAME_BYTES];
     /* control thread */
     struct worker *control;
+    void (*on_left)(void *arg);
+    void *left_arg;
+    /* atomic */
+    _Atomic uint64_t durable_ticket;
     /* under the lock; control thread reads it without */
     struct lock lock;
     struct cache_stream_link *link;
@@ -45,6 +51,14 @@ static void share_on_put(void *arg)
     if (p->link != NULL)
         cache_stream_link_wake(p->link);
     lock_drop(&p->lock);
+}
+
+/* The queue's thread. */
+static void share_on_durable(void *arg, uint64_t ticket, bool ok)
+{
+    struct purge_share *p = arg;
+    if (ok)
+        atomic_store(&p->durable_ticket, ticket);
 }
 
 static uint64_t share_purge(void *arg, const struct cache_purge *items, size_t count)
@@ -124,6 +138,7 @@ struct purge_share *purge_share_new(const struct purge_share_settings *s, char *
         .bytes_max = PENDING_BYTES,
         .events_max = PENDING_EVENTS,
         .linger_ms = LINGER_MS,
+        .on_durable = share_on_durable,
         .on_put = share_on_put,
         .arg = p,
     };
@@ -166,6 +181,23 @@ void purge_share_start(struct purge_share *p, struct worker *control)
     lock_drop(&p->lock);
 }
 
+static void share_on_left(void *arg)
+{
+    struct purge_share *p = arg;
+    p->on_left(p->left_arg);
+}
+
+void purge_share_leave(struct purge_share *p, void (*on_left)(void *arg), void *arg)
+{
+    CHECK_MAGIC(p, SHARE_MAGIC);
+    p->on_left = on_left;
+    p->left_arg = arg;
+    if (p->link != NULL)
+        cache_stream_link_leave(p->link, share_on_left);
+    else
+        on_left(arg);
+}
+
 void purge_share_stop(struct purge_share *p)
 {
     CHECK_MAGIC(p, SHARE_MAGIC);
@@ -194,6 +226,19 @@ void purge_share_free(struct purge_share *p)
 const struct cache_stream_map *purge_share_map(const struct purge_share *p)
 {
     return &p->map;
+}
+
+const char *purge_share_fate(struct purge_share *p, const struct cache_purge_result *r)
+{
+    CHECK_MAGIC(p, SHARE_MAGIC);
+    const struct timespec moment = {0, DURABLE_LOOK_NS};
+    const mono_ms_t until_ms = clock_mono_ms() + DURABLE_MS;
+    if (r->flows)
+        return "sent";
+    const bool has_file = cache_stream_queue_sync(p->queue);
+    while (has_file && atomic_load(&p->durable_ticket) < r->stream_ticket && clock_mono_ms() < until_ms)
+        nanosleep(&moment, NULL);
+    return has_file && atomic_load(&p->durable_ticket) >= r->stream_ticket ? "kept" : "pending";
 }
 
 /* ---- status
@@ -229,10 +274,12 @@ json_t *purge_share_status(const struct purge_share *p)
     char id[CACHE_STREAM_ID_TEXT];
     const slice_t cursor = cache_stream_id_print(id, follow->cursor);
     cache_stream_queue_get_stats(p->queue, &queue);
-    return json_pack("{s:s, s:b, s:s, s:s%, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "node", p->node_name,
-                     "follows", f.up, "trouble", f.trouble, "cursor", cursor.ptr, cursor.len, "pending",
-                     (json_int_t)queue.pending, "appended", (json_int_t)f.appended, "applied",
-                     (json_int_t)follow->applied, "joined", (json_int_t)follow->joined, "starts",
-                     (json_int_t)follow->starts, "refused", (json_int_t)follow->refused, "nodes",
-                     share_nodes(p));
+    const uint64_t from = cache_stream_queue_pending_from(p->queue);
+    return json_pack(
+        "{s:s, s:b, s:s, s:s%, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "node", p->node_name, "follows",
+        f.up, "trouble", f.trouble, "cursor", cursor.ptr, cursor.len, "pending", (json_int_t)queue.pending,
+        "pending_from", from != UINT64_MAX ? json_integer((json_int_t)from) : json_null(), "appended",
+        (json_int_t)f.appended, "refusals", (json_int_t)f.refusals, "applied", (json_int_t)follow->applied,
+        "joined", (json_int_t)follow->joined, "starts", (json_int_t)follow->starts, "refused",
+        (json_int_t)follow->refused, "nodes", share_nodes(p));
 }

@@ -15,6 +15,7 @@
 
 struct cache;
 struct cache_purge_request;
+struct cache_purge_result;
 struct purge_share;
 struct redis_link;
 
@@ -31,10 +32,17 @@ struct purge_share_settings {
 struct purge_share *purge_share_new(const struct purge_share_settings *s, char *err, size_t err_bytes);
 /* On the control thread, when it runs, and before it stops. */
 void purge_share_start(struct purge_share *p, struct worker *control);
+/* Tells the others that this node ends in order. Calls on_left when that is done, or cannot be, within half a
+ * second; control thread. Once, some time before purge_share_stop. */
+void purge_share_leave(struct purge_share *p, void (*on_left)(void *arg), void *arg);
 void purge_share_stop(struct purge_share *p);
 /* Once no worker runs: writes what is pending to its file. NULL is fine. */
 void purge_share_free(struct purge_share *p);
 
+/* What becomes of a purge that was made just now, as answers say it: "sent", other nodes have it in a moment;
+ * "kept", on the disk, or "pending", in memory only, until Redis is back. May wait for the disk, up to a
+ * second; control thread. */
+const char *purge_share_fate(struct purge_share *p, const struct cache_purge_result *r);
 /* For who reads and writes what nodes share. */
 const struct cache_stream_map *purge_share_map(const struct purge_share *p);
 /* The "purges" object of the status: whether the stream is followed, what is pending, how far each node is;

@@ -133,6 +133,11 @@ void server_drain(struct server *s)
                  worker_now_ms(s->control) + MAX(1, s->snapshot->config->main.shutdown_timeout_ms));
 }
 
+static void server_on_left(void *arg)
+{
+    worker_stop(((struct server *)arg)->control);
+}
+
 static void control_on_worker_done(struct worker *w, struct mail *m)
 {
     struct server_worker *sw = CONTAINER_OF(m, struct server_worker, done_mail);
@@ -145,7 +150,10 @@ static void control_on_worker_done(struct worker *w, struct mail *m)
     s->state = SERVER_STOPPED;
     deadline_clear(s->control, &s->shutdown_deadline);
     server_order_all(s, order_stop);
-    worker_stop(s->control);
+    if (s->purge_share != NULL)
+        purge_share_leave(s->purge_share, server_on_left, s);
+    else
+        server_on_left(s);
 }
 
 void server_worker_done(struct server *s, struct proxy_worker *pw)

@@ -39,6 +39,11 @@ size_t server_url_keys(void *arg, const struct cache_url *url, struct arena *are
     return proxy_url_key_texts(((struct server *)arg)->snapshot, url, arena, texts);
 }
 
+static const char *ops_purge_fate(void *arg, const struct cache_purge_result *r)
+{
+    return purge_share_fate(((struct server *)arg)->purge_share, r);
+}
+
 static void ops_status(void *arg, json_t *into)
 {
     static const char *const names[] = {"starting", "running", "draining", "stopped"};
@@ -79,6 +84,7 @@ struct admin *server_admin_create(struct server *s, char *err, size_t err_bytes)
                                   .reload = ops_reload,
                                   .stop = ops_stop,
                                   .url_keys = server_url_keys,
+                                  .purge_fate = ops_purge_fate,
                                   .status = ops_status,
                                   .explain = ops_explain};
     return admin_create(s->control, &ops, s->snapshot->config, err, err_bytes);

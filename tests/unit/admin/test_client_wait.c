@@ -25,7 +25,7 @@ static enum client_wait_state look(struct client_wait *w, const char *text)
 }
 
 #define OWN(pending, cursor)                                                                                 \
-    "{\"node\":\"n\",\"follows\":true,\"pending\":" #pending ",\"cursor\":\"" cursor "\",\"nodes\":["
+    "{\"node\":\"n\",\"follows\":true,\"pending_from\":" #pending ",\"cursor\":\"" cursor "\",\"nodes\":["
 #define NODE(reachable, follows, applied)                                                                    \
     "{\"name\":\"n\",\"reachable\":" #reachable ",\"follows\":" #follows ",\"applied\":\"" applied           \
     "\",\"lag\":2,\"seen_ms_ago\":7000}"
@@ -33,41 +33,41 @@ static enum client_wait_state look(struct client_wait *w, const char *text)
 static void test_one_node_waits_for_nobody(void **state)
 {
     UNUSED(state);
-    struct client_wait w = {0, 0};
+    struct client_wait w = {.number = 7};
     assert_int_equal(look(&w, "null"), CLIENT_WAIT_REACHED);
 }
 
 static void test_the_event_must_have_come_back(void **state)
 {
     UNUSED(state);
-    struct client_wait w = {0, 0};
-    assert_int_equal(look(&w, OWN(1, "10-0") NODE(true, true, "10-0") "]}"), CLIENT_WAIT_GO_ON);
-    assert_int_equal(look(&w, "{\"follows\":false,\"pending\":0,\"cursor\":\"10-0\",\"nodes\":[]}"),
+    struct client_wait w = {.number = 7};
+    assert_int_equal(look(&w, OWN(7, "10-0") NODE(true, true, "10-0") "]}"), CLIENT_WAIT_GO_ON);
+    assert_int_equal(look(&w, "{\"follows\":false,\"pending_from\":null,\"cursor\":\"10-0\",\"nodes\":[]}"),
                      CLIENT_WAIT_GO_ON);
-    assert_int_equal(look(&w, OWN(0, "10-1") NODE(true, true, "10-0") "]}"), CLIENT_WAIT_GO_ON);
-    /* what comes behind it is not waited for */
-    assert_int_equal(look(&w, OWN(1, "11-0") NODE(true, true, "10-1") "]}"), CLIENT_WAIT_REACHED);
+    /* what is purged after it is not waited for */
+    assert_int_equal(look(&w, OWN(8, "10-1") NODE(true, true, "10-0") "]}"), CLIENT_WAIT_GO_ON);
+    assert_int_equal(look(&w, OWN(9, "11-0") NODE(true, true, "10-1") "]}"), CLIENT_WAIT_REACHED);
 }
 
 static void test_each_node_counts(void **state)
 {
     UNUSED(state);
-    struct client_wait w = {10, 5};
-    assert_int_equal(look(&w, OWN(0, "10-5") NODE(true, true, "10-5") "," NODE(true, true, "10-4") "]}"),
+    struct client_wait w = {10, 5, 7};
+    assert_int_equal(look(&w, OWN(null, "10-5") NODE(true, true, "10-5") "," NODE(true, true, "10-4") "]}"),
                      CLIENT_WAIT_GO_ON);
-    assert_int_equal(look(&w, OWN(0, "10-5") NODE(true, true, "9-9") "]}"), CLIENT_WAIT_GO_ON);
-    assert_int_equal(look(&w, OWN(0, "10-5") NODE(true, false, "10-5") "]}"), CLIENT_WAIT_GO_ON);
-    assert_int_equal(look(&w, OWN(0, "10-5") NODE(false, true, "9-9") "," NODE(true, true, "11-0") "]}"),
+    assert_int_equal(look(&w, OWN(null, "10-5") NODE(true, true, "9-9") "]}"), CLIENT_WAIT_GO_ON);
+    assert_int_equal(look(&w, OWN(null, "10-5") NODE(true, false, "10-5") "]}"), CLIENT_WAIT_GO_ON);
+    assert_int_equal(look(&w, OWN(null, "10-5") NODE(false, true, "9-9") "," NODE(true, true, "11-0") "]}"),
                      CLIENT_WAIT_MISSED);
-    assert_int_equal(look(&w, OWN(0, "10-5") NODE(true, true, "10-5") "," NODE(true, true, "11-0") "]}"),
+    assert_int_equal(look(&w, OWN(null, "10-5") NODE(true, true, "10-5") "," NODE(true, true, "11-0") "]}"),
                      CLIENT_WAIT_REACHED);
 }
 
 static void test_no_report_is_no_news(void **state)
 {
     UNUSED(state);
-    struct client_wait w = {10, 5};
-    assert_int_equal(look(&w, OWN(0, "10-5") "]}"), CLIENT_WAIT_GO_ON);
+    struct client_wait w = {10, 5, 7};
+    assert_int_equal(look(&w, OWN(null, "10-5") "]}"), CLIENT_WAIT_GO_ON);
     assert_int_equal(look(&w, "{\"node\":\"m\",\"nodes\":[" NODE(true, true, "11-0") "]}"),
                      CLIENT_WAIT_GO_ON);
 }
@@ -86,10 +86,10 @@ static const char *print(const struct client_wait *w, const char *text)
 static void test_each_node_is_named(void **state)
 {
     UNUSED(state);
-    const struct client_wait unknown = {0, 0}, w = {10, 5};
+    const struct client_wait unknown = {.number = 7}, w = {10, 5, 7};
     assert_string_equal(print(&unknown, "{\"follows\":false,\"trouble\":\"timeout\",\"nodes\":[]}"),
                         "other nodes: not told yet, timeout; they will be when Redis is back\n");
-    assert_string_equal(print(&w, OWN(0, "10-5") NODE(true, true, "10-5") "," NODE(
+    assert_string_equal(print(&w, OWN(null, "10-5") NODE(true, true, "10-5") "," NODE(
                                       true, true, "10-3") "," NODE(false, true, "10-3") "]}"),
                         "node n: applied\nnode n: behind by 2 events\n"
                         "node n: not heard of for 7 s; it catches up when it is back\n");
