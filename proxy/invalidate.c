@@ -26,11 +26,11 @@ static void count_invalidated(struct exchange *x)
 }
 
 /* What lies under longer keys, or in the store that nodes share, is not found by this one, but a purge
- * concerns it. */
+ * concerns it. Nodes have the same routes, so what no route caches lies at none of them. */
 static void invalidate_key(struct exchange *x, const struct proxy_url_key *k)
 {
     bool found = true;
-    if (k->goes_on || x->pw->remote != NULL)
+    if (k->goes_on || (k->is_cached && x->pw->remote != NULL))
         cache_purge_url(x->pw->cache, &k->key);
     else
         found = cache_invalidate_url(x->pw->cache, &k->key);

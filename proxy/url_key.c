@@ -7,6 +7,7 @@ static size_t merge_last(struct proxy_url_key *keys, size_t count)
     for (size_t i = 0; i < count; i++) {
         if (slice_eq(keys[i].key.text, keys[count].key.text)) {
             keys[i].goes_on |= keys[count].goes_on;
+            keys[i].is_cached |= keys[count].is_cached;
             return count;
         }
     }
@@ -25,6 +26,7 @@ size_t proxy_url_keys(const struct snapshot *s, const struct cache_url *url, str
     do {
         const struct config_key *rules = r != NULL ? r->rules.key.custom : NULL;
         keys[count].goes_on = rules != NULL || (r != NULL && r->config->keep_request_headers.count > 0);
+        keys[count].is_cached = r != NULL && r->rules.enabled;
         if (!cache_key_of_url(arena, rules != NULL ? rules : &cache_key_default, url, &keys[count].key))
             return 0;
         count = merge_last(keys, count);

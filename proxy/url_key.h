@@ -7,7 +7,8 @@
 
 struct proxy_url_key {
     struct cache_key key;
-    bool goes_on; /* responses lie under longer keys that begin with this one */
+    bool goes_on;   /* responses lie under longer keys that begin with this one */
+    bool is_cached; /* by one of the routes at least */
 };
 
 /* The keys under which responses to a GET for this URL may be stored, each once, without what a route adds
