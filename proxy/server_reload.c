@@ -210,16 +210,26 @@ static void await_workers(struct server *s, uint64_t generation)
     }
 }
 
-/* What the next start would need: the authorities of Redis can be loaded. */
-static bool prepare_redis(struct config *c, json_t *problems)
+static bool has_same_tls(const struct config_redis *a, const struct config_redis *b)
+{
+    return a->given && b->given && a->tls == b->tls && strcmp(a->tls_ca, b->tls_ca) == 0;
+}
+
+/* What the next start would need: the authorities of Redis can be loaded. Those that are in use stay so, and
+ * may well lie where only who started the process could read them. */
+static bool prepare_redis(const struct server *s, struct config *c, json_t *problems)
 {
     char err[512];
-    struct redis_link *link = c->redis.given ? redis_link_new(c, err, sizeof err) : NULL;
-    if (c->redis.given && link == NULL)
-        problem_add(problems, err);
-    bool ok = !c->redis.given || link != NULL;
+    if (!c->redis.given)
+        return true;
+    struct redis_link *link = redis_link_new(c, err, sizeof err);
+    const bool ok = link != NULL, same = has_same_tls(&s->snapshot->config->redis, &c->redis);
     redis_link_free(link);
-    return ok;
+    if (!ok && same)
+        log_warn("%s; what was loaded at the start stays in use", err);
+    else if (!ok)
+        problem_add(problems, err);
+    return ok || same;
 }
 
 static struct change_mail **prepare_mails(struct server *s, size_t listeners)
@@ -256,7 +266,7 @@ static bool reload_to(struct server *s, struct config *c, json_t *problems)
         return false;
     }
     struct change_mail **mails = NULL;
-    bool ok = prepare_redis(c, problems) && prepare_listeners(s, c, &p, problems);
+    bool ok = prepare_redis(s, c, problems) && prepare_listeners(s, c, &p, problems);
     if (ok && (mails = prepare_mails(s, p.count)) == NULL) {
         problem_add(problems, "out of memory");
         ok = false;

@@ -140,6 +140,13 @@ static void tls_with_the_right_authority(void **state)
     wait_until_connected(m, name, 2 * WORKERS);
     expect_in(millpond_cli(m, "status", NULL).out, "\nredis     standalone, TLS\n");
     expect_secret(m);
+    char *aside = textf("%s.aside", redis_tls_file());
+    assert_int_equal(rename(redis_tls_file(), aside),
+                     0); /* or not readable without the rights of the start */
+    assert_int_equal(millpond_cli(m, "reload", NULL).exit_code, 0);
+    millpond_wait_log(m, "what was loaded at the start stays in use", 1);
+    wait_until_connected(m, name, 2 * WORKERS);
+    assert_int_equal(rename(aside, redis_tls_file()), 0);
     millpond_stop(m);
 }
 
