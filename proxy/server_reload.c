@@ -255,6 +255,34 @@ static void warn_restart(void *user, const char *section, const char *key, const
     log_warn("[%s] %s: %s -> %s takes effect at the next start", section, key, old_text, new_text);
 }
 
+static const struct route *route_named(const struct snapshot *s, const char *name)
+{
+    for (size_t i = 0; i < s->route_count; i++) {
+        if (strcmp(s->routes[i].config->name, name) == 0)
+            return &s->routes[i];
+    }
+    return NULL;
+}
+
+/* Unsafe requests are not told of where nothing is cached (invalidate.c). So when a route that cached nothing
+ * begins to, or goes, nobody knows what was stored before it, or by nodes that were reloaded earlier. Before
+ * the new rules are in use. */
+static void purge_what_was_not_told(struct server *s, const struct snapshot *to)
+{
+    const struct snapshot *from = s->snapshot;
+    for (size_t i = 0; i < from->route_count && s->purge_share != NULL; i++) {
+        const struct route *r = &from->routes[i];
+        const struct route *now = r->rules.enabled ? r : route_named(to, r->config->name);
+        if (now != NULL && (r->rules.enabled || !now->rules.enabled))
+            continue;
+        log_warn("[route %s] cached nothing up to now, so not all of what changed there is known: everything "
+                 "stored is purged, on all nodes",
+                 r->config->name);
+        cache_purge_all(s->cache);
+        return;
+    }
+}
+
 static bool reload_to(struct server *s, struct config *c, json_t *problems)
 {
     char err[512];
@@ -287,6 +315,7 @@ static bool reload_to(struct server *s, struct config *c, json_t *problems)
         return false;
     }
     config_diff_restart(s->snapshot->config, c, warn_restart, NULL);
+    purge_what_was_not_told(s, snap);
     commit_workers(s, snap, &p, mails);
     free(mails);
     commit_listeners(s, c, &p);
