@@ -1,6 +1,7 @@
 /* redis_purges.c: two nodes with one Redis: what is purged at one is purged at the other, whatever happens to
  * Redis, to the links to it, or to the nodes meanwhile. */
-#include <sys/stat.h>
+#include <pthread.h>
+#include <unistd.h>
 
 #include "tests/support/millpond.h"
 #include "tests/support/pages.h"
@@ -9,19 +10,32 @@
 
 #define LONG "Cache-Control: max-age=600\r\n"
 
-static struct page pages[] = {
-    {.path = "/p", .fields = LONG "Cache-Tag: red blue\r\n"}, {.path = "/q", .fields = LONG}, {0}};
+static struct page pages[] = {{.path = "/p", .fields = LONG "Cache-Tag: red blue\r\n"},
+                              {.path = "/q", .fields = LONG},
+                              {.path = "/off/x", .fields = LONG},
+                              {0}};
 
 static struct origin *origin;
 static struct redis_process *redis;
 static struct relay *link_of_a;
 static struct millpond *a, *b;
 
+static char *sections(const char *address, const char *off)
+{
+    return textf("%s[route off]\npath = /off/*\ncache = %s\n[route rest]\npath = /*\n"
+                 "[redis]\nurl = redis://%s\ntimeout = 5s\n",
+                 pool_lines("app", 1, origin), off, address);
+}
+
 static struct millpond *node(const char *name, const char *address)
 {
-    return millpond_start(.name = name, .cache = "store = tiered",
-                          .rest = textf("%s[redis]\nurl = redis://%s\ntimeout = 5s\n",
-                                        pool_lines("app", 1, origin), address));
+    return millpond_start(.name = name, .cache = "store = tiered", .rest = sections(address, "off"));
+}
+
+static void reload(struct millpond *m, const char *name, const char *address, const char *off)
+{
+    millpond_write_ini(m, .name = name, .cache = "store = tiered", .rest = sections(address, off));
+    assert_int_equal(millpond_cli(m, "reload", NULL).exit_code, 0);
 }
 
 static json_t *purges_of(struct millpond *m)
@@ -132,6 +146,37 @@ static void unsafe_methods_reach_the_other(void **state)
     stop();
 }
 
+/* No node can have it. */
+static void unsafe_methods_where_nothing_is_cached_are_no_events(void **state)
+{
+    UNUSED(state);
+    for (unsigned i = 0; i < 5; i++)
+        expect_status(client_ask(a->port, "POST", textf("/off/x?%u", i), "Content-Length: 0\r\n", ""), 200);
+    expect_status(client_ask(a->port, "POST", "/p", "Content-Length: 0\r\n", ""), 200);
+    until(figure_of(b, "applied") == 1);
+    assert_int_equal(figure_of(a, "appended"), 1);
+    stop();
+}
+
+/* What changed there meanwhile was told to nobody. */
+static void what_is_cached_again_is_not_from_before(void **state)
+{
+    UNUSED(state);
+    reload(a, "a", relay_address(link_of_a), "on");
+    reload(b, "b", redis->address, "on");
+    until(figure_of(a, "appended") == 1 && figure_of(b, "appended") == 1 && figure_of(a, "applied") == 1);
+    get(b, "/off/x");
+    expect_in(message_field(client_get(b->port, "/off/x", ""), "Cache-Status"), "millpond; hit");
+    const unsigned served = pages[2].served;
+    reload(a, "a", relay_address(link_of_a), "off");
+    reload(b, "b", redis->address, "off");
+    expect_status(client_ask(a->port, "POST", "/off/x", "Content-Length: 0\r\n", ""), 200);
+    assert_int_equal(figure_of(a, "appended"), 1);
+    reload(b, "b", redis->address, "on");
+    expect_fresh(b, "/off/x", &pages[2], served + 2); /* POST was one, too */
+    stop();
+}
+
 /* What a client asks for may be longer than what a request to purge may name. */
 static void long_targets_hurt_nobody(void **state)
 {
@@ -177,26 +222,32 @@ static void purge_without_redis_is_made_good(void **state)
     stop();
 }
 
-static bool is_on_disk(const struct millpond *m)
-{
-    struct stat st;
-    return stat(textf("%s/purges", m->dir), &st) == 0 && st.st_size > 64;
-}
-
+/* The answers say what is promised: from then on, nothing but the disk may fail. */
 static void purge_without_redis_survives_a_kill(void **state)
 {
     UNUSED(state);
     both_have("/p");
+    struct proc_result r = millpond_cli(a, "purge", url_of("/p"), NULL);
+    expect_not_in(r.out, "other nodes");
+    until(figure_of(b, "applied") == 1);
     relay_cut(link_of_a);
     until(!follows(a));
-    const unsigned served = pages[0].served;
-    millpond_purge(a, url_of("/p"));
-    until(is_on_disk(a));
-    proc_kill(a->proc);
+    expect_in(client_ask(a->port, "PURGE", "/q", "", "")->body, "\"shared\":\"pending\"");
+    for (unsigned i = 2; i < 6; i++) {
+        both_have("/p");
+        const unsigned served = pages[0].served;
+        r = millpond_cli(a, "purge", url_of("/p"), NULL);
+        proc_kill(a->proc);
+        expect_in(r.out, "other nodes: not told yet; it is kept on disk until Redis is back\n");
+        relay_heal(link_of_a);
+        a = node("a", relay_address(link_of_a));
+        until(figure_of(b, "applied") == i + 1); /* with that of /q */
+        expect_fresh(b, "/p", &pages[0], served + 1);
+        until(follows(a));
+        relay_cut(link_of_a);
+        until(!follows(a));
+    }
     relay_heal(link_of_a);
-    a = node("a", relay_address(link_of_a));
-    until(figure_of(b, "applied") == 1);
-    expect_fresh(b, "/p", &pages[0], served + 1);
     stop();
 }
 
@@ -236,6 +287,101 @@ static void purge_can_wait_for_all_nodes(void **state)
     millpond_stop(a);
 }
 
+/* Purges without end, from a thread of its own. */
+static atomic_bool enough;
+
+static void *purge_on_and_on(void *arg)
+{
+    char request[100];
+    const int fd = *(int *)arg;
+    for (unsigned i = 0; !atomic_load(&enough); i++) {
+        const int n = snprintf(request, sizeof request,
+                               "POST /p?%u HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n\r\n", i);
+        char answer[4096];
+        if (write(fd, request, (size_t)n) != n || read(fd, answer, sizeof answer) <= 0)
+            break;
+    }
+    return NULL;
+}
+
+/* At every look, something of a later purge is pending. */
+static void who_waits_is_not_kept_by_later_purges(void **state)
+{
+    UNUSED(state);
+    enum { CLIENTS = 8 };
+    pthread_t clients[CLIENTS];
+    int fds[CLIENTS];
+    atomic_store(&enough, false);
+    for (unsigned i = 0; i < CLIENTS; i++) {
+        fds[i] = client_open(a->port)->wire.fd;
+        assert_int_equal(pthread_create(&clients[i], NULL, purge_on_and_on, &fds[i]), 0);
+    }
+    until(figure_of(a, "appended") > 100);
+    for (unsigned i = 0; i < 3; i++) {
+        struct proc_result r = millpond_cli(a, "purge", "--wait", "--tag", "red", NULL);
+        EXPECT(r.exit_code == 0, "%s%s", r.out, r.err);
+        assert_int_equal(support_count(r.out, ": applied\n"), 2);
+    }
+    atomic_store(&enough, true);
+    for (unsigned i = 0; i < CLIENTS; i++)
+        assert_int_equal(pthread_join(clients[i], NULL), 0);
+    stop();
+}
+
+/* Redis is full, or does not allow it: what it has can still be read and believed. */
+static void refused_appends_do_not_end_following(void **state)
+{
+    UNUSED(state);
+    both_have("/p");
+    redis_do(redis, "ACL SETUSER default -xadd");
+    const unsigned served = pages[0].served;
+    millpond_purge(a, url_of("/p"));
+    millpond_wait_log(a, "refuses what is purged here", 1);
+    struct proc_result r = millpond_cli(a, "purge", "--tag", "blue", NULL);
+    expect_in(r.out, "other nodes: not told yet");
+    until(figure_of(a, "refusals") == 3);
+    assert_int_equal(figure_of(a, "pending"), 2);
+    expect_in(json_string_value(json_object_get(purges_of(a), "trouble")), "appends are refused: ");
+    expect_in(millpond_cli(a, "status", NULL).out, "appends are refused: ");
+    assert_true(follows(a));
+    redis_do(redis, "ACL SETUSER default +xadd");
+    until(figure_of(b, "applied") == 2);
+    expect_fresh(b, "/p", &pages[0], served + 1);
+    millpond_wait_log(a, "takes what is purged here again", 1);
+    assert_string_equal(json_string_value(json_object_get(purges_of(a), "trouble")), "");
+    redis_do(redis, "ACL SETUSER default -publish"); /* which only saves work */
+    both_have("/p");
+    millpond_purge(a, url_of("/p"));
+    until(figure_of(b, "applied") == 3);
+    millpond_wait_log(a, "refuses to PUBLISH", 1);
+    redis_do(redis, "ACL SETUSER default +publish");
+    redis_do(redis, "CONFIG SET maxmemory 1");
+    millpond_purge(a, url_of("/p"));
+    millpond_wait_log(a, "refuses what is purged here", 2);
+    assert_true(follows(a));
+    redis_do(redis, "CONFIG SET maxmemory 0");
+    until(figure_of(b, "applied") == 4);
+    const char *log = capture_text(&a->proc->err);
+    assert_int_equal(support_count(log, "refuses what is purged here"), 2);
+    expect_not_in(log, "cannot be followed");
+    stop();
+}
+
+/* Nobody looks for who ended in order. Who was killed may come back. */
+static void a_node_that_stops_is_not_missed(void **state)
+{
+    UNUSED(state);
+    until(json_array_size(json_object_get(purges_of(a), "nodes")) == 2);
+    millpond_stop(b);
+    until(json_array_size(json_object_get(purges_of(a), "nodes")) == 1);
+    assert_int_equal(millpond_cli(a, "purge", "--wait", "--all", NULL).exit_code, 0);
+    millpond_stop(a);
+    assert_string_equal(redis_do(redis, "HLEN millpond:{stream}:nodes"), "0");
+    redis_kill(redis); /* without it, that is not waited for */
+    a = node("a", relay_address(link_of_a));
+    millpond_stop(a);
+}
+
 /* Nobody knows what was purged meanwhile: everything goes. */
 static void redis_that_restarts_empty_purges_everything(void **state)
 {
@@ -245,8 +391,13 @@ static void redis_that_restarts_empty_purges_everything(void **state)
     redis_kill(redis);
     until(!follows(a) && !follows(b));
     expect_in(message_field(client_get(b->port, "/q", ""), "Cache-Status"), "millpond; hit");
+    const char *logs = textf("%s%s", capture_text(&a->proc->err), capture_text(&b->proc->err));
+    assert_int_equal(support_count(logs, "the stream of purges begins here"), 1);
+    expect_not_in(logs, "begins anew");
     redis_restart(redis, true);
     until(follows(a) && follows(b));
+    logs = textf("%s%s", capture_text(&a->proc->err), capture_text(&b->proc->err));
+    expect_in(logs, "the stream of purges begins anew");
     expect_fresh(a, "/q", &pages[1], served + 1);
     expect_fresh(b, "/q", &pages[1], served + 1);
     stop();
@@ -260,12 +411,17 @@ int main(void)
         TEST_OF(each_kind_of_purge_reaches_the_other),
         TEST_OF(soft_purges_are_soft_at_the_other),
         TEST_OF(unsafe_methods_reach_the_other),
+        TEST_OF(unsafe_methods_where_nothing_is_cached_are_no_events),
+        TEST_OF(what_is_cached_again_is_not_from_before),
         TEST_OF(long_targets_hurt_nobody),
         TEST_OF(applications_may_publish),
         TEST_OF(purge_without_redis_is_made_good),
         TEST_OF(purge_without_redis_survives_a_kill),
         TEST_OF(node_that_was_away_catches_up),
         TEST_OF(purge_can_wait_for_all_nodes),
+        TEST_OF(who_waits_is_not_kept_by_later_purges),
+        TEST_OF(refused_appends_do_not_end_following),
+        TEST_OF(a_node_that_stops_is_not_missed),
         TEST_OF(redis_that_restarts_empty_purges_everything),
     };
     return E2E_RUN("redis_purges", tests);
