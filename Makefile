@@ -105,7 +105,8 @@ $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(LIB)
 	@$(CC) $(ALL_LDFLAGS) $(filter %.o,$^) $(LIB) -lcmocka $(LIBS) -o $@
 $(BUILD)/tests/unit/cache/test_evict_ratio $(BUILD)/tests/unit/bench/test_trace: $(TRACE_OBJ)
 $(filter $(BUILD)/tests/unit/core/test_redis% $(BUILD)/tests/unit/cache/test_remote% \
-    $(BUILD)/tests/unit/cache/test_stream_link% $(BUILD)/tests/unit/proxy/test_limit_shared%,$(UNIT_BIN)): $(SUPPORT_OBJ)
+    $(BUILD)/tests/unit/cache/test_stream_link% $(BUILD)/tests/unit/cache/test_lease% \
+    $(BUILD)/tests/unit/proxy/test_limit_shared%,$(UNIT_BIN)): $(SUPPORT_OBJ)
 
 $(BUILD)/tests/e2e/%: $(BUILD)/tests/e2e/%.o $(SUPPORT_OBJ) $(LIB)
 	@$(CC) $(ALL_LDFLAGS) $< $(SUPPORT_OBJ) $(LIB) -lcmocka $(LIBS) -o $@

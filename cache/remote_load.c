@@ -266,8 +266,8 @@ static void left_on_reply(struct redis_call *call, enum redis_outcome o, const s
 {
     struct cache_remote_load *l = CONTAINER_OF(call, struct cache_remote_load, left);
     CHECK_MAGIC(l, LOAD_MAGIC);
-    if (o == REDIS_ANSWERED)
-        l->left_ms = MAX(redis_reply_integer(reply, -1), -1);
+    if (o == REDIS_ANSWERED && redis_reply_integer(reply, &l->left_ms))
+        l->left_ms = MAX(l->left_ms, -1);
 }
 
 static void head_on_reply(struct redis_call *call, enum redis_outcome o, const struct redisReply *reply)

@@ -91,8 +91,9 @@ static void save_on_reply(struct redis_call *call, enum redis_outcome o, const s
                                          : REMOTE_SAVE_UNAVAILABLE);
         return;
     }
-    if (s->step == SAVE_MARKER_LEFT)
-        s->record.expire_ms = MAX(s->record.expire_ms, redis_reply_integer(reply, -1));
+    int64_t left_ms;
+    if (s->step == SAVE_MARKER_LEFT && redis_reply_integer(reply, &left_ms))
+        s->record.expire_ms = MAX(s->record.expire_ms, left_ms);
     save_go_on(s);
 }
 

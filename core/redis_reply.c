@@ -47,11 +47,6 @@ bool redis_reply_is_nil(const struct redisReply *r)
     return r != NULL && r->type == REDIS_REPLY_NIL;
 }
 
-int64_t redis_reply_integer(const struct redisReply *r, int64_t other)
-{
-    return r != NULL && r->type == REDIS_REPLY_INTEGER ? (int64_t)r->integer : other;
-}
-
 size_t redis_reply_count(const struct redisReply *r)
 {
     return r != NULL && r->type == REDIS_REPLY_ARRAY ? r->elements : 0;
@@ -60,6 +55,14 @@ size_t redis_reply_count(const struct redisReply *r)
 const struct redisReply *redis_reply_at(const struct redisReply *r, size_t i)
 {
     return i < redis_reply_count(r) ? r->element[i] : NULL;
+}
+
+bool redis_reply_integer(const struct redisReply *r, int64_t *out)
+{
+    bool integer = r != NULL && r->type == REDIS_REPLY_INTEGER;
+    if (integer)
+        *out = r->integer;
+    return integer;
 }
 
 bool redis_server_format(const struct redis_server *s, slice_t self, char out[REDIS_SERVER_TEXT])

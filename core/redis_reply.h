@@ -20,11 +20,11 @@ struct redisReader *redis_reader_create(void);
 /* The bytes of a string, status or error; empty (never NULL) for anything else, NULL included. */
 slice_t redis_reply_text(const struct redisReply *r);
 bool redis_reply_is_nil(const struct redisReply *r);
-/* The number of an integer reply; `other` for anything else. */
-int64_t redis_reply_integer(const struct redisReply *r, int64_t other);
 /* Element `i` of an array; NULL when there is none. */
 const struct redisReply *redis_reply_at(const struct redisReply *r, size_t i);
 size_t redis_reply_count(const struct redisReply *r); /* 0 when it is no array */
+/* false, and nothing written, when it is no integer. */
+bool redis_reply_integer(const struct redisReply *r, int64_t *out);
 
 /* Where a server says another one is. */
 struct redis_server {
