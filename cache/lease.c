@@ -1,8 +1,9 @@
 /* lease.c: see lease.h, and lease_script.h for what Redis does.
  *
  * One object from the question to the end of the lease, with one call and one deadline, which mean what the
- * state says. A call that timed out may still be carried out: what it may have left behind is given back by a
- * command that nobody waits for, and expires if that does not get through either.
+ * state says. A question without an answer may still be carried out, and leave a lease that nobody knows of:
+ * an orphan gives it back a timeout later, since what goes over another connection may overtake, and until it
+ * has expired anyway.
  *
  * Which holders are waited for is counted by their tokens: one who renews his lease, or whose wake came for
  * somebody before him, is one. Whoever has waited for CACHE_LEASE_HOLDERS_MAX of them in vain fetches alone:
@@ -92,7 +93,7 @@ static void lease_set_state(struct cache_lease *l, enum lease_state to)
         [LEASE_WAITING] = TO(ASKING) | TO(OVER),
         [LEASE_HELD] = TO(LOST) | TO(PUTTING) | TO(OVER),
         [LEASE_LOST] = TO(OVER),
-        [LEASE_PUTTING] = TO(OVER),
+        [LEASE_PUTTING] = TO(ORPHAN) | TO(OVER),
         [LEASE_ORPHAN] = TO(OVER),
     };
 #undef TO
@@ -135,12 +136,58 @@ static void lease_bury(struct cache_lease *l)
     worker_bury(ls->worker, &l->grave, lease_free, l);
 }
 
-/* Nobody waits for the answer; without effect when it is not ours. */
-static void lease_give_back(const struct cache_lease *l, enum cache_wake outcome)
+/* ---- giving back -----------------------------------------------------------------------------------------
+ */
+
+/* Without effect when it is not ours. `call` may be NULL. */
+static bool lease_give_back(const struct cache_lease *l, struct redis_call *call, enum cache_wake outcome)
 {
     const struct cache_leases *ls = l->leases;
-    cache_lease_call_end(ls->settings.redis, NULL, &ls->scripts, &l->names, lease_token(l),
-                         cache_wakes_channel(ls->wakes), slice_str(cache_wake_name(outcome)), SLICE_EMPTY, 0);
+    return cache_lease_call_end(ls->settings.redis, call, &ls->scripts, &l->names, lease_token(l),
+                                cache_wakes_channel(ls->wakes), slice_str(cache_wake_name(outcome)),
+                                SLICE_EMPTY, 0);
+}
+
+static void lease_become_orphan(struct cache_lease *l)
+{
+    cache_wakes_remove(l->leases->wakes, &l->waiter);
+    lease_set_state(l, LEASE_ORPHAN);
+    l->leases->owned--;
+    list_push_back(&l->leases->orphans, &l->node);
+}
+
+static void lease_give_back_later(struct cache_lease *l)
+{
+    const struct cache_lease_settings *s = &l->leases->settings;
+    if (lease_now_ms(l) < l->call_until_ms + s->ttl_ms)
+        lease_set_deadline(l, lease_now_ms(l) + s->timeout_ms);
+    else
+        lease_bury(l);
+}
+
+static void lease_on_given_back(struct redis_call *call, enum redis_outcome o, const struct redisReply *reply)
+{
+    struct cache_lease *l = CONTAINER_OF(call, struct cache_lease, call);
+    CHECK_MAGIC(l, CACHE_LEASE_MAGIC);
+    UNUSED(reply);
+    if (o == REDIS_ANSWERED)
+        lease_bury(l);
+    else
+        lease_give_back_later(l);
+}
+
+static void lease_give_back_now(struct cache_lease *l)
+{
+    l->call =
+        (struct redis_call){.on_reply = lease_on_given_back, .timeout_ms = l->leases->settings.timeout_ms};
+    if (!lease_give_back(l, &l->call, CACHE_WAKE_FAILED))
+        lease_give_back_later(l);
+}
+
+/* The answer to the call never came. */
+static bool lease_is_unanswered(enum redis_outcome o)
+{
+    return o != REDIS_ANSWERED && o != REDIS_REFUSED;
 }
 
 /* ---- asking ----------------------------------------------------------------------------------------------
@@ -298,6 +345,24 @@ static void lease_hold(struct cache_lease *l)
 /* ---- events ----------------------------------------------------------------------------------------------
  */
 
+static void lease_on_orphan_answer(struct cache_lease *l, enum redis_outcome o, bool ours)
+{
+    if (ours)
+        lease_give_back_now(l);
+    else if (lease_is_unanswered(o))
+        lease_give_back_later(l);
+    else
+        lease_bury(l);
+}
+
+static void lease_on_silence(struct cache_lease *l)
+{
+    lease_become_orphan(l);
+    lease_give_back_later(l);
+    l->leases->figures.outcomes[CACHE_LEASE_UNAVAILABLE]++;
+    l->on_result(l->arg, &(struct cache_lease_result){.outcome = CACHE_LEASE_UNAVAILABLE});
+}
+
 static void lease_on_answer(struct redis_call *call, enum redis_outcome o, const struct redisReply *reply)
 {
     struct cache_lease *l = CONTAINER_OF(call, struct cache_lease, call);
@@ -306,10 +371,10 @@ static void lease_on_answer(struct redis_call *call, enum redis_outcome o, const
     bool understood = o == REDIS_ANSWERED && cache_lease_answer_parse(reply, &a);
     if (l->state == LEASE_ASKING && redis_script_is_unknown(o, reply) && lease_send_ask(l, REDIS_WHOLE))
         return;
-    if (o != REDIS_REFUSED && (!understood || (l->state == LEASE_ORPHAN && a.kind == CACHE_LEASE_IS_OURS)))
-        lease_give_back(l, CACHE_WAKE_FAILED);
     if (l->state == LEASE_ORPHAN)
-        lease_bury(l);
+        lease_on_orphan_answer(l, o, understood && a.kind == CACHE_LEASE_IS_OURS);
+    else if (lease_is_unanswered(o))
+        lease_on_silence(l);
     else if (!understood)
         lease_finish_as(l, CACHE_LEASE_UNAVAILABLE);
     else if (a.kind == CACHE_LEASE_IS_STORED)
@@ -329,6 +394,10 @@ static void lease_on_deadline(struct deadline *d)
             lease_finish_as(l, CACHE_LEASE_ALONE);
         else
             lease_ask_again(l);
+        return;
+    }
+    if (l->state == LEASE_ORPHAN) {
+        lease_give_back_now(l);
         return;
     }
     ASSERT(l->state == LEASE_HELD);
@@ -404,14 +473,11 @@ void cache_lease_cancel(struct cache_lease **lp)
         return;
     CHECK_MAGIC(l, CACHE_LEASE_MAGIC);
     if (l->state == LEASE_ASKING) { /* the answer may be that it is ours */
-        cache_wakes_remove(l->leases->wakes, &l->waiter);
-        lease_set_state(l, LEASE_ORPHAN);
-        l->leases->owned--;
-        list_push_back(&l->leases->orphans, &l->node);
+        lease_become_orphan(l);
         return;
     }
     if (l->state == LEASE_HELD)
-        lease_give_back(l, CACHE_WAKE_FAILED);
+        lease_give_back(l, NULL, CACHE_WAKE_FAILED);
     lease_bury(l);
 }
 
@@ -429,10 +495,16 @@ static void lease_on_put(struct redis_call *call, enum redis_outcome o, const st
     int64_t ours;
     if (o == REDIS_ANSWERED && redis_reply_integer(reply, &ours))
         put = ours == 1 ? CACHE_LEASE_WRITTEN : CACHE_LEASE_FENCED;
-    else
-        lease_give_back(l, CACHE_WAKE_FAILED);
     l->leases->figures.puts[put]++;
-    lease_bury(l);
+    if (put == CACHE_LEASE_WRITTEN || put == CACHE_LEASE_FENCED) {
+        lease_bury(l);
+    } else { /* it may still be there */
+        lease_become_orphan(l);
+        if (put == CACHE_LEASE_REJECTED)
+            lease_give_back_now(l);
+        else
+            lease_give_back_later(l);
+    }
     l->on_put(l->put_arg, put);
 }
 
@@ -445,6 +517,7 @@ bool cache_lease_put(struct cache_lease **lp, slice_t record, dur_ms_t expire_ms
     ASSERT((l->state == LEASE_HELD || l->state == LEASE_LOST) && expire_ms > 0);
     redis_call_cancel(&l->call);
     l->call = (struct redis_call){.on_reply = lease_on_put, .timeout_ms = ls->settings.timeout_ms};
+    l->call_until_ms = lease_now_ms(l) + ls->settings.timeout_ms;
     if (l->state == LEASE_LOST ||
         !cache_lease_call_end(ls->settings.redis, &l->call, &ls->scripts, &l->names, lease_token(l),
                               cache_wakes_channel(ls->wakes), slice_str(cache_wake_name(CACHE_WAKE_STORED)),
@@ -468,7 +541,7 @@ void cache_lease_end(struct cache_lease **lp, enum cache_wake outcome)
     ASSERT(outcome == CACHE_WAKE_PASS || outcome == CACHE_WAKE_FAILED);
     *lp = NULL;
     if (l->state == LEASE_HELD)
-        lease_give_back(l, outcome);
+        lease_give_back(l, NULL, outcome);
     lease_bury(l);
 }
 

@@ -6,7 +6,7 @@
  *     `--ours--> HELD --renewal says no--> LOST
  *                  |--put--> PUTTING --answered--> over
  *                  `--end, cancel--> over         (so from LOST)
- *   cancelled while ASKING --> ORPHAN --answered, and given back if it is ours--> over
+ *   cancelled while ASKING, no answer when ASKING or PUTTING --> ORPHAN --given back, or expired--> over
  *
  * One command asks for the stored record and, where there is none, for the lease. Who gets it fetches,
  * stores, and ends it; the others are woken, and ask again. It expires unless it is renewed, which happens

@@ -20,7 +20,6 @@ struct cache_wakes {
     slice_t channel;
     struct redis_subscription *subscription;
     /* worker's thread */
-    bool up;
     struct cache_wakes_figures figures;
     struct grave grave;
     struct list buckets[BUCKETS];
@@ -103,7 +102,7 @@ static void wakes_on_message(void *arg, slice_t channel, slice_t payload)
 static void wakes_on_up(void *arg)
 {
     struct cache_wakes *t = arg;
-    t->up = true;
+    t->figures.up = true;
 }
 
 static void wakes_on_down(void *arg, const char *reason)
@@ -112,7 +111,7 @@ static void wakes_on_down(void *arg, const char *reason)
     CHECK_MAGIC(t, CACHE_WAKES_MAGIC);
     UNUSED(reason);
     struct list due;
-    t->up = false;
+    t->figures.up = false;
     t->figures.gaps++;
     list_init(&due);
     for (size_t i = 0; i < BUCKETS; i++)
@@ -183,7 +182,7 @@ void cache_wakes_remove(struct cache_wakes *t, struct cache_waiter *waiter)
 
 bool cache_wakes_is_up(const struct cache_wakes *t)
 {
-    return t->up;
+    return t->figures.up;
 }
 
 slice_t cache_wakes_channel(const struct cache_wakes *t)

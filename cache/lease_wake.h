@@ -49,6 +49,7 @@ bool cache_wakes_is_up(const struct cache_wakes *t); /* what is told now is hear
 slice_t cache_wakes_channel(const struct cache_wakes *t);
 
 struct cache_wakes_figures {
+    bool up;
     size_t waiters;
     uint64_t heard, for_us, not_understood, gaps;
 };
