@@ -160,6 +160,24 @@ static void roles(void **state)
     assert_false(redis_role_is_master(NULL));
 }
 
+static void integers(void **state)
+{
+    UNUSED(state);
+    static const char *const none[] = {"*0\r\n", "$1\r\n7\r\n", "+7\r\n", "$-1\r\n", "-7\r\n"};
+    int64_t n = 1;
+    redisReply *r = reply_of(":-7\r\n");
+    assert_true(redis_reply_integer(r, &n));
+    assert_int_equal(n, -7);
+    freeReplyObject(r);
+    for (size_t i = 0; i < ARRAY_LEN(none); i++) {
+        r = reply_of(none[i]);
+        assert_false(redis_reply_integer(r, &n));
+        freeReplyObject(r);
+    }
+    assert_false(redis_reply_integer(NULL, &n));
+    assert_int_equal(n, -7);
+}
+
 static void addresses_of_masters(void **state)
 {
     UNUSED(state);
@@ -192,6 +210,7 @@ int main(void)
         cmocka_unit_test(host_of_a_server),
         cmocka_unit_test(redirections),
         cmocka_unit_test(roles),
+        cmocka_unit_test(integers),
         cmocka_unit_test(addresses_of_masters),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
