@@ -217,7 +217,7 @@ static bool lease_send_ask(struct cache_lease *l, enum redis_script_form form)
                                 ls->settings.ttl_ms, slice_make(l->seen, l->seen_bytes));
 }
 
-static bool lease_ask_first(struct cache_lease *l)
+static bool lease_ask_now(struct cache_lease *l)
 {
     l->woken = CACHE_WAKE_NONE;
     l->call_until_ms = lease_now_ms(l) + l->leases->settings.timeout_ms;
@@ -229,7 +229,7 @@ static void lease_ask_again(struct cache_lease *l)
     if (l->state == LEASE_WAITING)
         lease_set_state(l, LEASE_ASKING);
     deadline_clear(l->leases->worker, &l->deadline);
-    if (!lease_ask_first(l))
+    if (!lease_ask_now(l))
         lease_finish_as(l, CACHE_LEASE_UNAVAILABLE);
 }
 
@@ -457,7 +457,7 @@ struct cache_lease *cache_lease_ask(struct cache_leases *ls, const struct cache_
     struct cache_lease *l = lease_create(ls, rq);
     if (l != NULL && rq->wait_ms > 0)
         cache_wakes_add(ls->wakes, &l->waiter); /* before it is asked, so that no wake is missed */
-    if (l != NULL && lease_ask_first(l))
+    if (l != NULL && lease_ask_now(l))
         return l;
     ls->figures.outcomes[CACHE_LEASE_UNAVAILABLE]++;
     if (l != NULL)
