@@ -4,12 +4,13 @@
 
 #define SHORT_MS 600
 
-/* Node 0 behind a relay, `count` - 1 others beside it. */
-static struct relay *open_behind_relay(struct redis_process *p, int count, dur_ms_t ttl_ms)
+/* Node 0, whose leases are short, behind a relay, and `count` - 1 others beside it. */
+static struct relay *open_behind_relay(struct redis_process *p, int count)
 {
     struct relay *link = relay_start(p->port);
-    for (int i = 0; i < count; i++)
-        node_open(&nodes[i], i == 0 ? relay_address(link) : p->address, ttl_ms, LONG_MS, ASKERS);
+    node_open(&nodes[0], relay_address(link), SHORT_MS, LONG_MS, ASKERS);
+    for (int i = 1; i < count; i++)
+        node_open(&nodes[i], p->address, LONG_MS, LONG_MS, ASKERS);
     for (int i = 0; i < count; i++)
         UNTIL(node_is_up(&nodes[i], SOME_KEY));
     return link;
@@ -44,7 +45,7 @@ static void dead_holder_is_followed(void **state)
 {
     UNUSED(state);
     struct redis_process *p = redis_start("one", NULL);
-    struct relay *link = open_behind_relay(p, NODES, SHORT_MS);
+    struct relay *link = open_behind_relay(p, NODES);
     ask_on(1, SOME_KEY);
     for (int i = 1; i < NODES; i++)
         ask(&askers[i], &nodes[i], SOME_KEY);
@@ -65,7 +66,7 @@ static void holder_that_stalled_writes_nothing(void **state)
 {
     UNUSED(state);
     struct redis_process *p = redis_start("one", NULL);
-    struct relay *link = open_behind_relay(p, 2, SHORT_MS);
+    struct relay *link = open_behind_relay(p, 2);
     ask_on(1, SOME_KEY);
     ask(&askers[1], &nodes[1], SOME_KEY);
     UNTIL(waits() >= 1);
@@ -153,6 +154,9 @@ static void silence_is_not_held(void **state)
     redis_freeze(p);
     UNTIL(!cache_lease_is_held(askers[0].lease));
     assert_int_equal(figures_of(&nodes[0]).lost, 0);
+    mono_ms_t expired_ms =
+        clock_mono_ms() + SHORT_MS; /* in Redis too, before the renewals that it has not read */
+    UNTIL(clock_mono_ms() > expired_ms);
     redis_thaw(p);
     UNTIL(figures_of(&nodes[0]).lost == 1);
 }
