@@ -2,7 +2,7 @@
  * lease, and within its time. And a Cluster, whose masters tell each other. */
 #include "tests/unit/cache/lease_fixture.h"
 
-#define TIMEOUT_MS 200
+#define TIMEOUT_MS 1000
 #define TTL_MS     3000
 
 static void expect_unavailable(struct asker *a)
