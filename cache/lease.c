@@ -38,6 +38,11 @@ static void lease_finish_as(struct cache_lease *l, enum cache_lease_outcome outc
     lease_finish(l, &(struct cache_lease_result){.outcome = outcome});
 }
 
+static void lease_finish_without(struct cache_lease *l, enum redis_outcome o)
+{
+    lease_finish(l, &(struct cache_lease_result){.outcome = CACHE_LEASE_UNAVAILABLE, .redis = o});
+}
+
 static void lease_on_answer(struct redis_call *call, enum redis_outcome o, const struct redisReply *reply);
 
 static bool lease_send_ask(struct cache_lease *l, enum redis_script_form form)
@@ -63,7 +68,7 @@ static void lease_ask_again(struct cache_lease *l)
         cache_lease_set_state(l, LEASE_ASKING);
     deadline_clear(l->leases->worker, &l->deadline);
     if (!lease_ask_now(l))
-        lease_finish_as(l, CACHE_LEASE_UNAVAILABLE);
+        lease_finish_without(l, REDIS_LOST);
 }
 
 static dur_ms_t lease_poll_ms(struct cache_leases *ls)
@@ -139,12 +144,12 @@ static void lease_on_orphan_answer(struct cache_lease *l, enum redis_outcome o, 
         cache_lease_bury(l);
 }
 
-static void lease_on_silence(struct cache_lease *l)
+static void lease_on_silence(struct cache_lease *l, enum redis_outcome o)
 {
     cache_lease_become_orphan(l);
     cache_lease_give_back_later(l);
     l->leases->figures.outcomes[CACHE_LEASE_UNAVAILABLE]++;
-    l->on_result(l->arg, &(struct cache_lease_result){.outcome = CACHE_LEASE_UNAVAILABLE});
+    l->on_result(l->arg, &(struct cache_lease_result){.outcome = CACHE_LEASE_UNAVAILABLE, .redis = o});
 }
 
 static void lease_on_answer(struct redis_call *call, enum redis_outcome o, const struct redisReply *reply)
@@ -158,11 +163,11 @@ static void lease_on_answer(struct redis_call *call, enum redis_outcome o, const
     if (l->state == LEASE_ORPHAN)
         lease_on_orphan_answer(l, o, understood && a.kind == CACHE_LEASE_IS_OURS);
     else if (lease_is_unanswered(o))
-        lease_on_silence(l);
+        lease_on_silence(l, o);
     else if (!understood)
-        lease_finish_as(l, CACHE_LEASE_UNAVAILABLE);
+        lease_finish_without(l, o);
     else if (a.kind == CACHE_LEASE_IS_STORED)
-        lease_finish(l, &(struct cache_lease_result){CACHE_LEASE_FOUND, a.record, a.left_ms});
+        lease_finish(l, &(struct cache_lease_result){CACHE_LEASE_FOUND, a.record, a.left_ms, o});
     else if (a.kind == CACHE_LEASE_IS_OURS)
         cache_lease_hold(l);
     else
@@ -261,6 +266,20 @@ void cache_lease_cancel(struct cache_lease **lp)
     if (l->state == LEASE_HELD)
         cache_lease_give_back(l, NULL, CACHE_WAKE_FAILED);
     cache_lease_bury(l);
+}
+
+bool cache_lease_is_waiting(const struct cache_lease *l)
+{
+    CHECK_MAGIC(l, CACHE_LEASE_MAGIC);
+    return l->state == LEASE_WAITING;
+}
+
+bool cache_lease_is_of(const struct cache_lease *l, slice_t key)
+{
+    CHECK_MAGIC(l, CACHE_LEASE_MAGIC);
+    char name[CACHE_RECORD_NAME_BYTES];
+    const slice_t bare = cache_record_name(name, SLICE_EMPTY, key, CACHE_RECORD_HEAD);
+    return slice_eq(slice_make(bare.ptr + 1, CACHE_LEASE_TOKEN), l->names.hash);
 }
 
 /* ---- life -------------------------------------------------------------------------------------------------

@@ -71,8 +71,9 @@ const char *cache_lease_outcome_name(enum cache_lease_outcome o);
 
 struct cache_lease_result {
     enum cache_lease_outcome outcome;
-    slice_t record;   /* FOUND: the head record as it is stored; lives during the callback */
-    dur_ms_t left_ms; /* FOUND: until it expires; negative = never */
+    slice_t record;           /* FOUND: the head record as it is stored; lives during the callback */
+    dur_ms_t left_ms;         /* FOUND: until it expires; negative = never */
+    enum redis_outcome redis; /* UNAVAILABLE: of the call; ANSWERED = with what makes no sense */
 };
 
 struct cache_lease_request {
@@ -90,6 +91,10 @@ struct cache_lease *cache_lease_ask(struct cache_leases *ls, const struct cache_
 /* In any state, from anywhere: no callback runs any more; what was held is ended as FAILED. Nulls; NULL is
  * fine. */
 void cache_lease_cancel(struct cache_lease **l);
+/* For another holder, at this moment; not for Redis. */
+bool cache_lease_is_waiting(const struct cache_lease *l);
+/* It is, or would be, the lease of this key. */
+bool cache_lease_is_of(const struct cache_lease *l, slice_t key);
 
 /* ---- holding
  * ------------------------------------------------------------------------------------------------------ */

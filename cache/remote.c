@@ -13,8 +13,18 @@ struct cache_remote *cache_remote_open(const struct cache_remote_settings *s)
     struct cache_remote *r = calloc(1, sizeof *r);
     if (r == NULL)
         return NULL;
+    const struct cache_lease_settings leases = {.redis = s->redis,
+                                                .prefix = s->prefix,
+                                                .ttl_ms = CACHE_REMOTE_LEASE_MS,
+                                                .timeout_ms = s->timeout_ms,
+                                                .waiters_max = CACHE_REMOTE_WAITERS_MAX};
     r->magic = CACHE_REMOTE_MAGIC;
     r->settings = *s;
+    r->leases = cache_leases_open(s->worker, &leases);
+    if (r->leases == NULL) {
+        free(r);
+        return NULL;
+    }
     list_init(&r->loads);
     list_init(&r->saves);
     list_init(&r->waiting_saves);
@@ -32,34 +42,8 @@ void cache_remote_close(struct cache_remote **rp)
     CHECK_MAGIC(r, CACHE_REMOTE_MAGIC);
     cache_remote_end_loads(r);
     cache_remote_end_saves(r);
+    cache_leases_close(&r->leases);
     list_remove(&r->save_hook.node);
     r->magic = 0;
     worker_bury(r->settings.worker, &r->grave, free, r);
-}
-
-/* ---- what is not there ------------------------------------------------------------------------------------
- */
-
-static size_t absent_slot(uint64_t hash)
-{
-    return (hash >> 32) % CACHE_REMOTE_ABSENT_ENTRIES;
-}
-
-bool cache_remote_is_absent(const struct cache_remote *r, uint64_t hash)
-{
-    const struct cache_remote_absent *a = &r->absent[absent_slot(hash)];
-    return a->hash == hash && worker_now_ms(r->settings.worker) < a->until_ms;
-}
-
-void cache_remote_remember_absent(struct cache_remote *r, uint64_t hash)
-{
-    r->absent[absent_slot(hash)] =
-        (struct cache_remote_absent){hash, worker_now_ms(r->settings.worker) + CACHE_REMOTE_ABSENT_MS};
-}
-
-void cache_remote_forget_absent(struct cache_remote *r, uint64_t hash)
-{
-    struct cache_remote_absent *a = &r->absent[absent_slot(hash)];
-    if (a->hash == hash)
-        *a = (struct cache_remote_absent){0, 0};
 }

@@ -6,19 +6,18 @@
  * down by its stamp (stream_map.h); while the stream of purges is not followed, nothing is believed and
  * nothing is written.
  *
- * A worker remembers for CACHE_REMOTE_ABSENT_MS under which keys nothing was found, so that a crowd after
- * cold pages that cannot be stored does not ask again and again. The table is fixed, and a lost or false
- * entry costs one question or one fetch. */
+ * Of all nodes one fetches what is not there: who looks is given the lease of the key (lease.h), or waits for
+ * who has it. Whatever is put there is put by who holds the lease, so nothing old comes after what is newer.
+ */
 #ifndef CACHE_REMOTE_H
 #define CACHE_REMOTE_H
 
-#include "cache/record.h"
-#include "core/redis.h"
+#include "cache/lease.h"
 
-#define CACHE_REMOTE_PREFIX_MAX     64
-#define CACHE_REMOTE_NAME_BYTES     (CACHE_REMOTE_PREFIX_MAX + CACHE_RECORD_NAME_BYTES)
-#define CACHE_REMOTE_ABSENT_MS      1000
-#define CACHE_REMOTE_ABSENT_ENTRIES 1024
+#define CACHE_REMOTE_PREFIX_MAX  64
+#define CACHE_REMOTE_NAME_BYTES  (CACHE_REMOTE_PREFIX_MAX + CACHE_RECORD_NAME_BYTES)
+#define CACHE_REMOTE_LEASE_MS    3000 /* so long after the end of a node its fetches are taken up by others */
+#define CACHE_REMOTE_WAITERS_MAX 10000 /* of a worker, for other nodes' fetches */
 
 /* All that is pointed to is borrowed until cache_remote_close. */
 struct cache_remote_settings {
@@ -31,11 +30,6 @@ struct cache_remote_settings {
     size_t max_object_bytes; /* of a body */
 };
 
-struct cache_remote_absent {
-    uint64_t hash; /* low half, of a whole key; 0: none */
-    mono_ms_t until_ms;
-};
-
 #define CACHE_REMOTE_MAGIC 0x72656d6fu
 
 /* Owned by who opened it; one worker's thread. */
@@ -43,6 +37,7 @@ struct cache_remote {
     uint32_t magic;
     /* set once */
     struct cache_remote_settings settings;
+    struct cache_leases *leases;
     /* worker's thread */
     struct list loads; /* under way */
     size_t load_bytes; /* of bodies they make room for */
@@ -52,20 +47,13 @@ struct cache_remote {
     struct turn_hook save_hook;
     uint64_t random; /* core/random.h */
     struct grave grave;
-    struct cache_remote_absent absent[CACHE_REMOTE_ABSENT_ENTRIES];
 };
 
 /* NULL when out of memory. */
 struct cache_remote *cache_remote_open(const struct cache_remote_settings *s);
-/* Not from inside a callback of it, and before its Redis is closed. Look-ups under way end, with their
- * callback, as UNAVAILABLE; what is on its way to Redis is given up. Nulls; NULL is fine. */
+/* Not from inside a callback of it, and before its Redis is closed; what it gave leases of is over. Look-ups
+ * under way end, with their callback, as UNAVAILABLE; what is on its way to Redis is given up. Nulls; NULL is
+ * fine. */
 void cache_remote_close(struct cache_remote **r);
-
-/* ---- between the files of the remote store
- * ----------------------------------------------------------------------------------- */
-
-bool cache_remote_is_absent(const struct cache_remote *r, uint64_t hash);
-void cache_remote_remember_absent(struct cache_remote *r, uint64_t hash);
-void cache_remote_forget_absent(struct cache_remote *r, uint64_t hash);
 
 #endif

@@ -1,11 +1,13 @@
 /* remote_load.c: see remote_load.h.
  *
- *   HEAD (primary key) --marker--> HEAD (variant) --record--> [CHUNKS] --> ended
+ *   ASK (primary key) --marker--> ASK (variant) --record--> [CHUNKS] --> ended
+ *     ^ `--no use: another one, or the lease--'      `--torn--'  --ours, another's, no answer--> ended
  *
  * A record with its whole body inside is used where the reply lies, without a copy; of a larger one the head
- * record is copied, and the chunks go into one block. Commands for heads have what is left of the time limit
- * each, and when Redis hangs it is they that open the client's circuit breaker. Chunks have a deadline in
- * common instead, which cancels them: a large body that takes too long says nothing about Redis.
+ * record is copied, and the chunks go into one block. When Redis hangs it is the questions for records that
+ * open the client's circuit breaker. Chunks have no time limit of their own, only the deadline of the whole,
+ * which cancels them: a large body that takes too long says nothing about Redis. That deadline is put off,
+ * once, while another node is waited for.
  *
  * Rejected: filling the flight with chunks as they come. A torn or missing one would cut responses that
  * clients are already reading. */
@@ -33,22 +35,22 @@ struct cache_remote_load {
     uint32_t magic;
     /* set once */
     struct cache_remote *remote;
+    struct cache_remote_want want;
     struct cache_key primary;
-    const struct http_head *request;
-    void (*on_end)(void *arg, const struct cache_remote_loaded *l);
-    void *arg;
-    mono_ms_t until_ms;
+    mono_ms_t until_ms, wait_until_ms, end_at_ms; /* nobody waited for; for others; the latest end */
     /* worker's thread */
     struct list node;
     struct cache_key whole; /* what is asked for: the primary key, or that of a variant, in `scratch` */
     struct arena scratch;
-    struct redis_call left, head;
+    struct cache_lease *lease; /* asked for; NULL: not now */
+    enum remote_load refused;  /* why the first record that is no use is none, else NONE */
+    unsigned refusals;
     dur_ms_t left_ms; /* of the record's expiry, -1 unknown */
     struct cache_record record;
     struct cache_record_fill fill;
     /* CHUNKS */
     char *bytes, *body; /* the head record; the body, of which `reserved` bytes are accounted */
-    size_t reserved;
+    size_t record_bytes, reserved;
     uint32_t next_chunk, chunks_left;
     struct load_piece pieces[CACHE_REMOTE_LOAD_WINDOW];
     struct deadline deadline;
@@ -82,15 +84,20 @@ static enum remote_load count(const struct cache_remote *r, enum remote_load out
 /* ---- ending ----------------------------------------------------------------------------------------------
  */
 
-static void load_leave(struct cache_remote_load *l)
+static void chunks_drop(struct cache_remote_load *l)
 {
-    redis_call_cancel(&l->left);
-    redis_call_cancel(&l->head);
     for (size_t i = 0; i < CACHE_REMOTE_LOAD_WINDOW; i++)
         redis_call_cancel(&l->pieces[i].call);
+    l->remote->load_bytes -= l->reserved;
+    l->reserved = 0;
+}
+
+static void load_leave(struct cache_remote_load *l)
+{
+    cache_lease_cancel(&l->lease);
+    chunks_drop(l);
     deadline_clear(l->remote->settings.worker, &l->deadline);
     list_remove(&l->node);
-    l->remote->load_bytes -= l->reserved;
 }
 
 static void load_free(struct cache_remote_load *l)
@@ -104,16 +111,20 @@ static void load_free(struct cache_remote_load *l)
 }
 
 /* Nothing of `l` may be touched afterwards. */
-static void load_end(struct cache_remote_load *l, enum remote_load outcome, slice_t body)
+static void load_end_with(struct cache_remote_load *l, enum remote_load outcome, slice_t body,
+                          struct cache_lease *lease)
 {
     const struct cache_remote_loaded loaded = {outcome, outcome == REMOTE_LOAD_FOUND ? &l->fill.fill : NULL,
-                                               body};
+                                               body, lease};
     load_leave(l);
-    if (outcome == REMOTE_LOAD_ABSENT)
-        cache_remote_remember_absent(l->remote, l->whole.hash.lo);
     count(l->remote, outcome);
-    l->on_end(l->arg, &loaded);
+    l->want.on_end(l->want.arg, &loaded);
     load_free(l);
+}
+
+static void load_end(struct cache_remote_load *l, enum remote_load outcome)
+{
+    load_end_with(l, outcome, SLICE_EMPTY, NULL);
 }
 
 void cache_remote_load_cancel(struct cache_remote_load **lp)
@@ -131,8 +142,46 @@ void cache_remote_load_cancel(struct cache_remote_load **lp)
 void cache_remote_end_loads(struct cache_remote *r)
 {
     while (!list_empty(&r->loads))
-        load_end(CONTAINER_OF(r->loads.next, struct cache_remote_load, node), REMOTE_LOAD_UNAVAILABLE,
-                 SLICE_EMPTY);
+        load_end(CONTAINER_OF(r->loads.next, struct cache_remote_load, node), REMOTE_LOAD_UNAVAILABLE);
+}
+
+/* ---- asking ----------------------------------------------------------------------------------------------
+ */
+
+static void load_on_lease(void *arg, const struct cache_lease_result *r);
+
+/* NONE: asked. `refused` is a record that is no use, or empty. */
+static enum remote_load load_ask(struct cache_remote_load *l, slice_t refused)
+{
+    const mono_ms_t now_ms = worker_now_ms(l->remote->settings.worker);
+    const struct cache_lease_request request = {
+        .key = l->whole.text,
+        .want = refused.len > 0 ? CACHE_LEASE_NEWER : CACHE_LEASE_RECORD,
+        .refused = refused,
+        .wait_ms = MAX(l->wait_until_ms - now_ms, 0),
+        .on_result = load_on_lease,
+        .arg = l,
+    };
+    l->lease = cache_lease_ask(l->remote->leases, &request);
+    return l->lease != NULL ? REMOTE_LOAD_NONE : REMOTE_LOAD_UNAVAILABLE;
+}
+
+/* It is to be replaced. NONE: another one is asked for, or the lease. */
+static enum remote_load load_refuse(struct cache_remote_load *l, enum remote_load why, slice_t record)
+{
+    if (l->refused == REMOTE_LOAD_NONE)
+        l->refused = why;
+    return ++l->refusals > CACHE_REMOTE_LOAD_REFUSALS || record.len == 0 ? why : load_ask(l, record);
+}
+
+static void load_on_deadline(struct deadline *d)
+{
+    struct cache_remote_load *l = CONTAINER_OF(d, struct cache_remote_load, deadline);
+    struct worker *w = l->remote->settings.worker;
+    if (l->lease != NULL && cache_lease_is_waiting(l->lease) && worker_now_ms(w) < l->end_at_ms)
+        deadline_set(w, d, l->end_at_ms);
+    else
+        load_end(l, REMOTE_LOAD_TIMEOUT);
 }
 
 /* ---- chunks ----------------------------------------------------------------------------------------------
@@ -152,32 +201,37 @@ static bool piece_ask(struct load_piece *p)
     return redis_call(l->remote->settings.redis, &p->call, argv[1], argv, ARRAY_LEN(argv));
 }
 
+static void chunks_refuse(struct cache_remote_load *l, enum remote_load why)
+{
+    chunks_drop(l);
+    const enum remote_load outcome = load_refuse(l, why, slice_make(l->bytes, l->record_bytes));
+    if (outcome != REMOTE_LOAD_NONE)
+        load_end(l, outcome);
+}
+
 static void piece_on_reply(struct redis_call *call, enum redis_outcome o, const struct redisReply *reply)
 {
     struct load_piece *p = CONTAINER_OF(call, struct load_piece, call);
     struct cache_remote_load *l = p->load;
     CHECK_MAGIC(l, LOAD_MAGIC);
     slice_t part;
-    if (o != REDIS_ANSWERED || redis_reply_is_nil(reply)) {
-        load_end(l, o != REDIS_ANSWERED ? of_redis(o) : REMOTE_LOAD_INCOMPLETE, SLICE_EMPTY);
+    if (o != REDIS_ANSWERED) {
+        load_end(l, of_redis(o));
         return;
     }
+    const bool missing = redis_reply_is_nil(reply);
     enum cache_record_fault fault =
-        cache_record_decode_chunk(redis_reply_text(reply), &l->record, p->chunk, &part);
-    if (fault != CACHE_RECORD_NONE) {
-        load_end(l, of_fault(fault), SLICE_EMPTY);
+        missing ? CACHE_RECORD_NONE
+                : cache_record_decode_chunk(redis_reply_text(reply), &l->record, p->chunk, &part);
+    if (missing || fault != CACHE_RECORD_NONE) {
+        chunks_refuse(l, missing ? REMOTE_LOAD_INCOMPLETE : of_fault(fault));
         return;
     }
     memcpy(l->body + (size_t)p->chunk * CACHE_RECORD_CHUNK, part.ptr, part.len);
     if (--l->chunks_left == 0)
-        load_end(l, REMOTE_LOAD_FOUND, slice_make(l->body, (size_t)l->record.body_bytes));
+        load_end_with(l, REMOTE_LOAD_FOUND, slice_make(l->body, (size_t)l->record.body_bytes), NULL);
     else if (l->next_chunk < cache_record_chunks(&l->record) && !piece_ask(p))
-        load_end(l, REMOTE_LOAD_UNAVAILABLE, SLICE_EMPTY);
-}
-
-static void load_on_deadline(struct deadline *d)
-{
-    load_end(CONTAINER_OF(d, struct cache_remote_load, deadline), REMOTE_LOAD_TIMEOUT, SLICE_EMPTY);
+        load_end(l, REMOTE_LOAD_UNAVAILABLE);
 }
 
 /* Room for the body, and a copy of the record, whose slices then lie in that. */
@@ -187,11 +241,14 @@ static enum remote_load chunks_prepare(struct cache_remote_load *l, slice_t byte
     const size_t body_bytes = (size_t)l->record.body_bytes;
     if (r->load_bytes > 0 && r->load_bytes + body_bytes > CACHE_REMOTE_LOAD_BYTES_MAX)
         return REMOTE_LOAD_BUSY;
+    free(l->bytes);
+    free(l->body);
     l->bytes = malloc(bytes.len);
     l->body = malloc(body_bytes);
     if (l->bytes == NULL || l->body == NULL)
         return REMOTE_LOAD_NO_MEMORY;
     r->load_bytes += l->reserved = body_bytes;
+    l->record_bytes = bytes.len;
     memcpy(l->bytes, bytes.ptr, bytes.len);
     enum cache_record_fault fault =
         cache_record_decode(slice_make(l->bytes, bytes.len), l->whole.text, &l->record);
@@ -201,7 +258,7 @@ static enum remote_load chunks_prepare(struct cache_remote_load *l, slice_t byte
 
 static enum remote_load chunks_begin(struct cache_remote_load *l)
 {
-    deadline_set(l->remote->settings.worker, &l->deadline, l->until_ms);
+    l->next_chunk = 0;
     l->chunks_left = cache_record_chunks(&l->record);
     for (size_t i = 0; i < MIN(l->chunks_left, CACHE_REMOTE_LOAD_WINDOW); i++) {
         l->pieces[i].load = l;
@@ -224,36 +281,33 @@ static enum remote_load judge(struct cache_remote_load *l)
     if (!cache_stream_map_locate(s->map, &l->record.stamp, &checked_id) ||
         cache_was_purged_since(s->cache, &l->primary, cache_tags_joined(&l->record.tags), checked_id))
         return REMOTE_LOAD_PURGED;
-    cache_record_to_fill(&l->record, checked_id, l->request, 0, s->worker->now_wall_ms, l->left_ms, &l->fill);
-    if (!cache_freshness_is_fresh(&l->fill.fill.fresh, s->worker->now_wall_ms))
+    cache_record_to_fill(&l->record, checked_id, l->want.request, 0, s->worker->now_wall_ms, l->left_ms,
+                         &l->fill);
+    const struct cache_freshness *f = &l->fill.fill.fresh;
+    if (f->revalidate_always || cache_freshness_left_ms(f, s->worker->now_wall_ms) <= l->want.fresher_than_ms)
         return REMOTE_LOAD_STALE;
     return l->record.body_bytes > s->max_object_bytes ? REMOTE_LOAD_TOO_LARGE : REMOTE_LOAD_NONE;
 }
 
-static enum remote_load load_ask(struct cache_remote_load *l);
-
 /* The URL varies: on to the variant of this request. */
 static enum remote_load take_marker(struct cache_remote_load *l)
 {
-    if (!cache_variant_key(&l->scratch, l->primary.text, l->record.vary_names, l->request, &l->whole))
+    if (!cache_variant_key(&l->scratch, l->primary.text, l->record.vary_names, l->want.request, &l->whole))
         return REMOTE_LOAD_NO_MEMORY;
-    return cache_remote_is_absent(l->remote, l->whole.hash.lo) ? REMOTE_LOAD_REMEMBERED : load_ask(l);
+    return load_ask(l, SLICE_EMPTY);
 }
 
 /* NONE: it goes on. */
-static enum remote_load take_head(struct cache_remote_load *l, const struct redisReply *reply)
+static enum remote_load take_record(struct cache_remote_load *l, slice_t bytes)
 {
-    if (redis_reply_is_nil(reply))
-        return REMOTE_LOAD_ABSENT;
-    const slice_t bytes = redis_reply_text(reply);
     enum cache_record_fault fault = cache_record_decode(bytes, l->whole.text, &l->record);
     if (fault != CACHE_RECORD_NONE)
-        return of_fault(fault);
+        return load_refuse(l, of_fault(fault), bytes);
     if (l->record.kind == CACHE_RECORD_MARKER)
         return take_marker(l);
     enum remote_load outcome = judge(l);
     if (outcome != REMOTE_LOAD_NONE)
-        return outcome;
+        return load_refuse(l, outcome, bytes);
     if (cache_record_chunks(&l->record) == 0)
         return REMOTE_LOAD_FOUND;
     outcome = chunks_prepare(l, bytes);
@@ -262,44 +316,44 @@ static enum remote_load take_head(struct cache_remote_load *l, const struct redi
     return outcome == REMOTE_LOAD_NONE ? chunks_begin(l) : outcome;
 }
 
-static void left_on_reply(struct redis_call *call, enum redis_outcome o, const struct redisReply *reply)
+/* The first question has a limit of its own. */
+static void load_set_deadline(struct cache_remote_load *l)
 {
-    struct cache_remote_load *l = CONTAINER_OF(call, struct cache_remote_load, left);
-    CHECK_MAGIC(l, LOAD_MAGIC);
-    if (o == REDIS_ANSWERED && redis_reply_integer(reply, &l->left_ms))
-        l->left_ms = MAX(l->left_ms, -1);
+    struct worker *w = l->remote->settings.worker;
+    deadline_set(w, &l->deadline, worker_now_ms(w) < l->until_ms ? l->until_ms : l->end_at_ms);
 }
 
-static void head_on_reply(struct redis_call *call, enum redis_outcome o, const struct redisReply *reply)
+static void load_on_lease(void *arg, const struct cache_lease_result *r)
 {
-    struct cache_remote_load *l = CONTAINER_OF(call, struct cache_remote_load, head);
+    struct cache_remote_load *l = arg;
     CHECK_MAGIC(l, LOAD_MAGIC);
-    redis_call_cancel(&l->left);
-    if (l->left.hops > 0 || l->head.hops > 0) /* they may have changed places */
-        l->left_ms = -1;
-    const enum remote_load outcome = o == REDIS_ANSWERED ? take_head(l, reply) : of_redis(o);
+    struct cache_lease *lease = l->lease;
+    enum remote_load outcome = REMOTE_LOAD_NONE;
+    l->lease = NULL;
+    switch (r->outcome) {
+    case CACHE_LEASE_HELD:
+        load_end_with(l, l->refused != REMOTE_LOAD_NONE ? l->refused : REMOTE_LOAD_ABSENT, SLICE_EMPTY,
+                      lease);
+        return;
+    case CACHE_LEASE_FOUND:
+        load_set_deadline(l);
+        l->left_ms = MAX(r->left_ms, -1);
+        outcome = take_record(l, r->record);
+        break;
+    case CACHE_LEASE_PASSED:
+        outcome = REMOTE_LOAD_PASSED;
+        break;
+    case CACHE_LEASE_ALONE:
+        outcome = REMOTE_LOAD_WAITED;
+        break;
+    case CACHE_LEASE_UNAVAILABLE:
+        outcome = of_redis(r->redis);
+        break;
+    case CACHE_LEASE_OUTCOME_COUNT:
+        PANIC("a lease without an outcome");
+    }
     if (outcome != REMOTE_LOAD_NONE)
-        load_end(l, outcome, outcome == REMOTE_LOAD_FOUND ? l->record.body : SLICE_EMPTY);
-}
-
-static enum remote_load load_ask(struct cache_remote_load *l)
-{
-    struct redis *redis = l->remote->settings.redis;
-    char name[CACHE_REMOTE_NAME_BYTES];
-    const dur_ms_t timeout_ms = l->until_ms - worker_now_ms(l->remote->settings.worker);
-    if (timeout_ms <= 0)
-        return REMOTE_LOAD_TIMEOUT;
-    l->left_ms = -1;
-    l->left = (struct redis_call){.on_reply = left_on_reply, .timeout_ms = timeout_ms};
-    l->head = (struct redis_call){.on_reply = head_on_reply, .timeout_ms = timeout_ms};
-    slice_t argv[] = {SLICE_LIT("PTTL"),
-                      cache_record_name(name, l->remote->settings.prefix, l->whole.text, CACHE_RECORD_HEAD)};
-    if (!redis_call(redis, &l->left, argv[1], argv, ARRAY_LEN(argv)))
-        return REMOTE_LOAD_UNAVAILABLE;
-    argv[0] = SLICE_LIT("GET");
-    return redis_call_behind(redis, &l->head, &l->left, argv[1], argv, ARRAY_LEN(argv))
-               ? REMOTE_LOAD_NONE
-               : REMOTE_LOAD_UNAVAILABLE;
+        load_end_with(l, outcome, outcome == REMOTE_LOAD_FOUND ? l->record.body : SLICE_EMPTY, NULL);
 }
 
 static bool is_followed(const struct cache_remote *r)
@@ -308,31 +362,28 @@ static bool is_followed(const struct cache_remote *r)
     return cache_stream_map_stamp(r->settings.map, CACHE_INVAL_ID_MAX, &stamp);
 }
 
-enum remote_load cache_remote_load(struct cache_remote *r, const struct cache_key *key,
-                                   const struct http_head *request,
-                                   void (*on_end)(void *arg, const struct cache_remote_loaded *l), void *arg,
+enum remote_load cache_remote_load(struct cache_remote *r, const struct cache_remote_want *want,
                                    struct cache_remote_load **out)
 {
     CHECK_MAGIC(r, CACHE_REMOTE_MAGIC);
     *out = NULL;
-    if (cache_remote_is_absent(r, key->hash.lo))
-        return count(r, REMOTE_LOAD_REMEMBERED);
     if (!is_followed(r))
         return count(r, REMOTE_LOAD_UNFOLLOWED);
     struct cache_remote_load *l = calloc(1, sizeof *l);
     if (l == NULL)
         return count(r, REMOTE_LOAD_NO_MEMORY);
+    const mono_ms_t now_ms = worker_now_ms(r->settings.worker);
     l->magic = LOAD_MAGIC;
     l->remote = r;
-    l->primary = l->whole = *key;
-    l->request = request;
-    l->on_end = on_end;
-    l->arg = arg;
-    l->until_ms = worker_now_ms(r->settings.worker) + r->settings.timeout_ms;
+    l->want = *want;
+    l->primary = l->whole = *want->key;
+    l->until_ms = now_ms + r->settings.timeout_ms;
+    l->wait_until_ms = now_ms + want->wait_ms;
+    l->end_at_ms = l->wait_until_ms + r->settings.timeout_ms;
     arena_init(&l->scratch, NULL, 0, LOAD_SCRATCH_MAX);
     deadline_init(&l->deadline, load_on_deadline);
     list_push_back(&r->loads, &l->node);
-    const enum remote_load outcome = load_ask(l);
+    const enum remote_load outcome = load_ask(l, SLICE_EMPTY);
     if (outcome != REMOTE_LOAD_NONE) {
         load_leave(l);
         load_free(l);

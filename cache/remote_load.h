@@ -1,35 +1,49 @@
 /* remote_load.h: one look-up in the store that nodes share.
  *
- * What is left of the record's expiry and the record itself are asked for at once, in this order
- * (record_object.h says why). Where a URL varies, that is a marker, and the record of the request's variant
- * is asked for next. It is judged before anything else is: of this format, undamaged, of this very key,
- * fresh, not purged since. Then the chunks of a large body are asked for, a few at a time. Whoever asked
- * hears once, of all or of nothing, within the time limit. */
+ * The record, or else the lease of its key, is asked for by one command (lease.h). Where a URL varies, what
+ * is found is a marker, and the same is asked of the request's variant next. The record is judged before
+ * anything else is: of this format, undamaged, of this very key, fresh, not purged since. Then the chunks of
+ * a large body are asked for, a few at a time. For what is no use a newer one is asked for, or the lease.
+ * While another node has that, one waits for what he brings, as long as may be waited. Whoever asked hears
+ * once: of all of a response, of a lease, or of neither, within the time limit, to which only the waiting is
+ * added. */
 #ifndef CACHE_REMOTE_LOAD_H
 #define CACHE_REMOTE_LOAD_H
 
 #include "cache/remote.h"
 #include "core/outcome.h"
 
+#define CACHE_REMOTE_LOAD_REFUSALS  3         /* of records that are no use, before it is given up */
 #define CACHE_REMOTE_LOAD_WINDOW    4         /* chunks asked for at a time */
 #define CACHE_REMOTE_LOAD_BYTES_MAX (32 * MB) /* of large bodies that a worker makes room for at a time */
 
 struct cache_remote_load;
 
-/* FOUND: a fresh response to fill a flight with, but for max_object_bytes; valid during the callback. The
- * flight may still turn it down. */
 struct cache_remote_loaded {
     enum remote_load outcome;
+    /* FOUND: a fresh response to fill a flight with, but for max_object_bytes; valid during the callback. The
+     * flight may still turn it down. */
     struct cache_fill *fill;
     slice_t body; /* whole */
+    /* Nothing of use is there, and this node is to fetch it: held, and from now on whoever asked's. Or NULL.
+     */
+    struct cache_lease *lease;
 };
 
-/* Looks for the response to `request` under its primary key; both are borrowed until it has ended. Returns
- * NONE when it is under way, with *out: it ends once, with on_end, never from inside this function, or with
- * cache_remote_load_cancel. Else what came of it at once. Counts. */
-enum remote_load cache_remote_load(struct cache_remote *r, const struct cache_key *key,
-                                   const struct http_head *request,
-                                   void (*on_end)(void *arg, const struct cache_remote_loaded *l), void *arg,
+/* What is looked for: the response to `request` under its primary key, which are borrowed until it has ended.
+ */
+struct cache_remote_want {
+    const struct cache_key *key;
+    const struct http_head *request;
+    dur_ms_t fresher_than_ms; /* what is left of the freshness of what the asker has; 0: nothing */
+    dur_ms_t wait_ms;         /* at most, for other nodes' fetches */
+    void (*on_end)(void *arg, const struct cache_remote_loaded *l);
+    void *arg;
+};
+
+/* Returns NONE when it is under way, with *out: it ends once, with on_end, never from inside this function,
+ * or with cache_remote_load_cancel. Else what came of it at once. Counts. */
+enum remote_load cache_remote_load(struct cache_remote *r, const struct cache_remote_want *want,
                                    struct cache_remote_load **out);
 /* on_end will not run. Nulls; NULL is fine. */
 void cache_remote_load_cancel(struct cache_remote_load **l);

@@ -1,13 +1,18 @@
 /* remote_save.c: see remote_save.h.
  *
- *   WAITING --turn is over, its turn comes--> CHUNKS --> HEAD --> [MARKER_LEFT --> MARKER] --> ended
+ *   WAITING --turn is over, its turn comes--> [LEASE] --> CHUNKS --> HEAD --> ended
+ *                                    of one that varies:     HEAD --> [MARKER_LEASE] --> MARKER_LEFT
+ *                                                                 --> MARKER --> ended
  *
  * Each step begins when all commands of the one before are answered. The record is made anew for the head, so
  * that its stamp and its expiry are those of the moment it is sent; what was softly purged or has become
  * stale by then is given up.
  *
- * A marker has to live as long as the longest of its variants, so what is left of the old one's expiry is
- * asked for before it is replaced. Two nodes that do so at once may shorten it, which costs a miss.
+ * A response is written under its own key: of one that varies, the variant's. If it was fetched under the
+ * lease of its URL, since nobody knew that, that is kept until the marker lies there, so that who waits for
+ * it finds both. A marker that another node is about to write is left to that one. A marker has to live as
+ * long as the longest of its variants, so what is left of the old one's expiry is asked for before it is
+ * replaced.
  *
  * Rejected: a transaction for all parts of an object. It would hold up Redis as one large value does, and
  * what a reader joins is told by the id of the write anyway. */
@@ -23,7 +28,15 @@
 
 #define SAVE_MAGIC 0x73617665u
 
-enum save_step { SAVE_WAITING, SAVE_CHUNKS, SAVE_HEAD, SAVE_MARKER_LEFT, SAVE_MARKER };
+enum save_step {
+    SAVE_WAITING,
+    SAVE_LEASE,
+    SAVE_CHUNKS,
+    SAVE_HEAD,
+    SAVE_MARKER_LEASE,
+    SAVE_MARKER_LEFT,
+    SAVE_MARKER
+};
 
 struct save_piece {
     struct redis_call call;
@@ -40,6 +53,8 @@ struct cache_remote_save {
     /* worker's thread */
     struct list node; /* waiting_saves, then saves */
     enum save_step step;
+    struct cache_lease *lease,
+        *url_lease;             /* of the response's key; of its URL, if it varies. NULL: not ours */
     struct cache_record record; /* borrows the object */
     uint32_t next_chunk;
     unsigned under_way;
@@ -70,6 +85,8 @@ static void save_end(struct cache_remote_save *s, enum remote_save outcome)
     r->save_bytes -= s->body_bytes;
     r->active_saves -= s->step != SAVE_WAITING;
     count(r, outcome);
+    cache_lease_cancel(&s->lease);
+    cache_lease_cancel(&s->url_lease);
     cache_object_unref(&s->object);
     s->magic = 0;
     worker_bury(r->settings.worker, &s->grave, free, s);
@@ -126,6 +143,8 @@ static bool save_set(struct cache_remote_save *s, slice_t name, slice_t value)
 static enum remote_save send_chunk(struct cache_remote_save *s)
 {
     char name[CACHE_REMOTE_NAME_BYTES];
+    if (!cache_lease_is_held(s->lease))
+        return REMOTE_SAVE_OVERTAKEN;
     const size_t bytes = cache_record_chunk_bytes(&s->record, s->next_chunk);
     char *buf = malloc(bytes);
     if (buf == NULL)
@@ -139,18 +158,34 @@ static enum remote_save send_chunk(struct cache_remote_save *s)
     return sent ? REMOTE_SAVE_NONE : REMOTE_SAVE_UNAVAILABLE;
 }
 
-/* The head record, of the object or of the marker. */
-static enum remote_save send_record(struct cache_remote_save *s, const struct cache_record *record)
+static void save_on_put(void *arg, enum cache_lease_put put)
 {
-    char name[CACHE_REMOTE_NAME_BYTES];
+    struct cache_remote_save *s = arg;
+    CHECK_MAGIC(s, SAVE_MAGIC);
+    if (s->step == SAVE_HEAD)
+        s->lease = NULL;
+    else
+        s->url_lease = NULL;
+    if (put == CACHE_LEASE_WRITTEN)
+        save_go_on(s);
+    else
+        save_end(s, put == CACHE_LEASE_FENCED     ? REMOTE_SAVE_OVERTAKEN
+                    : put == CACHE_LEASE_REJECTED ? REMOTE_SAVE_REFUSED
+                                                  : REMOTE_SAVE_TIMEOUT);
+}
+
+/* The head record, of the object or of the marker. */
+static enum remote_save put_record(struct cache_remote_save *s, struct cache_lease **lease,
+                                   const struct cache_record *record)
+{
+    if (!cache_lease_is_held(*lease))
+        return REMOTE_SAVE_OVERTAKEN;
     const size_t bytes = cache_record_bytes(record);
     char *buf = malloc(bytes);
     if (buf == NULL)
         return REMOTE_SAVE_NO_MEMORY;
     cache_record_encode(record, buf);
-    const bool sent =
-        save_set(s, cache_record_name(name, s->remote->settings.prefix, record->key, CACHE_RECORD_HEAD),
-                 slice_make(buf, bytes));
+    const bool sent = cache_lease_put(lease, slice_make(buf, bytes), s->record.expire_ms, save_on_put, s);
     free(buf);
     return sent ? REMOTE_SAVE_NONE : REMOTE_SAVE_UNAVAILABLE;
 }
@@ -165,7 +200,35 @@ static bool make_record(struct cache_remote_save *s, uint64_t write_id)
 static enum remote_save send_head(struct cache_remote_save *s)
 {
     s->step = SAVE_HEAD;
-    return make_record(s, s->record.write_id) ? send_record(s, &s->record) : REMOTE_SAVE_UNFIT;
+    return make_record(s, s->record.write_id) ? put_record(s, &s->lease, &s->record) : REMOTE_SAVE_UNFIT;
+}
+
+static void save_on_lease(void *arg, const struct cache_lease_result *r)
+{
+    struct cache_remote_save *s = arg;
+    CHECK_MAGIC(s, SAVE_MAGIC);
+    const bool held = r->outcome == CACHE_LEASE_HELD, of_object = s->step == SAVE_LEASE;
+    if (!held && of_object)
+        s->lease = NULL;
+    else if (!held)
+        s->url_lease = NULL;
+    if (held)
+        save_go_on(s);
+    else if (!of_object)
+        save_end(s, REMOTE_SAVE_SAVED);
+    else
+        save_end(s, r->outcome != CACHE_LEASE_UNAVAILABLE ? REMOTE_SAVE_OVERTAKEN
+                    : r->redis == REDIS_REFUSED           ? REMOTE_SAVE_REFUSED
+                    : r->redis == REDIS_TIMEOUT           ? REMOTE_SAVE_TIMEOUT
+                                                          : REMOTE_SAVE_UNAVAILABLE);
+}
+
+static enum remote_save ask_lease(struct cache_remote_save *s, struct cache_lease **lease, slice_t key)
+{
+    const struct cache_lease_request request = {
+        .key = key, .want = CACHE_LEASE_ANYWAY, .on_result = save_on_lease, .arg = s};
+    *lease = cache_lease_ask(s->remote->leases, &request);
+    return *lease != NULL ? REMOTE_SAVE_NONE : REMOTE_SAVE_UNAVAILABLE;
 }
 
 static slice_t primary_of(const struct cache_remote_save *s)
@@ -186,22 +249,42 @@ static enum remote_save send_marker(struct cache_remote_save *s)
 {
     s->step = SAVE_MARKER;
     const struct cache_record marker = cache_record_of_marker(primary_of(s), s->record.vary_names);
-    return send_record(s, &marker);
+    return put_record(s, &s->url_lease, &marker);
+}
+
+static enum remote_save send_chunks(struct cache_remote_save *s)
+{
+    enum remote_save outcome = REMOTE_SAVE_NONE;
+    s->step = SAVE_CHUNKS;
+    while (outcome == REMOTE_SAVE_NONE && s->next_chunk < cache_record_chunks(&s->record) &&
+           s->under_way < CACHE_REMOTE_SAVE_WINDOW)
+        outcome = send_chunk(s);
+    return outcome != REMOTE_SAVE_NONE || s->under_way > 0 ? outcome : send_head(s);
+}
+
+static enum remote_save save_begin(struct cache_remote_save *s)
+{
+    s->step = SAVE_LEASE;
+    if (!make_record(s, random_next(&s->remote->random)))
+        return REMOTE_SAVE_UNFIT;
+    return s->lease != NULL ? send_chunks(s) : ask_lease(s, &s->lease, s->record.key);
 }
 
 static enum remote_save save_step(struct cache_remote_save *s)
 {
-    enum remote_save outcome = REMOTE_SAVE_NONE;
     switch (s->step) {
     case SAVE_WAITING:
         break;
+    case SAVE_LEASE:
     case SAVE_CHUNKS:
-        while (outcome == REMOTE_SAVE_NONE && s->next_chunk < cache_record_chunks(&s->record) &&
-               s->under_way < CACHE_REMOTE_SAVE_WINDOW)
-            outcome = send_chunk(s);
-        return outcome != REMOTE_SAVE_NONE || s->under_way > 0 ? outcome : send_head(s);
+        return send_chunks(s);
     case SAVE_HEAD:
-        return s->record.vary_names.len > 0 ? ask_marker_left(s) : REMOTE_SAVE_SAVED;
+        s->step = SAVE_MARKER_LEASE;
+        if (s->record.vary_names.len == 0)
+            return REMOTE_SAVE_SAVED;
+        return s->url_lease != NULL ? ask_marker_left(s) : ask_lease(s, &s->url_lease, primary_of(s));
+    case SAVE_MARKER_LEASE:
+        return ask_marker_left(s);
     case SAVE_MARKER_LEFT:
         return send_marker(s);
     case SAVE_MARKER:
@@ -210,17 +293,16 @@ static enum remote_save save_step(struct cache_remote_save *s)
     PANIC("a save in no step");
 }
 
+static void save_end_unless_none(struct cache_remote_save *s, enum remote_save outcome)
+{
+    if (outcome != REMOTE_SAVE_NONE)
+        save_end(s, outcome);
+}
+
 /* What was sent before is answered. May end it. */
 static void save_go_on(struct cache_remote_save *s)
 {
-    const enum remote_save outcome = save_step(s);
-    if (outcome == REMOTE_SAVE_SAVED) {
-        slice_t primary = primary_of(s);
-        cache_remote_forget_absent(s->remote, s->object->hash);
-        cache_remote_forget_absent(s->remote, hash_bytes(primary.ptr, primary.len).lo);
-    }
-    if (outcome != REMOTE_SAVE_NONE)
-        save_end(s, outcome);
+    save_end_unless_none(s, save_step(s));
 }
 
 /* ---- the queue -------------------------------------------------------------------------------------------
@@ -235,42 +317,63 @@ static void queue_on_turn_end(struct turn_hook *h)
         struct cache_remote_save *s = CONTAINER_OF(n, struct cache_remote_save, node);
         list_push_back(&r->saves, &s->node);
         r->active_saves++;
-        s->step = SAVE_CHUNKS;
-        if (make_record(s, random_next(&r->random)))
-            save_go_on(s);
-        else
-            save_end(s, REMOTE_SAVE_UNFIT);
+        save_end_unless_none(s, save_begin(s));
     }
+}
+
+bool cache_remote_is_unfit(const struct cache_remote *r, unsigned status, int64_t body_bytes)
+{
+    return status == 206 || (body_bytes > 0 && (uint64_t)body_bytes > r->settings.max_object_bytes);
 }
 
 /* NONE: it may be queued. */
 static enum remote_save may_queue(const struct cache_remote *r, const struct cache_object_info *i)
 {
-    if (i->status == 206 || !cache_freshness_is_fresh(&i->fresh, r->settings.worker->now_wall_ms))
+    if (cache_remote_is_unfit(r, i->status, i->body_bytes))
+        return i->status == 206 ? REMOTE_SAVE_UNFIT : REMOTE_SAVE_TOO_LARGE;
+    if (!cache_freshness_is_fresh(&i->fresh, r->settings.worker->now_wall_ms))
         return REMOTE_SAVE_UNFIT; /* never found to be of use */
-    if ((uint64_t)i->body_bytes > r->settings.max_object_bytes)
-        return REMOTE_SAVE_TOO_LARGE;
     if (r->save_count >= CACHE_REMOTE_SAVES_MAX ||
         (r->save_count > 0 && r->save_bytes + (size_t)i->body_bytes > CACHE_REMOTE_SAVE_BYTES_MAX))
         return REMOTE_SAVE_BUSY;
     return REMOTE_SAVE_NONE;
 }
 
-void cache_remote_save(struct cache_remote *r, struct cache_object *o)
+/* Which key it was fetched under. Neither: others who wait for that one look again. */
+static void save_take_lease(struct cache_remote_save *s, struct cache_lease **lease)
+{
+    const slice_t key = cache_object_key(s->object);
+    const bool varies = key.len > s->object->primary_bytes;
+    if (*lease != NULL && cache_lease_is_of(*lease, key))
+        s->lease = *lease;
+    else if (*lease != NULL && varies &&
+             cache_lease_is_of(*lease, slice_make(key.ptr, s->object->primary_bytes)))
+        s->url_lease = *lease;
+    else
+        cache_lease_cancel(lease);
+    *lease = NULL;
+}
+
+void cache_remote_save(struct cache_remote *r, struct cache_object *o, struct cache_lease **lease)
 {
     CHECK_MAGIC(r, CACHE_REMOTE_MAGIC);
     ASSERT(cache_object_is_complete(o));
     const struct cache_object_info i = cache_object_info(o);
-    const enum remote_save outcome = may_queue(r, &i);
+    enum remote_save outcome = may_queue(r, &i);
     struct cache_remote_save *s = outcome == REMOTE_SAVE_NONE ? calloc(1, sizeof *s) : NULL;
     if (s == NULL) {
-        count(r, outcome != REMOTE_SAVE_NONE ? outcome : REMOTE_SAVE_NO_MEMORY);
+        outcome = outcome != REMOTE_SAVE_NONE ? outcome : REMOTE_SAVE_NO_MEMORY;
+        count(r, outcome);
+        if (*lease != NULL && (outcome == REMOTE_SAVE_UNFIT || outcome == REMOTE_SAVE_TOO_LARGE))
+            cache_lease_end(lease, CACHE_WAKE_PASS); /* nor will that of who waits for it */
+        cache_lease_cancel(lease);
         return;
     }
     s->magic = SAVE_MAGIC;
     s->remote = r;
     s->object = cache_object_ref(o);
     s->body_bytes = (size_t)i.body_bytes;
+    save_take_lease(s, lease);
     list_push_back(&r->waiting_saves, &s->node);
     r->save_count++;
     r->save_bytes += s->body_bytes;

@@ -3,8 +3,10 @@
  * The client comes first: a response is queued when it has become whole, and the queue is looked at when the
  * turn of the loop is over. It is kept referenced, not copied, and each part is encoded when it is sent.
  * Chunks go first, then the head record, so that whoever finds that finds all; of a variant, the marker of
- * its URL last. What goes wrong costs the record, and nothing else. Each part expires when the response is of
- * no more use. */
+ * its URL last. Head records are written by who holds the lease of their key (lease.h), chunks while he does:
+ * the lease under which the response was fetched, or one that is asked for now, and if another node has that,
+ * his response will do. What goes wrong costs the record, and nothing else. Each part expires when the
+ * response is of no more use. */
 #ifndef CACHE_REMOTE_SAVE_H
 #define CACHE_REMOTE_SAVE_H
 
@@ -16,8 +18,12 @@
 #define CACHE_REMOTE_SAVES_ACTIVE   8         /* with commands under way */
 #define CACHE_REMOTE_SAVE_WINDOW    2         /* chunks of one under way */
 
-/* Queues a complete object that is in the index; takes a reference of its own. Counts what becomes of it. */
-void cache_remote_save(struct cache_remote *r, struct cache_object *o);
+/* Queues a complete object that is in the index; takes a reference of its own. `lease` is what the object was
+ * fetched under, held, or NULL; it is taken over, *lease nulled, and ended whatever happens. Counts what
+ * becomes of it. */
+void cache_remote_save(struct cache_remote *r, struct cache_object *o, struct cache_lease **lease);
+/* A response of which that much is known will not be kept there. */
+bool cache_remote_is_unfit(const struct cache_remote *r, unsigned status, int64_t body_bytes);
 
 /* remote.c: gives up all that are queued or under way. */
 void cache_remote_end_saves(struct cache_remote *r);

@@ -188,7 +188,8 @@ OPTION(
     "so "
     "that nobody waits. How shortly is up to chance and to how long the last fetch took.")
 OPTION(CACHE, "lock_timeout", DURATION, "10s", RANGE(0, DAY_MS), 0, AT(config_cache, lock_timeout_ms),
-       "How long a request waits for another that fetches the same object before it fetches for itself.")
+       "How long a request waits for another that fetches the same object before it fetches for itself; with "
+       "store = tiered, also for one at another node.")
 OPTION(CACHE, "max_waiters", COUNT, "10000", RANGE(0, 10000000), 0, AT(config_cache, max_waiters),
        "Requests that may wait for one fetch.")
 OPTION(

@@ -176,8 +176,9 @@ enum purge_source {
     X(NONE, "none", "not known yet, or not asked")                                                           \
     X(FOUND, "found", "found: fresh, whole and not purged")                                                  \
     X(ABSENT, "absent", "nothing is kept there under this key")                                              \
-    X(REMEMBERED, "remembered", "there was nothing a moment ago; not asked again")                           \
-    X(STALE, "stale", "found, but no longer fresh")                                                          \
+    X(PASSED, "passed", "another node fetched it, and found that it may not be kept there")                  \
+    X(WAITED, "waited", "another node was fetching it, for too long")                                        \
+    X(STALE, "stale", "found, but no longer fresh, or no fresher than what is here")                         \
     X(PURGED, "purged", "found, but purged since, or perhaps so")                                            \
     X(TOO_LARGE, "too_large", "found, but larger than max_object_size")                                      \
     X(FOREIGN, "foreign", "what is kept there was not written by Millpond")                                  \
@@ -209,6 +210,7 @@ enum remote_load {
     X(UNFIT, "unfit", "not worth keeping there, or purges of other nodes are not followed")                  \
     X(TOO_LARGE, "too_large", "larger than max_object_size")                                                 \
     X(BUSY, "busy", "too much was on its way already")                                                       \
+    X(OVERTAKEN, "overtaken", "by then it was another node's to put there")                                  \
     X(UNAVAILABLE, "unavailable", "no connection, or it broke")                                              \
     X(TIMEOUT, "timeout", "no answer in time")                                                               \
     X(REFUSED, "refused", "Redis answered with an error")                                                    \

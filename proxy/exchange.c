@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 
+#include "cache/lease.h"
 #include "core/metrics.h"
 #include "core/panic.h"
 #include "core/text.h"
@@ -94,10 +95,12 @@ static void heir_take_fetch(struct exchange *x, struct exchange *of)
     x->instance = of->instance;
     x->stale = of->stale;
     x->filling = of->filling;
+    x->lease = of->lease;
     x->fetch_counted = of->fetch_counted;
     x->upstream->exchange = x;
     cache_fill_set_leader(x->flight, x);
     of->flight = NULL;
+    of->lease = NULL;
     of->upstream = NULL;
     of->instance = NULL;
     of->stale = NULL;
@@ -135,6 +138,8 @@ void exchange_free(struct exchange *x)
     struct proxy_worker *pw = x->pw;
     ASSERT(x->upstream == NULL && x->instance == NULL && x->flight == NULL);
     deadline_clear(pw->worker, &x->wait_deadline);
+    if (UNLIKELY(x->lease != NULL))
+        cache_lease_cancel(&x->lease);
     if (x->follower != NULL)
         cache_follower_close(&x->follower);
     if (x->object_held)

@@ -73,10 +73,14 @@ void phase_wait_on_event(void *arg, enum cache_event event);
 
 /* phase_remote.c: may the leader of this flight look into the store that nodes share before it fetches? */
 bool phase_remote_may_ask(const struct exchange *x);
-/* The look-up under way, if any, is not wanted any more. */
+/* The look-up under way, if any, is not wanted any more; a fetch for other nodes ends without a response. */
 void phase_remote_cancel(struct exchange *x);
 /* The response to this request was stored: into the store that nodes share, too. */
 void phase_remote_save(struct exchange *x);
+/* `lease` is held, and the response's head has come, or its end: what other nodes need not wait for, they
+ * learn.
+ */
+void phase_remote_settle(struct exchange *x);
 
 /* phase_fetch.c: request body towards the instance, as far as both sides can. May end the exchange. */
 void fetch_pump_body(struct exchange *x);

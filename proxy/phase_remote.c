@@ -7,6 +7,13 @@
  * be revalidated. Rejected: asking the instance at the same time. It saves the few hundred microseconds of a
  * miss, and costs a request to the application for each page that another node has.
  *
+ * A flight of one node is a flight of all: its leader waits while that of another node fetches, at most for
+ * lock_timeout, and then takes what that brought. Who finds nothing holds the lease of the key from then on,
+ * as `lease` of the exchange, until the response is on its way to the store, or it is clear that it will not
+ * be: either nobody's would be (they all fetch for themselves), or the next one's may. Who looked and got
+ * neither response nor lease fetches for his own node, and puts nothing there, since it may be older than
+ * what another has put there by then.
+ *
  * Not for what a client wants from the instance, nor for keys by a No-Vary-Search, which other nodes may not
  * know yet. A client that leaves cancels the look-up; who waits behind it looks again. */
 #include "cache/guard.h"
@@ -35,6 +42,7 @@ void phase_remote_cancel(struct exchange *x)
     if (x->remote != NULL)
         cache_remote_load_cancel(&x->remote->load);
     x->remote = NULL;
+    cache_lease_cancel(&x->lease);
 }
 
 static void remote_on_end(void *arg, const struct cache_remote_loaded *loaded)
@@ -44,18 +52,18 @@ static void remote_on_end(void *arg, const struct cache_remote_loaded *loaded)
     ASSERT(x->phase == PHASE_REMOTE);
     x->remote->load = NULL;
     x->remote->loaded = loaded;
+    x->lease = loaded->lease;
     phase_run(x);
 }
 
 /* What is renewed before its end is fresh still: only something fresher ends that. */
-static bool remote_is_fresher(struct exchange *x, const struct cache_freshness *found)
+static dur_ms_t remote_fresher_than_ms(struct exchange *x)
 {
-    const wall_ms_t now_ms = x->pw->worker->now_wall_ms;
     const struct cache_object *o = cache_look(x->pw->cache, &x->key, &x->req, &x->arena);
     if (o == NULL)
-        return true;
+        return 0;
     const struct cache_freshness ours = cache_object_info(o).fresh;
-    return cache_freshness_left_ms(found, now_ms) > cache_freshness_left_ms(&ours, now_ms) + FRESHER_MS;
+    return MAX(cache_freshness_left_ms(&ours, x->pw->worker->now_wall_ms) + FRESHER_MS, 0);
 }
 
 static enum phase_result remote_miss(struct exchange *x)
@@ -85,8 +93,7 @@ static enum phase_result remote_take(struct exchange *x, const struct cache_remo
     enum no_store_reason why;
     if (loaded->outcome != REMOTE_LOAD_FOUND)
         return remote_miss(x);
-    if (!guard_allows((enum no_store_reason)x->credentials, &loaded->fill->fresh) ||
-        !remote_is_fresher(x, &loaded->fill->fresh))
+    if (!guard_allows((enum no_store_reason)x->credentials, &loaded->fill->fresh))
         return remote_miss(x);
     loaded->fill->max_object_bytes = x->route->rules.max_object_bytes;
     x->object = cache_fill_begin(x->flight, loaded->fill, &why);
@@ -112,16 +119,53 @@ enum phase_result phase_remote(struct exchange *x)
     x->remote = arena_calloc(&x->arena, sizeof *x->remote);
     if (x->remote == NULL || x->pw->remote == NULL)
         return remote_miss(x);
-    const enum remote_load outcome =
-        cache_remote_load(x->pw->remote, &x->key, &x->req, remote_on_end, x, &x->remote->load);
+    x->unshared = true;
+    const struct cache_remote_want want = {
+        .key = &x->key,
+        .request = &x->req,
+        .fresher_than_ms = remote_fresher_than_ms(x),
+        .wait_ms = x->view->shared->config->cache.lock_timeout_ms,
+        .on_end = remote_on_end,
+        .arg = x,
+    };
+    const enum remote_load outcome = cache_remote_load(x->pw->remote, &want, &x->remote->load);
     return outcome == REMOTE_LOAD_NONE ? PHASE_PARK : remote_miss(x);
 }
 
+/* ---- what was fetched
+ * ------------------------------------------------------------------------------------------ */
+
 void phase_remote_save(struct exchange *x)
 {
+    if (x->unshared && x->lease == NULL)
+        return;
     rcu_enter();
     struct cache_object *o = cache_look(x->pw->cache, &x->key, &x->req, &x->arena);
     if (o != NULL && head_text_field(cache_object_info(o).head, HTTP_FIELD_NO_VARY_SEARCH).len == 0)
-        cache_remote_save(x->pw->remote, o);
+        cache_remote_save(x->pw->remote, o, &x->lease);
     rcu_leave();
+}
+
+/* It will not be kept: would that of another request? */
+static bool settle_as_pass(const struct exchange *x)
+{
+    if (x->status >= 500 || x->partial != NULL ||
+        (x->credentials != NO_STORE_STORED && x->no_store == x->credentials))
+        return false;
+    switch ((enum no_store_reason)x->no_store) {
+    case NO_STORE_NO_MEMORY:
+    case NO_STORE_INCOMPLETE:
+    case NO_STORE_PURGED:
+    case NO_STORE_SUPERSEDED:
+        return false;
+    default:
+        return true;
+    }
+}
+
+void phase_remote_settle(struct exchange *x)
+{
+    if (x->flight != NULL && !cache_remote_is_unfit(x->pw->remote, x->info.status, x->info.body_bytes))
+        return; /* it is being stored */
+    cache_lease_end(&x->lease, settle_as_pass(x) ? CACHE_WAKE_PASS : CACHE_WAKE_FAILED);
 }

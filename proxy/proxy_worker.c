@@ -86,6 +86,9 @@ bool proxy_worker_share(struct proxy_worker *pw, const struct cache_remote_setti
 void proxy_worker_unshare(struct proxy_worker *pw)
 {
     struct cache_remote *remote = pw->remote;
+    LIST_FOREACH (n, &pw->exchanges) {
+        cache_lease_cancel(&CONTAINER_OF(n, struct exchange, node)->lease);
+    }
     pw->remote = NULL; /* whose look-up ends by this must not ask again */
     cache_remote_close(&remote);
 }

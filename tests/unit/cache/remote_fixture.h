@@ -34,6 +34,7 @@ static unsigned node_count;
 static slice_t node_servers[NODES_MAX];
 static enum redis_mode node_mode; /* STANDALONE, unless a test says something else */
 static struct redis_login node_login;
+static dur_ms_t look_wait_ms; /* NEVER_MS, unless a test says something else */
 static uint64_t loads_before[REMOTE_LOAD_COUNT], saves_before[REMOTE_SAVE_COUNT];
 
 /* How often that was counted in this test. */
@@ -123,13 +124,20 @@ static inline struct cache_object *node_store_as(struct node *n, const char *url
     return o;
 }
 
+/* Under a lease of its own. */
+static inline void node_put(struct node *n, struct cache_object *o)
+{
+    struct cache_lease *none = NULL;
+    cache_remote_save(n->remote, o, &none);
+}
+
 /* And put into Redis. */
 static inline void node_save_as(struct node *n, const char *url, const struct cache_fill *fill,
                                 uint64_t bytes)
 {
     const uint64_t saved = saves(REMOTE_SAVE_SAVED);
     struct cache_object *o = node_store_as(n, url, fill, bytes);
-    cache_remote_save(n->remote, o);
+    node_put(n, o);
     cache_object_unref(&o);
     AWAIT(n->remote->save_count == 0);
     assert_int_equal(saves(REMOTE_SAVE_SAVED), saved + 1);
@@ -165,6 +173,8 @@ struct looked {
     const struct http_head *request;
     struct cache_remote_load *load;
     unsigned ended;
+    bool keeps; /* a lease, instead of giving it back */
+    struct cache_lease *lease;
     enum remote_load outcome;
     enum no_store_reason stored; /* FOUND: what the flight that it filled came to */
 };
@@ -206,6 +216,9 @@ static inline void looked_on_end(void *arg, const struct cache_remote_loaded *lo
     assert_int_equal(loaded->fill != NULL, loaded->outcome == REMOTE_LOAD_FOUND);
     if (loaded->fill != NULL)
         looked_fill(l, loaded);
+    l->lease = loaded->lease;
+    if (!l->keeps)
+        cache_lease_cancel(&l->lease);
 }
 
 /* Begins a look-up; true when it is under way. */
@@ -214,7 +227,9 @@ static inline bool look_begin(struct looked *l, struct node *n, const char *url,
 {
     *l = (struct looked){.node = n, .key = fix_key(url), .request = request != NULL ? request : fix_plain()};
     worker_refresh_clock(w);
-    l->outcome = cache_remote_load(n->remote, &l->key, l->request, looked_on_end, l, &l->load);
+    const struct cache_remote_want want = {
+        .key = &l->key, .request = l->request, .wait_ms = look_wait_ms, .on_end = looked_on_end, .arg = l};
+    l->outcome = cache_remote_load(n->remote, &want, &l->load);
     assert_int_equal(l->load != NULL, l->outcome == REMOTE_LOAD_NONE);
     return l->load != NULL;
 }
@@ -259,6 +274,7 @@ static inline int remote_setup(void **state)
     worker_refresh_clock(w);
     node_count = 0;
     node_mode = REDIS_STANDALONE;
+    look_wait_ms = NEVER_MS;
     for (unsigned i = 0; i < REMOTE_LOAD_COUNT; i++)
         loads_before[i] = metrics_reason_total(METRICS_REASON_REMOTE_LOADS, i);
     for (unsigned i = 0; i < REMOTE_SAVE_COUNT; i++)
