@@ -156,6 +156,8 @@ void cache_back_off(struct cache *c, const struct cache_key *key, dur_ms_t ms);
 
 /* The object of a follower after CACHE_EVENT_OBJECT: borrowed, valid until cache_follower_close. */
 struct cache_object *cache_follower_object(struct cache_follower *f);
+/* It was not fetched, but brought back (struct cache_fill, `loaded`). */
+bool cache_follower_is_loaded(const struct cache_follower *f);
 enum fetch_error cache_follower_error(const struct cache_follower *f);
 /* With FETCH_ERROR_STATUS: what the instance answered. */
 unsigned cache_follower_status(const struct cache_follower *f);

@@ -127,6 +127,7 @@ struct cache_object *cache_fill_begin(struct cache_flight *fl, const struct cach
     if (UNLIKELY(cache_inval_head(&fl->cache->inval) != fl->start_id))
         cache_flight_turn_late_away_locked(fl, &mails);
     fl->head_held = fill->body_bytes == 0;
+    fl->loaded = fill->loaded;
     if (!same || !fl->head_held)
         cache_flight_tell_locked(fl, same ? CACHE_EVENT_OBJECT : CACHE_EVENT_RETRY, CACHE_EVENT_PROGRESS,
                                  &mails);

@@ -138,6 +138,12 @@ struct cache_object *cache_follower_object(struct cache_follower *f)
     return f->flight->object;
 }
 
+bool cache_follower_is_loaded(const struct cache_follower *f)
+{
+    CHECK_MAGIC(f, FOLLOWER_MAGIC);
+    return f->flight->loaded;
+}
+
 enum fetch_error cache_follower_error(const struct cache_follower *f)
 {
     CHECK_MAGIC(f, FOLLOWER_MAGIC);

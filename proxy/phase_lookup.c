@@ -329,9 +329,9 @@ static void wait_object(struct exchange *x)
         return;
     }
     wait_end(x, true);
-    x->verdict = VERDICT_COLLAPSED;
-    x->collapsed = true;
-    proxy_count(x->pw, METRIC_CACHE_COLLAPSED, 1);
+    x->collapsed = !cache_follower_is_loaded(x->follower);
+    x->verdict = x->collapsed ? VERDICT_COLLAPSED : VERDICT_REDIS;
+    proxy_count(x->pw, METRIC_CACHE_COLLAPSED, x->collapsed);
     phase_set(x, PHASE_DELIVER);
     phase_run(x);
 }

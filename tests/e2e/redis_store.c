@@ -372,8 +372,11 @@ static void a_crowd_shares_one_look_up(void **state)
     struct relay *link = gather(redis_start("r", NULL), &b);
     relay_heal(link);
     for (unsigned i = 0; i < CROWD; i++)
-        expect_body(client_read(crowd[i]), "/p#1");
+        expect_redis(client_read(crowd[i]),
+                     "/p#1"); /* who waited for the look-up, too: nothing was fetched */
     assert_int_equal(origin_requests(origin), 1);
+    assert_int_equal(millpond_figure(b, "cache_collapsed"), 0);
+    millpond_wait_access(b, "\"cache\":\"redis\"", CROWD);
     expect_in(millpond_admin(b, "GET", "/metrics")->body,
               "millpond_redis_loads_total{outcome=\"found\"} 1\n");
     client_close_all();
