@@ -199,6 +199,8 @@ struct cache_fill {
      * since `checked_id` (as an object has it, with its mark of a soft purge) concerns it. */
     bool loaded;
     uint64_t checked_id;
+    bool look_again; /* it is stale: who follows gets CACHE_EVENT_RETRY once it is stored, and nothing before
+                      */
 };
 
 /* Releases or admits the followers and starts the object. NULL (with *why) when no room could be made, Vary

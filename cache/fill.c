@@ -126,8 +126,9 @@ struct cache_object *cache_fill_begin(struct cache_flight *fl, const struct cach
     cache_flight_set_state_locked(fl, FLIGHT_FILLING);
     if (UNLIKELY(cache_inval_head(&fl->cache->inval) != fl->start_id))
         cache_flight_turn_late_away_locked(fl, &mails);
-    fl->head_held = fill->body_bytes == 0;
+    fl->head_held = fill->body_bytes == 0 || fill->look_again;
     fl->loaded = fill->loaded;
+    fl->look_again = fill->look_again;
     if (!same || !fl->head_held)
         cache_flight_tell_locked(fl, same ? CACHE_EVENT_OBJECT : CACHE_EVENT_RETRY, CACHE_EVENT_PROGRESS,
                                  &mails);
@@ -226,7 +227,8 @@ void cache_fill_commit(struct cache_flight *fl, size_t n)
         fill_open_window(fl);
     struct cache_mails mails = {NULL};
     lock_take(&fl->lock);
-    cache_flight_tell_locked(fl, CACHE_EVENT_OBJECT, CACHE_EVENT_PROGRESS, &mails);
+    if (!fl->head_held)
+        cache_flight_tell_locked(fl, CACHE_EVENT_OBJECT, CACHE_EVENT_PROGRESS, &mails);
     cache_flight_slide_locked(fl, &mails);
     lock_drop(&fl->lock);
     cache_mails_post(&mails);

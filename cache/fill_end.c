@@ -157,7 +157,8 @@ enum no_store_reason cache_fill_finish(struct cache_flight **flp)
         why = cache_flight_store(fl, twin != NULL ? twin : o, NULL);
         cache_object_unref(&twin);
     }
-    cache_flight_end(flp, FLIGHT_COMPLETE, FETCH_NONE, CACHE_EVENT_OBJECT, CACHE_EVENT_PROGRESS);
+    cache_flight_end(flp, FLIGHT_COMPLETE, FETCH_NONE,
+                     fl->look_again ? CACHE_EVENT_RETRY : CACHE_EVENT_OBJECT, CACHE_EVENT_PROGRESS);
     return why;
 }
 

@@ -74,8 +74,8 @@ struct cache_flight {
     uint8_t room;  /* enum cache_room_state */
     uint8_t error; /* enum fetch_error, with FAILED and CUT */
     uint16_t failed_status;
-    bool head_held; /* the head is all there is: followers get it at the end */
-    bool loaded;    /* its object was not fetched: struct cache_fill */
+    bool head_held;          /* the head is all there is: followers get it at the end; or `look_again` */
+    bool loaded, look_again; /* struct cache_fill */
     struct list followers;
     size_t follower_count, own_count; /* all; those taken with cache_flight_follow */
     void (*on_room)(void *arg);

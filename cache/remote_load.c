@@ -45,7 +45,8 @@ struct cache_remote_load {
     struct cache_lease *lease; /* asked for; NULL: not now */
     enum remote_load refused;  /* why the first record that is no use is none, else NONE */
     unsigned refusals;
-    dur_ms_t left_ms; /* of the record's expiry, -1 unknown */
+    enum remote_load found_as; /* what it comes to when the record is taken: FOUND or STALE */
+    dur_ms_t left_ms;          /* of the record's expiry, -1 unknown */
     struct cache_record record;
     struct cache_record_fill fill;
     /* CHUNKS */
@@ -114,8 +115,8 @@ static void load_free(struct cache_remote_load *l)
 static void load_end_with(struct cache_remote_load *l, enum remote_load outcome, slice_t body,
                           struct cache_lease *lease)
 {
-    const struct cache_remote_loaded loaded = {outcome, outcome == REMOTE_LOAD_FOUND ? &l->fill.fill : NULL,
-                                               body, lease};
+    const bool taken = outcome == REMOTE_LOAD_FOUND || (outcome == REMOTE_LOAD_STALE && l->want.or_stale);
+    const struct cache_remote_loaded loaded = {outcome, taken ? &l->fill.fill : NULL, body, lease};
     load_leave(l);
     count(l->remote, outcome);
     l->want.on_end(l->want.arg, &loaded);
@@ -229,7 +230,7 @@ static void piece_on_reply(struct redis_call *call, enum redis_outcome o, const 
     }
     memcpy(l->body + (size_t)p->chunk * CACHE_RECORD_CHUNK, part.ptr, part.len);
     if (--l->chunks_left == 0)
-        load_end_with(l, REMOTE_LOAD_FOUND, slice_make(l->body, (size_t)l->record.body_bytes), NULL);
+        load_end_with(l, l->found_as, slice_make(l->body, (size_t)l->record.body_bytes), NULL);
     else if (l->next_chunk < cache_record_chunks(&l->record) && !piece_ask(p))
         load_end(l, REMOTE_LOAD_UNAVAILABLE);
 }
@@ -284,7 +285,10 @@ static enum remote_load judge(struct cache_remote_load *l)
     cache_record_to_fill(&l->record, checked_id, l->want.request, 0, s->worker->now_wall_ms, l->left_ms,
                          &l->fill);
     const struct cache_freshness *f = &l->fill.fill.fresh;
+    l->found_as = REMOTE_LOAD_FOUND;
     if (f->revalidate_always || cache_freshness_left_ms(f, s->worker->now_wall_ms) <= l->want.fresher_than_ms)
+        l->found_as = REMOTE_LOAD_STALE;
+    if (l->found_as == REMOTE_LOAD_STALE && !l->want.or_stale)
         return REMOTE_LOAD_STALE;
     return l->record.body_bytes > s->max_object_bytes ? REMOTE_LOAD_TOO_LARGE : REMOTE_LOAD_NONE;
 }
@@ -309,7 +313,7 @@ static enum remote_load take_record(struct cache_remote_load *l, slice_t bytes)
     if (outcome != REMOTE_LOAD_NONE)
         return load_refuse(l, outcome, bytes);
     if (cache_record_chunks(&l->record) == 0)
-        return REMOTE_LOAD_FOUND;
+        return l->found_as;
     outcome = chunks_prepare(l, bytes);
     if (outcome == REMOTE_LOAD_NONE)
         outcome = judge(l); /* the fill lies in the copy now */
@@ -353,7 +357,7 @@ static void load_on_lease(void *arg, const struct cache_lease_result *r)
         PANIC("a lease without an outcome");
     }
     if (outcome != REMOTE_LOAD_NONE)
-        load_end_with(l, outcome, outcome == REMOTE_LOAD_FOUND ? l->record.body : SLICE_EMPTY, NULL);
+        load_end_with(l, outcome, outcome == l->found_as ? l->record.body : SLICE_EMPTY, NULL);
 }
 
 static bool is_followed(const struct cache_remote *r)

@@ -22,7 +22,7 @@ struct cache_remote_load;
 struct cache_remote_loaded {
     enum remote_load outcome;
     /* FOUND: a fresh response to fill a flight with, but for max_object_bytes; valid during the callback. The
-     * flight may still turn it down. */
+     * flight may still turn it down. STALE: a stale one, if that is wanted too, else NULL. */
     struct cache_fill *fill;
     slice_t body; /* whole */
     /* Nothing of use is there, and this node is to fetch it: held, and from now on whoever asked's. Or NULL.
@@ -36,6 +36,7 @@ struct cache_remote_want {
     const struct cache_key *key;
     const struct http_head *request;
     dur_ms_t fresher_than_ms; /* what is left of the freshness of what the asker has; 0: nothing */
+    bool or_stale;            /* rather than the lease */
     dur_ms_t wait_ms;         /* at most, for other nodes' fetches */
     void (*on_end)(void *arg, const struct cache_remote_loaded *l);
     void *arg;

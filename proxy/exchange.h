@@ -81,6 +81,7 @@ struct exchange {
     uint8_t credentials;     /* enum no_store_reason: guard_credentials */
     bool vary_miss;          /* of the URL, other variants are stored */
     bool unshared;           /* without `lease`, what it fetches is kept to this node */
+    bool restored;           /* a stale response was brought back from the store that nodes share */
     uint8_t reuse_races;     /* tries lost to connections the instance was closing */
     uint8_t wait_rounds;
     uint8_t verdict;     /* enum cache_verdict */

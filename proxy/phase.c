@@ -32,7 +32,7 @@ void phase_set(struct exchange *x, enum phase_id to)
         [PHASE_LIMIT] = 1u << PHASE_LOOKUP | 1u << PHASE_DELIVER,
         [PHASE_LOOKUP] = 1u << PHASE_WAIT | 1u << PHASE_REMOTE | 1u << PHASE_FETCH | 1u << PHASE_DELIVER,
         [PHASE_WAIT] = 1u << PHASE_LOOKUP | 1u << PHASE_FETCH | 1u << PHASE_DELIVER | 1u << PHASE_LOG,
-        [PHASE_REMOTE] = 1u << PHASE_FETCH | 1u << PHASE_DELIVER | 1u << PHASE_LOG,
+        [PHASE_REMOTE] = 1u << PHASE_FETCH | 1u << PHASE_LOOKUP | 1u << PHASE_DELIVER | 1u << PHASE_LOG,
         [PHASE_FETCH] = 1u << PHASE_DELIVER | 1u << PHASE_LOOKUP | 1u << PHASE_LOG,
         [PHASE_DELIVER] = 1u << PHASE_LOG | 1u << PHASE_FETCH, /* own_fetch.h */
         [PHASE_LOG] = 0,

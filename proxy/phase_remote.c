@@ -3,9 +3,10 @@
  *
  * What is found fills the flight as a fetched response would, so that whoever waits gets it too, memory has
  * it from then on, and nothing is loaded twice. Anything else is a miss: the fetch goes on as if there were
- * no such store, with the conditions of what is stored here. What is stale there is not used yet, not even to
- * be revalidated. Rejected: asking the instance at the same time. It saves the few hundred microseconds of a
- * miss, and costs a request to the application for each page that another node has.
+ * no such store, with the conditions of what is stored here. What is stale there, where memory has nothing,
+ * is brought back into memory, as stale as it is, and then everybody looks again: it is used, renewed or
+ * confirmed as if it had been there. Rejected: asking the instance at the same time. It saves the few hundred
+ * microseconds of a miss, and costs a request to the application for each page that another node has.
  *
  * A flight of one node is a flight of all: its leader waits while that of another node fetches, at most for
  * lock_timeout, and then takes what that brought. Who finds nothing holds the lease of the key from then on,
@@ -56,20 +57,36 @@ static void remote_on_end(void *arg, const struct cache_remote_loaded *loaded)
     phase_run(x);
 }
 
-/* What is renewed before its end is fresh still: only something fresher ends that. */
-static dur_ms_t remote_fresher_than_ms(struct exchange *x)
+static enum phase_result remote_miss(struct exchange *x)
 {
-    const struct cache_object *o = cache_look(x->pw->cache, &x->key, &x->req, &x->arena);
+    x->remote = NULL;
+    phase_set(x, PHASE_FETCH);
+    return PHASE_MORE;
+}
+
+/* What is renewed before its end is fresh still: only something fresher ends that. */
+static dur_ms_t remote_fresher_than_ms(const struct exchange *x, const struct cache_object *o)
+{
     if (o == NULL)
         return 0;
     const struct cache_freshness ours = cache_object_info(o).fresh;
     return MAX(cache_freshness_left_ms(&ours, x->pw->worker->now_wall_ms) + FRESHER_MS, 0);
 }
 
-static enum phase_result remote_miss(struct exchange *x)
+/* A stale response into memory; the flight ends, and who follows looks again, as this request does. */
+static enum phase_result remote_restore(struct exchange *x, const struct cache_remote_loaded *loaded)
 {
+    enum no_store_reason why;
+    loaded->fill->look_again = true;
+    if (cache_fill_begin(x->flight, loaded->fill, &why) == NULL)
+        return remote_miss(x);
+    if (phase_store_put(x, loaded->body.ptr, loaded->body.len))
+        cache_fill_finish(&x->flight);
+    else
+        cache_flight_fail(&x->flight, FETCH_CANCELLED);
     x->remote = NULL;
-    phase_set(x, PHASE_FETCH);
+    x->restored = true;
+    phase_set(x, PHASE_LOOKUP);
     return PHASE_MORE;
 }
 
@@ -91,11 +108,13 @@ static enum phase_result remote_no_memory(struct exchange *x)
 static enum phase_result remote_take(struct exchange *x, const struct cache_remote_loaded *loaded)
 {
     enum no_store_reason why;
-    if (loaded->outcome != REMOTE_LOAD_FOUND)
-        return remote_miss(x);
-    if (!guard_allows((enum no_store_reason)x->credentials, &loaded->fill->fresh))
+    if (loaded->fill == NULL)
         return remote_miss(x);
     loaded->fill->max_object_bytes = x->route->rules.max_object_bytes;
+    if (loaded->outcome == REMOTE_LOAD_STALE)
+        return remote_restore(x, loaded);
+    if (!guard_allows((enum no_store_reason)x->credentials, &loaded->fill->fresh))
+        return remote_miss(x);
     x->object = cache_fill_begin(x->flight, loaded->fill, &why);
     if (x->object == NULL)
         return remote_miss(x);
@@ -120,10 +139,12 @@ enum phase_result phase_remote(struct exchange *x)
     if (x->remote == NULL || x->pw->remote == NULL)
         return remote_miss(x);
     x->unshared = true;
+    const struct cache_object *ours = cache_look(x->pw->cache, &x->key, &x->req, &x->arena);
     const struct cache_remote_want want = {
         .key = &x->key,
         .request = &x->req,
-        .fresher_than_ms = remote_fresher_than_ms(x),
+        .fresher_than_ms = remote_fresher_than_ms(x, ours),
+        .or_stale = ours == NULL && x->stale == NULL && x->partial == NULL && !x->background && !x->restored,
         .wait_ms = x->view->shared->config->cache.lock_timeout_ms,
         .on_end = remote_on_end,
         .arg = x,

@@ -12,13 +12,17 @@
 #define NODES 10
 #define LARGE 900000
 
-/* What the origin does: the first request it gets is held before the head of the answer, the others are not.
- * Bodies are "#N" of the N-th request, then the request's Accept-Language, if the answers vary by it. */
+/* What the origin does: one request, the first or that of number `held`, waits before the head of its answer,
+ * the others do not. Bodies are "#N" of the N-th request, then the request's Accept-Language, if the answers
+ * vary by it.
+ */
 static struct {
     const char *fields;
+    bool etag;        /* "v", and what is asked about that is confirmed */
     int first_status; /* without fields; 0: 200 */
     bool large, half; /* a body of LARGE bytes behind that; held in the middle of it */
-    struct gate *first;
+    unsigned held;
+    struct gate *gate;
     _Atomic unsigned served;
 } plan;
 
@@ -37,14 +41,18 @@ static void script(struct origin_conn *c, const struct message *request, void *a
     const size_t more = plan.large ? LARGE : 0;
     char body[64];
     snprintf(body, sizeof body, "#%u%s", n, varies && language != NULL ? language : "");
-    if (n == 1 && plan.first != NULL && !plan.half)
-        gate_pass(plan.first);
+    if (n == plan.held && !plan.half)
+        gate_pass(plan.gate);
+    if (plan.etag && message_field(request, "If-None-Match") != NULL) {
+        origin_send(c, "HTTP/1.1 304 Not Modified\r\n%s\r\n", plan.fields);
+        return;
+    }
     origin_send(c, "HTTP/1.1 %d Scripted\r\n%sContent-Length: %zu\r\n\r\n%s",
                 failed ? plan.first_status : 200, failed ? "" : plan.fields, strlen(body) + more, body);
     char block[LARGE / 10];
     for (unsigned i = 0; plan.large && i < 10; i++) {
-        if (i == 5 && n == 1 && plan.half)
-            gate_pass(plan.first);
+        if (i == 5 && n == plan.held && plan.half)
+            gate_pass(plan.gate);
         memset(block, 'a' + (int)i, sizeof block);
         origin_send_bytes(c, block, sizeof block);
     }
@@ -56,7 +64,8 @@ static int setup(void **state)
     memset(&plan, 0, sizeof plan);
     memset(nodes, 0, sizeof nodes);
     plan.fields = LONG;
-    plan.first = gate_new();
+    plan.held = 1;
+    plan.gate = gate_new();
     origin = origin_start(script, NULL);
     redis = redis_start("r", NULL);
     return rc;
@@ -69,6 +78,18 @@ static void wait_until_followed(struct millpond *m)
         EXPECT(clock_mono_ms() < until_ms, "it does not follow");
 }
 
+/* The one worker has all its connections. */
+static void wait_until_connected(struct millpond *m)
+{
+    const mono_ms_t until_ms = clock_mono_ms() + support_wait_ms();
+    for (;;) {
+        json_t *servers = json_object_get(json_object_get(millpond_status(m), "redis"), "servers");
+        if (json_integer_value(json_object_get(json_array_get(servers, 0), "connections")) == 2)
+            return;
+        EXPECT(clock_mono_ms() < until_ms, "it is not all up: %s", json_dumps(servers, 0));
+    }
+}
+
 /* `cache` and `lines` go on behind [cache] and [redis]. */
 static struct millpond *node_with(unsigned i, const char *address, const char *cache, const char *lines)
 {
@@ -77,6 +98,7 @@ static struct millpond *node_with(unsigned i, const char *address, const char *c
                               .rest = textf("%s[redis]\nurl = redis://%s\n%s", pool_lines("app", 1, origin),
                                             address, lines));
     wait_until_followed(nodes[i]);
+    wait_until_connected(nodes[i]);
     return nodes[i];
 }
 
@@ -90,9 +112,11 @@ static void start(unsigned count)
 
 static void stop(void)
 {
-    for (unsigned i = 0; i < NODES; i++)
+    for (unsigned i = 0; i < NODES; i++) {
         if (nodes[i] != NULL)
             millpond_stop(nodes[i]);
+        nodes[i] = NULL;
+    }
 }
 
 static char *name_of(const char *target, const char *part)
@@ -114,7 +138,7 @@ static void ask(unsigned i, const char *fields)
 static void gather(unsigned count)
 {
     ask(0, "");
-    gate_wait_arrived(plan.first, 1);
+    gate_wait_arrived(plan.gate, 1);
     for (unsigned i = 1; i < count; i++)
         ask(i, "");
     redis_until(redis, "+", "GETRANGE %s 0 0", name_of("/p", "lease"));
@@ -148,7 +172,7 @@ static void ten_nodes_fetch_once(void **state)
     UNUSED(state);
     start(NODES);
     gather(NODES);
-    gate_open(plan.first);
+    gate_open(plan.gate);
     expect_answer(0, "#1", "fwd=uri-miss");
     for (unsigned i = 1; i < NODES; i++)
         expect_answer(i, "#1", "hit; ttl=");
@@ -165,7 +189,7 @@ static void large_bodies_are_fetched_once(void **state)
     plan.large = plan.half = true;
     start(3);
     gather(3);
-    gate_open(plan.first);
+    gate_open(plan.gate);
     for (unsigned i = 0; i < 3; i++) {
         struct message *r = client_read(clients[i]);
         assert_int_equal(r->body_len, LARGE + 2);
@@ -183,11 +207,11 @@ static void each_variant_is_fetched_once(void **state)
     plan.fields = LONG "Vary: Accept-Language\r\n";
     start(5);
     ask(0, "Accept-Language: de\r\n");
-    gate_wait_arrived(plan.first, 1);
+    gate_wait_arrived(plan.gate, 1);
     for (unsigned i = 1; i < 5; i++)
         ask(i, textf("Accept-Language: %s\r\n", i % 2 == 0 ? "de" : "en"));
     redis_until(redis, "+", "GETRANGE %s 0 0", name_of("/p", "lease"));
-    gate_open(plan.first);
+    gate_open(plan.gate);
     for (unsigned i = 0; i < 5; i++)
         expect_answer(i, i % 2 == 0 ? "#1de" : "#2en", "millpond; ");
     assert_int_equal(origin_requests(origin), 2);
@@ -204,7 +228,7 @@ static void who_waits_for_what_may_not_be_stored_fetches_at_once(void **state)
     plan.fields = "Cache-Control: no-store\r\n";
     start(4);
     gather(4);
-    gate_open(plan.first);
+    gate_open(plan.gate);
     for (unsigned i = 0; i < 4; i++)
         expect_status(client_read(clients[i]), 200);
     assert_int_equal(origin_requests(origin), 4);
@@ -219,12 +243,12 @@ static void what_is_too_large_for_redis_is_each_nodes_own(void **state)
     for (unsigned i = 0; i < 3; i++)
         node_with(i, redis->address, "lock_timeout = 10m\n", "timeout = 30s\nmax_object_size = 100K\n");
     ask(0, "");
-    gate_wait_arrived(plan.first, 1);
+    gate_wait_arrived(plan.gate, 1);
     for (unsigned i = 1; i < 3; i++) { /* while the first one is under way still */
         ask(i, "");
         assert_int_equal(client_read(clients[i])->body_len, LARGE + 2);
     }
-    gate_open(plan.first);
+    gate_open(plan.gate);
     assert_int_equal(client_read(clients[0])->body_len, LARGE + 2);
     assert_int_equal(origin_requests(origin), 3);
     stop();
@@ -236,7 +260,7 @@ static void after_an_error_the_next_node_tries(void **state)
     plan.first_status = 500;
     start(4);
     gather(4);
-    gate_open(plan.first);
+    gate_open(plan.gate);
     expect_status(client_read(clients[0]), 500);
     for (unsigned i = 1; i < 4; i++)
         expect_answer(i, "#2", "millpond; ");
@@ -258,7 +282,7 @@ static void a_node_that_dies_is_followed_by_another(void **state)
     for (unsigned i = 1; i < 3; i++)
         expect_answer(i, "#2", "millpond; ");
     assert_int_equal(origin_requests(origin), 2);
-    gate_open(plan.first);
+    gate_open(plan.gate);
     stop();
 }
 
@@ -273,7 +297,7 @@ static void a_node_that_dies_in_the_middle_of_a_body_is_followed_by_another(void
     for (unsigned i = 1; i < 3; i++)
         assert_int_equal(client_read(clients[i])->body_len, LARGE + 2);
     assert_int_equal(origin_requests(origin), 2);
-    gate_open(plan.first);
+    gate_open(plan.gate);
     stop();
 }
 
@@ -286,7 +310,7 @@ static void a_node_that_stood_still_writes_nothing_old(void **state)
     proc_signal(nodes[0]->proc, SIGSTOP);
     expect_answer(1, "#2", "fwd=uri-miss");
     wait_saved();
-    gate_open(plan.first);
+    gate_open(plan.gate);
     proc_signal(nodes[0]->proc, SIGCONT);
     expect_answer(0, "#1", "fwd=uri-miss");
     for (const mono_ms_t until_ms = clock_mono_ms() + support_wait_ms();;) {
@@ -310,7 +334,7 @@ static void a_client_that_leaves_lets_the_next_node_fetch(void **state)
     client_reset(clients[0]);
     for (unsigned i = 1; i < 3; i++)
         expect_answer(i, "#2", "millpond; ");
-    gate_open(plan.first);
+    gate_open(plan.gate);
     millpond_wait_idle(nodes[0]);
     assert_int_equal(origin_requests(origin), 2);
     stop();
@@ -324,7 +348,7 @@ static void a_client_that_leaves_in_the_middle_of_a_body_changes_nothing(void **
     gather(3);
     client_reset(clients[0]);
     millpond_wait_figure(nodes[0], "requests_in_flight", 0);
-    gate_open(plan.first);
+    gate_open(plan.gate);
     for (unsigned i = 1; i < 3; i++)
         assert_int_equal(client_read(clients[i])->body_len, LARGE + 2);
     assert_int_equal(origin_requests(origin), 1);
@@ -340,7 +364,7 @@ static void nobody_waits_longer_than_lock_timeout(void **state)
     gather(2);
     expect_answer(1, "#2", "fwd=uri-miss");
     expect_metric(1, "millpond_redis_loads_total{outcome=\"waited\"} 1");
-    gate_open(plan.first);
+    gate_open(plan.gate);
     expect_answer(0, "#1", "fwd=uri-miss");
     wait_saved();
     node_with(2, redis->address, "", "timeout = 30s\n");
@@ -357,7 +381,135 @@ static void a_stop_waits_for_no_other_node(void **state)
     gather(2);
     millpond_stop(nodes[1]); /* which closes the clients first */
     nodes[1] = NULL;
-    gate_open(plan.first);
+    gate_open(plan.gate);
+    stop();
+}
+
+/* ---- what is stale
+ * ------------------------------------------------------------------------------------------------------------
+ */
+
+/* Redis keeps it for the next power of two of these seconds. */
+#define STALE_FIELDS(which) "Cache-Control: max-age=600, " which "=6000\r\n"
+
+/* Node 0 has fetched it, and what Redis has of it has been there for more than 600 s. The next request that
+ * the origin gets waits. */
+static void prepare_stale(const char *fields)
+{
+    plan.fields = fields;
+    plan.held = 2;
+    start(1);
+    ask(0, "");
+    expect_answer(0, "#1", "fwd=uri-miss");
+    wait_saved();
+    assert_string_equal(redis_do(redis, "PEXPIRE %s 7500000", name_of("/p", "head")), "1");
+}
+
+static void wait_for_waiters(void)
+{
+    redis_until(redis, "+", "GETRANGE %s 0 0", name_of("/p", "lease"));
+}
+
+static struct millpond *patient(unsigned i)
+{
+    return node_with(i, redis->address, "lock_timeout = 10m\n", "timeout = 30s\n");
+}
+
+static void what_is_stale_in_redis_is_confirmed_once(void **state)
+{
+    UNUSED(state);
+    plan.etag = true;
+    prepare_stale(STALE_FIELDS("stale-if-error") "ETag: \"v\"\r\n");
+    for (unsigned i = 1; i < 4; i++)
+        patient(i);
+    ask(1, "");
+    gate_wait_arrived(plan.gate, 1);
+    ask(2, "");
+    ask(3, "");
+    wait_for_waiters();
+    gate_open(plan.gate);
+    expect_answer(1, "#1", "fwd=stale; fwd-status=304");
+    expect_answer(2, "#1", "detail=redis");
+    expect_answer(3, "#1", "detail=redis");
+    assert_int_equal(origin_requests(origin), 2);
+    expect_in(message_field(origin_request(origin, 1), "If-None-Match"), "\"v\"");
+    stop();
+}
+
+static void what_is_stale_in_redis_is_used_while_one_node_renews_it(void **state)
+{
+    UNUSED(state);
+    prepare_stale(STALE_FIELDS("stale-while-revalidate"));
+    for (unsigned i = 1; i < 4; i++) {
+        patient(i);
+        ask(i, "");
+        expect_answer(i, "#1", "detail=stale_while_revalidate");
+    }
+    wait_for_waiters();
+    gate_open(plan.gate);
+    for (unsigned i = 1; i < 4; i++) {
+        millpond_wait_figure(nodes[i], "refreshes_in_flight", 0);
+        ask(i, "");
+        expect_answer(i, "#2", "hit; ttl=");
+    }
+    assert_int_equal(origin_requests(origin), 2);
+    stop();
+}
+
+static void what_is_stale_in_redis_stands_in_for_an_error(void **state)
+{
+    UNUSED(state);
+    prepare_stale(STALE_FIELDS("stale-if-error"));
+    stop();
+    origin_stop(origin);
+    patient(0); /* its memory is empty */
+    ask(0, "");
+    expect_answer(0, "#1", "detail=stale_if_error");
+    stop();
+}
+
+static void what_is_stale_in_redis_and_large_comes_whole(void **state)
+{
+    UNUSED(state);
+    plan.large = true;
+    plan.fields = STALE_FIELDS("stale-while-revalidate");
+    plan.held = 2;
+    start(1);
+    ask(0, "");
+    assert_int_equal(client_read(clients[0])->body_len, LARGE + 2);
+    wait_saved();
+    redis_do(redis, "PEXPIRE %s 7500000", name_of("/p", "head"));
+    patient(1);
+    ask(1, "");
+    struct message *r = client_read(clients[1]);
+    expect_in(message_field(r, "Cache-Status"), "detail=stale_while_revalidate");
+    assert_int_equal(r->body_len, LARGE + 2);
+    assert_int_equal(r->body[LARGE + 1], 'j');
+    gate_open(plan.gate);
+    stop();
+}
+
+/* All of a crowd wait for the same look-up. */
+static void a_crowd_shares_what_is_stale_in_redis(void **state)
+{
+    UNUSED(state);
+    struct client *crowd[20];
+    plan.etag = true;
+    prepare_stale(STALE_FIELDS("stale-if-error") "ETag: \"v\"\r\n");
+    struct relay *link = relay_start(redis->port);
+    node_with(1, relay_address(link), "lock_timeout = 10m\n", "timeout = 30s\n");
+    relay_stall(link);
+    for (unsigned i = 0; i < ARRAY_LEN(crowd); i++) {
+        crowd[i] = client_open(nodes[1]->port);
+        client_send(crowd[i], "GET /p HTTP/1.1\r\nHost: test\r\n\r\n");
+    }
+    millpond_wait_figure(nodes[1], "followers_now", ARRAY_LEN(crowd) - 1);
+    relay_heal(link);
+    gate_wait_arrived(plan.gate, 1);
+    gate_open(plan.gate);
+    for (unsigned i = 0; i < ARRAY_LEN(crowd); i++)
+        expect_body(client_read(crowd[i]), "#1");
+    assert_int_equal(origin_requests(origin), 2);
     stop();
 }
 
@@ -374,7 +526,7 @@ static void when_redis_stands_still_each_node_fetches(void **state)
     redis_freeze(redis);
     for (unsigned i = 1; i < 3; i++)
         expect_status(client_read(clients[i]), 200);
-    gate_open(plan.first);
+    gate_open(plan.gate);
     expect_answer(0, "#1", "fwd=uri-miss");
     assert_int_equal(origin_requests(origin), 3);
     redis_thaw(redis);
@@ -389,7 +541,7 @@ static void when_redis_dies_each_node_fetches(void **state)
     redis_kill(redis);
     for (unsigned i = 1; i < 3; i++)
         expect_status(client_read(clients[i]), 200);
-    gate_open(plan.first);
+    gate_open(plan.gate);
     expect_answer(0, "#1", "fwd=uri-miss");
     assert_int_equal(origin_requests(origin), 3);
     stop();
@@ -405,7 +557,7 @@ static void a_node_that_is_cut_off_is_followed_by_another(void **state)
     gather(2);
     relay_stall(link);
     expect_answer(1, "#2", "fwd=uri-miss");
-    gate_open(plan.first);
+    gate_open(plan.gate);
     expect_answer(0, "#1", "fwd=uri-miss");
     assert_int_equal(origin_requests(origin), 2);
     stop();
@@ -429,6 +581,11 @@ int main(void)
         TEST_OF(a_client_that_leaves_in_the_middle_of_a_body_changes_nothing),
         TEST_OF(nobody_waits_longer_than_lock_timeout),
         TEST_OF(a_stop_waits_for_no_other_node),
+        TEST_OF(what_is_stale_in_redis_is_confirmed_once),
+        TEST_OF(what_is_stale_in_redis_is_used_while_one_node_renews_it),
+        TEST_OF(what_is_stale_in_redis_stands_in_for_an_error),
+        TEST_OF(what_is_stale_in_redis_and_large_comes_whole),
+        TEST_OF(a_crowd_shares_what_is_stale_in_redis),
         TEST_OF(when_redis_stands_still_each_node_fetches),
         TEST_OF(when_redis_dies_each_node_fetches),
         TEST_OF(a_node_that_is_cut_off_is_followed_by_another),
