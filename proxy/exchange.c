@@ -4,7 +4,6 @@
 
 #include <stdlib.h>
 
-#include "cache/lease.h"
 #include "core/metrics.h"
 #include "core/panic.h"
 #include "core/text.h"
@@ -95,12 +94,10 @@ static void heir_take_fetch(struct exchange *x, struct exchange *of)
     x->instance = of->instance;
     x->stale = of->stale;
     x->filling = of->filling;
-    x->lease = of->lease;
     x->fetch_counted = of->fetch_counted;
     x->upstream->exchange = x;
     cache_fill_set_leader(x->flight, x);
     of->flight = NULL;
-    of->lease = NULL;
     of->upstream = NULL;
     of->instance = NULL;
     of->stale = NULL;
@@ -115,7 +112,8 @@ struct exchange *exchange_new_heir(struct exchange *of)
     struct exchange *x = exchange_create(of->pw, of->view, of->listen);
     if (x == NULL)
         return NULL;
-    if (of->partial != NULL && (x->partial = arena_alloc(&x->arena, sizeof *x->partial)) == NULL) {
+    if ((of->partial != NULL && (x->partial = arena_alloc(&x->arena, sizeof *x->partial)) == NULL) ||
+        !phase_remote_inherit(x, of)) {
         exchange_free(x);
         return NULL;
     }
@@ -138,8 +136,8 @@ void exchange_free(struct exchange *x)
     struct proxy_worker *pw = x->pw;
     ASSERT(x->upstream == NULL && x->instance == NULL && x->flight == NULL);
     deadline_clear(pw->worker, &x->wait_deadline);
-    if (UNLIKELY(x->lease != NULL))
-        cache_lease_cancel(&x->lease);
+    if (UNLIKELY(x->remote != NULL))
+        phase_remote_cancel(x);
     if (x->follower != NULL)
         cache_follower_close(&x->follower);
     if (x->object_held)

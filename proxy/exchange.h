@@ -14,7 +14,6 @@
 #include "core/outcome.h"
 #include "proxy/snapshot.h"
 
-struct cache_lease;
 struct client_conn;
 struct config_listen;
 struct deliver_range;
@@ -80,8 +79,6 @@ struct exchange {
     bool peer_trusted;       /* it came from one of trusted_proxies */
     uint8_t credentials;     /* enum no_store_reason: guard_credentials */
     bool vary_miss;          /* of the URL, other variants are stored */
-    bool unshared;           /* without `lease`, what it fetches is kept to this node */
-    bool restored;           /* a stale response was brought back from the store that nodes share */
     uint8_t reuse_races;     /* tries lost to connections the instance was closing */
     uint8_t wait_rounds;
     uint8_t verdict;     /* enum cache_verdict */
@@ -123,8 +120,7 @@ struct exchange {
     struct partial *partial;     /* the fetch is about a part, or follows from one: partial.h; in the arena */
     struct own_fetch *own_fetch; /* was too slow for a shared one: own_fetch.h; in the arena */
     struct phase_limit_use *limit;   /* it is over its route's rate_limit, or Redis is asked; in the arena */
-    struct phase_remote_use *remote; /* a look-up in the store that nodes share; in the arena */
-    struct cache_lease *lease;       /* held: of all nodes this exchange fetches it; ends with `flight` */
+    struct phase_remote_use *remote; /* of the store that nodes share; NULL: none yet. In the arena */
     struct cache_flight *flight;
     struct cache_follower *follower;
     uint64_t offset; /* bytes of the body handed to the client connection */

@@ -76,10 +76,14 @@ void phase_wait_on_event(void *arg, enum cache_event event);
 bool phase_remote_may_ask(const struct exchange *x);
 /* The look-up under way, if any, is not wanted any more; a fetch for other nodes ends without a response. */
 void phase_remote_cancel(struct exchange *x);
+/* The store is going to be closed. */
+void phase_remote_give_back(struct exchange *x);
+/* `x` goes on with the fetch of `of`, also for other nodes. false: no memory, nothing has changed. */
+bool phase_remote_inherit(struct exchange *x, struct exchange *of);
 /* The response to this request was stored: into the store that nodes share, too. */
 void phase_remote_save(struct exchange *x);
-/* `lease` is held, and the response's head has come, or its end: what other nodes need not wait for, they
- * learn.
+/* The response's head has come, or its end: what other nodes need not wait for, they learn. There is a
+ * `remote`.
  */
 void phase_remote_settle(struct exchange *x);
 

@@ -246,7 +246,7 @@ static enum phase_result fetch_give_up(struct exchange *x, enum fetch_error e)
         own_fetch_failed(x, e);
         return PHASE_MORE;
     }
-    if (UNLIKELY(x->lease != NULL))
+    if (UNLIKELY(x->remote != NULL))
         phase_remote_cancel(x);
     if (x->flight != NULL) /* whoever follows a request with credentials tries for himself */
         cache_flight_fail(&x->flight, x->credentials != NO_STORE_STORED ? FETCH_CANCELLED : e);

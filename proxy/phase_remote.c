@@ -28,9 +28,12 @@
 
 #define FRESHER_MS 1000 /* by how much another's response must outlive ours to take its place early */
 
+/* It was asked, or is: what is fetched goes there under `lease` only. */
 struct phase_remote_use {
     struct cache_remote_load *load;           /* under way */
     const struct cache_remote_loaded *loaded; /* during its callback */
+    struct cache_lease *lease;                /* held; ends with the flight, or before */
+    bool restored;                            /* a stale response was brought back */
 };
 
 bool phase_remote_may_ask(const struct exchange *x)
@@ -40,10 +43,28 @@ bool phase_remote_may_ask(const struct exchange *x)
 
 void phase_remote_cancel(struct exchange *x)
 {
+    if (x->remote == NULL)
+        return;
+    cache_remote_load_cancel(&x->remote->load);
+    cache_lease_cancel(&x->remote->lease);
+}
+
+void phase_remote_give_back(struct exchange *x)
+{
     if (x->remote != NULL)
-        cache_remote_load_cancel(&x->remote->load);
-    x->remote = NULL;
-    cache_lease_cancel(&x->lease);
+        cache_lease_cancel(&x->remote->lease);
+}
+
+bool phase_remote_inherit(struct exchange *x, struct exchange *of)
+{
+    if (of->remote == NULL)
+        return true;
+    x->remote = arena_calloc(&x->arena, sizeof *x->remote);
+    if (x->remote == NULL)
+        return false;
+    x->remote->lease = of->remote->lease;
+    of->remote->lease = NULL;
+    return true;
 }
 
 static void remote_on_end(void *arg, const struct cache_remote_loaded *loaded)
@@ -53,13 +74,12 @@ static void remote_on_end(void *arg, const struct cache_remote_loaded *loaded)
     ASSERT(x->phase == PHASE_REMOTE);
     x->remote->load = NULL;
     x->remote->loaded = loaded;
-    x->lease = loaded->lease;
+    x->remote->lease = loaded->lease;
     phase_run(x);
 }
 
 static enum phase_result remote_miss(struct exchange *x)
 {
-    x->remote = NULL;
     phase_set(x, PHASE_FETCH);
     return PHASE_MORE;
 }
@@ -84,8 +104,7 @@ static enum phase_result remote_restore(struct exchange *x, const struct cache_r
         cache_fill_finish(&x->flight);
     else
         cache_flight_fail(&x->flight, FETCH_CANCELLED);
-    x->remote = NULL;
-    x->restored = true;
+    x->remote->restored = true;
     phase_set(x, PHASE_LOOKUP);
     return PHASE_MORE;
 }
@@ -108,6 +127,7 @@ static enum phase_result remote_no_memory(struct exchange *x)
 static enum phase_result remote_take(struct exchange *x, const struct cache_remote_loaded *loaded)
 {
     enum no_store_reason why;
+    x->remote->loaded = NULL;
     if (loaded->fill == NULL)
         return remote_miss(x);
     loaded->fill->max_object_bytes = x->route->rules.max_object_bytes;
@@ -118,7 +138,6 @@ static enum phase_result remote_take(struct exchange *x, const struct cache_remo
     x->object = cache_fill_begin(x->flight, loaded->fill, &why);
     if (x->object == NULL)
         return remote_miss(x);
-    x->remote = NULL;
     if (x->client != NULL)
         x->follower = cache_flight_follow(x->flight, x->pw->worker, phase_wait_on_event, x);
     if ((x->client != NULL && x->follower == NULL) || !phase_store_put(x, loaded->body.ptr, loaded->body.len))
@@ -133,23 +152,27 @@ static enum phase_result remote_take(struct exchange *x, const struct cache_remo
 
 enum phase_result phase_remote(struct exchange *x)
 {
-    if (x->remote != NULL)
-        return x->remote->loaded != NULL ? remote_take(x, x->remote->loaded) : PHASE_PARK;
-    x->remote = arena_calloc(&x->arena, sizeof *x->remote);
-    if (x->remote == NULL || x->pw->remote == NULL)
+    struct phase_remote_use *use = x->remote;
+    if (use != NULL && use->loaded != NULL)
+        return remote_take(x, use->loaded);
+    if (use != NULL && use->load != NULL)
+        return PHASE_PARK;
+    if (use == NULL)
+        use = x->remote = arena_calloc(&x->arena, sizeof *use);
+    if (use == NULL || x->pw->remote == NULL)
         return remote_miss(x);
-    x->unshared = true;
     const struct cache_object *ours = cache_look(x->pw->cache, &x->key, &x->req, &x->arena);
     const struct cache_remote_want want = {
         .key = &x->key,
         .request = &x->req,
         .fresher_than_ms = remote_fresher_than_ms(x, ours),
-        .or_stale = ours == NULL && x->stale == NULL && x->partial == NULL && !x->background && !x->restored,
+        .or_stale =
+            ours == NULL && x->stale == NULL && x->partial == NULL && !x->background && !use->restored,
         .wait_ms = x->view->shared->config->cache.lock_timeout_ms,
         .on_end = remote_on_end,
         .arg = x,
     };
-    const enum remote_load outcome = cache_remote_load(x->pw->remote, &want, &x->remote->load);
+    const enum remote_load outcome = cache_remote_load(x->pw->remote, &want, &use->load);
     return outcome == REMOTE_LOAD_NONE ? PHASE_PARK : remote_miss(x);
 }
 
@@ -158,12 +181,13 @@ enum phase_result phase_remote(struct exchange *x)
 
 void phase_remote_save(struct exchange *x)
 {
-    if (x->unshared && x->lease == NULL)
+    struct cache_lease *none = NULL, **lease = x->remote != NULL ? &x->remote->lease : &none;
+    if (x->remote != NULL && *lease == NULL)
         return;
     rcu_enter();
     struct cache_object *o = cache_look(x->pw->cache, &x->key, &x->req, &x->arena);
     if (o != NULL && head_text_field(cache_object_info(o).head, HTTP_FIELD_NO_VARY_SEARCH).len == 0)
-        cache_remote_save(x->pw->remote, o, &x->lease);
+        cache_remote_save(x->pw->remote, o, lease);
     rcu_leave();
 }
 
@@ -186,7 +210,10 @@ static bool settle_as_pass(const struct exchange *x)
 
 void phase_remote_settle(struct exchange *x)
 {
+    struct cache_lease **lease = &x->remote->lease;
+    if (*lease == NULL)
+        return;
     if (x->flight != NULL && !cache_remote_is_unfit(x->pw->remote, x->info.status, x->info.body_bytes))
         return; /* it is being stored */
-    cache_lease_end(&x->lease, settle_as_pass(x) ? CACHE_WAKE_PASS : CACHE_WAKE_FAILED);
+    cache_lease_end(lease, settle_as_pass(x) ? CACHE_WAKE_PASS : CACHE_WAKE_FAILED);
 }

@@ -398,7 +398,7 @@ void exchange_on_response_head(struct exchange *x, const struct http_head *head,
         return;
     if (!phase_store_response(x, head))
         return;
-    if (UNLIKELY(x->lease != NULL))
+    if (UNLIKELY(x->remote != NULL))
         phase_remote_settle(x);
     if (x->source == SOURCE_RELAY && x->client == NULL)
         phase_fetch_release(x, FETCH_CANCELLED);
@@ -462,7 +462,7 @@ void exchange_finish_response(struct exchange *x, const struct http_head *traile
         proxy_count(x->pw, METRIC_CACHE_STORED, x->stored);
         if (UNLIKELY(x->pw->remote != NULL) && x->stored)
             phase_remote_save(x);
-        if (UNLIKELY(x->lease != NULL))
+        if (UNLIKELY(x->remote != NULL))
             phase_remote_settle(x);
     } else if (x->source == SOURCE_RELAY && trailers != NULL && trailers->field_count > 0) {
         x->trailers = forward_trailers(x, trailers);
@@ -490,7 +490,7 @@ void exchange_on_upstream_error(struct exchange *x, enum fetch_error e)
     proxy_count(x->pw, METRIC_UPSTREAM_ERRORS, 1);
     x->fetch_error = (uint8_t)(e == FETCH_RESET ? FETCH_CUT_SHORT : e);
     phase_fetch_release(x, e);
-    if (UNLIKELY(x->lease != NULL))
+    if (UNLIKELY(x->remote != NULL))
         phase_remote_cancel(x);
     if (x->no_store == NO_STORE_STORED) /* otherwise it would not have been stored whole either */
         x->no_store = e == FETCH_NO_MEMORY ? NO_STORE_NO_MEMORY : NO_STORE_INCOMPLETE;

@@ -87,7 +87,7 @@ void proxy_worker_unshare(struct proxy_worker *pw)
 {
     struct cache_remote *remote = pw->remote;
     LIST_FOREACH (n, &pw->exchanges) {
-        cache_lease_cancel(&CONTAINER_OF(n, struct exchange, node)->lease);
+        phase_remote_give_back(CONTAINER_OF(n, struct exchange, node));
     }
     pw->remote = NULL; /* whose look-up ends by this must not ask again */
     cache_remote_close(&remote);

@@ -155,7 +155,7 @@ bool stale_instead_of_bad_status(struct exchange *x, unsigned status)
         return false;
     x->other_status = (uint16_t)status;
     x->fetch_error = FETCH_ERROR_STATUS;
-    if (UNLIKELY(x->lease != NULL))
+    if (UNLIKELY(x->remote != NULL))
         phase_remote_cancel(x);
     if (x->flight != NULL && x->credentials != NO_STORE_STORED)
         cache_flight_fail(&x->flight, FETCH_CANCELLED);
