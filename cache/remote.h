@@ -28,6 +28,7 @@ struct cache_remote_settings {
     const struct cache_stream_map *map;
     dur_ms_t timeout_ms;     /* of a look-up, however many commands it takes */
     size_t max_object_bytes; /* of a body */
+    bool alone;              /* memory keeps nothing (store = redis): remote_save.h */
 };
 
 #define CACHE_REMOTE_MAGIC 0x72656d6fu

@@ -67,6 +67,12 @@ static void count(const struct cache_remote *r, enum remote_save outcome)
     metrics_count_reason(r->settings.worker->metrics, METRICS_REASON_REMOTE_SAVES, outcome);
 }
 
+void cache_remote_let_go(const struct cache_remote *r, struct cache_object *o)
+{
+    if (r->settings.alone)
+        cache_forget(r->settings.cache, o);
+}
+
 static void save_go_on(struct cache_remote_save *s);
 
 static void queue_look(struct cache_remote *r)
@@ -87,6 +93,7 @@ static void save_end(struct cache_remote_save *s, enum remote_save outcome)
     count(r, outcome);
     cache_lease_cancel(&s->lease);
     cache_lease_cancel(&s->url_lease);
+    cache_remote_let_go(r, s->object);
     cache_object_unref(&s->object);
     s->magic = 0;
     worker_bury(r->settings.worker, &s->grave, free, s);
@@ -367,6 +374,7 @@ void cache_remote_save(struct cache_remote *r, struct cache_object *o, struct ca
         if (*lease != NULL && (outcome == REMOTE_SAVE_UNFIT || outcome == REMOTE_SAVE_TOO_LARGE))
             cache_lease_end(lease, CACHE_WAKE_PASS); /* nor will that of who waits for it */
         cache_lease_cancel(lease);
+        cache_remote_let_go(r, o);
         return;
     }
     s->magic = SAVE_MAGIC;

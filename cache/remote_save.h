@@ -6,7 +6,12 @@
  * its URL last. Head records are written by who holds the lease of their key (lease.h), chunks while he does:
  * the lease under which the response was fetched, or one that is asked for now, and if another node has that,
  * his response will do. What goes wrong costs the record, and nothing else. Each part expires when the
- * response is of no more use. */
+ * response is of no more use.
+ *
+ * Where Redis is the only store, memory is the place where responses wait until they are there: from the
+ * moment one is whole everybody finds it, and memory lets go of it when it is saved, or will not be.
+ * Rejected: not putting it into the index at all. Between the last byte to a client and the answer of Redis
+ * nobody would find it, and who asks in between would fetch it again. */
 #ifndef CACHE_REMOTE_SAVE_H
 #define CACHE_REMOTE_SAVE_H
 
@@ -24,6 +29,10 @@
 void cache_remote_save(struct cache_remote *r, struct cache_object *o, struct cache_lease **lease);
 /* A response of which that much is known will not be kept there. */
 bool cache_remote_is_unfit(const struct cache_remote *r, unsigned status, int64_t body_bytes);
+
+/* An object in the index that is in Redis already, or not to go there: unless memory keeps objects, it is no
+ * longer found. Who reads it goes on. */
+void cache_remote_let_go(const struct cache_remote *r, struct cache_object *o);
 
 /* remote.c: gives up all that are queued or under way. */
 void cache_remote_end_saves(struct cache_remote *r);

@@ -357,9 +357,11 @@ static void check_cache(struct build *b)
 {
     const struct config_cache *cache = &b->config->cache;
     const struct source_section *section = check_section(b, OPTION_CACHE, 0);
-    if (cache->store == CONFIG_STORE_TIERED && !b->config->redis.given)
+    if (config_store_is_shared(cache->store) && !b->config->redis.given)
         check_report(b, false, section, "store",
-                     "tiered is memory in front of Redis, and there is no [redis]; add that section");
+                     cache->store == CONFIG_STORE_TIERED
+                         ? "tiered is memory in front of Redis, and there is no [redis]; add that section"
+                         : "responses are to be kept in Redis, and there is no [redis]; add that section");
     if (source_value_given(section, "max_object_size") != NULL && cache->store != CONFIG_STORE_OFF &&
         cache->max_object_bytes > cache->memory_bytes)
         check_report(b, true, section, "max_object_size",

@@ -169,10 +169,10 @@ static void check_use(const struct redis_check *c)
 {
     const struct config_redis *r = &c->b->config->redis;
     const struct config_cache *cache = &c->b->config->cache;
-    if (cache->store != CONFIG_STORE_TIERED && !check_limit_uses_redis(c->b->config))
+    if (!config_store_is_shared(cache->store) && !check_limit_uses_redis(c->b->config))
         problem_add(c->b->source->problems, true, c->section->origin, c->section->label, NULL,
                     "store = %s keeps nothing in Redis: it is connected to and watched, but not used; write "
-                    "store = tiered, or remove the section if that is not meant",
+                    "store = tiered or redis, or remove the section if that is not meant",
                     cache->store == CONFIG_STORE_OFF ? "off" : "memory");
     warn_of_clear_text(c);
     if (r->mode == CONFIG_REDIS_SENTINEL && r->sentinel_login.password[0] != '\0' &&

@@ -106,7 +106,13 @@ struct config_pool { /* [pool NAME] */
     int max_idle; /* per worker */
 };
 
-enum config_store { CONFIG_STORE_OFF, CONFIG_STORE_MEMORY, CONFIG_STORE_TIERED };
+enum config_store { CONFIG_STORE_OFF, CONFIG_STORE_MEMORY, CONFIG_STORE_TIERED, CONFIG_STORE_REDIS };
+
+/* Other nodes find there what this one fetched. */
+static inline bool config_store_is_shared(enum config_store s)
+{
+    return s == CONFIG_STORE_TIERED || s == CONFIG_STORE_REDIS;
+}
 
 struct config_cache { /* [cache] */
     enum config_store store;

@@ -162,11 +162,12 @@ OPTION(POOL, "protocol", WORD, "http/1.1", WORDS("http/1.1 h2", NULL), 0, LATER,
 OPTION(POOL, "send_proxy_protocol", WORD, "off", WORDS("off v1 v2", NULL), 0, LATER,
        "Whether connections to the instances begin with a PROXY header.")
 
-OPTION(CACHE, "store", WORD, "memory", WORDS("off memory tiered", "redis"), OPTION_RESTART,
+OPTION(CACHE, "store", WORD, "memory", WORDS("off memory tiered redis", NULL), OPTION_RESTART,
        AT(config_cache, store),
        "Where responses are kept. `tiered` is memory in front of Redis, which several nodes share: what one "
-       "fetched "
-       "the others find there. It takes a [redis] section.")
+       "fetched the others find there. `redis` is Redis alone: memory carries responses only while they are "
+       "on their way, each request is a question to Redis, and while that is away nothing is kept. Both take "
+       "a [redis] section.")
 OPTION(CACHE, "memory_size", SIZE, "256M", RANGE(1 << 20, SIZE_LIMIT), OPTION_RESTART,
        AT(config_cache, memory_bytes), "Everything the cache holds in memory, overhead included.")
 OPTION(CACHE, "max_object_size", SIZE, "64M", RANGE(1, SIZE_LIMIT), 0, AT(config_cache, max_object_bytes),
@@ -231,7 +232,7 @@ OPTION(REDIS, "timeout", DURATION, "50ms", RANGE(1, 60000), OPTION_RESTART, AT(c
 OPTION(REDIS, "connections", COUNT, "2", RANGE(1, 16), OPTION_RESTART, AT(config_redis, connections),
        "Connections that each worker keeps open to each server.")
 OPTION(REDIS, "max_object_size", SIZE, "1M", RANGE(1, SIZE_LIMIT), OPTION_RESTART,
-       AT(config_redis, max_object_bytes), "Larger ones stay in memory only.")
+       AT(config_redis, max_object_bytes), "Larger ones are not kept there.")
 OPTION(REDIS, "stream_length", COUNT, "100000", RANGE(1, INT32_MAX), OPTION_RESTART,
        AT(config_redis, stream_length), "Invalidation events kept.")
 OPTION(REDIS, "channel", REDIS_NAME, "millpond:purge", RANGE(1, 128), OPTION_RESTART | OPTION_COMPUTED,

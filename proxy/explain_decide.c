@@ -94,24 +94,25 @@ static void decide_expired(struct explain_case *e)
 static void decide_unseen(struct explain_case *e)
 {
     struct cache_freshness f;
+    const char *where = config_store_is_shared(e->x->view->shared->config->cache.store)
+                            ? " in memory (Redis is not looked into here)"
+                            : "";
     e->not_yet_known = true;
     e->why = explain_try_response(e, 200, SLICE_EMPTY, &f);
     e->status = 200;
     if (e->why == NO_STORE_STORED)
         outcome(e, VERDICT_MISS, EXPLAIN_NOT_STORED,
                 SAY(e,
-                    "nothing is stored, and nothing is known of an earlier response; a 200 that says nothing "
-                    "about "
-                    "caching would be stored for %lld s (%s)",
-                    (long long)(f.lifetime_ms / 1000),
+                    "nothing is stored%s, and nothing is known of an earlier response; a 200 that says "
+                    "nothing about caching would be stored for %lld s (%s)",
+                    where, (long long)(f.lifetime_ms / 1000),
                     freshness_source_name((enum freshness_source)f.source)));
     else
         outcome(e, VERDICT_MISS, EXPLAIN_NOT_STORED,
                 SAY(e,
-                    "nothing is stored, and nothing is known of an earlier response; a 200 that says nothing "
-                    "about "
-                    "caching would not be stored: %s",
-                    outcome_no_store_text(e->why)));
+                    "nothing is stored%s, and nothing is known of an earlier response; a 200 that says "
+                    "nothing about caching would not be stored: %s",
+                    where, outcome_no_store_text(e->why)));
 }
 
 /* The names alone: values are other clients'. */

@@ -70,10 +70,11 @@ bool limit_shared_ask(struct redis *r, struct redis_call *call, slice_t name, co
 
 bool limit_shared_read(const struct redisReply *reply, struct limit_shared_answer *out)
 {
-    const int64_t passed = redis_reply_integer(redis_reply_at(reply, 0), -1);
-    const int64_t used_us = redis_reply_integer(redis_reply_at(reply, 1), -1);
-    *out = (struct limit_shared_answer){passed == 1, 0};
-    if (passed < 0 || passed > 1 || used_us < 0 || __builtin_mul_overflow(used_us, 1000, &out->used_ns))
+    int64_t passed, used_us;
+    *out = (struct limit_shared_answer){false, 0};
+    if (redis_reply_count(reply) != 2 || !redis_reply_integer(redis_reply_at(reply, 0), &passed) ||
+        !redis_reply_integer(redis_reply_at(reply, 1), &used_us))
         return false;
-    return redis_reply_count(reply) == 2;
+    out->passed = passed == 1;
+    return passed >= 0 && passed <= 1 && used_us >= 0 && !__builtin_mul_overflow(used_us, 1000, &out->used_ns);
 }

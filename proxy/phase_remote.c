@@ -143,7 +143,8 @@ static enum phase_result remote_take(struct exchange *x, const struct cache_remo
     if ((x->client != NULL && x->follower == NULL) || !phase_store_put(x, loaded->body.ptr, loaded->body.len))
         return remote_no_memory(x);
     exchange_set_object(x, x->object, SOURCE_FOLLOW);
-    cache_fill_finish(&x->flight);
+    if (cache_fill_finish(&x->flight) == NO_STORE_STORED)
+        cache_remote_let_go(x->pw->remote, x->object);
     x->partial = NULL;
     x->verdict = VERDICT_REDIS;
     phase_set(x, PHASE_DELIVER);
@@ -166,8 +167,8 @@ enum phase_result phase_remote(struct exchange *x)
         .key = &x->key,
         .request = &x->req,
         .fresher_than_ms = remote_fresher_than_ms(x, ours),
-        .or_stale =
-            ours == NULL && x->stale == NULL && x->partial == NULL && !x->background && !use->restored,
+        .or_stale = !x->pw->remote->settings.alone && ours == NULL && x->stale == NULL &&
+                    x->partial == NULL && !x->background && !use->restored,
         .wait_ms = x->view->shared->config->cache.lock_timeout_ms,
         .on_end = remote_on_end,
         .arg = x,
@@ -182,12 +183,14 @@ enum phase_result phase_remote(struct exchange *x)
 void phase_remote_save(struct exchange *x)
 {
     struct cache_lease *none = NULL, **lease = x->remote != NULL ? &x->remote->lease : &none;
-    if (x->remote != NULL && *lease == NULL)
-        return;
+    const bool may_write = x->remote == NULL || *lease != NULL;
     rcu_enter();
     struct cache_object *o = cache_look(x->pw->cache, &x->key, &x->req, &x->arena);
-    if (o != NULL && head_text_field(cache_object_info(o).head, HTTP_FIELD_NO_VARY_SEARCH).len == 0)
+    if (o != NULL && may_write &&
+        head_text_field(cache_object_info(o).head, HTTP_FIELD_NO_VARY_SEARCH).len == 0)
         cache_remote_save(x->pw->remote, o, lease);
+    else if (o != NULL)
+        cache_remote_let_go(x->pw->remote, o);
     rcu_leave();
 }
 

@@ -290,8 +290,9 @@ static void worker_share(struct proxy_worker *pw)
         .map = pw->server->purge_share != NULL ? purge_share_map(pw->server->purge_share) : NULL,
         .timeout_ms = c->redis.timeout_ms,
         .max_object_bytes = (size_t)c->redis.max_object_bytes,
+        .alone = c->cache.store == CONFIG_STORE_REDIS,
     };
-    if (c->cache.store == CONFIG_STORE_TIERED && remote.redis != NULL && remote.map != NULL &&
+    if (config_store_is_shared(c->cache.store) && remote.redis != NULL && remote.map != NULL &&
         !proxy_worker_share(pw, &remote))
         log_error("out of memory: a worker does without the shared store");
 }
@@ -384,7 +385,7 @@ static void server_prepare_message(void *arg, struct cache_purge_request *r)
 /* Who shares what it stores must hear of all purges. */
 static bool server_share_purges(struct server *s, struct config *c, char *err, size_t err_bytes)
 {
-    if (s->cache == NULL || s->redis_link == NULL || c->cache.store != CONFIG_STORE_TIERED)
+    if (s->cache == NULL || s->redis_link == NULL || !config_store_is_shared(c->cache.store))
         return true;
     s->purge_share =
         purge_share_new(&(struct purge_share_settings){s->cache, c, s->redis_link, server_prepare_message, s},

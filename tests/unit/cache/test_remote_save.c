@@ -237,6 +237,82 @@ static void closing_gives_up_what_is_on_its_way(void **state)
     cache_object_unref(&o);
 }
 
+/* ---- Redis alone
+ * ------------------------------------------------------------------------------------------------------------
+ */
+
+/* Queues it; true when it is found in memory from then on. */
+static bool is_kept_when_queued(struct node *n, const char *url, uint64_t bytes)
+{
+    struct cache_object *o = stored(n, url, bytes);
+    cache_remote_save(n->remote, o);
+    cache_object_unref(&o);
+    return fix_has(n->cache, url);
+}
+
+static void memory_lets_go_of_what_is_saved(void **state)
+{
+    UNUSED(state);
+    struct redis_process *p = redis_start("r", NULL);
+    struct node *a = node_open(p->address, NEVER_MS);
+    a->remote->settings.alone = true;
+    assert_true(is_kept_when_queued(a, URL, 2 * CACHE_RECORD_CHUNK + 1));
+    assert_true(is_kept_when_queued(a, "http://h/q", 5));
+    AWAIT(saves(REMOTE_SAVE_SAVED) == 2);
+    assert_false(fix_has(a->cache, URL) || fix_has(a->cache, "http://h/q"));
+    rcu_flush();
+    assert_int_equal(fix_stats(a->cache).live_objects, 0);
+    assert_int_equal(look(a, URL), REMOTE_LOAD_FOUND);
+    struct cache_object *o = fix_find(a->cache, URL);
+    cache_remote_let_go(a->remote, o); /* as who has loaded it does */
+    assert_false(fix_has(a->cache, URL));
+    cache_object_unref(&o);
+}
+
+/* What has taken its place meanwhile has a way of its own. */
+static void memory_lets_go_of_nothing_else(void **state)
+{
+    UNUSED(state);
+    struct redis_process *p = redis_start("r", NULL);
+    struct node *a = node_open(p->address, NEVER_MS);
+    a->remote->settings.alone = true;
+    assert_true(is_kept_when_queued(a, URL, 5));
+    struct cache_object *newer = stored(a, URL, 6);
+    AWAIT(saves(REMOTE_SAVE_SAVED) == 1);
+    assert_true(fix_has(a->cache, URL));
+    cache_object_unref(&newer);
+    a->remote->settings.alone = false;
+    assert_true(is_kept_when_queued(a, URL, 5));
+    AWAIT(saves(REMOTE_SAVE_SAVED) == 2);
+    assert_true(fix_has(a->cache, URL));
+}
+
+static void memory_lets_go_of_what_cannot_be_saved(void **state)
+{
+    UNUSED(state);
+    struct redis_process *p = redis_start("r", NULL);
+    struct node *a = node_open(p->address, 100);
+    a->remote->settings.alone = true;
+    assert_false(is_kept_when_queued(a, "http://h/large", 5 * MB));
+    assert_int_equal(saves(REMOTE_SAVE_TOO_LARGE), 1);
+    redis_freeze(p);
+    assert_true(is_kept_when_queued(a, URL, 4 * MB));
+    AWAIT(a->remote->save_count == 0);
+    assert_int_equal(saves(REMOTE_SAVE_TIMEOUT), 1);
+    assert_false(fix_has(a->cache, URL));
+    redis_kill(p);
+    AWAIT(!redis_is_up(a->redis, SLICE_EMPTY));
+    assert_true(is_kept_when_queued(a, URL, 5));
+    AWAIT(a->remote->save_count == 0);
+    assert_int_equal(saves(REMOTE_SAVE_UNAVAILABLE), 1);
+    assert_false(fix_has(a->cache, URL));
+    assert_true(is_kept_when_queued(a, URL, 5));
+    cache_remote_close(&a->remote);
+    assert_false(fix_has(a->cache, URL));
+    rcu_flush();
+    assert_int_equal(fix_stats(a->cache).live_objects, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -248,6 +324,9 @@ int main(void)
         REMOTE_TEST(what_goes_wrong_costs_the_record),
         REMOTE_TEST(a_write_over_another_is_seen_whole),
         REMOTE_TEST(closing_gives_up_what_is_on_its_way),
+        REMOTE_TEST(memory_lets_go_of_what_is_saved),
+        REMOTE_TEST(memory_lets_go_of_nothing_else),
+        REMOTE_TEST(memory_lets_go_of_what_cannot_be_saved),
     };
     return E2E_RUN("remote save", tests);
 }

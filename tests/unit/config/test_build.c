@@ -64,7 +64,7 @@ static const struct option_case cases[] = {
     {P, "retry_budget", "0%", {"20", "101%", "x%"}, "a percent sign"},
     {P, "retry_on", "connect, 503", {"timeout", "500", "off, 502"}, "write any of connect"},
     {P, "max_idle", "0", {"x", "1000001", "-1"}, "is not a number"},
-    {C, "store", "off", {"redis", "redis", "disk"}, "is not supported by this version of millpond yet"},
+    {C, "store", "off", {"disk", "none", ""}, "write one of: off, memory, tiered, redis"},
     {C, "memory_size", "1M", {"1023K", "x", "64MB"}, "from 1M to 1024T"},
     {C, "max_object_size", "1", {"0", "x", "64MB"}, "from 1 to 1024T"},
     {C, "default_ttl", "1d", {"60", "3651d", "x"}, "has no unit"},

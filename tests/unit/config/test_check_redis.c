@@ -50,6 +50,11 @@ static void test_a_shared_store_takes_redis(void **state)
     struct config *c = load_ok(REDIS "[cache]\nstore = tiered\n");
     assert_int_equal(c->cache.store, CONFIG_STORE_TIERED);
     config_unref(c);
+    expect_error(APP "[cache]\nstore = redis\n",
+                 "[cache] store: responses are to be kept in Redis, and there is no [redis]; ");
+    c = load_ok(REDIS "[cache]\nstore = redis\n");
+    assert_int_equal(c->cache.store, CONFIG_STORE_REDIS);
+    config_unref(c);
 }
 
 static void test_logins(void **state)
@@ -87,6 +92,7 @@ static void test_warnings(void **state)
     UNUSED(state);
     assert_int_equal(warnings_of(REDIS, "t.ini:3: [redis]: store = memory keeps nothing in Redis"), 1);
     assert_int_equal(warnings_of(REDIS "[cache]\nstore = tiered\n", "keeps nothing in Redis"), 0);
+    assert_int_equal(warnings_of(REDIS "[cache]\nstore = redis\n", "keeps nothing in Redis"), 0);
     assert_int_equal(warnings_of(REDIS "[cache]\nstore = off\n", "[redis]: store = off keeps nothing"), 1);
     assert_int_equal(warnings_of(REDIS "url = redis://:secret@redis.example\n", clear), 1);
     assert_int_equal(warnings_of(REDIS "url = redis://10.0.0.1\npassword = secret\n",

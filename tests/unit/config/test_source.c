@@ -35,7 +35,6 @@ static void test_every_word_not_supported_yet_is_refused(void **state)
     expect_error(APP "balance = two_choices\n", "not supported by this version of millpond yet");
     expect_error(APP "balance = hash\n",
                  "t.ini:3: [pool app] balance: \"hash\" is not supported by this version");
-    expect_error(APP "[cache]\nstore = redis\n", "not supported by this version of millpond yet");
 }
 
 static void test_unknown_section(void **state)
