@@ -188,6 +188,12 @@ bench-scale: build
 	@$(MAKE) --no-print-directory -C bench/load
 	@MILLPOND=$(abspath $(BIN)) bench/scale
 
+# make bench-cluster: what a shared store costs, and how fast purges travel.
+.PHONY: bench-cluster
+bench-cluster: build $(DEPS_TEST)
+	@$(MAKE) --no-print-directory -C bench/load
+	@MILLPOND=$(abspath $(BIN)) bench/cluster --only '$(ONLY)'
+
 docs: build
 	@packaging/make-docs $(BIN)
 
