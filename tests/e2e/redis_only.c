@@ -35,13 +35,13 @@ static void wait_until_followed(struct millpond *m)
     }
 }
 
-/* Nothing that is slow here shall pass for a Redis that does not answer. */
+/* Nothing that is slow here shall pass for a Redis that does not answer, or a client that does not read. */
 static struct millpond *node_at(const char *name, const char *address, const char *lines)
 {
-    struct millpond *m =
-        millpond_start(.name = name, .main = textf("workers = %d", WORKERS), .cache = "store = redis",
-                       .rest = textf("%s[redis]\nurl = redis://%s\n%s", pool_lines("app", 1, origin), address,
-                                     lines));
+    struct millpond *m = millpond_start(.name = name, .main = textf("workers = %d", WORKERS),
+                                        .cache = "store = redis", .listen = "min_rate = 0",
+                                        .rest = textf("%s[redis]\nurl = redis://%s\n%s",
+                                                      pool_lines("app", 1, origin), address, lines));
     wait_until_followed(m);
     return m;
 }
