@@ -21,7 +21,7 @@
 #define PIECE_BYTES    12
 #define MS_MAX         (((uint64_t)1 << 42) - 1) /* what an object keeps of a time */
 
-enum { FLAG_REVALIDATE_ALWAYS = 1, FLAG_NEVER_STALE = 2, FLAGS_ALL = 3 };
+enum { FLAG_REVALIDATE_ALWAYS = 1, FLAG_NEVER_STALE = 2, FLAG_PACKED = 4, FLAGS_ALL = 7 };
 
 static const char magic[4] = {'M', 'l', 'p', 'R'};
 
@@ -133,9 +133,20 @@ slice_t cache_record_name(char *buf, slice_t prefix, slice_t key, int64_t part)
 /* ---- writing ---------------------------------------------------------------------------------------------
  */
 
-static size_t inline_bytes(const struct cache_record *r)
+size_t cache_record_part_bytes(const struct cache_record *r, int64_t part)
 {
-    return r->body_bytes <= CACHE_RECORD_CHUNK ? (size_t)r->body_bytes : 0;
+    if (part == CACHE_RECORD_HEAD)
+        return r->body_bytes <= CACHE_RECORD_CHUNK ? (size_t)r->body_bytes : 0;
+    ASSERT(part >= 0 && part < cache_record_chunks(r));
+    return (size_t)MIN(r->body_bytes - (uint64_t)part * CACHE_RECORD_CHUNK, CACHE_RECORD_CHUNK);
+}
+
+/* What a part takes when it is written. */
+static size_t written_bytes(const struct cache_record *r, int64_t part)
+{
+    const size_t whole = cache_record_part_bytes(r, part);
+    ASSERT(r->part.len == 0 || (r->packed && r->part.len < whole));
+    return r->part.len > 0 ? r->part.len : whole;
 }
 
 size_t cache_record_bytes(const struct cache_record *r)
@@ -143,7 +154,7 @@ size_t cache_record_bytes(const struct cache_record *r)
     size_t fixed = PREAMBLE_BYTES + CHECKSUM_BYTES + r->key.len + r->vary_names.len;
     if (r->kind == CACHE_RECORD_MARKER)
         return fixed + MARKER_BYTES;
-    return fixed + OBJECT_BYTES + r->head.len + r->tags.text.len + inline_bytes(r);
+    return fixed + OBJECT_BYTES + r->head.len + r->tags.text.len + written_bytes(r, CACHE_RECORD_HEAD);
 }
 
 /* Body bytes from `offset` on. */
@@ -164,14 +175,31 @@ static void put_body(char **at, const struct cache_record *r, uint64_t offset, s
     }
 }
 
+static void put_part(char **at, const struct cache_record *r, int64_t part)
+{
+    if (r->part.len > 0)
+        put_bytes(at, r->part);
+    else
+        put_body(at, r, (uint64_t)MAX(part, 0) * CACHE_RECORD_CHUNK, cache_record_part_bytes(r, part));
+}
+
+size_t cache_record_copy_part(const struct cache_record *r, int64_t part, char *buf)
+{
+    char *at = buf;
+    put_body(&at, r, (uint64_t)MAX(part, 0) * CACHE_RECORD_CHUNK, cache_record_part_bytes(r, part));
+    return (size_t)(at - buf);
+}
+
 static void put_object(char **at, const struct cache_record *r)
 {
     const struct cache_freshness *f = &r->fresh;
     put_number(at, r->status, 2);
     put_number(at, r->status_line_bytes, 2);
     put_number(at, f->source, 1);
-    put_number(
-        at, (f->revalidate_always ? FLAG_REVALIDATE_ALWAYS : 0) | (f->never_stale ? FLAG_NEVER_STALE : 0), 1);
+    put_number(at,
+               (f->revalidate_always ? FLAG_REVALIDATE_ALWAYS : 0) | (f->never_stale ? FLAG_NEVER_STALE : 0) |
+                   (r->packed ? FLAG_PACKED : 0),
+               1);
     put_number(at, f->keep_code, 1);
     put_number(at, r->early_code, 1);
     put_number(at, (uint64_t)f->response_ms, 8);
@@ -209,7 +237,7 @@ void cache_record_encode(const struct cache_record *r, char *buf)
     if (r->kind == CACHE_RECORD_OBJECT) {
         put_bytes(&at, r->head);
         put_bytes(&at, r->tags.text);
-        put_body(&at, r, 0, inline_bytes(r));
+        put_part(&at, r, CACHE_RECORD_HEAD);
     }
     ASSERT((size_t)(at - buf) + CHECKSUM_BYTES == bytes);
     put_checksum(buf, at);
@@ -222,15 +250,9 @@ uint32_t cache_record_chunks(const struct cache_record *r)
     return (uint32_t)((r->body_bytes + CACHE_RECORD_CHUNK - 1) / CACHE_RECORD_CHUNK);
 }
 
-static size_t chunk_body_bytes(const struct cache_record *r, uint32_t chunk)
-{
-    ASSERT(chunk < cache_record_chunks(r));
-    return (size_t)MIN(r->body_bytes - (uint64_t)chunk * CACHE_RECORD_CHUNK, CACHE_RECORD_CHUNK);
-}
-
 size_t cache_record_chunk_bytes(const struct cache_record *r, uint32_t chunk)
 {
-    return PREAMBLE_BYTES + PIECE_BYTES + chunk_body_bytes(r, chunk) + CHECKSUM_BYTES;
+    return PREAMBLE_BYTES + PIECE_BYTES + written_bytes(r, chunk) + CHECKSUM_BYTES;
 }
 
 void cache_record_encode_chunk(const struct cache_record *r, uint32_t chunk, char *buf)
@@ -238,7 +260,7 @@ void cache_record_encode_chunk(const struct cache_record *r, uint32_t chunk, cha
     char *at = put_preamble(buf, CACHE_RECORD_PIECE, cache_record_chunk_bytes(r, chunk));
     put_number(&at, r->write_id, 8);
     put_number(&at, chunk, 4);
-    put_body(&at, r, (uint64_t)chunk * CACHE_RECORD_CHUNK, chunk_body_bytes(r, chunk));
+    put_part(&at, r, chunk);
     put_checksum(buf, at);
 }
 
@@ -255,6 +277,16 @@ static bool object_numbers_are_ok(const struct cache_record *r)
            (uint64_t)r->written_ms <= MS_MAX && r->expire_ms > 0 &&
            r->expire_ms <= CACHE_RECORD_EXPIRE_MAX_MS && r->stamp.epoch != 0 &&
            r->body_bytes <= CACHE_RECORD_BODY_MAX;
+}
+
+/* As many bytes may lie there for the part. A body that is inline and not packed is not called so. */
+static bool part_fits(const struct cache_record *r, int64_t part, size_t got)
+{
+    const size_t whole = cache_record_part_bytes(r, part);
+    const bool head = part == CACHE_RECORD_HEAD;
+    if (!r->packed || (head && r->body_bytes > CACHE_RECORD_CHUNK))
+        return got == whole;
+    return got > 0 && (head ? got < whole : got <= whole);
 }
 
 static bool take_object(slice_t rest, struct cache_record *r)
@@ -286,13 +318,14 @@ static bool take_object(slice_t rest, struct cache_record *r)
     const size_t names = take_number(&rest, 2), head = take_number(&rest, 2), tags = take_number(&rest, 2);
     for (unsigned i = 0; i < CACHE_TAG_FIELDS; i++)
         r->tags.bytes[i] = (uint16_t)take_number(&rest, 2);
+    r->packed = (flags & FLAG_PACKED) != 0;
     bool ok = flags <= FLAGS_ALL;
     r->key = take_bytes(&rest, key, &ok);
     r->vary_names = take_bytes(&rest, names, &ok);
     r->head = take_bytes(&rest, head, &ok);
     r->tags.text = take_bytes(&rest, tags, &ok);
     r->body = rest;
-    return ok && rest.len == inline_bytes(r) && object_numbers_are_ok(r) &&
+    return ok && object_numbers_are_ok(r) && part_fits(r, CACHE_RECORD_HEAD, rest.len) &&
            (r->primary_bytes == r->key.len) == (r->vary_names.len == 0) &&
            cache_record_key_is_ok(r->key, r->primary_bytes, r->vary_names) &&
            cache_record_head_is_ok(r->head, r->status, r->status_line_bytes) &&
@@ -344,7 +377,7 @@ enum cache_record_fault cache_record_decode_chunk(slice_t bytes, const struct ca
     const uint32_t index = (uint32_t)take_number(&payload, 4);
     if (write_id != r->write_id || index != chunk)
         return CACHE_RECORD_TORN;
-    if (payload.len != chunk_body_bytes(r, chunk))
+    if (!part_fits(r, chunk, payload.len))
         return CACHE_RECORD_MALFORMED;
     *body = payload;
     return CACHE_RECORD_NONE;

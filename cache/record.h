@@ -9,6 +9,9 @@
  * with the same hash. Decoding is strict, and what it refuses is a miss. The checksum finds damage, it does
  * not stop forgers: who may write to the store may answer requests anyway.
  *
+ * A body may lie there packed (record_pack.h), each part by itself; length and checksum are those of what
+ * lies there.
+ *
  * Layout, little endian, no padding: "MlpR", version, kind, two zero bytes, length of the whole record in 32
  * bits, what the kind has (record.c), 64 bits of XXH3-128 over all before. */
 #ifndef CACHE_RECORD_H
@@ -61,8 +64,12 @@ struct cache_record {
     wall_ms_t written_ms;            /* the writer's wall clock */
     dur_ms_t expire_ms;              /* the expiry it was written with */
     uint64_t body_bytes;
-    slice_t body;                      /* the body when it is inline and decoded */
-    const struct cache_object *object; /* where the body comes from when encoding; NULL: from `body` */
+    bool packed;  /* parts of the body that are shorter than what they stand for are packed (record_pack.h) */
+    slice_t body; /* the body when it is inline and decoded; `packed`: as it lies there */
+    /* encoding */
+    const struct cache_object *object; /* where the body comes from; NULL: from `body` */
+    slice_t
+        part; /* with `packed`: goes in place of the body, or of the chunk that is next; empty: as it is */
 };
 
 /* ---- names -----------------------------------------------------------------------------------------------
@@ -83,6 +90,10 @@ uint32_t cache_record_chunks(const struct cache_record *r);
 size_t cache_record_chunk_bytes(const struct cache_record *r, uint32_t chunk);
 /* Out of r->object, or of r->body, which then is the whole body. */
 void cache_record_encode_chunk(const struct cache_record *r, uint32_t chunk, char *buf);
+/* The bytes of the body that part CACHE_RECORD_HEAD or a chunk stands for, and how many; `buf` has room for
+ * CACHE_RECORD_CHUNK. */
+size_t cache_record_copy_part(const struct cache_record *r, int64_t part, char *buf);
+size_t cache_record_part_bytes(const struct cache_record *r, int64_t part);
 
 /* ---- reading ---------------------------------------------------------------------------------------------
  */
@@ -90,7 +101,7 @@ void cache_record_encode_chunk(const struct cache_record *r, uint32_t chunk, cha
 /* A head record found under the name of `key`, which is compared whole. Fills *out only with
  * CACHE_RECORD_NONE; its slices point into `bytes`. */
 enum cache_record_fault cache_record_decode(slice_t bytes, slice_t key, struct cache_record *out);
-/* The body bytes of a chunk of the decoded record `r`. */
+/* The body bytes of a chunk of the decoded record `r`, or (if they are fewer) the same packed. */
 enum cache_record_fault cache_record_decode_chunk(slice_t bytes, const struct cache_record *r, uint32_t chunk,
                                                   slice_t *body);
 

@@ -6,6 +6,7 @@
 
 #include "cache/hidden.h"
 #include "cache/object.h"
+#include "cache/record_text.h"
 
 dur_ms_t cache_record_expire_ms(const struct cache_freshness *f, wall_ms_t now_ms)
 {
@@ -61,18 +62,6 @@ static dur_ms_t resident_ms(const struct cache_record *r, wall_ms_t now_ms, dur_
     return MAX(by_clock_ms, 0);
 }
 
-/* The value of the first such field of a head that is known to be canonical. */
-static slice_t field_value(slice_t head, enum http_field_id id)
-{
-    for (size_t end; (end = slice_find(head, '\n', 0)) != SIZE_MAX;) {
-        size_t colon = slice_find(head, ':', 0);
-        if (colon < end && http_field_lookup(slice_make(head.ptr, colon)) == id)
-            return slice_trim(slice_make(head.ptr + colon + 1, end - 1 - colon - 1));
-        head = slice_make(head.ptr + end + 1, head.len - end - 1);
-    }
-    return SLICE_EMPTY;
-}
-
 void cache_record_to_fill(const struct cache_record *r, uint64_t checked_id, const struct http_head *request,
                           int64_t max_object_bytes, wall_ms_t now_ms, dur_ms_t left_ms,
                           struct cache_record_fill *out)
@@ -89,8 +78,8 @@ void cache_record_to_fill(const struct cache_record *r, uint64_t checked_id, con
                  .max_object_bytes = max_object_bytes,
                  .fresh = r->fresh,
                  .early_code = r->early_code,
-                 .etag = field_value(shown, HTTP_FIELD_ETAG),
-                 .last_modified = field_value(shown, HTTP_FIELD_LAST_MODIFIED),
+                 .etag = cache_record_head_field(shown, HTTP_FIELD_ETAG),
+                 .last_modified = cache_record_head_field(shown, HTTP_FIELD_LAST_MODIFIED),
                  .last_modified_s = r->last_modified_s,
                  .tags = r->tags,
                  .loaded = true,

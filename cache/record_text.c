@@ -124,3 +124,14 @@ bool cache_record_tags_are_ok(const struct cache_tags *t)
     }
     return count <= CACHE_TAGS_MAX && (t->text.len == 0 || t->text.ptr[t->text.len - 1] == ' ');
 }
+
+slice_t cache_record_head_field(slice_t head, enum http_field_id id)
+{
+    for (size_t end; (end = slice_find(head, '\n', 0)) != SIZE_MAX;) {
+        size_t colon = slice_find(head, ':', 0);
+        if (colon < end && http_field_lookup(slice_make(head.ptr, colon)) == id)
+            return slice_trim(slice_make(head.ptr + colon + 1, end - 1 - colon - 1));
+        head = slice_make(head.ptr + end + 1, head.len - end - 1);
+    }
+    return SLICE_EMPTY;
+}

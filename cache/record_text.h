@@ -14,4 +14,7 @@ bool cache_record_head_is_ok(slice_t head, unsigned status, size_t status_line_b
 bool cache_record_key_is_ok(slice_t key, size_t primary_bytes, slice_t vary_names);
 bool cache_record_tags_are_ok(const struct cache_tags *tags);
 
+/* The value of the first such field of a head that is known to be canonical; empty: none. */
+slice_t cache_record_head_field(slice_t head, enum http_field_id id);
+
 #endif

@@ -20,8 +20,10 @@ struct cache_remote *cache_remote_open(const struct cache_remote_settings *s)
                                                 .waiters_max = CACHE_REMOTE_WAITERS_MAX};
     r->magic = CACHE_REMOTE_MAGIC;
     r->settings = *s;
-    r->leases = cache_leases_open(s->worker, &leases);
+    r->packer = cache_packer_open();
+    r->leases = r->packer != NULL ? cache_leases_open(s->worker, &leases) : NULL;
     if (r->leases == NULL) {
+        cache_packer_close(&r->packer);
         free(r);
         return NULL;
     }
@@ -44,6 +46,7 @@ void cache_remote_close(struct cache_remote **rp)
     cache_remote_end_saves(r);
     cache_leases_close(&r->leases);
     list_remove(&r->save_hook.node);
+    cache_packer_close(&r->packer);
     r->magic = 0;
     worker_bury(r->settings.worker, &r->grave, free, r);
 }

@@ -13,6 +13,7 @@
 #define CACHE_REMOTE_H
 
 #include "cache/lease.h"
+#include "cache/record_pack.h"
 
 #define CACHE_REMOTE_PREFIX_MAX  64
 #define CACHE_REMOTE_NAME_BYTES  (CACHE_REMOTE_PREFIX_MAX + CACHE_RECORD_NAME_BYTES)
@@ -28,6 +29,7 @@ struct cache_remote_settings {
     const struct cache_stream_map *map;
     dur_ms_t timeout_ms;     /* of a look-up, however many commands it takes */
     size_t max_object_bytes; /* of a body */
+    bool pack;               /* what is written, where that is worth it (record_pack.h) */
     bool alone;              /* memory keeps nothing (store = redis): remote_save.h */
 };
 
@@ -39,6 +41,7 @@ struct cache_remote {
     /* set once */
     struct cache_remote_settings settings;
     struct cache_leases *leases;
+    struct cache_packer *packer;
     /* worker's thread */
     struct list loads; /* under way */
     size_t load_bytes; /* of bodies they make room for */

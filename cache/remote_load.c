@@ -188,6 +188,16 @@ static void load_on_deadline(struct deadline *d)
 /* ---- chunks ----------------------------------------------------------------------------------------------
  */
 
+/* What lies there for a part of the body, put to where that belongs; false: it is not what was packed. */
+static bool take_part(const struct cache_remote_load *l, int64_t part, slice_t bytes, char *to)
+{
+    const size_t whole = cache_record_part_bytes(&l->record, part);
+    if (bytes.len < whole)
+        return cache_packer_unpack(l->remote->packer, bytes, to, whole);
+    memcpy(to, bytes.ptr, whole);
+    return true;
+}
+
 static void piece_on_reply(struct redis_call *call, enum redis_outcome o, const struct redisReply *reply);
 
 /* Asks for the next chunk; false when that is refused. */
@@ -228,8 +238,9 @@ static void piece_on_reply(struct redis_call *call, enum redis_outcome o, const 
         chunks_refuse(l, missing ? REMOTE_LOAD_INCOMPLETE : of_fault(fault));
         return;
     }
-    memcpy(l->body + (size_t)p->chunk * CACHE_RECORD_CHUNK, part.ptr, part.len);
-    if (--l->chunks_left == 0)
+    if (!take_part(l, p->chunk, part, l->body + (size_t)p->chunk * CACHE_RECORD_CHUNK))
+        chunks_refuse(l, REMOTE_LOAD_MALFORMED);
+    else if (--l->chunks_left == 0)
         load_end_with(l, l->found_as, slice_make(l->body, (size_t)l->record.body_bytes), NULL);
     else if (l->next_chunk < cache_record_chunks(&l->record) && !piece_ask(p))
         load_end(l, REMOTE_LOAD_UNAVAILABLE);
@@ -301,6 +312,22 @@ static enum remote_load take_marker(struct cache_remote_load *l)
     return load_ask(l, SLICE_EMPTY);
 }
 
+/* The body that is in the head record. */
+static enum remote_load take_inline(struct cache_remote_load *l)
+{
+    const size_t whole = cache_record_part_bytes(&l->record, CACHE_RECORD_HEAD);
+    if (l->record.body.len == whole)
+        return l->found_as;
+    free(l->body);
+    l->body = malloc(whole);
+    if (l->body == NULL)
+        return REMOTE_LOAD_NO_MEMORY;
+    if (!take_part(l, CACHE_RECORD_HEAD, l->record.body, l->body))
+        return REMOTE_LOAD_MALFORMED;
+    l->record.body = slice_make(l->body, whole);
+    return l->found_as;
+}
+
 /* NONE: it goes on. */
 static enum remote_load take_record(struct cache_remote_load *l, slice_t bytes)
 {
@@ -312,8 +339,10 @@ static enum remote_load take_record(struct cache_remote_load *l, slice_t bytes)
     enum remote_load outcome = judge(l);
     if (outcome != REMOTE_LOAD_NONE)
         return load_refuse(l, outcome, bytes);
-    if (cache_record_chunks(&l->record) == 0)
-        return l->found_as;
+    if (cache_record_chunks(&l->record) == 0) {
+        outcome = take_inline(l);
+        return outcome == REMOTE_LOAD_MALFORMED ? load_refuse(l, outcome, bytes) : outcome;
+    }
     outcome = chunks_prepare(l, bytes);
     if (outcome == REMOTE_LOAD_NONE)
         outcome = judge(l); /* the fill lies in the copy now */

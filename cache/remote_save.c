@@ -56,6 +56,7 @@ struct cache_remote_save {
     struct cache_lease *lease,
         *url_lease;             /* of the response's key; of its URL, if it varies. NULL: not ours */
     struct cache_record record; /* borrows the object */
+    bool packed;                /* some part was */
     uint32_t next_chunk;
     unsigned under_way;
     struct save_piece pieces[CACHE_REMOTE_SAVE_WINDOW];
@@ -75,9 +76,14 @@ void cache_remote_let_go(const struct cache_remote *r, struct cache_object *o)
 
 static void save_go_on(struct cache_remote_save *s);
 
+static unsigned saves_active_max(const struct cache_remote *r)
+{
+    return r->settings.pack ? CACHE_REMOTE_SAVES_PACKING : CACHE_REMOTE_SAVES_ACTIVE;
+}
+
 static void queue_look(struct cache_remote *r)
 {
-    if (!list_empty(&r->waiting_saves) && r->active_saves < CACHE_REMOTE_SAVES_ACTIVE)
+    if (!list_empty(&r->waiting_saves) && r->active_saves < saves_active_max(r))
         worker_at_turn_end(r->settings.worker, &r->save_hook);
 }
 
@@ -147,11 +153,23 @@ static bool save_set(struct cache_remote_save *s, slice_t name, slice_t value)
  * ---------------------------------------------------------------------------------------------------------
  */
 
+/* The part that is encoded next. */
+static void pack_part(struct cache_remote_save *s, int64_t part)
+{
+    const struct cache_remote *r = s->remote;
+    s->record.part = SLICE_EMPTY;
+    if (r->settings.pack && cache_pack_wants(s->record.head, s->record.body_bytes))
+        s->record.part = cache_packer_pack(r->packer, &s->record, part);
+    s->packed |= s->record.part.len > 0;
+    s->record.packed = s->packed;
+}
+
 static enum remote_save send_chunk(struct cache_remote_save *s)
 {
     char name[CACHE_REMOTE_NAME_BYTES];
     if (!cache_lease_is_held(s->lease))
         return REMOTE_SAVE_OVERTAKEN;
+    pack_part(s, s->next_chunk);
     const size_t bytes = cache_record_chunk_bytes(&s->record, s->next_chunk);
     char *buf = malloc(bytes);
     if (buf == NULL)
@@ -207,7 +225,12 @@ static bool make_record(struct cache_remote_save *s, uint64_t write_id)
 static enum remote_save send_head(struct cache_remote_save *s)
 {
     s->step = SAVE_HEAD;
-    return make_record(s, s->record.write_id) ? put_record(s, &s->lease, &s->record) : REMOTE_SAVE_UNFIT;
+    if (!make_record(s, s->record.write_id))
+        return REMOTE_SAVE_UNFIT;
+    if (cache_record_chunks(&s->record) == 0)
+        pack_part(s, CACHE_RECORD_HEAD);
+    s->record.packed = s->packed;
+    return put_record(s, &s->lease, &s->record);
 }
 
 static void save_on_lease(void *arg, const struct cache_lease_result *r)
@@ -320,7 +343,7 @@ static void queue_on_turn_end(struct turn_hook *h)
     struct cache_remote *r = CONTAINER_OF(h, struct cache_remote, save_hook);
     struct list *n;
     CHECK_MAGIC(r, CACHE_REMOTE_MAGIC);
-    while (r->active_saves < CACHE_REMOTE_SAVES_ACTIVE && (n = list_pop_front(&r->waiting_saves)) != NULL) {
+    while (r->active_saves < saves_active_max(r) && (n = list_pop_front(&r->waiting_saves)) != NULL) {
         struct cache_remote_save *s = CONTAINER_OF(n, struct cache_remote_save, node);
         list_push_back(&r->saves, &s->node);
         r->active_saves++;

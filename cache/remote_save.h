@@ -21,6 +21,7 @@
 #define CACHE_REMOTE_SAVES_MAX      1024      /* of a worker at a time; more are dropped */
 #define CACHE_REMOTE_SAVE_BYTES_MAX (32 * MB) /* of their bodies, unless it is one alone */
 #define CACHE_REMOTE_SAVES_ACTIVE   8         /* with commands under way */
+#define CACHE_REMOTE_SAVES_PACKING  2         /* the same where they are packed, which takes time */
 #define CACHE_REMOTE_SAVE_WINDOW    2         /* chunks of one under way */
 
 /* Queues a complete object that is in the index; takes a reference of its own. `lease` is what the object was

@@ -131,6 +131,8 @@ struct config_cache { /* [cache] */
 
 enum config_redis_mode { CONFIG_REDIS_STANDALONE, CONFIG_REDIS_SENTINEL, CONFIG_REDIS_CLUSTER };
 
+enum config_redis_compress { CONFIG_REDIS_COMPRESS_OFF, CONFIG_REDIS_COMPRESS_ZSTD };
+
 struct config_redis_login {          /* "" = none */
     const char *username, *password; /* a secret: never shown, in whatever form */
 };
@@ -148,6 +150,7 @@ struct config_redis { /* [redis] */
     dur_ms_t timeout_ms;
     int connections; /* of each worker to each server */
     int64_t max_object_bytes;
+    enum config_redis_compress compress;
     int stream_length;
 };
 

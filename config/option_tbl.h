@@ -233,6 +233,9 @@ OPTION(REDIS, "connections", COUNT, "2", RANGE(1, 16), OPTION_RESTART, AT(config
        "Connections that each worker keeps open to each server.")
 OPTION(REDIS, "max_object_size", SIZE, "1M", RANGE(1, SIZE_LIMIT), OPTION_RESTART,
        AT(config_redis, max_object_bytes), "Larger ones are not kept there.")
+OPTION(REDIS, "compress", WORD, "off", WORDS("off zstd", NULL), OPTION_RESTART, AT(config_redis, compress),
+       "Whether what looks like text (text, JSON, XML, JavaScript), is not encoded already and has at least "
+       "1 KB is packed before it is put there. What is packed is read whatever stands here.")
 OPTION(REDIS, "stream_length", COUNT, "100000", RANGE(1, INT32_MAX), OPTION_RESTART,
        AT(config_redis, stream_length), "Invalidation events kept.")
 OPTION(REDIS, "channel", REDIS_NAME, "millpond:purge", RANGE(1, 128), OPTION_RESTART | OPTION_COMPUTED,

@@ -290,6 +290,7 @@ static void worker_share(struct proxy_worker *pw)
         .map = pw->server->purge_share != NULL ? purge_share_map(pw->server->purge_share) : NULL,
         .timeout_ms = c->redis.timeout_ms,
         .max_object_bytes = (size_t)c->redis.max_object_bytes,
+        .pack = c->redis.compress == CONFIG_REDIS_COMPRESS_ZSTD,
         .alone = c->cache.store == CONFIG_STORE_REDIS,
     };
     if (config_store_is_shared(c->cache.store) && remote.redis != NULL && remote.map != NULL &&

@@ -5,6 +5,8 @@
 #include "tests/support/redis.h"
 #include "tests/support/relay.h"
 
+#include "cache/record.h"
+
 #define LONG     "Cache-Control: max-age=600\r\n"
 #define OBJECTS  200
 #define CROWD    40
@@ -170,6 +172,12 @@ static void large_script(struct origin_conn *c, const struct message *request, v
     origin_send_chunk(c, NULL, 0);
 }
 
+static void text_script(struct origin_conn *c, const struct message *request, void *arg)
+{
+    UNUSED(request);
+    origin_respond(c, 200, LONG "Content-Type: text/plain\r\n", arg);
+}
+
 static char *large_body(size_t bytes)
 {
     char *body = text_repeat('x', bytes);
@@ -240,6 +248,31 @@ static void bodies_of_all_kinds_are_found(void **state)
         expect_redis(client_get(m->port, targets[i], ""), body);
         assert_int_equal(origin_requests(origin), 1);
         millpond_stop(m);
+    }
+}
+
+/* What is packed there comes out as it went in, also where another node packs nothing. */
+static void packed_bodies_come_out_as_they_were(void **state)
+{
+    UNUSED(state);
+    static const char *const targets[] = {"/small", "/large"};
+    for (size_t i = 0; i < ARRAY_LEN(targets); i++) {
+        char *body = large_body(i == 0 ? 3000 : 900000);
+        origin = origin_start(text_script, body);
+        struct millpond *a = node_at(textf("a%zu", i), redis->address, "timeout = 30s\ncompress = zstd\n"),
+                        *b = node(textf("b%zu", i));
+        expect_body(client_get(a->port, targets[i], ""), body);
+        wait_let_go(a);
+        expect_redis(client_get(a->port, targets[i], ""), body);
+        expect_redis(client_get(b->port, targets[i], ""), body);
+        assert_int_equal(origin_requests(origin), 1);
+        char name[64 + CACHE_RECORD_NAME_BYTES];
+        slice_t key = slice_str(textf("http://test%s", targets[i]));
+        slice_t n = cache_record_name(name, SLICE_LIT("millpond:"), key, i == 0 ? CACHE_RECORD_HEAD : 0);
+        const long long stored = atoll(redis_do(redis, "STRLEN %s", textf(SLICE_FMT, SLICE_ARG(n))));
+        EXPECT(stored > 0 && stored < (i == 0 ? 2000 : 40000), "it takes %lld bytes", stored);
+        millpond_stop(a);
+        millpond_stop(b);
     }
 }
 
@@ -424,6 +457,7 @@ int main(void)
         TEST_OF(a_slow_reader_gets_all_of_what_was_let_go),
         TEST_OF(what_is_not_kept_there_is_not_kept_here),
         TEST_OF(bodies_of_all_kinds_are_found),
+        TEST_OF(packed_bodies_come_out_as_they_were),
         TEST_OF(ranges_conditions_and_head_are_answered_from_it),
         TEST_OF(each_variant_is_found),
         TEST_OF(a_purge_counts_at_each_node),

@@ -1,9 +1,11 @@
 /* fuzz_record.c: a record that decodes is what this program would have written: encoded again it gives the
- * same bytes, and a flight can be filled with it. Checksum and length are put right first, or nothing would
- * get past them; the first byte says whether they are, and whether it is a chunk. */
+ * same bytes, a flight can be filled with it, and a packed body comes out as long as announced or not at all.
+ * Checksum and length are put right first, or nothing would get past them; the first byte says whether they
+ * are, and whether it is a chunk. */
 #include <stdlib.h>
 
 #include "cache/record_object.h"
+#include "cache/record_pack.h"
 #include "core/panic.h"
 
 #define PREAMBLE 12
@@ -35,8 +37,25 @@ static slice_t key_of(slice_t s)
     return slice_make(s.ptr + text, MIN(number16(s.ptr + at), s.len - text));
 }
 
-static void check(slice_t s, const struct cache_record *r)
+/* Into room of its exact size. */
+static void unpack(slice_t packed, size_t bytes)
 {
+    static struct cache_packer *packer;
+    if (packer == NULL)
+        packer = cache_packer_open();
+    char *to = malloc(bytes);
+    ASSERT(packer != NULL && to != NULL);
+    cache_packer_unpack(packer, packed, to, bytes);
+    free(to);
+}
+
+static void check(slice_t s, struct cache_record *r)
+{
+    const size_t whole = r->kind == CACHE_RECORD_OBJECT ? cache_record_part_bytes(r, CACHE_RECORD_HEAD) : 0;
+    if (r->body.len < whole) {
+        unpack(r->body, whole);
+        r->part = r->body;
+    }
     ASSERT(cache_record_bytes(r) == s.len);
     char *again = malloc(s.len);
     ASSERT(again != NULL);
@@ -69,9 +88,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         reseal(copy, n);
     const slice_t s = slice_make(copy, n);
     if (how & 2) {
-        const struct cache_record of = {.write_id = 1, .body_bytes = CACHE_RECORD_CHUNK + 5};
-        if (cache_record_decode_chunk(s, &of, 1, &body) == CACHE_RECORD_NONE)
-            ASSERT(body.len == 5 && body.ptr > s.ptr && body.ptr + body.len < s.ptr + s.len);
+        const struct cache_record of = {
+            .write_id = 1, .body_bytes = CACHE_RECORD_CHUNK + (how & 4 ? 500 : 5), .packed = how & 4};
+        const size_t whole = cache_record_part_bytes(&of, 1);
+        if (cache_record_decode_chunk(s, &of, 1, &body) == CACHE_RECORD_NONE) {
+            ASSERT(body.len <= whole && body.ptr > s.ptr && body.ptr + body.len < s.ptr + s.len);
+            if (body.len < whole)
+                unpack(body, whole);
+        }
     } else if (cache_record_decode(s, key_of(s), &r) == CACHE_RECORD_NONE) {
         check(s, &r);
     }

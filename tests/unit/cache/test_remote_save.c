@@ -237,6 +237,40 @@ static void closing_gives_up_what_is_on_its_way(void **state)
     cache_object_unref(&o);
 }
 
+/* ---- packed
+ * ------------------------------------------------------------------------------------------------------------
+ */
+
+static void what_is_text_is_packed_and_comes_back(void **state)
+{
+    UNUSED(state);
+    static const uint64_t sizes[] = {CACHE_PACK_LEAST, CACHE_RECORD_CHUNK, 5 * CACHE_RECORD_CHUNK + 4000};
+    struct redis_process *p = redis_start("r", NULL);
+    struct node *a = node_open(p->address, NEVER_MS), *b = node_open(p->address, NEVER_MS);
+    a->remote->settings.pack = true; /* b reads it as well */
+    for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+        struct cache_fill fill = node_fill(sizes[i]);
+        fill.head = SLICE_LIT("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n");
+        fill.etag = fill.last_modified = SLICE_EMPTY;
+        fill.status_line_bytes = 17;
+        node_save_as(a, URL, &fill, sizes[i]);
+        const int64_t part = sizes[i] > CACHE_RECORD_CHUNK ? 0 : CACHE_RECORD_HEAD;
+        const long long stored = atoll(redis_do(p, "STRLEN %s", part_name(SLICE_LIT(URL), part)));
+        assert_true(stored > 100 && stored < (long long)MIN(sizes[i], CACHE_RECORD_CHUNK));
+        assert_int_equal(look(b, URL), REMOTE_LOAD_FOUND);
+        struct cache_object *o = fix_find(b->cache, URL);
+        assert_true(cache_object_filled(o) == sizes[i] && fix_body_is_right(o, 0, sizes[i]));
+        cache_object_unref(&o);
+        node_forget(b, URL, fix_plain());
+    }
+    struct cache_fill image = node_fill(5000);
+    image.head = SLICE_LIT("HTTP/1.1 200 OK\r\nContent-Type: image/png\r\n");
+    image.etag = image.last_modified = SLICE_EMPTY;
+    image.status_line_bytes = 17;
+    node_save_as(a, URL, &image, 5000);
+    assert_true(atoll(redis_do(p, "STRLEN %s", head_name(URL))) > 5000);
+}
+
 /* ---- Redis alone
  * ------------------------------------------------------------------------------------------------------------
  */
@@ -324,6 +358,7 @@ int main(void)
         REMOTE_TEST(what_goes_wrong_costs_the_record),
         REMOTE_TEST(a_write_over_another_is_seen_whole),
         REMOTE_TEST(closing_gives_up_what_is_on_its_way),
+        REMOTE_TEST(what_is_text_is_packed_and_comes_back),
         REMOTE_TEST(memory_lets_go_of_what_is_saved),
         REMOTE_TEST(memory_lets_go_of_nothing_else),
         REMOTE_TEST(memory_lets_go_of_what_cannot_be_saved),

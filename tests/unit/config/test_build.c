@@ -91,6 +91,7 @@ static const struct option_case cases[] = {
     {R, "timeout", "1ms", {"0", "50", "2m"}, "from 1ms to 1m"},
     {R, "connections", "16", {"0", "17", "2 per worker"}, "from 1 to 16"},
     {R, "max_object_size", "64K", {"0", "x", "1MB"}, "from 1 to 1024T"},
+    {R, "compress", "zstd", {"gzip", "brotli", ""}, "write one of: off, zstd"},
     {R, "stream_length", "1000", {"0", "x", "-1"}, "from 1 to 2147483647"},
     {R, "channel", "purges", {"a b", "{a}", ""}, "has a blank, a brace"},
     {T, "host", "a.example, *.b.example", {"*", "a:80", ""}, "is not a host pattern"},

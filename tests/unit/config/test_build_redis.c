@@ -29,6 +29,7 @@ static void test_defaults(void **state)
     assert_int_equal(c->redis.timeout_ms, 50);
     assert_int_equal(c->redis.connections, 2);
     assert_int_equal(c->redis.max_object_bytes, 1 << 20);
+    assert_int_equal(c->redis.compress, CONFIG_REDIS_COMPRESS_OFF);
     assert_int_equal(c->redis.stream_length, 100000);
     assert_string_equal(c->redis.sentinel_name, "");
     assert_string_equal(c->redis.tls_ca, "");
@@ -41,7 +42,7 @@ static void test_members(void **state)
     UNUSED(state);
     struct config *c = load_ok(REDIS "url = rediss://redis.example/7\nusername = app\npassword = p w;d\n"
                                      "tls_ca = /ca.pem\nprefix = a/\ntimeout = 1s\nconnections = 16\n"
-                                     "max_object_size = 2M\nstream_length = 5\n");
+                                     "max_object_size = 2M\ncompress = zstd\nstream_length = 5\n");
     assert_string_equal(c->redis.servers.items[0], "redis.example:6379");
     assert_true(c->redis.tls);
     assert_int_equal(c->redis.database, 7);
@@ -54,6 +55,7 @@ static void test_members(void **state)
     assert_int_equal(c->redis.timeout_ms, 1000);
     assert_int_equal(c->redis.connections, 16);
     assert_int_equal(c->redis.max_object_bytes, 2 << 20);
+    assert_int_equal(c->redis.compress, CONFIG_REDIS_COMPRESS_ZSTD);
     assert_int_equal(c->redis.stream_length, 5);
     assert_int_equal(config_redis_origin(c, "tls_ca").line, 7);
     config_unref(c);

@@ -105,6 +105,7 @@ static const struct {
     {R, "timeout", "50ms"},
     {R, "connections", "2"},
     {R, "max_object_size", "1M"},
+    {R, "compress", "off"},
     {R, "stream_length", "100000"},
     {R, "channel", "millpond:purge"},
 #define T OPTION_ROUTE
