@@ -249,16 +249,17 @@ static json_t *share_nodes(const struct purge_share *p)
 {
     size_t count;
     json_t *all = json_array();
+    const uint64_t epoch = cache_stream_link_follow(p->link)->epoch; /* ids of others mean nothing here */
     struct cache_stream_nodes *nodes = cache_stream_link_nodes(p->link);
     const struct cache_stream_node *node = cache_stream_nodes_all(nodes, &count);
     for (size_t i = 0; i < count; i++, node++) {
         char id[CACHE_STREAM_ID_TEXT];
         slice_t applied = cache_stream_id_print(id, node->applied);
-        json_array_append_new(all,
-                              json_pack("{s:s, s:b, s:b, s:s%, s:I, s:I}", "name", node->name, "reachable",
-                                        cache_stream_node_is_reachable(nodes, node), "follows",
-                                        node->epoch != 0, "applied", applied.ptr, applied.len, "lag",
-                                        (json_int_t)node->lag, "seen_ms_ago", (json_int_t)node->age_ms));
+        json_array_append_new(all, json_pack("{s:s, s:b, s:b, s:s%, s:I, s:I}", "name", node->name,
+                                             "reachable", cache_stream_node_is_reachable(nodes, node),
+                                             "follows", node->epoch != 0 && node->epoch == epoch, "applied",
+                                             applied.ptr, applied.len, "lag", (json_int_t)node->lag,
+                                             "seen_ms_ago", (json_int_t)node->age_ms));
     }
     return all;
 }

@@ -382,6 +382,34 @@ static void a_node_that_stops_is_not_missed(void **state)
     millpond_stop(a);
 }
 
+static json_t *node_named(struct millpond *m, const char *name)
+{
+    size_t i;
+    json_t *one;
+    json_array_foreach(json_object_get(purges_of(m), "nodes"), i, one)
+    {
+        if (strcmp(json_string_value(json_object_get(one, "name")), name) == 0)
+            return one;
+    }
+    return NULL;
+}
+
+/* After a failover that lost entries, another node may have applied later ones of the stream that was, and
+ * not know yet that it began anew: its id says nothing. */
+static void who_follows_another_stream_has_not_applied(void **state)
+{
+    UNUSED(state);
+    const unsigned long long s = strtoull(redis_do(redis, "TIME"), NULL, 10);
+    redis_do(redis, "HSET millpond:{stream}:nodes other %s",
+             textf("00000000000000ff %llu-0 %llu", 2 * s * 1000, s * 1000));
+    until(node_named(a, "other") != NULL);
+    assert_true(json_is_false(json_object_get(node_named(a, "other"), "follows")));
+    struct proc_result r = millpond_cli(a, "purge", "--wait", "--tag", "red", NULL);
+    assert_int_equal(r.exit_code, 1);
+    expect_in(r.out, "node other: not heard of for ");
+    stop();
+}
+
 /* Nobody knows what was purged meanwhile: everything goes. */
 static void redis_that_restarts_empty_purges_everything(void **state)
 {
@@ -422,6 +450,7 @@ int main(void)
         TEST_OF(who_waits_is_not_kept_by_later_purges),
         TEST_OF(refused_appends_do_not_end_following),
         TEST_OF(a_node_that_stops_is_not_missed),
+        TEST_OF(who_follows_another_stream_has_not_applied),
         TEST_OF(redis_that_restarts_empty_purges_everything),
     };
     return E2E_RUN("redis_purges", tests);
