@@ -130,12 +130,18 @@ static void serve(struct origin_conn *c)
         }
         if (!opt->head_only)
             wire_read_body(&c->wire, m);
-        record_request(c->origin, m);
-        if (m->end != MESSAGE_COMPLETE)
+        if (!opt->forgets)
+            record_request(c->origin, m);
+        const bool whole = m->end == MESSAGE_COMPLETE;
+        if (whole) {
+            c->request = m;
+            opt->script(c, m, opt->arg);
+            c->served++;
+        }
+        if (opt->forgets)
+            message_free(m);
+        if (!whole)
             return;
-        c->request = m;
-        opt->script(c, m, opt->arg);
-        c->served++;
     }
 }
 

@@ -31,6 +31,7 @@ struct origin_options {
     bool head_only; /* call the script when the head is there; it reads the body with origin_read_body or raw
                      */
     bool raw;       /* call the script at once when a connection comes, with request NULL, and once */
+    bool forgets;   /* keeps no records, for as many requests as one likes */
     int port;       /* 0 = the kernel's choice */
     int rcvbuf_bytes, sndbuf_bytes; /* 0 = the kernel's choice */
 };

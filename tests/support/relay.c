@@ -8,14 +8,14 @@
 #include <pthread.h>
 #include <sys/socket.h>
 
-#define PAIRS_MAX 64
+#define PAIRS_MAX 256 /* those that a program gave up while the link stood still, too */
 #define TICK_MS   10
 
-enum relay_mode { OPEN, CUT, STALLED, SLOW, COUNT, END };
+enum relay_mode { OPEN, CUT, STALLED, SLOW, DELAYED, CUT_AFTER, COUNT, END };
 
 struct order {
     enum relay_mode mode;
-    unsigned bytes_per_tick;
+    unsigned amount; /* SLOW: bytes per tick; DELAYED: ms; CUT_AFTER: bytes */
 };
 
 /* One direction: what was read and is not written yet. */
@@ -23,7 +23,8 @@ struct half {
     int from, to;
     char bytes[16384];
     size_t start, end;
-    unsigned allowance;
+    unsigned allowance; /* bytes, until the next tick; CUT_AFTER: until the end */
+    mono_ms_t due_ms;   /* not passed on before */
 };
 
 struct pair {
@@ -68,8 +69,8 @@ static void pair_open(struct relay *r)
         i++;
     if (server < 0 || p == NULL || i == PAIRS_MAX)
         abort();
-    p->halves[0] = (struct half){.from = client, .to = server};
-    p->halves[1] = (struct half){.from = server, .to = client};
+    p->halves[0] = (struct half){.from = client, .to = server, .allowance = r->order.amount};
+    p->halves[1] = (struct half){.from = server, .to = client, .allowance = r->order.amount};
     r->pairs[i] = p;
     if (r->order.mode == CUT || connect(server, (struct sockaddr *)&in, sizeof in) != 0) {
         pair_close(r, i, true);
@@ -84,18 +85,26 @@ static bool half_wants_read(const struct relay *r, const struct half *h)
     return h->end == 0 && r->order.mode != STALLED && (r->order.mode != SLOW || h->allowance > 0);
 }
 
-/* false: the connection is over. */
-static bool half_move(struct relay *r, struct half *h)
+static bool half_may_write(const struct relay *r, const struct half *h)
 {
+    return h->end > h->start && r->order.mode != STALLED &&
+           (r->order.mode != DELAYED || clock_mono_ms() >= h->due_ms);
+}
+
+/* false: the connection is over. */
+static bool half_move(struct relay *r, struct half *h, bool is_answers)
+{
+    const bool ends = r->order.mode == CUT_AFTER && is_answers;
     if (half_wants_read(r, h)) {
-        size_t room = r->order.mode == SLOW ? MIN(h->allowance, sizeof h->bytes) : sizeof h->bytes;
-        ssize_t n = recv(h->from, h->bytes, room, 0);
+        size_t room = r->order.mode == SLOW || ends ? MIN(h->allowance, sizeof h->bytes) : sizeof h->bytes;
+        ssize_t n = room > 0 ? recv(h->from, h->bytes, room, 0) : 0;
         if (n == 0 || (n < 0 && errno != EAGAIN))
             return false;
         h->end = n > 0 ? (size_t)n : 0;
         h->allowance -= (unsigned)MIN(h->end, h->allowance);
+        h->due_ms = clock_mono_ms() + (mono_ms_t)r->order.amount;
     }
-    if (h->end > h->start && r->order.mode != STALLED) {
+    if (half_may_write(r, h)) {
         ssize_t n = send(h->to, h->bytes + h->start, h->end - h->start, MSG_NOSIGNAL);
         if (n < 0 && errno != EAGAIN)
             return false;
@@ -117,6 +126,8 @@ static bool obey(struct relay *r)
         if (r->pairs[i] == NULL)
             continue;
         answer++;
+        for (unsigned k = 0; k < 2 && o.mode != COUNT; k++)
+            r->pairs[i]->halves[k].allowance = o.amount;
         if (o.mode == CUT)
             pair_close(r, i, true);
     }
@@ -133,7 +144,7 @@ static void tick(struct relay *r)
     r->tick_ms = now_ms;
     for (unsigned i = 0; i < 2 * PAIRS_MAX; i++) {
         if (r->pairs[i / 2] != NULL)
-            r->pairs[i / 2]->halves[i % 2].allowance = r->order.bytes_per_tick;
+            r->pairs[i / 2]->halves[i % 2].allowance = r->order.amount;
     }
 }
 
@@ -146,12 +157,12 @@ static void wait_for_events(const struct relay *r)
     for (unsigned i = 0; i < PAIRS_MAX; i++) {
         for (unsigned k = 0; r->pairs[i] != NULL && k < 2; k++) {
             const struct half *in = &r->pairs[i]->halves[k], *out = &r->pairs[i]->halves[1 - k];
-            short events = (short)((half_wants_read(r, in) ? POLLIN : 0) |
-                                   (out->end > out->start && r->order.mode != STALLED ? POLLOUT : 0));
+            short events =
+                (short)((half_wants_read(r, in) ? POLLIN : 0) | (half_may_write(r, out) ? POLLOUT : 0));
             fds[n++] = (struct pollfd){.fd = events != 0 ? in->from : -1, .events = events};
         }
     }
-    poll(fds, n, r->order.mode == SLOW ? TICK_MS : -1);
+    poll(fds, n, r->order.mode == SLOW || r->order.mode == DELAYED ? TICK_MS : -1);
 }
 
 static bool readable(int fd)
@@ -171,9 +182,9 @@ static void *relay_main(void *arg)
             pair_open(r);
         tick(r);
         for (unsigned i = 0; i < PAIRS_MAX; i++) {
-            if (r->pairs[i] != NULL &&
-                !(half_move(r, &r->pairs[i]->halves[0]) && half_move(r, &r->pairs[i]->halves[1])))
-                pair_close(r, i, false);
+            if (r->pairs[i] != NULL && !(half_move(r, &r->pairs[i]->halves[0], false) &&
+                                         half_move(r, &r->pairs[i]->halves[1], true)))
+                pair_close(r, i, r->order.mode == CUT_AFTER);
         }
     }
 }
@@ -246,7 +257,17 @@ void relay_stall(struct relay *r)
 
 void relay_slow(struct relay *r, unsigned bytes_per_tick)
 {
-    give(r, (struct order){.mode = SLOW, .bytes_per_tick = bytes_per_tick});
+    give(r, (struct order){.mode = SLOW, .amount = bytes_per_tick});
+}
+
+void relay_delay(struct relay *r, unsigned ms)
+{
+    give(r, (struct order){.mode = DELAYED, .amount = ms});
+}
+
+void relay_cut_after(struct relay *r, unsigned bytes)
+{
+    give(r, (struct order){.mode = CUT_AFTER, .amount = bytes});
 }
 
 void relay_heal(struct relay *r)

@@ -17,6 +17,9 @@ uint16_t relay_port(const struct relay *r);
 void relay_cut(struct relay *r);   /* all connections are reset, and so is each new one */
 void relay_stall(struct relay *r); /* connections stand, and new ones are accepted, but no byte passes */
 void relay_slow(struct relay *r, unsigned bytes_per_tick); /* a tick is 10 ms, per connection and direction */
+void relay_delay(struct relay *r, unsigned ms);            /* each piece is held for so long, both ways */
+/* Connections are reset when so many bytes of answers have passed from now on, new ones likewise. */
+void relay_cut_after(struct relay *r, unsigned bytes);
 void relay_heal(struct relay *r);            /* as in the beginning; what was held back passes */
 unsigned relay_connections(struct relay *r); /* now */
 
