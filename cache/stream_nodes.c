@@ -28,7 +28,7 @@ struct cache_stream_nodes {
     struct list waits;
     size_t count;
     mono_ms_t answered_ms;
-    struct cache_stream_node nodes[CACHE_STREAM_NODES_MAX];
+    struct cache_stream_node nodes[CACHE_STREAM_NODES_MAX], before[CACHE_STREAM_NODES_MAX];
     struct grave grave;
 };
 
@@ -102,6 +102,34 @@ static bool is_changed(const struct cache_stream_nodes *n)
            cache_stream_id_compare(n->reported_id, n->s.follow->cursor) != 0;
 }
 
+static bool is_listed(const struct cache_stream_nodes *n, const char *name)
+{
+    for (size_t i = 0; i < n->count; i++) {
+        if (strcmp(n->nodes[i].name, name) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Redis that lost this node's report has lost those of others, too. A node that cannot reach it now does not
+ * report again, and must still be missed: it is remembered here, until it does, or would be forgotten. */
+static void take_reports(struct cache_stream_nodes *n, const struct redisReply *reply)
+{
+    const mono_ms_t now_ms = worker_now_ms(n->worker);
+    const size_t known = n->count;
+    bool first;
+    memcpy(n->before, n->nodes, known * sizeof n->nodes[0]);
+    n->count = cache_stream_nodes_parse(reply, &first, n->nodes);
+    for (size_t i = 0; i < known && n->count < CACHE_STREAM_NODES_MAX; i++) {
+        struct cache_stream_node *node = &n->before[i];
+        node->age_ms += now_ms - n->answered_ms;
+        node->is_lost = node->is_lost || first;
+        if (node->is_lost && node->age_ms <= CACHE_STREAM_FORGET_S * 1000 && !is_listed(n, node->name))
+            n->nodes[n->count++] = *node;
+    }
+    n->answered_ms = now_ms;
+}
+
 static void on_report(struct redis_call *call, enum redis_outcome o, const struct redisReply *reply)
 {
     struct cache_stream_nodes *n = CONTAINER_OF(call, struct cache_stream_nodes, report);
@@ -115,8 +143,7 @@ static void on_report(struct redis_call *call, enum redis_outcome o, const struc
     n->is_refused = o == REDIS_REFUSED || (n->is_refused && o != REDIS_ANSWERED);
     if (o != REDIS_ANSWERED)
         return;
-    n->count = cache_stream_nodes_parse(reply, n->nodes);
-    n->answered_ms = worker_now_ms(n->worker);
+    take_reports(n, reply);
     cache_stream_nodes_look(n);
 }
 

@@ -72,7 +72,7 @@ static const char start_script[] = EPOCH_SCRIPT ADD_SCRIPT START_SCRIPT;
 static const char report_script[] =
     "local t = redis.call('TIME')\n"
     "local now = t[1] * 1000 + math.floor(t[2] / 1000)\n"
-    "redis.call('HSET', KEYS[2], ARGV[1], ARGV[2] .. ' ' .. string.format('%.0f', now))\n"
+    "local first = redis.call('HSET', KEYS[2], ARGV[1], ARGV[2] .. ' ' .. string.format('%.0f', now))\n"
     "redis.call('EXPIRE', KEYS[2], ARGV[3])\n"
     "local all, out = redis.call('HGETALL', KEYS[2]), {}\n"
     "local newest = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)\n"
@@ -89,7 +89,7 @@ static const char report_script[] =
     "    out[#out + 1] = {all[i], epoch, id, math.max(age, 0), lag}\n"
     "  end\n"
     "end\n"
-    "return out\n";
+    "return {first, out}\n";
 
 /* ---- commands
  * ----------------------------------------------------------------------------------------------------------
@@ -293,13 +293,17 @@ static bool node_parse(const struct redisReply *r, struct cache_stream_node *out
     out->name[name.len] = '\0';
     out->age_ms = (dur_ms_t)age->integer;
     out->lag = (uint64_t)lag->integer;
+    out->is_lost = false;
     return true;
 }
 
-size_t cache_stream_nodes_parse(const struct redisReply *r, struct cache_stream_node *out)
+size_t cache_stream_nodes_parse(const struct redisReply *r, bool *first, struct cache_stream_node *out)
 {
     size_t count = 0;
-    for (size_t i = 0; i < redis_reply_count(r) && count < CACHE_STREAM_NODES_MAX; i++)
-        count += node_parse(redis_reply_at(r, i), &out[count]);
+    int64_t added = 0;
+    const struct redisReply *all = redis_reply_at(r, 1);
+    *first = redis_reply_integer(redis_reply_at(r, 0), &added) && added != 0;
+    for (size_t i = 0; i < redis_reply_count(all) && count < CACHE_STREAM_NODES_MAX; i++)
+        count += node_parse(redis_reply_at(all, i), &out[count]);
     return count;
 }

@@ -86,6 +86,7 @@ struct cache_stream_node {
     struct cache_stream_id applied;
     dur_ms_t age_ms; /* since then, by Redis' clock */
     uint64_t lag;    /* entries that it has not applied, at most CACHE_STREAM_LAG_MAX */
+    bool is_lost;    /* its report is not in Redis any more, and it did not take it back (stream_nodes.c) */
 };
 
 /* This node's own report; returns all nodes'. */
@@ -97,7 +98,8 @@ void cache_stream_script_forget(struct cache_stream_command *c, const struct cac
 /* The text of a report, CACHE_STREAM_REPORT bytes at most. */
 #define CACHE_STREAM_REPORT (16 + 1 + CACHE_STREAM_ID_TEXT)
 slice_t cache_stream_report_print(char *buf, uint64_t epoch, struct cache_stream_id applied);
-/* The nodes of the answer, at most CACHE_STREAM_NODES_MAX; those that are not understood are left out. */
-size_t cache_stream_nodes_parse(const struct redisReply *r, struct cache_stream_node *out);
+/* The nodes of the answer, at most CACHE_STREAM_NODES_MAX; those that are not understood are left out.
+ * *first: there was no report of this node. */
+size_t cache_stream_nodes_parse(const struct redisReply *r, bool *first, struct cache_stream_node *out);
 
 #endif

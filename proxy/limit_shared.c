@@ -76,5 +76,6 @@ bool limit_shared_read(const struct redisReply *reply, struct limit_shared_answe
         !redis_reply_integer(redis_reply_at(reply, 1), &used_us))
         return false;
     out->passed = passed == 1;
-    return passed >= 0 && passed <= 1 && used_us >= 0 && !__builtin_mul_overflow(used_us, 1000, &out->used_ns);
+    return passed >= 0 && passed <= 1 && used_us >= 0 &&
+           !__builtin_mul_overflow(used_us, 1000, &out->used_ns);
 }

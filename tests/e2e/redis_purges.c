@@ -410,6 +410,27 @@ static void who_follows_another_stream_has_not_applied(void **state)
     stop();
 }
 
+/* With Redis' memory went the report of a node that still answers from what it has. */
+static void a_node_is_missed_although_redis_lost_its_report(void **state)
+{
+    UNUSED(state);
+    until(json_array_size(json_object_get(purges_of(b), "nodes")) == 2);
+    const char *name = json_string_value(json_object_get(purges_of(a), "node"));
+    relay_cut(link_of_a);
+    redis_kill(redis);
+    redis_restart(redis, true);
+    until(follows(b) && redis_do(redis, "HLEN millpond:{stream}:nodes")[0] == '1');
+    struct proc_result r = millpond_cli(b, "purge", "--wait", "--tag", "red", NULL);
+    assert_int_equal(r.exit_code, 1);
+    expect_in(r.out, textf("node %s: not heard of for ", name));
+    relay_heal(link_of_a);
+    until(follows(a));
+    r = millpond_cli(b, "purge", "--wait", "--tag", "red", NULL);
+    assert_int_equal(r.exit_code, 0);
+    assert_int_equal(support_count(r.out, ": applied\n"), 2);
+    stop();
+}
+
 /* Nobody knows what was purged meanwhile: everything goes. */
 static void redis_that_restarts_empty_purges_everything(void **state)
 {
@@ -451,6 +472,7 @@ int main(void)
         TEST_OF(refused_appends_do_not_end_following),
         TEST_OF(a_node_that_stops_is_not_missed),
         TEST_OF(who_follows_another_stream_has_not_applied),
+        TEST_OF(a_node_is_missed_although_redis_lost_its_report),
         TEST_OF(redis_that_restarts_empty_purges_everything),
     };
     return E2E_RUN("redis_purges", tests);

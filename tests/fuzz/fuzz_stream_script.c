@@ -40,7 +40,8 @@ static void check_page(const struct redisReply *reply, struct cache_stream_follo
 static void check_nodes(const struct redisReply *reply)
 {
     static struct cache_stream_node nodes[CACHE_STREAM_NODES_MAX];
-    const size_t count = cache_stream_nodes_parse(reply, nodes);
+    bool first;
+    const size_t count = cache_stream_nodes_parse(reply, &first, nodes);
     ASSERT(count <= CACHE_STREAM_NODES_MAX);
     for (size_t i = 0; i < count; i++)
         ASSERT(nodes[i].name[0] != '\0' && nodes[i].age_ms >= 0);

@@ -279,7 +279,7 @@ static void what_is_text_is_packed_and_comes_back(void **state)
 static bool is_kept_when_queued(struct node *n, const char *url, uint64_t bytes)
 {
     struct cache_object *o = stored(n, url, bytes);
-    cache_remote_save(n->remote, o);
+    node_put(n, o);
     cache_object_unref(&o);
     return fix_has(n->cache, url);
 }

@@ -98,11 +98,13 @@ static void test_nodes(void **state)
 {
     UNUSED(state);
     static struct cache_stream_node nodes[CACHE_STREAM_NODES_MAX];
+    bool first = false;
     redisReply *r =
-        reply_of("*6\r\n" NODE("a", "f", "5-1", "20", "3") NODE("b", "x", "5-1", "20", "3")
+        reply_of("*2\r\n:1\r\n*6\r\n" NODE("a", "f", "5-1", "20", "3") NODE("b", "x", "5-1", "20", "3")
                      NODE("c", "1", "5.1", "20", "3")
                          NODE("d", "1", "5-1", "-20", "3") "*0\r\n" NODE("e", "0", "0-0", "0", "0"));
-    assert_int_equal(cache_stream_nodes_parse(r, nodes), 2);
+    assert_int_equal(cache_stream_nodes_parse(r, &first, nodes), 2);
+    assert_true(first);
     assert_string_equal(nodes[0].name, "a");
     assert_true(nodes[0].epoch == 15 && nodes[0].applied.ms == 5 && nodes[0].applied.seq == 1);
     assert_true(nodes[0].age_ms == 20 && nodes[0].lag == 3);

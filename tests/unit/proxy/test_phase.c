@@ -21,7 +21,7 @@ static void test_transitions(void **state)
     static const char *const legal[PHASE_COUNT] = {
         /*                 A R L L W R F D L */
         [PHASE_ACCEPT] = "010000010", [PHASE_ROUTE] = "001100010",   [PHASE_LIMIT] = "000100010",
-        [PHASE_LOOKUP] = "000011110", [PHASE_WAIT] = "000100111",    [PHASE_REMOTE] = "000000111",
+        [PHASE_LOOKUP] = "000011110", [PHASE_WAIT] = "000100111",    [PHASE_REMOTE] = "000100111",
         [PHASE_FETCH] = "000100011",  [PHASE_DELIVER] = "000000101", [PHASE_LOG] = "000000000",
     };
     struct exchange x = {.magic = EXCHANGE_MAGIC};
