@@ -122,6 +122,7 @@ static void herd_waits_for_the_head_together(void **state)
     for (size_t i = 0; i < ARRAY_LEN(herd); i++)
         herd[i] = ask(m, ASK);
     millpond_wait_figure(m, "requests_in_flight", ARRAY_LEN(herd));
+    origin_wait_requests(o, 1);
     assert_int_equal(origin_requests(o), 1);
     gate_open(p->before_head);
     for (size_t i = 0; i < ARRAY_LEN(herd); i++)
@@ -140,6 +141,7 @@ static void unstorable_herd_is_released_together(void **state)
     for (size_t i = 0; i < ARRAY_LEN(herd); i++)
         herd[i] = ask(m, ASK);
     millpond_wait_figure(m, "requests_in_flight", ARRAY_LEN(herd));
+    origin_wait_requests(o, 1);
     assert_int_equal(origin_requests(o), 1);
     gate_let(p->before_head, 1);                        /* the leader learns that it is private ... */
     gate_wait_arrived(p->before_head, ARRAY_LEN(herd)); /* ... and all others are at the origin at once */
