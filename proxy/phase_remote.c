@@ -180,13 +180,19 @@ enum phase_result phase_remote(struct exchange *x)
 /* ---- what was fetched
  * ------------------------------------------------------------------------------------------ */
 
+/* Without the lease it had to have: what is unfit in any case is only counted as such. */
+static bool may_save(const struct exchange *x)
+{
+    return x->remote == NULL || x->remote->lease != NULL ||
+           cache_remote_is_unfit(x->pw->remote, x->info.status, x->info.body_bytes);
+}
+
 void phase_remote_save(struct exchange *x)
 {
     struct cache_lease *none = NULL, **lease = x->remote != NULL ? &x->remote->lease : &none;
-    const bool may_write = x->remote == NULL || *lease != NULL;
     rcu_enter();
     struct cache_object *o = cache_look(x->pw->cache, &x->key, &x->req, &x->arena);
-    if (o != NULL && may_write &&
+    if (o != NULL && may_save(x) &&
         head_text_field(cache_object_info(o).head, HTTP_FIELD_NO_VARY_SEARCH).len == 0)
         cache_remote_save(x->pw->remote, o, lease);
     else if (o != NULL)

@@ -114,7 +114,7 @@ void faults_run(struct truth *t, const char *title, const struct fault *faults, 
     truth_run(t, READERS, PURGERS);
     truth_wait(t, 10);
     truth_settle(t, AFTER);
-    const unsigned usual = support_sanitized() ? (count + 3) / 4 : count, first = faults_pick(count);
+    const unsigned usual = (count + 3) / (support_sanitized() ? 4 : 2), first = faults_pick(count);
     for (unsigned i = 0; i < (rounds > 0 ? rounds : usual); i++) {
         unsigned k = rounds > 0 ? faults_pick(count) : (first + i) % count;
         while (only != NULL && strstr(faults[k].name, only) == NULL)
