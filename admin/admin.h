@@ -23,6 +23,12 @@ struct admin_question {
 
 struct cache_purge_result;
 
+/* Whom an answer goes to: once, which takes it over (NULL: no memory). Control thread. */
+struct admin_reply {
+    void (*on_answer)(void *to, json_t *answer);
+    void *to;
+};
+
 /* What the proxy does on behalf of the admin; all on the control thread. `arg` is handed back. */
 struct admin_ops {
     void *arg;
@@ -44,9 +50,11 @@ struct admin_ops {
      * "servers"), and into its "config" object "last_reload" {"ok",
      * "at_ms" (wall clock), "problems" (array of strings)} once there was one. */
     void (*status)(void *arg, json_t *into);
-    /* What would happen to this request now, and why: a new object; NULL with static texts in *error and
-     * *hint when the question makes no request. */
-    json_t *(*explain)(void *arg, const struct admin_question *q, const char **error, const char **hint);
+    /* What would happen to this request now, and why. true: an object goes to `reply`, before this returns or
+     * later, perhaps after admin_destroy; false with static texts in *error and *hint when the question makes
+     * no request. */
+    bool (*explain)(void *arg, const struct admin_question *q, const struct admin_reply *reply,
+                    const char **error, const char **hint);
 };
 
 struct admin;

@@ -2,8 +2,8 @@
  *
  * Order of refusals: Host (421: the request was not meant for us), path (404), method (405), token (401). The
  * unix socket passes Host and token: who may open it was decided by its file mode. Everything is answered in
- * the callback; nothing is kept between requests. A stop is the exception: the answer leaves first, the drain
- * begins a tick later.
+ * the callback, but for an explanation that Redis is asked for; nothing else is kept between requests. A stop
+ * is another exception: the answer leaves first, the drain begins a tick later.
  *
  * Rejected: cookies and sessions for the page. A token in a header needs no defence against forged requests.
  */
@@ -119,13 +119,6 @@ static void api_get_config(struct api_call *c)
     else
         api_send_text(c, HTTP_OK, "text/plain; charset=utf-8", text, len);
     free(text);
-}
-
-static void api_get_explain(struct api_call *c)
-{
-    int status = HTTP_OK;
-    json_t *answer = admin_explain_answer(&c->a->ops, evhttp_request_get_evhttp_uri(c->req), &status);
-    api_send_json(c, status, answer);
 }
 
 static void api_get_metrics(struct api_call *c)

@@ -2,13 +2,11 @@
 #ifndef ADMIN_API_EXPLAIN_H
 #define ADMIN_API_EXPLAIN_H
 
-#include <event2/http.h>
-
-#include "admin/admin.h"
+#include "admin/api.h"
 
 #define ADMIN_EXPLAIN_FIELDS_MAX 64
 
-/* The answer, or an error with a hint; *status is the HTTP status. Control thread. */
-json_t *admin_explain_answer(const struct admin_ops *ops, const struct evhttp_uri *uri, int *status);
+/* Answers the call, now or when the answer is there. Control thread. */
+void api_get_explain(struct api_call *c);
 
 #endif

@@ -236,6 +236,66 @@ static void print_known(const json_t *answer, FILE *out)
             int_of(pass, "left_s"));
 }
 
+static void print_record(const json_t *r, FILE *out)
+{
+    title(out, "");
+    fprintf(out,
+            "status %" JSON_INTEGER_FORMAT ", %" JSON_INTEGER_FORMAT " bytes, age %" JSON_INTEGER_FORMAT
+            " s, ttl %" JSON_INTEGER_FORMAT " s (%s), ",
+            int_of(r, "status"), int_of(r, "bytes"), int_of(r, "age_s"), int_of(r, "ttl_s"),
+            text_of(r, "ttl_from"));
+    const json_int_t fresh_for_s = int_of(r, "fresh_for_s");
+    fprintf(out,
+            fresh_for_s >= 0 ? "fresh for another %" JSON_INTEGER_FORMAT " s"
+                             : "stale for %" JSON_INTEGER_FORMAT " s",
+            fresh_for_s >= 0 ? fresh_for_s : -fresh_for_s);
+    if (json_is_integer(json_object_get(r, "expires_in_s")))
+        fprintf(out, ", gone in %" JSON_INTEGER_FORMAT " s", int_of(r, "expires_in_s"));
+    if (json_object_get(r, "tags") != NULL) {
+        fputs(", tags ", out);
+        put(out, text_of(r, "tags"));
+    }
+    fputc('\n', out);
+}
+
+static void print_reason(const json_t *o, const char *name, const char *why, FILE *out)
+{
+    put(out, text_of(o, name));
+    fputs(": ", out);
+    put(out, text_of(o, why));
+}
+
+/* Nothing where there is no [redis]. */
+static void print_redis(const json_t *answer, FILE *out)
+{
+    const json_t *o = json_object_get(answer, "redis"), *kept = json_object_get(o, "kept");
+    const char *reason = text_of(o, "reason"), *outcome = text_of(o, "outcome");
+    const char *trouble = text_of(o, "trouble"), *vary = text_of(o, "vary");
+    if (!json_is_object(o) || strcmp(reason, "no_redis") == 0)
+        return;
+    title(out, "redis");
+    fputs(json_is_true(json_object_get(o, "asked")) ? "" : "not asked; ", out);
+    print_reason(o, "reason", "why", out);
+    fputs(trouble[0] != '\0' ? " (" : "\n", out);
+    put(out, trouble);
+    fputs(trouble[0] != '\0' ? ")\n" : "", out);
+    if (outcome[0] != '\0' && strcmp(outcome, reason) != 0) {
+        title(out, "");
+        print_reason(o, "outcome", "outcome_text", out);
+        fputs(vary[0] != '\0' ? "; varies there by " : "", out);
+        put(out, vary);
+        fputc('\n', out);
+    }
+    if (json_is_object(json_object_get(o, "record")))
+        print_record(json_object_get(o, "record"), out);
+    if (kept == NULL)
+        return;
+    title(out, "");
+    fputs(json_is_false(kept) ? "not kept; " : "", out);
+    print_reason(o, "kept_reason", "kept_why", out);
+    fputc('\n', out);
+}
+
 static void print_edit(const json_t *answer, FILE *out)
 {
     const json_t *e = json_object_get(answer, "edit");
@@ -295,6 +355,7 @@ void client_explain_print(const json_t *answer, FILE *out)
     print_route(answer, out);
     print_line(out, "key", text_of(answer, "key"));
     print_known(answer, out);
+    print_redis(answer, out);
     title(out, "now");
     fprintf(out, "%s: ", text_of(answer, "verdict"));
     put(out, text_of(answer, "verdict_text"));

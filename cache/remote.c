@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "cache/remote_load.h"
+#include "cache/remote_peek.h"
 #include "cache/remote_save.h"
 #include "core/panic.h"
 
@@ -28,6 +29,7 @@ struct cache_remote *cache_remote_open(const struct cache_remote_settings *s)
         return NULL;
     }
     list_init(&r->loads);
+    list_init(&r->peeks);
     list_init(&r->saves);
     list_init(&r->waiting_saves);
     list_init(&r->save_hook.node);
@@ -43,6 +45,7 @@ void cache_remote_close(struct cache_remote **rp)
         return;
     CHECK_MAGIC(r, CACHE_REMOTE_MAGIC);
     cache_remote_end_loads(r);
+    cache_remote_end_peeks(r);
     cache_remote_end_saves(r);
     cache_leases_close(&r->leases);
     list_remove(&r->save_hook.node);

@@ -45,6 +45,7 @@ struct cache_remote {
     /* worker's thread */
     struct list loads; /* under way */
     size_t load_bytes; /* of bodies they make room for */
+    struct list peeks;
     struct list saves, waiting_saves;
     size_t save_bytes; /* of bodies of both */
     unsigned save_count, active_saves;

@@ -63,13 +63,12 @@ _Static_assert(REMOTE_LOAD_TORN - REMOTE_LOAD_FOREIGN == CACHE_RECORD_TORN - CAC
                        CACHE_RECORD_WRONG_KEY - CACHE_RECORD_FOREIGN,
                "faults of records are outcomes, in the same order");
 
-static enum remote_load of_fault(enum cache_record_fault f)
+enum remote_load cache_remote_of_fault(enum cache_record_fault f)
 {
     return (enum remote_load)(REMOTE_LOAD_FOREIGN + (f - CACHE_RECORD_FOREIGN));
 }
 
-/* Of a call that got no answer to go on with. */
-static enum remote_load of_redis(enum redis_outcome o)
+enum remote_load cache_remote_of_redis(enum redis_outcome o)
 {
     return o == REDIS_REFUSED   ? REMOTE_LOAD_REFUSED
            : o == REDIS_TIMEOUT ? REMOTE_LOAD_TIMEOUT
@@ -227,7 +226,7 @@ static void piece_on_reply(struct redis_call *call, enum redis_outcome o, const 
     CHECK_MAGIC(l, LOAD_MAGIC);
     slice_t part;
     if (o != REDIS_ANSWERED) {
-        load_end(l, of_redis(o));
+        load_end(l, cache_remote_of_redis(o));
         return;
     }
     const bool missing = redis_reply_is_nil(reply);
@@ -235,7 +234,7 @@ static void piece_on_reply(struct redis_call *call, enum redis_outcome o, const 
         missing ? CACHE_RECORD_NONE
                 : cache_record_decode_chunk(redis_reply_text(reply), &l->record, p->chunk, &part);
     if (missing || fault != CACHE_RECORD_NONE) {
-        chunks_refuse(l, missing ? REMOTE_LOAD_INCOMPLETE : of_fault(fault));
+        chunks_refuse(l, missing ? REMOTE_LOAD_INCOMPLETE : cache_remote_of_fault(fault));
         return;
     }
     if (!take_part(l, p->chunk, part, l->body + (size_t)p->chunk * CACHE_RECORD_CHUNK))
@@ -283,25 +282,34 @@ static enum remote_load chunks_begin(struct cache_remote_load *l)
 /* ---- heads -----------------------------------------------------------------------------------------------
  */
 
-/* May the record be used? NONE: so far it may. Makes the fill. */
+enum remote_load cache_remote_judge(const struct cache_remote_question *q, const struct cache_record *record,
+                                    dur_ms_t left_ms, struct cache_record_fill *out)
+{
+    const struct cache_remote_settings *s = &q->remote->settings;
+    uint64_t checked_id;
+    if (record->status == 206) /* a part is not written */
+        return REMOTE_LOAD_MALFORMED;
+    if (!cache_stream_map_locate(s->map, &record->stamp, &checked_id) ||
+        cache_was_purged_since(s->cache, q->primary, cache_tags_joined(&record->tags), checked_id))
+        return REMOTE_LOAD_PURGED;
+    cache_record_to_fill(record, checked_id, q->request, 0, s->worker->now_wall_ms, left_ms, out);
+    if (record->body_bytes > s->max_object_bytes)
+        return REMOTE_LOAD_TOO_LARGE;
+    const struct cache_freshness *f = &out->fill.fresh;
+    return f->revalidate_always || cache_freshness_left_ms(f, s->worker->now_wall_ms) <= q->fresher_than_ms
+               ? REMOTE_LOAD_STALE
+               : REMOTE_LOAD_FOUND;
+}
+
+/* NONE: so far it may be used. Makes the fill. */
 static enum remote_load judge(struct cache_remote_load *l)
 {
-    const struct cache_remote_settings *s = &l->remote->settings;
-    uint64_t checked_id;
-    if (l->record.status == 206) /* a part is not written */
-        return REMOTE_LOAD_MALFORMED;
-    if (!cache_stream_map_locate(s->map, &l->record.stamp, &checked_id) ||
-        cache_was_purged_since(s->cache, &l->primary, cache_tags_joined(&l->record.tags), checked_id))
-        return REMOTE_LOAD_PURGED;
-    cache_record_to_fill(&l->record, checked_id, l->want.request, 0, s->worker->now_wall_ms, l->left_ms,
-                         &l->fill);
-    const struct cache_freshness *f = &l->fill.fill.fresh;
-    l->found_as = REMOTE_LOAD_FOUND;
-    if (f->revalidate_always || cache_freshness_left_ms(f, s->worker->now_wall_ms) <= l->want.fresher_than_ms)
-        l->found_as = REMOTE_LOAD_STALE;
-    if (l->found_as == REMOTE_LOAD_STALE && !l->want.or_stale)
-        return REMOTE_LOAD_STALE;
-    return l->record.body_bytes > s->max_object_bytes ? REMOTE_LOAD_TOO_LARGE : REMOTE_LOAD_NONE;
+    const struct cache_remote_question q = {l->remote, &l->primary, l->want.request, l->want.fresher_than_ms};
+    const enum remote_load outcome = cache_remote_judge(&q, &l->record, l->left_ms, &l->fill);
+    if (outcome != REMOTE_LOAD_FOUND && !(outcome == REMOTE_LOAD_STALE && l->want.or_stale))
+        return outcome;
+    l->found_as = outcome;
+    return REMOTE_LOAD_NONE;
 }
 
 /* The URL varies: on to the variant of this request. */
@@ -333,7 +341,7 @@ static enum remote_load take_record(struct cache_remote_load *l, slice_t bytes)
 {
     enum cache_record_fault fault = cache_record_decode(bytes, l->whole.text, &l->record);
     if (fault != CACHE_RECORD_NONE)
-        return load_refuse(l, of_fault(fault), bytes);
+        return load_refuse(l, cache_remote_of_fault(fault), bytes);
     if (l->record.kind == CACHE_RECORD_MARKER)
         return take_marker(l);
     enum remote_load outcome = judge(l);
@@ -380,7 +388,7 @@ static void load_on_lease(void *arg, const struct cache_lease_result *r)
         outcome = REMOTE_LOAD_WAITED;
         break;
     case CACHE_LEASE_UNAVAILABLE:
-        outcome = of_redis(r->redis);
+        outcome = cache_remote_of_redis(r->redis);
         break;
     case CACHE_LEASE_OUTCOME_COUNT:
         PANIC("a lease without an outcome");
@@ -389,7 +397,7 @@ static void load_on_lease(void *arg, const struct cache_lease_result *r)
         load_end_with(l, outcome, outcome == l->found_as ? l->record.body : SLICE_EMPTY, NULL);
 }
 
-static bool is_followed(const struct cache_remote *r)
+bool cache_remote_is_followed(const struct cache_remote *r)
 {
     struct cache_stream_stamp stamp;
     return cache_stream_map_stamp(r->settings.map, CACHE_INVAL_ID_MAX, &stamp);
@@ -400,7 +408,7 @@ enum remote_load cache_remote_load(struct cache_remote *r, const struct cache_re
 {
     CHECK_MAGIC(r, CACHE_REMOTE_MAGIC);
     *out = NULL;
-    if (!is_followed(r))
+    if (!cache_remote_is_followed(r))
         return count(r, REMOTE_LOAD_UNFOLLOWED);
     struct cache_remote_load *l = calloc(1, sizeof *l);
     if (l == NULL)

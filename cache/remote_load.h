@@ -10,6 +10,7 @@
 #ifndef CACHE_REMOTE_LOAD_H
 #define CACHE_REMOTE_LOAD_H
 
+#include "cache/record_object.h"
 #include "cache/remote.h"
 #include "core/outcome.h"
 
@@ -51,5 +52,27 @@ void cache_remote_load_cancel(struct cache_remote_load **l);
 
 /* remote.c: all that are under way. */
 void cache_remote_end_loads(struct cache_remote *r);
+
+/* ---- for remote_peek.c as well
+ * ------------------------------------------------------------------------------------------------------------
+ */
+
+/* Borrowed. */
+struct cache_remote_question {
+    const struct cache_remote *remote;
+    const struct cache_key *primary;
+    const struct http_head *request;
+    dur_ms_t fresher_than_ms; /* as in struct cache_remote_want */
+};
+
+/* What is to be said of a record that was found for this, but for its body. FOUND or STALE: *out is what a
+ * flight is filled with. `left_ms` as in record_object.h. */
+enum remote_load cache_remote_judge(const struct cache_remote_question *q, const struct cache_record *record,
+                                    dur_ms_t left_ms, struct cache_record_fill *out);
+/* Is the stream of purges followed? If not, nothing that is found may be believed. */
+bool cache_remote_is_followed(const struct cache_remote *r);
+/* What bytes that are no record of this key, and a call without an answer to go on with, come to. */
+enum remote_load cache_remote_of_fault(enum cache_record_fault f);
+enum remote_load cache_remote_of_redis(enum redis_outcome o);
 
 #endif

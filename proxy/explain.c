@@ -2,7 +2,8 @@
  * that reads clients', in an exchange that has neither worker nor connection; so route and key come from the
  * functions that serve requests. Then explain_decide.c says what would happen, and this file writes it down.
  *
- * Control thread. The RCU section lasts for one answer. */
+ * Control thread. The RCU section lasts until the answer is written; what Redis knows is written into it
+ * afterwards (explain_remote.c). */
 #include "proxy/explain.h"
 
 #include <stdlib.h>
@@ -10,6 +11,7 @@
 #include "core/rcu.h"
 #include "proxy/explain_case.h"
 #include "proxy/explain_json.h"
+#include "proxy/explain_remote.h"
 
 static const char *find_route(struct exchange *x, const char **hint)
 {
@@ -24,7 +26,8 @@ static const char *find_route(struct exchange *x, const char **hint)
 /* ---- the answer
  * ------------------------------------------------------------------------------------------------------ */
 
-static json_t *answer(struct explain_case *e, const struct admin_question *q)
+static json_t *answer(struct explain_case *e, const struct admin_question *q, const struct explain_place *p,
+                      struct explain_redis *redis)
 {
     rcu_enter();
     explain_decide(e);
@@ -38,31 +41,37 @@ static json_t *answer(struct explain_case *e, const struct admin_question *q)
     explain_add_key(o, e);
     explain_add_cache(o, e);
     explain_add_verdict(o, e);
+    explain_remote_decide(e, p, redis);
+    explain_remote_add(o, e, redis, json_string_value(json_object_get(o, "reason")));
     rcu_leave();
     return o;
 }
 
-json_t *explain_question(const struct snapshot *s, struct cache *c, const struct admin_question *q,
-                         const char **error, const char **hint)
+bool explain_question(const struct explain_place *p, const struct admin_question *q,
+                      const struct admin_reply *reply, const char **error, const char **hint)
 {
-    struct snapshot_view view = {(struct snapshot *)(uintptr_t)s, 1};
+    struct snapshot_view view = {(struct snapshot *)(uintptr_t)p->snapshot, 1};
     struct exchange *x = malloc(sizeof *x);
-    json_t *o = NULL;
+    struct explain_redis redis;
     *error = "out of memory";
     *hint = "try again";
     if (x == NULL)
-        return NULL;
+        return false;
     memset(x, 0, sizeof *x);
     x->magic = EXCHANGE_MAGIC;
     x->view = &view;
     arena_init(&x->arena, x->arena_block, sizeof x->arena_block, 4 * MB);
-    struct explain_case e = {.snapshot = s, .cache = c, .x = x, .now_ms = clock_wall_ms()};
+    struct explain_case e = {.snapshot = p->snapshot, .cache = p->cache, .x = x, .now_ms = clock_wall_ms()};
     *error = explain_read_request(x, q, hint);
     if (*error == NULL)
         *error = find_route(x, hint);
-    if (*error == NULL)
-        o = answer(&e, q);
+    const bool ok = *error == NULL;
+    json_t *o = ok ? answer(&e, q, p, &redis) : NULL;
+    if (ok && explain_remote_asks(&e, p, &redis) && explain_remote_send(&x, &o, &redis, p, reply))
+        return true;
+    if (ok)
+        reply->on_answer(reply->to, o);
     arena_reset(&x->arena);
     free(x);
-    return o;
+    return ok;
 }

@@ -94,9 +94,7 @@ static void decide_expired(struct explain_case *e)
 static void decide_unseen(struct explain_case *e)
 {
     struct cache_freshness f;
-    const char *where = config_store_is_shared(e->x->view->shared->config->cache.store)
-                            ? " in memory (Redis is not looked into here)"
-                            : "";
+    const char *where = config_store_is_shared(e->x->view->shared->config->cache.store) ? " in memory" : "";
     e->not_yet_known = true;
     e->why = explain_try_response(e, 200, SLICE_EMPTY, &f);
     e->status = 200;

@@ -74,6 +74,8 @@ void phase_wait_on_event(void *arg, enum cache_event event);
 
 /* phase_remote.c: may the leader of this flight look into the store that nodes share before it fetches? */
 bool phase_remote_may_ask(const struct exchange *x);
+/* How fresh a response of another node must still be to take the place of one that has so much left. */
+dur_ms_t phase_remote_fresher_than_ms(dur_ms_t ours_left_ms);
 /* The look-up under way, if any, is not wanted any more; a fetch for other nodes ends without a response. */
 void phase_remote_cancel(struct exchange *x);
 /* The store is going to be closed. */

@@ -85,12 +85,17 @@ static enum phase_result remote_miss(struct exchange *x)
 }
 
 /* What is renewed before its end is fresh still: only something fresher ends that. */
+dur_ms_t phase_remote_fresher_than_ms(dur_ms_t ours_left_ms)
+{
+    return MAX(ours_left_ms + FRESHER_MS, 0);
+}
+
 static dur_ms_t remote_fresher_than_ms(const struct exchange *x, const struct cache_object *o)
 {
     if (o == NULL)
         return 0;
     const struct cache_freshness ours = cache_object_info(o).fresh;
-    return MAX(cache_freshness_left_ms(&ours, x->pw->worker->now_wall_ms) + FRESHER_MS, 0);
+    return phase_remote_fresher_than_ms(cache_freshness_left_ms(&ours, x->pw->worker->now_wall_ms));
 }
 
 /* A stale response into memory; the flight ends, and who follows looks again, as this request does. */

@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-#include "cache/remote.h"
+#include "cache/remote_peek.h"
 #include "core/hash.h"
 #include "core/log.h"
 #include "core/metrics.h"
@@ -128,6 +128,8 @@ void proxy_worker_drain(struct proxy_worker *pw)
         else /* its first request may be on the way */
             deadline_set(pw->worker, &c->deadline, worker_now_ms(pw->worker) + DRAIN_FRESH_MS);
     }
+    if (pw->remote != NULL) /* who asked hears before this worker is done */
+        cache_remote_end_peeks(pw->remote);
     proxy_worker_check_done(pw);
 }
 

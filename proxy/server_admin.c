@@ -69,10 +69,25 @@ static void ops_status(void *arg, json_t *into)
     json_object_set_new(config, "last_reload", last);
 }
 
-static json_t *ops_explain(void *arg, const struct admin_question *q, const char **error, const char **hint)
+static bool ops_explain(void *arg, const struct admin_question *q, const struct admin_reply *reply,
+                        const char **error, const char **hint)
 {
     const struct server *s = arg;
-    return explain_question(s->snapshot, s->cache, q, error, hint);
+    json_t *purges = purge_share_status(s->purge_share);
+    const char *trouble = json_string_value(json_object_get(purges, "trouble"));
+    const struct explain_place place = {
+        .snapshot = s->snapshot,
+        .cache = s->cache,
+        .has_redis = s->redis_link != NULL,
+        .is_shared = s->purge_share != NULL,
+        .is_alone = s->snapshot->config->cache.store == CONFIG_STORE_REDIS,
+        .control = s->control,
+        .worker = s->state == SERVER_RUNNING ? s->workers[0].proxy : NULL,
+        .trouble = trouble != NULL ? trouble : "",
+    };
+    const bool ok = explain_question(&place, q, reply, error, hint);
+    json_decref(purges);
+    return ok;
 }
 
 struct admin *server_admin_create(struct server *s, char *err, size_t err_bytes)

@@ -139,6 +139,8 @@ struct fixture {
     unsigned reloads;
     struct config *change_to; /* what a reload hands to admin_change */
     sem_t stopped;
+    struct admin_reply late; /* to "http://late/": the test answers; posted when it was asked for */
+    sem_t late_asked;
 };
 
 static inline struct cache *fx_cache(void *arg)
@@ -194,21 +196,28 @@ static inline void fx_status(void *arg, json_t *into)
 }
 
 /* Says back what it was asked. */
-static inline json_t *fx_explain(void *arg, const struct admin_question *q, const char **error,
-                                 const char **hint)
+static inline bool fx_explain(void *arg, const struct admin_question *q, const struct admin_reply *reply,
+                              const char **error, const char **hint)
 {
-    (void)arg;
+    struct fixture *f = arg;
     *error = "this is no URL";
     *hint = "write a URL";
     if (strncmp(q->url, "http", 4) != 0)
-        return NULL;
+        return false;
+    if (strcmp(q->url, "http://late/") == 0) {
+        f->late = *reply;
+        sem_post(&f->late_asked);
+        return true;
+    }
     json_t *fields = json_array();
     for (size_t i = 0; i < q->field_count; i++)
         json_array_append_new(fields, json_string(q->fields[i]));
-    return json_pack("{s:s, s:s, s:o, s:s, s:s, s:s, s:s, s:{s:s, s:s, s:s, s:b, s:i}}", "url", q->url,
-                     "method", q->method != NULL ? q->method : "GET", "fields", fields, "verdict", "miss",
-                     "verdict_text", "nothing\033", "reason", "private", "why", "it said so", "edit", "in",
-                     "ini", "text", "ttl = 1m", "file", "x.ini", "replaces", 1, "line", 7);
+    reply->on_answer(reply->to, json_pack("{s:s, s:s, s:o, s:s, s:s, s:s, s:s, s:{s:s, s:s, s:s, s:b, s:i}}",
+                                          "url", q->url, "method", q->method != NULL ? q->method : "GET",
+                                          "fields", fields, "verdict", "miss", "verdict_text", "nothing\033",
+                                          "reason", "private", "why", "it said so", "edit", "in", "ini",
+                                          "text", "ttl = 1m", "file", "x.ini", "replaces", 1, "line", 7));
+    return true;
 }
 
 static const struct admin_ops fx_ops = {.cache = fx_cache,
@@ -251,6 +260,7 @@ static inline void fx_init(struct fixture *f)
                                             .allowed_hosts = {f->hosts, 3}};
     assert_true(net_addr_parse(SLICE_LIT("127.0.0.1:0"), &f->config.admin.address));
     sem_init(&f->stopped, 0, 0);
+    sem_init(&f->late_asked, 0, 0);
     f->control = worker_create(-1);
     assert_non_null(f->control);
 }
@@ -308,6 +318,7 @@ static inline void fx_end(struct fixture *f)
     char command[128];
     worker_destroy(f->control);
     sem_destroy(&f->stopped);
+    sem_destroy(&f->late_asked);
     snprintf(command, sizeof command, "rm -rf %s", f->dir);
     assert_int_equal(system(command), 0);
 }

@@ -1,5 +1,7 @@
 /* test_api.c: every endpoint on both doors: who may, who may not, what comes; and what a hostile peer sends.
  */
+#include <signal.h>
+
 #include "admin_fixture.h"
 
 static int setup(void **state)
@@ -353,6 +355,54 @@ static void test_peers_that_leave(void **state)
     fx_start(f);
 }
 
+/* An explanation that comes later, to who still waits, or to nobody: then the admin is gone, too. */
+static int ask_late(struct fixture *f)
+{
+    struct net_addr local = fx_unix(f->socket);
+    static const char request[] =
+        "GET /api/explain?url=http%3A%2F%2Flate%2F HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    int fd = fx_connect(&local);
+    assert_true(send(fd, request, strlen(request), MSG_NOSIGNAL) == (ssize_t)strlen(request));
+    while (sem_wait(&f->late_asked) != 0)
+        continue;
+    return fd;
+}
+
+static void answer_late(struct fixture *f)
+{
+    f->late.on_answer(f->late.to, json_pack("{s:s}", "url", "late"));
+}
+
+static void answer_too_late(struct fixture *f)
+{
+    admin_destroy(f->admin);
+    answer_late(f);
+    fx_create(f);
+}
+
+static void test_late_explanations(void **state)
+{
+    struct fixture *f = *state;
+    struct net_addr local = fx_unix(f->socket);
+    char answer[4096] = "";
+    signal(SIGPIPE, SIG_IGN); /* as the program does */
+    int fd = ask_late(f);
+    assert_answer(&local, "GET /api/status", "", "", 200);
+    fx_call(f, answer_late);
+    assert_true(recv(fd, answer, sizeof answer - 1, MSG_WAITALL) > 0);
+    assert_int_equal(fx_status_of(answer), 200);
+    assert_string_equal(fx_body_of(answer), "{\"url\":\"late\"}");
+    close(fd);
+    fd = ask_late(f);
+    fx_call(f, answer_too_late);
+    assert_true(recv(fd, answer, 1, 0) <= 0);
+    close(fd);
+    assert_answer(&local, "GET /api/status", "", "", 200);
+    close(ask_late(f)); /* who left is not noticed before the answer */
+    fx_call(f, answer_late);
+    assert_answer(&local, "GET /api/status", "", "", 200);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -373,6 +423,7 @@ int main(void)
         T(test_malice),
         T(test_too_large),
         T(test_peers_that_leave),
+        T(test_late_explanations),
     };
     return cmocka_run_group_tests_name("admin/api", tests, NULL, NULL);
 }
