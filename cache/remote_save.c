@@ -351,18 +351,23 @@ static void queue_on_turn_end(struct turn_hook *h)
     }
 }
 
-bool cache_remote_is_unfit(const struct cache_remote *r, unsigned status, int64_t body_bytes)
+static bool is_too_large(const struct cache_remote *r, const struct cache_object_info *i)
 {
-    return status == 206 || (body_bytes > 0 && (uint64_t)body_bytes > r->settings.max_object_bytes);
+    return i->body_bytes > 0 && (uint64_t)i->body_bytes > r->settings.max_object_bytes;
+}
+
+/* What is stale from the beginning would never be found to be of use. */
+bool cache_remote_is_unfit(const struct cache_remote *r, const struct cache_object_info *i)
+{
+    return i->status == 206 || is_too_large(r, i) ||
+           !cache_freshness_is_fresh(&i->fresh, r->settings.worker->now_wall_ms);
 }
 
 /* NONE: it may be queued. */
 static enum remote_save may_queue(const struct cache_remote *r, const struct cache_object_info *i)
 {
-    if (cache_remote_is_unfit(r, i->status, i->body_bytes))
-        return i->status == 206 ? REMOTE_SAVE_UNFIT : REMOTE_SAVE_TOO_LARGE;
-    if (!cache_freshness_is_fresh(&i->fresh, r->settings.worker->now_wall_ms))
-        return REMOTE_SAVE_UNFIT; /* never found to be of use */
+    if (cache_remote_is_unfit(r, i))
+        return i->status != 206 && is_too_large(r, i) ? REMOTE_SAVE_TOO_LARGE : REMOTE_SAVE_UNFIT;
     if (r->save_count >= CACHE_REMOTE_SAVES_MAX ||
         (r->save_count > 0 && r->save_bytes + (size_t)i->body_bytes > CACHE_REMOTE_SAVE_BYTES_MAX))
         return REMOTE_SAVE_BUSY;

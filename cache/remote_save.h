@@ -29,7 +29,7 @@
  * becomes of it. */
 void cache_remote_save(struct cache_remote *r, struct cache_object *o, struct cache_lease **lease);
 /* A response of which that much is known will not be kept there. */
-bool cache_remote_is_unfit(const struct cache_remote *r, unsigned status, int64_t body_bytes);
+bool cache_remote_is_unfit(const struct cache_remote *r, const struct cache_object_info *i);
 
 /* An object in the index that is in Redis already, or not to go there: unless memory keeps objects, it is no
  * longer found. Who reads it goes on. */

@@ -178,6 +178,7 @@ static void on_up(void *arg)
     struct cache_stream_channel *c = arg;
     CHECK_MAGIC(c, CHANNEL_MAGIC);
     c->figures.up = true;
+    c->figures.is_refused = false;
     log_info("Redis: listens to purges on channel " SLICE_FMT, SLICE_ARG(c->s.channel));
 }
 
@@ -188,6 +189,19 @@ static void on_down(void *arg, const char *reason)
     c->figures.up = false;
     log_warn("Redis: what is published on channel " SLICE_FMT " is not heard: %s", SLICE_ARG(c->s.channel),
              reason);
+}
+
+/* Each second, until it is allowed. */
+static void on_refused(void *arg, slice_t reason)
+{
+    struct cache_stream_channel *c = arg;
+    CHECK_MAGIC(c, CHANNEL_MAGIC);
+    if (!c->figures.is_refused)
+        log_warn(
+            "Redis: refuses to let this node listen to channel " SLICE_FMT " (" SLICE_FMT
+            "): what is published there is lost; the user needs SUBSCRIBE and the channels of the prefix",
+            SLICE_ARG(c->s.channel), SLICE_ARG(reason));
+    c->figures.is_refused = true;
 }
 
 /* ---- life
@@ -213,6 +227,7 @@ struct cache_stream_channel *cache_stream_channel_open(struct worker *w,
         .on_message = on_message,
         .on_up = on_up,
         .on_down = on_down,
+        .on_refused = on_refused,
         .arg = c,
     };
     c->subscription = redis_subscribe(s->redis, &subscriber);

@@ -50,7 +50,7 @@ struct cache_stream_channel *cache_stream_channel_open(struct worker *w,
 void cache_stream_channel_close(struct cache_stream_channel **c);
 
 struct cache_stream_channel_figures {
-    bool up;
+    bool up, is_refused;     /* Redis does not let this node listen */
     uint64_t heard, refused; /* messages; of them, not understood */
     uint64_t appended;       /* here */
     uint64_t covered;        /* by an event of another node */

@@ -11,6 +11,7 @@
 
 #define LINK_MAGIC    0x53544c4bu
 #define READ_AGAIN_MS 1000
+#define START_MS      900  /* in which a connection comes about */
 #define RETRY_MS      100  /* after a call without an answer */
 #define REFUSED_MS    1000 /* after one that Redis refused */
 #define APPEND_MS     1000 /* after an append that Redis refused, twice as long each time */
@@ -36,7 +37,8 @@ struct cache_stream_link {
     struct redis_call append, ring;
     struct deadline deadline;
     bool closed, caught_up, has_rung, is_start_owed, is_told;
-    bool is_first, is_untold; /* a start: of what was never there; appends: messages are not told of, said */
+    bool is_first, is_untold;  /* a start: of what was never there; appends: messages are not told of, said */
+    mono_ms_t silent_until_ms; /* not followed yet is no trouble before; 0: it was */
     mono_ms_t read_ms, ring_ms, append_ms; /* when the next of each is due */
     dur_ms_t append_pause_ms;              /* before the next one; 0: the last one was not refused */
     char seen[16];                         /* the epoch that the last read saw */
@@ -75,10 +77,11 @@ static slice_t link_key(const struct cache_stream_link *l)
 static void link_tell_down(struct cache_stream_link *l, slice_t why)
 {
     snprintf(l->trouble, sizeof l->trouble, SLICE_FMT, (int)MIN(why.len, TROUBLE_TEXT - 1), why.ptr);
-    if (l->is_told)
-        log_warn("Redis: the stream of purges cannot be followed (%s): purges of other nodes are late, "
-                 "and nothing is taken from Redis",
-                 l->trouble);
+    if (!l->is_told || now_ms(l) < l->silent_until_ms)
+        return;
+    log_warn("Redis: the stream of purges cannot be followed (%s): purges of other nodes are late, "
+             "and nothing is taken from Redis",
+             l->trouble);
     l->is_told = false;
 }
 
@@ -95,9 +98,10 @@ static slice_t link_reason(const struct cache_stream_link *l)
 
 static void link_tell_up(struct cache_stream_link *l)
 {
-    if (!l->is_told)
+    if (!l->is_told || l->silent_until_ms != 0)
         log_info("Redis: the stream of purges is followed");
     l->is_told = true;
+    l->silent_until_ms = 0;
     l->trouble[0] = '\0';
 }
 
@@ -489,6 +493,7 @@ struct cache_stream_link *cache_stream_link_open(struct worker *w, const struct 
     l->s = *s;
     l->wake.on_mail = on_wake;
     l->is_told = true;
+    l->silent_until_ms = now_ms(l) + START_MS;
     deadline_init(&l->deadline, on_deadline);
     cache_stream_follow_init(&l->follow, &(struct cache_stream_follow_settings){s->queue, s->purge, s->arg});
     if (!cache_stream_keys_open(&l->keys, s->prefix) || !link_open_redis(l) || !link_open_parts(l))
@@ -546,5 +551,7 @@ struct cache_stream_link_figures cache_stream_link_get_figures(const struct cach
     f.trouble = l->trouble[0] != '\0' ? l->trouble : l->append_trouble;
     if (l->channel != NULL)
         f.channel = cache_stream_channel_get_figures(l->channel);
+    if (f.trouble[0] == '\0' && f.channel.is_refused)
+        f.trouble = "Redis does not let this node listen to its channel";
     return f;
 }

@@ -28,6 +28,7 @@ struct cache_stream_nodes {
     struct list waits;
     size_t count;
     mono_ms_t answered_ms;
+    mono_ms_t inside_ms; /* when this node came inside; others could not report before, or not to it */
     struct cache_stream_node nodes[CACHE_STREAM_NODES_MAX], before[CACHE_STREAM_NODES_MAX];
     struct grave grave;
 };
@@ -166,6 +167,8 @@ void cache_stream_nodes_look(struct cache_stream_nodes *n)
     if (n->leave_until_ms != 0)
         return;
     const mono_ms_t now_ms = worker_now_ms(n->worker);
+    if (epoch_now(n) == 0)
+        n->inside_ms = now_ms;
     const bool soon = is_changed(n) || !list_empty(&n->waits);
     mono_ms_t due_ms = n->reported_ms + (soon ? CACHE_STREAM_REPORT_MS : CACHE_STREAM_REPORT_AGAIN_MS);
     if (n->report.conn == NULL && now_ms >= due_ms) {
@@ -242,7 +245,9 @@ const struct cache_stream_node *cache_stream_nodes_all(struct cache_stream_nodes
 
 bool cache_stream_node_is_reachable(const struct cache_stream_nodes *n, const struct cache_stream_node *node)
 {
-    return node->age_ms + worker_now_ms(n->worker) - n->answered_ms <= n->s.unreachable_ms;
+    const mono_ms_t now_ms = worker_now_ms(n->worker);
+    const dur_ms_t silent_ms = node->age_ms + now_ms - n->answered_ms;
+    return MIN(silent_ms, epoch_now(n) != 0 ? now_ms - n->inside_ms : silent_ms) <= n->s.unreachable_ms;
 }
 
 static uint64_t weight(slice_t name, slice_t key)

@@ -3,10 +3,10 @@
  *
  * A node reports when it has applied more, but at most every 50 ms, and once a second in any case; the answer
  * is what all have reported. Ages are by Redis' clock, since those of nodes differ; a node whose report is
- * older than `unreachable_ms` counts as unreachable, and one that was silent for an hour is forgotten; one
- * that ends in order takes its report back before. What Redis loses, the nodes that saw it still know. A node
- * that is not inside the stream reports epoch 0: it believes nothing from Redis, and purges everything before
- * it does again.
+ * older than `unreachable_ms` counts as unreachable, once this node has been inside for as long, and one that
+ * was silent for an hour is forgotten; one that ends in order takes its report back before. What Redis loses,
+ * the nodes that saw it still know. A node that is not inside the stream reports epoch 0: it believes nothing
+ * from Redis, and purges everything before it does again.
  *
  * Who wants to know that a purge has reached all nodes waits here: until the event has come back, which gives
  * it an id in the stream, and then until each node has applied it. Nodes that cannot be reached are not

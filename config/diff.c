@@ -53,6 +53,28 @@ const struct config_server *config_find_server(const struct config_pool *pool,
     return NULL;
 }
 
+static bool diff_same_strings(const struct config_strings *a, const struct config_strings *b)
+{
+    bool same = a->count == b->count;
+    for (size_t i = 0; same && i < a->count; i++)
+        same = strcmp(a->items[i], b->items[i]) == 0;
+    return same;
+}
+
+bool config_route_conditions_equal(const struct config_route *a, const struct config_route *b)
+{
+    bool same = diff_same_strings(&a->hosts, &b->hosts) && diff_same_strings(&a->methods, &b->methods) &&
+                a->path_count == b->path_count && a->header_count == b->header_count;
+    for (size_t i = 0; same && i < a->path_count; i++)
+        same =
+            a->paths[i].match == b->paths[i].match && slice_eq(slice_make(a->paths[i].text, a->paths[i].len),
+                                                               slice_make(b->paths[i].text, b->paths[i].len));
+    for (size_t i = 0; same && i < a->header_count; i++)
+        same = strcmp(a->headers[i].name, b->headers[i].name) == 0 &&
+               strcmp(a->headers[i].value, b->headers[i].value) == 0;
+    return same;
+}
+
 static const struct source_value *diff_next(const struct source_value *v, const struct config_option *o)
 {
     while (v != NULL && v->option != o)

@@ -15,6 +15,8 @@ const struct config_pool *config_find_pool(const struct config *c, const char *n
  */
 const struct config_server *config_find_server(const struct config_pool *pool,
                                                const struct config_server *like);
+/* The same requests take both routes, where they stand in the same place. */
+bool config_route_conditions_equal(const struct config_route *a, const struct config_route *b);
 /* Calls `fn` for each option that differs but only takes effect at the next start, with both values as text
  * ("" = not set; of a list the first that differ; secrets hidden). Returns how many. */
 size_t config_diff_restart(const struct config *before, const struct config *after,

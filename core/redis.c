@@ -86,6 +86,7 @@ static void subscription_move(struct redis_subscription *s)
         .on_message = s->subscriber.on_message,
         .on_up = s->subscriber.on_up,
         .on_down = s->subscriber.on_down,
+        .on_refused = s->subscriber.on_refused,
         .arg = s->subscriber.arg,
     };
     s->sub = redis_sub_open(r->worker, slice_str(s->server), &sub);

@@ -59,6 +59,7 @@ struct redis_subscriber {
     void (*on_message)(void *arg, slice_t channel, slice_t payload);
     void (*on_up)(void *arg);                       /* what is published from now on comes; may be NULL */
     void (*on_down)(void *arg, const char *reason); /* something may have been missed; may be NULL */
+    void (*on_refused)(void *arg, slice_t reason);  /* by Redis; it is asked again; may be NULL */
     void *arg;
 };
 

@@ -49,9 +49,10 @@ static void sub_go_down(struct redis_sub *s, const char *reason)
 static void sub_on_reply(struct redis_call *call, enum redis_outcome o, const struct redisReply *reply)
 {
     struct redis_sub *s = CONTAINER_OF(call, struct sub_call, call)->sub;
-    UNUSED(reply);
     if (o != REDIS_ANSWERED) {
         sub_go_down(s, ""); /* the next check asks again */
+        if (o == REDIS_REFUSED && s->settings.on_refused != NULL)
+            s->settings.on_refused(s->settings.arg, redis_reply_text(reply));
         return;
     }
     if (--s->unconfirmed > 0)

@@ -67,7 +67,7 @@ struct exchange *exchange_new_background(const struct exchange *of)
     struct exchange *x = exchange_create(of->pw, of->view, of->listen);
     if (x == NULL)
         return NULL;
-    x->phase = of->pw->remote != NULL && phase_remote_may_ask(of) ? PHASE_REMOTE : PHASE_FETCH;
+    x->phase = of->pw->remote != NULL && phase_remote_may_ask(of, of->object) ? PHASE_REMOTE : PHASE_FETCH;
     x->background = true;
     x->route = of->route;
     x->credentials = of->credentials;

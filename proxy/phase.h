@@ -72,8 +72,9 @@ uint64_t phase_limit_retry_after_s(const struct exchange *x);
 void phase_wait_timeout(struct exchange *x);
 void phase_wait_on_event(void *arg, enum cache_event event);
 
-/* phase_remote.c: may the leader of this flight look into the store that nodes share before it fetches? */
-bool phase_remote_may_ask(const struct exchange *x);
+/* phase_remote.c: may the leader of this flight look into the store that nodes share before it fetches? `old`
+ * is what is stored here, or NULL. */
+bool phase_remote_may_ask(const struct exchange *x, const struct cache_object *old);
 /* How fresh a response of another node must still be to take the place of one that has so much left. */
 dur_ms_t phase_remote_fresher_than_ms(dur_ms_t ours_left_ms);
 /* The look-up under way, if any, is not wanted any more; a fetch for other nodes ends without a response. */
@@ -88,6 +89,8 @@ void phase_remote_save(struct exchange *x);
  * `remote`.
  */
 void phase_remote_settle(struct exchange *x);
+/* The same for what has come of its body. */
+void phase_remote_on_body(struct exchange *x);
 
 /* phase_fetch.c: request body towards the instance, as far as both sides can. May end the exchange. */
 void fetch_pump_body(struct exchange *x);

@@ -91,7 +91,7 @@ static enum phase_result lookup_join(struct exchange *x, struct cache_object *ol
         else if (old != NULL && object_has_validator(old) &&
                  (x->partial == NULL || x->partial->kind == PARTIAL_REST))
             x->stale = cache_object_ref(old);
-        if (UNLIKELY(x->pw->remote != NULL) && !alone && phase_remote_may_ask(x))
+        if (UNLIKELY(x->pw->remote != NULL) && !alone && phase_remote_may_ask(x, old))
             return lookup_remote(x, v);
         return lookup_pass(x, v, NO_STORE_STORED);
     case CACHE_FOLLOW:

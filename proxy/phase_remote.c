@@ -36,9 +36,10 @@ struct phase_remote_use {
     bool restored;                            /* a stale response was brought back */
 };
 
-bool phase_remote_may_ask(const struct exchange *x)
+/* What has to be confirmed each time is not kept there. */
+bool phase_remote_may_ask(const struct exchange *x, const struct cache_object *old)
 {
-    return x->no_vary == NULL;
+    return x->no_vary == NULL && (old == NULL || !cache_object_info(old).fresh.revalidate_always);
 }
 
 void phase_remote_cancel(struct exchange *x)
@@ -87,7 +88,7 @@ static enum phase_result remote_miss(struct exchange *x)
 /* What is renewed before its end is fresh still: only something fresher ends that. */
 dur_ms_t phase_remote_fresher_than_ms(dur_ms_t ours_left_ms)
 {
-    return MAX(ours_left_ms + FRESHER_MS, 0);
+    return ours_left_ms > 0 ? ours_left_ms + FRESHER_MS : 0;
 }
 
 static dur_ms_t remote_fresher_than_ms(const struct exchange *x, const struct cache_object *o)
@@ -186,10 +187,9 @@ enum phase_result phase_remote(struct exchange *x)
  * ------------------------------------------------------------------------------------------ */
 
 /* Without the lease it had to have: what is unfit in any case is only counted as such. */
-static bool may_save(const struct exchange *x)
+static bool may_save(const struct exchange *x, const struct cache_object_info *i)
 {
-    return x->remote == NULL || x->remote->lease != NULL ||
-           cache_remote_is_unfit(x->pw->remote, x->info.status, x->info.body_bytes);
+    return x->remote == NULL || x->remote->lease != NULL || cache_remote_is_unfit(x->pw->remote, i);
 }
 
 void phase_remote_save(struct exchange *x)
@@ -197,11 +197,13 @@ void phase_remote_save(struct exchange *x)
     struct cache_lease *none = NULL, **lease = x->remote != NULL ? &x->remote->lease : &none;
     rcu_enter();
     struct cache_object *o = cache_look(x->pw->cache, &x->key, &x->req, &x->arena);
-    if (o != NULL && may_save(x) &&
-        head_text_field(cache_object_info(o).head, HTTP_FIELD_NO_VARY_SEARCH).len == 0)
-        cache_remote_save(x->pw->remote, o, lease);
-    else if (o != NULL)
-        cache_remote_let_go(x->pw->remote, o);
+    if (o != NULL) {
+        const struct cache_object_info i = cache_object_info(o);
+        if (may_save(x, &i) && head_text_field(i.head, HTTP_FIELD_NO_VARY_SEARCH).len == 0)
+            cache_remote_save(x->pw->remote, o, lease);
+        else
+            cache_remote_let_go(x->pw->remote, o);
+    }
     rcu_leave();
 }
 
@@ -227,7 +229,15 @@ void phase_remote_settle(struct exchange *x)
     struct cache_lease **lease = &x->remote->lease;
     if (*lease == NULL)
         return;
-    if (x->flight != NULL && !cache_remote_is_unfit(x->pw->remote, x->info.status, x->info.body_bytes))
+    if (x->flight != NULL && !cache_remote_is_unfit(x->pw->remote, &x->info))
         return; /* it is being stored */
     cache_lease_end(lease, settle_as_pass(x) ? CACHE_WAKE_PASS : CACHE_WAKE_FAILED);
+}
+
+void phase_remote_on_body(struct exchange *x)
+{
+    struct cache_lease **lease = &x->remote->lease;
+    if (*lease != NULL && x->object != NULL &&
+        cache_object_filled(x->object) > x->pw->remote->settings.max_object_bytes)
+        cache_lease_end(lease, CACHE_WAKE_PASS);
 }

@@ -418,6 +418,8 @@ char *exchange_body_buffer(struct exchange *x, size_t *room)
 void exchange_on_body_filled(struct exchange *x, size_t n)
 {
     cache_fill_commit(x->flight, n);
+    if (UNLIKELY(x->remote != NULL))
+        phase_remote_on_body(x);
 }
 
 bool phase_store_put(struct exchange *x, const char *data, size_t n)
@@ -444,6 +446,8 @@ void exchange_on_response_body(struct exchange *x, const char *data, size_t n)
         deliver_relay(x, data, n);
     else if (!phase_store_put(x, data, n))
         exchange_on_upstream_error(x, FETCH_NO_MEMORY);
+    else if (UNLIKELY(x->remote != NULL))
+        phase_remote_on_body(x);
 }
 
 void exchange_finish_response(struct exchange *x, const struct http_head *trailers)

@@ -21,7 +21,7 @@
 #define LINGER_MS         100 /* what comes back within that is not written to the disk */
 #define UNREACHABLE_MS    5000
 #define STREAM_TIMEOUT_MS 2000 /* nobody waits for the stream, and an answer may be a megabyte */
-#define DURABLE_MS        1000 /* who purges waits so long for the disk at most */
+#define DURABLE_MS        1000 /* who purges waits so long for the disk at most, and others meanwhile */
 #define DURABLE_LOOK_NS   500000
 #define NODE_NAME_BYTES   (CACHE_STREAM_NAME_MAX + 1)
 
@@ -38,6 +38,7 @@ struct purge_share {
     void *left_arg;
     /* atomic */
     _Atomic uint64_t durable_ticket;
+    atomic_bool disk_fails; /* or was waited for in vain; until a write succeeds */
     /* under the lock; control thread reads it without */
     struct lock lock;
     struct cache_stream_link *link;
@@ -59,6 +60,7 @@ static void share_on_durable(void *arg, uint64_t ticket, bool ok)
     struct purge_share *p = arg;
     if (ok)
         atomic_store(&p->durable_ticket, ticket);
+    atomic_store(&p->disk_fails, !ok);
 }
 
 static uint64_t share_purge(void *arg, const struct cache_purge *items, size_t count)
@@ -235,10 +237,16 @@ const char *purge_share_fate(struct purge_share *p, const struct cache_purge_res
     const mono_ms_t until_ms = clock_mono_ms() + DURABLE_MS;
     if (r->flows)
         return "sent";
-    const bool has_file = cache_stream_queue_sync(p->queue);
-    while (has_file && atomic_load(&p->durable_ticket) < r->stream_ticket && clock_mono_ms() < until_ms)
+    if (!cache_stream_queue_sync(p->queue))
+        return "pending";
+    while (atomic_load(&p->durable_ticket) < r->stream_ticket) {
+        if (atomic_load(&p->disk_fails))
+            return "pending";
+        if (clock_mono_ms() >= until_ms)
+            atomic_store(&p->disk_fails, true);
         nanosleep(&moment, NULL);
-    return has_file && atomic_load(&p->durable_ticket) >= r->stream_ticket ? "kept" : "pending";
+    }
+    return "kept";
 }
 
 /* ---- status

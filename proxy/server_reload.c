@@ -255,32 +255,29 @@ static void warn_restart(void *user, const char *section, const char *key, const
     log_warn("[%s] %s: %s -> %s takes effect at the next start", section, key, old_text, new_text);
 }
 
-static const struct route *route_named(const struct snapshot *s, const char *name)
+/* The same requests take it, and it does not begin to cache. */
+static bool is_told_of_as_before(const struct route *from, const struct route *to)
 {
-    for (size_t i = 0; i < s->route_count; i++) {
-        if (strcmp(s->routes[i].config->name, name) == 0)
-            return &s->routes[i];
-    }
-    return NULL;
+    return config_route_conditions_equal(from->config, to->config) &&
+           (from->rules.enabled || !to->rules.enabled);
 }
 
-/* Unsafe requests are not told of where nothing is cached (invalidate.c). So when a route that cached nothing
- * begins to, or goes, nobody knows what was stored before it, or by nodes that were reloaded earlier. Before
- * the new rules are in use. */
+/* Unsafe requests are not told of where nothing is cached (invalidate.c). So when other requests come to be
+ * cached, nobody knows what was stored before that, or by nodes that were reloaded earlier. Before the new
+ * rules are in use. */
 static void purge_what_was_not_told(struct server *s, const struct snapshot *to)
 {
     const struct snapshot *from = s->snapshot;
-    for (size_t i = 0; i < from->route_count && s->purge_share != NULL; i++) {
-        const struct route *r = &from->routes[i];
-        const struct route *now = r->rules.enabled ? r : route_named(to, r->config->name);
-        if (now != NULL && (r->rules.enabled || !now->rules.enabled))
-            continue;
-        log_warn("[route %s] cached nothing up to now, so not all of what changed there is known: everything "
-                 "stored is purged, on all nodes",
-                 r->config->name);
-        cache_purge_all(s->cache);
-        return;
+    bool all_cached = true, same = from->route_count == to->route_count;
+    for (size_t i = 0; i < from->route_count; i++) {
+        all_cached = all_cached && from->routes[i].rules.enabled;
+        same = same && is_told_of_as_before(&from->routes[i], &to->routes[i]);
     }
+    if (s->purge_share == NULL || all_cached || same)
+        return;
+    log_warn("routes that cached nothing up to now are other ones from now on, so not all of what changed "
+             "there is known: everything stored is purged, on all nodes");
+    cache_purge_all(s->cache);
 }
 
 static bool reload_to(struct server *s, struct config *c, json_t *problems)

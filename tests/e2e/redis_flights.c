@@ -21,6 +21,7 @@ static struct {
     bool etag;        /* "v", and what is asked about that is confirmed */
     int first_status; /* without fields; 0: 200 */
     bool large, half; /* a body of LARGE bytes behind that; held in the middle of it */
+    bool chunked;     /* its length is not announced */
     unsigned held;
     struct gate *gate;
     _Atomic unsigned served;
@@ -47,15 +48,25 @@ static void script(struct origin_conn *c, const struct message *request, void *a
         origin_send(c, "HTTP/1.1 304 Not Modified\r\n%s\r\n", plan.fields);
         return;
     }
-    origin_send(c, "HTTP/1.1 %d Scripted\r\n%sContent-Length: %zu\r\n\r\n%s",
-                failed ? plan.first_status : 200, failed ? "" : plan.fields, strlen(body) + more, body);
+    if (plan.chunked)
+        origin_send(c, "HTTP/1.1 200 Scripted\r\n%sTransfer-Encoding: chunked\r\n\r\n%zx\r\n%s\r\n",
+                    plan.fields, strlen(body), body);
+    else
+        origin_send(c, "HTTP/1.1 %d Scripted\r\n%sContent-Length: %zu\r\n\r\n%s",
+                    failed ? plan.first_status : 200, failed ? "" : plan.fields, strlen(body) + more, body);
     char block[LARGE / 10];
     for (unsigned i = 0; plan.large && i < 10; i++) {
         if (i == 5 && n == plan.held && plan.half)
             gate_pass(plan.gate);
         memset(block, 'a' + (int)i, sizeof block);
+        if (plan.chunked)
+            origin_send(c, "%zx\r\n", sizeof block);
         origin_send_bytes(c, block, sizeof block);
+        if (plan.chunked)
+            origin_send(c, "\r\n");
     }
+    if (plan.chunked)
+        origin_send(c, "0\r\n\r\n");
 }
 
 static int setup(void **state)
@@ -236,12 +247,43 @@ static void who_waits_for_what_may_not_be_stored_fetches_at_once(void **state)
     stop();
 }
 
+static void too_large_is_each_nodes_own(bool chunked)
+{
+    plan.large = plan.half = true;
+    plan.chunked = chunked;
+    for (unsigned i = 0; i < 3; i++)
+        node_with(i, redis->address, "lock_timeout = 10m\n", "timeout = 30s\nmax_object_size = 100K\n");
+    ask(0, "");
+    gate_wait_arrived(plan.gate, 1);
+    for (unsigned i = 1; i < 3; i++) { /* while the first one is under way still */
+        ask(i, "");
+        assert_int_equal(client_read(clients[i])->body_len, LARGE + 2);
+    }
+    gate_open(plan.gate);
+    assert_int_equal(client_read(clients[0])->body_len, LARGE + 2);
+    assert_int_equal(origin_requests(origin), 3);
+    stop();
+}
+
 static void what_is_too_large_for_redis_is_each_nodes_own(void **state)
 {
     UNUSED(state);
+    too_large_is_each_nodes_own(false);
+}
+
+static void what_turns_out_to_be_too_large_is_so_too(void **state)
+{
+    UNUSED(state);
+    too_large_is_each_nodes_own(true);
+}
+
+/* It lies in memory, but Redis never has it. */
+static void what_is_confirmed_each_time_waits_for_no_other_node(void **state)
+{
+    UNUSED(state);
+    plan.fields = "Cache-Control: no-cache\r\nETag: \"v\"\r\n";
     plan.large = plan.half = true;
-    for (unsigned i = 0; i < 3; i++)
-        node_with(i, redis->address, "lock_timeout = 10m\n", "timeout = 30s\nmax_object_size = 100K\n");
+    start(3);
     ask(0, "");
     gate_wait_arrived(plan.gate, 1);
     for (unsigned i = 1; i < 3; i++) { /* while the first one is under way still */
@@ -573,6 +615,8 @@ int main(void)
         TEST_OF(each_variant_is_fetched_once),
         TEST_OF(who_waits_for_what_may_not_be_stored_fetches_at_once),
         TEST_OF(what_is_too_large_for_redis_is_each_nodes_own),
+        TEST_OF(what_turns_out_to_be_too_large_is_so_too),
+        TEST_OF(what_is_confirmed_each_time_waits_for_no_other_node),
         TEST_OF(after_an_error_the_next_node_tries),
         TEST_OF(a_node_that_dies_is_followed_by_another),
         TEST_OF(a_node_that_dies_in_the_middle_of_a_body_is_followed_by_another),

@@ -177,6 +177,26 @@ static void what_is_cached_again_is_not_from_before(void **state)
     stop();
 }
 
+/* So it is when another route comes to take requests that none cached. */
+static void what_another_route_caches_is_not_from_before(void **state)
+{
+    UNUSED(state);
+    millpond_write_ini(b, .name = "b", .cache = "store = tiered",
+                       .rest = textf("[route part]\npath = /off/x\n%s", sections(redis->address, "off")));
+    assert_int_equal(millpond_cli(b, "reload", NULL).exit_code, 0);
+    until(figure_of(b, "appended") == 1);
+    get(b, "/off/x");
+    reload(b, "b", redis->address, "off");
+    const unsigned served = pages[2].served;
+    expect_status(client_ask(a->port, "POST", "/off/x", "Content-Length: 0\r\n", ""), 200);
+    assert_int_equal(figure_of(a, "appended"), 0);
+    millpond_write_ini(b, .name = "b", .cache = "store = tiered",
+                       .rest = textf("[route part]\npath = /off/x\n%s", sections(redis->address, "off")));
+    assert_int_equal(millpond_cli(b, "reload", NULL).exit_code, 0);
+    expect_fresh(b, "/off/x", &pages[2], served + 2); /* POST was one, too */
+    stop();
+}
+
 /* What a client asks for may be longer than what a request to purge may name. */
 static void long_targets_hurt_nobody(void **state)
 {
@@ -410,6 +430,35 @@ static void who_follows_another_stream_has_not_applied(void **state)
     stop();
 }
 
+/* A right that is missing would else show only by what does not happen. */
+static void who_may_not_listen_says_so(void **state)
+{
+    UNUSED(state);
+    redis_do(redis, "ACL SETUSER default resetchannels");
+    redis_do(redis, "CLIENT KILL TYPE pubsub");
+    millpond_wait_log(a, "refuses to let this node listen to channel millpond:purge (NOPERM", 1);
+    until(strstr(json_string_value(json_object_get(purges_of(a), "trouble")), "does not let this node") !=
+          NULL);
+    assert_true(follows(a));
+    redis_do(redis, "ACL SETUSER default allchannels");
+    millpond_wait_log(a, "listens to purges on channel", 2);
+    assert_string_equal(json_string_value(json_object_get(purges_of(a), "trouble")), "");
+    stop();
+}
+
+/* Nobody could report while Redis was away. */
+static void who_was_silent_with_redis_is_waited_for(void **state)
+{
+    UNUSED(state);
+    redis_freeze(redis);
+    until(json_is_false(json_object_get(
+        node_named(a, json_string_value(json_object_get(purges_of(b), "node"))), "reachable")));
+    redis_thaw(redis);
+    until(follows(a));
+    assert_int_equal(millpond_cli(a, "purge", "--wait", "--tag", "red", NULL).exit_code, 0);
+    stop();
+}
+
 /* With Redis' memory went the report of a node that still answers from what it has. */
 static void a_node_is_missed_although_redis_lost_its_report(void **state)
 {
@@ -462,6 +511,7 @@ int main(void)
         TEST_OF(unsafe_methods_reach_the_other),
         TEST_OF(unsafe_methods_where_nothing_is_cached_are_no_events),
         TEST_OF(what_is_cached_again_is_not_from_before),
+        TEST_OF(what_another_route_caches_is_not_from_before),
         TEST_OF(long_targets_hurt_nobody),
         TEST_OF(applications_may_publish),
         TEST_OF(purge_without_redis_is_made_good),
@@ -472,6 +522,8 @@ int main(void)
         TEST_OF(refused_appends_do_not_end_following),
         TEST_OF(a_node_that_stops_is_not_missed),
         TEST_OF(who_follows_another_stream_has_not_applied),
+        TEST_OF(who_may_not_listen_says_so),
+        TEST_OF(who_was_silent_with_redis_is_waited_for),
         TEST_OF(a_node_is_missed_although_redis_lost_its_report),
         TEST_OF(redis_that_restarts_empty_purges_everything),
     };
