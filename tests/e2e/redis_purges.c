@@ -450,6 +450,7 @@ static void who_may_not_listen_says_so(void **state)
 static void who_was_silent_with_redis_is_waited_for(void **state)
 {
     UNUSED(state);
+    until(json_array_size(json_object_get(purges_of(a), "nodes")) == 2);
     redis_freeze(redis);
     until(json_is_false(json_object_get(
         node_named(a, json_string_value(json_object_get(purges_of(b), "node"))), "reachable")));
