@@ -1,7 +1,11 @@
 /* remote_load.c: see remote_load.h.
  *
- *   ASK (primary key) --marker--> ASK (variant) --record--> [CHUNKS] --> ended
- *     ^ `--no use: another one, or the lease--'      `--torn--'  --ours, another's, no answer--> ended
+ *   GET (primary key) --marker--> GET (variant) --record--> [CHUNKS] --> ended
+ *    `--nothing, no use: the LEASE, or another record--'  ^     `--torn: the LEASE
+ *              `--ours, another's, no answer--> ended     `--there is one by now
+ *
+ * The lease is asked for, by a script that looks once more, only when there is nothing: a GET costs Redis a
+ * third of that, and what is there is asked for more often than what is not.
  *
  * A record with its whole body inside is used where the reply lies, without a copy; of a larger one the head
  * record is copied, and the chunks go into one block. When Redis hangs it is the questions for records that
@@ -42,6 +46,7 @@ struct cache_remote_load {
     struct list node;
     struct cache_key whole; /* what is asked for: the primary key, or that of a variant, in `scratch` */
     struct arena scratch;
+    struct redis_call left, head;
     struct cache_lease *lease; /* asked for; NULL: not now */
     enum remote_load refused;  /* why the first record that is no use is none, else NONE */
     unsigned refusals;
@@ -94,6 +99,8 @@ static void chunks_drop(struct cache_remote_load *l)
 
 static void load_leave(struct cache_remote_load *l)
 {
+    redis_call_cancel(&l->left);
+    redis_call_cancel(&l->head);
     cache_lease_cancel(&l->lease);
     chunks_drop(l);
     deadline_clear(l->remote->settings.worker, &l->deadline);
@@ -151,7 +158,7 @@ void cache_remote_end_loads(struct cache_remote *r)
 static void load_on_lease(void *arg, const struct cache_lease_result *r);
 
 /* NONE: asked. `refused` is a record that is no use, or empty. */
-static enum remote_load load_ask(struct cache_remote_load *l, slice_t refused)
+static enum remote_load load_ask_lease(struct cache_remote_load *l, slice_t refused)
 {
     const mono_ms_t now_ms = worker_now_ms(l->remote->settings.worker);
     const struct cache_lease_request request = {
@@ -166,12 +173,36 @@ static enum remote_load load_ask(struct cache_remote_load *l, slice_t refused)
     return l->lease != NULL ? REMOTE_LOAD_NONE : REMOTE_LOAD_UNAVAILABLE;
 }
 
+static void left_on_reply(struct redis_call *call, enum redis_outcome o, const struct redisReply *reply);
+static void head_on_reply(struct redis_call *call, enum redis_outcome o, const struct redisReply *reply);
+
+/* NONE: asked. */
+static enum remote_load load_ask(struct cache_remote_load *l)
+{
+    struct redis *redis = l->remote->settings.redis;
+    char name[CACHE_REMOTE_NAME_BYTES];
+    const dur_ms_t timeout_ms = l->until_ms - worker_now_ms(l->remote->settings.worker);
+    if (timeout_ms <= 0)
+        return REMOTE_LOAD_TIMEOUT;
+    l->left_ms = -1;
+    l->left = (struct redis_call){.on_reply = left_on_reply, .timeout_ms = timeout_ms};
+    l->head = (struct redis_call){.on_reply = head_on_reply, .timeout_ms = timeout_ms};
+    slice_t argv[] = {SLICE_LIT("PTTL"),
+                      cache_record_name(name, l->remote->settings.prefix, l->whole.text, CACHE_RECORD_HEAD)};
+    if (!redis_call(redis, &l->left, argv[1], argv, ARRAY_LEN(argv)))
+        return REMOTE_LOAD_UNAVAILABLE;
+    argv[0] = SLICE_LIT("GET");
+    return redis_call_behind(redis, &l->head, &l->left, argv[1], argv, ARRAY_LEN(argv))
+               ? REMOTE_LOAD_NONE
+               : REMOTE_LOAD_UNAVAILABLE;
+}
+
 /* It is to be replaced. NONE: another one is asked for, or the lease. */
 static enum remote_load load_refuse(struct cache_remote_load *l, enum remote_load why, slice_t record)
 {
     if (l->refused == REMOTE_LOAD_NONE)
         l->refused = why;
-    return ++l->refusals > CACHE_REMOTE_LOAD_REFUSALS || record.len == 0 ? why : load_ask(l, record);
+    return ++l->refusals > CACHE_REMOTE_LOAD_REFUSALS || record.len == 0 ? why : load_ask_lease(l, record);
 }
 
 static void load_on_deadline(struct deadline *d)
@@ -317,7 +348,7 @@ static enum remote_load take_marker(struct cache_remote_load *l)
 {
     if (!cache_variant_key(&l->scratch, l->primary.text, l->record.vary_names, l->want.request, &l->whole))
         return REMOTE_LOAD_NO_MEMORY;
-    return load_ask(l, SLICE_EMPTY);
+    return load_ask(l);
 }
 
 /* The body that is in the head record. */
@@ -364,6 +395,34 @@ static void load_set_deadline(struct cache_remote_load *l)
     deadline_set(w, &l->deadline, worker_now_ms(w) < l->until_ms ? l->until_ms : l->end_at_ms);
 }
 
+static void load_go_on(struct cache_remote_load *l, enum remote_load outcome)
+{
+    if (outcome != REMOTE_LOAD_NONE)
+        load_end_with(l, outcome, outcome == l->found_as ? l->record.body : SLICE_EMPTY, NULL);
+}
+
+static void left_on_reply(struct redis_call *call, enum redis_outcome o, const struct redisReply *reply)
+{
+    struct cache_remote_load *l = CONTAINER_OF(call, struct cache_remote_load, left);
+    int64_t left_ms;
+    CHECK_MAGIC(l, LOAD_MAGIC);
+    if (o == REDIS_ANSWERED && redis_reply_integer(reply, &left_ms))
+        l->left_ms = MAX(left_ms, -1);
+}
+
+static void head_on_reply(struct redis_call *call, enum redis_outcome o, const struct redisReply *reply)
+{
+    struct cache_remote_load *l = CONTAINER_OF(call, struct cache_remote_load, head);
+    CHECK_MAGIC(l, LOAD_MAGIC);
+    redis_call_cancel(&l->left);
+    if (l->left.hops > 0 || l->head.hops > 0) /* they may have changed places */
+        l->left_ms = -1;
+    load_set_deadline(l);
+    load_go_on(l, o != REDIS_ANSWERED         ? cache_remote_of_redis(o)
+                  : redis_reply_is_nil(reply) ? load_ask_lease(l, SLICE_EMPTY)
+                                              : take_record(l, redis_reply_text(reply)));
+}
+
 static void load_on_lease(void *arg, const struct cache_lease_result *r)
 {
     struct cache_remote_load *l = arg;
@@ -393,8 +452,7 @@ static void load_on_lease(void *arg, const struct cache_lease_result *r)
     case CACHE_LEASE_OUTCOME_COUNT:
         PANIC("a lease without an outcome");
     }
-    if (outcome != REMOTE_LOAD_NONE)
-        load_end_with(l, outcome, outcome == l->found_as ? l->record.body : SLICE_EMPTY, NULL);
+    load_go_on(l, outcome);
 }
 
 bool cache_remote_is_followed(const struct cache_remote *r)
@@ -424,7 +482,7 @@ enum remote_load cache_remote_load(struct cache_remote *r, const struct cache_re
     arena_init(&l->scratch, NULL, 0, LOAD_SCRATCH_MAX);
     deadline_init(&l->deadline, load_on_deadline);
     list_push_back(&r->loads, &l->node);
-    const enum remote_load outcome = load_ask(l, SLICE_EMPTY);
+    const enum remote_load outcome = load_ask(l);
     if (outcome != REMOTE_LOAD_NONE) {
         load_leave(l);
         load_free(l);
