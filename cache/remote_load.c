@@ -20,6 +20,7 @@
 #include <stdlib.h>
 
 #include "cache/record_object.h"
+#include "cache/remote_read.h"
 #include "cache/shard.h"
 #include "cache/validity.h"
 #include "core/metrics.h"
@@ -46,7 +47,7 @@ struct cache_remote_load {
     struct list node;
     struct cache_key whole; /* what is asked for: the primary key, or that of a variant, in `scratch` */
     struct arena scratch;
-    struct redis_call left, head;
+    struct cache_remote_read read;
     struct cache_lease *lease; /* asked for; NULL: not now */
     enum remote_load refused;  /* why the first record that is no use is none, else NONE */
     unsigned refusals;
@@ -99,8 +100,7 @@ static void chunks_drop(struct cache_remote_load *l)
 
 static void load_leave(struct cache_remote_load *l)
 {
-    redis_call_cancel(&l->left);
-    redis_call_cancel(&l->head);
+    cache_remote_read_cancel(&l->read);
     cache_lease_cancel(&l->lease);
     chunks_drop(l);
     deadline_clear(l->remote->settings.worker, &l->deadline);
@@ -173,28 +173,14 @@ static enum remote_load load_ask_lease(struct cache_remote_load *l, slice_t refu
     return l->lease != NULL ? REMOTE_LOAD_NONE : REMOTE_LOAD_UNAVAILABLE;
 }
 
-static void left_on_reply(struct redis_call *call, enum redis_outcome o, const struct redisReply *reply);
-static void head_on_reply(struct redis_call *call, enum redis_outcome o, const struct redisReply *reply);
+static void load_on_record(struct cache_remote_read *q, enum redis_outcome o, slice_t record);
 
-/* NONE: asked. */
+/* NONE: asked. After others were waited for there is time for one more question. */
 static enum remote_load load_ask(struct cache_remote_load *l)
 {
-    struct redis *redis = l->remote->settings.redis;
-    char name[CACHE_REMOTE_NAME_BYTES];
-    const dur_ms_t timeout_ms = l->until_ms - worker_now_ms(l->remote->settings.worker);
-    if (timeout_ms <= 0)
-        return REMOTE_LOAD_TIMEOUT;
-    l->left_ms = -1;
-    l->left = (struct redis_call){.on_reply = left_on_reply, .timeout_ms = timeout_ms};
-    l->head = (struct redis_call){.on_reply = head_on_reply, .timeout_ms = timeout_ms};
-    slice_t argv[] = {SLICE_LIT("PTTL"),
-                      cache_record_name(name, l->remote->settings.prefix, l->whole.text, CACHE_RECORD_HEAD)};
-    if (!redis_call(redis, &l->left, argv[1], argv, ARRAY_LEN(argv)))
-        return REMOTE_LOAD_UNAVAILABLE;
-    argv[0] = SLICE_LIT("GET");
-    return redis_call_behind(redis, &l->head, &l->left, argv[1], argv, ARRAY_LEN(argv))
-               ? REMOTE_LOAD_NONE
-               : REMOTE_LOAD_UNAVAILABLE;
+    const dur_ms_t left_ms = l->until_ms - worker_now_ms(l->remote->settings.worker);
+    return cache_remote_read(l->remote, &l->read, l->whole.text,
+                             left_ms > 0 ? left_ms : l->remote->settings.timeout_ms, load_on_record);
 }
 
 /* It is to be replaced. NONE: another one is asked for, or the lease. */
@@ -401,26 +387,15 @@ static void load_go_on(struct cache_remote_load *l, enum remote_load outcome)
         load_end_with(l, outcome, outcome == l->found_as ? l->record.body : SLICE_EMPTY, NULL);
 }
 
-static void left_on_reply(struct redis_call *call, enum redis_outcome o, const struct redisReply *reply)
+static void load_on_record(struct cache_remote_read *q, enum redis_outcome o, slice_t record)
 {
-    struct cache_remote_load *l = CONTAINER_OF(call, struct cache_remote_load, left);
-    int64_t left_ms;
+    struct cache_remote_load *l = CONTAINER_OF(q, struct cache_remote_load, read);
     CHECK_MAGIC(l, LOAD_MAGIC);
-    if (o == REDIS_ANSWERED && redis_reply_integer(reply, &left_ms))
-        l->left_ms = MAX(left_ms, -1);
-}
-
-static void head_on_reply(struct redis_call *call, enum redis_outcome o, const struct redisReply *reply)
-{
-    struct cache_remote_load *l = CONTAINER_OF(call, struct cache_remote_load, head);
-    CHECK_MAGIC(l, LOAD_MAGIC);
-    redis_call_cancel(&l->left);
-    if (l->left.hops > 0 || l->head.hops > 0) /* they may have changed places */
-        l->left_ms = -1;
+    l->left_ms = q->left_ms;
     load_set_deadline(l);
-    load_go_on(l, o != REDIS_ANSWERED         ? cache_remote_of_redis(o)
-                  : redis_reply_is_nil(reply) ? load_ask_lease(l, SLICE_EMPTY)
-                                              : take_record(l, redis_reply_text(reply)));
+    load_go_on(l, o != REDIS_ANSWERED ? cache_remote_of_redis(o)
+                  : record.len == 0   ? load_ask_lease(l, SLICE_EMPTY)
+                                      : take_record(l, record));
 }
 
 static void load_on_lease(void *arg, const struct cache_lease_result *r)

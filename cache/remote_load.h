@@ -1,9 +1,10 @@
 /* remote_load.h: one look-up in the store that nodes share.
  *
- * The record, or else the lease of its key, is asked for by one command (lease.h). Where a URL varies, what
- * is found is a marker, and the same is asked of the request's variant next. The record is judged before
- * anything else is: of this format, undamaged, of this very key, fresh, not purged since. Then the chunks of
- * a large body are asked for, a few at a time. For what is no use a newer one is asked for, or the lease.
+ * The record is asked for (remote_read.h), and if there is none, the lease of its key, or the record if there
+ * is one by now (lease.h). Where a URL varies, what is found is a marker, and the same is asked of the
+ * request's variant next. The record is judged before anything else is: of this format, undamaged, of this
+ * very key, fresh, not purged since. Then the chunks of a large body are asked for, a few at a time. For what
+ * is no use a newer one is asked for, or the lease.
  * While another node has that, one waits for what he brings, as long as may be waited. Whoever asked hears
  * once: of all of a response, of a lease, or of neither, within the time limit, to which only the waiting is
  * added. */

@@ -11,6 +11,7 @@
 
 #include "cache/hidden.h"
 #include "cache/remote_load.h"
+#include "cache/remote_read.h"
 #include "cache/shard.h"
 #include "cache/stale.h"
 #include "core/panic.h"
@@ -33,7 +34,8 @@ struct cache_remote_peek {
     struct list node;
     struct cache_key whole; /* what is asked for; of a variant in `scratch` */
     struct arena scratch;
-    struct redis_call left, head, parts;
+    struct cache_remote_read read;
+    struct redis_call parts;
     uint32_t next_part, asked_parts;
     enum remote_load found_as; /* what it comes to when all parts are there: FOUND or STALE */
     struct cache_remote_seen seen;
@@ -46,8 +48,7 @@ struct cache_remote_peek {
 static void peek_free(struct cache_remote_peek *p)
 {
     struct worker *w = p->remote->settings.worker;
-    redis_call_cancel(&p->left);
-    redis_call_cancel(&p->head);
+    cache_remote_read_cancel(&p->read);
     redis_call_cancel(&p->parts);
     list_remove(&p->node);
     arena_reset(&p->scratch);
@@ -120,15 +121,6 @@ static void parts_on_reply(struct redis_call *call, enum redis_outcome o, const 
         peek_end(p, outcome);
 }
 
-static void left_on_reply(struct redis_call *call, enum redis_outcome o, const struct redisReply *reply)
-{
-    struct cache_remote_peek *p = CONTAINER_OF(call, struct cache_remote_peek, left);
-    CHECK_MAGIC(p, PEEK_MAGIC);
-    int64_t left_ms;
-    if (o == REDIS_ANSWERED && redis_reply_integer(reply, &left_ms))
-        p->seen.left_ms = MAX(left_ms, -1);
-}
-
 static enum remote_load take_record(struct cache_remote_peek *p, const struct cache_record *record,
                                     size_t bytes)
 {
@@ -155,12 +147,11 @@ static enum remote_load take_record(struct cache_remote_peek *p, const struct ca
 
 static enum remote_load head_ask(struct cache_remote_peek *p);
 
-static enum remote_load take_head(struct cache_remote_peek *p, const struct redisReply *reply)
+static enum remote_load take_head(struct cache_remote_peek *p, slice_t bytes)
 {
     struct cache_record record;
-    if (redis_reply_is_nil(reply))
+    if (bytes.len == 0)
         return REMOTE_LOAD_ABSENT;
-    const slice_t bytes = redis_reply_text(reply);
     const enum cache_record_fault fault = cache_record_decode(bytes, p->whole.text, &record);
     if (fault != CACHE_RECORD_NONE)
         return cache_remote_of_fault(fault);
@@ -172,36 +163,19 @@ static enum remote_load take_head(struct cache_remote_peek *p, const struct redi
     return head_ask(p);
 }
 
-static void head_on_reply(struct redis_call *call, enum redis_outcome o, const struct redisReply *reply)
+static void head_on_record(struct cache_remote_read *q, enum redis_outcome o, slice_t record)
 {
-    struct cache_remote_peek *p = CONTAINER_OF(call, struct cache_remote_peek, head);
+    struct cache_remote_peek *p = CONTAINER_OF(q, struct cache_remote_peek, read);
     CHECK_MAGIC(p, PEEK_MAGIC);
-    redis_call_cancel(&p->left);
-    if (p->left.hops > 0 || p->head.hops > 0) /* they may have changed places */
-        p->seen.left_ms = -1;
-    const enum remote_load outcome = o == REDIS_ANSWERED ? take_head(p, reply) : cache_remote_of_redis(o);
+    p->seen.left_ms = q->left_ms;
+    const enum remote_load outcome = o == REDIS_ANSWERED ? take_head(p, record) : cache_remote_of_redis(o);
     if (outcome != REMOTE_LOAD_NONE)
         peek_end(p, outcome);
 }
 
 static enum remote_load head_ask(struct cache_remote_peek *p)
 {
-    const struct cache_remote_settings *s = &p->remote->settings;
-    char name[CACHE_REMOTE_NAME_BYTES];
-    const dur_ms_t timeout_ms = time_left_ms(p);
-    if (timeout_ms <= 0)
-        return REMOTE_LOAD_TIMEOUT;
-    p->seen.left_ms = -1;
-    p->left = (struct redis_call){.on_reply = left_on_reply, .timeout_ms = timeout_ms};
-    p->head = (struct redis_call){.on_reply = head_on_reply, .timeout_ms = timeout_ms};
-    slice_t argv[] = {SLICE_LIT("PTTL"),
-                      cache_record_name(name, s->prefix, p->whole.text, CACHE_RECORD_HEAD)};
-    if (!redis_call(s->redis, &p->left, argv[1], argv, ARRAY_LEN(argv)))
-        return REMOTE_LOAD_UNAVAILABLE;
-    argv[0] = SLICE_LIT("GET");
-    return redis_call_behind(s->redis, &p->head, &p->left, argv[1], argv, ARRAY_LEN(argv))
-               ? REMOTE_LOAD_NONE
-               : REMOTE_LOAD_UNAVAILABLE;
+    return cache_remote_read(p->remote, &p->read, p->whole.text, time_left_ms(p), head_on_record);
 }
 
 enum remote_load cache_remote_peek(struct cache_remote *r, const struct cache_key *key,

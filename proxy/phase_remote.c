@@ -33,6 +33,7 @@ struct phase_remote_use {
     struct cache_remote_load *load;           /* under way */
     const struct cache_remote_loaded *loaded; /* during its callback */
     struct cache_lease *lease;                /* held; ends with the flight, or before */
+    mono_ms_t wait_until_ms;                  /* for other nodes, however often it looks */
     bool restored;                            /* a stale response was brought back */
 };
 
@@ -56,12 +57,20 @@ void phase_remote_give_back(struct exchange *x)
         cache_lease_cancel(&x->remote->lease);
 }
 
+static struct phase_remote_use *remote_use_new(struct exchange *x)
+{
+    x->remote = arena_calloc(&x->arena, sizeof *x->remote);
+    if (x->remote != NULL)
+        x->remote->wait_until_ms =
+            worker_now_ms(x->pw->worker) + x->view->shared->config->cache.lock_timeout_ms;
+    return x->remote;
+}
+
 bool phase_remote_inherit(struct exchange *x, struct exchange *of)
 {
     if (of->remote == NULL)
         return true;
-    x->remote = arena_calloc(&x->arena, sizeof *x->remote);
-    if (x->remote == NULL)
+    if (remote_use_new(x) == NULL)
         return false;
     x->remote->lease = of->remote->lease;
     of->remote->lease = NULL;
@@ -165,7 +174,7 @@ enum phase_result phase_remote(struct exchange *x)
     if (use != NULL && use->load != NULL)
         return PHASE_PARK;
     if (use == NULL)
-        use = x->remote = arena_calloc(&x->arena, sizeof *use);
+        use = remote_use_new(x);
     if (use == NULL || x->pw->remote == NULL)
         return remote_miss(x);
     const struct cache_object *ours = cache_look(x->pw->cache, &x->key, &x->req, &x->arena);
@@ -175,7 +184,7 @@ enum phase_result phase_remote(struct exchange *x)
         .fresher_than_ms = remote_fresher_than_ms(x, ours),
         .or_stale = !x->pw->remote->settings.alone && ours == NULL && x->stale == NULL &&
                     x->partial == NULL && !x->background && !use->restored,
-        .wait_ms = x->view->shared->config->cache.lock_timeout_ms,
+        .wait_ms = MAX(use->wait_until_ms - worker_now_ms(x->pw->worker), 0),
         .on_end = remote_on_end,
         .arg = x,
     };

@@ -49,11 +49,36 @@ static void each_variant_is_fetched_once(void **state)
     gate_wait_arrived(plan.gate, 1);
     for (unsigned i = 1; i < 5; i++)
         ask(i, textf("Accept-Language: %s\r\n", i % 2 == 0 ? "de" : "en"));
-    redis_until(redis, "+", "GETRANGE %s 0 0", name_of("/p", "lease"));
+    wait_for_waiters("/p");
     gate_open(plan.gate);
     for (unsigned i = 0; i < 5; i++)
         expect_answer(i, i % 2 == 0 ? "#1de" : "#2en", "millpond; ");
     assert_int_equal(origin_requests(origin), 2);
+    stop();
+}
+
+/* The limit of one question is over by then. */
+static void who_waited_for_a_marker_asks_for_his_variant(void **state)
+{
+    UNUSED(state);
+    plan.held = 0;
+    plan.fields = LONG "Vary: Accept-Language\r\n";
+    start(1);
+    ask(0, "Accept-Language: de\r\n");
+    expect_answer(0, "#1de", "fwd=uri-miss");
+    wait_saved();
+    redis_until(redis, "0", "EXISTS %s", name_of("/p", "lease"));
+    redis_do(redis, "RENAME %s spare", name_of("/p", "head"));
+    hold("/p");
+    node_with(1, redis->address, "lock_timeout = 10m\n", "timeout = 2s\n");
+    ask(1, "Accept-Language: de\r\n");
+    wait_for_waiters("/p");
+    redis_do(redis, "RENAME spare %s", name_of("/p", "head"));
+    redis_do(redis, "SET two-seconds x PX 2000");
+    redis_until(redis, "0", "EXISTS two-seconds");
+    redis_do(redis, "DEL %s", name_of("/p", "lease"));
+    wake("/p");
+    expect_answer(1, "#1de", "detail=redis");
     stop();
 }
 
@@ -312,6 +337,7 @@ int main(void)
         TEST_OF(ten_nodes_fetch_once),
         TEST_OF(large_bodies_are_fetched_once),
         TEST_OF(each_variant_is_fetched_once),
+        TEST_OF(who_waited_for_a_marker_asks_for_his_variant),
         TEST_OF(who_waits_for_what_may_not_be_stored_fetches_at_once),
         TEST_OF(what_is_too_large_for_redis_is_each_nodes_own),
         TEST_OF(what_turns_out_to_be_too_large_is_so_too),

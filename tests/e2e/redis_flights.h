@@ -148,6 +148,24 @@ static inline void ask(unsigned i, const char *fields)
     client_send(clients[i], "GET /p HTTP/1.1\r\nHost: test\r\n%s\r\n", fields);
 }
 
+/* Somebody else has the lease of it, and keeps it. */
+static inline void hold(const char *target)
+{
+    redis_do(redis, "SET %s -0123456789abcdef0123456789abcdef PX 600000", name_of(target, "lease"));
+}
+
+/* Says that he has stored something. */
+static inline void wake(const char *target)
+{
+    redis_do(redis, "PUBLISH millpond:wake %s",
+             textf("%.32s stored", strchr(name_of(target, ""), '{') + 1));
+}
+
+static inline void wait_for_waiters(const char *target)
+{
+    redis_until(redis, "+", "GETRANGE %s 0 0", name_of(target, "lease"));
+}
+
 /* Node 0 is asked, and fetches, at the origin's gate; then nodes 1 to `count` - 1, of which at least one
  * waits. */
 static inline void gather(unsigned count)
@@ -156,7 +174,7 @@ static inline void gather(unsigned count)
     gate_wait_arrived(plan.gate, 1);
     for (unsigned i = 1; i < count; i++)
         ask(i, "");
-    redis_until(redis, "+", "GETRANGE %s 0 0", name_of("/p", "lease"));
+    wait_for_waiters("/p");
 }
 
 static inline void wait_saved(void)

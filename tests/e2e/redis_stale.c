@@ -22,11 +22,6 @@ static void prepare_stale(const char *fields)
     assert_string_equal(redis_do(redis, "PEXPIRE %s 7500000", name_of("/p", "head")), "1");
 }
 
-static void wait_for_waiters(void)
-{
-    redis_until(redis, "+", "GETRANGE %s 0 0", name_of("/p", "lease"));
-}
-
 static struct millpond *patient(unsigned i)
 {
     return node_with(i, redis->address, "lock_timeout = 10m\n", "timeout = 30s\n");
@@ -43,7 +38,7 @@ static void what_is_stale_in_redis_is_confirmed_once(void **state)
     gate_wait_arrived(plan.gate, 1);
     ask(2, "");
     ask(3, "");
-    wait_for_waiters();
+    wait_for_waiters("/p");
     gate_open(plan.gate);
     expect_answer(1, "#1", "fwd=stale; fwd-status=304");
     expect_answer(2, "#1", "detail=redis");
@@ -62,7 +57,7 @@ static void what_is_stale_in_redis_is_used_while_one_node_renews_it(void **state
         ask(i, "");
         expect_answer(i, "#1", "detail=stale_while_revalidate");
     }
-    wait_for_waiters();
+    wait_for_waiters("/p");
     gate_open(plan.gate);
     for (unsigned i = 1; i < 4; i++) {
         millpond_wait_figure(nodes[i], "refreshes_in_flight", 0);
@@ -130,6 +125,32 @@ static void a_crowd_shares_what_is_stale_in_redis(void **state)
     stop();
 }
 
+/* Who waits, gets what is stale, and has to wait again, waits no longer for that: not as long as a request
+ * that came later, and only waits. */
+static void lock_timeout_is_for_all_waiting_together(void **state)
+{
+    UNUSED(state);
+    plan.etag = true;
+    prepare_stale(STALE_FIELDS("stale-if-error") "ETag: \"v\"\r\n");
+    plan.held = 0;
+    redis_do(redis, "RENAME %s spare", name_of("/p", "head"));
+    hold("/p");
+    hold("/q");
+    node_with(1, redis->address, "lock_timeout = 4s\n", "timeout = 30s\n");
+    ask(1, "");
+    wait_for_waiters("/p");
+    patient(2); /* some time goes by */
+    struct client *later = client_open(nodes[1]->port);
+    client_send(later, "GET /q HTTP/1.1\r\nHost: test\r\n\r\n");
+    wait_for_waiters("/q");
+    redis_do(redis, "RENAME spare %s", name_of("/p", "head"));
+    wake("/p");
+    expect_answer(1, "#1", "fwd=stale; fwd-status=304");
+    expect_status(client_read(later), 200);
+    assert_string_equal(origin_request(origin, 1)->target, "/p");
+    stop();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -138,6 +159,7 @@ int main(void)
         TEST_OF(what_is_stale_in_redis_stands_in_for_an_error),
         TEST_OF(what_is_stale_in_redis_and_large_comes_whole),
         TEST_OF(a_crowd_shares_what_is_stale_in_redis),
+        TEST_OF(lock_timeout_is_for_all_waiting_together),
     };
     return E2E_RUN("redis stale", tests);
 }

@@ -95,8 +95,8 @@ static void a_cluster_is_as_good(void **state)
 
 static unsigned asked_of(struct redis_process *p)
 {
-    const char *stats = redis_do(p, "INFO commandstats"), *at = strstr(stats, "cmdstat_getrange:calls=");
-    return at != NULL ? (unsigned)atoi(at + strlen("cmdstat_getrange:calls=")) : 0;
+    const char *stats = redis_do(p, "INFO commandstats"), *at = strstr(stats, "cmdstat_get:calls=");
+    return at != NULL ? (unsigned)atoi(at + strlen("cmdstat_get:calls=")) : 0;
 }
 
 /* ---- what may lie there
@@ -117,7 +117,7 @@ static void what_is_not_a_record_of_this_key_is_refused(void **state)
     redis_do(p, "SET %s hello", head);
     assert_int_equal(look(b, URL), REMOTE_LOAD_FOREIGN);
     redis_do(p, "SET %s %b", head, "", (size_t)0);
-    assert_int_equal(look(b, URL), REMOTE_LOAD_ABSENT); /* to a script it is */
+    assert_int_equal(look(b, URL), REMOTE_LOAD_ABSENT);
     redis_do(p, "COPY %s %s REPLACE", head_name("http://h/q"), head);
     assert_int_equal(look(b, URL), REMOTE_LOAD_WRONG_KEY);
     redis_do(p, "DEL %s", head);
