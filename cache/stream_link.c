@@ -461,7 +461,6 @@ static bool link_open_parts(struct cache_stream_link *l)
         .redis = l->line,
         .keys = &l->keys,
         .follow = &l->follow,
-        .queue = l->s.queue,
         .name = l->s.node_name,
         .unreachable_ms = l->s.unreachable_ms,
     };

@@ -25,7 +25,6 @@ struct cache_stream_nodes {
     mono_ms_t reported_ms;    /* 0: never */
     uint64_t reported_epoch;
     struct cache_stream_id reported_id;
-    struct list waits;
     size_t count;
     mono_ms_t answered_ms;
     mono_ms_t inside_ms; /* when this node came inside; others could not report before, or not to it */
@@ -36,61 +35,6 @@ struct cache_stream_nodes {
 static uint64_t epoch_now(const struct cache_stream_nodes *n)
 {
     return n->s.follow->state == CACHE_STREAM_INSIDE ? n->s.follow->epoch : 0;
-}
-
-/* ---- waiting
- * ----------------------------------------------------------------------------------------------------------
- */
-
-static bool have_all_applied(const struct cache_stream_nodes *n, struct cache_stream_id id)
-{
-    if (n->count == 0 || epoch_now(n) == 0)
-        return false;
-    for (size_t i = 0; i < n->count; i++) {
-        const struct cache_stream_node *node = &n->nodes[i];
-        if (cache_stream_node_is_reachable(n, node) &&
-            (node->epoch != epoch_now(n) || cache_stream_id_compare(node->applied, id) < 0))
-            return false;
-    }
-    return true;
-}
-
-/* What came back did so at the cursor at the latest; and what starts a stream anew stands for all before. */
-static bool is_reached(const struct cache_stream_nodes *n, struct cache_stream_wait *w)
-{
-    const uint64_t epoch = epoch_now(n);
-    if (w->epoch != epoch && epoch != 0 && !cache_stream_queue_is_pending(n->s.queue, w->number)) {
-        w->epoch = epoch;
-        w->id = n->s.follow->cursor;
-    }
-    return w->epoch != 0 && have_all_applied(n, w->id);
-}
-
-static void look_at_waits(struct cache_stream_nodes *n)
-{
-    const mono_ms_t now_ms = worker_now_ms(n->worker);
-    for (struct list *l = n->waits.next, *next; l != &n->waits; l = next) {
-        struct cache_stream_wait *w = CONTAINER_OF(l, struct cache_stream_wait, node);
-        next = l->next;
-        bool reached = is_reached(n, w);
-        if (reached || now_ms >= w->until_ms) {
-            list_remove(&w->node);
-            w->on_end(w, reached);
-        }
-    }
-}
-
-void cache_stream_nodes_wait(struct cache_stream_nodes *n, struct cache_stream_wait *w)
-{
-    CHECK_MAGIC(n, NODES_MAGIC);
-    w->epoch = 0;
-    list_push_back(&n->waits, &w->node);
-    deadline_set(n->worker, &n->deadline, worker_now_ms(n->worker) + 1);
-}
-
-void cache_stream_wait_cancel(struct cache_stream_wait *w)
-{
-    list_remove(&w->node);
 }
 
 /* ---- reports
@@ -169,13 +113,12 @@ void cache_stream_nodes_look(struct cache_stream_nodes *n)
     const mono_ms_t now_ms = worker_now_ms(n->worker);
     if (epoch_now(n) == 0)
         n->inside_ms = now_ms;
-    const bool soon = is_changed(n) || !list_empty(&n->waits);
-    mono_ms_t due_ms = n->reported_ms + (soon ? CACHE_STREAM_REPORT_MS : CACHE_STREAM_REPORT_AGAIN_MS);
+    mono_ms_t due_ms =
+        n->reported_ms + (is_changed(n) ? CACHE_STREAM_REPORT_MS : CACHE_STREAM_REPORT_AGAIN_MS);
     if (n->report.conn == NULL && now_ms >= due_ms) {
         send_report(n);
         due_ms = now_ms + CACHE_STREAM_REPORT_AGAIN_MS;
     }
-    look_at_waits(n);
     deadline_set(n->worker, &n->deadline, MAX(due_ms, now_ms + CACHE_STREAM_REPORT_MS));
 }
 
@@ -280,7 +223,6 @@ struct cache_stream_nodes *cache_stream_nodes_open(struct worker *w,
     n->magic = NODES_MAGIC;
     n->worker = w;
     n->s = *s;
-    list_init(&n->waits);
     deadline_init(&n->deadline, on_deadline);
     deadline_set(w, &n->deadline, worker_now_ms(w) + CACHE_STREAM_REPORT_MS);
     return n;
@@ -295,11 +237,6 @@ void cache_stream_nodes_close(struct cache_stream_nodes **np)
     CHECK_MAGIC(n, NODES_MAGIC);
     redis_call_cancel(&n->report);
     deadline_clear(n->worker, &n->deadline);
-    while (!list_empty(&n->waits)) {
-        struct cache_stream_wait *w = CONTAINER_OF(n->waits.next, struct cache_stream_wait, node);
-        list_remove(&w->node);
-        w->on_end(w, false);
-    }
     n->magic = 0;
     worker_bury(n->worker, &n->grave, free, n);
 }

@@ -8,9 +8,8 @@
  * the nodes that saw it still know. A node that is not inside the stream reports epoch 0: it believes nothing
  * from Redis, and purges everything before it does again.
  *
- * Who wants to know that a purge has reached all nodes waits here: until the event has come back, which gives
- * it an id in the stream, and then until each node has applied it. Nodes that cannot be reached are not
- * waited for; the list of nodes names them. Control thread. */
+ * Who wants to know that a purge has reached all nodes looks here (admin/client_wait). Nodes that cannot be
+ * reached are not waited for; the list of nodes names them. Control thread. */
 #ifndef CACHE_STREAM_NODES_H
 #define CACHE_STREAM_NODES_H
 
@@ -28,7 +27,6 @@ struct cache_stream_nodes_settings {
     struct redis *redis;
     const struct cache_stream_keys *keys;
     const struct cache_stream_follow *follow;
-    struct cache_stream_queue *queue;
     slice_t name; /* of this node, 1 to CACHE_STREAM_NAME_MAX bytes, no other has it */
     dur_ms_t unreachable_ms;
 };
@@ -36,7 +34,6 @@ struct cache_stream_nodes_settings {
 /* NULL when out of memory. */
 struct cache_stream_nodes *cache_stream_nodes_open(struct worker *w,
                                                    const struct cache_stream_nodes_settings *s);
-/* Waits end as not reached before this returns. */
 void cache_stream_nodes_close(struct cache_stream_nodes **n);
 /* As cache_stream_link_leave. */
 void cache_stream_nodes_leave(struct cache_stream_nodes *n, void (*on_left)(void *arg), void *arg);
@@ -50,20 +47,5 @@ bool cache_stream_node_is_reachable(const struct cache_stream_nodes *n, const st
 /* How many other nodes that are inside and reachable come before this one in an order that depends on the
  * key: who is to act on it, when one is enough. */
 size_t cache_stream_nodes_rank(const struct cache_stream_nodes *n, slice_t key);
-
-/* Embedded in who waits; the first three are his. */
-struct cache_stream_wait {
-    uint64_t number; /* of the event, as cache_stream_queue_begin gave it */
-    mono_ms_t until_ms;
-    /* Not from inside cache_stream_nodes_wait. false: not all within the time; cache_stream_nodes_all says
-     * which. */
-    void (*on_end)(struct cache_stream_wait *w, bool reached);
-    struct list node;
-    uint64_t epoch; /* 0: it has not come back */
-    struct cache_stream_id id;
-};
-void cache_stream_nodes_wait(struct cache_stream_nodes *n, struct cache_stream_wait *w);
-/* on_end will not run. Fine when it has ended. */
-void cache_stream_wait_cancel(struct cache_stream_wait *w);
 
 #endif

@@ -281,12 +281,6 @@ uint64_t cache_stream_queue_pending_from(struct cache_stream_queue *q)
     return number;
 }
 
-bool cache_stream_queue_is_pending(struct cache_stream_queue *q, uint64_t number)
-{
-    const uint64_t from = cache_stream_queue_pending_from(q);
-    return from != UINT64_MAX && from <= number;
-}
-
 void cache_stream_queue_resend(struct cache_stream_queue *q)
 {
     CHECK_MAGIC(q, CACHE_STREAM_QUEUE_MAGIC);

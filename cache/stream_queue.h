@@ -89,10 +89,8 @@ bool cache_stream_queue_flows(const struct cache_stream_queue *q);
  * the caller's. NULL: none, or out of memory. It counts as sent from now on. */
 char *cache_stream_queue_take_unsent(struct cache_stream_queue *q, size_t *bytes);
 void cache_stream_queue_set_flows(struct cache_stream_queue *q, bool flows);
-/* An event of this process up to this number, or what it has become part of, or one of an earlier run is
- * pending. Any thread. */
-bool cache_stream_queue_is_pending(struct cache_stream_queue *q, uint64_t number);
-/* The smallest number for which that is so; UINT64_MAX: nothing is pending. Any thread. */
+/* The smallest number so that an event of this process up to it, or what that has become part of, or one of
+ * an earlier run is pending; UINT64_MAX: nothing is. Any thread. */
 uint64_t cache_stream_queue_pending_from(struct cache_stream_queue *q);
 /* What is pending is to be sent again: a connection began, or an answer failed to come. */
 void cache_stream_queue_resend(struct cache_stream_queue *q);
