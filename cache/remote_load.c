@@ -10,8 +10,8 @@
  * A record with its whole body inside is used where the reply lies, without a copy; of a larger one the head
  * record is copied, and the chunks go into one block. When Redis hangs it is the questions for records that
  * open the client's circuit breaker. Chunks have no time limit of their own, only the deadline of the whole,
- * which cancels them: a large body that takes too long says nothing about Redis. That deadline is put off,
- * once, while another node is waited for.
+ * which cancels them: a large body that takes too long says nothing about Redis. That deadline is put off for
+ * as long as another node is waited for.
  *
  * Rejected: filling the flight with chunks as they come. A torn or missing one would cut responses that
  * clients are already reading. */
@@ -42,14 +42,16 @@ struct cache_remote_load {
     struct cache_remote *remote;
     struct cache_remote_want want;
     struct cache_key primary;
-    mono_ms_t until_ms, wait_until_ms, end_at_ms; /* nobody waited for; for others; the latest end */
+    mono_ms_t wait_until_ms, end_at_ms; /* for other nodes; the latest end */
     /* worker's thread */
     struct list node;
     struct cache_key whole; /* what is asked for: the primary key, or that of a variant, in `scratch` */
     struct arena scratch;
+    mono_ms_t until_ms; /* put off by as long as the lease was asked for */
     struct cache_remote_read read;
     struct cache_lease *lease; /* asked for; NULL: not now */
-    enum remote_load refused;  /* why the first record that is no use is none, else NONE */
+    mono_ms_t lease_asked_ms;
+    enum remote_load refused; /* why the first record that is no use is none, else NONE */
     unsigned refusals;
     enum remote_load found_as; /* what it comes to when the record is taken: FOUND or STALE */
     dur_ms_t left_ms;          /* of the record's expiry, -1 unknown */
@@ -169,18 +171,18 @@ static enum remote_load load_ask_lease(struct cache_remote_load *l, slice_t refu
         .on_result = load_on_lease,
         .arg = l,
     };
+    l->lease_asked_ms = now_ms;
     l->lease = cache_lease_ask(l->remote->leases, &request);
     return l->lease != NULL ? REMOTE_LOAD_NONE : REMOTE_LOAD_UNAVAILABLE;
 }
 
 static void load_on_record(struct cache_remote_read *q, enum redis_outcome o, slice_t record);
 
-/* NONE: asked. After others were waited for there is time for one more question. */
+/* NONE: asked. */
 static enum remote_load load_ask(struct cache_remote_load *l)
 {
     const dur_ms_t left_ms = l->until_ms - worker_now_ms(l->remote->settings.worker);
-    return cache_remote_read(l->remote, &l->read, l->whole.text,
-                             left_ms > 0 ? left_ms : l->remote->settings.timeout_ms, load_on_record);
+    return cache_remote_read(l->remote, &l->read, l->whole.text, left_ms, load_on_record);
 }
 
 /* It is to be replaced. NONE: another one is asked for, or the lease. */
@@ -375,15 +377,11 @@ static enum remote_load take_record(struct cache_remote_load *l, slice_t bytes)
 }
 
 /* The first question has a limit of its own. */
-static void load_set_deadline(struct cache_remote_load *l)
-{
-    struct worker *w = l->remote->settings.worker;
-    deadline_set(w, &l->deadline, worker_now_ms(w) < l->until_ms ? l->until_ms : l->end_at_ms);
-}
-
 static void load_go_on(struct cache_remote_load *l, enum remote_load outcome)
 {
-    if (outcome != REMOTE_LOAD_NONE)
+    if (outcome == REMOTE_LOAD_NONE)
+        deadline_set(l->remote->settings.worker, &l->deadline, l->until_ms);
+    else
         load_end_with(l, outcome, outcome == l->found_as ? l->record.body : SLICE_EMPTY, NULL);
 }
 
@@ -392,7 +390,6 @@ static void load_on_record(struct cache_remote_read *q, enum redis_outcome o, sl
     struct cache_remote_load *l = CONTAINER_OF(q, struct cache_remote_load, read);
     CHECK_MAGIC(l, LOAD_MAGIC);
     l->left_ms = q->left_ms;
-    load_set_deadline(l);
     load_go_on(l, o != REDIS_ANSWERED ? cache_remote_of_redis(o)
                   : record.len == 0   ? load_ask_lease(l, SLICE_EMPTY)
                                       : take_record(l, record));
@@ -411,7 +408,7 @@ static void load_on_lease(void *arg, const struct cache_lease_result *r)
                       lease);
         return;
     case CACHE_LEASE_FOUND:
-        load_set_deadline(l);
+        l->until_ms += worker_now_ms(l->remote->settings.worker) - l->lease_asked_ms;
         l->left_ms = MAX(r->left_ms, -1);
         outcome = take_record(l, r->record);
         break;

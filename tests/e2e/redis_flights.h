@@ -157,8 +157,7 @@ static inline void hold(const char *target)
 /* Says that he has stored something. */
 static inline void wake(const char *target)
 {
-    redis_do(redis, "PUBLISH millpond:wake %s",
-             textf("%.32s stored", strchr(name_of(target, ""), '{') + 1));
+    redis_do(redis, "PUBLISH millpond:wake %s", textf("%.32s stored", strchr(name_of(target, ""), '{') + 1));
 }
 
 static inline void wait_for_waiters(const char *target)
