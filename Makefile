@@ -206,8 +206,7 @@ install: build
 	install -m 0644 packaging/millpond.ini docs/*.md $(DESTDIR)$(PREFIX)/share/doc/millpond/
 
 format:
-	@clang-format -i $(SRC) $(wildcard $(FOLDERS:=/*.h)) $(UNIT_SRC) $(E2E_SRC) $(BUDGET_SRC) $(SUPPORT) \
-	                 $(wildcard bench/*/*.[ch])
+	@find $(FOLDERS) tests bench -name '*.[ch]' -exec clang-format -i {} +
 
 clean:
 	rm -rf build
