@@ -250,10 +250,10 @@ static void purges_print(const json_t *log, wall_ms_t now_ms, FILE *out)
         return;
     format_age(age, sizeof age, (now_ms - int_of(log, "last_ms")) / 1000);
     fprintf(out,
-            "purges    %" JSON_INTEGER_FORMAT " events, last %s ago; remembers %" JSON_INTEGER_FORMAT
+            "purges    %" JSON_INTEGER_FORMAT " event%s, last %s ago; remembers %" JSON_INTEGER_FORMAT
             " of %" JSON_INTEGER_FORMAT " and %" JSON_INTEGER_FORMAT " of %" JSON_INTEGER_FORMAT " patterns",
-            int_of(log, "events"), age, int_of(log, "entries"), int_of(log, "entries_limit"),
-            int_of(log, "patterns"), int_of(log, "patterns_limit"));
+            int_of(log, "events"), int_of(log, "events") == 1 ? "" : "s", age, int_of(log, "entries"),
+            int_of(log, "entries_limit"), int_of(log, "patterns"), int_of(log, "patterns_limit"));
     if (int_of(log, "overflows") > 0)
         fprintf(out, ", overflowed %" JSON_INTEGER_FORMAT " times", int_of(log, "overflows"));
     fputc('\n', out);
@@ -311,8 +311,8 @@ static json_int_t failures_of(const json_t *server)
 
 static void redis_print_servers(const json_t *redis, wall_ms_t now_ms, FILE *out)
 {
-    static const char *const titles[] = {"REDIS", "STATE",  "FOR",     "CONNECTIONS",
-                                         "CALLS", "FAILED", "REFUSED", "REASON"};
+    static const char *const titles[] = {"REDIS", "STATE",  "FOR",      "CONNECTIONS",
+                                         "CALLS", "FAILED", "NOT SENT", "REASON"};
     struct table t = {.columns = 8, .right = 1u << 3 | 1u << 4 | 1u << 5 | 1u << 6};
     size_t i;
     json_t *server;
