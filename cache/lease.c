@@ -268,10 +268,10 @@ void cache_lease_cancel(struct cache_lease **lp)
     cache_lease_bury(l);
 }
 
-bool cache_lease_is_waiting(const struct cache_lease *l)
+bool cache_lease_has_waited(const struct cache_lease *l)
 {
     CHECK_MAGIC(l, CACHE_LEASE_MAGIC);
-    return l->state == LEASE_WAITING;
+    return l->holders > 0;
 }
 
 bool cache_lease_is_of(const struct cache_lease *l, slice_t key)

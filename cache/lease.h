@@ -91,8 +91,8 @@ struct cache_lease *cache_lease_ask(struct cache_leases *ls, const struct cache_
 /* In any state, from anywhere: no callback runs any more; what was held is ended as FAILED. Nulls; NULL is
  * fine. */
 void cache_lease_cancel(struct cache_lease **l);
-/* For another holder, at this moment; not for Redis. */
-bool cache_lease_is_waiting(const struct cache_lease *l);
+/* For another holder, or has; not only for Redis. */
+bool cache_lease_has_waited(const struct cache_lease *l);
 /* It is, or would be, the lease of this key. */
 bool cache_lease_is_of(const struct cache_lease *l, slice_t key);
 

@@ -197,7 +197,7 @@ static void load_on_deadline(struct deadline *d)
 {
     struct cache_remote_load *l = CONTAINER_OF(d, struct cache_remote_load, deadline);
     struct worker *w = l->remote->settings.worker;
-    if (l->lease != NULL && cache_lease_is_waiting(l->lease) && worker_now_ms(w) < l->end_at_ms)
+    if (l->lease != NULL && cache_lease_has_waited(l->lease) && worker_now_ms(w) < l->end_at_ms)
         deadline_set(w, d, l->end_at_ms);
     else
         load_end(l, REMOTE_LOAD_TIMEOUT);

@@ -11,6 +11,8 @@
 #include "core/panic.h"
 #include "proxy/redis_tell.h"
 
+#define FIRST_PAUSE_MS 10
+
 struct watched { /* one worker */
     struct mail mail;
     struct redis_watch *watch;
@@ -27,6 +29,7 @@ struct redis_watch {
     struct config *config;
     /* control thread */
     struct deadline deadline;
+    dur_ms_t pause_ms; /* to the next round */
     size_t count, out; /* workers; letters that are not back */
     bool stopped;
     struct redis_report sum;
@@ -85,7 +88,8 @@ static void watch_ask(struct redis_watch *w)
         w->workers[i].mail.on_mail = watched_on_question;
         worker_post(w->workers[i].worker, &w->workers[i].mail);
     }
-    deadline_set(w->control, &w->deadline, worker_now_ms(w->control) + REDIS_WATCH_MS);
+    deadline_set(w->control, &w->deadline, worker_now_ms(w->control) + w->pause_ms);
+    w->pause_ms = MIN(2 * w->pause_ms, REDIS_WATCH_MS);
 }
 
 static void watch_on_deadline(struct deadline *d)
@@ -119,6 +123,7 @@ void redis_watch_add(struct redis_watch *w, size_t i, struct worker *worker, str
 
 void redis_watch_start(struct redis_watch *w)
 {
+    w->pause_ms = FIRST_PAUSE_MS; /* who has just started it wants to know soon */
     watch_ask(w);
 }
 

@@ -1,6 +1,6 @@
-/* redis_watch.h: keeps an eye on Redis for people: asks each worker twice a second what it sees, logs when a
- * server becomes reachable or stops being so (redis_tell.h), and tells the status. Nobody waits: what is
- * shown is at most a round old. Control thread. */
+/* redis_watch.h: keeps an eye on Redis for people: asks each worker what it sees, twice a second once it
+ * runs, logs when a server becomes reachable or stops being so (redis_tell.h), and tells the status. Nobody
+ * waits: what is shown is at most a round old. Control thread. */
 #ifndef PROXY_REDIS_WATCH_H
 #define PROXY_REDIS_WATCH_H
 
