@@ -58,6 +58,7 @@ struct exchange *exchange_new(struct proxy_worker *pw, struct client_conn *c)
     x->listen = c->listener->config;
     x->client_ip = client_conn_ip(c);
     x->peer_trusted = c->peer_trusted;
+    x->secure = c->tls != NULL;
     proxy_count(pw, METRIC_EXCHANGES_OPEN, 1);
     return x;
 }
@@ -72,6 +73,7 @@ struct exchange *exchange_new_background(const struct exchange *of)
     x->route = of->route;
     x->credentials = of->credentials;
     x->peer_trusted = of->peer_trusted;
+    x->secure = of->secure;
     x->req = of->req;
     x->target = of->target;
     x->host = of->host;

@@ -77,6 +77,7 @@ struct exchange {
     bool stale_renewed;      /* VERDICT_STALE by stale-while-revalidate */
     bool stale_on_error;     /* VERDICT_STALE because the fetch failed */
     bool peer_trusted;       /* it came from one of trusted_proxies */
+    bool secure;             /* it came over TLS: exchange_scheme */
     uint8_t credentials;     /* enum no_store_reason: guard_credentials */
     bool vary_miss;          /* of the URL, other variants are stored */
     uint8_t reuse_races;     /* tries lost to connections the instance was closing */
@@ -180,6 +181,12 @@ void exchange_host_as_keyed(struct exchange *x);
 
 /* What will be served: borrowed inside the RCU section, or covered by `follower`, unless object_held. */
 void exchange_set_object(struct exchange *x, struct cache_object *o, enum exchange_source source);
+
+/* Of the request, as it came to us. */
+static inline slice_t exchange_scheme(const struct exchange *x)
+{
+    return slice_make("https", sizeof "http" - 1 + x->secure); /* without a branch, for each key */
+}
 
 /* The request carries credentials: what goes wrong with it may be this client's own trouble. */
 static inline bool exchange_is_personal(const struct exchange *x)

@@ -10,7 +10,7 @@
 
 #define EXCHANGE_URL(x)                                                                                      \
     {                                                                                                        \
-        SLICE_LIT("http"), (x)->host, (x)->target.path, (x)->target.query                                    \
+        exchange_scheme(x), (x)->host, (x)->target.path, (x)->target.query                                   \
     }
 
 size_t exchange_url_keys(struct exchange *x, struct proxy_url_key **out)

@@ -160,7 +160,7 @@ static void put_forwarding_fields(struct text *t, struct exchange *x)
     bool trusted = c != NULL && c->peer_trusted, believes = unkeyed_believes(x);
     put_appended(t, x, HTTP_FIELD_X_FORWARDED_FOR, SLICE_LIT("X-Forwarded-For"), trusted, ip);
     put_kept_or(t, x, HTTP_FIELD_X_FORWARDED_PROTO, SLICE_LIT("X-Forwarded-Proto"), believes,
-                SLICE_LIT("http"));
+                exchange_scheme(x));
     put_kept_or(t, x, HTTP_FIELD_X_FORWARDED_HOST, SLICE_LIT("X-Forwarded-Host"), believes, x->host);
     TEXT_LIT(&el, "for=");
     if (c == NULL || c->peer_is_unix)
@@ -171,7 +171,10 @@ static void put_forwarding_fields(struct text *t, struct exchange *x)
         text_put(&el, ip);
     if (c != NULL && !c->peer_is_unix && !c->peer_is_v4)
         TEXT_LIT(&el, "]\"");
-    TEXT_LIT(&el, ";proto=http");
+    if (x->secure)
+        TEXT_LIT(&el, ";proto=https");
+    else
+        TEXT_LIT(&el, ";proto=http");
     if (x->host.len > 0 && x->host.len < 256 && host_is_quotable(x->host)) {
         TEXT_LIT(&el, ";host=\"");
         text_put(&el, x->host);

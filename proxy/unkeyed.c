@@ -110,7 +110,7 @@ static bool says_the_truth(const struct exchange *x, const struct http_field *f)
 {
     if (f->id == HTTP_FIELD_X_FORWARDED_HOST)
         return slice_ieq(f->value, x->host);
-    return f->id == HTTP_FIELD_X_FORWARDED_PROTO && slice_ieq(f->value, SLICE_LIT("http"));
+    return f->id == HTTP_FIELD_X_FORWARDED_PROTO && slice_ieq(f->value, exchange_scheme(x));
 }
 
 static void put_part(struct text *t, slice_t name, slice_t value)
