@@ -146,11 +146,6 @@ static void put_kept_or(struct text *t, const struct exchange *x, enum http_fiel
         put_field(t, name, f != NULL ? f->value : own);
 }
 
-static bool host_is_quotable(slice_t host)
-{
-    return slice_find(host, '"', 0) == SIZE_MAX && slice_find(host, '\\', 0) == SIZE_MAX;
-}
-
 static void put_forwarding_fields(struct text *t, struct exchange *x)
 {
     char own[600];
@@ -175,7 +170,7 @@ static void put_forwarding_fields(struct text *t, struct exchange *x)
         TEXT_LIT(&el, ";proto=https");
     else
         TEXT_LIT(&el, ";proto=http");
-    if (x->host.len > 0 && x->host.len < 256 && host_is_quotable(x->host)) {
+    if (x->host.len > 0 && x->host.len < 256) { /* no quotes in it: http_host_is_valid */
         TEXT_LIT(&el, ";host=\"");
         text_put(&el, x->host);
         TEXT_LIT(&el, "\"");
