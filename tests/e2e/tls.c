@@ -278,7 +278,8 @@ static void readers_that_stop_keep_little(void **state)
 {
     UNUSED(state);
     enum { READERS = 40 };
-    struct millpond *m = start_with(origin_start(echo_script, NULL), "", "");
+    struct millpond *m =
+        start_with(origin_start(echo_script, NULL), "", "min_rate = 0\nwrite_timeout = 5m\n");
     struct tls_client *c = tls_client_open(secure_port(m), .name = "test");
     char *body = big_body();
     const char *get = "GET /stored HTTP/1.1\r\nHost: test\r\n\r\n";
