@@ -417,6 +417,7 @@ static char *build_begin_listen(struct build *b)
                                     .origin = b->section->origin,
                                     .tls_ciphers = "",
                                     .tls_groups = "",
+                                    .tls_client_ca = "",
                                     .acme_webroot = ""};
     return (char *)l;
 }
@@ -507,7 +508,8 @@ void config_build(struct build *b)
     c->redis.prefix = c->redis.channel = "";
     build_sections(b, false);
     for (size_t i = 0; i < c->listen_count; i++)
-        c->listens[i].diverts = c->listens[i].redirect_to_https || c->listens[i].acme_webroot[0] != '\0';
+        c->listens[i].diverts = c->listens[i].redirect_to_https || c->listens[i].acme_webroot[0] != '\0' ||
+                                c->listens[i].tls_client_verify == TLS_VERIFY_REQUIRED;
     build_redis_servers(b);
     build_sections(b, true); /* they name pools */
 }

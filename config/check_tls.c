@@ -32,7 +32,8 @@ static void check_pairs(struct build *b, const struct config_listen *l, const st
 /* What does nothing without a certificate. */
 static void check_unused(struct build *b, const struct source_section *section)
 {
-    static const char *const keys[] = {"tls_min_version", "tls_ciphers", "tls_groups"};
+    static const char *const keys[] = {"tls_min_version", "tls_ciphers", "tls_groups", "tls_client_ca",
+                                       "tls_client_verify"};
     if (source_value_given(section, "tls_certificate") != NULL)
         return;
     for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
@@ -53,9 +54,27 @@ static void check_redirect(struct build *b, const struct config_listen *l,
                     "it does nothing where all requests come over TLS; write it in the section of port 80");
 }
 
+/* Whom to believe is said by whoever asks, and the other way round. */
+static void check_clients(struct build *b, const struct config_listen *l,
+                          const struct source_section *section)
+{
+    const struct source_value *ca = source_value_given(section, "tls_client_ca"),
+                              *verify = source_value_given(section, "tls_client_verify");
+    if (l->tls_client_verify != TLS_VERIFY_OFF && l->tls_client_ca[0] == '\0' && verify != NULL)
+        problem_add(
+            b->source->problems, false, verify->origin, section->label, "tls_client_verify",
+            "nothing says whose certificates are good; add tls_client_ca = FILE with the authorities");
+    if (ca != NULL && verify == NULL)
+        problem_add(
+            b->source->problems, true, ca->origin, section->label, "tls_client_ca",
+            "no client is asked for a certificate; add tls_client_verify = required (or optional), or "
+            "remove the line");
+}
+
 void check_listen_tls(struct build *b, const struct config_listen *l, const struct source_section *section)
 {
     check_pairs(b, l, section);
     check_unused(b, section);
     check_redirect(b, l, section);
+    check_clients(b, l, section);
 }

@@ -14,6 +14,7 @@
 #include "core/clock.h"
 #include "core/http_msg.h"
 #include "core/net.h"
+#include "core/tls_verify.h"
 
 /* Where a value or section came from: "default", "file.ini:12". */
 struct config_origin {
@@ -68,8 +69,10 @@ struct config_listen { /* [listen NAME] */
     enum config_tls_version tls_min_version;
     bool redirect_to_https;
     const char *acme_webroot;             /* "" = none */
-    bool diverts;                         /* one of these two is given */
+    bool diverts;                         /* one of these two is given, or a client certificate required */
     const char *tls_ciphers, *tls_groups; /* "intermediate" or OpenSSL's lists */
+    enum tls_verify tls_client_verify;
+    const char *tls_client_ca; /* "" = none */
 };
 
 struct config_server {   /* one `server` of a pool */

@@ -65,10 +65,12 @@ OPTION(LISTEN, "tls_ciphers", TEXT, "intermediate", ANY, 0, AT(config_listen, tl
        "Mozilla's for general use, without DHE.")
 OPTION(LISTEN, "tls_groups", TEXT, "intermediate", ANY, 0, AT(config_listen, tls_groups),
        "Key exchange groups in OpenSSL's words; `intermediate` is `X25519:P-256:P-384`.")
-OPTION(LISTEN, "tls_client_ca", PATH, "", ANY, 0, LATER,
-       "PEM file of the authorities of client certificates.")
-OPTION(LISTEN, "tls_client_verify", WORD, "off", WORDS("off optional required", NULL), 0, LATER,
-       "Whether clients show a certificate.")
+OPTION(LISTEN, "tls_client_ca", PATH, "", ANY, 0, AT(config_listen, tls_client_ca),
+       "PEM file of the authorities of client certificates; a file that changes is reloaded.")
+OPTION(LISTEN, "tls_client_verify", WORD, "off", WORDS("off optional required", NULL), 0,
+       AT(config_listen, tls_client_verify),
+       "Whether clients show a certificate of `tls_client_ca`. Instances are told whose it is in "
+       "`X-SSL-Client-Verify`, `X-SSL-Client-S-DN` and `X-SSL-Client-SHA256`.")
 OPTION(LISTEN, "protocols", NAMES, "h2, http/1.1", ANY, OPTION_LIST | OPTION_COMMAS, LATER,
        "Protocols offered by ALPN. `h2c` allows HTTP/2 with prior knowledge without TLS.")
 OPTION(LISTEN, "proxy_protocol", WORD, "off", WORDS("off required", NULL), 0, LATER,

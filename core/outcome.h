@@ -39,6 +39,8 @@ enum cache_verdict {
     X(METHOD, "method", "only GET and HEAD are looked up and only GET is stored")                            \
     X(AUTHORIZATION, "authorization",                                                                        \
       "the request had Authorization and the response did not allow sharing")                                \
+    X(CERTIFICATE, "client_certificate",                                                                     \
+      "the client showed a certificate and the response did not allow sharing")                              \
     X(REQUEST_BODY, "request_body", "the request had a body")                                                \
     X(UPGRADE, "upgrade", "the request asked to switch protocols")                                           \
     X(STATUS, "status", "responses with this status are not stored")                                         \

@@ -184,6 +184,7 @@ void tls_conn_free(struct tls_conn *t)
     SSL_free(t->ssl);
     tls_server_unref(t->server);
     free(t->rest);
+    free(t->peer);
     *t = (struct tls_conn){.fd = -1};
 }
 
@@ -198,6 +199,8 @@ static void conn_fail(struct tls_conn *t)
 {
     unsigned long e = ERR_peek_error();
     const char *why = e != 0 ? ERR_reason_error_string(e) : NULL;
+    if (ERR_GET_REASON(e) == SSL_R_CERTIFICATE_VERIFY_FAILED)
+        why = X509_verify_cert_error_string(SSL_get_verify_result(t->ssl));
     conn_break(t, why != NULL ? why : t->ended ? "the client left" : "TLS failed");
 }
 
@@ -214,6 +217,19 @@ static enum tls_step handshake_failed(struct tls_conn *t)
     conn_flush(t); /* the alert, as far as the socket takes it */
     conn_fail(t);
     return silent ? TLS_STEP_ENDED : TLS_STEP_FAILED;
+}
+
+static enum tls_step handshake_done(struct tls_conn *t)
+{
+    const char *why = NULL;
+    if (t->server->verify != TLS_VERIFY_OFF)
+        t->peer = tls_peer_read(t->ssl, &why);
+    if (why != NULL) {
+        conn_break(t, why);
+        return TLS_STEP_FAILED;
+    }
+    t->established = true;
+    return TLS_STEP_DONE;
 }
 
 enum tls_step tls_conn_handshake(struct tls_conn *t)
@@ -233,9 +249,8 @@ enum tls_step tls_conn_handshake(struct tls_conn *t)
         conn_flush(t);
         if (t->broken)
             return TLS_STEP_FAILED;
-        t->established = e == SSL_ERROR_NONE;
-        if (t->established)
-            return TLS_STEP_DONE;
+        if (e == SSL_ERROR_NONE)
+            return handshake_done(t);
         if (t->rest != NULL || t->drained)
             return TLS_STEP_WAIT;
     }

@@ -38,6 +38,7 @@ struct tls_conn {
     /* set once */
     struct ssl_st *ssl;
     struct tls_server *server; /* a reference */
+    struct tls_peer *peer;     /* once established: NULL when no certificate was asked for */
     struct tls_out *out;
     int fd;
     /* owner thread */

@@ -106,18 +106,27 @@ static bool context_set_lists(SSL_CTX *tls, const struct tls_settings *s, struct
     return true;
 }
 
-static bool context_set_sessions(SSL_CTX *tls, const struct tls_settings *s)
+/* A session says nothing at a listener that other clients may use: whom it knows was asked by other rules. */
+static bool context_set_sessions(SSL_CTX *tls, const struct tls_settings *s, const struct tls_authorities *a)
 {
     unsigned char id[EVP_MAX_MD_SIZE];
     unsigned bytes;
-    return EVP_Digest(s->sessions, strlen(s->sessions), id, &bytes, EVP_sha256(), NULL) == 1 &&
-           SSL_CTX_set_session_id_context(tls, id, bytes) == 1 && tls_tickets_use(s->tickets, tls);
+    const unsigned char verify = (unsigned char)s->verify;
+    EVP_MD_CTX *md = EVP_MD_CTX_new();
+    bool ok = md != NULL && EVP_DigestInit_ex(md, EVP_sha256(), NULL) == 1 &&
+              EVP_DigestUpdate(md, &verify, 1) == 1 &&
+              EVP_DigestUpdate(md, a->digest, sizeof a->digest) == 1 &&
+              EVP_DigestUpdate(md, s->sessions, strlen(s->sessions)) == 1 &&
+              EVP_DigestFinal_ex(md, id, &bytes) == 1 && SSL_CTX_set_session_id_context(tls, id, bytes) == 1;
+    EVP_MD_CTX_free(md);
+    return ok && tls_tickets_use(s->tickets, tls);
 }
 
 /* Reading ahead takes all that the socket has in one call. Without AUTO_RETRY, SSL_read returns when that
  * brought no data, and tls_conn.c counts it. Requests say their own length, so the end of a connection
  * without a close_notify cuts nothing that would not be noticed. */
-static SSL_CTX *context_new(struct tls_server *owner, const struct tls_settings *s, struct tls_problem *p)
+static SSL_CTX *context_new(struct tls_server *owner, const struct tls_settings *s,
+                            const struct tls_authorities *a, struct tls_problem *p)
 {
     SSL_CTX *tls = SSL_CTX_new(TLS_server_method());
     snprintf(p->text, sizeof p->text, "TLS cannot be set up: out of memory");
@@ -132,7 +141,9 @@ static SSL_CTX *context_new(struct tls_server *owner, const struct tls_settings 
     SSL_CTX_set_tlsext_servername_callback(tls, context_on_name);
     SSL_CTX_set_tlsext_servername_arg(tls, owner);
     if (SSL_CTX_set_min_proto_version(tls, s->only_1_3 ? TLS1_3_VERSION : TLS1_2_VERSION) == 1 &&
-        context_set_sessions(tls, s) && context_set_lists(tls, s, p))
+        context_set_sessions(tls, s, a) &&
+        (s->verify == TLS_VERIFY_OFF || tls_authorities_use(a, s->verify, tls)) &&
+        context_set_lists(tls, s, p))
         return tls;
     SSL_CTX_free(tls);
     return NULL;
@@ -212,11 +223,12 @@ static bool server_take(struct tls_server *s, struct tls_identity *id, const str
 }
 
 static bool server_make_context(struct tls_server *s, const struct tls_identity *ids,
-                                const struct tls_settings *settings, size_t choice, struct tls_problem *p)
+                                const struct tls_authorities *a, const struct tls_settings *settings,
+                                size_t choice, struct tls_problem *p)
 {
     const struct tls_choice *c = &s->names.choices[choice];
     p->setting = TLS_SETTING_NONE;
-    s->contexts[choice] = context_new(s, settings, p);
+    s->contexts[choice] = context_new(s, settings, a, p);
     bool ok = s->contexts[choice] != NULL;
     for (unsigned k = 0; ok && k < TLS_KEY_KINDS; k++) {
         if (c->by_kind[k] < 0)
@@ -228,8 +240,8 @@ static bool server_make_context(struct tls_server *s, const struct tls_identity 
     return ok;
 }
 
-static bool server_make(struct tls_server *s, struct tls_identity *ids, const struct tls_settings *settings,
-                        struct tls_problem *p)
+static bool server_make(struct tls_server *s, struct tls_identity *ids, const struct tls_authorities *a,
+                        const struct tls_settings *settings, struct tls_problem *p)
 {
     s->certificates = calloc(settings->pair_count, sizeof *s->certificates);
     if (s->certificates == NULL)
@@ -245,7 +257,7 @@ static bool server_make(struct tls_server *s, struct tls_identity *ids, const st
     if (s->contexts == NULL)
         return false;
     for (size_t i = 0; i < s->names.choice_count; i++) {
-        if (!server_make_context(s, ids, settings, i, p))
+        if (!server_make_context(s, ids, a, settings, i, p))
             return false;
     }
     return true;
@@ -266,13 +278,27 @@ static void server_free(struct tls_server *s)
     free(s);
 }
 
+/* Whom clients are asked for; nothing when they are not. */
+static bool authorities_take(struct tls_server *s, struct tls_authorities *a,
+                             const struct tls_settings *settings, struct tls_problem *p)
+{
+    s->verify = settings->verify;
+    if (s->verify == TLS_VERIFY_OFF)
+        return true;
+    p->setting = TLS_SETTING_CLIENT_CA;
+    return tls_authorities_load(a, settings->client_ca, p->text, sizeof p->text);
+}
+
 struct tls_server *tls_server_new(const struct tls_settings *settings, struct tls_problem *problem)
 {
     ASSERT(settings->pair_count > 0);
     *problem = (struct tls_problem){.text = "out of memory"};
     struct tls_server *s = calloc(1, sizeof *s);
     struct tls_identity *ids = calloc(settings->pair_count, sizeof *ids);
-    bool ok = s != NULL && ids != NULL && server_make(s, ids, settings, problem);
+    struct tls_authorities a = {.store = NULL};
+    bool ok = s != NULL && ids != NULL && authorities_take(s, &a, settings, problem) &&
+              server_make(s, ids, &a, settings, problem);
+    tls_authorities_free(&a);
     for (size_t i = 0; ids != NULL && i < settings->pair_count; i++)
         tls_identity_free(&ids[i]);
     free(ids);

@@ -11,6 +11,7 @@
 #include "core/rcu.h"
 #include "core/tls_names.h"
 #include "core/tls_tickets.h"
+#include "core/tls_verify.h"
 
 #define TLS_CERTIFICATES_MAX 1024
 #define TLS_INTERMEDIATE     "intermediate"
@@ -28,6 +29,8 @@ struct tls_settings {
     bool only_1_3;
     const char *ciphers, *groups; /* TLS_INTERMEDIATE, or lists in OpenSSL's words */
     const char *sessions;         /* what tickets are good for: other listeners give other text */
+    enum tls_verify verify;
+    const char *client_ca; /* file of the authorities, unless verify is off */
     struct tls_tickets *tickets;
 };
 
@@ -45,11 +48,18 @@ struct tls_server {
     struct ssl_ctx_st **contexts; /* one per choice of names */
     struct tls_certificate *certificates;
     size_t certificate_count;
+    enum tls_verify verify;
     struct rcu_grave grave;
 };
 
 /* Which setting is wrong. */
-enum tls_setting { TLS_SETTING_NONE, TLS_SETTING_CERTIFICATE, TLS_SETTING_CIPHERS, TLS_SETTING_GROUPS };
+enum tls_setting {
+    TLS_SETTING_NONE,
+    TLS_SETTING_CERTIFICATE,
+    TLS_SETTING_CIPHERS,
+    TLS_SETTING_GROUPS,
+    TLS_SETTING_CLIENT_CA
+};
 struct tls_problem {
     enum tls_setting setting;
     size_t index; /* of the pair */

@@ -15,6 +15,8 @@ static const char *problem_key(enum tls_setting setting)
         return "tls_ciphers";
     case TLS_SETTING_GROUPS:
         return "tls_groups";
+    case TLS_SETTING_CLIENT_CA:
+        return "tls_client_ca";
     case TLS_SETTING_CERTIFICATE:
     case TLS_SETTING_NONE:
         break;
@@ -37,6 +39,8 @@ static struct tls_server *server_load(const struct config *c, const struct confi
         .ciphers = l->tls_ciphers,
         .groups = l->tls_groups,
         .sessions = l->name,
+        .verify = l->tls_client_verify,
+        .client_ca = l->tls_client_ca,
         .tickets = tickets,
     };
     struct tls_server *s = pairs != NULL ? tls_server_new(&settings, &problem) : NULL;
@@ -60,17 +64,29 @@ static struct tls_stamp file_stamp(const char *path)
                               .changed_ns = (int64_t)st.st_ctim.tv_sec * 1000000000 + st.st_ctim.tv_nsec};
 }
 
-static size_t stamps_bytes(const struct tls_site *s)
+/* The i-th file that the section names; NULL behind the last. */
+static const char *listen_file(const struct config_listen *l, size_t i)
 {
-    return 2 * s->config->tls_certificates.count * sizeof *s->read;
+    size_t pairs = l->tls_certificates.count;
+    if (i < pairs)
+        return l->tls_certificates.items[i];
+    if (i < 2 * pairs)
+        return l->tls_keys.items[i - pairs];
+    return i == 2 * pairs && l->tls_client_ca[0] != '\0' ? l->tls_client_ca : NULL;
+}
+
+static size_t listen_files(const struct config_listen *l)
+{
+    size_t n = 0;
+    while (listen_file(l, n) != NULL)
+        n++;
+    return n;
 }
 
 static void site_stamp(const struct tls_site *s, struct tls_stamp *to)
 {
-    for (size_t i = 0; i < s->config->tls_certificates.count; i++) {
-        to[2 * i] = file_stamp(s->config->tls_certificates.items[i]);
-        to[2 * i + 1] = file_stamp(s->config->tls_keys.items[i]);
-    }
+    for (size_t i = 0; i < s->files; i++)
+        to[i] = file_stamp(listen_file(s->config, i));
 }
 
 static void site_free(struct tls_site *s)
@@ -90,8 +106,9 @@ static struct tls_site *site_new(const struct config *c, const struct config_lis
     if (s == NULL)
         return NULL;
     s->config = l;
-    s->read = calloc(4 * l->tls_certificates.count, sizeof *s->read);
-    s->found = s->read != NULL ? s->read + 2 * l->tls_certificates.count : NULL;
+    s->files = listen_files(l);
+    s->read = calloc(2 * s->files, sizeof *s->read);
+    s->found = s->read != NULL ? s->read + s->files : NULL;
     if (s->read != NULL)
         site_stamp(s, s->read); /* before they are read: what changes meanwhile is seen as a change */
     atomic_init(&s->current, s->read != NULL ? server_load(c, l, tickets, err, err_bytes) : NULL);
@@ -194,7 +211,7 @@ static void site_renew(const struct config *c, struct tls_site *s, struct tls_ti
  * complete, but for bad luck, which the next look makes good. */
 bool tls_site_look(const struct config *c, struct tls_site *s, struct tls_tickets *tickets)
 {
-    size_t bytes = stamps_bytes(s);
+    size_t bytes = s->files * sizeof *s->read;
     struct tls_stamp *now = calloc(1, bytes);
     if (now == NULL)
         return false;

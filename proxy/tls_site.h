@@ -14,12 +14,12 @@ struct tls_stamp {
 };
 
 struct tls_site {
-    const struct config_listen *config; /* set once */
+    const struct config_listen *config; /* set once, as the next */
+    size_t files;                       /* that it names */
     _Atomic(struct tls_server *) current;
     /* control thread */
-    char *problem; /* NULL, or why the files as they are now are not in use */
-    struct tls_stamp *read,
-        *found; /* of the files of certificates and keys: when read, and at the last look */
+    char *problem;                  /* NULL, or why the files as they are now are not in use */
+    struct tls_stamp *read, *found; /* of its files: when read, and at the last look */
 };
 
 /* The sites of all listeners, in their order; NULL for one without TLS, and for all when none has it. false

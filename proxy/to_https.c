@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "proxy/client_conn.h"
+#include "proxy/client_identity.h"
 #include "proxy/purge.h"
 #include "proxy/unkeyed.h"
 
@@ -92,6 +93,13 @@ bool to_https_answers(struct exchange *x, enum phase_result *result)
 {
     slice_t path = x->target.path, challenges = SLICE_LIT(CHALLENGES);
     bool challenge = slice_starts(path, challenges);
+    if (client_identity_is_missing(x)) {
+        x->keep_alive = false;
+        x->close_reason = CLOSE_NO_KEEP_ALIVE;
+        *result = phase_answer_error(
+            x, 421, "this connection is older than the need for a certificate: connect anew");
+        return true;
+    }
     if (challenge && x->listen->acme_webroot[0] != '\0') {
         *result = challenge_answer(x, slice_make(path.ptr + challenges.len, path.len - challenges.len));
         return true;

@@ -141,6 +141,9 @@ static void client_set(struct tls_client *c, const struct tls_client_options *o)
         SSL_CTX_set_max_proto_version(c->context, o->max_version);
     if (o->algorithms != NULL && SSL_CTX_set1_sigalgs_list(c->context, o->algorithms) != 1)
         support_fail("OpenSSL does not know %s", o->algorithms);
+    if (o->cert != NULL && (SSL_CTX_use_certificate(c->context, o->cert->x509) != 1 ||
+                            SSL_CTX_use_PrivateKey(c->context, o->cert->key) != 1))
+        support_fail("cannot show %s", o->cert->file);
     c->ssl = SSL_new(c->context);
     SSL_set_app_data(c->ssl, c);
     if (o->name != NULL)

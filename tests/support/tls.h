@@ -32,12 +32,13 @@ struct tls_cert *tls_cert_make_(const char *name, const struct tls_cert_options 
 char *tls_cert_lines(const struct tls_cert *c);
 
 struct tls_client_options {
-    const char *name;       /* SNI; NULL: none */
-    const char *alpn;       /* one protocol; NULL: none */
-    const char *algorithms; /* of signatures, such as "RSA-PSS+SHA256" */
-    int max_version;        /* TLS1_2_VERSION; 0: any */
-    int rcvbuf_bytes;       /* 0: as the kernel likes */
-    SSL_SESSION *session;   /* to go on with */
+    const char *name;            /* SNI; NULL: none */
+    const char *alpn;            /* one protocol; NULL: none */
+    const char *algorithms;      /* of signatures, such as "RSA-PSS+SHA256" */
+    int max_version;             /* TLS1_2_VERSION; 0: any */
+    int rcvbuf_bytes;            /* 0: as the kernel likes */
+    SSL_SESSION *session;        /* to go on with */
+    const struct tls_cert *cert; /* to show; NULL: none */
 };
 
 struct tls_client {

@@ -34,6 +34,24 @@ static void test_redirect(void **state)
                    "t.ini:6: [listen x] redirect_to_https: it does nothing where all");
 }
 
+static void test_clients(void **state)
+{
+    UNUSED(state);
+    struct config *c =
+        load_ok(SECURE C("1") K("1") "tls_client_verify = optional\ntls_client_ca = /ca.pem\n");
+    assert_int_equal(c->listens[0].tls_client_verify, TLS_VERIFY_OPTIONAL);
+    assert_string_equal(c->listens[0].tls_client_ca, "/ca.pem");
+    assert_false(c->listens[0].diverts);
+    config_unref(c);
+    expect_no_problem(SECURE C("1") K("1") "tls_client_verify = off\n");
+    expect_error(SECURE C("1") K("1") "tls_client_verify = required\n",
+                 "t.ini:6: [listen x] tls_client_verify: nothing says whose certificates are good;");
+    expect_warning(SECURE C("1") K("1") "tls_client_ca = /ca.pem\n",
+                   "t.ini:6: [listen x] tls_client_ca: no client is asked for a certificate;");
+    expect_warning(SECURE "tls_client_ca = /ca.pem\ntls_client_verify = optional\n",
+                   "[listen x] tls_client_ca: it does nothing without");
+}
+
 static void test_values_and_lines(void **state)
 {
     UNUSED(state);
@@ -58,6 +76,7 @@ int main(void)
         cmocka_unit_test(test_pairs),
         cmocka_unit_test(test_unused),
         cmocka_unit_test(test_redirect),
+        cmocka_unit_test(test_clients),
         cmocka_unit_test(test_values_and_lines),
     };
     return cmocka_run_group_tests_name("config/check_tls", tests, NULL, NULL);
