@@ -145,6 +145,25 @@ static void write_redis(struct prometheus_text *out, const json_t *redis)
     }
 }
 
+#define CERTIFICATE_NAME "millpond_tls_certificate_expires_timestamp_seconds"
+
+static void write_certificates(struct prometheus_text *out, const json_t *sites)
+{
+    size_t i, k;
+    json_t *site, *c;
+    if (json_array_size(sites) == 0)
+        return;
+    prometheus_family(out, CERTIFICATE_NAME, "gauge",
+                      "When a certificate in use expires, seconds since 1970");
+    json_array_foreach(sites, i, site) json_array_foreach(json_object_get(site, "certificates"), k, c)
+    {
+        const struct prometheus_label labels[] = {{"listen", text_of(site, "listen")},
+                                                  {"file", text_of(c, "file")}};
+        prometheus_sample(out, CERTIFICATE_NAME, "", labels, ARRAY_LEN(labels),
+                          (double)(json_integer_value(json_object_get(c, "expires_at_ms")) / 1000));
+    }
+}
+
 static void write_more(void *arg, struct prometheus_text *out)
 {
     struct admin *a = arg;
@@ -158,6 +177,7 @@ static void write_more(void *arg, struct prometheus_text *out)
     json_decref(pools);
     json_t *proxy = json_object();
     a->ops.status(a->ops.arg, proxy);
+    write_certificates(out, json_object_get(proxy, "tls"));
     write_redis(out, json_object_get(proxy, "redis"));
     json_decref(proxy);
 }

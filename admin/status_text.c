@@ -372,6 +372,27 @@ static void admin_print(const json_t *admin, FILE *out)
     fputc('\n', out);
 }
 
+static void tls_print(const json_t *sites, wall_ms_t now_ms, FILE *out)
+{
+    size_t i, k;
+    json_t *site, *c;
+    json_array_foreach(sites, i, site)
+    {
+        json_array_foreach(json_object_get(site, "certificates"), k, c)
+        {
+            json_int_t days = int_of(c, "expires_in_days");
+            fprintf(out, "tls       %s: %s for %s, ", text_of(site, "listen"), text_of(c, "file"),
+                    text_of(c, "names"));
+            if (int_of(c, "expires_at_ms") <= now_ms)
+                fputs("expired\n", out);
+            else
+                fprintf(out, "expires in %" JSON_INTEGER_FORMAT " day%s\n", days, days == 1 ? "" : "s");
+        }
+        if (text_of(site, "problem")[0] != '\0')
+            fprintf(out, "          changed files are not used: %s\n", text_of(site, "problem"));
+    }
+}
+
 void admin_status_print(const json_t *status, wall_ms_t now_ms, FILE *out)
 {
     char up[32];
@@ -391,6 +412,7 @@ void admin_status_print(const json_t *status, wall_ms_t now_ms, FILE *out)
     }
     if (json_array_size(json_object_get(status, "listeners")) > 0)
         fputc('\n', out);
+    tls_print(json_object_get(status, "tls"), now_ms, out);
     admin_print(json_object_get(status, "admin"), out);
     fprintf(out,
             "clients   %" JSON_INTEGER_FORMAT " of %" JSON_INTEGER_FORMAT ", %" JSON_INTEGER_FORMAT

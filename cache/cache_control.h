@@ -52,6 +52,13 @@ void cache_control_parse_value(slice_t value, struct cache_control *out);
  * is told apart. */
 int64_t cache_control_seconds(slice_t s);
 
+/* May a shared cache keep what was made for a request with Authorization (RFC 9111 section 3.5)? With
+ * s-maxage=0, which a malformed one counts as, it may for no time at all. */
+static inline bool cache_control_shares_personal(const struct cache_control *cc)
+{
+    return (cc->flags & (CC_PUBLIC | CC_MUST_REVALIDATE)) != 0 || cc->s_maxage_s > 0;
+}
+
 /* True when a private="..." or no-cache="..." list of `head` names this field. */
 bool cache_control_names_field(const struct http_head *head, slice_t name);
 

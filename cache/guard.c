@@ -12,10 +12,13 @@
 
 #include "cache/cookies.h"
 
-enum no_store_reason guard_credentials(const struct http_head *request, const struct cache_rules *rules)
+enum no_store_reason guard_credentials(const struct http_head *request, const struct cache_rules *rules,
+                                       bool certified)
 {
     if (http_head_has(request, HTTP_FIELD_AUTHORIZATION))
         return NO_STORE_AUTHORIZATION;
+    if (certified)
+        return NO_STORE_CERTIFICATE;
     if (rules->gives_ttl && cookies_unaccounted(request, rules))
         return NO_STORE_COOKIE;
     return NO_STORE_STORED;

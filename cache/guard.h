@@ -10,9 +10,10 @@
 #include "core/outcome.h"
 
 /* What this request has that others have not, and that the route's key does not tell apart:
- * NO_STORE_AUTHORIZATION; NO_STORE_COOKIE, on a route where the ini file may give freshness; or
- * NO_STORE_STORED for nothing. */
-enum no_store_reason guard_credentials(const struct http_head *request, const struct cache_rules *rules);
+ * NO_STORE_AUTHORIZATION; NO_STORE_CERTIFICATE (`certified`: its client showed one); NO_STORE_COOKIE, on a
+ * route where the ini file may give freshness; or NO_STORE_STORED for nothing. */
+enum no_store_reason guard_credentials(const struct http_head *request, const struct cache_rules *rules,
+                                       bool certified);
 
 /* May a request with these credentials be answered by a stored response of that freshness? */
 static inline bool guard_allows(enum no_store_reason credentials, const struct cache_freshness *stored)
@@ -33,6 +34,8 @@ static inline enum no_store_reason guard_response(enum no_store_reason credentia
                                                   const struct cache_rules *rules)
 {
     if (!guard_allows(credentials, f))
+        return credentials;
+    if (UNLIKELY(credentials == NO_STORE_CERTIFICATE) && !cache_control_shares_personal(cc))
         return credentials;
     bool plain = !freshness_is_ours(f->source) && !deception_matters(path, rules->by_extension);
     if (LIKELY(plain) || !rules->deception_guard || !guard_sees_deception(path, response, cc, f, rules))

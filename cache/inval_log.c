@@ -83,6 +83,19 @@ static uint64_t text_fingerprint(enum cache_purge_kind kind, slice_t text)
     return kind_fingerprint(kind, hash_bytes(text.ptr, text.len).lo);
 }
 
+/* A purge of a page concerns it by either scheme, so here all URLs are http. */
+static uint64_t url_hash(slice_t url)
+{
+    if (LIKELY(!slice_starts(url, SLICE_LIT("https://"))))
+        return hash_bytes(url.ptr, url.len).lo;
+    return hash_joined(SLICE_LIT("http"), cache_url_past_scheme(url)).lo;
+}
+
+static uint64_t path_fingerprint(enum cache_purge_kind kind, slice_t url)
+{
+    return kind_fingerprint(kind, url_hash(url_without_query(url)));
+}
+
 /* The key's entry, or the empty one where it belongs. There always is one: a generation is at most half full.
  */
 static struct cache_inval_entry *generation_find(const struct cache_inval_log *log, unsigned g, uint64_t fp,
@@ -164,15 +177,15 @@ static void log_put_locked(struct cache_inval_log *log, const struct cache_purge
     switch (p->kind) {
     case CACHE_PURGE_URL:
         if (UNLIKELY(atomic_load_explicit(&log->paths_id, memory_order_relaxed) != 0))
-            log_put_fingerprint_locked(log, text_fingerprint(KIND_PATH, url_without_query(p->text)), force,
-                                       id);
-        /* fall through */
+            log_put_fingerprint_locked(log, path_fingerprint(KIND_PATH, p->text), force, id);
+        log_put_fingerprint_locked(log, kind_fingerprint(p->kind, url_hash(p->text)), force, id);
+        break;
     case CACHE_PURGE_TAG:
     case CACHE_PURGE_HOST:
         log_put_fingerprint_locked(log, text_fingerprint(p->kind, p->text), force, id);
         break;
     case CACHE_PURGE_URL_ANY_QUERY:
-        log_put_fingerprint_locked(log, text_fingerprint(p->kind, url_without_query(p->text)), force, id);
+        log_put_fingerprint_locked(log, path_fingerprint(p->kind, p->text), force, id);
         break;
     case CACHE_PURGE_PREFIX:
     case CACHE_PURGE_GLOB:
@@ -236,10 +249,11 @@ bool cache_inval_is_crowded(struct cache_inval_log *log, uint64_t id)
 struct cache_inval_subject cache_inval_subject(slice_t primary, uint64_t primary_hash, slice_t tags)
 {
     slice_t url = cache_key_url(primary);
+    bool whole = url.len == primary.len, secure = slice_starts(url, SLICE_LIT("https://"));
     return (struct cache_inval_subject){
-        .any_query = url.len < primary.len && cache_no_vary_is_part_of(primary, url),
+        .any_query = !whole && cache_no_vary_is_part_of(primary, url),
         .url = url,
-        .url_fingerprint = url.len == primary.len ? primary_hash : hash_bytes(url.ptr, url.len).lo,
+        .url_fingerprint = whole && !secure ? primary_hash : url_hash(url),
         .tags = tags,
     };
 }
@@ -282,10 +296,9 @@ struct cache_inval_found cache_inval_find(const struct cache_inval_log *log,
     if (kind_is_newer(log, CACHE_PURGE_URL, since_id))
         find_fingerprint(log, kind_fingerprint(CACHE_PURGE_URL, s->url_fingerprint), since_id, &f);
     if (UNLIKELY(s->any_query) && kind_is_newer(log, CACHE_PURGE_URL, since_id))
-        find_fingerprint(log, text_fingerprint(KIND_PATH, url_without_query(s->url)), since_id, &f);
+        find_fingerprint(log, path_fingerprint(KIND_PATH, s->url), since_id, &f);
     if (kind_is_newer(log, CACHE_PURGE_URL_ANY_QUERY, since_id))
-        find_fingerprint(log, text_fingerprint(CACHE_PURGE_URL_ANY_QUERY, url_without_query(s->url)),
-                         since_id, &f);
+        find_fingerprint(log, path_fingerprint(CACHE_PURGE_URL_ANY_QUERY, s->url), since_id, &f);
     if (kind_is_newer(log, CACHE_PURGE_HOST, since_id))
         find_fingerprint(log, text_fingerprint(CACHE_PURGE_HOST, url_host(s->url)), since_id, &f);
     if (s->tags.len > 0 && kind_is_newer(log, CACHE_PURGE_TAG, since_id))

@@ -91,7 +91,7 @@ static inline uint64_t cache_inval_paths_id(const struct cache_inval_log *log)
 struct cache_inval_subject {
     bool any_query; /* it serves other queries of its path as well: no_vary.h */
     slice_t url;
-    uint64_t url_fingerprint; /* low half of the hash of `url` */
+    uint64_t url_fingerprint; /* low half of the hash of `url`, as if it were http */
     slice_t tags;
 };
 /* Of a primary key (whose hash has this low half) and its tags. */

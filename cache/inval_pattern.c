@@ -7,6 +7,7 @@
 
 #include "cache/account.h"
 #include "cache/glob.h"
+#include "cache/key.h"
 
 static _Atomic(struct cache_inval_pattern *) *place_of(const struct cache_inval_patterns *ps, uint64_t n)
 {
@@ -70,6 +71,14 @@ static bool may_match_query(const struct cache_inval_pattern *q, slice_t text, s
     return slice_eq(slice_make(text.ptr, MIN(slice_find(text, '?', 0), text.len)), path);
 }
 
+static bool pattern_matches(const struct cache_inval_pattern *q, slice_t text, slice_t url, bool any_query)
+{
+    if (q->glob ? cache_glob_matches(text, url) : slice_starts(url, text))
+        return true;
+    return UNLIKELY(any_query) && may_match_query(q, text, url);
+}
+
+/* A pattern that begins with a scheme is about the other one, too. */
 void cache_inval_pattern_find(const struct cache_inval_patterns *ps, slice_t url, bool any_query,
                               uint64_t since_id, uint64_t *hard, uint64_t *soft)
 {
@@ -79,9 +88,8 @@ void cache_inval_pattern_find(const struct cache_inval_patterns *ps, slice_t url
             atomic_load_explicit(place_of(ps, made - 1 - n), memory_order_acquire);
         if (q->id <= since_id)
             return;
-        slice_t text = slice_make(q->text, q->bytes);
-        if ((q->glob ? !cache_glob_matches(text, url) : !slice_starts(url, text)) &&
-            !(UNLIKELY(any_query) && may_match_query(q, text, url)))
+        slice_t text = slice_make(q->text, q->bytes), rest = cache_url_past_scheme(text);
+        if (!pattern_matches(q, rest, rest.len < text.len ? cache_url_past_scheme(url) : url, any_query))
             continue;
         uint64_t *into = q->soft ? soft : hard;
         *into = MAX(*into, q->id);

@@ -128,6 +128,15 @@ bool cache_key_of_url(struct arena *arena, const struct config_key *rules, const
     return true;
 }
 
+void cache_key_other_scheme(const struct cache_key *key, char *buf, struct cache_key *out)
+{
+    bool secure = slice_starts(key->text, SLICE_LIT("https:"));
+    char *p = put(buf, secure ? SLICE_LIT("http") : SLICE_LIT("https"));
+    p = put(p, cache_url_past_scheme(key->text));
+    out->text = slice_make(buf, (size_t)(p - buf));
+    out->hash = hash_bytes(buf, out->text.len);
+}
+
 /* Takes "http://" or "https://" from the front of `url`. */
 static bool take_scheme(slice_t *url, slice_t *scheme)
 {

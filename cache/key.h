@@ -26,6 +26,19 @@ static inline slice_t cache_key_url(slice_t primary)
     return slice_make(primary.ptr, MIN(slice_find(primary, ' ', 0), primary.len));
 }
 
+/* What of a URL makes the difference for purges, "://host/path?query": one concerns a page whichever scheme
+ * it was asked for by. What begins with neither scheme is left as it is. */
+static inline slice_t cache_url_past_scheme(slice_t url)
+{
+    const size_t scheme = slice_starts(url, SLICE_LIT("http://"))    ? sizeof "http" - 1
+                          : slice_starts(url, SLICE_LIT("https://")) ? sizeof "https" - 1
+                                                                     : 0;
+    return slice_make(url.ptr + scheme, url.len - scheme);
+}
+/* The key of the same request by the other scheme, in `buf`, which has room for one byte more than the text.
+ */
+void cache_key_other_scheme(const struct cache_key *key, char *buf, struct cache_key *out);
+
 /* What a key's URL is made of. `query.ptr == NULL` means no '?'. */
 struct cache_url {
     slice_t scheme, host, path, query;

@@ -3,6 +3,8 @@
  * refused to whoever looks, because he compares with the log. */
 #include "cache/purge.h"
 
+#include <stdlib.h>
+
 #include "cache/flight.h"
 #include "cache/stream_queue.h"
 #include "cache/validity.h"
@@ -54,6 +56,20 @@ static size_t purge_key(struct cache *c, const struct cache_key *key, bool soft)
     return n;
 }
 
+/* The same by both schemes. Without memory the log alone says that the other is gone. */
+static size_t purge_both(struct cache *c, const struct cache_key *key, bool soft)
+{
+    size_t n = purge_key(c, key, soft);
+    struct cache_key other;
+    char *buf = malloc(key->text.len + 1);
+    if (buf == NULL)
+        return n;
+    cache_key_other_scheme(key, buf, &other);
+    n += purge_key(c, &other, soft);
+    free(buf);
+    return n;
+}
+
 /* An exact URL leaves nothing to sweep, or (where keys have further parts) so little that it can wait. */
 static bool needs_sweep(struct cache *c, const struct cache_purge *p, size_t count)
 {
@@ -87,7 +103,7 @@ static void purge_here(struct cache *c, const struct cache_purge *p, size_t coun
         if (p[i].kind != CACHE_PURGE_URL)
             continue;
         const struct cache_key key = {p[i].text, hash_bytes(p[i].text.ptr, p[i].text.len)};
-        out->removed += purge_key(c, &key, p[i].soft);
+        out->removed += purge_both(c, &key, p[i].soft);
     }
     purge_sweep(c, p, count, out->id);
 }
@@ -169,7 +185,7 @@ size_t cache_purge_url(struct cache *c, const struct cache_key *key)
     const struct cache_purge p = {.kind = CACHE_PURGE_URL, .text = cache_key_url(key->text)};
     const uint64_t number = c->stream != NULL ? cache_stream_queue_begin(c->stream) : 0;
     uint64_t id = purge_append(c, &p, 1);
-    size_t removed = purge_key(c, key, false);
+    size_t removed = purge_both(c, key, false);
     purge_sweep(c, &p, 1, id);
     if (c->stream != NULL) {
         const struct cache_purge shared = shared_form(&p);
@@ -178,17 +194,34 @@ size_t cache_purge_url(struct cache *c, const struct cache_key *key)
     return removed;
 }
 
-/* What may be stored of this URL is in the index or a flight in the table, both under the shard's lock; a
- * fetch that begins later begins after this call. */
-bool cache_invalidate_url(struct cache *c, const struct cache_key *key)
+static bool is_known(struct cache *c, const struct cache_key *key)
 {
-    CHECK_MAGIC(c, CACHE_MAGIC);
     struct cache_shard *sh = cache_shard_of(c, key->hash);
     lock_take(&sh->lock);
     bool found = cache_index_find(&sh->index, key->hash.lo, key->text) != 0 ||
                  cache_flight_is_in_table_locked(sh, key->hash, key->text);
     lock_drop(&sh->lock);
-    found = found || atomic_load(&c->keys_have_parts);
+    return found;
+}
+
+static bool is_known_by_other_scheme(struct cache *c, const struct cache_key *key)
+{
+    struct cache_key other;
+    char *buf = malloc(key->text.len + 1);
+    if (buf == NULL)
+        return true;
+    cache_key_other_scheme(key, buf, &other);
+    bool found = is_known(c, &other);
+    free(buf);
+    return found;
+}
+
+/* What may be stored of this URL is in the index or a flight in the table, both under the shard's lock; a
+ * fetch that begins later begins after this call. */
+bool cache_invalidate_url(struct cache *c, const struct cache_key *key)
+{
+    CHECK_MAGIC(c, CACHE_MAGIC);
+    bool found = atomic_load(&c->keys_have_parts) || is_known(c, key) || is_known_by_other_scheme(c, key);
     if (found)
         cache_purge_url(c, key);
     return found;

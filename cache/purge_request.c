@@ -1,9 +1,9 @@
 /* purge_request.c: see purge_request.h.
  *
  * Texts become key texts by the function that reads a URL into a key (key.h), so that a purge finds whatever
- * spelling a page was stored under. Keys say "http" whatever the client spoke, so the scheme of what is to be
- * purged is read and dropped. A prefix and a glob are written like a URL and pass through the same function:
- * it leaves a `*` alone, and only a fragment would be lost, which is refused.
+ * spelling a page was stored under. A purge concerns both schemes (inval_log.c); which one was written says
+ * only which port goes without saying. A prefix and a glob are written like a URL and pass through the same
+ * function: it leaves a `*` alone, and only a fragment would be lost, which is refused.
  *
  * Rejected: adding what is missing of a URL, such as the host of a bare path. A purge that quietly means
  * another page is worse than one that is refused. */
@@ -54,7 +54,7 @@ static bool put_copy(struct cache_purge_request *r, enum cache_purge_kind kind, 
 
 /* Takes "http://" or "https://" from the front, in any case. false when there is another scheme, or half of
  * one. */
-static bool take_scheme(slice_t *text)
+static bool take_scheme(slice_t *text, bool *secure)
 {
     size_t colon = slice_find(*text, ':', 0);
     if (colon == SIZE_MAX || slice_find(*text, '/', 0) != colon + 1)
@@ -64,37 +64,50 @@ static bool take_scheme(slice_t *text)
     if (!slice_starts(*text, SLICE_LIT("//")))
         return false;
     *text = slice_make(text->ptr + 2, text->len - 2);
-    return slice_ieq(scheme, SLICE_LIT("http")) || slice_ieq(scheme, SLICE_LIT("https"));
+    *secure = slice_ieq(scheme, SLICE_LIT("https"));
+    return *secure || slice_ieq(scheme, SLICE_LIT("http"));
 }
 
-static slice_t with_scheme(struct cache_purge_request *r, slice_t rest)
+static slice_t with_scheme(struct cache_purge_request *r, slice_t rest, bool secure)
 {
-    return arena_printf(r->arena, "http://" SLICE_FMT, SLICE_ARG(rest));
+    return arena_printf(r->arena, "%s://" SLICE_FMT, secure ? "https" : "http", SLICE_ARG(rest));
+}
+
+/* Of events, whose scheme makes no difference. */
+static slice_t as_http(struct cache_purge_request *r, slice_t text)
+{
+    slice_t rest = cache_url_past_scheme(text);
+    if (!slice_starts(text, SLICE_LIT("https://")))
+        return text;
+    text = arena_printf(r->arena, "http" SLICE_FMT, SLICE_ARG(rest));
+    if (text.ptr == NULL)
+        refuse(r, "out of memory", "try again");
+    return text;
 }
 
 /* The key text of "host/path?query", for URLs and what is written like one. `.ptr` is NULL after a refusal.
  */
-static slice_t key_text(struct cache_purge_request *r, slice_t rest, const char *hint)
+static slice_t key_text(struct cache_purge_request *r, slice_t rest, bool secure, const char *hint)
 {
     struct cache_key key = {.text = {NULL, 0}};
-    slice_t url = with_scheme(r, rest);
+    slice_t url = with_scheme(r, rest, secure);
     if (url.ptr == NULL)
         refuse(r, "out of memory", "try again");
     else if (!cache_key_from_url(r->arena, url, &key))
         refuse(r, "this is no URL, or none that could be stored", hint);
-    return key.text;
+    return key.text.ptr != NULL ? as_http(r, key.text) : key.text;
 }
 
 /* The same for the beginning of a URL, or a pattern of one: what follows a '?' stays as it was written, since
  * only a whole query can be brought into the form that keys have. */
-static slice_t pattern_text(struct cache_purge_request *r, slice_t rest, const char *hint)
+static slice_t pattern_text(struct cache_purge_request *r, slice_t rest, bool secure, const char *hint)
 {
     size_t mark = MIN(slice_find(rest, '?', 0), rest.len);
     if (slice_find(rest, '#', 0) != SIZE_MAX) {
         refuse(r, "URLs that are asked for have no fragment", hint);
         return (slice_t){NULL, 0};
     }
-    slice_t text = key_text(r, slice_make(rest.ptr, mark), hint);
+    slice_t text = key_text(r, slice_make(rest.ptr, mark), secure, hint);
     if (text.ptr == NULL || mark == rest.len)
         return text;
     text =
@@ -111,43 +124,45 @@ bool cache_purge_request_add_key(struct cache_purge_request *r, slice_t key)
     return put_item(r, r->any_query ? CACHE_PURGE_URL_ANY_QUERY : CACHE_PURGE_URL, key);
 }
 
-static bool add_url_by_routes(struct cache_purge_request *r, slice_t rest)
+static bool add_url_by_routes(struct cache_purge_request *r, slice_t rest, bool secure)
 {
     struct cache_url url;
-    slice_t *texts, text = with_scheme(r, rest);
+    slice_t *texts, text = with_scheme(r, rest, secure);
     if (text.ptr != NULL && !cache_url_split(text, &url))
         return refuse(r, "this is no URL, or none that could be stored", URL_ADVICE);
     size_t count = text.ptr != NULL ? r->url_keys(r->url_keys_arg, &url, r->arena, &texts) : 0;
     bool added = count > 0 || refuse(r, "out of memory", "try again");
-    for (size_t i = 0; added && i < count; i++)
-        added = cache_purge_request_add_key(r, texts[i]);
+    for (size_t i = 0; added && i < count; i++) {
+        slice_t key = as_http(r, texts[i]);
+        added = key.ptr != NULL && cache_purge_request_add_key(r, key);
+    }
     return added;
 }
 
-static bool add_url(struct cache_purge_request *r, slice_t rest)
+static bool add_url(struct cache_purge_request *r, slice_t rest, bool secure)
 {
     if (r->url_keys != NULL)
-        return add_url_by_routes(r, rest);
-    slice_t text = key_text(r, rest, URL_ADVICE);
+        return add_url_by_routes(r, rest, secure);
+    slice_t text = key_text(r, rest, secure, URL_ADVICE);
     return text.ptr != NULL && cache_purge_request_add_key(r, text);
 }
 
-static bool add_prefix(struct cache_purge_request *r, slice_t rest)
+static bool add_prefix(struct cache_purge_request *r, slice_t rest, bool secure)
 {
-    slice_t text = pattern_text(r, rest, PREFIX_ADVICE);
+    slice_t text = pattern_text(r, rest, secure, PREFIX_ADVICE);
     return text.ptr != NULL && put_item(r, CACHE_PURGE_PREFIX, text);
 }
 
 /* A host with a wildcard in it, or without a path, is no host to be normalised; it is put in lower case. */
-static bool add_glob(struct cache_purge_request *r, slice_t rest)
+static bool add_glob(struct cache_purge_request *r, slice_t rest, bool secure)
 {
     size_t slash = MIN(slice_find(rest, '/', 0), rest.len);
     slice_t host = slice_make(rest.ptr, slash), text;
     if (slash < rest.len && slice_find(host, '*', 0) == SIZE_MAX && slice_find(host, '?', 0) == SIZE_MAX) {
-        text = pattern_text(r, rest, GLOB_ADVICE);
+        text = pattern_text(r, rest, secure, GLOB_ADVICE);
         return text.ptr != NULL && put_item(r, CACHE_PURGE_GLOB, text);
     }
-    text = with_scheme(r, rest);
+    text = with_scheme(r, rest, false);
     if (text.ptr == NULL)
         return refuse(r, "out of memory", "try again");
     char *p = (char *)(uintptr_t)text.ptr + text.len - rest.len;
@@ -164,7 +179,7 @@ static bool add_host(struct cache_purge_request *r, slice_t host)
         "write a host alone, such as example.com or example.com:8080; --glob takes patterns";
     if (!http_host_is_valid(host) || slice_find(host, '*', 0) != SIZE_MAX)
         return refuse(r, "this is no host", advice);
-    slice_t text = key_text(r, host, advice);
+    slice_t text = key_text(r, host, false, advice);
     if (text.ptr == NULL)
         return false;
     text = slice_make(text.ptr + strlen("http://"), text.len - strlen("http:///"));
@@ -181,15 +196,16 @@ static bool add_by_url(struct cache_purge_request *r, enum cache_purge_kind kind
                          : kind == CACHE_PURGE_GLOB ? GLOB_ADVICE
                                                     : URL_ADVICE;
     slice_t rest = text;
+    bool secure = false;
     if (text.ptr[0] == '/')
         return refuse(r, "a path alone does not say on which host", advice);
-    if (!take_scheme(&rest))
+    if (!take_scheme(&rest, &secure))
         return refuse(r, "only http:// and https:// are cached", advice);
     if (kind == CACHE_PURGE_GLOB)
-        return add_glob(r, rest);
+        return add_glob(r, rest, secure);
     if (rest.len == text.len && slice_find(rest, '/', 0) == SIZE_MAX)
         return refuse(r, "this is no URL", advice);
-    return kind == CACHE_PURGE_PREFIX ? add_prefix(r, rest) : add_url(r, rest);
+    return kind == CACHE_PURGE_PREFIX ? add_prefix(r, rest, secure) : add_url(r, rest, secure);
 }
 
 static bool has_space(slice_t text)

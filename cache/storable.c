@@ -108,7 +108,8 @@ static bool is_written_for_each(slice_t name, const struct cache_rules *rules)
                    (strstr(e->value, "$client_ip") != NULL || strstr(e->value, "$request_id") != NULL);
     }
     return slice_ieq(name, SLICE_LIT("x-forwarded-for")) || slice_ieq(name, SLICE_LIT("forwarded")) ||
-           slice_ieq(name, SLICE_LIT("x-request-id"));
+           slice_ieq(name, SLICE_LIT("x-request-id")) ||
+           (name.len > 13 && slice_ieq(slice_make(name.ptr, 13), SLICE_LIT("x-ssl-client-")));
 }
 
 /* `*`, or what comes to the same: by what clients sent, the right variant cannot be told. */
@@ -133,10 +134,7 @@ static enum no_store_reason sharing_reason(const struct http_head *request, cons
         return NO_STORE_NO_STORE;
     if (cc->flags & CC_PRIVATE)
         return NO_STORE_PRIVATE;
-    /* RFC 9111 section 3.5. With s-maxage=0 (which a malformed one counts as) it is allowed for no time at
-     * all. */
-    if (http_head_has(request, HTTP_FIELD_AUTHORIZATION) && !(cc->flags & (CC_PUBLIC | CC_MUST_REVALIDATE)) &&
-        cc->s_maxage_s <= 0)
+    if (http_head_has(request, HTTP_FIELD_AUTHORIZATION) && !cache_control_shares_personal(cc))
         return NO_STORE_AUTHORIZATION;
     if (http_head_has(response, HTTP_FIELD_SET_COOKIE) && !rules->ignore_set_cookie &&
         !cache_control_names_field(response, SLICE_LIT("set-cookie")))

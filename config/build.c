@@ -114,7 +114,8 @@ static void build_plain_text(struct build *b, const struct config_option *o, sli
         *(const char **)(void *)(base + o->offset) = build_text(b, item);
 }
 
-static void build_path(struct build *b, const struct config_option *o, slice_t item, char *base)
+/* Whether it is one, or one of the words that stand for one; says so when it is not. */
+static bool build_path_ok(struct build *b, const struct config_option *o, slice_t item)
 {
     if (option_word_index(o->words, item) < 0 && memchr(item.ptr, '/', item.len) == NULL) {
         char word[64];
@@ -125,9 +126,21 @@ static void build_path(struct build *b, const struct config_option *o, slice_t i
         else
             build_wrong(b, "\"%.*s\" is no path; write one with a slash, such as /var/lib/millpond or ./file",
                         PROBLEM_TEXT(item));
-        return;
+        return false;
     }
-    build_plain_text(b, o, item, base);
+    return true;
+}
+
+static void build_path(struct build *b, const struct config_option *o, slice_t item, char *base)
+{
+    if (build_path_ok(b, o, item))
+        build_plain_text(b, o, item, base);
+}
+
+static void build_paths(struct build *b, const struct config_option *o, slice_t item, char *base)
+{
+    if (build_path_ok(b, o, item))
+        build_push_string(b, (void *)(base + o->offset), build_text(b, item));
 }
 
 static void build_count(struct build *b, const struct config_option *o, slice_t item, char *base)
@@ -324,6 +337,7 @@ static void build_heuristic(struct build *b, const struct config_option *o, slic
 static const build_fn build_fns[OPTION_TYPE_COUNT] = {
     [OPTION_TEXT] = build_plain_text,
     [OPTION_PATH] = build_path,
+    [OPTION_PATHS] = build_paths,
     [OPTION_COUNT] = build_count,
     [OPTION_WORKERS] = build_workers,
     [OPTION_PERCENT] = build_percent,
@@ -399,7 +413,12 @@ static char *build_begin_listen(struct build *b)
 {
     struct config_listen *l = build_push(b, &b->config->listens, &b->config->listen_count, sizeof *l);
     if (l != NULL)
-        *l = (struct config_listen){.name = b->section->name, .origin = b->section->origin};
+        *l = (struct config_listen){.name = b->section->name,
+                                    .origin = b->section->origin,
+                                    .tls_ciphers = "",
+                                    .tls_groups = "",
+                                    .tls_client_ca = "",
+                                    .acme_webroot = ""};
     return (char *)l;
 }
 
@@ -488,6 +507,9 @@ void config_build(struct build *b)
         .login = {"", ""}, .sentinel_login = {"", ""}, .sentinel_name = "", .tls_ca = ""};
     c->redis.prefix = c->redis.channel = "";
     build_sections(b, false);
+    for (size_t i = 0; i < c->listen_count; i++)
+        c->listens[i].diverts = c->listens[i].redirect_to_https || c->listens[i].acme_webroot[0] != '\0' ||
+                                c->listens[i].tls_client_verify == TLS_VERIFY_REQUIRED;
     build_redis_servers(b);
     build_sections(b, true); /* they name pools */
 }

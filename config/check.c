@@ -162,6 +162,7 @@ static void check_listens(struct build *b)
 {
     for (size_t i = 0; i < b->config->listen_count; i++) {
         const struct config_listen *l = &b->config->listens[i];
+        check_listen_tls(b, l, check_section(b, OPTION_LISTEN, i));
         if (l->max_target_bytes > 0 && l->max_header_bytes > 0 && l->max_target_bytes >= l->max_header_bytes)
             check_report(
                 b, false, check_section(b, OPTION_LISTEN, i), "max_target",

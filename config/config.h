@@ -14,6 +14,7 @@
 #include "core/clock.h"
 #include "core/http_msg.h"
 #include "core/net.h"
+#include "core/tls_verify.h"
 
 /* Where a value or section came from: "default", "file.ini:12". */
 struct config_origin {
@@ -51,6 +52,8 @@ struct config_log { /* [log] */
     dur_ms_t slow_request_ms;  /* 0 = off */
 };
 
+enum config_tls_version { CONFIG_TLS_1_2, CONFIG_TLS_1_3 };
+
 struct config_listen { /* [listen NAME] */
     const char *name;
     struct config_origin origin;
@@ -60,8 +63,16 @@ struct config_listen { /* [listen NAME] */
     int64_t min_rate_bytes_s; /* 0 = off */
     int64_t max_header_bytes, max_target_bytes, max_body_bytes;
     int max_headers;
-    int max_requests_per_connection; /* 0 = no limit */
-    int max_connections_per_ip;      /* 0 = no limit */
+    int max_requests_per_connection;                  /* 0 = no limit */
+    int max_connections_per_ip;                       /* 0 = no limit */
+    struct config_strings tls_certificates, tls_keys; /* as many of the one as of the other; none: plain */
+    enum config_tls_version tls_min_version;
+    bool redirect_to_https;
+    const char *acme_webroot;             /* "" = none */
+    bool diverts;                         /* one of these two is given, or a client certificate required */
+    const char *tls_ciphers, *tls_groups; /* "intermediate" or OpenSSL's lists */
+    enum tls_verify tls_client_verify;
+    const char *tls_client_ca; /* "" = none */
 };
 
 struct config_server {   /* one `server` of a pool */
@@ -294,6 +305,10 @@ void config_unref(struct config *c);
  * is NULL when none does. Lives as long as the snapshot. */
 struct config_origin config_route_origin(const struct config *c, const struct config_route *r,
                                          const char *key);
+
+/* The line of the n-th value of a key of a listener (from 0), of its only one, or of its section. */
+struct config_origin config_listen_origin(const struct config *c, const struct config_listen *l,
+                                          const char *key, size_t n);
 
 /* The line of a key of [redis], for what only the machine can tell; of the section when the key is not
  * given. */

@@ -25,6 +25,7 @@ enum option_section {
 /* What a value looks like: X(id, words for the manual). build.c has one parser for each. */
 #define OPTION_TYPES(X)                                                                                      \
     X(TEXT, "text")                                                                                          \
+    X(PATHS, "path")                                                                                         \
     X(PATH, "path")                                                                                          \
     X(COUNT, "number")                                                                                       \
     X(WORKERS, "number or `auto`")                                                                           \

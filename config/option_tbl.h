@@ -52,25 +52,37 @@ OPTION(
 
 OPTION(LISTEN, "address", ADDRESSES, "0.0.0.0:8080", ANY, OPTION_LIST | OPTION_COMMAS, HERE,
        "Where to accept clients: `1.2.3.4:80`, `[v6]:port`, `:port` (both families) or `unix:/path`.")
-OPTION(LISTEN, "tls_certificate", PATH, "", ANY, OPTION_LIST, LATER,
+OPTION(LISTEN, "tls_certificate", PATHS, "", ANY, OPTION_LIST, AT(config_listen, tls_certificates),
        "PEM file of a certificate with its chain. Repeatable in pairs with `tls_key`, chosen by SNI; a file "
        "that "
        "changes is reloaded.")
-OPTION(LISTEN, "tls_key", PATH, "", ANY, OPTION_LIST, LATER, "PEM file of the key of the certificate above.")
-OPTION(LISTEN, "tls_min_version", WORD, "1.2", WORDS("1.2 1.3", NULL), 0, LATER,
+OPTION(LISTEN, "tls_key", PATHS, "", ANY, OPTION_LIST, AT(config_listen, tls_keys),
+       "PEM file of the key of the certificate above.")
+OPTION(LISTEN, "tls_min_version", WORD, "1.2", WORDS("1.2 1.3", NULL), 0, AT(config_listen, tls_min_version),
        "Oldest TLS version accepted.")
-OPTION(LISTEN, "tls_ciphers", TEXT, "intermediate", ANY, 0, LATER, "Cipher list in OpenSSL's words.")
-OPTION(LISTEN, "tls_groups", TEXT, "intermediate", ANY, 0, LATER, "Key exchange groups in OpenSSL's words.")
-OPTION(LISTEN, "tls_client_ca", PATH, "", ANY, 0, LATER,
-       "PEM file of the authorities of client certificates.")
-OPTION(LISTEN, "tls_client_verify", WORD, "off", WORDS("off optional required", NULL), 0, LATER,
-       "Whether clients show a certificate.")
+OPTION(LISTEN, "tls_ciphers", TEXT, "intermediate", ANY, 0, AT(config_listen, tls_ciphers),
+       "Cipher list in OpenSSL's words; names that begin with `TLS_` are of TLS 1.3. `intermediate` is "
+       "Mozilla's for general use, without DHE.")
+OPTION(LISTEN, "tls_groups", TEXT, "intermediate", ANY, 0, AT(config_listen, tls_groups),
+       "Key exchange groups in OpenSSL's words; `intermediate` is `X25519:P-256:P-384`.")
+OPTION(LISTEN, "tls_client_ca", PATH, "", ANY, 0, AT(config_listen, tls_client_ca),
+       "PEM file of the authorities of client certificates; a file that changes is reloaded.")
+OPTION(LISTEN, "tls_client_verify", WORD, "off", WORDS("off optional required", NULL), 0,
+       AT(config_listen, tls_client_verify),
+       "Whether clients show a certificate of `tls_client_ca`. Instances are told whose it is in "
+       "`X-SSL-Client-Verify`, `X-SSL-Client-S-DN` and `X-SSL-Client-SHA256`.")
 OPTION(LISTEN, "protocols", NAMES, "h2, http/1.1", ANY, OPTION_LIST | OPTION_COMMAS, LATER,
        "Protocols offered by ALPN. `h2c` allows HTTP/2 with prior knowledge without TLS.")
 OPTION(LISTEN, "proxy_protocol", WORD, "off", WORDS("off required", NULL), 0, LATER,
        "Whether each connection begins with a PROXY header (v1 or v2), believed from `trusted_proxies` only.")
-OPTION(LISTEN, "redirect_to_https", BOOL, "no", ANY, 0, LATER,
-       "Answers 308 to the https address, ACME challenge paths excepted.")
+OPTION(
+    LISTEN, "redirect_to_https", BOOL, "no", ANY, 0, AT(config_listen, redirect_to_https),
+    "Answers requests that did not come over TLS with 308 to the https address, without a port; paths below "
+    "`/.well-known/acme-challenge/` and purges excepted.")
+OPTION(
+    LISTEN, "acme_webroot", PATH, "", ANY, 0, AT(config_listen, acme_webroot),
+    "Folder in which an ACME client, such as certbot with `--webroot`, puts its challenges: requests below "
+    "`/.well-known/acme-challenge/` are answered from the folder of that name in it.")
 OPTION(LISTEN, "header_timeout", DURATION, "10s", RANGE(1, DAY_MS), 0, AT(config_listen, header_timeout_ms),
        "Time for the whole request head, else 408.")
 OPTION(LISTEN, "body_timeout", DURATION, "30s", RANGE(1, DAY_MS), 0, AT(config_listen, body_timeout_ms),

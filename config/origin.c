@@ -11,6 +11,21 @@ struct config_origin config_redis_origin(const struct config *c, const char *key
     return v != NULL ? v->origin : redis->origin;
 }
 
+struct config_origin config_listen_origin(const struct config *c, const struct config_listen *l,
+                                          const char *key, size_t n)
+{
+    const struct source_section *listen = source_section_find(&c->priv->source, OPTION_LISTEN, l->name);
+    struct config_origin at = l->origin;
+    for (const struct source_value *v = listen->first; v != NULL; v = v->next) {
+        if (strcmp(v->option->key, key) != 0 || v->origin.file == NULL)
+            continue;
+        at = v->origin;
+        if (n-- == 0)
+            break;
+    }
+    return at;
+}
+
 struct config_origin config_route_origin(const struct config *c, const struct config_route *r,
                                          const char *key)
 {

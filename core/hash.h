@@ -13,6 +13,8 @@ void hash_seed_random(void);
 void hash_seed_fixed(uint64_t seed);
 
 hash128_t hash_bytes(const void *data, size_t len);
+/* Of one behind the other, as if they were one. Slower. */
+hash128_t hash_joined(slice_t a, slice_t b);
 /* Without the seed: the same in every process, on every machine. For names and checksums of what several
  * nodes share, where a collision must cost no more than a miss. */
 hash128_t hash_bytes_unseeded(const void *data, size_t len);

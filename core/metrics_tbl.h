@@ -12,6 +12,9 @@
     COUNTER(CLIENT_ACCEPTED, "client_connections_accepted", "Client connections accepted")                   \
     COUNTER(CLIENT_REFUSED, "client_connections_refused", "Client connections refused by a limit")           \
     COUNTER(ACCEPT_PAUSED, "accept_pauses", "Times accepting paused because descriptors ran out")            \
+    COUNTER(TLS_HANDSHAKES, "tls_handshakes", "TLS handshakes with clients that succeeded")                  \
+    COUNTER(TLS_RESUMED, "tls_resumed", "Those of them that went on with an earlier session")                \
+    GAUGE(TLS_HANDSHAKES_OPEN, "tls_handshakes_in_flight", "TLS handshakes with clients under way")          \
     GAUGE(CLIENT_OPEN, "client_connections", "Client connections open now")                                  \
     GAUGE(EXCHANGES_OPEN, "requests_in_flight", "Requests being worked on now")                              \
     COUNTER(REQUESTS, "requests", "Requests answered or given up")                                           \

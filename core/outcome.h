@@ -39,6 +39,8 @@ enum cache_verdict {
     X(METHOD, "method", "only GET and HEAD are looked up and only GET is stored")                            \
     X(AUTHORIZATION, "authorization",                                                                        \
       "the request had Authorization and the response did not allow sharing")                                \
+    X(CERTIFICATE, "client_certificate",                                                                     \
+      "the client showed a certificate and the response did not allow sharing")                              \
     X(REQUEST_BODY, "request_body", "the request had a body")                                                \
     X(UPGRADE, "upgrade", "the request asked to switch protocols")                                           \
     X(STATUS, "status", "responses with this status are not stored")                                         \
@@ -102,6 +104,9 @@ enum no_store_reason {
     X(UPSTREAM_CUT, "upstream_cut", "the instance cut the response short; so was the client's copy")         \
     X(LEFT_BEHIND, "left_behind",                                                                            \
       "too slow for a shared fetch that is not stored, and the rest could not be fetched for it alone")      \
+    X(TLS_FAILED, "tls_failed", "the TLS handshake failed, or what came was no TLS")                         \
+    X(TLS_TIMEOUT, "tls_timeout", "the TLS handshake took longer than header_timeout")                       \
+    X(TLS_CROWDED, "tls_crowded", "too many TLS handshakes were under way, this the longest")                \
     X(SHUTDOWN, "shutdown", "the server is stopping")                                                        \
     X(NO_MEMORY, "no_memory", "out of memory")
 

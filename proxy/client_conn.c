@@ -16,6 +16,7 @@
 #include "core/panic.h"
 #include "core/rcu.h"
 #include "proxy/client_out.h"
+#include "proxy/client_tls.h"
 #include "proxy/exchange.h"
 #include "proxy/listener.h"
 #include "proxy/server.h"
@@ -25,16 +26,17 @@
 #define LINGER_MAX_BYTES (256 * KB)
 #define RATE_WINDOW_MS   10000
 
-static void client_conn_on_event(evutil_socket_t fd, short what, void *arg);
 static void client_conn_on_deadline(struct deadline *d);
 static void client_conn_on_turn_end(struct turn_hook *h);
 
 void client_conn_set_state(struct client_conn *c, enum client_state s)
 {
     static const uint8_t legal[] = {
-        [CLIENT_IDLE] = 1u << CLIENT_HEAD | 1u << CLIENT_EXCHANGE | 1u << CLIENT_LINGER | 1u << CLIENT_CLOSED,
+        [CLIENT_IDLE] = 1u << CLIENT_HEAD | 1u << CLIENT_EXCHANGE | 1u << CLIENT_HANDSHAKE |
+                        1u << CLIENT_LINGER | 1u << CLIENT_CLOSED,
         [CLIENT_HEAD] = 1u << CLIENT_EXCHANGE | 1u << CLIENT_LINGER | 1u << CLIENT_CLOSED,
         [CLIENT_EXCHANGE] = 1u << CLIENT_IDLE | 1u << CLIENT_LINGER | 1u << CLIENT_CLOSED,
+        [CLIENT_HANDSHAKE] = 1u << CLIENT_IDLE | 1u << CLIENT_EXCHANGE | 1u << CLIENT_CLOSED,
         [CLIENT_LINGER] = 1u << CLIENT_CLOSED,
         [CLIENT_CLOSED] = 0,
     };
@@ -85,7 +87,7 @@ struct client_conn *client_conn_open(struct proxy_worker *pw, struct listener *l
     list_init(&c->again.node);
     c->again.on_turn_end = client_conn_on_turn_end;
     event_assign(&c->event, pw->worker->base, fd, EV_READ | EV_WRITE | EV_CLOSED | EV_ET | EV_PERSIST,
-                 client_conn_on_event, c);
+                 l->tls != NULL ? client_tls_on_event : client_conn_on_event, c);
     c->readable = c->writable = true;
     listener_ref(l);
     list_push_back(&pw->conns, &c->node);
@@ -97,14 +99,22 @@ struct client_conn *client_conn_open(struct proxy_worker *pw, struct listener *l
 
 void client_conn_start(struct client_conn *c)
 {
-    h1_server_run(c);
+    if (c->listener->tls == NULL)
+        h1_server_run(c);
+    else if (client_tls_open(c, c->listener->tls))
+        client_tls_step(c);
+    else
+        client_conn_close(c, CLOSE_NO_MEMORY);
     if (c->state != CLIENT_CLOSED && event_add(&c->event, NULL) != 0)
         client_conn_close(c, CLOSE_NO_MEMORY);
 }
 
 static void client_conn_free(void *arg)
 {
-    free(arg);
+    struct client_conn *c = arg;
+    if (c->tls != NULL)
+        client_tls_free(c);
+    free(c);
 }
 
 void client_conn_close(struct client_conn *c, enum close_reason why)
@@ -116,6 +126,8 @@ void client_conn_close(struct client_conn *c, enum close_reason why)
     if (c->close_reason == CLOSE_OPEN)
         c->close_reason = (uint8_t)why;
     metrics_count_close(pw->worker->metrics, (enum close_reason)c->close_reason);
+    if (c->tls != NULL)
+        client_tls_end(c);
     client_conn_set_state(c, CLIENT_CLOSED);
     struct exchange *x = c->exchange;
     c->exchange = NULL;
@@ -153,6 +165,8 @@ void client_conn_close_gracefully(struct client_conn *c, enum close_reason why)
         client_conn_close(c, why);
         return;
     }
+    if (c->tls != NULL)
+        client_tls_end(c);
     shutdown(c->fd, SHUT_WR);
     client_conn_set_state(c, CLIENT_LINGER);
     free(c->rest);
@@ -182,7 +196,7 @@ static void client_conn_linger(struct client_conn *c)
     }
 }
 
-static void client_conn_on_event(evutil_socket_t fd, short what, void *arg)
+void client_conn_on_event(evutil_socket_t fd, short what, void *arg)
 {
     UNUSED(fd);
     struct client_conn *c = arg;
@@ -195,10 +209,12 @@ static void client_conn_on_event(evutil_socket_t fd, short what, void *arg)
         c->writable = true;
     if (what & EV_CLOSED)
         c->hup = c->readable = true;
-    if (c->state == CLIENT_LINGER)
-        client_conn_linger(c);
-    else if (c->state != CLIENT_CLOSED)
+    if (LIKELY(c->state <= CLIENT_EXCHANGE))
         h1_server_run(c);
+    else if (c->state == CLIENT_LINGER)
+        client_conn_linger(c);
+    else if (c->state == CLIENT_HANDSHAKE)
+        client_tls_step(c);
 }
 
 /* See upstream_conn_on_turn_end. */
@@ -221,6 +237,7 @@ static dur_ms_t client_conn_patience_ms(const struct client_conn *c)
     case CLIENT_IDLE:
         return c->requests == 0 ? MAX(cfg->header_timeout_ms, 1) : cfg->idle_timeout_ms;
     case CLIENT_HEAD:
+    case CLIENT_HANDSHAKE:
         return cfg->header_timeout_ms;
     case CLIENT_LINGER:
         return LINGER_MS;
@@ -301,6 +318,9 @@ static void client_conn_on_deadline(struct deadline *d)
         }
         h1_server_body_too_slow(c, why);
         return;
+    case CLIENT_HANDSHAKE:
+        client_conn_close(c, CLOSE_TLS_TIMEOUT);
+        return;
     case CLIENT_LINGER:
         client_conn_close(c, c->close_reason);
         return;
@@ -358,6 +378,8 @@ enum client_read client_conn_read(struct client_conn *c)
     if (c->in_len >= READ_BUFFER_BYTES)
         return CLIENT_READ_FULL;
     client_conn_claim_buffer(c);
+    if (UNLIKELY(c->tls != NULL))
+        return client_tls_read(c);
     size_t room = READ_BUFFER_BYTES - c->in_len;
     ssize_t n;
     do

@@ -1,11 +1,11 @@
 /* client_conn.h: one client connection and HTTP/1.1 as its server speaks it.
  *
- *   IDLE -> HEAD -> EXCHANGE -> IDLE ... -> LINGER -> CLOSED
+ *   (HANDSHAKE ->) IDLE -> HEAD -> EXCHANGE -> IDLE ... -> LINGER -> CLOSED
  *
- * IDLE: between requests, owns no buffer. HEAD: part of a head has come. EXCHANGE: a request is being worked
- * on. LINGER: the answer is out, the connection is shut for writing, and unread input is drained for a moment
- * so that the kernel does not reset what the client has not read yet. One exchange at a time; pipelined
- * requests wait in the input and are answered in order.
+ * HANDSHAKE: of TLS (client_tls.h). IDLE: between requests, owns no buffer. HEAD: part of a head has come.
+ * EXCHANGE: a request is being worked on. LINGER: the answer is out, the connection is shut for writing, and
+ * unread input is drained for a moment so that the kernel does not reset what the client has not read yet.
+ * One exchange at a time; pipelined requests wait in the input and are answered in order.
  *
  * Input: `in_ptr, in_len` is what was read and not yet consumed. It lies in the worker's read buffer while
  * the connection is being worked on and is copied to the heap only if something remains when another
@@ -20,12 +20,21 @@
 #include "core/outcome.h"
 #include "core/worker.h"
 
+struct client_tls;
 struct exchange;
 struct listener;
 struct out_left;
 struct proxy_worker;
 
-enum client_state { CLIENT_IDLE, CLIENT_HEAD, CLIENT_EXCHANGE, CLIENT_LINGER, CLIENT_CLOSED };
+/* Up to EXCHANGE it is h1_server_run's. */
+enum client_state {
+    CLIENT_IDLE,
+    CLIENT_HEAD,
+    CLIENT_EXCHANGE,
+    CLIENT_HANDSHAKE,
+    CLIENT_LINGER,
+    CLIENT_CLOSED
+};
 
 #define CLIENT_CONN_MAGIC 0x434c434eu
 #define CLIENT_IP_TEXT    46
@@ -44,8 +53,9 @@ struct client_conn {
     struct proxy_worker *pw;
     struct listener *listener;
     /* owner thread */
-    uint8_t state;        /* enum client_state, client_conn_set_state */
-    uint8_t close_reason; /* enum close_reason, CLOSE_OPEN until decided */
+    struct client_tls *tls; /* NULL: plain */
+    uint8_t state;          /* enum client_state, client_conn_set_state */
+    uint8_t close_reason;   /* enum close_reason, CLOSE_OPEN until decided */
     bool readable, writable;
     bool hup;            /* FIN or worse is in the socket, perhaps behind unread data */
     bool eof;            /* the client will send no more */
@@ -82,6 +92,7 @@ void client_conn_close(struct client_conn *c, enum close_reason why);
 void client_conn_close_gracefully(struct client_conn *c, enum close_reason why);
 
 void client_conn_set_state(struct client_conn *c, enum client_state s);
+void client_conn_on_event(evutil_socket_t fd, short what, void *arg);
 slice_t client_conn_ip(const struct client_conn *c);
 
 /* The exchange is over and gone; `keep_alive` tells whether another request may follow. */

@@ -11,6 +11,7 @@
 
 #include "cache/cache.h"
 #include "core/panic.h"
+#include "proxy/client_tls.h"
 #include "proxy/proxy_worker.h"
 
 /* What the kernel did not take: the remaining pieces, then the bytes of those that were copied. */
@@ -211,7 +212,8 @@ bool client_out_flush(struct client_conn *c)
         out_batch_clear(b);
         return !c->broken;
     }
-    ssize_t n = out_write(c, b->iov, b->count);
+    ssize_t n =
+        LIKELY(c->tls == NULL) ? out_write(c, b->iov, b->count) : client_tls_write(c, b->iov, b->count);
     if (n < 0) {
         out_broken(c);
     } else if ((size_t)n < b->bytes) {
@@ -228,7 +230,9 @@ bool client_out_resume(struct client_conn *c)
     struct out_left *l = c->left;
     if (l == NULL)
         return !c->broken;
-    ssize_t n = out_write(c, l->iov + l->next, l->count - l->next);
+    uint64_t before = c->bytes_out;
+    ssize_t n = c->tls == NULL ? out_write(c, l->iov + l->next, l->count - l->next)
+                               : client_tls_write(c, l->iov + l->next, l->count - l->next);
     if (n < 0) {
         out_broken(c);
         client_out_discard(c);
@@ -239,7 +243,7 @@ bool client_out_resume(struct client_conn *c)
         if (l->owner[l->next] != NULL)
             cache_object_unref(&l->owner[l->next]);
     }
-    c->rate_bytes += (uint64_t)n;
+    c->rate_bytes += c->bytes_out - before;
     l->bytes -= (size_t)n;
     if (l->bytes > 0) {
         c->writable = false;

@@ -17,6 +17,7 @@
 #include "config/config.h"
 #include "core/net.h"
 #include "proxy/redis_link.h"
+#include "proxy/tls_site.h"
 
 /* What there is to say; the texts are copies. */
 struct check_report {
@@ -104,6 +105,30 @@ static bool check_redis_files(struct check_report *r, struct config *c)
     return ok;
 }
 
+/* The same of the certificates of listeners, and what there is to say about them. */
+static bool check_tls_files(struct check_report *r, const struct config *c)
+{
+    char err[1024];
+    struct tls_tickets tickets;
+    struct tls_site **sites = NULL;
+    bool drawn = tls_tickets_init(&tickets), ok = drawn;
+    snprintf(err, sizeof err, "this system gives no random numbers");
+    ok = ok && tls_sites_new(c, &tickets, &sites, err, sizeof err);
+    if (!ok)
+        report_text(r->problems, err);
+    for (size_t i = 0; sites != NULL && i < c->listen_count; i++) {
+        for (size_t k = 0; sites[i] != NULL && k < c->listens[i].tls_certificates.count; k++) {
+            char doubt[1024];
+            if (tls_site_doubt(c, sites[i], k, clock_wall_ms(), doubt, sizeof doubt))
+                report_warn(r, "%s", doubt);
+        }
+    }
+    tls_sites_free(sites, c->listen_count);
+    if (drawn)
+        tls_tickets_destroy(&tickets);
+    return ok;
+}
+
 static void check_names(struct check_report *r, const struct config *c)
 {
     json_t *asked = json_object();
@@ -161,8 +186,9 @@ bool command_check_file(const char *path, bool json, FILE *out)
         report_text(found.items[i].warning ? r.warnings : r.problems, found.items[i].text);
     if (ok) {
         check_names(&r, c);
-        ok = check_redis_files(&r, c);
-        found.errors += !ok;
+        bool redis = check_redis_files(&r, c), tls = check_tls_files(&r, c);
+        ok = redis && tls;
+        found.errors += !redis + !tls;
         config_unref(c);
     }
     if (json)

@@ -8,6 +8,7 @@
 #include "core/panic.h"
 #include "core/text.h"
 #include "proxy/client_conn.h"
+#include "proxy/client_identity.h"
 #include "proxy/no_vary.h"
 #include "proxy/listener.h"
 #include "proxy/own_fetch.h"
@@ -58,7 +59,12 @@ struct exchange *exchange_new(struct proxy_worker *pw, struct client_conn *c)
     x->listen = c->listener->config;
     x->client_ip = client_conn_ip(c);
     x->peer_trusted = c->peer_trusted;
+    x->secure = c->tls != NULL;
     proxy_count(pw, METRIC_EXCHANGES_OPEN, 1);
+    if (UNLIKELY(x->secure) && !client_identity_take(x)) {
+        exchange_free(x);
+        return NULL;
+    }
     return x;
 }
 
@@ -72,6 +78,8 @@ struct exchange *exchange_new_background(const struct exchange *of)
     x->route = of->route;
     x->credentials = of->credentials;
     x->peer_trusted = of->peer_trusted;
+    x->secure = of->secure;
+    x->certified = of->certified;
     x->req = of->req;
     x->target = of->target;
     x->host = of->host;
@@ -79,7 +87,8 @@ struct exchange *exchange_new_background(const struct exchange *of)
     x->key = (struct cache_key){arena_copy(&x->arena, of->key.text), of->key.hash};
     if (UNLIKELY(of->no_vary != NULL) && !no_vary_copy(x, of))
         x->key.text.ptr = NULL;
-    if (x->client_ip.ptr == NULL || x->key.text.ptr == NULL || !exchange_own_head(x)) {
+    if (x->client_ip.ptr == NULL || x->key.text.ptr == NULL || !client_identity_copy(x, of->peer) ||
+        !exchange_own_head(x)) {
         exchange_free(x);
         return NULL;
     }

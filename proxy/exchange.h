@@ -25,6 +25,7 @@ struct phase_limit_use;
 struct phase_remote_use;
 struct proxy_url_key;
 struct proxy_worker;
+struct tls_peer;
 struct upstream_conn;
 
 /* Where the body of the response comes from. */
@@ -77,6 +78,8 @@ struct exchange {
     bool stale_renewed;      /* VERDICT_STALE by stale-while-revalidate */
     bool stale_on_error;     /* VERDICT_STALE because the fetch failed */
     bool peer_trusted;       /* it came from one of trusted_proxies */
+    bool secure;             /* it came over TLS: exchange_scheme */
+    bool certified;          /* by a client that showed a certificate of its own: client_identity.h */
     uint8_t credentials;     /* enum no_store_reason: guard_credentials */
     bool vary_miss;          /* of the URL, other variants are stored */
     uint8_t reuse_races;     /* tries lost to connections the instance was closing */
@@ -106,6 +109,7 @@ struct exchange {
                            arena */
     slice_t request_id; /* empty until exchange_request_id made one */
     slice_t trailers;   /* raw trailer section of the request */
+    const struct tls_peer *peer; /* NULL: its connection was not asked for a certificate. In the arena */
     struct h1_chunked chunked;
     uint64_t body_left, body_read;
     slice_t replay; /* the whole request body, when small */
@@ -181,10 +185,16 @@ void exchange_host_as_keyed(struct exchange *x);
 /* What will be served: borrowed inside the RCU section, or covered by `follower`, unless object_held. */
 void exchange_set_object(struct exchange *x, struct cache_object *o, enum exchange_source source);
 
+/* Of the request, as it came to us. */
+static inline slice_t exchange_scheme(const struct exchange *x)
+{
+    return slice_make("https", sizeof "http" - 1 + x->secure); /* without a branch, for each key */
+}
+
 /* The request carries credentials: what goes wrong with it may be this client's own trouble. */
 static inline bool exchange_is_personal(const struct exchange *x)
 {
-    return (x->req.present & (HTTP_BIT(COOKIE) | HTTP_BIT(AUTHORIZATION))) != 0;
+    return (x->req.present & (HTTP_BIT(COOKIE) | HTTP_BIT(AUTHORIZATION))) != 0 || x->certified;
 }
 
 /* The request's id (a trusted client's own, or a new one). Never fails: "" without memory. */

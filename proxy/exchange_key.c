@@ -2,6 +2,7 @@
  *
  * Hot path: with the default rules (`custom` is NULL) the key is the URL, built in one pass. */
 #include "cache/key_parts.h"
+#include "proxy/client_identity.h"
 #include "proxy/exchange.h"
 #include "proxy/no_vary.h"
 #include "proxy/proxy_worker.h"
@@ -10,7 +11,7 @@
 
 #define EXCHANGE_URL(x)                                                                                      \
     {                                                                                                        \
-        SLICE_LIT("http"), (x)->host, (x)->target.path, (x)->target.query                                    \
+        exchange_scheme(x), (x)->host, (x)->target.path, (x)->target.query                                   \
     }
 
 size_t exchange_url_keys(struct exchange *x, struct proxy_url_key **out)
@@ -49,9 +50,11 @@ static bool key_build_rare(struct exchange *x)
     if (x->route == NULL || !read ? !key_build_of_url(x) : !key_build_custom(x))
         return false;
     /* A purge is for the URL, whoever asks. */
-    if (x->route == NULL || x->req.method == HTTP_PURGE || !unkeyed_believes(x))
+    if (x->route == NULL || x->req.method == HTTP_PURGE)
         return true;
-    return unkeyed_extend_key(x) || key_fails(x, NO_STORE_NO_MEMORY);
+    return ((!unkeyed_believes(x) || unkeyed_extend_key(x)) &&
+            (!x->certified || client_identity_extend_key(x))) ||
+           key_fails(x, NO_STORE_NO_MEMORY);
 }
 
 /* Explanations have no worker, and do this themselves. */
@@ -65,7 +68,7 @@ static void key_by_statement(struct exchange *x)
 /* By the default rules, and nothing that the client says is believed. */
 static bool key_is_plain(const struct exchange *x)
 {
-    return x->route != NULL && x->route->rules.key.custom == NULL && !unkeyed_believes(x) &&
+    return x->route != NULL && x->route->rules.key.custom == NULL && !unkeyed_believes(x) && !x->certified &&
            (x->req.method == HTTP_GET || x->req.method == HTTP_HEAD);
 }
 

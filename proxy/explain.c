@@ -63,6 +63,7 @@ bool explain_question(const struct explain_place *p, const struct admin_question
     arena_init(&x->arena, x->arena_block, sizeof x->arena_block, 4 * MB);
     struct explain_case e = {.snapshot = p->snapshot, .cache = p->cache, .x = x, .now_ms = clock_wall_ms()};
     *error = explain_read_request(x, q, hint);
+    x->secure = p->snapshot->tls != NULL && slice_starts(slice_str(q->url), SLICE_LIT("https:"));
     if (*error == NULL)
         *error = find_route(x, hint);
     const bool ok = *error == NULL;

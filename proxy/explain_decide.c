@@ -284,7 +284,7 @@ static bool make_key(struct explain_case *e)
     struct exchange *x = e->x;
     if ((x->req.present & (HTTP_BIT(COOKIE) | HTTP_BIT(AUTHORIZATION))) != 0) {
         cookies_remove(&x->req, &x->route->rules);
-        x->credentials = (uint8_t)guard_credentials(&x->req, &x->route->rules);
+        x->credentials = (uint8_t)guard_credentials(&x->req, &x->route->rules, false);
     }
     if (!exchange_build_key(x))
         return false;

@@ -29,6 +29,7 @@ static const struct edit_row edit_rows[NO_STORE_COUNT] = {
     [NO_STORE_METHOD] = ANYWAY(EDIT_REQUEST, NULL, "GET (what changes nothing can be asked for with GET)"),
     [NO_STORE_REQUEST_BODY] = ANYWAY(EDIT_REQUEST, NULL, "no body (parameters can stand in the query)"),
     [NO_STORE_AUTHORIZATION] = FOR_ALL(EDIT_RESPONSE, NULL, STORABLE),
+    [NO_STORE_CERTIFICATE] = FOR_ALL(EDIT_RESPONSE, NULL, STORABLE),
     [NO_STORE_NO_STORE] = FOR_ALL(EDIT_RESPONSE, NULL, STORABLE),
     [NO_STORE_PRIVATE] = FOR_ALL(EDIT_RESPONSE, NULL, STORABLE),
     [NO_STORE_SET_COOKIE] = FOR_ALL(EDIT_RESPONSE, NULL, "Cache-Control: max-age=60, private=\"Set-Cookie\""),

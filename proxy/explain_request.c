@@ -14,7 +14,7 @@ struct url_parts {
     slice_t host, target;
 };
 
-/* TLS may end in front of us, so https is taken as what then arrives here. */
+/* Where no listener has TLS it may end in front of us, so https is taken as what then arrives here. */
 static bool split_url(slice_t url, struct url_parts *out)
 {
     const slice_t schemes[] = {SLICE_LIT("http://"), SLICE_LIT("https://")};

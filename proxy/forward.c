@@ -7,6 +7,7 @@
 #include "core/http_field.h"
 #include "core/text.h"
 #include "proxy/client_conn.h"
+#include "proxy/client_identity.h"
 #include "proxy/exchange.h"
 #include "proxy/fold.h"
 #include "proxy/own_fetch.h"
@@ -146,11 +147,6 @@ static void put_kept_or(struct text *t, const struct exchange *x, enum http_fiel
         put_field(t, name, f != NULL ? f->value : own);
 }
 
-static bool host_is_quotable(slice_t host)
-{
-    return slice_find(host, '"', 0) == SIZE_MAX && slice_find(host, '\\', 0) == SIZE_MAX;
-}
-
 static void put_forwarding_fields(struct text *t, struct exchange *x)
 {
     char own[600];
@@ -160,7 +156,7 @@ static void put_forwarding_fields(struct text *t, struct exchange *x)
     bool trusted = c != NULL && c->peer_trusted, believes = unkeyed_believes(x);
     put_appended(t, x, HTTP_FIELD_X_FORWARDED_FOR, SLICE_LIT("X-Forwarded-For"), trusted, ip);
     put_kept_or(t, x, HTTP_FIELD_X_FORWARDED_PROTO, SLICE_LIT("X-Forwarded-Proto"), believes,
-                SLICE_LIT("http"));
+                exchange_scheme(x));
     put_kept_or(t, x, HTTP_FIELD_X_FORWARDED_HOST, SLICE_LIT("X-Forwarded-Host"), believes, x->host);
     TEXT_LIT(&el, "for=");
     if (c == NULL || c->peer_is_unix)
@@ -171,8 +167,11 @@ static void put_forwarding_fields(struct text *t, struct exchange *x)
         text_put(&el, ip);
     if (c != NULL && !c->peer_is_unix && !c->peer_is_v4)
         TEXT_LIT(&el, "]\"");
-    TEXT_LIT(&el, ";proto=http");
-    if (x->host.len > 0 && x->host.len < 256 && host_is_quotable(x->host)) {
+    if (x->secure)
+        TEXT_LIT(&el, ";proto=https");
+    else
+        TEXT_LIT(&el, ";proto=http");
+    if (x->host.len > 0 && x->host.len < 256) { /* no quotes in it: http_host_is_valid */
         TEXT_LIT(&el, ";host=\"");
         text_put(&el, x->host);
         TEXT_LIT(&el, "\"");
@@ -210,6 +209,8 @@ slice_t forward_request_head(struct exchange *x)
     const struct config_route *r = x->route->config;
     size_t bound = head_bound(&x->req) + OWN_FIELDS_MAX + FOLD_FIELDS_MAX + 2 * x->host.len + 256;
     bound += forward_edits_bound(x, r->request_edits, r->request_edit_count);
+    if (UNLIKELY(x->peer != NULL))
+        bound += client_identity_bound(x);
     if (x->stale != NULL)
         bound += cache_object_info(x->stale).head.len;
     else if (UNLIKELY(x->own_fetch != NULL))
@@ -231,6 +232,8 @@ slice_t forward_request_head(struct exchange *x)
             put_field(&t, x->req.fields[i].name, x->req.fields[i].value);
     }
     put_forwarding_fields(&t, x);
+    if (UNLIKELY(x->peer != NULL))
+        client_identity_put_fields(&t, x);
     fold_put_fields(&t, x);
     forward_put_edits(&t, x, r->request_edits, r->request_edit_count);
     if (x->stale != NULL && x->partial != NULL)
@@ -316,6 +319,7 @@ slice_t forward_interim(struct exchange *x, const struct http_head *head)
     return t.overflow ? (slice_t){NULL, 0} : text_slice(&t);
 }
 
+/* Some applications take trailers for fields of the head, so what says something there says nothing here. */
 static bool trailer_travels(const struct http_field *f)
 {
     const uint64_t never = HTTP_BIT(CONTENT_LENGTH) | HTTP_BIT(HOST) | HTTP_BIT(AUTHORIZATION) |
@@ -323,8 +327,10 @@ static bool trailer_travels(const struct http_field *f)
                            HTTP_BIT(VARY) | HTTP_BIT(CONTENT_TYPE) | HTTP_BIT(CONTENT_ENCODING) |
                            HTTP_BIT(CONTENT_RANGE) | HTTP_BIT(TRAILER) | HTTP_BIT(EXPECT) | HTTP_BIT(RANGE) |
                            HTTP_BIT(AGE) | HTTP_BIT(EXPIRES) | HTTP_BIT(DATE) | HTTP_BIT(LOCATION) |
-                           HTTP_BIT(RETRY_AFTER);
-    return !http_field_is_hop_by_hop(f->id) && (f->id == HTTP_FIELD_OTHER || !((never >> f->id) & 1));
+                           HTTP_BIT(RETRY_AFTER) | REWRITTEN;
+    if (f->id != HTTP_FIELD_OTHER)
+        return !http_field_is_hop_by_hop(f->id) && !((never >> f->id) & 1);
+    return unkeyed_kind(f->name) == UNKEYED_NONE && !unkeyed_is_disguised(f->name);
 }
 
 slice_t forward_trailers(struct exchange *x, const struct http_head *trailers)

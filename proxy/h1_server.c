@@ -152,7 +152,7 @@ static void h1_server_settle(struct client_conn *c)
 void h1_server_run(struct client_conn *c)
 {
     CHECK_MAGIC(c, CLIENT_CONN_MAGIC);
-    if (c->running || c->state == CLIENT_CLOSED || c->state == CLIENT_LINGER)
+    if (c->running || c->state > CLIENT_EXCHANGE)
         return;
     c->running = true;
     rcu_enter();

@@ -73,6 +73,7 @@ static void invalidate_reference(struct exchange *x, slice_t reference)
     if (buf == NULL) {
         invalidate_all(x);
     } else if (cache_reference_url(buf, x->host, x->target.path, reference, &url)) {
+        url.scheme = exchange_scheme(x);
         size_t count = proxy_url_keys(x->view->shared, &url, &x->arena, &keys);
         invalidate_keys(x, keys, count);
     }

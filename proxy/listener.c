@@ -24,12 +24,13 @@ static const char refusal[] = "HTTP/1.1 503 Service Unavailable\r\nContent-Type:
                               "Content-Length: 46\r\nConnection: close\r\nRetry-After: 1\r\n\r\n"
                               "This server has too many connections just now\n";
 
-/* One answer and the end; the connection never becomes a client connection, so a flood costs no memory. */
+/* One answer and the end; the connection never becomes a client connection, so a flood costs no memory. Over
+ * TLS the answer would cost a handshake: there it is the end alone. */
 static void listener_refuse(struct listener *l, int fd)
 {
     char unread[2048];
     proxy_count(l->pw, METRIC_CLIENT_REFUSED, 1);
-    if (send(fd, refusal, sizeof refusal - 1, MSG_NOSIGNAL | MSG_DONTWAIT) > 0)
+    if (l->tls == NULL && send(fd, refusal, sizeof refusal - 1, MSG_NOSIGNAL | MSG_DONTWAIT) > 0)
         shutdown(fd, SHUT_WR);
     while (recv(fd, unread, sizeof unread, MSG_DONTWAIT) > 0)
         continue;
@@ -122,6 +123,7 @@ struct listener *listener_open(struct proxy_worker *pw, int fd, const struct net
     l->addr = *addr;
     l->config = config;
     l->view = snapshot_view_ref(pw->view);
+    l->tls = snapshot_tls(l->view->shared, config);
     l->refs = 1;
     deadline_init(&l->retry, listener_on_retry);
     event_assign(&l->event, pw->worker->base, fd, EV_READ | EV_PERSIST, listener_on_event, l);
@@ -163,4 +165,5 @@ void listener_use(struct listener *l, struct snapshot_view *v, const struct conf
     snapshot_view_unref(l->view);
     l->view = v;
     l->config = config;
+    l->tls = snapshot_tls(v->shared, config);
 }

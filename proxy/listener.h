@@ -17,6 +17,7 @@ struct listener {
     struct net_addr addr;
     const struct config_listen *config; /* of `view` */
     struct snapshot_view *view;         /* a reference: the newest snapshot that has this listener */
+    struct tls_site *tls;               /* of `view`; NULL: plain */
     unsigned refs;                      /* the worker's list, and one per connection */
     bool paused;
     struct event event;

@@ -14,6 +14,7 @@
 #include "proxy/listener.h"
 #include "proxy/proxy_worker.h"
 #include "proxy/purge.h"
+#include "proxy/to_https.h"
 #include "proxy/upstream_conn.h"
 
 #define LOCATION_MAX (16 * KB)
@@ -317,6 +318,9 @@ static enum phase_result route_not_plain(struct exchange *x)
 
 enum phase_result phase_route(struct exchange *x)
 {
+    enum phase_result diverted;
+    if (UNLIKELY(x->listen->diverts) && to_https_answers(x, &diverted))
+        return diverted;
     const struct route_request rr = {x->host, route_path_normalise(&x->arena, x->target.path), &x->req};
     if (rr.path.ptr == NULL)
         return phase_answer_error(x, 503, "out of memory");

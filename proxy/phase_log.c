@@ -4,6 +4,7 @@
 #include "core/metrics.h"
 #include "core/panic.h"
 #include "proxy/client_conn.h"
+#include "proxy/client_tls.h"
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
 #include "proxy/stale.h"
@@ -29,6 +30,13 @@ static int64_t record_age_s(const struct exchange *x)
     return cache_freshness_age_ms(&x->info.fresh, x->pw->worker->now_wall_ms) / 1000;
 }
 
+static void fill_tls(const struct exchange *x, struct access_record *r)
+{
+    const struct tls_conn *t = &x->client->tls->conn;
+    r->tls = slice_str(tls_conn_version(t));
+    r->tls_cipher = slice_str(tls_conn_cipher(t));
+}
+
 static void fill_record(struct exchange *x, struct access_record *r)
 {
     const struct config_pool *pool =
@@ -36,7 +44,7 @@ static void fill_record(struct exchange *x, struct access_record *r)
     *r = (struct access_record){
         .wall_ms = x->start_wall_ms,
         .client = x->client_ip,
-        .scheme = SLICE_LIT("http"),
+        .scheme = exchange_scheme(x),
         .method = x->req.method_text,
         .host = x->host.ptr != NULL ? x->host : SLICE_EMPTY,
         .target = x->req.target,
@@ -63,6 +71,8 @@ static void fill_record(struct exchange *x, struct access_record *r)
         .referer = request_field(x, HTTP_FIELD_REFERER),
         .user_agent = request_field(x, HTTP_FIELD_USER_AGENT),
     };
+    if (x->client != NULL && x->client->tls != NULL)
+        fill_tls(x, r);
 }
 
 static void log_lines(struct exchange *x, bool slow)

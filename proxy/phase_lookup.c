@@ -188,7 +188,7 @@ static enum phase_result lookup_refused(struct exchange *x, bool directed)
 static void lookup_credentials(struct exchange *x)
 {
     cookies_remove(&x->req, &x->route->rules);
-    x->credentials = (uint8_t)guard_credentials(&x->req, &x->route->rules);
+    x->credentials = (uint8_t)guard_credentials(&x->req, &x->route->rules, x->certified);
 }
 
 /* A part of it is stored, which does not do. What is too large to be stored whole is not fetched whole. */
@@ -210,7 +210,7 @@ enum phase_result phase_lookup(struct exchange *x)
         x->pw->cache == NULL ? NO_STORE_CACHE_OFF : cache_request_usable(&x->req, has_body, &x->route->rules);
     if (why != NO_STORE_STORED)
         return lookup_pass(x, VERDICT_PASS, why);
-    if (UNLIKELY((x->req.present & (HTTP_BIT(COOKIE) | HTTP_BIT(AUTHORIZATION))) != 0))
+    if (UNLIKELY(exchange_is_personal(x)))
         lookup_credentials(x);
     if (!exchange_build_key(x))
         return lookup_pass(x, x->no_store == NO_STORE_KEY_TOO_LARGE ? VERDICT_PASS : VERDICT_MISS,

@@ -43,6 +43,8 @@ struct proxy_worker *proxy_worker_create(struct server *server, struct worker *w
     list_init(&pw->conns);
     list_init(&pw->exchanges);
     list_init(&pw->free_exchanges);
+    list_init(&pw->handshakes);
+    list_init(&pw->handshake_hook.node);
     list_init(&pw->turn_hook.node);
     pw->turn_hook.on_turn_end = proxy_worker_on_turn_end;
     upstream_pool_init(&pw->upstreams);
@@ -73,6 +75,7 @@ void proxy_worker_destroy(struct proxy_worker *pw)
     free(pw->relay_buffer);
     free(pw->fields);
     free(pw->response_fields);
+    free(pw->tls_out);
     free(pw);
 }
 
@@ -121,7 +124,7 @@ void proxy_worker_drain(struct proxy_worker *pw)
     }
     LIST_FOREACH_SAFE (n, next, &pw->conns) {
         struct client_conn *c = CONTAINER_OF(n, struct client_conn, node);
-        if (c->state != CLIENT_IDLE || c->left != NULL)
+        if ((c->state != CLIENT_IDLE && c->state != CLIENT_HANDSHAKE) || c->left != NULL)
             continue;
         if (c->requests > 0)
             client_conn_close(c, CLOSE_SHUTDOWN);

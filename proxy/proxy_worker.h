@@ -20,6 +20,7 @@ struct client_conn;
 struct exchange;
 struct redis;
 struct server;
+struct tls_out;
 
 #define OUT_MAX_IOV       128
 #define OUT_SCRATCH_BYTES (32 * KB)
@@ -68,6 +69,11 @@ struct proxy_worker {
     struct client_conn *read_owner; /* whose unread input lies in read_buffer */
     struct out_batch out;
     struct upstream_pool upstreams;
+    struct tls_out *tls_out; /* made when first needed */
+    struct list handshakes;  /* client_tls.node, oldest first */
+    unsigned handshake_count;
+    unsigned handshake_steps; /* in this turn */
+    struct turn_hook handshake_hook;
     struct turn_hook turn_hook; /* flushes the log ring */
     bool draining;              /* no new requests; keep-alive ends */
     bool done_reported;         /* told the server that nothing is left */

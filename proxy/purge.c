@@ -39,7 +39,7 @@ enum phase_result purge_answer(struct exchange *x)
         return phase_answer_error(x, 403, "this address may not purge; see purge_from in [cache]");
     if (x->pw->cache == NULL)
         return purge_refuse(x, 409, "there is no cache to purge", "[cache] store is off");
-    const struct cache_url own = {SLICE_LIT("http"), x->host, x->target.path, x->target.query};
+    const struct cache_url own = {exchange_scheme(x), x->host, x->target.path, x->target.query};
     slice_t *keys;
     size_t key_count = purge_url_keys(x, &own, &x->arena, &keys);
     if (key_count == 0)

@@ -422,9 +422,9 @@ static bool server_prepare(struct server *s, struct config *c, char *err, size_t
     server_raise_file_limit(c->main.max_connections);
     s->balancer = balancer_create(s->control);
     s->limits = rate_table_new(RATE_SETS);
-    if (s->balancer == NULL || s->limits == NULL || !server_make_cache(s, c))
+    if (s->balancer == NULL || s->limits == NULL || !server_make_cache(s, c) || !server_tls_prepare(s))
         return false;
-    s->snapshot = snapshot_build(c, s->balancer, err, err_bytes);
+    s->snapshot = server_build_snapshot(s, c, err, err_bytes);
     if (s->snapshot == NULL || !server_make_workers(s) || !server_make_signals(s) ||
         !server_make_redis(s, c, err, err_bytes))
         return false;
@@ -458,6 +458,7 @@ static void control_on_start(struct worker *w)
         purge_share_start(s->purge_share, w);
     if (s->redis_watch != NULL)
         redis_watch_start(s->redis_watch);
+    server_tls_start(s);
     s->state = SERVER_RUNNING;
     log_info("millpond %s ready: %zu workers, %zu pools, pid %ld", MILLPOND_VERSION, s->worker_count,
              c->pool_count, (long)getpid());
@@ -469,6 +470,7 @@ static void control_on_stop(struct worker *w)
     struct server *s = w->owner;
     if (s->purge_share != NULL)
         purge_share_stop(s->purge_share);
+    server_tls_stop(s);
 }
 
 static void server_free_workers(struct server *s)
@@ -521,6 +523,7 @@ static void server_free(struct server *s)
     free(s->listeners);
     rate_table_free(s->limits);
     admission_destroy(&s->admission);
+    server_tls_destroy(s);
     if (s->control != NULL) {
         if (s->control->log != NULL)
             log_ring_detach(s->control->log);

@@ -13,6 +13,7 @@
 
 #include "config/config.h"
 #include "core/net.h"
+#include "core/tls_tickets.h"
 #include "core/worker.h"
 #include "proxy/admission.h"
 
@@ -53,6 +54,14 @@ struct server_listener {
     char name[64];              /* of its section */
 };
 
+/* server_tls.c; control thread. */
+struct server_tls {
+    struct tls_tickets tickets; /* once made */
+    bool tickets_made;
+    struct deadline rotation, look;
+    mono_ms_t warned_ms; /* last words about certificates that expire */
+};
+
 /* Owned by server_main. Set once before the workers start, then control thread; `admission` is for any
  * thread. */
 struct server {
@@ -82,6 +91,7 @@ struct server {
     wall_ms_t reload_at_ms;
     json_t *reload_problems;
     struct admission admission;
+    struct server_tls tls;
 };
 
 /* Runs the configuration at `path` in the foreground until SIGTERM or SIGINT. Returns the exit status: 0
@@ -128,6 +138,18 @@ bool server_find_user(const struct config_main *m, uid_t *uid, gid_t *gid, char 
 /* Tells systemd, when it asked to be told (NOTIFY_SOCKET). */
 void server_notify(const char *state);
 void server_raise_file_limit(int max_connections);
+
+/* server_tls.c */
+bool server_tls_prepare(struct server *s);
+void server_tls_start(struct server *s);
+void server_tls_stop(struct server *s);
+void server_tls_destroy(struct server *s);
+/* Logs what there is to say about certificates. */
+void server_tls_warn(struct server *s);
+/* An array with an object for each listener that has TLS. */
+json_t *server_tls_status(const struct server *s);
+/* A snapshot with all it takes to serve it. NULL and a message on failure. */
+struct snapshot *server_build_snapshot(struct server *s, struct config *c, char *err, size_t err_bytes);
 
 /* server_admin.c */
 struct admin *server_admin_create(struct server *s, char *err, size_t err_bytes);

@@ -56,6 +56,7 @@ static void ops_status(void *arg, json_t *into)
         json_array_append_new(list, json_string(text));
     }
     json_object_set_new(into, "listeners", list);
+    json_object_set_new(into, "tls", server_tls_status(s));
     json_object_set_new(into, "redis", redis_watch_status(s->redis_watch));
     json_object_set_new(into, "purges", purge_share_status(s->purge_share));
     json_t *config = json_object_get(into, "config");

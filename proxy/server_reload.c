@@ -285,7 +285,7 @@ static bool reload_to(struct server *s, struct config *c, json_t *problems)
     char err[512];
     struct prepared_list p = {0};
     const struct log_settings log = {(enum log_level)c->log.level, c->log.file, c->log.access};
-    struct snapshot *snap = snapshot_build(c, s->balancer, err, sizeof err);
+    struct snapshot *snap = server_build_snapshot(s, c, err, sizeof err);
     if (snap == NULL) {
         problem_add(problems, err);
         return false;
@@ -325,6 +325,7 @@ static bool reload_to(struct server *s, struct config *c, json_t *problems)
     balancer_set_activate(s->balancer, snap->balancers);
     snapshot_unref(s->snapshot);
     s->snapshot = snap;
+    server_tls_warn(s);
     await_workers(s, c->generation);
     return true;
 }

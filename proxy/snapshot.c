@@ -6,6 +6,7 @@
 
 #include "core/metrics.h"
 #include "core/panic.h"
+#include "proxy/tls_site.h"
 
 #define NS_PER_S 1000000000LL
 
@@ -14,6 +15,7 @@ static void snapshot_free(struct snapshot *s)
     if (s->balancers != NULL)
         balancer_set_unref(s->balancers);
     access_format_free(s->access_format);
+    tls_sites_free(s->tls, s->config->listen_count);
     config_unref(s->config);
     free(s->routes);
     free(s);
@@ -87,6 +89,16 @@ struct snapshot *snapshot_build(struct config *c, struct balancer *b, char *err,
         return NULL;
     }
     return s;
+}
+
+bool snapshot_load_tls(struct snapshot *s, struct tls_tickets *tickets, char *err, size_t err_bytes)
+{
+    return tls_sites_new(s->config, tickets, &s->tls, err, err_bytes);
+}
+
+struct tls_site *snapshot_tls(const struct snapshot *s, const struct config_listen *l)
+{
+    return s->tls != NULL ? s->tls[l - s->config->listens] : NULL;
 }
 
 struct snapshot *snapshot_ref(struct snapshot *s)

@@ -15,6 +15,8 @@
 #include "proxy/access_log.h"
 
 struct arena;
+struct tls_site;
+struct tls_tickets;
 
 /* A route as the request path wants it. Owned by its snapshot; immutable. */
 struct route {
@@ -36,12 +38,18 @@ struct snapshot {
     struct balancer_set *balancers;
     struct route *routes;
     size_t route_count;
+    struct tls_site **tls;               /* of each listener, NULL where plain; NULL: no listener has TLS */
     struct access_format *access_format; /* NULL: access log off */
     uint64_t slow_request_us;            /* 0 = off */
 };
 
 /* Control thread. Takes its own reference on `c`. NULL and a message in `err` on failure. */
 struct snapshot *snapshot_build(struct config *c, struct balancer *b, char *err, size_t err_bytes);
+/* Control thread, before anybody else has it: loads the certificates of its listeners. false and a message.
+ */
+bool snapshot_load_tls(struct snapshot *s, struct tls_tickets *tickets, char *err, size_t err_bytes);
+/* Of one of its listeners; NULL: plain. */
+struct tls_site *snapshot_tls(const struct snapshot *s, const struct config_listen *l);
 struct snapshot *snapshot_ref(struct snapshot *s); /* any thread */
 void snapshot_unref(struct snapshot *s);           /* any thread */
 

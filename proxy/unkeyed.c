@@ -26,13 +26,21 @@ static const struct unkeyed_field {
 #undef UNKEYED
 };
 
+/* Few names have the same length, and memchr looks at many at once. */
+static const uint8_t lengths[] = {
+#define UNKEYED(name, kind, use) sizeof(name) - 1,
+#include "core/unkeyed_tbl.h"
+#undef UNKEYED
+};
+
 enum unkeyed_kind unkeyed_kind(slice_t name)
 {
+    const uint8_t *p = lengths, *end = lengths + sizeof lengths;
     if (name.len > NAME_MAX_BYTES)
         return UNKEYED_NONE;
-    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
-        if (table[i].name.len == name.len && slice_ieq(table[i].name, name))
-            return table[i].kind;
+    for (; (p = memchr(p, (int)name.len, (size_t)(end - p))) != NULL; p++) {
+        if (slice_ieq(table[p - lengths].name, name))
+            return table[p - lengths].kind;
     }
     return UNKEYED_NONE;
 }
@@ -93,6 +101,8 @@ static bool is_removed(const struct exchange *x, slice_t name, enum unkeyed_kind
     case UNKEYED_KEYED:
     case UNKEYED_ADDRESS:
         return !unkeyed_is_believed(x, name);
+    case UNKEYED_IDENTITY:
+        return x->peer != NULL || !x->peer_trusted || !is_kept_by_name(x, name);
     case UNKEYED_NEVER:
         break;
     }
@@ -110,7 +120,7 @@ static bool says_the_truth(const struct exchange *x, const struct http_field *f)
 {
     if (f->id == HTTP_FIELD_X_FORWARDED_HOST)
         return slice_ieq(f->value, x->host);
-    return f->id == HTTP_FIELD_X_FORWARDED_PROTO && slice_ieq(f->value, SLICE_LIT("http"));
+    return f->id == HTTP_FIELD_X_FORWARDED_PROTO && slice_ieq(f->value, exchange_scheme(x));
 }
 
 static void put_part(struct text *t, slice_t name, slice_t value)
@@ -146,6 +156,8 @@ static bool is_keyed(const struct exchange *x, const struct unkeyed_field *u, co
 {
     if (!slice_ieq(u->name, f->name) || says_the_truth(x, f))
         return false;
+    if (u->kind == UNKEYED_IDENTITY)
+        return !is_removed(x, u->name, UNKEYED_IDENTITY);
     return u->kind == UNKEYED_ADDRESS || u->kind == UNKEYED_NEVER ? is_kept_by_name(x, u->name)
                                                                   : unkeyed_is_believed(x, u->name);
 }

@@ -11,12 +11,14 @@
 /* What is done with a field of unkeyed_tbl.h. "Believed": it came from a trusted proxy, or the route's
  * keep_request_header names it. */
 enum unkeyed_kind {
-    UNKEYED_NONE,    /* not in the table */
-    UNKEYED_OURS,    /* Millpond writes it; believed, it is passed on and part of the key where it differs */
-    UNKEYED_KEYED,   /* removed; believed, passed on and part of the key */
-    UNKEYED_METHOD,  /* the same, of GET and HEAD; other methods keep it */
-    UNKEYED_ADDRESS, /* removed; from a trusted proxy passed on, kept by name also part of the key */
-    UNKEYED_NEVER    /* removed, unless kept by name */
+    UNKEYED_NONE,     /* not in the table */
+    UNKEYED_OURS,     /* Millpond writes it; believed, it is passed on and part of the key where it differs */
+    UNKEYED_KEYED,    /* removed; believed, passed on and part of the key */
+    UNKEYED_METHOD,   /* the same, of GET and HEAD; other methods keep it */
+    UNKEYED_ADDRESS,  /* removed; from a trusted proxy passed on, kept by name also part of the key */
+    UNKEYED_IDENTITY, /* removed; of a trusted proxy and kept by name, passed on and part of the key, unless
+                         we say who the client is */
+    UNKEYED_NEVER     /* removed, unless kept by name */
 };
 
 /* By the name in any case. */

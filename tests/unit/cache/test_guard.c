@@ -14,13 +14,18 @@
 
 static struct cache_rules rules = {.enabled = true, .deception_guard = true};
 
-static enum no_store_reason credentials(const char *lines)
+static enum no_store_reason credentials_of(const char *lines, bool certified)
 {
     struct text_head t;
     text_head_request(&t, HTTP_GET, lines);
-    enum no_store_reason why = guard_credentials(&t.head, &rules);
+    enum no_store_reason why = guard_credentials(&t.head, &rules, certified);
     text_head_free(&t);
     return why;
+}
+
+static enum no_store_reason credentials(const char *lines)
+{
+    return credentials_of(lines, false);
 }
 
 static void test_credentials(void **state)
@@ -35,6 +40,9 @@ static void test_credentials(void **state)
     assert_int_equal(credentials("Cookie: a=1"), NO_STORE_COOKIE);
     assert_int_equal(credentials("Cookie: "), OK);
     assert_int_equal(credentials("Cookie: a=1\nAuthorization: Basic x"), NO_STORE_AUTHORIZATION);
+    assert_int_equal(credentials_of("Accept: x", true), NO_STORE_CERTIFICATE);
+    assert_int_equal(credentials_of("Cookie: a=1", true), NO_STORE_CERTIFICATE);
+    assert_int_equal(credentials_of("Authorization: Basic x", true), NO_STORE_AUTHORIZATION);
 }
 
 static enum no_store_reason response(enum no_store_reason creds, enum freshness_source source,
@@ -63,6 +71,27 @@ static void test_every_source(void **state)
         assert_int_equal(response(NO_STORE_COOKIE, (enum freshness_source)s, 200, "/p", ""),
                          ours ? NO_STORE_COOKIE : OK);
     }
+}
+
+/* RFC 9111 section 3.5, which is about Authorization. */
+static void test_certificates(void **state)
+{
+    static const struct {
+        const char *lines;
+        enum no_store_reason why;
+    } cases[] = {
+        {"Cache-Control: max-age=60", NO_STORE_CERTIFICATE},
+        {"Cache-Control: s-maxage=0, max-age=60", NO_STORE_CERTIFICATE},
+        {"Cache-Control: public, max-age=60", OK},
+        {"Cache-Control: s-maxage=60", OK},
+        {"Cache-Control: must-revalidate, max-age=60", OK},
+    };
+    UNUSED(state);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+        assert_int_equal(response(NO_STORE_CERTIFICATE, FRESHNESS_MAX_AGE, 200, "/p", cases[i].lines),
+                         cases[i].why);
+    assert_int_equal(response(NO_STORE_CERTIFICATE, FRESHNESS_ROUTE_TTL, 200, "/p", cases[2].lines),
+                     NO_STORE_CERTIFICATE);
 }
 
 static void test_deception(void **state)
@@ -106,6 +135,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_credentials),
         cmocka_unit_test(test_every_source),
+        cmocka_unit_test(test_certificates),
         cmocka_unit_test(test_deception),
     };
     return cmocka_run_group_tests_name("cache/guard", tests, NULL, NULL);

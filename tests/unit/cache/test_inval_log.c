@@ -67,6 +67,42 @@ static void test_ids_grow_with_the_clock_and_without_it(void **state)
     close_log(log);
 }
 
+/* Every kind that names URLs, written by either scheme, for what is stored by either. */
+static void test_both_schemes_are_concerned(void **state)
+{
+    UNUSED(state);
+    static const struct {
+        enum cache_purge_kind kind;
+        const char *text, *other;
+    } events[] = {
+        {CACHE_PURGE_URL, "http://h/a?q", "http://h/b?q"},
+        {CACHE_PURGE_URL, "https://h/a?q", "https://h/b?q"},
+        {CACHE_PURGE_URL_ANY_QUERY, "http://h/a", "http://h/b"},
+        {CACHE_PURGE_URL_ANY_QUERY, "https://h/a", "https://h/b"},
+        {CACHE_PURGE_PREFIX, "http://h/a", "http://h/b"},
+        {CACHE_PURGE_PREFIX, "https://h/a", "https://h/b"},
+        {CACHE_PURGE_GLOB, "http://*/a*", "http://*/b*"},
+        {CACHE_PURGE_GLOB, "https://h/?*q", "https://h/b*"},
+        {CACHE_PURGE_GLOB, "*/a?q", "*/b?q"},
+        {CACHE_PURGE_GLOB, "http*://h/a?q", "ftp*"},
+        {CACHE_PURGE_HOST, "h", "g"},
+    };
+    static const char *const keys[] = {"http://h/a?q", "https://h/a?q", "http://h/a?q part=1",
+                                       "https://h/a?q part=1"};
+    for (size_t i = 0; i < ARRAY_LEN(events); i++) {
+        struct cache_inval_log *log = open_log(16);
+        append(log, events[i].kind, false, events[i].other);
+        for (size_t k = 0; k < ARRAY_LEN(keys); k++)
+            assert_false(is_purged(log, keys[k], "", 0));
+        append(log, events[i].kind, false, events[i].text);
+        for (size_t k = 0; k < ARRAY_LEN(keys); k++) {
+            if (!is_purged(log, keys[k], "", 0))
+                fail_msg("%s is not purged by %s", keys[k], events[i].text);
+        }
+        close_log(log);
+    }
+}
+
 static void test_only_later_events_count(void **state)
 {
     UNUSED(state);
@@ -385,6 +421,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ids_grow_with_the_clock_and_without_it),
+        cmocka_unit_test(test_both_schemes_are_concerned),
         cmocka_unit_test(test_only_later_events_count),
         cmocka_unit_test(test_every_kind_hard_and_soft),
         cmocka_unit_test(test_a_fingerprint_has_a_hard_and_a_soft_id),

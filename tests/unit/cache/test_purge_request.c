@@ -74,7 +74,8 @@ static void test_spellings(void **state)
     } rows[] = {
         {CACHE_PURGE_URL, "http://example.com/page", "http://example.com/page"},
         {CACHE_PURGE_URL, "HTTP://EXAMPLE.com:80/page", "http://example.com/page"},
-        {CACHE_PURGE_URL, "https://example.com/page", "http://example.com/page"},
+        {CACHE_PURGE_URL, "https://example.com:443/page", "http://example.com/page"},
+        {CACHE_PURGE_URL, "https://example.com:80/page", "http://example.com:80/page"},
         {CACHE_PURGE_URL, "example.com/page", "http://example.com/page"},
         {CACHE_PURGE_URL, "http://example.com", "http://example.com/"},
         {CACHE_PURGE_URL, "http://example.com/page?", "http://example.com/page?"},

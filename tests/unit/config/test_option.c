@@ -35,6 +35,7 @@ static const struct {
     {N, "protocols", "h2, http/1.1"},
     {N, "proxy_protocol", "off"},
     {N, "redirect_to_https", "no"},
+    {N, "acme_webroot", ""},
     {N, "header_timeout", "10s"},
     {N, "body_timeout", "30s"},
     {N, "idle_timeout", "60s"},

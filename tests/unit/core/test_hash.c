@@ -50,6 +50,20 @@ static void test_every_length_and_both_halves(void **state)
     assert_false(hash_eq((hash128_t){1, 2}, (hash128_t){0, 2}));
 }
 
+static void test_joined_is_as_one(void **state)
+{
+    UNUSED(state);
+    char text[600];
+    for (size_t i = 0; i < sizeof text; i++)
+        text[i] = (char)(i * 7);
+    hash_seed_fixed(5);
+    for (size_t n = 0; n <= sizeof text; n += 13) {
+        for (size_t cut = 0; cut <= n; cut += 1 + n / 5)
+            assert_true(hash_eq(hash_joined(slice_make(text, cut), slice_make(text + cut, n - cut)),
+                                hash_bytes(text, n)));
+    }
+}
+
 static void test_random_bytes_fill_the_buffer(void **state)
 {
     UNUSED(state);
@@ -71,6 +85,7 @@ int main(void)
         cmocka_unit_test(test_seed_decides),
         cmocka_unit_test(test_unseeded_is_the_same_everywhere),
         cmocka_unit_test(test_every_length_and_both_halves),
+        cmocka_unit_test(test_joined_is_as_one),
         cmocka_unit_test(test_random_bytes_fill_the_buffer),
     };
     return cmocka_run_group_tests_name("core/hash", tests, NULL, NULL);

@@ -71,11 +71,12 @@ static void test_key(void **state)
 
 static const char *done_with(const char *kind)
 {
-    return strcmp(kind, "OURS") == 0      ? "written by Millpond"
-           : strcmp(kind, "KEYED") == 0   ? "removed"
-           : strcmp(kind, "METHOD") == 0  ? "removed from GET and HEAD"
-           : strcmp(kind, "ADDRESS") == 0 ? "removed; believed, not in the key"
-                                          : "removed, whoever sends it";
+    return strcmp(kind, "OURS") == 0       ? "written by Millpond"
+           : strcmp(kind, "KEYED") == 0    ? "removed"
+           : strcmp(kind, "METHOD") == 0   ? "removed from GET and HEAD"
+           : strcmp(kind, "ADDRESS") == 0  ? "removed; believed, not in the key"
+           : strcmp(kind, "IDENTITY") == 0 ? "removed; [TLS](tls.md#client-certificates)"
+                                           : "removed, whoever sends it";
 }
 
 static void test_docs_in_step(void **state)

@@ -1,0 +1,80 @@
+/* check_tls.c: rules about TLS of listeners that need no file: those of the files themselves are known when
+ * they are read (proxy/tls_site.c). */
+#include "config/build.h"
+
+/* The index-th value of a key that was given, for its line. */
+static const struct source_value *nth_value(const struct source_section *section, const char *key,
+                                            size_t index)
+{
+    for (const struct source_value *v = section->first; v != NULL; v = v->next) {
+        if (strcmp(v->option->key, key) == 0 && v->origin.file != NULL && index-- == 0)
+            return v;
+    }
+    return NULL;
+}
+
+static void check_pairs(struct build *b, const struct config_listen *l, const struct source_section *section)
+{
+    size_t certificates = l->tls_certificates.count, keys = l->tls_keys.count;
+    bool more_keys = keys > certificates;
+    const char *key = more_keys ? "tls_key" : "tls_certificate";
+    const struct source_value *v = nth_value(section, key, MIN(keys, certificates));
+    if (certificates == keys || v == NULL)
+        return;
+    problem_add(b->source->problems, false, v->origin, section->label, key,
+                more_keys
+                    ? "there is no certificate for this key; write one tls_certificate for each tls_key, "
+                      "in the same order"
+                    : "there is no key for this certificate; write one tls_key for each "
+                      "tls_certificate, in the same order");
+}
+
+/* What does nothing without a certificate. */
+static void check_unused(struct build *b, const struct source_section *section)
+{
+    static const char *const keys[] = {"tls_min_version", "tls_ciphers", "tls_groups", "tls_client_ca",
+                                       "tls_client_verify"};
+    if (source_value_given(section, "tls_certificate") != NULL)
+        return;
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+        const struct source_value *v = source_value_given(section, keys[i]);
+        if (v != NULL)
+            problem_add(b->source->problems, true, v->origin, section->label, keys[i],
+                        "it does nothing without tls_certificate and tls_key; add these, or remove the line");
+    }
+}
+
+/* A redirect to itself, seen from a client. */
+static void check_redirect(struct build *b, const struct config_listen *l,
+                           const struct source_section *section)
+{
+    const struct source_value *v = source_value_given(section, "redirect_to_https");
+    if (l->redirect_to_https && l->tls_certificates.count > 0 && v != NULL)
+        problem_add(b->source->problems, true, v->origin, section->label, "redirect_to_https",
+                    "it does nothing where all requests come over TLS; write it in the section of port 80");
+}
+
+/* Whom to believe is said by whoever asks, and the other way round. */
+static void check_clients(struct build *b, const struct config_listen *l,
+                          const struct source_section *section)
+{
+    const struct source_value *ca = source_value_given(section, "tls_client_ca"),
+                              *verify = source_value_given(section, "tls_client_verify");
+    if (l->tls_client_verify != TLS_VERIFY_OFF && l->tls_client_ca[0] == '\0' && verify != NULL)
+        problem_add(
+            b->source->problems, false, verify->origin, section->label, "tls_client_verify",
+            "nothing says whose certificates are good; add tls_client_ca = FILE with the authorities");
+    if (ca != NULL && verify == NULL)
+        problem_add(
+            b->source->problems, true, ca->origin, section->label, "tls_client_ca",
+            "no client is asked for a certificate; add tls_client_verify = required (or optional), or "
+            "remove the line");
+}
+
+void check_listen_tls(struct build *b, const struct config_listen *l, const struct source_section *section)
+{
+    check_pairs(b, l, section);
+    check_unused(b, section);
+    check_redirect(b, l, section);
+    check_clients(b, l, section);
+}

@@ -1,0 +1,424 @@
+/* tls_conn.c: see tls_conn.h.
+ *
+ * OpenSSL reads and writes through a BIO of ours. Reading goes to the socket, and remembers when that was
+ * drained, so that no call asks it in vain; writing goes into the worker's buffer, which each of our
+ * functions empties before it returns. What the kernel does not take is kept here, sealed; until it is out
+ * nothing more is sealed, and what was sealed counts as sent only then: a caller that keeps its unsent
+ * pieces, as it must for a plain socket, need not know.
+ *
+ * Rejected: OpenSSL on the descriptor itself (a system call per record, and each ends in a failed one), pairs
+ * of memory BIOs (two copies more), and bufferevents (buffers per connection, and events of their own). */
+#include "core/tls_conn.h"
+
+#include <errno.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "core/panic.h"
+
+/* Records begin small enough for one TCP segment, so that a client can use the first bytes while the
+ * connection is still slow, and are full ones once it has shown that it takes more. */
+#define RECORD_FIRST_BYTES 1360
+#define RECORD_FULL_AFTER  (64 * KB)
+#define RECORD_PAUSE_MS    1000
+#define NO_DATA_MAX        (64 * KB) /* of key updates and the like in a row */
+#define FIRST_BYTE_OF_TLS  0x16
+
+/* ---- the socket
+ * --------------------------------------------------------------------------------------------------- */
+
+static void conn_break(struct tls_conn *t, const char *why)
+{
+    if (t->why == NULL)
+        t->why = why;
+    t->broken = true;
+}
+
+/* -1: nothing now, or broken. */
+static ssize_t socket_send(struct tls_conn *t, const char *bytes, size_t n)
+{
+    ssize_t sent;
+    do
+        sent = send(t->fd, bytes, n, MSG_NOSIGNAL);
+    while (sent < 0 && errno == EINTR);
+    if (sent < 0 && errno != EAGAIN && errno != EWOULDBLOCK)
+        conn_break(t, "the connection broke");
+    if (sent > 0)
+        t->wire_bytes += (uint64_t)sent;
+    return sent;
+}
+
+void tls_conn_resume(struct tls_conn *t)
+{
+    if (t->rest == NULL || t->broken)
+        return;
+    ssize_t n = socket_send(t, t->rest + t->rest_used, t->rest_bytes - t->rest_used);
+    t->rest_used += n > 0 ? (size_t)n : 0;
+    if (t->rest_used < t->rest_bytes)
+        return;
+    free(t->rest);
+    t->rest = NULL;
+}
+
+/* Empties the worker's buffer: to the socket, or, what that does not take, into `rest`. */
+static void conn_flush(struct tls_conn *t)
+{
+    struct tls_out *o = t->out;
+    size_t bytes = o->used;
+    o->used = 0;
+    if (bytes == 0 || t->broken)
+        return;
+    ASSERT(t->rest == NULL);
+    ssize_t n = socket_send(t, o->sealed, bytes);
+    size_t sent = n > 0 ? (size_t)n : 0;
+    if (sent == bytes || t->broken)
+        return;
+    t->rest = malloc(bytes - sent);
+    if (t->rest == NULL) {
+        conn_break(t, "out of memory");
+        return;
+    }
+    memcpy(t->rest, o->sealed + sent, bytes - sent);
+    t->rest_used = 0;
+    t->rest_bytes = bytes - sent;
+}
+
+static int bio_read(BIO *b, char *buf, size_t room, size_t *got)
+{
+    struct tls_conn *t = BIO_get_data(b);
+    ssize_t n = -1;
+    BIO_clear_retry_flags(b);
+    *got = 0;
+    errno = EAGAIN;
+    while (!t->drained && (n = recv(t->fd, buf, room, 0)) < 0 && errno == EINTR)
+        continue;
+    if (n > 0) {
+        t->drained = (size_t)n < room && !t->hup;
+        t->no_data_bytes += (size_t)n;
+        if (t->first_byte < 0)
+            t->first_byte = (unsigned char)buf[0];
+        *got = (size_t)n;
+        return t->first_byte == FIRST_BYTE_OF_TLS;
+    }
+    if (n == 0) {
+        t->ended = true;
+    } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+        t->drained = true;
+        BIO_set_retry_read(b);
+    } else {
+        conn_break(t, "the connection broke");
+    }
+    return 0;
+}
+
+static int bio_write(BIO *b, const char *bytes, size_t n, size_t *put)
+{
+    struct tls_conn *t = BIO_get_data(b);
+    struct tls_out *o = t->out;
+    BIO_clear_retry_flags(b);
+    *put = 0;
+    if (o->used + n > sizeof o->sealed)
+        conn_flush(t);
+    if (t->broken)
+        return 0;
+    if (t->rest != NULL) {
+        BIO_set_retry_write(b);
+        return 0;
+    }
+    *put = MIN(n, sizeof o->sealed - o->used);
+    memcpy(o->sealed + o->used, bytes, *put);
+    o->used += *put;
+    return 1;
+}
+
+static long bio_ctrl(BIO *b, int command, long n, void *p)
+{
+    const struct tls_conn *t = BIO_get_data(b);
+    UNUSED(n);
+    UNUSED(p);
+    if (command == BIO_CTRL_EOF)
+        return t->ended;
+    return command == BIO_CTRL_FLUSH;
+}
+
+static BIO_METHOD *bio_method;
+
+static void bio_method_make(void)
+{
+    BIO_METHOD *m = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "millpond");
+    if (m != NULL && BIO_meth_set_read_ex(m, bio_read) == 1 && BIO_meth_set_write_ex(m, bio_write) == 1 &&
+        BIO_meth_set_ctrl(m, bio_ctrl) == 1)
+        bio_method = m;
+}
+
+/* ---- life
+ * ---------------------------------------------------------------------------------------------------------
+ */
+
+bool tls_conn_open(struct tls_conn *t, struct tls_server *server, int fd, struct tls_out *out)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, bio_method_make);
+    *t = (struct tls_conn){.fd = fd, .out = out, .first_byte = -1};
+    BIO *b = bio_method != NULL ? BIO_new(bio_method) : NULL;
+    t->ssl = b != NULL ? SSL_new(server->contexts[0]) : NULL;
+    if (t->ssl == NULL) {
+        BIO_free(b);
+        ERR_clear_error();
+        return false;
+    }
+    BIO_set_data(b, t);
+    BIO_set_init(b, 1);
+    SSL_set_bio(t->ssl, b, b);
+    SSL_set_accept_state(t->ssl);
+    t->server = tls_server_ref(server);
+    return true;
+}
+
+void tls_conn_free(struct tls_conn *t)
+{
+    SSL_free(t->ssl);
+    tls_server_unref(t->server);
+    free(t->rest);
+    free(t->peer);
+    *t = (struct tls_conn){.fd = -1};
+}
+
+void tls_conn_on_event(struct tls_conn *t, bool hup)
+{
+    t->drained = false;
+    t->hup |= hup;
+}
+
+/* What OpenSSL has to say about a failure, in few words. */
+static void conn_fail(struct tls_conn *t)
+{
+    unsigned long e = ERR_peek_error();
+    const char *why = e != 0 ? ERR_reason_error_string(e) : NULL;
+    if (ERR_GET_REASON(e) == SSL_R_CERTIFICATE_VERIFY_FAILED)
+        why = X509_verify_cert_error_string(SSL_get_verify_result(t->ssl));
+    conn_break(t, why != NULL ? why : t->ended ? "the client left" : "TLS failed");
+}
+
+/* ---- handshake
+ * ---------------------------------------------------------------------------------------------------- */
+
+static enum tls_step handshake_failed(struct tls_conn *t)
+{
+    bool silent = t->first_byte < 0;
+    if (!silent && t->first_byte != FIRST_BYTE_OF_TLS) {
+        t->out->used = 0;
+        return TLS_STEP_NO_TLS;
+    }
+    conn_flush(t); /* the alert, as far as the socket takes it */
+    conn_fail(t);
+    return silent ? TLS_STEP_ENDED : TLS_STEP_FAILED;
+}
+
+static enum tls_step handshake_done(struct tls_conn *t)
+{
+    const char *why = NULL;
+    if (t->server->verify != TLS_VERIFY_OFF)
+        t->peer = tls_peer_read(t->ssl, &why);
+    if (why != NULL) {
+        conn_break(t, why);
+        return TLS_STEP_FAILED;
+    }
+    t->established = true;
+    return TLS_STEP_DONE;
+}
+
+enum tls_step tls_conn_handshake(struct tls_conn *t)
+{
+    for (;;) {
+        tls_conn_resume(t);
+        if (t->broken)
+            return TLS_STEP_FAILED;
+        ERR_clear_error();
+        int n = SSL_do_handshake(t->ssl);
+        int e = n == 1 ? SSL_ERROR_NONE : SSL_get_error(t->ssl, n);
+        if (e != SSL_ERROR_NONE && e != SSL_ERROR_WANT_READ && e != SSL_ERROR_WANT_WRITE) {
+            enum tls_step step = handshake_failed(t);
+            ERR_clear_error();
+            return step;
+        }
+        conn_flush(t);
+        if (t->broken)
+            return TLS_STEP_FAILED;
+        if (e == SSL_ERROR_NONE)
+            return handshake_done(t);
+        if (t->rest != NULL || t->drained)
+            return TLS_STEP_WAIT;
+    }
+}
+
+/* ---- reading
+ * ------------------------------------------------------------------------------------------------------- */
+
+/* Each round takes what was read ahead, at most a record's size. What is no data (a key update asks for work
+ * and an answer, for instance) is counted, since a client could send nothing else. */
+ssize_t tls_conn_read(struct tls_conn *t, char *buf, size_t room)
+{
+    size_t got = 0;
+    while (!t->broken) {
+        ERR_clear_error();
+        int n = SSL_read_ex(t->ssl, buf, room, &got);
+        int e = n == 1 ? SSL_ERROR_NONE : SSL_get_error(t->ssl, n);
+        conn_flush(t);
+        if (e == SSL_ERROR_NONE) {
+            t->no_data_bytes = 0;
+            return (ssize_t)got;
+        }
+        if (e == SSL_ERROR_ZERO_RETURN)
+            return 0;
+        if (e != SSL_ERROR_WANT_READ && e != SSL_ERROR_WANT_WRITE)
+            conn_fail(t);
+        else if (t->no_data_bytes > NO_DATA_MAX)
+            conn_break(t, "too much without data");
+        else if (t->drained || t->rest != NULL)
+            break;
+    }
+    ERR_clear_error();
+    errno = t->broken ? EPROTO : EAGAIN;
+    return -1;
+}
+
+bool tls_conn_is_dry(const struct tls_conn *t)
+{
+    return t->drained && SSL_has_pending(t->ssl) == 0;
+}
+
+/* ---- writing
+ * ------------------------------------------------------------------------------------------------------- */
+
+/* Where the next byte of the pieces lies. */
+struct cursor {
+    const struct iovec *iov;
+    size_t left; /* pieces, that of the byte included */
+    size_t at;   /* in the piece */
+};
+
+static void cursor_skip(struct cursor *c, size_t n)
+{
+    while (c->left > 0 && n >= c->iov->iov_len - c->at) {
+        n -= c->iov->iov_len - c->at;
+        c->iov++;
+        c->left--;
+        c->at = 0;
+    }
+    ASSERT(n == 0 || c->left > 0);
+    c->at += n;
+}
+
+/* The next `most` bytes or what there is, in one place: theirs, or `buf`, where small pieces are put
+ * together.
+ */
+static slice_t cursor_next(const struct cursor *from, size_t most, char *buf)
+{
+    struct cursor c = *from;
+    const char *here = (const char *)c.iov->iov_base + c.at;
+    size_t n = c.iov->iov_len - c.at, used = 0;
+    if (n >= most || c.left == 1)
+        return slice_make(here, MIN(n, most));
+    for (; c.left > 0 && used < most; c.iov++, c.left--, c.at = 0) {
+        n = MIN(c.iov->iov_len - c.at, most - used);
+        memcpy(buf + used, (const char *)c.iov->iov_base + c.at, n);
+        used += n;
+    }
+    return slice_make(buf, used);
+}
+
+static size_t record_limit(struct tls_conn *t, mono_ms_t now_ms)
+{
+    if (now_ms - t->written_ms > RECORD_PAUSE_MS)
+        t->burst_bytes = 0;
+    t->written_ms = now_ms;
+    return t->burst_bytes < RECORD_FULL_AFTER ? RECORD_FIRST_BYTES : TLS_RECORD_BYTES;
+}
+
+/* One record into the worker's buffer. */
+static bool conn_seal(struct tls_conn *t, slice_t data)
+{
+    size_t taken = 0;
+    ERR_clear_error();
+    if (SSL_write_ex(t->ssl, data.ptr, data.len, &taken) != 1 || taken != data.len) {
+        conn_fail(t);
+        ERR_clear_error();
+        return false;
+    }
+    t->burst_bytes += taken;
+    return true;
+}
+
+static bool out_has_room(const struct tls_out *o)
+{
+    return sizeof o->sealed - o->used >= TLS_RECORD_BYTES + TLS_RECORD_EXTRA;
+}
+
+ssize_t tls_conn_write(struct tls_conn *t, const struct iovec *iov, size_t count, mono_ms_t now_ms)
+{
+    struct cursor c = {iov, count, 0};
+    size_t reported = 0;
+    tls_conn_resume(t);
+    if (t->rest == NULL) {
+        reported = t->owed;
+        cursor_skip(&c, t->owed);
+        t->owed = 0;
+    }
+    while (c.left > 0 && t->rest == NULL && !t->broken) {
+        while (c.left > 0 && out_has_room(t->out) && !t->broken) {
+            slice_t data = cursor_next(&c, record_limit(t, now_ms), t->out->gathered);
+            if (data.len > 0 && !conn_seal(t, data))
+                break;
+            cursor_skip(&c, data.len);
+            t->owed += data.len;
+        }
+        conn_flush(t);
+        if (t->rest == NULL) {
+            reported += t->owed;
+            t->owed = 0;
+        }
+    }
+    return t->broken ? -1 : (ssize_t)reported;
+}
+
+void tls_conn_close(struct tls_conn *t)
+{
+    if (!t->established || t->broken || t->closing || t->rest != NULL)
+        return;
+    t->closing = true;
+    ERR_clear_error();
+    SSL_shutdown(t->ssl);
+    conn_flush(t);
+    ERR_clear_error();
+}
+
+/* ---- what it is
+ * ---------------------------------------------------------------------------------------------------- */
+
+const char *tls_conn_version(const struct tls_conn *t)
+{
+    return SSL_get_version(t->ssl);
+}
+
+const char *tls_conn_cipher(const struct tls_conn *t)
+{
+    return SSL_get_cipher_name(t->ssl);
+}
+
+bool tls_conn_is_resumed(const struct tls_conn *t)
+{
+    return SSL_session_reused(t->ssl) == 1;
+}
+
+enum tls_protocol tls_conn_protocol(const struct tls_conn *t)
+{
+    const unsigned char *name;
+    unsigned bytes;
+    SSL_get0_alpn_selected(t->ssl, &name, &bytes);
+    return bytes > 0 ? TLS_PROTOCOL_HTTP_1 : TLS_PROTOCOL_NONE;
+}

@@ -1,0 +1,197 @@
+/* client_tls.c: see client_tls.h. Rejected: refusing new handshakes when there are too many. Those who hold
+ * the places are then the ones who never finish. */
+#include "proxy/client_tls.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <stdlib.h>
+
+#include "core/log.h"
+#include "core/metrics.h"
+#include "core/panic.h"
+#include "proxy/client_out.h"
+#include "proxy/listener.h"
+#include "proxy/server.h"
+#include "proxy/tls_site.h"
+
+#define HANDSHAKES_LEAST    16
+#define HANDSHAKES_PER_TURN 4 /* steps; one may take a millisecond with an RSA key */
+
+static unsigned handshakes_max(const struct proxy_worker *pw)
+{
+    unsigned share = (unsigned)pw->view->shared->config->main.max_connections / 4;
+    return MAX(share / (unsigned)MAX(pw->server->worker_count, 1), HANDSHAKES_LEAST);
+}
+
+static void handshake_done(struct client_conn *c)
+{
+    list_remove(&c->tls->node);
+    c->pw->handshake_count--;
+    proxy_count(c->pw, METRIC_TLS_HANDSHAKES_OPEN, -1);
+}
+
+bool client_tls_open(struct client_conn *c, struct tls_site *site)
+{
+    struct proxy_worker *pw = c->pw;
+    struct client_tls *t = malloc(sizeof *t);
+    if (pw->tls_out == NULL)
+        pw->tls_out = calloc(1, sizeof *pw->tls_out);
+    struct tls_server *server = tls_site_get(site);
+    bool ok = t != NULL && pw->tls_out != NULL && tls_conn_open(&t->conn, server, c->fd, pw->tls_out);
+    tls_server_unref(server);
+    if (!ok) {
+        free(t);
+        return false;
+    }
+    t->client = c;
+    c->tls = t;
+    client_conn_set_state(c, CLIENT_HANDSHAKE);
+    list_push_back(&pw->handshakes, &t->node);
+    pw->handshake_count++;
+    proxy_count(pw, METRIC_TLS_HANDSHAKES_OPEN, 1);
+    client_conn_arm(c);
+    if (pw->handshake_count > handshakes_max(pw))
+        client_conn_close(CONTAINER_OF(pw->handshakes.next, struct client_tls, node)->client,
+                          CLOSE_TLS_CROWDED);
+    return true;
+}
+
+void client_tls_free(struct client_conn *c)
+{
+    tls_conn_free(&c->tls->conn);
+    free(c->tls);
+    c->tls = NULL;
+}
+
+/* ---- handshake
+ * ---------------------------------------------------------------------------------------------------- */
+
+static void handshakes_on_turn_end(struct turn_hook *h)
+{
+    CONTAINER_OF(h, struct proxy_worker, handshake_hook)->handshake_steps = 0;
+}
+
+/* Whether this turn has time left for one. */
+static bool handshake_has_turn(struct proxy_worker *pw)
+{
+    if (pw->handshake_steps == HANDSHAKES_PER_TURN)
+        return false;
+    if (pw->handshake_steps++ == 0) {
+        pw->handshake_hook.on_turn_end = handshakes_on_turn_end;
+        worker_at_turn_end(pw->worker, &pw->handshake_hook);
+    }
+    return true;
+}
+
+static void handshake_failed(struct client_conn *c)
+{
+    char ip[CLIENT_IP_TEXT + 1] = "";
+    memcpy(ip, c->ip_text, c->ip_text_len);
+    log_debug("TLS handshake with %s failed: %s", ip, c->tls->conn.why);
+    client_conn_close(c, CLOSE_TLS_FAILED);
+}
+
+/* Someone wrote http:// in front of the address; a person may read the answer. */
+static void refuse_plain(struct client_conn *c)
+{
+    int first = c->tls->conn.first_byte;
+    handshake_done(c);
+    client_tls_free(c);
+    if (first < 'A' || first > 'Z') {
+        client_conn_set_state(c, CLIENT_IDLE);
+        client_conn_close(c, CLOSE_TLS_FAILED);
+        return;
+    }
+    h1_server_refuse(c, 400, "this port speaks TLS: write https:// in front of the address",
+                     CLOSE_BAD_REQUEST);
+}
+
+static void handshake_succeeded(struct client_conn *c)
+{
+    handshake_done(c);
+    proxy_count(c->pw, METRIC_TLS_HANDSHAKES, 1);
+    proxy_count(c->pw, METRIC_TLS_RESUMED, tls_conn_is_resumed(&c->tls->conn));
+    client_conn_set_state(c, CLIENT_IDLE);
+    h1_server_run(c);
+}
+
+void client_tls_step(struct client_conn *c)
+{
+    ASSERT(c->state == CLIENT_HANDSHAKE);
+    if (!handshake_has_turn(c->pw)) {
+        worker_at_turn_end(c->pw->worker, &c->again);
+        return;
+    }
+    switch (tls_conn_handshake(&c->tls->conn)) {
+    case TLS_STEP_DONE:
+        handshake_succeeded(c);
+        return;
+    case TLS_STEP_WAIT:
+        return;
+    case TLS_STEP_ENDED:
+        client_conn_close(c, CLOSE_CLIENT_CLOSED);
+        return;
+    case TLS_STEP_NO_TLS:
+        refuse_plain(c);
+        return;
+    case TLS_STEP_FAILED:
+        handshake_failed(c);
+        return;
+    }
+}
+
+/* ---- the rest of its life
+ * ----------------------------------------------------------------------------------------- */
+
+void client_tls_on_event(evutil_socket_t fd, short what, void *arg)
+{
+    struct client_conn *c = arg;
+    CHECK_MAGIC(c, CLIENT_CONN_MAGIC);
+    if (c->tls != NULL) {
+        tls_conn_on_event(&c->tls->conn, (what & EV_CLOSED) != 0);
+        if (what & EV_WRITE)
+            tls_conn_resume(&c->tls->conn);
+    }
+    client_conn_on_event(fd, what, arg);
+}
+
+void client_tls_end(struct client_conn *c)
+{
+    if (c->state == CLIENT_HANDSHAKE)
+        handshake_done(c);
+    else if (c->exchange == NULL && c->left == NULL && !c->broken && !c->reset_on_close)
+        tls_conn_close(&c->tls->conn);
+}
+
+enum client_read client_tls_read(struct client_conn *c)
+{
+    struct proxy_worker *pw = c->pw;
+    struct tls_conn *t = &c->tls->conn;
+    ssize_t n = tls_conn_read(t, pw->read_buffer + c->in_len, READ_BUFFER_BYTES - c->in_len);
+    if (n > 0) {
+        c->readable = !tls_conn_is_dry(t);
+        c->in_len += (size_t)n;
+        c->rate_bytes += (uint64_t)n;
+        proxy_count(pw, METRIC_CLIENT_BYTES_IN, n);
+        return CLIENT_READ_DATA;
+    }
+    c->readable = n < 0 && errno == EAGAIN && !t->drained;
+    if (n < 0 && errno == EAGAIN)
+        return CLIENT_READ_NOTHING;
+    c->eof = n == 0;
+    c->broken = n < 0;
+    if (c->broken && c->close_reason == CLOSE_OPEN)
+        c->close_reason = CLOSE_CLIENT_RESET;
+    return CLIENT_READ_END;
+}
+
+ssize_t client_tls_write(struct client_conn *c, const struct iovec *iov, unsigned count)
+{
+    struct tls_conn *t = &c->tls->conn;
+    uint64_t before = t->wire_bytes;
+    ssize_t n = tls_conn_write(t, iov, count, worker_now_ms(c->pw->worker));
+    uint64_t sent = t->wire_bytes - before;
+    proxy_count(c->pw, METRIC_CLIENT_BYTES_OUT, (int64_t)sent);
+    c->bytes_out += sent;
+    return n;
+}

@@ -1,0 +1,108 @@
+/* server_tls.c: what TLS needs of the whole server: the keys of tickets, which outlive every configuration, a
+ * look at the certificates' files now and then, and words about those that expire. Control thread. Rejected:
+ * inotify. Certificates are often links into folders that are replaced as a whole, and a look costs little.
+ */
+#include "core/log.h"
+#include "proxy/server.h"
+#include "proxy/snapshot.h"
+#include "proxy/tls_site.h"
+
+#define LOOK_MS 2000
+#define DAY_MS  ((dur_ms_t)86400000)
+
+static void server_on_rotation(struct deadline *d)
+{
+    struct server *s = CONTAINER_OF(d, struct server, tls.rotation);
+    tls_tickets_rotate(&s->tls.tickets);
+    deadline_set(s->control, d, worker_now_ms(s->control) + TLS_TICKETS_PERIOD_MS);
+}
+
+void server_tls_warn(struct server *s)
+{
+    const struct snapshot *snap = s->snapshot;
+    char doubt[1024];
+    s->tls.warned_ms = worker_now_ms(s->control);
+    for (size_t i = 0; snap->tls != NULL && i < snap->config->listen_count; i++) {
+        for (size_t k = 0; k < snap->config->listens[i].tls_certificates.count; k++) {
+            if (tls_site_doubt(snap->config, snap->tls[i], k, clock_wall_ms(), doubt, sizeof doubt))
+                log_warn("%s", doubt);
+        }
+    }
+}
+
+static void server_on_look(struct deadline *d)
+{
+    struct server *s = CONTAINER_OF(d, struct server, tls.look);
+    struct snapshot *snap = s->snapshot;
+    bool changed = false;
+    for (size_t i = 0; snap->tls != NULL && i < snap->config->listen_count; i++)
+        changed |= snap->tls[i] != NULL && tls_site_look(snap->config, snap->tls[i], &s->tls.tickets);
+    if (changed || worker_now_ms(s->control) - s->tls.warned_ms >= DAY_MS)
+        server_tls_warn(s);
+    deadline_set(s->control, d, worker_now_ms(s->control) + LOOK_MS);
+}
+
+bool server_tls_prepare(struct server *s)
+{
+    deadline_init(&s->tls.rotation, server_on_rotation);
+    deadline_init(&s->tls.look, server_on_look);
+    s->tls.tickets_made = tls_tickets_init(&s->tls.tickets);
+    return s->tls.tickets_made;
+}
+
+void server_tls_start(struct server *s)
+{
+    deadline_set(s->control, &s->tls.rotation, worker_now_ms(s->control) + TLS_TICKETS_PERIOD_MS);
+    deadline_set(s->control, &s->tls.look, worker_now_ms(s->control) + LOOK_MS);
+    server_tls_warn(s);
+}
+
+void server_tls_stop(struct server *s)
+{
+    deadline_clear(s->control, &s->tls.rotation);
+    deadline_clear(s->control, &s->tls.look);
+}
+
+void server_tls_destroy(struct server *s)
+{
+    if (s->tls.tickets_made)
+        tls_tickets_destroy(&s->tls.tickets);
+    s->tls.tickets_made = false;
+}
+
+struct snapshot *server_build_snapshot(struct server *s, struct config *c, char *err, size_t err_bytes)
+{
+    struct snapshot *snap = snapshot_build(c, s->balancer, err, err_bytes);
+    if (snap == NULL || snapshot_load_tls(snap, &s->tls.tickets, err, err_bytes))
+        return snap;
+    snapshot_unref(snap);
+    return NULL;
+}
+
+static json_t *certificate_status(const struct tls_certificate *c)
+{
+    return json_pack("{s:s, s:s, s:I, s:I}", "file", c->file, "names", c->names, "expires_at_ms",
+                     (json_int_t)c->ends_ms, "expires_in_days",
+                     (json_int_t)((c->ends_ms - clock_wall_ms()) / DAY_MS));
+}
+
+static json_t *site_status(const struct tls_site *site)
+{
+    const struct tls_server *t = atomic_load_explicit(&site->current, memory_order_acquire);
+    json_t *list = json_array();
+    for (size_t i = 0; i < t->certificate_count; i++)
+        json_array_append_new(list, certificate_status(&t->certificates[i]));
+    return json_pack("{s:s, s:s?, s:o}", "listen", site->config->name, "problem", site->problem,
+                     "certificates", list);
+}
+
+json_t *server_tls_status(const struct server *s)
+{
+    const struct snapshot *snap = s->snapshot;
+    json_t *list = json_array();
+    for (size_t i = 0; snap->tls != NULL && i < snap->config->listen_count; i++) {
+        if (snap->tls[i] != NULL)
+            json_array_append_new(list, site_status(snap->tls[i]));
+    }
+    return list;
+}

@@ -1,0 +1,44 @@
+/* tls_site.h: what one [listen] section with a certificate offers at the moment. Belongs to a snapshot; when
+ * the certificates' files change, the control thread puts what they hold now in the place of what they held,
+ * and connections that are open keep what they began with. */
+#ifndef PROXY_TLS_SITE_H
+#define PROXY_TLS_SITE_H
+
+#include "config/config.h"
+#include "core/tls_server.h"
+
+/* What tells one version of a file from another. */
+struct tls_stamp {
+    uint64_t inode, bytes;
+    int64_t modified_ns, changed_ns;
+};
+
+struct tls_site {
+    const struct config_listen *config; /* set once, as the next */
+    size_t files;                       /* that it names */
+    _Atomic(struct tls_server *) current;
+    /* control thread */
+    char *problem;                  /* NULL, or why the files as they are now are not in use */
+    struct tls_stamp *read, *found; /* of its files: when read, and at the last look */
+};
+
+/* The sites of all listeners, in their order; NULL for one without TLS, and for all when none has it. false
+ * and "file:line: [listen NAME] key: what is wrong; what would be right". Control thread, or a command. */
+bool tls_sites_new(const struct config *c, struct tls_tickets *tickets, struct tls_site ***out, char *err,
+                   size_t err_bytes);
+void tls_sites_free(struct tls_site **sites, size_t count);
+
+/* Whether there is anything to say about the n-th certificate: what some clients will not accept, that it has
+ * expired, or will within TLS_EXPIRY_WARN_DAYS; with its line. */
+#define TLS_EXPIRY_WARN_DAYS 21
+bool tls_site_doubt(const struct config *c, const struct tls_site *s, size_t n, wall_ms_t now_ms, char *buf,
+                    size_t buf_bytes);
+
+/* Control thread, now and then: if files have changed, and do no longer change, what they hold takes the
+ * place of what they held, or `problem` says why it cannot. Both are logged. true when either happened. */
+bool tls_site_look(const struct config *c, struct tls_site *s, struct tls_tickets *tickets);
+
+/* A reference. Any thread that RCU knows. */
+struct tls_server *tls_site_get(struct tls_site *s);
+
+#endif

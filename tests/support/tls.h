@@ -1,0 +1,75 @@
+/* tls.h: certificates made for one test, and a client that speaks TLS to the program under test.
+ *
+ * Authorities, keys and certificates are made in the process and written below the test's directory. The
+ * client blocks, for support_wait_ms at most. Test thread. */
+#ifndef TESTS_SUPPORT_TLS_H
+#define TESTS_SUPPORT_TLS_H
+
+#include <openssl/ssl.h>
+
+#include "tests/support/support.h"
+
+/* A certificate with its key; NAME.pem and NAME-key.pem. Lives until the test ends. */
+struct tls_cert {
+    char *file, *key_file;
+    X509 *x509;
+    EVP_PKEY *key;
+};
+
+struct tls_cert_options {
+    const char *names;             /* "a.test,*.b.test"; NULL: localhost and test */
+    const struct tls_cert *issuer; /* NULL: itself */
+    bool rsa;                      /* else ECDSA */
+    bool authority;
+    bool alone;   /* the file has no chain */
+    int days;     /* until it ends; 0: 90; negative: it ended */
+    int rsa_bits; /* 0: 2048 */
+};
+/* tls_cert_make("name", .names = "a.test") */
+#define tls_cert_make(name, ...) (SUPPORT_AT, tls_cert_make_(name, &(struct tls_cert_options){__VA_ARGS__}))
+struct tls_cert *tls_cert_make_(const char *name, const struct tls_cert_options *o);
+/* The lines "tls_certificate = ..." and "tls_key = ...". */
+char *tls_cert_lines(const struct tls_cert *c);
+
+struct tls_client_options {
+    const char *name;            /* SNI; NULL: none */
+    const char *alpn;            /* one protocol; NULL: none */
+    const char *algorithms;      /* of signatures, such as "RSA-PSS+SHA256" */
+    int max_version;             /* TLS1_2_VERSION; 0: any */
+    int rcvbuf_bytes;            /* 0: as the kernel likes */
+    SSL_SESSION *session;        /* to go on with */
+    const struct tls_cert *cert; /* to show; NULL: none */
+};
+
+struct tls_client {
+    int fd;
+    SSL_CTX *context;
+    SSL *ssl;
+    bool ok;              /* the handshake succeeded */
+    char *error;          /* or why not */
+    SSL_SESSION *session; /* the newest the server gave out */
+    char *text;           /* received and not yet taken */
+    size_t len;
+    bool clean_end; /* close_notify came */
+};
+
+/* Connects to 127.0.0.1:port and shakes hands; look at `ok`. Certificates are not checked. */
+#define tls_client_open(port, ...)                                                                           \
+    (SUPPORT_AT, tls_client_open_(port, &(struct tls_client_options){__VA_ARGS__}))
+struct tls_client *tls_client_open_(int port, const struct tls_client_options *o);
+void tls_client_close(struct tls_client *c); /* without a word; idempotent */
+bool tls_client_send(struct tls_client *c, const char *bytes, size_t n);
+/* One response by its Content-Length, head and body as they came; what came of it before the end otherwise.
+ */
+char *tls_client_read(struct tls_client *c);
+/* GET over this connection, with Host "test"; the response. */
+char *tls_client_get(struct tls_client *c, const char *target, const char *fields);
+/* Reads to the end of the connection; how much that was. */
+size_t tls_client_drain(struct tls_client *c);
+/* "CN" or first name of the server's certificate. */
+char *tls_client_peer(struct tls_client *c);
+
+/* What a client says first; its length. */
+size_t tls_hello(unsigned char *buf, size_t room);
+
+#endif

@@ -1,0 +1,83 @@
+/* test_check_tls.c: certificates and keys come in pairs, and what does nothing without them. */
+#include "config_test.h"
+
+#define SECURE APP "[listen x]\n"
+#define C(n)   "tls_certificate = /c" n ".pem\n"
+#define K(n)   "tls_key = /k" n ".pem\n"
+
+static void test_pairs(void **state)
+{
+    UNUSED(state);
+    expect_no_problem(SECURE);
+    expect_no_problem(SECURE C("1") K("1"));
+    expect_no_problem(SECURE C("1") C("2") K("1") K("2"));
+    expect_error(SECURE C("1"), "t.ini:4: [listen x] tls_certificate: there is no key for this certificate;");
+    expect_error(SECURE K("1"), "t.ini:4: [listen x] tls_key: there is no certificate for this key;");
+    expect_error(SECURE C("1") K("1") C("2") C("3"), "t.ini:6: [listen x] tls_certificate: there is no key");
+    expect_error(SECURE K("1") C("1") K("2"), "t.ini:6: [listen x] tls_key: there is no certificate");
+}
+
+static void test_unused(void **state)
+{
+    UNUSED(state);
+    expect_warning(SECURE "tls_ciphers = A\n", "t.ini:4: [listen x] tls_ciphers: it does nothing without");
+    expect_warning(SECURE "tls_groups = A\n", "[listen x] tls_groups: it does nothing without");
+    expect_warning(SECURE "tls_min_version = 1.3\n", "[listen x] tls_min_version: it does nothing without");
+    expect_no_problem(SECURE C("1") K("1") "tls_ciphers = A\ntls_groups = B\ntls_min_version = 1.3\n");
+}
+
+static void test_redirect(void **state)
+{
+    UNUSED(state);
+    expect_no_problem(SECURE "redirect_to_https = yes\nacme_webroot = /var/www\n");
+    expect_warning(SECURE C("1") K("1") "redirect_to_https = yes\n",
+                   "t.ini:6: [listen x] redirect_to_https: it does nothing where all");
+}
+
+static void test_clients(void **state)
+{
+    UNUSED(state);
+    struct config *c =
+        load_ok(SECURE C("1") K("1") "tls_client_verify = optional\ntls_client_ca = /ca.pem\n");
+    assert_int_equal(c->listens[0].tls_client_verify, TLS_VERIFY_OPTIONAL);
+    assert_string_equal(c->listens[0].tls_client_ca, "/ca.pem");
+    assert_false(c->listens[0].diverts);
+    config_unref(c);
+    expect_no_problem(SECURE C("1") K("1") "tls_client_verify = off\n");
+    expect_error(SECURE C("1") K("1") "tls_client_verify = required\n",
+                 "t.ini:6: [listen x] tls_client_verify: nothing says whose certificates are good;");
+    expect_warning(SECURE C("1") K("1") "tls_client_ca = /ca.pem\n",
+                   "t.ini:6: [listen x] tls_client_ca: no client is asked for a certificate;");
+    expect_warning(SECURE "tls_client_ca = /ca.pem\ntls_client_verify = optional\n",
+                   "[listen x] tls_client_ca: it does nothing without");
+}
+
+static void test_values_and_lines(void **state)
+{
+    UNUSED(state);
+    struct config *c = load_ok(SECURE C("1") K("1") "tls_min_version = 1.3\n" C("2") K("2"));
+    const struct config_listen *l = &c->listens[0];
+    assert_int_equal(l->tls_certificates.count, 2);
+    assert_string_equal(l->tls_certificates.items[1], "/c2.pem");
+    assert_string_equal(l->tls_keys.items[1], "/k2.pem");
+    assert_int_equal(l->tls_min_version, CONFIG_TLS_1_3);
+    assert_string_equal(l->tls_ciphers, "intermediate");
+    assert_string_equal(l->tls_groups, "intermediate");
+    assert_int_equal(config_listen_origin(c, l, "tls_certificate", 0).line, 4);
+    assert_int_equal(config_listen_origin(c, l, "tls_certificate", 1).line, 7);
+    assert_int_equal(config_listen_origin(c, l, "tls_key", 5).line, 8);
+    assert_int_equal(config_listen_origin(c, l, "tls_ciphers", 0).line, 3);
+    config_unref(c);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_pairs),
+        cmocka_unit_test(test_unused),
+        cmocka_unit_test(test_redirect),
+        cmocka_unit_test(test_clients),
+        cmocka_unit_test(test_values_and_lines),
+    };
+    return cmocka_run_group_tests_name("config/check_tls", tests, NULL, NULL);
+}
