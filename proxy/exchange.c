@@ -72,6 +72,7 @@ struct exchange *exchange_new_background(const struct exchange *of)
     x->route = of->route;
     x->credentials = of->credentials;
     x->peer_trusted = of->peer_trusted;
+    x->affinity.key = of->affinity.key;
     x->req = of->req;
     x->target = of->target;
     x->host = of->host;
@@ -94,6 +95,7 @@ static void heir_take_fetch(struct exchange *x, struct exchange *of)
     x->instance = of->instance;
     x->stale = of->stale;
     x->filling = of->filling;
+    x->instance_failed = of->instance_failed;
     x->fetch_counted = of->fetch_counted;
     x->upstream->exchange = x;
     cache_fill_set_leader(x->flight, x);

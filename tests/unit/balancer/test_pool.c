@@ -12,6 +12,7 @@ struct env {
     struct config_pool config;
     struct config_server servers[4];
     struct pool *p;
+    struct sticky_key key;
 };
 static struct env env;
 
@@ -60,8 +61,9 @@ static void make_pool(const char *text)
             .name = names[count], .address = addresses[count], .host = "localhost", .weight = *text - '0'};
         count++;
     }
-    env.config = (struct config_pool){.name = "app", .servers = env.servers, .server_count = count};
-    env.p = pool_create(&env.r, &env.config);
+    env.config = (struct config_pool){
+        .name = "app", .sticky_cookie = "", .servers = env.servers, .server_count = count};
+    env.p = pool_create(&env.r, &env.config, &env.key);
     assert_non_null(env.p);
     assert_true(pool_rebuild(env.p));
 }
@@ -74,7 +76,7 @@ static struct instance *member(size_t i)
 static void expect_picks(const char *want)
 {
     for (; *want != '\0'; want++) {
-        struct instance *i = pool_pick(env.p, NULL, 0);
+        struct instance *i = pool_pick(env.p, &(struct pool_affinity){0}, NULL, 0);
         if (*want == '-') {
             assert_null(i);
             continue;
@@ -165,7 +167,7 @@ static void pick_trying(const char *tried_names, const char *allowed)
     for (; tried_names[count] != '\0'; count++)
         tried[count] = member((size_t)(tried_names[count] - 'a'));
     for (unsigned n = 0; n < 20; n++) {
-        struct instance *i = pool_pick(env.p, tried, count);
+        struct instance *i = pool_pick(env.p, &(struct pool_affinity){0}, tried, count);
         if (*allowed == '\0') {
             assert_null(i);
             continue;
@@ -206,9 +208,9 @@ static void test_in_flight(void **state)
 {
     UNUSED(state);
     make_pool("11");
-    struct instance *a1 = pool_pick(env.p, NULL, 0);
-    struct instance *b1 = pool_pick(env.p, NULL, 0);
-    struct instance *a2 = pool_pick(env.p, NULL, 0);
+    struct instance *a1 = pool_pick(env.p, &(struct pool_affinity){0}, NULL, 0);
+    struct instance *b1 = pool_pick(env.p, &(struct pool_affinity){0}, NULL, 0);
+    struct instance *a2 = pool_pick(env.p, &(struct pool_affinity){0}, NULL, 0);
     assert_ptr_equal(a1, a2);
     assert_int_equal(instance_in_flight(a1), 2);
     assert_int_equal(instance_in_flight(b1), 1);
@@ -226,7 +228,7 @@ static void test_lease_outlives_the_pool(void **state)
 {
     UNUSED(state);
     make_pool("1");
-    struct instance *i = pool_pick(env.p, NULL, 0);
+    struct instance *i = pool_pick(env.p, &(struct pool_affinity){0}, NULL, 0);
     pool_destroy(env.p);
     env.p = NULL;
     worker_drain(env.w);
@@ -244,13 +246,13 @@ static void *pick_on(void *arg)
     const unsigned *rounds = arg;
     rcu_thread_start();
     for (unsigned n = 0; n < *rounds || (*rounds == 0 && !atomic_load(&done)); n++) {
-        struct instance *i = pool_pick(env.p, NULL, 0);
+        struct instance *i = pool_pick(env.p, &(struct pool_affinity){0}, NULL, 0);
         if (i == NULL) {
             atomic_fetch_add(&nothing, 1);
             continue;
         }
         atomic_fetch_add(&picked[instance_name(i)[0] - 'a'], 1);
-        struct instance *second = *rounds == 0 ? pool_pick(env.p, &i, 1) : NULL;
+        struct instance *second = *rounds == 0 ? pool_pick(env.p, &(struct pool_affinity){0}, &i, 1) : NULL;
         if (second != NULL)
             instance_release(second, FETCH_RESET);
         instance_release(i, n % 7 == 0 ? FETCH_CONNECT_REFUSED : FETCH_NONE);
