@@ -55,7 +55,7 @@ struct pool *balancer_set_pool(struct balancer_set *s, size_t index);
 const struct config_pool *pool_config(const struct pool *p);
 const char *pool_balance_name(const struct pool *p); /* as `balance` says it */
 
-/* What a request brings along that speaks for an instance; all 0 when nothing does. */
+/* What a request brings along that speaks for an instance; 0: nothing does. */
 struct pool_affinity {
     uint64_t key; /* a hash of what hash_on names */
     uint16_t pin; /* of the server that sticky_cookie names: pool_pin_of_value */
@@ -72,7 +72,7 @@ slice_t pool_pin_value(const struct pool *p, uint16_t pin);
 /* Worker: an instance to try next, its in-flight count raised, or NULL when none is usable. Instances in
  * `tried` are avoided while another usable one is left (backups included); when all were tried the best is
  * taken again. `backup` servers are used only when no other is usable. A pin comes before all that, unless
- * its server takes nobody any more. When every instance is down, NULL. */
+ * its server takes nobody any more. When every instance is down, NULL. `a` may be NULL. */
 struct instance *pool_pick(struct pool *p, const struct pool_affinity *a, struct instance *const *tried,
                            size_t tried_count);
 /* Worker: ends the lease of pool_pick with what came of it. Connection refusals and resets are told to the

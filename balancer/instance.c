@@ -245,15 +245,9 @@ const char *instance_failures_text(const struct instance *i, char *buf, size_t b
     return buf;
 }
 
-static void instance_drop(struct instance *i, uint64_t what);
-
-void instance_release(struct instance *i, enum fetch_error outcome)
+static __attribute__((cold, noinline)) void instance_note_trouble(struct instance *i, enum fetch_error e)
 {
-    CHECK_MAGIC(i, INSTANCE_MAGIC);
-    switch (outcome) {
-    case FETCH_NONE:
-        instance_note_success(i);
-        break;
+    switch (e) {
     case FETCH_CONNECT_REFUSED:
     case FETCH_CONNECT_FAILED:
     case FETCH_CONNECT_TIMEOUT:
@@ -262,11 +256,22 @@ void instance_release(struct instance *i, enum fetch_error outcome)
     case FETCH_BAD_RESPONSE:
     case FETCH_CUT_SHORT:
     case FETCH_ERROR_STATUS:
-        instance_note_failure(i, outcome);
+        instance_note_failure(i, e);
         break;
     default: /* our own affair; says nothing about the instance */
         break;
     }
+}
+
+static void instance_drop(struct instance *i, uint64_t what);
+
+void instance_release(struct instance *i, enum fetch_error outcome)
+{
+    CHECK_MAGIC(i, INSTANCE_MAGIC);
+    if (LIKELY(outcome == FETCH_NONE))
+        instance_note_success(i);
+    else
+        instance_note_trouble(i, outcome);
     instance_drop(i, INSTANCE_LEASE);
 }
 

@@ -8,7 +8,7 @@
 #ifndef BALANCER_POLICY_H
 #define BALANCER_POLICY_H
 
-#include "config/config.h"
+#include "balancer/balancer.h"
 
 struct instance;
 struct policy;
@@ -20,10 +20,10 @@ struct policy_candidate {
 
 /* What one pick goes by. */
 struct policy_turn {
-    uint64_t number;               /* one more for each pick of the pool */
-    uint64_t key;                  /* of what `hash_on` names in the request; 0: it has none */
-    mono_ms_t now_ms;              /* 0 unless the policy is `timed` */
-    struct instance *const *tried; /* left out */
+    uint64_t number;                      /* one more for each pick of the pool */
+    const struct pool_affinity *affinity; /* or NULL */
+    mono_ms_t now_ms;                     /* 0 unless the policy is `timed` */
+    struct instance *const *tried;        /* left out */
     size_t tried_count;
 };
 

@@ -82,7 +82,9 @@ policy_hash_best(const struct policy_hash_view *view, const struct policy_turn *
 static struct instance *policy_hash_pick(const struct policy_view *base, const struct policy_turn *t)
 {
     const struct policy_hash_view *view = CONTAINER_OF(base, struct policy_hash_view, base);
-    uint64_t random = t->number, key = t->key != 0 ? t->key : random_next(&random);
+    uint64_t random = t->number, key = t->affinity != NULL ? t->affinity->key : 0;
+    if (key == 0)
+        key = random_next(&random);
     const struct policy_hash_item *best = policy_hash_best(view, t, key, 0), *other = NULL;
     if (best == NULL)
         return NULL;

@@ -131,6 +131,7 @@ struct pool *pool_create(struct instance_registry *r, const struct config_pool *
         return NULL;
     *p = (struct pool){.magic = POOL_MAGIC, .config = config, .registry = r};
     p->policy = policy_of_balance(config->balance);
+    p->timed = p->policy->timed;
     p->members = calloc(config->server_count + 1, sizeof *p->members);
     for (size_t m = 0; p->members != NULL && m < config->server_count; m++) {
         if (!member_init(&p->members[m], p, &config->servers[m]))
@@ -172,11 +173,19 @@ const struct config_pool *pool_config(const struct pool *p)
     return p->config;
 }
 
-static struct instance *pool_choose(const struct pool_view *v, struct policy_turn *t, unsigned pin)
+static struct instance *pool_pinned(const struct pool_view *v, const struct policy_turn *t)
+{
+    unsigned pin = t->affinity->pin;
+    struct instance *i = pin > 0 ? v->pinned[pin - 1] : NULL;
+    return i != NULL && !policy_was_tried(i, t) ? i : NULL;
+}
+
+static struct instance *pool_choose(const struct pool_view *v, struct policy_turn *t)
 {
     const struct policy_view *halves[2] = {v->normal, v->backup};
-    if (UNLIKELY(pin > 0) && v->pinned[pin - 1] != NULL && !policy_was_tried(v->pinned[pin - 1], t))
-        return v->pinned[pin - 1];
+    struct instance *pinned = UNLIKELY(t->affinity != NULL) ? pool_pinned(v, t) : NULL;
+    if (UNLIKELY(pinned != NULL))
+        return pinned;
     for (unsigned rounds = t->tried_count > 0 ? 2 : 1; rounds > 0; rounds--) {
         for (unsigned h = 0; h < 2; h++) {
             struct instance *i = halves[h]->policy->pick(halves[h], t);
@@ -194,14 +203,14 @@ struct instance *pool_pick(struct pool *p, const struct pool_affinity *a, struct
     CHECK_MAGIC(p, POOL_MAGIC);
     struct policy_turn t = {
         .number = atomic_fetch_add_explicit(&p->turn, 1, memory_order_relaxed),
-        .key = a->key,
-        .now_ms = UNLIKELY(p->policy->timed) ? worker_current_ms() : 0,
+        .affinity = a,
+        .now_ms = UNLIKELY(p->timed) ? worker_current_ms() : 0,
         .tried = tried,
         .tried_count = tried_count,
     };
     rcu_enter();
     const struct pool_view *v = atomic_load_explicit(&p->view, memory_order_acquire);
-    struct instance *i = v != NULL ? pool_choose(v, &t, a->pin) : NULL;
+    struct instance *i = v != NULL ? pool_choose(v, &t) : NULL;
     if (i != NULL)
         instance_lease(i);
     rcu_leave();
@@ -215,7 +224,7 @@ const char *pool_balance_name(const struct pool *p)
 
 bool pool_is_timed(const struct pool *p)
 {
-    return p->policy->timed;
+    return p->timed;
 }
 
 uint16_t pool_pin_of_value(const struct pool *p, slice_t value)

@@ -28,6 +28,7 @@ struct pool {
     /* set once */
     const struct config_pool *config; /* of the set's snapshot */
     const struct policy *policy;
+    bool timed; /* as the policy is */
     struct instance_registry *registry;
     struct member *members;
     size_t member_count;

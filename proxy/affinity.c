@@ -49,17 +49,29 @@ void affinity_read(struct exchange *x)
 {
     const struct config_pool *pool = pool_config(x->route->pool);
     const char *name = pool->sticky_cookie;
+    struct pool_affinity *a = arena_alloc(&x->arena, sizeof *a), none;
+    x->affinity = a;
+    if (a == NULL) /* any instance will do then, but the cookie must go */
+        a = &none;
+    *a = (struct pool_affinity){0};
     if (pool->balance == CONFIG_BALANCE_HASH) {
         slice_t text = hashed_text(x, pool);
-        x->affinity.key = text.len > 0 ? hash_bytes_unseeded(text.ptr, text.len).lo : 0;
+        a->key = text.len > 0 ? hash_bytes_unseeded(text.ptr, text.len).lo : 0;
     }
     if (name[0] == '\0' || !http_head_has(&x->req, HTTP_FIELD_COOKIE))
         return;
     slice_t value = affinity_find_cookie(&x->req, slice_str(name));
     if (value.ptr == NULL)
         return;
-    x->affinity.pin = pool_pin_of_value(x->route->pool, value);
+    a->pin = pool_pin_of_value(x->route->pool, value);
     cookies_remove_named(&x->req, &(struct config_strings){&name, 1});
+}
+
+void affinity_copy(struct exchange *x, const struct exchange *of)
+{
+    x->affinity = arena_alloc(&x->arena, sizeof *x->affinity);
+    if (x->affinity != NULL)
+        *x->affinity = (struct pool_affinity){.key = of->affinity->key};
 }
 
 /* As far as we know: TLS may end in front of us. */
@@ -75,11 +87,11 @@ void affinity_pin(struct exchange *x)
 {
     static const slice_t attributes = SLICE_LIT("; Path=/; HttpOnly; SameSite=Lax");
     slice_t name = slice_str(pool_config(x->route->pool)->sticky_cookie);
-    if (name.len == 0 || x->client == NULL || x->instance == NULL || x->instance_failed ||
+    if (name.len == 0 || x->client == NULL || x->instance == NULL || x->status >= 500 ||
         x->response_head.ptr == NULL)
         return;
     uint16_t pin = pool_pin_of_instance(x->route->pool, x->instance);
-    if (pin == 0 || pin == x->affinity.pin)
+    if (pin == 0 || pin == x->affinity->pin)
         return;
     slice_t value = pool_pin_value(x->route->pool, pin);
     size_t bound = x->response_head.len + name.len + value.len + 64;

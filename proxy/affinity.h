@@ -12,6 +12,9 @@ struct exchange;
  * that neither the cache nor the application knows of it. */
 void affinity_read(struct exchange *x);
 
+/* The same for a fetch in the background that `of` gave rise to; nobody is pinned to anything by it. */
+void affinity_copy(struct exchange *x, const struct exchange *of);
+
 /* A response that is relayed, from x->instance, of a pool with sticky_cookie: appends to x->response_head
  * what pins its client to that instance, unless it is already. */
 void affinity_pin(struct exchange *x);

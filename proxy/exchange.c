@@ -7,6 +7,7 @@
 #include "core/metrics.h"
 #include "core/panic.h"
 #include "core/text.h"
+#include "proxy/affinity.h"
 #include "proxy/client_conn.h"
 #include "proxy/no_vary.h"
 #include "proxy/listener.h"
@@ -72,7 +73,6 @@ struct exchange *exchange_new_background(const struct exchange *of)
     x->route = of->route;
     x->credentials = of->credentials;
     x->peer_trusted = of->peer_trusted;
-    x->affinity.key = of->affinity.key;
     x->req = of->req;
     x->target = of->target;
     x->host = of->host;
@@ -80,6 +80,8 @@ struct exchange *exchange_new_background(const struct exchange *of)
     x->key = (struct cache_key){arena_copy(&x->arena, of->key.text), of->key.hash};
     if (UNLIKELY(of->no_vary != NULL) && !no_vary_copy(x, of))
         x->key.text.ptr = NULL;
+    if (UNLIKELY(of->affinity != NULL))
+        affinity_copy(x, of);
     if (x->client_ip.ptr == NULL || x->key.text.ptr == NULL || !exchange_own_head(x)) {
         exchange_free(x);
         return NULL;
@@ -95,7 +97,6 @@ static void heir_take_fetch(struct exchange *x, struct exchange *of)
     x->instance = of->instance;
     x->stale = of->stale;
     x->filling = of->filling;
-    x->instance_failed = of->instance_failed;
     x->fetch_counted = of->fetch_counted;
     x->upstream->exchange = x;
     cache_fill_set_leader(x->flight, x);

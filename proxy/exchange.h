@@ -77,7 +77,7 @@ struct exchange {
     bool stale_renewed;      /* VERDICT_STALE by stale-while-revalidate */
     bool stale_on_error;     /* VERDICT_STALE because the fetch failed */
     bool peer_trusted;       /* it came from one of trusted_proxies */
-    bool instance_failed;    /* the response is a server error: a failure of the instance */
+    bool request_sent;       /* of the try under way, a part at least */
     uint8_t credentials;     /* enum no_store_reason: guard_credentials */
     bool vary_miss;          /* of the URL, other variants are stored */
     uint8_t reuse_races;     /* tries lost to connections the instance was closing */
@@ -128,13 +128,12 @@ struct exchange {
     struct deadline wait_deadline;
 
     /* fetch */
+    struct pool_affinity *affinity; /* if the route has_affinity; in the arena */
     struct upstream_conn *upstream;
     struct instance *instance;      /* lease of the try under way */
     struct instance *last_instance; /* for the log; a reference */
     struct instance *tried[EXCHANGE_MAX_TRIES];
-    struct pool_affinity affinity;
     slice_t upstream_head; /* the request as sent to the instance */
-    bool request_sent;
     struct h1_framing response_framing;
 
     /* response */

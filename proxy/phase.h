@@ -103,8 +103,6 @@ void phase_fetch_failed(struct exchange *x, enum fetch_error e);
 /* Before the first try: the request as it is sent, and the figures. false: no memory. */
 bool phase_fetch_prepare(struct exchange *x);
 
-/* A response head has come: what it says about the instance. */
-void fetch_judge_head(struct exchange *x, unsigned status);
 /* A 502, 503 or 504 that the pool says may be tried elsewhere: does so and returns true. */
 bool fetch_retry_on_status(struct exchange *x, unsigned status);
 

@@ -68,7 +68,8 @@ static inline struct policy_view *crowd_build(const struct policy *p, const unsi
 static inline struct instance *crowd_pick(const struct policy_view *v, uint64_t turn, uint64_t key,
                                           mono_ms_t now_ms)
 {
-    return v->policy->pick(v, &(struct policy_turn){.number = turn, .key = key, .now_ms = now_ms});
+    const struct pool_affinity a = {.key = key};
+    return v->policy->pick(v, &(struct policy_turn){.number = turn, .affinity = &a, .now_ms = now_ms});
 }
 
 /* What every policy promises of the tried ones, and of an empty pool. */
@@ -77,7 +78,8 @@ static inline void crowd_check_tried(const struct policy *p)
     struct policy_view *v = crowd_build(p, NULL, 3), *none = crowd_build(p, NULL, 0);
     struct instance *tried[3] = {&crowd[0], &crowd[2], &crowd[1]};
     for (uint64_t turn = 0; turn < 300; turn++) {
-        struct policy_turn t = {.number = turn, .key = turn * 77, .tried = tried, .tried_count = 1};
+        const struct pool_affinity a = {.key = turn * 77};
+        struct policy_turn t = {.number = turn, .affinity = &a, .tried = tried, .tried_count = 1};
         assert_ptr_not_equal(p->pick(v, &t), &crowd[0]);
         t.tried_count = 2;
         assert_ptr_equal(p->pick(v, &t), &crowd[1]);

@@ -155,7 +155,7 @@ static void test_address_stays_while_the_name_has_it(void **state)
     expect_address("10.0.0.3:3000");
     assert_int_equal(instance_state(env.m->instance), INSTANCE_UP);
     rcu_thread_start();
-    struct instance *i = pool_pick(env.p, &(struct pool_affinity){0}, NULL, 0);
+    struct instance *i = pool_pick(env.p, NULL, NULL, 0);
     rcu_thread_stop();
     assert_ptr_equal(i, env.m->instance);
     instance_release(i, FETCH_NONE);
@@ -292,7 +292,7 @@ static void test_all_addresses_dead(void **state)
     assert_true(is_down(NULL));
     assert_string_equal(env.m->instance->reason, "connect refused (3 probes failed)");
     rcu_thread_start();
-    assert_null(pool_pick(env.p, &(struct pool_affinity){0}, NULL, 0));
+    assert_null(pool_pick(env.p, NULL, NULL, 0));
     rcu_thread_stop();
     close(keep);
 }

@@ -77,7 +77,7 @@ static struct instance *member(size_t i)
 static void expect_picks(const char *want)
 {
     for (; *want != '\0'; want++) {
-        struct instance *i = pool_pick(env.p, &(struct pool_affinity){0}, NULL, 0);
+        struct instance *i = pool_pick(env.p, NULL, NULL, 0);
         if (*want == '-') {
             assert_null(i);
             continue;
@@ -168,7 +168,7 @@ static void pick_trying(const char *tried_names, const char *allowed)
     for (; tried_names[count] != '\0'; count++)
         tried[count] = member((size_t)(tried_names[count] - 'a'));
     for (unsigned n = 0; n < 20; n++) {
-        struct instance *i = pool_pick(env.p, &(struct pool_affinity){0}, tried, count);
+        struct instance *i = pool_pick(env.p, NULL, tried, count);
         if (*allowed == '\0') {
             assert_null(i);
             continue;
@@ -209,9 +209,9 @@ static void test_in_flight(void **state)
 {
     UNUSED(state);
     make_pool("11");
-    struct instance *a1 = pool_pick(env.p, &(struct pool_affinity){0}, NULL, 0);
-    struct instance *b1 = pool_pick(env.p, &(struct pool_affinity){0}, NULL, 0);
-    struct instance *a2 = pool_pick(env.p, &(struct pool_affinity){0}, NULL, 0);
+    struct instance *a1 = pool_pick(env.p, NULL, NULL, 0);
+    struct instance *b1 = pool_pick(env.p, NULL, NULL, 0);
+    struct instance *a2 = pool_pick(env.p, NULL, NULL, 0);
     assert_ptr_equal(a1, a2);
     assert_int_equal(instance_in_flight(a1), 2);
     assert_int_equal(instance_in_flight(b1), 1);
@@ -229,7 +229,7 @@ static void test_lease_outlives_the_pool(void **state)
 {
     UNUSED(state);
     make_pool("1");
-    struct instance *i = pool_pick(env.p, &(struct pool_affinity){0}, NULL, 0);
+    struct instance *i = pool_pick(env.p, NULL, NULL, 0);
     pool_destroy(env.p);
     env.p = NULL;
     worker_drain(env.w);
@@ -247,13 +247,13 @@ static void *pick_on(void *arg)
     const unsigned *rounds = arg;
     rcu_thread_start();
     for (unsigned n = 0; n < *rounds || (*rounds == 0 && !atomic_load(&done)); n++) {
-        struct instance *i = pool_pick(env.p, &(struct pool_affinity){0}, NULL, 0);
+        struct instance *i = pool_pick(env.p, NULL, NULL, 0);
         if (i == NULL) {
             atomic_fetch_add(&nothing, 1);
             continue;
         }
         atomic_fetch_add(&picked[instance_name(i)[0] - 'a'], 1);
-        struct instance *second = *rounds == 0 ? pool_pick(env.p, &(struct pool_affinity){0}, &i, 1) : NULL;
+        struct instance *second = *rounds == 0 ? pool_pick(env.p, NULL, &i, 1) : NULL;
         if (second != NULL)
             instance_release(second, FETCH_RESET);
         instance_release(i, n % 7 == 0 ? FETCH_CONNECT_REFUSED : FETCH_NONE);
@@ -397,7 +397,7 @@ static unsigned share_of_first(unsigned picks)
 {
     unsigned n = 0;
     while (picks-- > 0) {
-        struct instance *i = pool_pick(env.p, &(struct pool_affinity){0}, NULL, 0);
+        struct instance *i = pool_pick(env.p, NULL, NULL, 0);
         n += i == member(0);
         instance_release(i, FETCH_NONE);
     }

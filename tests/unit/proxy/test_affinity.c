@@ -49,8 +49,8 @@ static void expect_hashed(const char *hash_on, const char *fields, const char *w
     start(pool, fields);
     uint64_t key = want != NULL ? hash_bytes_unseeded(want, strlen(want)).lo : 0;
     assert_true(env.x->route->has_affinity);
-    assert_true(env.x->affinity.key == key);
-    assert_int_equal(env.x->affinity.pin, 0);
+    assert_true(env.x->affinity->key == key);
+    assert_int_equal(env.x->affinity->pin, 0);
     end();
 }
 
@@ -111,7 +111,7 @@ static void test_cookie_in(void **state)
         snprintf(left, sizeof left, cases[i].left, value);
         assert_string_equal(cookies(buf, sizeof buf), left);
         assert_int_equal(http_head_has(&env.x->req, HTTP_FIELD_COOKIE), left[0] != '\0');
-        assert_int_equal(env.x->affinity.pin, cases[i].pinned ? 2 : 0);
+        assert_int_equal(env.x->affinity->pin, cases[i].pinned ? 2 : 0);
         end();
     }
 }
@@ -132,19 +132,19 @@ static void test_cookie_out(void **state)
     x->response_head = SLICE_LIT("HTTP/1.1 200 OK\r\n");
     affinity_pin(x); /* of no instance */
     expect_head("HTTP/1.1 200 OK\r\n");
-    x->instance = pool_pick(x->route->pool, &x->affinity, NULL, 0);
+    x->instance = pool_pick(x->route->pool, x->affinity, NULL, 0);
     assert_string_equal(instance_name(x->instance), "a");
-    x->instance_failed = true; /* one does not want to stay there */
+    x->status = 503; /* one does not want to stay there */
     affinity_pin(x);
     expect_head("HTTP/1.1 200 OK\r\n");
-    x->instance_failed = false;
+    x->status = 200;
     affinity_pin(x);
     snprintf(want, sizeof want,
              "HTTP/1.1 200 OK\r\nSet-Cookie: srv=" SLICE_FMT "; Path=/; HttpOnly; SameSite=Lax\r\n",
              SLICE_ARG(pool_pin_value(x->route->pool, 1)));
     expect_head(want);
     x->response_head = SLICE_LIT("HTTP/1.1 200 OK\r\n");
-    x->affinity.pin = 1; /* it knows */
+    x->affinity->pin = 1; /* it knows */
     affinity_pin(x);
     expect_head("HTTP/1.1 200 OK\r\n");
     instance_release(x->instance, FETCH_NONE);
@@ -158,7 +158,7 @@ static void test_secure(void **state)
     UNUSED(state);
     start("sticky_cookie = srv\n", "X-Forwarded-Proto: https\r\n");
     env.x->response_head = SLICE_LIT("HTTP/1.1 200 OK\r\n");
-    env.x->instance = pool_pick(env.x->route->pool, &env.x->affinity, NULL, 0);
+    env.x->instance = pool_pick(env.x->route->pool, env.x->affinity, NULL, 0);
     affinity_pin(env.x);
     assert_true(slice_ends(env.x->response_head, SLICE_LIT("; SameSite=Lax; Secure\r\n")));
     instance_release(env.x->instance, FETCH_NONE);
