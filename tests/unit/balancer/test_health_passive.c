@@ -214,7 +214,8 @@ static void test_the_last_one_is_spared(void **state)
     char text[2000];
     make_pool("1");
     fixture_capture_start(&capture);
-    answer(0, FETCH_RESET, 30);
+    for (unsigned n = 0; n < 10; n++)
+        answer(0, FETCH_RESET, 3);
     fixture_capture_stop(&capture, text, sizeof text);
     expect_states("u");
     assert_int_equal(at(0)->passive.spared, PASSIVE_SPARED_LAST);
@@ -286,6 +287,7 @@ static void test_far_more_than_the_others(void **state)
 {
     UNUSED(state);
     make_pool("111");
+    passive_on_tick(env.p);
     for (unsigned n = 0; n < 20; n++) {
         answer(0, n % 3 == 0 ? FETCH_ERROR_STATUS : FETCH_NONE, 1);
         answer(1, FETCH_NONE, 1);

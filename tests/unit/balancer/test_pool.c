@@ -411,6 +411,7 @@ static void test_slow_start(void **state)
     env.config.slow_start_ms = 10000;
     worker_refresh_clock(env.w);
     go(0, INSTANCE_UP); /* the first time is no return */
+    assert_true(pool_rebuild(env.p));
     assert_false(env.p->ramping);
     go(0, INSTANCE_DOWN);
     go(0, INSTANCE_UP);
