@@ -92,6 +92,12 @@ static void passive_look(struct instance *i)
     s->looks++;
 }
 
+void passive_begin(struct instance *i)
+{
+    i->passive.looks = 0;
+    passive_look(i);
+}
+
 static struct passive_others passive_others_of(const struct pool *p, const struct member *m)
 {
     struct passive_others o = {0};
@@ -186,21 +192,13 @@ static bool passive_compare(struct pool *p, struct member *m)
 /* ---- and taking back
  * ------------------------------------------------------------------------------------------ */
 
-/* What happened before is not held against it a second time. */
-static void passive_return(struct instance *i, const char *why)
-{
-    i->passive.looks = 0;
-    passive_look(i);
-    instance_set_state(i, INSTANCE_UP, "%s", why);
-}
-
 void passive_on_time(struct pool *p, mono_ms_t now_ms)
 {
     bool on = p->config->eject_errors > 0;
     for (size_t n = 0; n < p->member_count; n++) {
         struct instance *i = p->members[n].instance;
         if (instance_state(i) == INSTANCE_EJECTED && (!on || now_ms >= i->passive.until_ms))
-            passive_return(i, on ? "ejected for long enough" : "eject_errors = 0");
+            instance_set_state(i, INSTANCE_UP, "%s", on ? "ejected for long enough" : "eject_errors = 0");
     }
     passive_on_unusable(p);
 }
@@ -226,7 +224,7 @@ void passive_on_unusable(struct pool *p)
             return;
     for (size_t n = 0; n < p->member_count; n++)
         if (p->members[n].config->weight > 0 && instance_state(p->members[n].instance) == INSTANCE_EJECTED)
-            passive_return(p->members[n].instance, "no other instance is usable");
+            instance_set_state(p->members[n].instance, INSTANCE_UP, "no other instance is usable");
 }
 
 mono_ms_t passive_next_ms(const struct pool *p)

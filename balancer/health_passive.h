@@ -60,6 +60,8 @@ bool passive_is_outlier(const struct passive_count *own, const struct passive_co
 /* Pure: how long the `times`-th ejection takes. */
 dur_ms_t passive_time_ms(dur_ms_t first_ms, unsigned times);
 
+/* It is up from now on: what happened before is not held against it a second time. */
+void passive_begin(struct instance *i);
 /* `m` has failed as often in a row as its pool allows: ejects it, or says why not. */
 void passive_on_failing(struct pool *p, struct member *m);
 /* Each PASSIVE_TICK_MS: looks at the failures of all, and ejects who has far more than the others. */

@@ -76,6 +76,8 @@ static void instance_enter_state(struct instance *i, enum instance_state to, enu
     ASSERT(instance_state_may_follow(from, to));
     i->since_ms = clock_wall_ms();
     i->oks_in_row = i->fails_in_row = 0;
+    if (to == INSTANCE_UP)
+        passive_begin(i);
     if (to == INSTANCE_UP && from != INSTANCE_STARTING)
         i->back_ms = worker_now_ms(i->registry->control);
     atomic_store_explicit(&i->refusals_in_row, 0, memory_order_relaxed);

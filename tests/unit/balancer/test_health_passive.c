@@ -300,6 +300,14 @@ static void test_far_more_than_the_others(void **state)
     passive_on_time(env.p, passive_next_ms(env.p)); /* and is not judged again for the same */
     passive_on_tick(env.p);
     expect_states("uuu");
+    for (unsigned n = 0; n < 12; n++)
+        answer(0, n % 3 < 2 ? FETCH_ERROR_STATUS : FETCH_NONE, 1);
+    instance_set_state(at(0), INSTANCE_DOWN, "test"); /* nor for what it did before it was down */
+    instance_set_state(at(0), INSTANCE_UP, "test");
+    answer(0, FETCH_NONE, 12);
+    answer(1, FETCH_NONE, 20);
+    passive_on_tick(env.p);
+    expect_states("uuu");
 }
 
 /* What happened more than a window ago counts no more. */
