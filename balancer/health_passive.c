@@ -66,9 +66,13 @@ const char *passive_spared_text(enum passive_spared s)
 /* ---- windows
  * -------------------------------------------------------------------------------------------------- */
 
+/* Of requests that have ended: how those in flight will end is not known. The figures are not of one moment,
+ * so they may be wrong by what workers do meanwhile, and go back by as much. */
 static struct passive_count passive_totals(const struct instance *i)
 {
-    return (struct passive_count){atomic_load_explicit(&i->requests, memory_order_relaxed),
+    uint64_t begun = atomic_load_explicit(&i->requests, memory_order_relaxed);
+    uint64_t in_flight = instance_in_flight(i);
+    return (struct passive_count){begun - MIN(begun, in_flight),
                                   atomic_load_explicit(&i->failures, memory_order_relaxed)};
 }
 
@@ -80,7 +84,8 @@ static struct passive_count passive_window(const struct instance *i)
     unsigned oldest = s->looks < PASSIVE_TICKS ? 0 : s->looks % PASSIVE_TICKS;
     if (s->looks == 0)
         return now;
-    return (struct passive_count){now.requests - s->requests[oldest], now.failures - s->failures[oldest]};
+    return (struct passive_count){now.requests - MIN(now.requests, s->requests[oldest]),
+                                  now.failures - s->failures[oldest]};
 }
 
 static void passive_look(struct instance *i)

@@ -272,6 +272,21 @@ static void test_when_all_fail_nobody_goes(void **state)
     expect_states("euu");
 }
 
+/* How requests in flight will end is not known: of the one that ended all have failed. */
+static void test_in_flight_is_no_success(void **state)
+{
+    UNUSED(state);
+    make_pool("11");
+    answer(1, FETCH_ERROR_STATUS, 1);
+    for (unsigned n = 0; n < 5; n++)
+        instance_lease(at(1));
+    answer(0, FETCH_ERROR_STATUS, 3);
+    expect_states("uu");
+    assert_int_equal(at(0)->passive.spared, PASSIVE_SPARED_ALL_FAIL);
+    for (unsigned n = 0; n < 5; n++)
+        instance_release(at(1), FETCH_NONE);
+}
+
 static void test_down_brings_the_ejected_back(void **state)
 {
     UNUSED(state);
@@ -358,6 +373,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_who_counts_as_another, setup, teardown),
         cmocka_unit_test_setup_teardown(test_at_most_eject_max, setup, teardown),
         cmocka_unit_test_setup_teardown(test_when_all_fail_nobody_goes, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_in_flight_is_no_success, setup, teardown),
         cmocka_unit_test_setup_teardown(test_down_brings_the_ejected_back, setup, teardown),
         cmocka_unit_test_setup_teardown(test_far_more_than_the_others, setup, teardown),
         cmocka_unit_test_setup_teardown(test_windows_move_on, setup, teardown),
