@@ -4,22 +4,17 @@
  * 127.0.0.1. The token is therefore taken from a header only, which a foreign page cannot set without a
  * preflight that is never answered, and not from the query, which ends up in logs and histories. The Host
  * check stops a page whose own name was rebound to the address. An empty list of hosts means localhost and IP
- * literals: rebinding needs a name.
- *
- * Rejected: a token file that appears under its final name before it is whole. It is written aside and
- * renamed, so a crash leaves the old token or the new one. */
+ * literals: rebinding needs a name. */
 #include "admin/auth.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "core/hash.h"
 #include "core/log.h"
+#include "core/secret_file.h"
 
 #define TOKEN_RANDOM_BYTES 16
 #define TOKEN_MIN_CHARS    16
@@ -53,68 +48,10 @@ static void token_make(char out[2 * TOKEN_RANDOM_BYTES + 1])
         snprintf(out + 2 * i, 3, "%02x", bytes[i]);
 }
 
-/* A link is not followed: who can place one in state_dir must not choose what is read. */
 static bool token_read(const char *path, char out[TOKEN_MAX_CHARS + 1])
 {
-    char text[TOKEN_MAX_CHARS + 8];
-    int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0)
-        return false;
-    struct stat st;
-    ssize_t n = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) ? read(fd, text, sizeof text) : -1;
-    if (n > 0 && (st.st_mode & 077) != 0) {
-        log_warn(
-            "%s could be read by others (mode %03o); it is closed to them now, think of making a new token",
-            path, (unsigned)(st.st_mode & 0777));
-        if (fchmod(fd, 0600) != 0)
-            log_warn("%s cannot be closed to others: %s", path, strerror(errno));
-    }
-    close(fd);
-    while (n > 0 && (text[n - 1] == '\n' || text[n - 1] == '\r'))
-        n--;
-    if (n <= 0 || !token_is_sound(text, (size_t)n))
-        return false;
-    memcpy(out, text, (size_t)n);
-    out[n] = '\0';
-    return true;
-}
-
-static bool write_whole(int fd, const char *text, size_t len)
-{
-    while (len > 0) {
-        ssize_t n = write(fd, text, len);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return false;
-        text += n;
-        len -= (size_t)n;
-    }
-    return true;
-}
-
-static bool token_write(const char *path, const char *token)
-{
-    char aside[PATH_MAX], line[TOKEN_MAX_CHARS + 2];
-    int len = snprintf(line, sizeof line, "%s\n", token);
-    if (snprintf(aside, sizeof aside, "%s.new", path) >= (int)sizeof aside) {
-        errno = ENAMETOOLONG;
-        return false;
-    }
-    unlink(aside);
-    int fd = open(aside, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return false;
-    bool ok = write_whole(fd, line, (size_t)len) && fsync(fd) == 0;
-    int saved = errno;
-    close(fd);
-    if (ok && rename(aside, path) == 0)
-        return true;
-    if (ok)
-        saved = errno;
-    unlink(aside);
-    errno = saved;
-    return false;
+    size_t len = secret_file_read(path, out, TOKEN_MAX_CHARS + 1);
+    return token_is_sound(out, len);
 }
 
 /* Fills token and token_file; false when out of memory. */
@@ -130,8 +67,7 @@ static bool token_obtain(struct admin_auth *a, const struct config *c)
     }
     if (!kept) {
         token_make(token);
-        mkdir(c->main.state_dir, 0700);
-        kept = path[0] != '\0' && token_write(path, token);
+        kept = path[0] != '\0' && secret_file_write(path, token);
         if (kept)
             log_info("made an admin token, kept in %s", path);
         else

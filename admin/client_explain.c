@@ -135,6 +135,12 @@ static void print_route(const json_t *answer, FILE *out)
     print_place(route, out);
     fputs(": takes ", out);
     put(out, text_of(route, "matches"));
+    if (json_object_get(route, "pool") != NULL) {
+        fputs("; goes to pool ", out);
+        put(out, text_of(route, "pool"));
+        fprintf(out, " (%s%s)", text_of(route, "balance"),
+                json_object_get(route, "sticky_cookie") != NULL ? ", sticky" : "");
+    }
     size_t i;
     json_t *name;
     json_array_foreach(before, i, name)

@@ -111,6 +111,8 @@ static void write_instances(struct prometheus_text *out, const json_t *pools)
          "Requests the instance is working on"},
         {out, "requests", "millpond_instance_requests_total", "counter", "Requests given to the instance"},
         {out, "failures", "millpond_instance_failures_total", "counter", "Requests the instance failed"},
+        {out, "ejections", "millpond_instance_ejections_total", "counter",
+         "Times the instance was left out for failing"},
         {out, "probes_ok", "millpond_instance_probes_ok_total", "counter", "Health probes that passed"},
         {out, "probes_failed", "millpond_instance_probes_failed_total", "counter",
          "Health probes that failed"},

@@ -214,24 +214,27 @@ static void cache_add_ratio(json_t *cache, const struct latency_sum *l)
 /* ---- pools
  * --------------------------------------------------------------------------------------------------- */
 
-static json_t *pool_find(json_t *pools, const char *name)
+static json_t *pool_of(json_t *pools, const struct instance_info *info)
 {
     size_t i;
     json_t *pool;
     json_array_foreach(pools, i, pool)
     {
-        if (strcmp(json_string_value(json_object_get(pool, "name")), name) == 0)
+        if (strcmp(json_string_value(json_object_get(pool, "name")), info->pool) == 0)
             return pool;
     }
     pool = json_object();
-    put_text(pool, "name", name);
+    put_text(pool, "name", info->pool);
+    put_text(pool, "balance", info->balance);
+    if (info->sticky_cookie[0] != '\0')
+        put_text(pool, "sticky_cookie", info->sticky_cookie);
     json_object_set_new(pool, "instances", json_array());
     return json_array_append_new(pools, pool) == 0 ? pool : NULL;
 }
 
 static void pools_on_instance(void *arg, const struct instance_info *info)
 {
-    json_t *pool = pool_find(arg, info->pool);
+    json_t *pool = pool_of(arg, info);
     json_t *o = json_object();
     put_text(o, "name", info->name);
     put_text(o, "address", info->address);
@@ -240,6 +243,9 @@ static void pools_on_instance(void *arg, const struct instance_info *info)
     put_int(o, "since_ms", (uint64_t)info->since_ms);
     put_int(o, "weight", (uint64_t)info->weight);
     json_object_set_new(o, "backup", json_boolean(info->backup));
+    put_int(o, "share_percent", info->share_percent);
+    put_text(o, "spared", info->spared);
+    put_int(o, "ejections", info->ejections);
     put_int(o, "in_flight", info->in_flight);
     put_int(o, "requests", info->requests);
     put_int(o, "failures", info->failures);

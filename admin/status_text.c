@@ -112,9 +112,9 @@ static void table_print(struct table *t, FILE *out)
 
 void admin_pools_print(const json_t *pools, wall_ms_t now_ms, FILE *out)
 {
-    static const char *const titles[] = {"POOL",      "INSTANCE", "STATE",    "FOR",    "WEIGHT",
+    static const char *const titles[] = {"POOL",      "BALANCE",  "INSTANCE", "STATE",  "FOR", "WEIGHT",
                                          "IN FLIGHT", "REQUESTS", "FAILURES", "REASON", NULL};
-    struct table t = {.columns = 9, .right = 1u << 5 | 1u << 6 | 1u << 7};
+    struct table t = {.columns = 10, .right = 1u << 6 | 1u << 7 | 1u << 8};
     size_t i, j;
     json_t *pool, *instance;
     for (size_t k = 0; titles[k] != NULL; k++)
@@ -125,17 +125,24 @@ void admin_pools_print(const json_t *pools, wall_ms_t now_ms, FILE *out)
         {
             char text[CELL_BYTES];
             table_add(&t, text_of(pool, "name"));
+            table_add(&t, text_of(pool, "balance"));
             table_add(&t, text_of(instance, "name"));
             table_add(&t, text_of(instance, "state"));
             format_age(text, sizeof text, (now_ms - int_of(instance, "since_ms")) / 1000);
             table_add(&t, text);
-            snprintf(text, sizeof text, "%" JSON_INTEGER_FORMAT "%s", int_of(instance, "weight"),
-                     json_is_true(json_object_get(instance, "backup")) ? " backup" : "");
+            int n = snprintf(text, sizeof text, "%" JSON_INTEGER_FORMAT "%s", int_of(instance, "weight"),
+                             json_is_true(json_object_get(instance, "backup")) ? " backup" : "");
+            if (int_of(instance, "share_percent") < 100)
+                snprintf(text + n, sizeof text - (size_t)n, " at %" JSON_INTEGER_FORMAT "%%",
+                         int_of(instance, "share_percent"));
             table_add(&t, text);
             table_add_int(&t, int_of(instance, "in_flight"));
             table_add_int(&t, int_of(instance, "requests"));
             table_add_int(&t, int_of(instance, "failures"));
-            table_add(&t, text_of(instance, "reason"));
+            bool spared = text_of(instance, "spared")[0] != '\0';
+            snprintf(text, sizeof text, "%s%s", spared ? "failing; not ejected: " : "",
+                     text_of(instance, spared ? "spared" : "reason"));
+            table_add(&t, text);
         }
     }
     table_print(&t, out);

@@ -32,6 +32,9 @@ struct balancer {
     struct balancer_set *active; /* a reference */
     uint64_t watch_round;
     struct deadline rebuild_at;
+    struct deadline passive_at; /* the next look at failures, end of an ejection, or step of a slow start */
+    mono_ms_t look_ms;          /* the next look */
+    struct sticky_key sticky;
 };
 
 struct balancer_set {
@@ -68,6 +71,42 @@ static void balancer_on_rebuild_at(struct deadline *d)
         balancer_want_rebuild(b);
 }
 
+static void balancer_arm(struct balancer *b)
+{
+    const struct balancer_set *s = b->active;
+    mono_ms_t now_ms = worker_now_ms(b->control), next_ms = INT64_MAX;
+    for (size_t p = 0; s != NULL && p < s->pool_count; p++) {
+        if (s->pools[p]->config->eject_errors > 0)
+            next_ms = MIN(next_ms, b->look_ms);
+        if (s->pools[p]->ramping)
+            next_ms = MIN(next_ms, now_ms + pool_ramp_step_ms(s->pools[p]));
+        next_ms = MIN(next_ms, passive_next_ms(s->pools[p]));
+    }
+    if (next_ms < INT64_MAX)
+        deadline_set(b->control, &b->passive_at, next_ms);
+    else
+        deadline_clear(b->control, &b->passive_at);
+}
+
+static void balancer_on_passive_at(struct deadline *d)
+{
+    struct balancer *b = CONTAINER_OF(d, struct balancer, passive_at);
+    CHECK_MAGIC(b, BALANCER_MAGIC);
+    mono_ms_t now_ms = worker_now_ms(b->control);
+    bool look = now_ms >= b->look_ms;
+    for (size_t p = 0; b->active != NULL && p < b->active->pool_count; p++) {
+        struct pool *pool = b->active->pools[p];
+        passive_on_time(pool, now_ms);
+        if (look)
+            passive_on_tick(pool);
+        if (pool->ramping && !pool_rebuild(pool))
+            balancer_want_rebuild(b);
+    }
+    if (look)
+        b->look_ms = now_ms + PASSIVE_TICK_MS;
+    balancer_arm(b);
+}
+
 static void balancer_rebuild_with(struct balancer *b, const struct instance *i)
 {
     LIST_FOREACH (n, &b->sets) {
@@ -82,15 +121,25 @@ static void balancer_on_instance_event(struct instance_registry *r, struct insta
 {
     struct balancer *b = CONTAINER_OF(r, struct balancer, registry);
     CHECK_MAGIC(b, BALANCER_MAGIC);
-    if (e == INSTANCE_EVENT_USABLE) {
+    if (e == INSTANCE_EVENT_USABLE)
         balancer_rebuild_with(b, i);
-        return;
-    }
     struct member *m = NULL;
     for (size_t p = 0; b->active != NULL && m == NULL && p < b->active->pool_count; p++)
         m = pool_member_of(b->active->pools[p], i);
-    if (m != NULL)
+    if (m == NULL)
+        return;
+    switch (e) {
+    case INSTANCE_EVENT_USABLE:
+        passive_on_unusable(m->pool);
+        balancer_arm(b);
+        break;
+    case INSTANCE_EVENT_UNREACHABLE:
         member_on_unreachable(m);
+        break;
+    case INSTANCE_EVENT_FAILING:
+        passive_on_failing(m->pool, m);
+        break;
+    }
 }
 
 struct balancer *balancer_create(struct worker *control)
@@ -102,6 +151,7 @@ struct balancer *balancer_create(struct worker *control)
     b->control = control;
     list_init(&b->sets);
     deadline_init(&b->rebuild_at, balancer_on_rebuild_at);
+    deadline_init(&b->passive_at, balancer_on_passive_at);
     instance_registry_init(&b->registry, control, balancer_on_instance_event);
     return b;
 }
@@ -111,6 +161,7 @@ void balancer_destroy(struct balancer *b)
     CHECK_MAGIC(b, BALANCER_MAGIC);
     balancer_set_activate(b, NULL);
     deadline_clear(b->control, &b->rebuild_at);
+    deadline_clear(b->control, &b->passive_at);
     worker_drain(b->control); /* sets that died on workers */
     rcu_flush();              /* the views they had replaced */
     worker_drain(b->control); /* the instances those named */
@@ -151,7 +202,9 @@ static struct balancer_set *balancer_set_create(struct balancer *b, struct confi
     atomic_init(&s->refs, 1);
     s->pools = calloc(c->pool_count + 1, sizeof(struct pool *));
     for (size_t p = 0; s->pools != NULL && p < c->pool_count; p++) {
-        s->pools[p] = pool_create(&b->registry, &c->pools[p]);
+        if (c->pools[p].sticky_cookie[0] != '\0')
+            sticky_key_obtain(&b->sticky, c->main.state_dir);
+        s->pools[p] = pool_create(&b->registry, &c->pools[p], &b->sticky);
         if (s->pools[p] == NULL)
             break;
         s->pool_count++;
@@ -284,6 +337,11 @@ void balancer_set_activate(struct balancer *b, struct balancer_set *s)
         balancer_unwatch_set(b, old);
         balancer_set_unref(old);
     }
+    b->look_ms = worker_now_ms(b->control) + PASSIVE_TICK_MS;
+    if (s != NULL) /* of what was ejected some may be over by the new settings */
+        deadline_set(b->control, &b->passive_at, worker_now_ms(b->control));
+    else
+        deadline_clear(b->control, &b->passive_at);
 }
 
 static struct instance_info balancer_info_of(const struct pool *p, const struct member *m)
@@ -303,6 +361,11 @@ static struct instance_info balancer_info_of(const struct pool *p, const struct 
         .failures = atomic_load_explicit(&i->failures, memory_order_relaxed),
         .probes_ok = i->probes_ok,
         .probes_failed = i->probes_failed,
+        .ejections = i->passive.ejections,
+        .balance = p->policy->name,
+        .sticky_cookie = p->config->sticky_cookie,
+        .share_percent = pool_share_percent(p, i),
+        .spared = passive_spared_text(i->passive.spared),
     };
 }
 

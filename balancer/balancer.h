@@ -53,14 +53,34 @@ void balancer_set_unref(struct balancer_set *s); /* any thread; freed by mail on
 
 struct pool *balancer_set_pool(struct balancer_set *s, size_t index);
 const struct config_pool *pool_config(const struct pool *p);
+const char *pool_balance_name(const struct pool *p); /* as `balance` says it */
+
+/* What a request brings along that speaks for an instance; 0: nothing does. */
+struct pool_affinity {
+    uint64_t key; /* a hash of what hash_on names */
+    uint16_t pin; /* of the server that sticky_cookie names: pool_pin_of_value */
+};
+
+/* Any thread: does the pool pick by how long instances take to answer? Then workers tell instance_observe. */
+bool pool_is_timed(const struct pool *p);
+/* Any thread, of pools with sticky_cookie. The pin of a cookie's value, or 0 when it is none of ours; that of
+ * an instance of the pool; and the value for a pin. */
+uint16_t pool_pin_of_value(const struct pool *p, slice_t value);
+uint16_t pool_pin_of_instance(const struct pool *p, const struct instance *i);
+slice_t pool_pin_value(const struct pool *p, uint16_t pin);
 
 /* Worker: an instance to try next, its in-flight count raised, or NULL when none is usable. Instances in
  * `tried` are avoided while another usable one is left (backups included); when all were tried the best is
- * taken again. `backup` servers are used only when no other is usable. When every instance is down, NULL. */
-struct instance *pool_pick(struct pool *p, struct instance *const *tried, size_t tried_count);
+ * taken again. `backup` servers are used only when no other is usable. A pin comes before all that, unless
+ * its server takes nobody any more. When every instance is down, NULL. `a` may be NULL. */
+struct instance *pool_pick(struct pool *p, const struct pool_affinity *a, struct instance *const *tried,
+                           size_t tried_count);
 /* Worker: ends the lease of pool_pick with what came of it. Connection refusals and resets are told to the
  * state machine so that a dead instance is noticed before its next probe (a probe is brought forward). */
 void instance_release(struct instance *i, enum fetch_error outcome);
+
+/* Worker, with a lease: its answer began after `us`. */
+void instance_observe(struct instance *i, mono_us_t us);
 
 /* Any thread. Valid while a lease or the set is held. */
 const struct net_addr *instance_addr(const struct instance *i);
@@ -96,7 +116,11 @@ struct instance_info {
     wall_ms_t since_ms;
     int weight;
     bool backup;
-    uint64_t in_flight, requests, failures, probes_ok, probes_failed;
+    const char *balance;       /* of the pool */
+    const char *sticky_cookie; /* of the pool; "" */
+    unsigned share_percent;    /* of its weight: less than 100 for slow_start after it came back */
+    const char *spared;        /* why it is not ejected although it fails; "" */
+    uint64_t in_flight, requests, failures, probes_ok, probes_failed, ejections;
 };
 void balancer_each_instance(struct balancer *b, void (*each)(void *arg, const struct instance_info *info),
                             void *arg);

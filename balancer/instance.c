@@ -10,7 +10,8 @@
  * Threads: states change on the control thread only. Workers lease and release, which is atomics; what they
  * see go wrong they tell by mail, one at a time per instance, and the control thread decides. A refusal is
  * the one outcome that is proof enough by itself (nothing listens there): `fall` of them in a row mark the
- * instance down without waiting for a probe. Everything else only brings the next probe forward.
+ * instance down without waiting for a probe. Everything else brings the next probe forward; and failures of
+ * any kind in a row are an event, of which health_passive makes an ejection or not.
  *
  * Death: the last reference may go on any thread (a worker's idle connection, the RCU reclaimer's old view),
  * but the registry belongs to the control thread, so the end is always a grave there. Until then a lookup
@@ -75,7 +76,12 @@ static void instance_enter_state(struct instance *i, enum instance_state to, enu
     ASSERT(instance_state_may_follow(from, to));
     i->since_ms = clock_wall_ms();
     i->oks_in_row = i->fails_in_row = 0;
+    if (to == INSTANCE_UP)
+        passive_begin(i);
+    if (to == INSTANCE_UP && from != INSTANCE_STARTING)
+        i->back_ms = worker_now_ms(i->registry->control);
     atomic_store_explicit(&i->refusals_in_row, 0, memory_order_relaxed);
+    atomic_store_explicit(&i->failures_in_row, 0, memory_order_relaxed);
     atomic_store_explicit(&i->state, (uint8_t)to, memory_order_relaxed);
     log_at(level, "%s: %s -> %s: %s", i->title, instance_state_name(from), instance_state_name(to),
            i->reason);
@@ -149,6 +155,7 @@ void instance_unwatch(struct instance *i)
 {
     CHECK_MAGIC(i, INSTANCE_MAGIC);
     atomic_store_explicit(&i->watch_fall, 0, memory_order_relaxed);
+    atomic_store_explicit(&i->eject_after, 0, memory_order_relaxed);
     health_probe_stop(&i->probe);
 }
 
@@ -181,13 +188,16 @@ static void instance_on_mail(struct worker *w, struct mail *m)
             instance_set_state(i, INSTANCE_DOWN, "connect refused (%u requests in a row)", refusals);
         health_probe_hurry(&i->probe);
     }
+    uint32_t eject_after = atomic_load_explicit(&i->eject_after, memory_order_relaxed);
+    if (eject_after > 0 && atomic_load(&i->failures_in_row) >= eject_after &&
+        instance_state(i) == INSTANCE_UP)
+        i->registry->on_event(i->registry, i, INSTANCE_EVENT_FAILING);
     instance_unref(i);
 }
 
 static void instance_tell(struct instance *i)
 {
-    if (atomic_load_explicit(&i->watch_fall, memory_order_relaxed) == 0 || !instance_is_usable(i) ||
-        atomic_exchange(&i->mail_posted, true))
+    if (!instance_is_usable(i) || atomic_exchange(&i->mail_posted, true))
         return;
     instance_ref(i);
     worker_post(i->registry->control, &i->mail);
@@ -200,11 +210,59 @@ void instance_lease(struct instance *i)
     atomic_fetch_add_explicit(&i->requests, 1, memory_order_relaxed);
 }
 
-/* It accepted a connection and talked: what refusals there were are over. */
-static void instance_note_contact(struct instance *i)
+static void instance_note_success(struct instance *i)
 {
-    if (atomic_load_explicit(&i->refusals_in_row, memory_order_relaxed) != 0)
+    if (LIKELY(atomic_load_explicit(&i->failures_in_row, memory_order_relaxed) == 0))
+        return;
+    atomic_store_explicit(&i->failures_in_row, 0, memory_order_relaxed);
+    atomic_store_explicit(&i->refusals_in_row, 0, memory_order_relaxed);
+}
+
+/* The control thread is told of what its probes, or an ejection, may follow from; of a long row of failures
+ * only now and then. */
+static void instance_note_failure(struct instance *i, enum fetch_error e)
+{
+    uint32_t failures = atomic_fetch_add(&i->failures_in_row, 1) + 1;
+    uint32_t eject_after = atomic_load_explicit(&i->eject_after, memory_order_relaxed);
+    bool no_contact = e == FETCH_CONNECT_REFUSED || e == FETCH_CONNECT_FAILED || e == FETCH_CONNECT_TIMEOUT ||
+                      e == FETCH_RESET;
+    atomic_fetch_add_explicit(&i->failures, 1, memory_order_relaxed);
+    atomic_store_explicit(&i->last_failure, (uint8_t)e, memory_order_relaxed);
+    latency_observe(&i->latency, LATENCY_OF_FAILURE_US, worker_current_ms());
+    if (e == FETCH_CONNECT_REFUSED)
+        atomic_fetch_add(&i->refusals_in_row, 1);
+    else if (!no_contact) /* it accepted a connection and talked */
         atomic_store_explicit(&i->refusals_in_row, 0, memory_order_relaxed);
+    if ((no_contact && atomic_load_explicit(&i->watch_fall, memory_order_relaxed) > 0) ||
+        (eject_after > 0 && failures % eject_after == 0))
+        instance_tell(i);
+}
+
+const char *instance_failures_text(const struct instance *i, char *buf, size_t bytes)
+{
+    unsigned failures = atomic_load_explicit(&i->failures_in_row, memory_order_relaxed);
+    uint8_t last = atomic_load_explicit(&i->last_failure, memory_order_relaxed);
+    snprintf(buf, bytes, "%u failures in a row, the last: %s", failures,
+             outcome_fetch_text((enum fetch_error)last));
+    return buf;
+}
+
+static __attribute__((cold, noinline)) void instance_note_trouble(struct instance *i, enum fetch_error e)
+{
+    switch (e) {
+    case FETCH_CONNECT_REFUSED:
+    case FETCH_CONNECT_FAILED:
+    case FETCH_CONNECT_TIMEOUT:
+    case FETCH_RESET:
+    case FETCH_RESPONSE_TIMEOUT:
+    case FETCH_BAD_RESPONSE:
+    case FETCH_CUT_SHORT:
+    case FETCH_ERROR_STATUS:
+        instance_note_failure(i, e);
+        break;
+    default: /* our own affair; says nothing about the instance */
+        break;
+    }
 }
 
 static void instance_drop(struct instance *i, uint64_t what);
@@ -212,29 +270,17 @@ static void instance_drop(struct instance *i, uint64_t what);
 void instance_release(struct instance *i, enum fetch_error outcome)
 {
     CHECK_MAGIC(i, INSTANCE_MAGIC);
-    switch (outcome) {
-    case FETCH_CONNECT_REFUSED:
-        atomic_fetch_add(&i->refusals_in_row, 1);
-        instance_tell(i);
-        break;
-    case FETCH_CONNECT_FAILED:
-    case FETCH_CONNECT_TIMEOUT:
-    case FETCH_RESET:
-        instance_tell(i);
-        break;
-    case FETCH_NONE:
-    case FETCH_RESPONSE_TIMEOUT:
-    case FETCH_BAD_RESPONSE:
-    case FETCH_CUT_SHORT:
-        instance_note_contact(i);
-        break;
-    default: /* our own affair; says nothing about the instance */
-        outcome = FETCH_NONE;
-        break;
-    }
-    if (outcome != FETCH_NONE)
-        atomic_fetch_add_explicit(&i->failures, 1, memory_order_relaxed);
+    if (LIKELY(outcome == FETCH_NONE))
+        instance_note_success(i);
+    else
+        instance_note_trouble(i, outcome);
     instance_drop(i, INSTANCE_LEASE);
+}
+
+void instance_observe(struct instance *i, mono_us_t us)
+{
+    CHECK_MAGIC(i, INSTANCE_MAGIC);
+    latency_observe(&i->latency, us, worker_current_ms());
 }
 
 /* --- life and death --- */

@@ -7,15 +7,18 @@
 #define BALANCER_INSTANCE_H
 
 #include "balancer/balancer.h"
+#include "balancer/health_passive.h"
 #include "balancer/health_probe.h"
+#include "balancer/latency.h"
 #include "core/list.h"
 
 #define INSTANCE_MAGIC        0x494e5354u
 #define INSTANCE_REASON_BYTES 160
 
 enum instance_event {
-    INSTANCE_EVENT_USABLE,     /* became usable or stopped being so */
-    INSTANCE_EVENT_UNREACHABLE /* a probe could not connect, and it is starting or down */
+    INSTANCE_EVENT_USABLE,      /* became usable or stopped being so */
+    INSTANCE_EVENT_UNREACHABLE, /* a probe could not connect, and it is starting or down */
+    INSTANCE_EVENT_FAILING      /* it is up, and as many requests as `eject_after` failed in a row */
 };
 
 /* Control thread; lives in the balancer. */
@@ -48,16 +51,21 @@ struct instance {
     wall_ms_t since_ms;
     char reason[INSTANCE_REASON_BYTES];
     uint64_t watch_round; /* of the activation that watched it last */
+    struct passive passive;
+    mono_ms_t back_ms; /* when it came back; 0: it was never away. For slow_start */
     struct grave grave;
     /* atomic */
-    _Atomic uint8_t state;       /* enum instance_state; written by instance_set_state only */
-    _Atomic uint32_t watch_fall; /* refusals in a row that mean down; 0: not probed, tell nobody */
+    _Atomic uint8_t state;        /* enum instance_state; written by instance_set_state only */
+    _Atomic uint32_t watch_fall;  /* refusals in a row that mean down; 0: not probed, tell nobody */
+    _Atomic uint32_t eject_after; /* failures in a row that are told; 0: none are */
+    _Atomic uint8_t last_failure; /* enum fetch_error */
     _Atomic bool mail_posted;
     struct mail mail;                           /* trouble seen by a worker; holds a reference while posted */
     struct mail death_mail;                     /* the last reference went on another thread */
     _Alignas(CACHE_LINE) _Atomic uint64_t refs; /* leases << 32 | references */
     _Atomic uint64_t requests, failures;
-    _Atomic uint32_t refusals_in_row;
+    _Atomic uint32_t failures_in_row, refusals_in_row; /* a refusal is a failure, too */
+    latency_t latency;                                 /* kept for policies that are `timed` */
 };
 
 void instance_registry_init(struct instance_registry *r, struct worker *control,
@@ -81,6 +89,9 @@ void instance_inherit(struct instance *i, const struct instance *from);
  * registry. */
 void instance_set_state(struct instance *i, enum instance_state to, const char *fmt, ...) PRINTF_LIKE(3, 4);
 bool instance_state_may_follow(enum instance_state from, enum instance_state to);
+
+/* What it fails at, for people: "3 failures in a row, the last: ...". Control thread. */
+const char *instance_failures_text(const struct instance *i, char *buf, size_t bytes);
 
 /* Worker, inside the RCU section that found it: raises in-flight count and request count. */
 void instance_lease(struct instance *i);

@@ -70,6 +70,7 @@ static void member_watch(struct member *m)
         .fall = pool->health_fall,
     };
     instance_watch(m->instance, &s);
+    atomic_store_explicit(&m->instance->eject_after, (uint32_t)pool->eject_errors, memory_order_relaxed);
 }
 
 /* Stands on `instance` (a reference, consumed) from now on. */

@@ -83,16 +83,15 @@ static struct policy_view *policy_rr_build(const struct policy_candidate *candid
     return view != NULL ? &view->base : NULL;
 }
 
-static struct instance *policy_rr_pick(const struct policy_view *base, uint64_t turn,
-                                       struct instance *const *tried, size_t tried_count)
+static struct instance *policy_rr_pick(const struct policy_view *base, const struct policy_turn *t)
 {
     const struct policy_rr_view *view = CONTAINER_OF(base, struct policy_rr_view, base);
     if (view->length == 0)
         return NULL;
-    size_t at = (size_t)(turn % view->length);
+    size_t at = (size_t)(t->number % view->length);
     for (size_t n = 0; n < view->length; n++) {
         struct instance *i = view->turns[at];
-        if (!policy_was_tried(i, tried, tried_count))
+        if (!policy_was_tried(i, t))
             return i;
         at = at + 1 == view->length ? 0 : at + 1;
     }
@@ -110,9 +109,3 @@ const struct policy policy_rr = {
     .pick = policy_rr_pick,
     .destroy = policy_rr_destroy,
 };
-
-const struct policy *policy_of_balance(int balance)
-{
-    ASSERT(balance == 0);
-    return &policy_rr;
-}

@@ -23,11 +23,28 @@ static void pool_view_free(void *obj)
         v->backup->policy->destroy(v->backup);
     for (size_t i = 0; i < v->count; i++)
         instance_unref(v->instances[i]);
+    free(v->pinned);
     free(v);
 }
 
-static struct policy_view *pool_build_half(const struct pool *p, struct pool_view *v, bool backup,
-                                           struct policy_candidate *candidates)
+/* What an instance gets at first, and by how much its share grows at a time. */
+#define POOL_RAMP_PERCENT 5
+
+unsigned pool_share_percent(const struct pool *p, const struct instance *i)
+{
+    dur_ms_t whole_ms = p->config->slow_start_ms;
+    dur_ms_t ms = worker_now_ms(p->registry->control) - i->back_ms;
+    if (whole_ms == 0 || i->back_ms == 0 || ms >= whole_ms)
+        return 100;
+    return MAX(POOL_RAMP_PERCENT, (unsigned)(MAX(ms, 0) * 100 / whole_ms));
+}
+
+dur_ms_t pool_ramp_step_ms(const struct pool *p)
+{
+    return MIN(MAX(p->config->slow_start_ms * POOL_RAMP_PERCENT / 100, 100), 1000);
+}
+
+static struct policy_view *pool_build_half(struct pool *p, bool backup, struct policy_candidate *candidates)
 {
     size_t count = 0;
     for (size_t m = 0; m < p->member_count; m++) {
@@ -35,19 +52,42 @@ static struct policy_view *pool_build_half(const struct pool *p, struct pool_vie
         if (member->config->backup != backup || member->config->weight <= 0 ||
             !instance_is_usable(member->instance))
             continue;
-        candidates[count++] = (struct policy_candidate){member->instance, (unsigned)member->config->weight};
-        v->instances[v->count++] = instance_ref(member->instance);
+        unsigned percent = pool_share_percent(p, member->instance);
+        p->ramping |= percent < 100;
+        candidates[count++] =
+            (struct policy_candidate){member->instance, (unsigned)member->config->weight * percent};
     }
     return p->policy->build(candidates, count);
 }
 
-static struct pool_view *pool_build_view(const struct pool *p)
+/* Who still takes the visitors that are pinned to it: those in use, and those that are drained, which take no
+ * others. Backups only while they are in use. */
+static bool pool_build_pins(const struct pool *p, struct pool_view *v)
+{
+    bool backups = true;
+    v->pinned = calloc(p->member_count + 1, sizeof(struct instance *));
+    for (size_t m = 0; m < p->member_count; m++)
+        backups &= p->members[m].config->backup || p->members[m].config->weight <= 0 ||
+                   !instance_is_usable(p->members[m].instance);
+    for (size_t m = 0; v->pinned != NULL && m < p->member_count; m++) {
+        struct instance *i = p->members[m].instance;
+        if ((instance_is_usable(i) || instance_state(i) == INSTANCE_DRAINING) &&
+            (backups || !p->members[m].config->backup))
+            v->pinned[m] = i;
+    }
+    return v->pinned != NULL;
+}
+
+static struct pool_view *pool_build_view(struct pool *p)
 {
     struct policy_candidate *candidates = calloc(p->member_count + 1, sizeof *candidates);
     struct pool_view *v = calloc(1, sizeof *v + p->member_count * sizeof v->instances[0]);
-    if (candidates != NULL && v != NULL) {
-        v->normal = pool_build_half(p, v, false, candidates);
-        v->backup = pool_build_half(p, v, true, candidates);
+    p->ramping = false;
+    if (candidates != NULL && v != NULL && (p->pins == NULL || pool_build_pins(p, v))) {
+        for (size_t m = 0; m < p->member_count; m++)
+            v->instances[v->count++] = instance_ref(p->members[m].instance);
+        v->normal = pool_build_half(p, false, candidates);
+        v->backup = pool_build_half(p, true, candidates);
     }
     free(candidates);
     if (v != NULL && (v->normal == NULL || v->backup == NULL)) {
@@ -72,20 +112,33 @@ bool pool_rebuild(struct pool *p)
     return true;
 }
 
-struct pool *pool_create(struct instance_registry *r, const struct config_pool *config)
+static bool pool_make_pins(struct pool *p, const struct sticky_key *key)
+{
+    if (p->config->sticky_cookie[0] == '\0')
+        return true;
+    p->pins = calloc(p->config->server_count + 1, sizeof *p->pins);
+    for (size_t m = 0; p->pins != NULL && m < p->config->server_count; m++)
+        if (!sticky_value(key, p->config->name, p->config->servers[m].name, p->pins[m]))
+            return false;
+    return p->pins != NULL;
+}
+
+struct pool *pool_create(struct instance_registry *r, const struct config_pool *config,
+                         const struct sticky_key *key)
 {
     struct pool *p = aligned_alloc(CACHE_LINE, sizeof *p);
     if (p == NULL)
         return NULL;
     *p = (struct pool){.magic = POOL_MAGIC, .config = config, .registry = r};
     p->policy = policy_of_balance(config->balance);
+    p->timed = p->policy->timed;
     p->members = calloc(config->server_count + 1, sizeof *p->members);
     for (size_t m = 0; p->members != NULL && m < config->server_count; m++) {
         if (!member_init(&p->members[m], p, &config->servers[m]))
             break;
         p->member_count++;
     }
-    if (p->member_count < config->server_count || p->members == NULL) {
+    if (p->member_count < config->server_count || p->members == NULL || !pool_make_pins(p, key)) {
         pool_destroy(p);
         return NULL;
     }
@@ -101,6 +154,7 @@ void pool_destroy(struct pool *p)
     for (size_t m = 0; m < p->member_count; m++)
         member_clear(&p->members[m]);
     free(p->members);
+    free(p->pins);
     p->magic = 0;
     free(p);
 }
@@ -119,30 +173,80 @@ const struct config_pool *pool_config(const struct pool *p)
     return p->config;
 }
 
-static struct instance *pool_choose(const struct pool_view *v, uint64_t turn, struct instance *const *tried,
-                                    size_t tried_count)
+static struct instance *pool_pinned(const struct pool_view *v, const struct policy_turn *t)
+{
+    unsigned pin = t->affinity->pin;
+    struct instance *i = pin > 0 ? v->pinned[pin - 1] : NULL;
+    return i != NULL && !policy_was_tried(i, t) ? i : NULL;
+}
+
+static struct instance *pool_choose(const struct pool_view *v, struct policy_turn *t)
 {
     const struct policy_view *halves[2] = {v->normal, v->backup};
-    for (unsigned again = 0; again < (tried_count > 0 ? 2 : 1); again++) {
+    struct instance *pinned = UNLIKELY(t->affinity != NULL) ? pool_pinned(v, t) : NULL;
+    if (UNLIKELY(pinned != NULL))
+        return pinned;
+    for (unsigned rounds = t->tried_count > 0 ? 2 : 1; rounds > 0; rounds--) {
         for (unsigned h = 0; h < 2; h++) {
-            size_t avoid = again ? 0 : tried_count;
-            struct instance *i = halves[h]->policy->pick(halves[h], turn, tried, avoid);
+            struct instance *i = halves[h]->policy->pick(halves[h], t);
             if (i != NULL)
                 return i;
         }
+        t->tried_count = 0;
     }
     return NULL;
 }
 
-struct instance *pool_pick(struct pool *p, struct instance *const *tried, size_t tried_count)
+struct instance *pool_pick(struct pool *p, const struct pool_affinity *a, struct instance *const *tried,
+                           size_t tried_count)
 {
     CHECK_MAGIC(p, POOL_MAGIC);
-    uint64_t turn = atomic_fetch_add_explicit(&p->turn, 1, memory_order_relaxed);
+    struct policy_turn t = {
+        .number = atomic_fetch_add_explicit(&p->turn, 1, memory_order_relaxed),
+        .affinity = a,
+        .now_ms = UNLIKELY(p->timed) ? worker_current_ms() : 0,
+        .tried = tried,
+        .tried_count = tried_count,
+    };
     rcu_enter();
     const struct pool_view *v = atomic_load_explicit(&p->view, memory_order_acquire);
-    struct instance *i = v != NULL ? pool_choose(v, turn, tried, tried_count) : NULL;
+    struct instance *i = v != NULL ? pool_choose(v, &t) : NULL;
     if (i != NULL)
         instance_lease(i);
     rcu_leave();
     return i;
+}
+
+const char *pool_balance_name(const struct pool *p)
+{
+    return p->policy->name;
+}
+
+bool pool_is_timed(const struct pool *p)
+{
+    return p->timed;
+}
+
+uint16_t pool_pin_of_value(const struct pool *p, slice_t value)
+{
+    if (value.len != STICKY_CHARS)
+        return 0;
+    for (size_t m = 0; m < p->member_count; m++)
+        if (sticky_values_equal(p->pins[m], value.ptr))
+            return (uint16_t)(m + 1);
+    return 0;
+}
+
+uint16_t pool_pin_of_instance(const struct pool *p, const struct instance *i)
+{
+    for (size_t m = 0; m < p->member_count; m++)
+        if (strcmp(p->config->servers[m].name, i->name) == 0)
+            return (uint16_t)(m + 1);
+    return 0;
+}
+
+slice_t pool_pin_value(const struct pool *p, uint16_t pin)
+{
+    ASSERT(pin > 0 && pin <= p->member_count);
+    return slice_make(p->pins[pin - 1], STICKY_CHARS);
 }

@@ -7,6 +7,7 @@
 #include "balancer/member.h"
 #include "balancer/policy.h"
 #include "balancer/retry.h"
+#include "balancer/sticky.h"
 #include "core/rcu.h"
 
 #define POOL_MAGIC 0x504f4f4cu
@@ -15,6 +16,8 @@
 struct pool_view {
     struct rcu_grave grave;
     struct policy_view *normal, *backup;
+    struct instance **pinned; /* by the place of the server; NULL: takes no visitors, not even its own. NULL
+                                 without sticky_cookie */
     size_t count;
     struct instance *instances[];
 };
@@ -25,11 +28,14 @@ struct pool {
     /* set once */
     const struct config_pool *config; /* of the set's snapshot */
     const struct policy *policy;
+    bool timed; /* as the policy is */
     struct instance_registry *registry;
     struct member *members;
     size_t member_count;
+    char (*pins)[STICKY_CHARS + 1]; /* the cookie's value for each server; NULL without sticky_cookie */
     /* control thread */
-    bool stale; /* a view could not be built for want of memory */
+    bool stale;   /* a view could not be built for want of memory */
+    bool ramping; /* an instance has less than its share, since it came back: slow_start */
     /* atomic; read under RCU */
     _Atomic(struct pool_view *) view;
     /* atomic, written by every worker */
@@ -39,12 +45,17 @@ struct pool {
 
 /* Names are not looked up yet, and there is no view: pool_rebuild comes after the members have instances.
  * NULL when out of memory. */
-struct pool *pool_create(struct instance_registry *r, const struct config_pool *config);
+struct pool *pool_create(struct instance_registry *r, const struct config_pool *config,
+                         const struct sticky_key *key);
 /* No worker uses it any more. */
 void pool_destroy(struct pool *p);
 /* Builds the view anew from states and weights. False: out of memory; the old view stays and `stale` says so.
  */
 bool pool_rebuild(struct pool *p);
+/* Between two rebuilds of a pool that is `ramping`. */
+dur_ms_t pool_ramp_step_ms(const struct pool *p);
+/* Percent of its weight that an instance has now. */
+unsigned pool_share_percent(const struct pool *p, const struct instance *i);
 /* The member that stands on this instance, or NULL. */
 struct member *pool_member_of(struct pool *p, const struct instance *i);
 

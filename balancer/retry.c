@@ -112,13 +112,6 @@ enum retry_verdict retry_judge(enum fetch_error e, const struct retry_context *c
     return ctx->tries_done <= (unsigned)MAX(retries, 0) ? RETRY_COUNTED : RETRY_NO;
 }
 
-/* Workers read the clock once per turn of their loop; a tick is much longer than a turn. */
-static mono_ms_t retry_now_ms(void)
-{
-    const struct worker *w = worker_current();
-    return w != NULL ? worker_now_ms(w) : clock_mono_ms();
-}
-
 bool pool_may_retry(struct pool *p, enum fetch_error e, const struct retry_context *ctx)
 {
     CHECK_MAGIC(p, POOL_MAGIC);
@@ -129,7 +122,7 @@ bool pool_may_retry(struct pool *p, enum fetch_error e, const struct retry_conte
     case RETRY_COUNTED: /* a refused connection cost the instance nothing: no share of the budget, only of
                            `retries` */
         return e == FETCH_CONNECT_REFUSED ||
-               retry_budget_take(&p->budget, retry_now_ms(), p->config->retry_budget_percent);
+               retry_budget_take(&p->budget, worker_current_ms(), p->config->retry_budget_percent);
     default:
         return false;
     }
@@ -138,5 +131,5 @@ bool pool_may_retry(struct pool *p, enum fetch_error e, const struct retry_conte
 void pool_count_request(struct pool *p)
 {
     CHECK_MAGIC(p, POOL_MAGIC);
-    retry_budget_count_request(&p->budget, retry_now_ms());
+    retry_budget_count_request(&p->budget, worker_current_ms());
 }

@@ -57,9 +57,13 @@ static slice_t value_without(slice_t value, const struct config_strings *pattern
 void cookies_remove(struct http_head *request, const struct cache_rules *rules)
 {
     const struct config_strings *patterns = rules->remove_cookies;
+    if (patterns != NULL && patterns->count > 0 && http_head_has(request, HTTP_FIELD_COOKIE))
+        cookies_remove_named(request, patterns);
+}
+
+void cookies_remove_named(struct http_head *request, const struct config_strings *patterns)
+{
     unsigned kept = 0;
-    if (patterns == NULL || patterns->count == 0 || !http_head_has(request, HTTP_FIELD_COOKIE))
-        return;
     request->present &= ~HTTP_BIT(COOKIE);
     for (unsigned i = 0; i < request->field_count; i++) {
         struct http_field f = request->fields[i];

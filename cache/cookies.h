@@ -12,6 +12,8 @@ bool cookies_next(slice_t *rest, slice_t *name, slice_t *pair);
 /* Takes the cookies that the route's remove_cookies names out of the request; a Cookie line that has none
  * left goes too. Writes into the bytes of the values, which only become shorter: no memory is needed. */
 void cookies_remove(struct http_head *request, const struct cache_rules *rules);
+/* The same with names as remove_cookies takes them. */
+void cookies_remove_named(struct http_head *request, const struct config_strings *patterns);
 
 /* True when the request has a cookie by which the key does not tell requests apart. */
 bool cookies_unaccounted(const struct http_head *request, const struct cache_rules *rules);

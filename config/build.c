@@ -355,6 +355,8 @@ static const build_fn build_fns[OPTION_TYPE_COUNT] = {
     [OPTION_INCLUDE] = build_nothing,
     [OPTION_SERVER_HEADER] = build_server_header,
     [OPTION_ACCESS_FORMAT] = build_access_format,
+    [OPTION_HASH_ON] = build_hash_on,
+    [OPTION_COOKIE_NAME] = build_cookie_name,
     [OPTION_SERVER] = build_server,
     [OPTION_URL_PATH] = build_url_path,
     [OPTION_HOST] = build_host,
@@ -426,8 +428,12 @@ static char *build_begin_pool(struct build *b)
 {
     struct config_pool *p = build_push(b, &b->config->pools, &b->config->pool_count, sizeof *p);
     if (p != NULL)
-        *p = (struct config_pool){
-            .name = b->section->name, .origin = b->section->origin, .health_path = "/", .health_host = ""};
+        *p = (struct config_pool){.name = b->section->name,
+                                  .origin = b->section->origin,
+                                  .hash_name = "",
+                                  .sticky_cookie = "",
+                                  .health_path = "/",
+                                  .health_host = ""};
     return (char *)p;
 }
 

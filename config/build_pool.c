@@ -87,6 +87,42 @@ void build_server(struct build *b, const struct config_option *o, slice_t item, 
         *slot = server;
 }
 
+void build_hash_on(struct build *b, const struct config_option *o, slice_t item, char *base)
+{
+    static const struct {
+        slice_t text;
+        enum config_hash_on on;
+    } kinds[] = {{SLICE_LIT("client_ip"), CONFIG_HASH_ON_CLIENT_IP},
+                 {SLICE_LIT("path"), CONFIG_HASH_ON_PATH},
+                 {SLICE_LIT("header:"), CONFIG_HASH_ON_HEADER},
+                 {SLICE_LIT("cookie:"), CONFIG_HASH_ON_COOKIE}};
+    struct config_pool *pool = (void *)base;
+    UNUSED(o);
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+        bool named = slice_ends(kinds[i].text, SLICE_LIT(":")) && slice_starts(item, kinds[i].text);
+        slice_t name =
+            named ? slice_make(item.ptr + kinds[i].text.len, item.len - kinds[i].text.len) : SLICE_EMPTY;
+        if (named ? !value_is_token(name) : !slice_eq(item, kinds[i].text))
+            continue;
+        pool->hash_on = kinds[i].on;
+        pool->hash_name = build_text(b, name);
+        return;
+    }
+    build_wrong(b,
+                "\"%.*s\" is nothing to go by; write client_ip, path, header:NAME or cookie:NAME, such as "
+                "cookie:session",
+                PROBLEM_TEXT(item));
+}
+
+void build_cookie_name(struct build *b, const struct config_option *o, slice_t item, char *base)
+{
+    if (value_is_token(item) && slice_find(item, '*', 0) == SIZE_MAX && !slice_eq(item, SLICE_LIT("all")))
+        *(const char **)(void *)(base + o->offset) = build_text(b, item);
+    else
+        build_wrong(b, "\"%.*s\" is no name of a cookie; write letters, digits, - and _, such as server",
+                    PROBLEM_TEXT(item));
+}
+
 void build_statuses(struct build *b, const struct config_option *o, slice_t item, char *base)
 {
     struct config_pool *pool = (void *)base;

@@ -23,6 +23,39 @@ static void check_report(struct build *b, bool warning, const struct source_sect
                 "%s", text);
 }
 
+static void check_pool_balance(struct build *b, const struct config_pool *pool,
+                               const struct source_section *section)
+{
+    if (pool->balance == CONFIG_BALANCE_HASH && source_value_given(section, "hash_on") == NULL)
+        check_report(b, false, section, "balance",
+                     "hash needs something to go by; write hash_on = client_ip, path, header:NAME or "
+                     "cookie:NAME");
+    if (b->source->problems->errors > 0)
+        return;
+    if (pool->balance != CONFIG_BALANCE_HASH && source_value_given(section, "hash_on") != NULL)
+        check_report(b, true, section, "hash_on",
+                     "it does nothing without balance = hash; write that, or remove the line");
+    if (pool->balance == CONFIG_BALANCE_HASH && pool->sticky_cookie[0] != '\0')
+        check_report(b, true, section, "sticky_cookie",
+                     "it counts before hash_on, which decides for new visitors only; keep one of them");
+    static const char *const of_ejection[] = {"eject_time", "eject_max"};
+    for (size_t i = 0; i < ARRAY_LEN(of_ejection); i++)
+        if (pool->eject_errors == 0 && source_value_given(section, of_ejection[i]) != NULL)
+            check_report(b, true, section, of_ejection[i],
+                         "it does nothing with eject_errors = 0; remove one of them");
+    for (size_t i = 0; i < b->config->pool_count && pool->sticky_cookie[0] != '\0'; i++) {
+        const struct config_pool *other = &b->config->pools[i];
+        if (other >= pool || strcmp(other->sticky_cookie, pool->sticky_cookie) != 0)
+            continue;
+        problem_add(b->source->problems, true, source_value_given(section, "sticky_cookie")->origin,
+                    section->label, "sticky_cookie",
+                    "[pool %s] has a cookie of the same name, and each would overwrite the other's; give "
+                    "them different names",
+                    other->name);
+        return;
+    }
+}
+
 static void check_pool(struct build *b, const struct config_pool *pool, const struct source_section *section)
 {
     bool all_drained = pool->server_count > 0, all_backup = pool->server_count > 0;
@@ -36,6 +69,7 @@ static void check_pool(struct build *b, const struct config_pool *pool, const st
         all_drained = all_drained && pool->servers[i].weight == 0;
         all_backup = all_backup && pool->servers[i].backup;
     }
+    check_pool_balance(b, pool, section);
     if (all_drained)
         check_report(b, true, section, "server",
                      "every server has weight=0, so none is used; give one a weight");

@@ -84,6 +84,22 @@ struct config_server {   /* one `server` of a pool */
     bool backup;
 };
 
+/* How a pool picks; the order is that of the words of `balance`. */
+enum config_balance {
+    CONFIG_BALANCE_ROUND_ROBIN,
+    CONFIG_BALANCE_LEAST_CONNECTIONS,
+    CONFIG_BALANCE_TWO_CHOICES,
+    CONFIG_BALANCE_HASH
+};
+
+enum config_hash_on {
+    CONFIG_HASH_ON_NOTHING,
+    CONFIG_HASH_ON_CLIENT_IP,
+    CONFIG_HASH_ON_PATH,
+    CONFIG_HASH_ON_HEADER,
+    CONFIG_HASH_ON_COOKIE
+};
+
 enum config_health { CONFIG_HEALTH_OFF, CONFIG_HEALTH_TCP, CONFIG_HEALTH_HTTP };
 
 /* retry_on, a set */
@@ -102,7 +118,10 @@ struct config_pool { /* [pool NAME] */
     struct config_origin origin;
     struct config_server *servers;
     size_t server_count;
-    int balance; /* round_robin = 0 */
+    enum config_balance balance;
+    enum config_hash_on hash_on;
+    const char *hash_name;     /* of the header or cookie; "" */
+    const char *sticky_cookie; /* "" = none */
     enum config_health health;
     const char *health_path;
     const char *health_host; /* "" = the server's host */
@@ -110,6 +129,10 @@ struct config_pool { /* [pool NAME] */
     size_t health_status_count;
     dur_ms_t health_interval_ms, health_timeout_ms;
     int health_rise, health_fall;
+    int eject_errors; /* 0 = never */
+    dur_ms_t eject_time_ms;
+    int eject_max_percent;
+    dur_ms_t slow_start_ms; /* 0 = none */
     dur_ms_t connect_timeout_ms, response_timeout_ms, idle_timeout_ms;
     int retries;
     int retry_budget_percent;

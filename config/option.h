@@ -45,6 +45,8 @@ enum option_section {
     X(INCLUDE, "path pattern")                                                                               \
     X(SERVER_HEADER, "text or `off`")                                                                        \
     X(ACCESS_FORMAT, "`json`, `combined` or a template")                                                     \
+    X(HASH_ON, "`client_ip`, `path`, `header:NAME` or `cookie:NAME`")                                        \
+    X(COOKIE_NAME, "name of a cookie")                                                                       \
     X(SERVER, "server")                                                                                      \
     X(URL_PATH, "URL path")                                                                                  \
     X(HOST, "host")                                                                                          \

@@ -116,12 +116,17 @@ OPTION(
     POOL, "server", SERVER, "", ANY, OPTION_LIST, HERE,
     "One instance: `host:port` or `unix:/path`, then any of `weight=1` (0 to 1000; 0 = drained), `backup`, "
     "`name=...`. Names are re-resolved. `max_connections=` and `zone=` are not supported yet.")
-OPTION(POOL, "balance", WORD, "round_robin", WORDS("round_robin", "least_connections two_choices hash"), 0,
-       AT(config_pool, balance), "How an instance is picked.")
-OPTION(POOL, "hash_on", TEXT, "", ANY, 0, LATER,
-       "With `balance = hash`: `client_ip`, `header:NAME`, `cookie:NAME` or `path`.")
-OPTION(POOL, "sticky_cookie", TEXT, "", ANY, 0, LATER,
-       "Name of a signed cookie that pins a client to an instance.")
+OPTION(
+    POOL, "balance", WORD, "round_robin", WORDS("round_robin least_connections two_choices hash", NULL), 0,
+    AT(config_pool, balance),
+    "How an instance is picked: by turns; the one with the fewest requests in flight; the better of two by "
+    "latency and requests in flight; or by `hash_on`. Weights count in each.")
+OPTION(POOL, "hash_on", HASH_ON, "", ANY, 0, HERE,
+       "With `balance = hash`: what is the same for requests that go to the same instance. `path` is without "
+       "its query. A request that has none of it goes anywhere.")
+OPTION(POOL, "sticky_cookie", COOKIE_NAME, "", ANY, 0, AT(config_pool, sticky_cookie),
+       "Name of a signed cookie that keeps a visitor with the instance that answered first, as long as that "
+       "is there. The application does not see it.")
 OPTION(POOL, "health_check", WORD, "http", WORDS("off tcp http", NULL), 0, AT(config_pool, health),
        "How instances are probed.")
 OPTION(POOL, "health_path", URL_PATH, "/", ANY, 0, AT(config_pool, health_path),
@@ -138,14 +143,18 @@ OPTION(POOL, "health_rise", COUNT, "2", RANGE(1, 100), 0, AT(config_pool, health
        "Good probes in a row that bring an instance back.")
 OPTION(POOL, "health_fall", COUNT, "3", RANGE(1, 100), 0, AT(config_pool, health_fall),
        "Failed probes in a row that take an instance out. It is used until then.")
-OPTION(POOL, "eject_errors", COUNT, "5", RANGE(0, 1000), 0, LATER,
-       "Failed requests in a row after which an instance is left out for a while.")
-OPTION(POOL, "eject_time", DURATION, "10s", RANGE(1, DAY_MS), 0, LATER,
+OPTION(POOL, "eject_errors", COUNT, "5", RANGE(0, 1000), 0, AT(config_pool, eject_errors),
+       "Failed requests in a row (no answer, or a server error) after which an instance is left out for a "
+       "while, unless the others fail as well. One that fails far more often than the others is left out, "
+       "too. 0 = never.")
+OPTION(POOL, "eject_time", DURATION, "10s", RANGE(1, DAY_MS), 0, AT(config_pool, eject_time_ms),
        "How long at first; doubled each time up to 5m.")
-OPTION(POOL, "eject_max", PERCENT, "50%", RANGE(0, 100), 0, LATER,
-       "Largest share of the pool that may be left out; never the last one.")
-OPTION(POOL, "slow_start", DURATION, "0", RANGE(0, DAY_MS), 0, LATER,
-       "Time over which an instance that comes up gets its full share.")
+OPTION(
+    POOL, "eject_max", PERCENT, "50%", RANGE(0, 100), 0, AT(config_pool, eject_max_percent),
+    "Largest share of the pool that is left out at a time, and one if that is less than one; never the last "
+    "one.")
+OPTION(POOL, "slow_start", DURATION, "0", RANGE(0, DAY_MS), 0, AT(config_pool, slow_start_ms),
+       "Time over which an instance that comes back gets its full share. 0 = at once.")
 OPTION(POOL, "connect_timeout", DURATION, "3s", RANGE(1, DAY_MS), 0, AT(config_pool, connect_timeout_ms),
        "Time to open a connection to an instance.")
 OPTION(POOL, "response_timeout", DURATION, "60s", RANGE(1, DAY_MS), 0, AT(config_pool, response_timeout_ms),

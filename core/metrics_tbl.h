@@ -26,6 +26,9 @@
     COUNTER(UPSTREAM_SPILL_TAKEN, "upstream_spill_taken", "Idle connections taken over from another worker") \
     COUNTER(UPSTREAM_RETRIES, "upstream_retries", "Tries beyond the first")                                  \
     COUNTER(UPSTREAM_ERRORS, "upstream_errors", "Tries that failed")                                         \
+    COUNTER(EJECTIONS, "ejections", "Times an instance was left out for failing")                            \
+    COUNTER(EJECTIONS_SPARED, "ejections_spared",                                                            \
+            "Times a failing instance was not left out, for want of better ones")                            \
     COUNTER(UPSTREAM_BYTES_IN, "upstream_received_bytes", "Bytes received from instances")                   \
     COUNTER(UPSTREAM_BYTES_OUT, "upstream_sent_bytes", "Bytes sent to instances")                            \
     GAUGE(UPSTREAM_OPEN, "upstream_connections", "Upstream connections open now")                            \

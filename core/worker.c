@@ -299,6 +299,12 @@ struct worker *worker_current(void)
     return worker_of_thread;
 }
 
+mono_ms_t worker_current_ms(void)
+{
+    const struct worker *w = worker_of_thread;
+    return w != NULL ? worker_now_ms(w) : clock_mono_ms();
+}
+
 void worker_bury(struct worker *w, struct grave *g, void (*free_fn)(void *obj), void *obj)
 {
     *g = (struct grave){w->graves, free_fn, obj};

@@ -127,5 +127,7 @@ static inline mono_ms_t worker_now_ms(const struct worker *w)
 {
     return w->now_us / 1000;
 }
+/* Any thread: its worker's time, which is read once per turn; outside a worker the clock's. */
+mono_ms_t worker_current_ms(void);
 
 #endif

@@ -7,6 +7,7 @@
 #include "core/metrics.h"
 #include "core/panic.h"
 #include "core/text.h"
+#include "proxy/affinity.h"
 #include "proxy/client_conn.h"
 #include "proxy/client_identity.h"
 #include "proxy/no_vary.h"
@@ -87,6 +88,8 @@ struct exchange *exchange_new_background(const struct exchange *of)
     x->key = (struct cache_key){arena_copy(&x->arena, of->key.text), of->key.hash};
     if (UNLIKELY(of->no_vary != NULL) && !no_vary_copy(x, of))
         x->key.text.ptr = NULL;
+    if (UNLIKELY(of->affinity != NULL))
+        affinity_copy(x, of);
     if (x->client_ip.ptr == NULL || x->key.text.ptr == NULL || !client_identity_copy(x, of->peer) ||
         !exchange_own_head(x)) {
         exchange_free(x);

@@ -80,6 +80,7 @@ struct exchange {
     bool peer_trusted;       /* it came from one of trusted_proxies */
     bool secure;             /* it came over TLS: exchange_scheme */
     bool certified;          /* by a client that showed a certificate of its own: client_identity.h */
+    bool request_sent;       /* of the try under way, a part at least */
     uint8_t credentials;     /* enum no_store_reason: guard_credentials */
     bool vary_miss;          /* of the URL, other variants are stored */
     uint8_t reuse_races;     /* tries lost to connections the instance was closing */
@@ -131,12 +132,12 @@ struct exchange {
     struct deadline wait_deadline;
 
     /* fetch */
+    struct pool_affinity *affinity; /* if the route has_affinity; in the arena */
     struct upstream_conn *upstream;
     struct instance *instance;      /* lease of the try under way */
     struct instance *last_instance; /* for the log; a reference */
     struct instance *tried[EXCHANGE_MAX_TRIES];
     slice_t upstream_head; /* the request as sent to the instance */
-    bool request_sent;
     struct h1_framing response_framing;
 
     /* response */

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "core/rcu.h"
+#include "proxy/affinity.h"
 #include "proxy/explain_case.h"
 #include "proxy/explain_json.h"
 #include "proxy/explain_remote.h"
@@ -20,6 +21,8 @@ static const char *find_route(struct exchange *x, const char **hint)
     if (rr.path.ptr == NULL)
         return "out of memory";
     x->route = route_match(x->view->shared, &rr);
+    if (x->route != NULL && x->route->has_affinity)
+        affinity_read(x);
     return NULL;
 }
 

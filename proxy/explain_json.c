@@ -87,6 +87,13 @@ void explain_add_route(json_t *o, const struct explain_case *e)
          other++)
         json_array_append_new(before, json_string(other->config->name));
     json_object_set_new(route, "did_not_match", before);
+    if (r->pool != NULL) {
+        const struct config_pool *pool = pool_config(r->pool);
+        put_str(route, "pool", pool->name);
+        put_str(route, "balance", pool_balance_name(r->pool));
+        if (pool->sticky_cookie[0] != '\0')
+            put_str(route, "sticky_cookie", pool->sticky_cookie);
+    }
     put_bool(route, "limits_addresses", r->config->allow.count + r->config->deny.count > 0);
     if (r->config->rate_limit.amount > 0)
         put_str(route, "rate_limit", r->config->rate_limit.text);

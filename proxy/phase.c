@@ -8,6 +8,7 @@
 #include "core/panic.h"
 #include "core/rcu.h"
 #include "core/text.h"
+#include "proxy/affinity.h"
 #include "proxy/client_conn.h"
 #include "proxy/client_out.h"
 #include "proxy/error_page.h"
@@ -303,6 +304,8 @@ enum phase_result phase_route_go_on(struct exchange *x)
     if (r->respond_status != 0)
         return phase_answer(x, (unsigned)r->respond_status, SLICE_LIT("text/plain; charset=utf-8"),
                             slice_str(r->respond_text));
+    if (x->route->has_affinity)
+        affinity_read(x);
     return route_look_up(x);
 }
 

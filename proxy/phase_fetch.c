@@ -32,6 +32,12 @@ static const struct config_pool *fetch_pool_config(const struct exchange *x)
     return pool_config(x->route->pool);
 }
 
+/* What it does not implement, or not in this version, another instance would not either. */
+static bool fetch_is_failure(unsigned status)
+{
+    return status >= 500 && status != 501 && status != 505;
+}
+
 void phase_fetch_release(struct exchange *x, enum fetch_error outcome)
 {
     if (x->upstream != NULL)
@@ -41,6 +47,8 @@ void phase_fetch_release(struct exchange *x, enum fetch_error outcome)
     if (x->last_instance != NULL)
         instance_unref(x->last_instance);
     x->last_instance = instance_ref(x->instance);
+    if (UNLIKELY(x->status >= 500) && outcome == FETCH_NONE && fetch_is_failure(x->status))
+        outcome = FETCH_ERROR_STATUS;
     instance_release(x->instance, outcome);
     x->instance = NULL;
 }
@@ -181,7 +189,7 @@ static enum fetch_error fetch_try(struct exchange *x)
     enum fetch_error e = FETCH_NONE;
     const struct config_pool *cfg = fetch_pool_config(x);
     x->request_sent = false;
-    x->instance = pool_pick(x->route->pool, x->tried, x->tries);
+    x->instance = pool_pick(x->route->pool, x->affinity, x->tried, x->tries);
     if (x->instance == NULL)
         return FETCH_NO_INSTANCE;
     x->tried[x->tries++ % EXCHANGE_MAX_TRIES] = x->instance;
@@ -231,7 +239,7 @@ static bool fetch_try_failed(struct exchange *x, enum fetch_error e)
     if (x->instance != NULL && !reused)
         log_warn("%s/%s: %s%s", fetch_pool_config(x)->name, instance_name(x->instance), outcome_fetch_text(e),
                  retry ? "; trying again" : "");
-    phase_fetch_release(x, reused ? FETCH_NONE : e);
+    phase_fetch_release(x, reused ? FETCH_CANCELLED : e); /* which says nothing about the instance */
     if (retry && reused) { /* the instance is fine, the connection was old: once more on a fresh one */
         x->fresh_only = true;
         x->tries--;
@@ -315,7 +323,7 @@ bool fetch_retry_on_status(struct exchange *x, unsigned status)
     proxy_count(x->pw, METRIC_UPSTREAM_RETRIES, 1);
     log_warn("%s/%s: answered %u; trying again", fetch_pool_config(x)->name, instance_name(x->instance),
              status);
-    phase_fetch_release(x, FETCH_NONE);
+    phase_fetch_release(x, FETCH_ERROR_STATUS);
     phase_run(x);
     return true;
 }

@@ -9,6 +9,7 @@
 #include "core/panic.h"
 #include "core/random.h"
 #include "core/text.h"
+#include "proxy/affinity.h"
 #include "proxy/client_conn.h"
 #include "proxy/client_out.h"
 #include "proxy/deliver.h"
@@ -278,6 +279,8 @@ static void store_relay(struct exchange *x, const struct http_head *head)
 {
     x->source = SOURCE_RELAY;
     x->response_head = forward_response_head(x, head, false);
+    if (UNLIKELY(x->affinity != NULL))
+        affinity_pin(x);
     cache_validators_from_head(head, x->pw->worker->now_wall_ms / 1000, &x->validators);
 }
 
@@ -380,6 +383,8 @@ void exchange_on_response_head(struct exchange *x, const struct http_head *head,
     ASSERT(x->phase == PHASE_FETCH);
     x->first_byte_us = x->pw->worker->now_us;
     x->response_framing = *framing;
+    if (UNLIKELY(x->route->times_pool) && x->body_state == BODY_ABSENT)
+        instance_observe(x->instance, x->first_byte_us - x->connected_us);
     if (head->status == 304 && x->conditions_dropped && x->stale == NULL) {
         phase_fetch_failed(x, FETCH_BAD_RESPONSE); /* it confirms what nobody asked about */
         return;

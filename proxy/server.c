@@ -424,11 +424,13 @@ static bool server_prepare(struct server *s, struct config *c, char *err, size_t
     s->limits = rate_table_new(RATE_SETS);
     if (s->balancer == NULL || s->limits == NULL || !server_make_cache(s, c) || !server_tls_prepare(s))
         return false;
+    if (!server_prepare_folders(s, c, err, err_bytes))
+        return false;
     s->snapshot = server_build_snapshot(s, c, err, err_bytes);
     if (s->snapshot == NULL || !server_make_workers(s) || !server_make_signals(s) ||
         !server_make_redis(s, c, err, err_bytes))
         return false;
-    if (!server_prepare_folders(s, c, err, err_bytes) || !server_open_listeners(s, err, err_bytes))
+    if (!server_open_listeners(s, err, err_bytes))
         return false;
     if (!server_drop_privileges(&c->main, err, err_bytes) || !server_share_purges(s, c, err, err_bytes))
         return false;

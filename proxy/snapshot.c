@@ -52,8 +52,12 @@ static bool snapshot_build_routes(struct snapshot *s)
         route->label = metrics_label(slice_str(r->name));
         route->always_matches =
             r->hosts.count == 0 && r->path_count == 0 && r->methods.count == 0 && r->header_count == 0;
+        const struct config_pool *pool = r->pool < 0 ? NULL : pool_config(route->pool);
+        route->has_affinity =
+            pool != NULL && (pool->balance == CONFIG_BALANCE_HASH || pool->sticky_cookie[0] != '\0');
+        route->times_pool = pool != NULL && pool_is_timed(route->pool);
         route->is_plain = r->allow.count == 0 && r->deny.count == 0 && r->rate_limit.amount == 0 &&
-                          r->redirect_status == 0 && r->respond_status == 0;
+                          r->redirect_status == 0 && r->respond_status == 0 && !route->has_affinity;
         route->edits_response = r->response_edit_count > 0 || r->browser_ttl_ms != CONFIG_TTL_UNSET;
         cache_rules_from_config(c, r, &route->rules);
         snapshot_build_limit(route);

@@ -27,7 +27,9 @@ struct route {
     hash128_t limit_id;     /* tells it from other limits */
     uint16_t label;         /* metrics label of its name */
     bool always_matches;    /* no condition at all */
-    bool is_plain;          /* for all addresses, without a limit, and not answered by itself */
+    bool is_plain;          /* for all addresses, without limit or affinity, and not answered by itself */
+    bool has_affinity;      /* the pool has hash_on or sticky_cookie: affinity.h */
+    bool times_pool;        /* the pool goes by how long its instances take */
     bool edits_response;    /* fields of responses are set or removed, or browser_ttl is given */
 };
 

@@ -161,7 +161,7 @@ bool stale_instead_of_bad_status(struct exchange *x, unsigned status)
         cache_flight_fail(&x->flight, FETCH_CANCELLED);
     else if (x->flight != NULL)
         cache_flight_fail_status(&x->flight, status);
-    phase_fetch_release(x, FETCH_NONE);
+    phase_fetch_release(x, FETCH_ERROR_STATUS);
     stale_serve(x, true);
     phase_run(x);
     return true;

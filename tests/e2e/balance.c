@@ -124,29 +124,6 @@ static void patient_script(struct origin_conn *c, const struct message *request,
     origin_respond(c, probe ? p->probe_status : 200, "Cache-Control: no-store\r\n", probe ? "" : p->name);
 }
 
-static const char *state_of(struct millpond *m, const char *instance)
-{
-    struct proc_result r = millpond_cli(m, "pools", "--json", NULL);
-    json_t *pools = json_loads(r.out, 0, NULL), *found = NULL, *pool, *i;
-    size_t x, y;
-    json_array_foreach(json_object_get(pools, "pools"), x, pool)
-        json_array_foreach(json_object_get(pool, "instances"), y,
-                           i) if (strcmp(json_string_value(json_object_get(i, "name")), instance) == 0)
-            found = i;
-    const char *state =
-        textf("%s", found != NULL ? json_string_value(json_object_get(found, "state")) : "missing");
-    json_decref(pools);
-    return state;
-}
-
-static void wait_state(struct millpond *m, const char *instance, const char *wanted)
-{
-    mono_ms_t deadline = clock_mono_ms() + support_wait_ms();
-    while (strcmp(state_of(m, instance), wanted) != 0)
-        if (clock_mono_ms() > deadline)
-            support_fail("%s is %s, not %s", instance, state_of(m, instance), wanted);
-}
-
 static void probes_take_out_and_bring_back(void **state)
 {
     UNUSED(state);
@@ -157,26 +134,26 @@ static void probes_take_out_and_bring_back(void **state)
                        .rest = textf(
                            "[pool app]\nhealth_path = /health\nhealth_host = probe.example\n%s%s" FAST_PROBES,
                            server(a, "name=a"), server(b, "name=b")));
-    wait_state(m, "a", "up");
-    wait_state(m, "b", "up");
+    millpond_wait_state(m, "a", "up");
+    millpond_wait_state(m, "b", "up");
     const struct message *probe = origin_request(a, 0);
     assert_string_equal(probe->target, "/health");
     expect_field(probe, "Host", "probe.example");
     pa.probe_status = 503;
-    wait_state(m, "a", "down");
+    millpond_wait_state(m, "a", "down");
     char *log = capture_text(&m->proc->err);
     expect_in(log, "503"); /* why it is down */
     for (int i = 0; i < 10; i++)
         expect_body(client_get(m->port, "/", ""), "b");
     pa.probe_status = 302; /* 200-399 is healthy */
-    wait_state(m, "a", "up");
+    millpond_wait_state(m, "a", "up");
     char seen[11] = "";
     for (int i = 0; i < 10; i++)
         strcat(seen, client_get(m->port, "/", "")->body);
     assert_int_equal(support_count(seen, "a"), 5);
     pa.probe_status = pb.probe_status = 500;
-    wait_state(m, "a", "down");
-    wait_state(m, "b", "down");
+    millpond_wait_state(m, "a", "down");
+    millpond_wait_state(m, "b", "down");
     struct message *r = client_get(m->port, "/", "");
     expect_status(r, 503);
     millpond_stop(m);
@@ -192,14 +169,14 @@ static void tcp_probes_need_only_a_connection(void **state)
     struct millpond *m =
         millpond_start(.cache = NO_STORE,
                        .rest = textf("[pool app]\nhealth_check = tcp\n%s" FAST_PROBES, server(a, "name=a")));
-    wait_state(m, "a", "up");
+    millpond_wait_state(m, "a", "up");
     assert_int_equal(origin_requests(a), 0);
     origin_stop(a);
-    wait_state(m, "a", "down");
+    millpond_wait_state(m, "a", "down");
     struct patient p = {"a", 200};
     struct origin *again =
         origin_start_with(&(struct origin_options){.script = patient_script, .arg = &p, .port = port});
-    wait_state(m, "a", "up");
+    millpond_wait_state(m, "a", "up");
     expect_status(client_get(m->port, "/", ""), 200);
     millpond_stop(m);
     origin_stop(again);
@@ -294,8 +271,9 @@ static void failing_status_is_tried_elsewhere_when_idempotent(void **state)
     UNUSED(state);
     struct origin *bad = origin_start(status_script, (void *)(intptr_t)503),
                   *good = origin_start_named("good");
-    struct millpond *m = millpond_start(.cache = NO_STORE, .rest = textf("%sretry_budget = 100%%\n",
-                                                                         pool_lines("app", 2, bad, good)));
+    struct millpond *m =
+        millpond_start(.cache = NO_STORE, .rest = textf("%sretry_budget = 100%%\neject_errors = 0\n",
+                                                        pool_lines("app", 2, bad, good)));
     for (int i = 0; i < 10; i++)
         expect_body(client_get(m->port, "/", ""), "good");
     assert_true(origin_requests(bad) > 0);
@@ -350,8 +328,9 @@ static void broken_try_is_repeated_but_not_for_post(void **state)
 {
     UNUSED(state);
     struct origin *bad = origin_start(reset_before_answer_script, NULL), *good = origin_start_named("good");
-    struct millpond *m = millpond_start(.cache = NO_STORE, .rest = textf("%sretry_budget = 100%%\n",
-                                                                         pool_lines("app", 2, bad, good)));
+    struct millpond *m =
+        millpond_start(.cache = NO_STORE, .rest = textf("%sretry_budget = 100%%\neject_errors = 0\n",
+                                                        pool_lines("app", 2, bad, good)));
     for (int i = 0; i < 10; i++)
         expect_body(client_get(m->port, "/", ""), "good");
     unsigned before = origin_requests(bad) + origin_requests(good), failed = 0;

@@ -256,7 +256,7 @@ static void explain_names_it(void **state)
     UNUSED(state);
     struct millpond *m = start("workers = 1", "[route web]\nrate_limit = 1/h burst=2\n");
     expect_in(millpond_cli(m, "explain", "http://test/p", NULL).out,
-              "takes everything; at most 1/h burst=2 (rate_limit)\n");
+              "takes everything; goes to pool app (round_robin); at most 1/h burst=2 (rate_limit)\n");
     assert_int_equal(passing(m, 3, "/p", ""), 2); /* which explain did not count for */
     millpond_stop(m);
 }

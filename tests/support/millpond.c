@@ -357,3 +357,25 @@ char *url_of(const char *target)
 {
     return textf("http://test%s", target);
 }
+
+const char *millpond_instance_text_(struct millpond *m, const char *name, const char *key)
+{
+    struct message *r = millpond_admin(m, "GET", "/api/pools");
+    json_t *pools = json_loads(r->body, 0, NULL), *found = NULL, *pool, *i;
+    size_t x, y;
+    json_array_foreach(json_object_get(pools, "pools"), x, pool)
+        json_array_foreach(json_object_get(pool, "instances"), y,
+                           i) if (strcmp(json_string_value(json_object_get(i, "name")), name) == 0) found = i;
+    const char *text = json_string_value(json_object_get(found, key));
+    text = textf("%s", text != NULL ? text : "missing");
+    json_decref(pools);
+    return text;
+}
+
+void millpond_wait_state_(struct millpond *m, const char *name, const char *wanted)
+{
+    mono_ms_t deadline = clock_mono_ms() + support_wait_ms();
+    while (strcmp(millpond_instance_text_(m, name, "state"), wanted) != 0)
+        if (clock_mono_ms() > deadline)
+            support_fail("%s is %s, not %s", name, millpond_instance_text_(m, name, "state"), wanted);
+}

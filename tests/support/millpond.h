@@ -87,6 +87,12 @@ void millpond_wait_figure_(struct millpond *m, const char *name, int64_t value);
 /* Everything that lives for a request or a connection is gone. */
 #define millpond_wait_idle(m) (SUPPORT_AT, millpond_wait_idle_(m))
 void millpond_wait_idle_(struct millpond *m);
+/* A text that the API's list of pools has for the instance of that name: "state", "reason". The second waits
+ * until the state is that one. */
+#define millpond_instance_text(m, name, key) (SUPPORT_AT, millpond_instance_text_(m, name, key))
+#define millpond_wait_state(m, name, wanted) (SUPPORT_AT, millpond_wait_state_(m, name, wanted))
+const char *millpond_instance_text_(struct millpond *m, const char *name, const char *key);
+void millpond_wait_state_(struct millpond *m, const char *name, const char *wanted);
 /* An HTTP request to the admin address with the token. */
 struct message *millpond_admin(struct millpond *m, const char *method, const char *target);
 

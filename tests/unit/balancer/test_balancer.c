@@ -62,7 +62,7 @@ static struct balancer_set *build(const char *fmt, ...)
 static struct instance *pick(struct balancer_set *s, size_t pool)
 {
     rcu_thread_start();
-    struct instance *i = pool_pick(balancer_set_pool(s, pool), NULL, 0);
+    struct instance *i = pool_pick(balancer_set_pool(s, pool), NULL, NULL, 0);
     rcu_thread_stop();
     return i;
 }
@@ -410,7 +410,7 @@ static void *work(void *arg)
     while (!atomic_load(&finished)) {
         struct balancer_set *s = take_current();
         struct pool *p = balancer_set_pool(s, 0);
-        struct instance *i = pool_pick(p, NULL, 0);
+        struct instance *i = pool_pick(p, NULL, NULL, 0);
         pool_count_request(p);
         if (i != NULL) {
             instance_ref(i);

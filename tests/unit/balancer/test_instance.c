@@ -281,8 +281,8 @@ static void test_only_refusals_mark_down(void **state)
             request((enum fetch_error)e);
     worker_drain(env.w);
     expect_state(INSTANCE_STARTING);
-    /* none, three that are our own affair, an error that is an answer, and a page that changed */
-    assert_int_equal(env.i->failures, 10 * (FETCH_ERROR_COUNT - 1 - 6));
+    /* none, three that are our own affair, and a page that changed */
+    assert_int_equal(env.i->failures, 10 * (FETCH_ERROR_COUNT - 1 - 5));
 }
 
 static void test_trouble_brings_the_probe_forward(void **state)

@@ -59,6 +59,7 @@ static void make(const char *address, enum config_health health)
 {
     env.server = (struct config_server){.name = "a", .address = address, .host = "app.test", .weight = 1};
     env.config = (struct config_pool){.name = "app",
+                                      .sticky_cookie = "",
                                       .servers = &env.server,
                                       .server_count = 1,
                                       .health = health,
@@ -68,7 +69,7 @@ static void make(const char *address, enum config_health health)
                                       .health_timeout_ms = 1000,
                                       .health_rise = 2,
                                       .health_fall = 3};
-    env.p = pool_create(&env.r, &env.config);
+    env.p = pool_create(&env.r, &env.config, NULL);
     assert_non_null(env.p);
     env.m = &env.p->members[0];
 }
@@ -154,7 +155,7 @@ static void test_address_stays_while_the_name_has_it(void **state)
     expect_address("10.0.0.3:3000");
     assert_int_equal(instance_state(env.m->instance), INSTANCE_UP);
     rcu_thread_start();
-    struct instance *i = pool_pick(env.p, NULL, 0);
+    struct instance *i = pool_pick(env.p, NULL, NULL, 0);
     rcu_thread_stop();
     assert_ptr_equal(i, env.m->instance);
     instance_release(i, FETCH_NONE);
@@ -291,7 +292,7 @@ static void test_all_addresses_dead(void **state)
     assert_true(is_down(NULL));
     assert_string_equal(env.m->instance->reason, "connect refused (3 probes failed)");
     rcu_thread_start();
-    assert_null(pool_pick(env.p, NULL, 0));
+    assert_null(pool_pick(env.p, NULL, NULL, 0));
     rcu_thread_stop();
     close(keep);
 }

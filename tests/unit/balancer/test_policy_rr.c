@@ -16,6 +16,13 @@ static struct instance *named(size_t i)
     return (struct instance *)(void *)&names[i];
 }
 
+static struct instance *pick(const struct policy_view *v, uint64_t turn, struct instance *const *tried,
+                             size_t tried_count)
+{
+    return policy_rr.pick(v,
+                          &(struct policy_turn){.number = turn, .tried = tried, .tried_count = tried_count});
+}
+
 static size_t number(const struct instance *i)
 {
     return (size_t)((const char *)(const void *)i - names);
@@ -38,7 +45,7 @@ static void expect_sequence(const unsigned *weights, size_t count, const char *s
     struct policy_view *v = build(weights, count);
     size_t length = strlen(sequence);
     for (size_t turn = 0; turn < 3 * length; turn++) {
-        struct instance *i = policy_rr.pick(v, turn, NULL, 0);
+        struct instance *i = pick(v, turn, NULL, 0);
         assert_int_equal('a' + (int)number(i), sequence[turn % length]);
     }
     policy_rr.destroy(v);
@@ -70,7 +77,7 @@ static void test_shares_follow_weights(void **state)
     unsigned counts[ARRAY_LEN(weights)] = {0};
     struct policy_view *v = build(weights, ARRAY_LEN(weights));
     for (uint64_t turn = 12345; turn < 12345 + 100 * 3; turn++)
-        counts[number(policy_rr.pick(v, turn, NULL, 0))]++;
+        counts[number(pick(v, turn, NULL, 0))]++;
     for (size_t i = 0; i < ARRAY_LEN(weights); i++)
         assert_int_equal(counts[i], 3 * weights[i]);
     policy_rr.destroy(v);
@@ -84,7 +91,7 @@ static void test_heavy_one_is_spread(void **state)
     struct policy_view *v = build(weights, ARRAY_LEN(weights));
     char turns[21] = {0};
     for (uint64_t turn = 0; turn < 20; turn++)
-        turns[turn] = number(policy_rr.pick(v, turn, NULL, 0)) == 0 ? 'a' : '.';
+        turns[turn] = number(pick(v, turn, NULL, 0)) == 0 ? 'a' : '.';
     assert_null(strstr(turns, "aa"));
     assert_null(strstr(turns, "..."));
     policy_rr.destroy(v);
@@ -98,7 +105,7 @@ static void test_long_schedules_are_bounded(void **state)
         weights[i] = i == 0 ? 1 : 901 + (unsigned)i;
     struct policy_view *v = build(weights, 100);
     for (uint64_t turn = 0; turn < 2 * POLICY_RR_MAX_TURNS; turn++)
-        counts[number(policy_rr.pick(v, turn, NULL, 0))]++;
+        counts[number(pick(v, turn, NULL, 0))]++;
     assert_true(counts[0] >= 1 && counts[0] <= 3);
     for (size_t i = 1; i < 100; i++)
         assert_in_range(counts[i], 70, 100);
@@ -114,7 +121,7 @@ static void test_more_instances_than_turns(void **state)
         weights[i] = 1 + (unsigned)(i % 2) * 999;
     struct policy_view *v = build(weights, 5000);
     for (uint64_t turn = 0; turn < 20000; turn++)
-        seen[number(policy_rr.pick(v, turn, NULL, 0))] = true;
+        seen[number(pick(v, turn, NULL, 0))] = true;
     for (size_t i = 0; i < 5000; i++)
         assert_true(seen[i]);
     policy_rr.destroy(v);
@@ -124,8 +131,8 @@ static void test_none(void **state)
 {
     UNUSED(state);
     struct policy_view *v = build(NULL, 0);
-    assert_null(policy_rr.pick(v, 0, NULL, 0));
-    assert_null(policy_rr.pick(v, UINT64_MAX, NULL, 0));
+    assert_null(pick(v, 0, NULL, 0));
+    assert_null(pick(v, UINT64_MAX, NULL, 0));
     policy_rr.destroy(v);
 }
 
@@ -135,9 +142,9 @@ static void test_tried_are_left_out(void **state)
     struct policy_view *v = build((unsigned[]){100, 1, 1}, 3);
     struct instance *tried[3] = {named(0), named(2), named(1)};
     for (uint64_t turn = 0; turn < 204; turn++) {
-        assert_int_not_equal(number(policy_rr.pick(v, turn, tried, 1)), 0);
-        assert_int_equal(number(policy_rr.pick(v, turn, tried, 2)), 1);
-        assert_null(policy_rr.pick(v, turn, tried, 3));
+        assert_int_not_equal(number(pick(v, turn, tried, 1)), 0);
+        assert_int_equal(number(pick(v, turn, tried, 2)), 1);
+        assert_null(pick(v, turn, tried, 3));
     }
     policy_rr.destroy(v);
 }
@@ -146,17 +153,19 @@ static void test_turn_at_the_end_of_its_range(void **state)
 {
     UNUSED(state);
     struct policy_view *v = build((unsigned[]){1, 1, 1}, 3);
-    struct instance *tried[1] = {policy_rr.pick(v, UINT64_MAX, NULL, 0)};
+    struct instance *tried[1] = {pick(v, UINT64_MAX, NULL, 0)};
     assert_non_null(tried[0]);
-    assert_non_null(policy_rr.pick(v, UINT64_MAX, tried, 1));
+    assert_non_null(pick(v, UINT64_MAX, tried, 1));
     policy_rr.destroy(v);
 }
 
 static void test_table(void **state)
 {
     UNUSED(state);
-    assert_ptr_equal(policy_of_balance(0), &policy_rr);
-    assert_string_equal(policy_rr.name, "round_robin");
+    static const char *const names_of[] = {"round_robin", "least_connections", "two_choices", "hash"};
+    for (int b = CONFIG_BALANCE_ROUND_ROBIN; b <= CONFIG_BALANCE_HASH; b++)
+        assert_string_equal(policy_of_balance((enum config_balance)b)->name, names_of[b]);
+    assert_ptr_equal(policy_of_balance(CONFIG_BALANCE_ROUND_ROBIN), &policy_rr);
 }
 
 int main(void)

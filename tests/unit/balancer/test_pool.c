@@ -12,6 +12,8 @@ struct env {
     struct config_pool config;
     struct config_server servers[4];
     struct pool *p;
+    struct sticky_key key;
+    const char *sticky;
 };
 static struct env env;
 
@@ -25,7 +27,7 @@ static void on_event(struct instance_registry *r, struct instance *i, enum insta
 static int setup(void **state)
 {
     UNUSED(state);
-    env = (struct env){.w = worker_create(-1)};
+    env = (struct env){.w = worker_create(-1), .sticky = ""};
     rcu_thread_start();
     instance_registry_init(&env.r, env.w, on_event);
     return 0;
@@ -60,8 +62,9 @@ static void make_pool(const char *text)
             .name = names[count], .address = addresses[count], .host = "localhost", .weight = *text - '0'};
         count++;
     }
-    env.config = (struct config_pool){.name = "app", .servers = env.servers, .server_count = count};
-    env.p = pool_create(&env.r, &env.config);
+    env.config = (struct config_pool){
+        .name = "app", .sticky_cookie = env.sticky, .servers = env.servers, .server_count = count};
+    env.p = pool_create(&env.r, &env.config, &env.key);
     assert_non_null(env.p);
     assert_true(pool_rebuild(env.p));
 }
@@ -74,7 +77,7 @@ static struct instance *member(size_t i)
 static void expect_picks(const char *want)
 {
     for (; *want != '\0'; want++) {
-        struct instance *i = pool_pick(env.p, NULL, 0);
+        struct instance *i = pool_pick(env.p, NULL, NULL, 0);
         if (*want == '-') {
             assert_null(i);
             continue;
@@ -165,7 +168,7 @@ static void pick_trying(const char *tried_names, const char *allowed)
     for (; tried_names[count] != '\0'; count++)
         tried[count] = member((size_t)(tried_names[count] - 'a'));
     for (unsigned n = 0; n < 20; n++) {
-        struct instance *i = pool_pick(env.p, tried, count);
+        struct instance *i = pool_pick(env.p, NULL, tried, count);
         if (*allowed == '\0') {
             assert_null(i);
             continue;
@@ -206,9 +209,9 @@ static void test_in_flight(void **state)
 {
     UNUSED(state);
     make_pool("11");
-    struct instance *a1 = pool_pick(env.p, NULL, 0);
-    struct instance *b1 = pool_pick(env.p, NULL, 0);
-    struct instance *a2 = pool_pick(env.p, NULL, 0);
+    struct instance *a1 = pool_pick(env.p, NULL, NULL, 0);
+    struct instance *b1 = pool_pick(env.p, NULL, NULL, 0);
+    struct instance *a2 = pool_pick(env.p, NULL, NULL, 0);
     assert_ptr_equal(a1, a2);
     assert_int_equal(instance_in_flight(a1), 2);
     assert_int_equal(instance_in_flight(b1), 1);
@@ -226,7 +229,7 @@ static void test_lease_outlives_the_pool(void **state)
 {
     UNUSED(state);
     make_pool("1");
-    struct instance *i = pool_pick(env.p, NULL, 0);
+    struct instance *i = pool_pick(env.p, NULL, NULL, 0);
     pool_destroy(env.p);
     env.p = NULL;
     worker_drain(env.w);
@@ -244,13 +247,13 @@ static void *pick_on(void *arg)
     const unsigned *rounds = arg;
     rcu_thread_start();
     for (unsigned n = 0; n < *rounds || (*rounds == 0 && !atomic_load(&done)); n++) {
-        struct instance *i = pool_pick(env.p, NULL, 0);
+        struct instance *i = pool_pick(env.p, NULL, NULL, 0);
         if (i == NULL) {
             atomic_fetch_add(&nothing, 1);
             continue;
         }
         atomic_fetch_add(&picked[instance_name(i)[0] - 'a'], 1);
-        struct instance *second = *rounds == 0 ? pool_pick(env.p, &i, 1) : NULL;
+        struct instance *second = *rounds == 0 ? pool_pick(env.p, NULL, &i, 1) : NULL;
         if (second != NULL)
             instance_release(second, FETCH_RESET);
         instance_release(i, n % 7 == 0 ? FETCH_CONNECT_REFUSED : FETCH_NONE);
@@ -311,6 +314,125 @@ static void test_picking_while_states_change(void **state)
 
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
+/* ---- sticky_cookie
+ * ----------------------------------------------------------------------------------------------- */
+
+static void make_sticky_pool(const char *text)
+{
+    env.key = (struct sticky_key){.known = true};
+    env.sticky = "srv";
+    make_pool(text);
+}
+
+static void expect_pinned(size_t to, char want)
+{
+    struct pool_affinity a = {.pin = (uint16_t)(to + 1)};
+    for (unsigned n = 0; n < 4; n++) {
+        struct instance *i = pool_pick(env.p, &a, NULL, 0);
+        assert_int_equal(instance_name(i)[0], want);
+        instance_release(i, FETCH_NONE);
+    }
+}
+
+static void test_pins(void **state)
+{
+    UNUSED(state);
+    make_sticky_pool("111");
+    for (size_t i = 0; i < 3; i++) {
+        uint16_t pin = pool_pin_of_instance(env.p, member(i));
+        slice_t value = pool_pin_value(env.p, pin);
+        assert_int_equal(pin, i + 1);
+        assert_int_equal(pool_pin_of_value(env.p, value), pin);
+        assert_int_equal(pool_pin_of_value(env.p, slice_make(value.ptr, value.len - 1)), 0);
+        expect_pinned(i, "abc"[i]);
+    }
+    assert_int_equal(pool_pin_of_value(env.p, SLICE_LIT("0123456789abcdef0123456789abcdef")), 0);
+    assert_int_equal(pool_pin_of_value(env.p, SLICE_EMPTY), 0);
+    expect_picks("abcabc"); /* who is not pinned takes turns: of the ones above, each raised the turn */
+}
+
+static void test_pinned_to_one_that_is_gone(void **state)
+{
+    UNUSED(state);
+    struct pool_affinity a = {.pin = 1};
+    make_sticky_pool("11");
+    struct instance *tried[1] = {member(0)}, *i = pool_pick(env.p, &a, tried, 1);
+    assert_int_equal(instance_name(i)[0], 'b');
+    instance_release(i, FETCH_NONE);
+    go(0, INSTANCE_DOWN);
+    expect_pinned(0, 'b');
+    go(0, INSTANCE_UP);
+    expect_pinned(0, 'a');
+}
+
+static void test_drained_ones_keep_their_visitors(void **state)
+{
+    UNUSED(state);
+    make_sticky_pool("101");
+    expect_picks("acac");
+    expect_pinned(1, 'b');
+    go(0, INSTANCE_UP);
+    go(0, INSTANCE_DRAINING);
+    expect_picks("cc");
+    expect_pinned(0, 'a');
+    go(1, INSTANCE_DOWN);
+    expect_pinned(1, 'c');
+}
+
+static void test_backups_keep_visitors_only_while_used(void **state)
+{
+    UNUSED(state);
+    make_sticky_pool("11b");
+    expect_pinned(1, 'a');
+    go(0, INSTANCE_DOWN);
+    expect_pinned(1, 'b');
+    go(0, INSTANCE_UP);
+    expect_pinned(1, 'a');
+}
+
+/* ---- slow_start
+ * -------------------------------------------------------------------------------------------------- */
+
+static unsigned share_of_first(unsigned picks)
+{
+    unsigned n = 0;
+    while (picks-- > 0) {
+        struct instance *i = pool_pick(env.p, NULL, NULL, 0);
+        n += i == member(0);
+        instance_release(i, FETCH_NONE);
+    }
+    return n;
+}
+
+static void test_slow_start(void **state)
+{
+    UNUSED(state);
+    make_pool("11");
+    env.config.slow_start_ms = 10000;
+    worker_refresh_clock(env.w);
+    go(0, INSTANCE_UP); /* the first time is no return */
+    assert_true(pool_rebuild(env.p));
+    assert_false(env.p->ramping);
+    go(0, INSTANCE_DOWN);
+    go(0, INSTANCE_UP);
+    assert_true(env.p->ramping);
+    assert_int_equal(pool_share_percent(env.p, member(0)), 5);
+    assert_int_equal(pool_share_percent(env.p, member(1)), 100);
+    assert_int_equal(share_of_first(21), 1);
+    env.w->now_us += 5000 * 1000;
+    assert_true(pool_rebuild(env.p));
+    assert_int_equal(share_of_first(30), 10);
+    env.w->now_us += 5000 * 1000;
+    assert_true(pool_rebuild(env.p));
+    assert_false(env.p->ramping);
+    assert_int_equal(share_of_first(30), 15);
+    assert_int_equal(pool_ramp_step_ms(env.p), 500);
+    env.config.slow_start_ms = 3600000;
+    assert_int_equal(pool_ramp_step_ms(env.p), 1000);
+    env.config.slow_start_ms = 1;
+    assert_int_equal(pool_ramp_step_ms(env.p), 100);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -326,6 +448,11 @@ int main(void)
         T(test_lease_outlives_the_pool),
         T(test_all_workers_share_the_turns),
         T(test_picking_while_states_change),
+        cmocka_unit_test_setup_teardown(test_pins, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_pinned_to_one_that_is_gone, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_drained_ones_keep_their_visitors, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_backups_keep_visitors_only_while_used, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_slow_start, setup, teardown),
     };
     return cmocka_run_group_tests_name("balancer/pool", tests, NULL, NULL);
 }

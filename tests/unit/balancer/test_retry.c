@@ -219,8 +219,9 @@ static void test_pool_asks_rules_and_budget(void **state)
     struct worker *w = worker_create(-1);
     struct instance_registry r;
     instance_registry_init(&r, w, ignore_event);
-    struct config_pool config = {.name = "app", .retries = 1, .retry_budget_percent = 0, .retry_on = ALL};
-    struct pool *p = pool_create(&r, &config);
+    struct config_pool config = {
+        .name = "app", .sticky_cookie = "", .retries = 1, .retry_budget_percent = 0, .retry_on = ALL};
+    struct pool *p = pool_create(&r, &config, NULL);
     struct retry_context reused = get, twice = get;
     reused.reused_connection = true;
     twice.tries_done = 2;

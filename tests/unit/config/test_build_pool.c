@@ -28,7 +28,7 @@ static void test_members(void **state)
     assert_false(s[1].backup);
     assert_string_equal(s[2].host, "localhost");
     assert_int_equal(s[2].weight, 1000);
-    assert_int_equal(p->balance, 0);
+    assert_int_equal(p->balance, CONFIG_BALANCE_ROUND_ROBIN);
     assert_int_equal(p->health, CONFIG_HEALTH_OFF);
     assert_string_equal(p->health_path, "/up");
     assert_string_equal(p->health_host, "h");
@@ -46,6 +46,54 @@ static void test_members(void **state)
     assert_int_equal(p->retry_budget_percent, 10);
     assert_int_equal(p->retry_on, CONFIG_RETRY_RESET | CONFIG_RETRY_503 | CONFIG_RETRY_504);
     assert_int_equal(p->max_idle, 11);
+    config_unref(c);
+}
+
+static void test_balance(void **state)
+{
+    static const struct {
+        const char *text;
+        enum config_balance balance;
+        enum config_hash_on on;
+        const char *name;
+    } cases[] = {
+        {"", CONFIG_BALANCE_ROUND_ROBIN, CONFIG_HASH_ON_NOTHING, ""},
+        {"balance = least_connections\n", CONFIG_BALANCE_LEAST_CONNECTIONS, CONFIG_HASH_ON_NOTHING, ""},
+        {"balance = two_choices\n", CONFIG_BALANCE_TWO_CHOICES, CONFIG_HASH_ON_NOTHING, ""},
+        {"balance = hash\nhash_on = client_ip\n", CONFIG_BALANCE_HASH, CONFIG_HASH_ON_CLIENT_IP, ""},
+        {"balance = hash\nhash_on = path\n", CONFIG_BALANCE_HASH, CONFIG_HASH_ON_PATH, ""},
+        {"balance = hash\nhash_on = header:X-User\n", CONFIG_BALANCE_HASH, CONFIG_HASH_ON_HEADER, "X-User"},
+        {"balance = hash\nhash_on = cookie:sid\n", CONFIG_BALANCE_HASH, CONFIG_HASH_ON_COOKIE, "sid"},
+    };
+    char text[256];
+    UNUSED(state);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        snprintf(text, sizeof text, APP "%s", cases[i].text);
+        struct config *c = load_ok(text);
+        assert_int_equal(c->pools[0].balance, cases[i].balance);
+        assert_int_equal(c->pools[0].hash_on, cases[i].on);
+        assert_string_equal(c->pools[0].hash_name, cases[i].name);
+        assert_string_equal(c->pools[0].sticky_cookie, "");
+        config_unref(c);
+    }
+}
+
+static void test_staying_in_use(void **state)
+{
+    UNUSED(state);
+    struct config *c = load_ok(APP "");
+    assert_int_equal(c->pools[0].eject_errors, 5);
+    assert_int_equal(c->pools[0].eject_time_ms, 10000);
+    assert_int_equal(c->pools[0].eject_max_percent, 50);
+    assert_int_equal(c->pools[0].slow_start_ms, 0);
+    config_unref(c);
+    c = load_ok(APP "eject_errors = 7\neject_time = 2s\neject_max = 30%\nslow_start = 1m\n"
+                    "sticky_cookie = srv\n");
+    assert_int_equal(c->pools[0].eject_errors, 7);
+    assert_int_equal(c->pools[0].eject_time_ms, 2000);
+    assert_int_equal(c->pools[0].eject_max_percent, 30);
+    assert_int_equal(c->pools[0].slow_start_ms, 60000);
+    assert_string_equal(c->pools[0].sticky_cookie, "srv");
     config_unref(c);
 }
 
@@ -117,6 +165,7 @@ static void test_retry_on_off(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_balance),      cmocka_unit_test(test_staying_in_use),
         cmocka_unit_test(test_members),      cmocka_unit_test(test_many_servers_keep_their_order),
         cmocka_unit_test(test_bad_servers),  cmocka_unit_test(test_duplicate_names),
         cmocka_unit_test(test_retry_on_off),

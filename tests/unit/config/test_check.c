@@ -30,6 +30,22 @@ static void test_weights(void **state)
     expect_no_problem("[pool app]\nserver = a:1 weight=0\nserver = b:1\n");
 }
 
+static void test_ways_to_balance(void **state)
+{
+    UNUSED(state);
+    expect_error(APP "balance = hash\n", "t.ini:3: [pool app] balance: hash needs something to go by");
+    expect_warning(APP "hash_on = path\n",
+                   "t.ini:3: [pool app] hash_on: it does nothing without balance = hash");
+    expect_warning(APP "balance = hash\nhash_on = path\nsticky_cookie = a\n", "it counts before hash_on");
+    expect_warning(APP "eject_errors = 0\neject_time = 1s\n", "it does nothing with eject_errors = 0");
+    expect_warning(APP "sticky_cookie = a\n[pool b]\nserver = b:1\nsticky_cookie = a\n"
+                       "[route b]\nhost = b\npool = b\n[route a]\n",
+                   "t.ini:6: [pool b] sticky_cookie: [pool app] has a cookie of the same name");
+    expect_no_problem(APP "balance = hash\nhash_on = client_ip\neject_time = 1s\n");
+    expect_no_problem(APP "sticky_cookie = a\n[pool b]\nserver = b:1\nsticky_cookie = b\n"
+                          "[route b]\nhost = b\npool = b\n[route a]\n");
+}
+
 static void test_pool_nobody_uses(void **state)
 {
     UNUSED(state);
@@ -155,6 +171,7 @@ int main(void)
         cmocka_unit_test(test_nothing_to_do),
         cmocka_unit_test(test_pool_without_server),
         cmocka_unit_test(test_weights),
+        cmocka_unit_test(test_ways_to_balance),
         cmocka_unit_test(test_pool_nobody_uses),
         cmocka_unit_test(test_addresses_twice),
         cmocka_unit_test(test_admin_address),

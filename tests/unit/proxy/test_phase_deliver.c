@@ -107,7 +107,7 @@ static void test_relay_to_gone_client(void **state)
     x->source = SOURCE_RELAY;
     x->out_framing = FRAME_CHUNKED;
     x->head_sent = true;
-    x->instance = pool_pick(x->route->pool, NULL, 0);
+    x->instance = pool_pick(x->route->pool, NULL, NULL, 0);
     struct upstream_conn *u = upstream_conn_adopt(f.pw, pair[0], instance_ref(x->instance));
     upstream_conn_assign(u, x);
     x->upstream = u;

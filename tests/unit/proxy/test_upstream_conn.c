@@ -24,7 +24,7 @@ static void start(struct up *o)
     o->c = fix_client(&o->f, "192.0.2.7:1", &o->client);
     o->x = fix_exchange(&o->f, o->c, "GET / HTTP/1.1\r\nHost: h\r\n\r\n");
     o->x->phase = PHASE_FETCH;
-    o->x->instance = pool_pick(o->x->route->pool, NULL, 0);
+    o->x->instance = pool_pick(o->x->route->pool, NULL, NULL, 0);
     assert_non_null(o->x->instance);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
     assert_int_equal(setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes), 0);

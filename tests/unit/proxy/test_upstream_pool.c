@@ -25,8 +25,8 @@ static void start(struct pools *p)
     assert_true(p->f.server.spill != NULL && p->other_worker != NULL);
     p->other_worker->metrics = metrics_shard_new();
     p->other = proxy_worker_create(&p->f.server, p->other_worker, NULL, p->f.snapshot);
-    p->a = pool_pick(p->f.snapshot->routes[0].pool, NULL, 0);
-    p->b = pool_pick(p->f.snapshot->routes[0].pool, &p->a, 1);
+    p->a = pool_pick(p->f.snapshot->routes[0].pool, NULL, NULL, 0);
+    p->b = pool_pick(p->f.snapshot->routes[0].pool, NULL, &p->a, 1);
     assert_true(p->other != NULL && p->a != NULL && p->b != NULL && p->a != p->b);
 }
 

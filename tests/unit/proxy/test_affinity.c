@@ -1,0 +1,178 @@
+/* test_affinity.c: what of a request is hashed, the sticky cookie on its way in, and on its way out. */
+#include "proxy/affinity.h"
+
+#include <sys/stat.h>
+
+#include "balancer/sticky.h"
+
+#include "fixture.h"
+
+#define TWO "[pool app]\nhealth_check = off\nserver = 127.0.0.1:9 name=a\nserver = 127.0.0.1:10 name=b\n"
+
+struct env {
+    struct proxy_fix fix;
+    struct client_conn *c;
+    struct exchange *x;
+    int other;
+    char text[1024]; /* the request, which the exchange points into */
+};
+static struct env env;
+
+static void start(const char *pool, const char *fields)
+{
+    char ini[1024];
+    snprintf(ini, sizeof ini,
+             "[millpond]\ntrusted_proxies = 192.0.2.0/24\nstate_dir = /tmp/millpond-test-affinity\n" TWO "%s",
+             pool);
+    snprintf(env.text, sizeof env.text, "GET /p?q=1 HTTP/1.1\r\nHost: h\r\n%s\r\n", fields);
+    fix_start(&env.fix, ini, false);
+    env.c = fix_client(&env.fix, "192.0.2.9:1", &env.other);
+    env.x = fix_exchange(&env.fix, env.c, env.text);
+    if (env.x->route->has_affinity)
+        affinity_read(env.x);
+}
+
+static void end(void)
+{
+    fix_drop(env.x);
+    client_conn_close(env.c, CLOSE_CLIENT_CLOSED);
+    close(env.other);
+    fix_end(&env.fix);
+    unlink("/tmp/millpond-test-affinity/sticky-key");
+    rmdir("/tmp/millpond-test-affinity");
+}
+
+static void expect_hashed(const char *hash_on, const char *fields, const char *want)
+{
+    char pool[128];
+    snprintf(pool, sizeof pool, "balance = hash\nhash_on = %s\n", hash_on);
+    start(pool, fields);
+    uint64_t key = want != NULL ? hash_bytes_unseeded(want, strlen(want)).lo : 0;
+    assert_true(env.x->route->has_affinity);
+    assert_true(env.x->affinity->key == key);
+    assert_int_equal(env.x->affinity->pin, 0);
+    end();
+}
+
+static void test_what_is_hashed(void **state)
+{
+    UNUSED(state);
+    expect_hashed("client_ip", "", "192.0.2.9");
+    expect_hashed("path", "", "/p");
+    expect_hashed("header:X-User", "X-A: 1\r\nx-user: me\r\n", "me");
+    expect_hashed("header:X-User", "", NULL);
+    expect_hashed("header:Host", "", "h");
+    expect_hashed("cookie:sid", "Cookie: asid=1; sid=2; sid=3\r\n", "2");
+    expect_hashed("cookie:sid", "Cookie: sid\r\nCookie: x=1; sid = 4\r\n", "4");
+    expect_hashed("cookie:sid", "Cookie: Sid=1\r\n", NULL);
+    start("", "Cookie: sid=1\r\n");
+    assert_false(env.x->route->has_affinity);
+    end();
+}
+
+/* The request's Cookie lines after it was read, joined by "|". */
+static const char *cookies(char *buf, size_t bytes)
+{
+    buf[0] = '\0';
+    for (unsigned i = 0; i < env.x->req.field_count; i++)
+        if (env.x->req.fields[i].id == HTTP_FIELD_COOKIE)
+            snprintf(buf + strlen(buf), bytes - strlen(buf), "%s" SLICE_FMT, buf[0] != '\0' ? "|" : "",
+                     SLICE_ARG(env.x->req.fields[i].value));
+    return buf;
+}
+
+static void test_cookie_in(void **state)
+{
+    UNUSED(state);
+    static const struct {
+        const char *fields, *left;
+        bool pinned;
+    } cases[] = {
+        {"", "", false},
+        {"Cookie: a=1\r\n", "a=1", false},
+        {"Cookie: srv=%s\r\n", "", true},
+        {"Cookie: a=1; srv=%s; b=2\r\nCookie: c=3\r\n", "a=1; b=2|c=3", true},
+        {"Cookie: srv=\"%s\"\r\n", "", false},
+        {"Cookie: srv=%sx\r\n", "", false},
+        {"Cookie: srv=; a=1\r\n", "a=1", false},
+        {"Cookie: Srv=%s\r\n", "Srv=%s", false},
+    };
+    char value[STICKY_CHARS + 1] = "", fields[256], left[256], buf[512];
+    mkdir("/tmp/millpond-test-affinity", 0700);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        start("sticky_cookie = srv\n", "");
+        slice_t v = pool_pin_value(env.x->route->pool, 2);
+        memcpy(value, v.ptr, v.len);
+        fix_drop(env.x);
+        snprintf(fields, sizeof fields, cases[i].fields, value);
+        snprintf(buf, sizeof buf, "GET /p HTTP/1.1\r\nHost: h\r\n%s\r\n", fields);
+        env.x = fix_exchange(&env.fix, env.c, buf);
+        affinity_read(env.x);
+        snprintf(left, sizeof left, cases[i].left, value);
+        assert_string_equal(cookies(buf, sizeof buf), left);
+        assert_int_equal(http_head_has(&env.x->req, HTTP_FIELD_COOKIE), left[0] != '\0');
+        assert_int_equal(env.x->affinity->pin, cases[i].pinned ? 2 : 0);
+        end();
+    }
+}
+
+static void expect_head(const char *want)
+{
+    char text[512];
+    snprintf(text, sizeof text, SLICE_FMT, SLICE_ARG(env.x->response_head));
+    assert_string_equal(text, want);
+}
+
+static void test_cookie_out(void **state)
+{
+    UNUSED(state);
+    char want[256];
+    start("sticky_cookie = srv\n", "");
+    struct exchange *x = env.x;
+    x->response_head = SLICE_LIT("HTTP/1.1 200 OK\r\n");
+    affinity_pin(x); /* of no instance */
+    expect_head("HTTP/1.1 200 OK\r\n");
+    x->instance = pool_pick(x->route->pool, x->affinity, NULL, 0);
+    assert_string_equal(instance_name(x->instance), "a");
+    x->status = 503; /* one does not want to stay there */
+    affinity_pin(x);
+    expect_head("HTTP/1.1 200 OK\r\n");
+    x->status = 200;
+    affinity_pin(x);
+    snprintf(want, sizeof want,
+             "HTTP/1.1 200 OK\r\nSet-Cookie: srv=" SLICE_FMT "; Path=/; HttpOnly; SameSite=Lax\r\n",
+             SLICE_ARG(pool_pin_value(x->route->pool, 1)));
+    expect_head(want);
+    x->response_head = SLICE_LIT("HTTP/1.1 200 OK\r\n");
+    x->affinity->pin = 1; /* it knows */
+    affinity_pin(x);
+    expect_head("HTTP/1.1 200 OK\r\n");
+    instance_release(x->instance, FETCH_NONE);
+    x->instance = NULL;
+    end();
+}
+
+/* TLS ends at a trusted proxy in front of us. */
+static void test_secure(void **state)
+{
+    UNUSED(state);
+    start("sticky_cookie = srv\n", "X-Forwarded-Proto: https\r\n");
+    env.x->response_head = SLICE_LIT("HTTP/1.1 200 OK\r\n");
+    env.x->instance = pool_pick(env.x->route->pool, env.x->affinity, NULL, 0);
+    affinity_pin(env.x);
+    assert_true(slice_ends(env.x->response_head, SLICE_LIT("; SameSite=Lax; Secure\r\n")));
+    instance_release(env.x->instance, FETCH_NONE);
+    env.x->instance = NULL;
+    end();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_what_is_hashed),
+        cmocka_unit_test(test_cookie_in),
+        cmocka_unit_test(test_cookie_out),
+        cmocka_unit_test(test_secure),
+    };
+    return cmocka_run_group_tests_name("proxy/affinity", tests, fix_group_setup, fix_group_teardown);
+}
