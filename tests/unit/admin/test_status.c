@@ -149,9 +149,9 @@ static void test_text(void **state)
         "\npurges    5 events, last 5s ago; remembers 4 of 512 and 1 of 256 patterns, overflowed 2 times\n"));
     assert_non_null(strstr(text, "127.0.0.1:8080, unix:/x"));
     assert_non_null(strstr(text, "\nredis     sentinel main; no way\n"));
-    assert_non_null(strstr(text, "\na:1             up     1m 0s            4    120       3        0  \n"));
+    assert_non_null(strstr(text, "\na:1             up     1m 0s            4    120       3         0  \n"));
     assert_non_null(
-        strstr(text, "\ns\"1 (sentinel)  down   1m 0s            0      0       0        0  WRONG?\n"));
+        strstr(text, "\ns\"1 (sentinel)  down   1m 0s            0      0       0         0  WRONG?\n"));
     assert_non_null(strstr(text, "\napp   two_choices  a\"1       up        1m 4s  1 at 40%"));
     assert_non_null(strstr(text, "\napp   two_choices  app-2     down      1m 3s  5 backup"));
     assert_non_null(strstr(text, "failing; not ejected: it is the last usable instance\n"));
