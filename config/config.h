@@ -54,6 +54,8 @@ struct config_log { /* [log] */
 
 enum config_tls_version { CONFIG_TLS_1_2, CONFIG_TLS_1_3 };
 
+enum config_hsts { CONFIG_HSTS_OFF, CONFIG_HSTS_ON, CONFIG_HSTS_SUBDOMAINS, CONFIG_HSTS_PRELOAD };
+
 struct config_listen { /* [listen NAME] */
     const char *name;
     struct config_origin origin;
@@ -73,6 +75,7 @@ struct config_listen { /* [listen NAME] */
     const char *tls_ciphers, *tls_groups; /* "intermediate" or OpenSSL's lists */
     enum tls_verify tls_client_verify;
     const char *tls_client_ca; /* "" = none */
+    enum config_hsts hsts;
 };
 
 struct config_server {   /* one `server` of a pool */

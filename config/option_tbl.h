@@ -71,6 +71,10 @@ OPTION(LISTEN, "tls_client_verify", WORD, "off", WORDS("off optional required", 
        AT(config_listen, tls_client_verify),
        "Whether clients show a certificate of `tls_client_ca`. Instances are told whose it is in "
        "`X-SSL-Client-Verify`, `X-SSL-Client-S-DN` and `X-SSL-Client-SHA256`.")
+OPTION(LISTEN, "hsts", WORD, "off", WORDS("off on subdomains preload", NULL), 0, AT(config_listen, hsts),
+       "Tells browsers for two years to come by https only (`Strict-Transport-Security`), in responses that "
+       "do not have that field: `on` for the host, `subdomains` for those below it too, `preload` for both "
+       "and for the lists that browsers bring along.")
 OPTION(LISTEN, "protocols", NAMES, "h2, http/1.1", ANY, OPTION_LIST | OPTION_COMMAS, LATER,
        "Protocols offered by ALPN. `h2c` allows HTTP/2 with prior knowledge without TLS.")
 OPTION(LISTEN, "proxy_protocol", WORD, "off", WORDS("off required", NULL), 0, LATER,

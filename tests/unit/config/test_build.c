@@ -58,6 +58,7 @@ static const struct option_case cases[] = {
      "optional\ntls_client_ca = /ca.pem",
      {"on", ""},
      "write one of: off, optional, required"},
+    {N, "hsts", "subdomains", {"yes", ""}, "write one of: off, on, subdomains, preload"},
     {N, "redirect_to_https", "yes", {"maybe", "1", ""}, "write yes, no"},
     {N, "acme_webroot", "/var/www", {"www", ""}, "write one with a slash"},
     {P, "server", "[::1]:80 weight=5", {"app", "a:1 weight=1001", "a:1 b:2"}, "has no port"},
