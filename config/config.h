@@ -75,6 +75,7 @@ struct config_listen { /* [listen NAME] */
     const char *tls_ciphers, *tls_groups; /* "intermediate" or OpenSSL's lists */
     enum tls_verify tls_client_verify;
     const char *tls_client_ca; /* "" = none */
+    struct config_strings tls_ocsp;
     enum config_hsts hsts;
 };
 

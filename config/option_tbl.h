@@ -71,6 +71,10 @@ OPTION(LISTEN, "tls_client_verify", WORD, "off", WORDS("off optional required", 
        AT(config_listen, tls_client_verify),
        "Whether clients show a certificate of `tls_client_ca`. Instances are told whose it is in "
        "`X-SSL-Client-Verify`, `X-SSL-Client-S-DN` and `X-SSL-Client-SHA256`.")
+OPTION(
+    LISTEN, "tls_ocsp", PATHS, "", ANY, OPTION_LIST, AT(config_listen, tls_ocsp),
+    "File with an OCSP response in DER for one of the certificates, which clients are shown with it; a file "
+    "that changes is reloaded. Repeatable.")
 OPTION(LISTEN, "hsts", WORD, "off", WORDS("off on subdomains preload", NULL), 0, AT(config_listen, hsts),
        "Tells browsers for two years to come by https only (`Strict-Transport-Security`), in responses that "
        "do not have that field: `on` for the host, `subdomains` for those below it too, `preload` for both "

@@ -117,7 +117,7 @@ static bool check_tls_files(struct check_report *r, const struct config *c)
     if (!ok)
         report_text(r->problems, err);
     for (size_t i = 0; sites != NULL && i < c->listen_count; i++) {
-        for (size_t k = 0; sites[i] != NULL && k < c->listens[i].tls_certificates.count; k++) {
+        for (size_t k = 0; sites[i] != NULL && k < tls_site_doubts_max(sites[i]); k++) {
             char doubt[1024];
             if (tls_site_doubt(c, sites[i], k, clock_wall_ms(), doubt, sizeof doubt))
                 report_warn(r, "%s", doubt);

@@ -59,7 +59,8 @@ struct server_tls {
     struct tls_tickets tickets; /* once made */
     bool tickets_made;
     struct deadline rotation, look;
-    mono_ms_t warned_ms; /* last words about certificates that expire */
+    mono_ms_t warned_ms;     /* last words about certificates that expire */
+    wall_ms_t next_doubt_ms; /* an OCSP response ends */
 };
 
 /* Owned by server_main. Set once before the workers start, then control thread; `admission` is for any

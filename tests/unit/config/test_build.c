@@ -58,6 +58,7 @@ static const struct option_case cases[] = {
      "optional\ntls_client_ca = /ca.pem",
      {"on", ""},
      "write one of: off, optional, required"},
+    {N, "tls_ocsp", "/a.der\ntls_ocsp = /b.der", {"a.der", ""}, "write one with a slash"},
     {N, "hsts", "subdomains", {"yes", ""}, "write one of: off, on, subdomains, preload"},
     {N, "redirect_to_https", "yes", {"maybe", "1", ""}, "write yes, no"},
     {N, "acme_webroot", "/var/www", {"www", ""}, "write one with a slash"},

@@ -32,6 +32,7 @@ static const struct {
     {N, "tls_groups", "intermediate"},
     {N, "tls_client_ca", ""},
     {N, "tls_client_verify", "off"},
+    {N, "tls_ocsp", ""},
     {N, "hsts", "off"},
     {N, "protocols", "h2, http/1.1"},
     {N, "proxy_protocol", "off"},
