@@ -39,7 +39,8 @@ struct config_main {          /* [millpond] */
     dur_ms_t shutdown_timeout_ms;
     int max_connections;
     struct config_cidrs trusted_proxies;
-    const char *server_header; /* "" when off */
+    const char *server_header;   /* "" when off */
+    const char *tls_ticket_keys; /* "" = our own */
 };
 
 enum config_log_level { CONFIG_LOG_ERROR, CONFIG_LOG_WARN, CONFIG_LOG_INFO, CONFIG_LOG_DEBUG };
@@ -311,6 +312,8 @@ struct config_origin config_route_origin(const struct config *c, const struct co
                                          const char *key);
 
 /* The line of the n-th value of a key of a listener (from 0), of its only one, or of its section. */
+/* Of [millpond]. */
+struct config_origin config_main_origin(const struct config *c, const char *key);
 struct config_origin config_listen_origin(const struct config *c, const struct config_listen *l,
                                           const char *key, size_t n);
 

@@ -32,6 +32,10 @@ OPTION(
     "unix socket.")
 OPTION(MILLPOND, "server_header", SERVER_HEADER, "millpond", RANGE(1, 128), 0, AT(config_main, server_header),
        "Value of the Server field on responses Millpond makes itself. `off` leaves it out.")
+OPTION(
+    MILLPOND, "tls_ticket_keys", PATH, "", ANY, 0, AT(config_main, tls_ticket_keys),
+    "File with the keys of TLS session tickets, one line each, so that several nodes have the same; a file "
+    "that changes is reloaded. Without one, keys are in memory only and change every 8 hours.")
 OPTION(MILLPOND, "include", INCLUDE, "", ANY, OPTION_LIST | OPTION_COMMAS, HERE,
        "Reads more files at this place, in name order, such as `conf.d/*.ini`. The path is relative to the "
        "folder of "

@@ -1,5 +1,5 @@
 /* server_tls.c: what TLS needs of the whole server: the keys of tickets, which outlive every configuration, a
- * look at the certificates' files now and then, and words about those that expire. Control thread. Rejected:
+ * look at the files now and then, and words about those that expire. Control thread. Rejected:
  * inotify. Certificates are often links into folders that are replaced as a whole, and a look costs little.
  */
 #include "core/log.h"
@@ -13,7 +13,8 @@
 static void server_on_rotation(struct deadline *d)
 {
     struct server *s = CONTAINER_OF(d, struct server, tls.rotation);
-    tls_tickets_rotate(&s->tls.tickets);
+    if (!s->tls.keys.in_use)
+        tls_tickets_rotate(&s->tls.tickets);
     deadline_set(s->control, d, worker_now_ms(s->control) + TLS_TICKETS_PERIOD_MS);
 }
 
@@ -40,12 +41,19 @@ static void server_on_look(struct deadline *d)
     struct server *s = CONTAINER_OF(d, struct server, tls.look);
     struct snapshot *snap = s->snapshot;
     bool changed = false;
+    ticket_keys_look(&s->tls.keys, snap->config, &s->tls.tickets);
     for (size_t i = 0; snap->tls != NULL && i < snap->config->listen_count; i++)
         changed |= snap->tls[i] != NULL && tls_site_look(snap->config, snap->tls[i], &s->tls.tickets);
     if (changed || worker_now_ms(s->control) - s->tls.warned_ms >= DAY_MS ||
         clock_wall_ms() >= s->tls.next_doubt_ms)
         server_tls_warn(s);
     deadline_set(s->control, d, worker_now_ms(s->control) + LOOK_MS);
+}
+
+void server_tls_commit(struct server *s)
+{
+    ticket_keys_commit(&s->tls.keys, s->snapshot->config, &s->tls.tickets);
+    server_tls_warn(s);
 }
 
 bool server_tls_prepare(struct server *s)
@@ -60,7 +68,7 @@ void server_tls_start(struct server *s)
 {
     deadline_set(s->control, &s->tls.rotation, worker_now_ms(s->control) + TLS_TICKETS_PERIOD_MS);
     deadline_set(s->control, &s->tls.look, worker_now_ms(s->control) + LOOK_MS);
-    server_tls_warn(s);
+    server_tls_commit(s);
 }
 
 void server_tls_stop(struct server *s)
@@ -74,12 +82,14 @@ void server_tls_destroy(struct server *s)
     if (s->tls.tickets_made)
         tls_tickets_destroy(&s->tls.tickets);
     s->tls.tickets_made = false;
+    ticket_keys_end(&s->tls.keys);
 }
 
 struct snapshot *server_build_snapshot(struct server *s, struct config *c, char *err, size_t err_bytes)
 {
     struct snapshot *snap = snapshot_build(c, s->balancer, err, err_bytes);
-    if (snap == NULL || snapshot_load_tls(snap, &s->tls.tickets, err, err_bytes))
+    if (snap == NULL || (ticket_keys_prepare(&s->tls.keys, c, err, err_bytes) &&
+                         snapshot_load_tls(snap, &s->tls.tickets, err, err_bytes)))
         return snap;
     snapshot_unref(snap);
     return NULL;

@@ -55,7 +55,7 @@ static struct tls_server *server_load(const struct config *c, const struct confi
     return NULL;
 }
 
-static struct tls_stamp file_stamp(const char *path)
+struct tls_stamp tls_stamp_of(const char *path)
 {
     struct stat st;
     if (stat(path, &st) != 0)
@@ -91,7 +91,7 @@ static size_t listen_files(const struct config_listen *l)
 static void site_stamp(const struct tls_site *s, struct tls_stamp *to)
 {
     for (size_t i = 0; i < s->files; i++)
-        to[i] = file_stamp(listen_file(s->config, i));
+        to[i] = tls_stamp_of(listen_file(s->config, i));
 }
 
 static void site_free(struct tls_site *s)

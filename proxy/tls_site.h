@@ -12,6 +12,8 @@ struct tls_stamp {
     uint64_t inode, bytes;
     int64_t modified_ns, changed_ns;
 };
+/* Zeros: there is no such file. */
+struct tls_stamp tls_stamp_of(const char *path);
 
 struct tls_site {
     const struct config_listen *config; /* set once, as the next */

@@ -26,6 +26,7 @@ static const struct option_case cases[] = {
     {M, "max_connections", "5", {"0", "1k", "-1"}, "write a value from 1 to 10000000"},
     {M, "trusted_proxies", "10.0.0.0/8, unix", {"10.0.0.0/99", "a", "10.0.0.1,,::1"}, "is not a network"},
     {M, "server_header", "pond", {""}, "there is no value"},
+    {M, "tls_ticket_keys", "/k.txt", {"k.txt", ""}, "write one with a slash"},
     {L, "level", "debug", {"debugg", "Info", ""}, "did you mean \"debug\"?"},
     {L, "file", "/tmp/x.log", {"stder", "file", ""}, "did you mean \"stderr\"?"},
     {L, "access", "stdout", {"stdot", "file", ""}, "did you mean \"stdout\"?"},

@@ -16,6 +16,7 @@ static const struct {
     {M, "max_connections", "10000"},
     {M, "trusted_proxies", ""},
     {M, "server_header", "millpond"},
+    {M, "tls_ticket_keys", ""},
     {M, "include", ""},
 #define L OPTION_LOG
     {L, "level", "info"},
