@@ -505,8 +505,12 @@ static void build_sections(struct build *b, bool routes)
 void config_build(struct build *b)
 {
     struct config *c = b->config;
-    c->main = (struct config_main){
-        .user = "", .group = "", .runtime_dir = "", .state_dir = "", .server_header = ""};
+    c->main = (struct config_main){.user = "",
+                                   .group = "",
+                                   .runtime_dir = "",
+                                   .state_dir = "",
+                                   .server_header = "",
+                                   .tls_ticket_keys = ""};
     c->log = (struct config_log){.file = "stderr", .access = "off", .access_format = "json"};
     c->admin = (struct config_admin){.socket = "", .token = ""};
     c->redis = (struct config_redis){

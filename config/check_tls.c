@@ -32,8 +32,8 @@ static void check_pairs(struct build *b, const struct config_listen *l, const st
 /* What does nothing without a certificate. */
 static void check_unused(struct build *b, const struct source_section *section)
 {
-    static const char *const keys[] = {"tls_min_version", "tls_ciphers", "tls_groups", "tls_client_ca",
-                                       "tls_client_verify"};
+    static const char *const keys[] = {"tls_min_version",   "tls_ciphers", "tls_groups", "tls_client_ca",
+                                       "tls_client_verify", "tls_ocsp",    "hsts"};
     if (source_value_given(section, "tls_certificate") != NULL)
         return;
     for (size_t i = 0; i < ARRAY_LEN(keys); i++) {

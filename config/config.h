@@ -39,7 +39,8 @@ struct config_main {          /* [millpond] */
     dur_ms_t shutdown_timeout_ms;
     int max_connections;
     struct config_cidrs trusted_proxies;
-    const char *server_header; /* "" when off */
+    const char *server_header;   /* "" when off */
+    const char *tls_ticket_keys; /* "" = our own */
 };
 
 enum config_log_level { CONFIG_LOG_ERROR, CONFIG_LOG_WARN, CONFIG_LOG_INFO, CONFIG_LOG_DEBUG };
@@ -53,6 +54,8 @@ struct config_log { /* [log] */
 };
 
 enum config_tls_version { CONFIG_TLS_1_2, CONFIG_TLS_1_3 };
+
+enum config_hsts { CONFIG_HSTS_OFF, CONFIG_HSTS_ON, CONFIG_HSTS_SUBDOMAINS, CONFIG_HSTS_PRELOAD };
 
 struct config_listen { /* [listen NAME] */
     const char *name;
@@ -73,6 +76,8 @@ struct config_listen { /* [listen NAME] */
     const char *tls_ciphers, *tls_groups; /* "intermediate" or OpenSSL's lists */
     enum tls_verify tls_client_verify;
     const char *tls_client_ca; /* "" = none */
+    struct config_strings tls_ocsp;
+    enum config_hsts hsts;
 };
 
 struct config_server {   /* one `server` of a pool */
@@ -330,6 +335,8 @@ struct config_origin config_route_origin(const struct config *c, const struct co
                                          const char *key);
 
 /* The line of the n-th value of a key of a listener (from 0), of its only one, or of its section. */
+/* Of [millpond]. */
+struct config_origin config_main_origin(const struct config *c, const char *key);
 struct config_origin config_listen_origin(const struct config *c, const struct config_listen *l,
                                           const char *key, size_t n);
 

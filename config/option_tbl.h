@@ -32,6 +32,10 @@ OPTION(
     "unix socket.")
 OPTION(MILLPOND, "server_header", SERVER_HEADER, "millpond", RANGE(1, 128), 0, AT(config_main, server_header),
        "Value of the Server field on responses Millpond makes itself. `off` leaves it out.")
+OPTION(
+    MILLPOND, "tls_ticket_keys", PATH, "", ANY, 0, AT(config_main, tls_ticket_keys),
+    "File with the keys of TLS session tickets, one line each, so that several nodes have the same; a file "
+    "that changes is reloaded. Without one, keys are in memory only and change every 8 hours.")
 OPTION(MILLPOND, "include", INCLUDE, "", ANY, OPTION_LIST | OPTION_COMMAS, HERE,
        "Reads more files at this place, in name order, such as `conf.d/*.ini`. The path is relative to the "
        "folder of "
@@ -71,6 +75,14 @@ OPTION(LISTEN, "tls_client_verify", WORD, "off", WORDS("off optional required", 
        AT(config_listen, tls_client_verify),
        "Whether clients show a certificate of `tls_client_ca`. Instances are told whose it is in "
        "`X-SSL-Client-Verify`, `X-SSL-Client-S-DN` and `X-SSL-Client-SHA256`.")
+OPTION(
+    LISTEN, "tls_ocsp", PATHS, "", ANY, OPTION_LIST, AT(config_listen, tls_ocsp),
+    "File with an OCSP response in DER for one of the certificates, which clients are shown with it; a file "
+    "that changes is reloaded. Repeatable.")
+OPTION(LISTEN, "hsts", WORD, "off", WORDS("off on subdomains preload", NULL), 0, AT(config_listen, hsts),
+       "Tells browsers for two years to come by https only (`Strict-Transport-Security`), in responses that "
+       "do not have that field: `on` for the host, `subdomains` for those below it too, `preload` for both "
+       "and for the lists that browsers bring along.")
 OPTION(LISTEN, "protocols", NAMES, "h2, http/1.1", ANY, OPTION_LIST | OPTION_COMMAS, LATER,
        "Protocols offered by ALPN. `h2c` allows HTTP/2 with prior knowledge without TLS.")
 OPTION(LISTEN, "proxy_protocol", WORD, "off", WORDS("off required", NULL), 0, LATER,

@@ -11,6 +11,13 @@ struct config_origin config_redis_origin(const struct config *c, const char *key
     return v != NULL ? v->origin : redis->origin;
 }
 
+struct config_origin config_main_origin(const struct config *c, const char *key)
+{
+    const struct source_section *main = source_section_find(&c->priv->source, OPTION_MILLPOND, NULL);
+    const struct source_value *v = main != NULL ? source_value_given(main, key) : NULL;
+    return v != NULL ? v->origin : (struct config_origin){NULL, 0};
+}
+
 struct config_origin config_listen_origin(const struct config *c, const struct config_listen *l,
                                           const char *key, size_t n)
 {

@@ -140,6 +140,8 @@ static SSL_CTX *context_new(struct tls_server *owner, const struct tls_settings 
     SSL_CTX_set_alpn_select_cb(tls, context_on_protocols, NULL);
     SSL_CTX_set_tlsext_servername_callback(tls, context_on_name);
     SSL_CTX_set_tlsext_servername_arg(tls, owner);
+    if (s->ocsp_count > 0)
+        tls_staples_use(owner, tls);
     if (SSL_CTX_set_min_proto_version(tls, s->only_1_3 ? TLS1_3_VERSION : TLS1_2_VERSION) == 1 &&
         context_set_sessions(tls, s, a) &&
         (s->verify == TLS_VERIFY_OFF || tls_authorities_use(a, s->verify, tls)) &&
@@ -215,6 +217,7 @@ static bool server_take(struct tls_server *s, struct tls_identity *id, const str
     snprintf(p->text, sizeof p->text, "out of memory");
     c->begins_ms = tls_identity_begins_ms(id);
     c->ends_ms = tls_identity_ends_ms(id);
+    c->leaf = id->leaf;
     if (tls_identity_doubt(id, pair->certificate, doubt, sizeof doubt) != NULL &&
         (c->doubt = strdup(doubt)) == NULL)
         return false;
@@ -240,6 +243,18 @@ static bool server_make_context(struct tls_server *s, const struct tls_identity 
     return ok;
 }
 
+static bool server_take_staples(struct tls_server *s, const struct tls_identity *ids,
+                                const struct tls_settings *settings)
+{
+    if (settings->ocsp_count == 0)
+        return true;
+    s->staples = calloc(settings->ocsp_count, sizeof *s->staples);
+    bool ok = s->staples != NULL;
+    for (size_t i = 0; ok && i < settings->ocsp_count; i++, s->staple_count++)
+        ok = tls_staple_load(&s->staples[i], settings->ocsp[i], ids, settings->pair_count, clock_wall_ms());
+    return ok;
+}
+
 static bool server_make(struct tls_server *s, struct tls_identity *ids, const struct tls_authorities *a,
                         const struct tls_settings *settings, struct tls_problem *p)
 {
@@ -251,7 +266,7 @@ static bool server_make(struct tls_server *s, struct tls_identity *ids, const st
         if (!server_take(s, &ids[i], &settings->pairs[i], i, p))
             return false;
     }
-    if (!tls_names_finish(&s->names, key_kind(&ids[0])))
+    if (!server_take_staples(s, ids, settings) || !tls_names_finish(&s->names, key_kind(&ids[0])))
         return false;
     s->contexts = calloc(s->names.choice_count, sizeof(struct ssl_ctx_st *));
     if (s->contexts == NULL)
@@ -275,6 +290,9 @@ static void server_free(struct tls_server *s)
         free(s->certificates[i].doubt);
     }
     free(s->certificates);
+    for (size_t i = 0; i < s->staple_count; i++)
+        tls_staple_free(&s->staples[i]);
+    free(s->staples);
     free(s);
 }
 

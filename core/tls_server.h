@@ -10,6 +10,7 @@
 
 #include "core/rcu.h"
 #include "core/tls_names.h"
+#include "core/tls_staple.h"
 #include "core/tls_tickets.h"
 #include "core/tls_verify.h"
 
@@ -17,6 +18,7 @@
 #define TLS_INTERMEDIATE     "intermediate"
 
 struct ssl_ctx_st;
+struct x509_st;
 
 struct tls_pair {
     const char *certificate, *key; /* PEM files; may be one and the same */
@@ -29,6 +31,8 @@ struct tls_settings {
     bool only_1_3;
     const char *ciphers, *groups; /* TLS_INTERMEDIATE, or lists in OpenSSL's words */
     const char *sessions;         /* what tickets are good for: other listeners give other text */
+    const char *const *ocsp;      /* files of OCSP responses, for any of the certificates */
+    size_t ocsp_count;
     enum tls_verify verify;
     const char *client_ca; /* file of the authorities, unless verify is off */
     struct tls_tickets *tickets;
@@ -39,6 +43,7 @@ struct tls_certificate {
     char *file, *names; /* names with ", " between them */
     char *doubt;        /* NULL, or tls_identity_doubt */
     wall_ms_t begins_ms, ends_ms;
+    const struct x509_st *leaf; /* the contexts' own */
 };
 
 /* Refcounted; immutable. */
@@ -48,6 +53,8 @@ struct tls_server {
     struct ssl_ctx_st **contexts; /* one per choice of names */
     struct tls_certificate *certificates;
     size_t certificate_count;
+    struct tls_staple *staples; /* one per file */
+    size_t staple_count;
     enum tls_verify verify;
     struct rcu_grave grave;
 };

@@ -4,11 +4,13 @@
  */
 #include "core/tls_tickets.h"
 
+#include <errno.h>
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/rand.h>
 #include <openssl/ssl.h>
+#include <stdio.h>
 #include <string.h>
 
 #define TICKET_SECONDS (2 * TLS_TICKETS_PERIOD_MS / 1000)
@@ -21,9 +23,9 @@ static bool key_make(struct tls_ticket_key *k)
 
 bool tls_tickets_init(struct tls_tickets *t)
 {
-    *t = (struct tls_tickets){.count = 1};
+    *t = (struct tls_tickets){.keys = {.count = 1}};
     lock_init(&t->lock, LOCK_TICKETS);
-    if (key_make(&t->keys[0]))
+    if (key_make(&t->keys.items[0]))
         return true;
     tls_tickets_destroy(t);
     return false;
@@ -32,8 +34,7 @@ bool tls_tickets_init(struct tls_tickets *t)
 void tls_tickets_destroy(struct tls_tickets *t)
 {
     lock_destroy(&t->lock);
-    OPENSSL_cleanse(t->keys, sizeof t->keys);
-    t->count = 0;
+    OPENSSL_cleanse(&t->keys, sizeof t->keys);
 }
 
 void tls_tickets_rotate(struct tls_tickets *t)
@@ -42,22 +43,96 @@ void tls_tickets_rotate(struct tls_tickets *t)
     if (!key_make(&fresh))
         return;
     lock_take(&t->lock);
-    memmove(t->keys + 1, t->keys, sizeof t->keys - sizeof t->keys[0]);
-    t->keys[0] = fresh;
-    t->count = MIN(t->count + 1, TLS_TICKETS_KEYS);
+    struct tls_ticket_keys *k = &t->keys;
+    k->count = MIN(k->count + 1, TLS_TICKETS_OWN);
+    memmove(k->items + 1, k->items, (k->count - 1) * sizeof k->items[0]);
+    k->items[0] = fresh;
+    OPENSSL_cleanse(k->items + k->count, (TLS_TICKETS_KEYS - k->count) * sizeof k->items[0]);
     lock_drop(&t->lock);
     OPENSSL_cleanse(&fresh, sizeof fresh);
 }
+
+void tls_tickets_set(struct tls_tickets *t, const struct tls_ticket_keys *k)
+{
+    lock_take(&t->lock);
+    t->keys = *k;
+    lock_drop(&t->lock);
+}
+
+/* ---- files
+ * ----------------------------------------------------------------------------------------------------------
+ */
+
+#define LINE_BYTES 108 /* 80 bytes in base64, of which the last is a '=' */
+
+/* NULL, or what is wrong with the line. */
+static const char *key_parse(struct tls_ticket_key *k, const char *line, size_t bytes)
+{
+    unsigned char raw[LINE_BYTES / 4 * 3 + 1];
+    _Static_assert(sizeof *k == LINE_BYTES / 4 * 3 - 1, "no gaps");
+    if (bytes != LINE_BYTES || line[LINE_BYTES - 1] != '=' || line[LINE_BYTES - 2] == '=' ||
+        EVP_DecodeBlock(raw, (const unsigned char *)line, LINE_BYTES) != LINE_BYTES / 4 * 3)
+        return "is no key of 80 bytes in base64; write what `openssl rand 80 | openssl base64 -A` prints";
+    memcpy(k, raw, sizeof *k);
+    OPENSSL_cleanse(raw, sizeof raw);
+    return NULL;
+}
+
+static const char *keys_take(struct tls_ticket_keys *k, const char *line, size_t bytes)
+{
+    if (k->count == TLS_TICKETS_KEYS)
+        return "is one key too many; leave 8 of them";
+    const char *why = key_parse(&k->items[k->count], line, bytes);
+    for (unsigned i = 0; why == NULL && i < k->count; i++) {
+        if (memcmp(k->items[i].name, k->items[k->count].name, sizeof k->items[i].name) == 0)
+            why = "begins as another key does, so tickets could not tell them apart; draw a new one";
+    }
+    k->count += why == NULL;
+    return why;
+}
+
+bool tls_ticket_keys_read(struct tls_ticket_keys *k, const char *path, char *err, size_t err_bytes)
+{
+    char line[512];
+    unsigned number = 0;
+    const char *why = NULL;
+    FILE *f = fopen(path, "re");
+    *k = (struct tls_ticket_keys){.count = 0};
+    if (f == NULL) {
+        snprintf(err, err_bytes, "%s cannot be read: %s; name a file that can", path, strerror(errno));
+        return false;
+    }
+    while (why == NULL && fgets(line, sizeof line, f) != NULL) {
+        size_t bytes = strcspn(line, " \t\r\n");
+        number++;
+        if (bytes > 0 && line[0] != '#')
+            why = keys_take(k, line, bytes);
+    }
+    fclose(f);
+    OPENSSL_cleanse(line, sizeof line);
+    if (why != NULL)
+        snprintf(err, err_bytes, "line %u of %s %s", number, path, why);
+    else if (k->count == 0)
+        snprintf(err, err_bytes, "%s has no key; write one by `openssl rand 80 | openssl base64 -A`", path);
+    if (why == NULL && k->count > 0)
+        return true;
+    OPENSSL_cleanse(k, sizeof *k);
+    return false;
+}
+
+/* ---- use
+ * ----------------------------------------------------------------------------------------------------------
+ */
 
 /* The place of the key of that name, or -1; NULL is the newest. */
 static int key_find(struct tls_tickets *t, const unsigned char *name, struct tls_ticket_key *out)
 {
     int found = -1;
     lock_take(&t->lock);
-    for (unsigned i = 0; found < 0 && i < t->count; i++) {
-        if (name != NULL && memcmp(t->keys[i].name, name, sizeof t->keys[i].name) != 0)
+    for (unsigned i = 0; found < 0 && i < t->keys.count; i++) {
+        if (name != NULL && memcmp(t->keys.items[i].name, name, sizeof t->keys.items[i].name) != 0)
             continue;
-        *out = t->keys[i];
+        *out = t->keys.items[i];
         found = (int)i;
     }
     lock_drop(&t->lock);

@@ -17,6 +17,7 @@
 #include "config/config.h"
 #include "core/net.h"
 #include "proxy/redis_link.h"
+#include "proxy/ticket_keys.h"
 #include "proxy/tls_site.h"
 
 /* What there is to say; the texts are copies. */
@@ -110,14 +111,17 @@ static bool check_tls_files(struct check_report *r, const struct config *c)
 {
     char err[1024];
     struct tls_tickets tickets;
+    struct ticket_keys keys = {.in_use = false};
     struct tls_site **sites = NULL;
     bool drawn = tls_tickets_init(&tickets), ok = drawn;
     snprintf(err, sizeof err, "this system gives no random numbers");
-    ok = ok && tls_sites_new(c, &tickets, &sites, err, sizeof err);
+    ok = ok && ticket_keys_prepare(&keys, c, err, sizeof err) &&
+         tls_sites_new(c, &tickets, &sites, err, sizeof err);
+    ticket_keys_end(&keys);
     if (!ok)
         report_text(r->problems, err);
     for (size_t i = 0; sites != NULL && i < c->listen_count; i++) {
-        for (size_t k = 0; sites[i] != NULL && k < c->listens[i].tls_certificates.count; k++) {
+        for (size_t k = 0; sites[i] != NULL && k < tls_site_doubts_max(sites[i]); k++) {
             char doubt[1024];
             if (tls_site_doubt(c, sites[i], k, clock_wall_ms(), doubt, sizeof doubt))
                 report_warn(r, "%s", doubt);

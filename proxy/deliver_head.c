@@ -11,6 +11,7 @@
 #include "proxy/deliver.h"
 #include "proxy/deliver_range.h"
 #include "proxy/forward.h"
+#include "proxy/hsts.h"
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
 #include "proxy/tags.h"
@@ -366,7 +367,7 @@ static bool deliver_local_head(struct exchange *x)
     if (x->route != NULL && x->route->config->response_edit_count > 0)
         base = filtered_head(x, base, false);
     return base.ptr != NULL && client_out_add(x->client, base.ptr, base.len, NULL) &&
-           deliver_tail(x, base.len);
+           hsts_deliver(x, base, &base.len) && deliver_tail(x, base.len);
 }
 
 bool deliver_head(struct exchange *x)
@@ -403,7 +404,10 @@ bool deliver_head(struct exchange *x)
         x->response_length = -1;
     if (base.ptr == NULL || !client_out_add(x->client, base.ptr, base.len, owner))
         return false;
-    if (UNLIKELY(http_head_has(&x->req, HTTP_FIELD_FASTLY_DEBUG)) && !tags_deliver(x, &base.len))
+    size_t bytes = base.len;
+    if (UNLIKELY(http_head_has(&x->req, HTTP_FIELD_FASTLY_DEBUG)) && !tags_deliver(x, &bytes))
         return false;
-    return deliver_tail(x, base.len);
+    if (!hsts_deliver(x, base, &bytes))
+        return false;
+    return deliver_tail(x, bytes);
 }

@@ -16,6 +16,7 @@
 #include "core/tls_tickets.h"
 #include "core/worker.h"
 #include "proxy/admission.h"
+#include "proxy/ticket_keys.h"
 
 struct admin;
 struct balancer;
@@ -58,8 +59,10 @@ struct server_listener {
 struct server_tls {
     struct tls_tickets tickets; /* once made */
     bool tickets_made;
+    struct ticket_keys keys;
     struct deadline rotation, look;
-    mono_ms_t warned_ms; /* last words about certificates that expire */
+    mono_ms_t warned_ms;     /* last words about certificates that expire */
+    wall_ms_t next_doubt_ms; /* an OCSP response ends */
 };
 
 /* Owned by server_main. Set once before the workers start, then control thread; `admission` is for any
@@ -144,6 +147,8 @@ bool server_tls_prepare(struct server *s);
 void server_tls_start(struct server *s);
 void server_tls_stop(struct server *s);
 void server_tls_destroy(struct server *s);
+/* The snapshot that server_build_snapshot made is in force. */
+void server_tls_commit(struct server *s);
 /* Logs what there is to say about certificates. */
 void server_tls_warn(struct server *s);
 /* An array with an object for each listener that has TLS. */

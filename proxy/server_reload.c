@@ -325,7 +325,7 @@ static bool reload_to(struct server *s, struct config *c, json_t *problems)
     balancer_set_activate(s->balancer, snap->balancers);
     snapshot_unref(s->snapshot);
     s->snapshot = snap;
-    server_tls_warn(s);
+    server_tls_commit(s);
     await_workers(s, c->generation);
     return true;
 }

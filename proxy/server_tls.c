@@ -1,5 +1,5 @@
 /* server_tls.c: what TLS needs of the whole server: the keys of tickets, which outlive every configuration, a
- * look at the certificates' files now and then, and words about those that expire. Control thread. Rejected:
+ * look at the files now and then, and words about those that expire. Control thread. Rejected:
  * inotify. Certificates are often links into folders that are replaced as a whole, and a look costs little.
  */
 #include "core/log.h"
@@ -13,20 +13,26 @@
 static void server_on_rotation(struct deadline *d)
 {
     struct server *s = CONTAINER_OF(d, struct server, tls.rotation);
-    tls_tickets_rotate(&s->tls.tickets);
+    if (!s->tls.keys.in_use)
+        tls_tickets_rotate(&s->tls.tickets);
     deadline_set(s->control, d, worker_now_ms(s->control) + TLS_TICKETS_PERIOD_MS);
 }
 
 void server_tls_warn(struct server *s)
 {
     const struct snapshot *snap = s->snapshot;
+    const wall_ms_t now_ms = clock_wall_ms();
     char doubt[1024];
     s->tls.warned_ms = worker_now_ms(s->control);
+    s->tls.next_doubt_ms = TLS_STAPLE_NEVER_MS;
     for (size_t i = 0; snap->tls != NULL && i < snap->config->listen_count; i++) {
-        for (size_t k = 0; k < snap->config->listens[i].tls_certificates.count; k++) {
-            if (tls_site_doubt(snap->config, snap->tls[i], k, clock_wall_ms(), doubt, sizeof doubt))
+        const struct tls_site *site = snap->tls[i];
+        for (size_t k = 0; site != NULL && k < tls_site_doubts_max(site); k++) {
+            if (tls_site_doubt(snap->config, site, k, now_ms, doubt, sizeof doubt))
                 log_warn("%s", doubt);
         }
+        if (site != NULL)
+            s->tls.next_doubt_ms = MIN(s->tls.next_doubt_ms, tls_site_staple_ends_ms(site, now_ms));
     }
 }
 
@@ -35,11 +41,19 @@ static void server_on_look(struct deadline *d)
     struct server *s = CONTAINER_OF(d, struct server, tls.look);
     struct snapshot *snap = s->snapshot;
     bool changed = false;
+    ticket_keys_look(&s->tls.keys, snap->config, &s->tls.tickets);
     for (size_t i = 0; snap->tls != NULL && i < snap->config->listen_count; i++)
         changed |= snap->tls[i] != NULL && tls_site_look(snap->config, snap->tls[i], &s->tls.tickets);
-    if (changed || worker_now_ms(s->control) - s->tls.warned_ms >= DAY_MS)
+    if (changed || worker_now_ms(s->control) - s->tls.warned_ms >= DAY_MS ||
+        clock_wall_ms() >= s->tls.next_doubt_ms)
         server_tls_warn(s);
     deadline_set(s->control, d, worker_now_ms(s->control) + LOOK_MS);
+}
+
+void server_tls_commit(struct server *s)
+{
+    ticket_keys_commit(&s->tls.keys, s->snapshot->config, &s->tls.tickets);
+    server_tls_warn(s);
 }
 
 bool server_tls_prepare(struct server *s)
@@ -54,7 +68,7 @@ void server_tls_start(struct server *s)
 {
     deadline_set(s->control, &s->tls.rotation, worker_now_ms(s->control) + TLS_TICKETS_PERIOD_MS);
     deadline_set(s->control, &s->tls.look, worker_now_ms(s->control) + LOOK_MS);
-    server_tls_warn(s);
+    server_tls_commit(s);
 }
 
 void server_tls_stop(struct server *s)
@@ -68,12 +82,14 @@ void server_tls_destroy(struct server *s)
     if (s->tls.tickets_made)
         tls_tickets_destroy(&s->tls.tickets);
     s->tls.tickets_made = false;
+    ticket_keys_end(&s->tls.keys);
 }
 
 struct snapshot *server_build_snapshot(struct server *s, struct config *c, char *err, size_t err_bytes)
 {
     struct snapshot *snap = snapshot_build(c, s->balancer, err, err_bytes);
-    if (snap == NULL || snapshot_load_tls(snap, &s->tls.tickets, err, err_bytes))
+    if (snap == NULL || (ticket_keys_prepare(&s->tls.keys, c, err, err_bytes) &&
+                         snapshot_load_tls(snap, &s->tls.tickets, err, err_bytes)))
         return snap;
     snapshot_unref(snap);
     return NULL;
@@ -86,14 +102,26 @@ static json_t *certificate_status(const struct tls_certificate *c)
                      (json_int_t)((c->ends_ms - clock_wall_ms()) / DAY_MS));
 }
 
+static json_t *staple_status(const struct tls_staple *t)
+{
+    const bool shown = t->der != NULL && clock_wall_ms() < t->ends_ms;
+    json_t *o = json_pack("{s:s, s:b, s:s?}", "file", t->file, "shown", shown, "problem", t->doubt);
+    if (t->der != NULL && t->ends_ms != TLS_STAPLE_NEVER_MS)
+        json_object_set_new(o, "expires_at_ms", json_integer((json_int_t)t->ends_ms));
+    return o;
+}
+
 static json_t *site_status(const struct tls_site *site)
 {
     const struct tls_server *t = atomic_load_explicit(&site->current, memory_order_acquire);
     json_t *list = json_array();
     for (size_t i = 0; i < t->certificate_count; i++)
         json_array_append_new(list, certificate_status(&t->certificates[i]));
-    return json_pack("{s:s, s:s?, s:o}", "listen", site->config->name, "problem", site->problem,
-                     "certificates", list);
+    json_t *staples = json_array();
+    for (size_t i = 0; i < t->staple_count; i++)
+        json_array_append_new(staples, staple_status(&t->staples[i]));
+    return json_pack("{s:s, s:s?, s:o, s:o}", "listen", site->config->name, "problem", site->problem,
+                     "certificates", list, "ocsp", staples);
 }
 
 json_t *server_tls_status(const struct server *s)

@@ -39,6 +39,8 @@ static struct tls_server *server_load(const struct config *c, const struct confi
         .ciphers = l->tls_ciphers,
         .groups = l->tls_groups,
         .sessions = l->name,
+        .ocsp = l->tls_ocsp.items,
+        .ocsp_count = l->tls_ocsp.count,
         .verify = l->tls_client_verify,
         .client_ca = l->tls_client_ca,
         .tickets = tickets,
@@ -53,7 +55,7 @@ static struct tls_server *server_load(const struct config *c, const struct confi
     return NULL;
 }
 
-static struct tls_stamp file_stamp(const char *path)
+struct tls_stamp tls_stamp_of(const char *path)
 {
     struct stat st;
     if (stat(path, &st) != 0)
@@ -72,7 +74,10 @@ static const char *listen_file(const struct config_listen *l, size_t i)
         return l->tls_certificates.items[i];
     if (i < 2 * pairs)
         return l->tls_keys.items[i - pairs];
-    return i == 2 * pairs && l->tls_client_ca[0] != '\0' ? l->tls_client_ca : NULL;
+    i -= 2 * pairs;
+    if (i < l->tls_ocsp.count)
+        return l->tls_ocsp.items[i];
+    return i == l->tls_ocsp.count && l->tls_client_ca[0] != '\0' ? l->tls_client_ca : NULL;
 }
 
 static size_t listen_files(const struct config_listen *l)
@@ -86,7 +91,7 @@ static size_t listen_files(const struct config_listen *l)
 static void site_stamp(const struct tls_site *s, struct tls_stamp *to)
 {
     for (size_t i = 0; i < s->files; i++)
-        to[i] = file_stamp(listen_file(s->config, i));
+        to[i] = tls_stamp_of(listen_file(s->config, i));
 }
 
 static void site_free(struct tls_site *s)
@@ -167,20 +172,53 @@ static const char *expiry_doubt(const struct tls_certificate *t, wall_ms_t now_m
     return buf;
 }
 
+size_t tls_site_doubts_max(const struct tls_site *s)
+{
+    return s->config->tls_certificates.count + s->config->tls_ocsp.count;
+}
+
+static const char *certificate_doubt(const struct tls_certificate *t, wall_ms_t now_ms, char *buf,
+                                     size_t buf_bytes)
+{
+    const char *why = expiry_doubt(t, now_ms, buf, buf_bytes);
+    return why != NULL ? why : t->doubt;
+}
+
+static const char *staple_doubt(const struct tls_staple *t, wall_ms_t now_ms, char *buf, size_t buf_bytes)
+{
+    if (t->doubt == NULL && now_ms < t->ends_ms)
+        return NULL;
+    snprintf(buf, buf_bytes, "%s%s; clients are not shown it", t->doubt != NULL ? t->doubt : t->file,
+             t->doubt != NULL ? "" : " has expired; fetch it again");
+    return buf;
+}
+
 bool tls_site_doubt(const struct config *c, const struct tls_site *s, size_t n, wall_ms_t now_ms, char *buf,
                     size_t buf_bytes)
 {
-    char expiry[512];
+    char text[800];
     const struct tls_server *server = atomic_load_explicit(&s->current, memory_order_acquire);
-    const struct tls_certificate *t = &server->certificates[n];
-    struct config_origin at = config_listen_origin(c, s->config, "tls_certificate", n);
-    const char *why = expiry_doubt(t, now_ms, expiry, sizeof expiry);
-    if (why == NULL)
-        why = t->doubt;
+    const bool staple = n >= server->certificate_count;
+    const char *key = staple ? "tls_ocsp" : "tls_certificate", *why;
+    n -= staple ? server->certificate_count : 0;
+    why = staple ? staple_doubt(&server->staples[n], now_ms, text, sizeof text)
+                 : certificate_doubt(&server->certificates[n], now_ms, text, sizeof text);
+    struct config_origin at = config_listen_origin(c, s->config, key, n);
     if (why != NULL)
-        snprintf(buf, buf_bytes, "%s:%d: [listen %s] tls_certificate: %s", at.file, at.line, s->config->name,
-                 why);
+        snprintf(buf, buf_bytes, "%s:%d: [listen %s] %s: %s", at.file, at.line, s->config->name, key, why);
     return why != NULL;
+}
+
+wall_ms_t tls_site_staple_ends_ms(const struct tls_site *s, wall_ms_t after_ms)
+{
+    const struct tls_server *server = atomic_load_explicit(&s->current, memory_order_acquire);
+    wall_ms_t first_ms = TLS_STAPLE_NEVER_MS;
+    for (size_t i = 0; i < server->staple_count; i++) {
+        wall_ms_t ends_ms = server->staples[i].ends_ms;
+        if (server->staples[i].der != NULL && ends_ms > after_ms)
+            first_ms = MIN(first_ms, ends_ms);
+    }
+    return first_ms;
 }
 
 /* ---- files that change

@@ -12,6 +12,8 @@ struct tls_stamp {
     uint64_t inode, bytes;
     int64_t modified_ns, changed_ns;
 };
+/* Zeros: there is no such file. */
+struct tls_stamp tls_stamp_of(const char *path);
 
 struct tls_site {
     const struct config_listen *config; /* set once, as the next */
@@ -29,10 +31,15 @@ bool tls_sites_new(const struct config *c, struct tls_tickets *tickets, struct t
 void tls_sites_free(struct tls_site **sites, size_t count);
 
 /* Whether there is anything to say about the n-th certificate: what some clients will not accept, that it has
- * expired, or will within TLS_EXPIRY_WARN_DAYS; with its line. */
+ * expired, or will within TLS_EXPIRY_WARN_DAYS; or, behind those, about a file of `tls_ocsp`; with its line.
+ * `n` is less than tls_site_doubts_max. */
 #define TLS_EXPIRY_WARN_DAYS 21
 bool tls_site_doubt(const struct config *c, const struct tls_site *s, size_t n, wall_ms_t now_ms, char *buf,
                     size_t buf_bytes);
+
+size_t tls_site_doubts_max(const struct tls_site *s);
+/* When the next OCSP response is no longer shown; TLS_STAPLE_NEVER_MS: none. */
+wall_ms_t tls_site_staple_ends_ms(const struct tls_site *s, wall_ms_t after_ms);
 
 /* Control thread, now and then: if files have changed, and do no longer change, what they hold takes the
  * place of what they held, or `problem` says why it cannot. Both are logged. true when either happened. */

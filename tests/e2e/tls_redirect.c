@@ -1,7 +1,10 @@
-/* tls_redirect.c: a plain listener that sends clients to https, and answers challenges of ACME on the way. */
+/* tls_redirect.c: a plain listener that sends clients to https, and answers challenges of ACME on the way;
+ * and https that tells browsers to come by it from then on. */
 #include <sys/stat.h>
 
 #include "tests/support/millpond.h"
+#include "tests/support/pages.h"
+#include "tests/support/tls.h"
 
 static struct origin *app;
 
@@ -71,11 +74,53 @@ static void challenges_come_from_their_folder(void **state)
     millpond_stop(m);
 }
 
+#define FIELD "Strict-Transport-Security"
+
+static struct page pages[] = {
+    {.path = "/stored", .fields = "Cache-Control: max-age=600\r\n", .etag = "\"e\""},
+    {.path = "/passed", .fields = "Cache-Control: no-store\r\n"},
+    {.path = "/own", .fields = "strict-transport-security: max-age=1\r\n"},
+    {.path = "/set", .fields = ""},
+    {.path = "/removed", .fields = FIELD ": max-age=1\r\n"},
+    {0}};
+
+static void browsers_are_told_to_come_by_https(void **state)
+{
+    UNUSED(state);
+    static const char on[] = FIELD ": max-age=63072000; includeSubDomains\r\n";
+    struct millpond *m =
+        millpond_start(.rest = textf("%s[listen secure]\naddress = 127.0.0.1:0\n%shsts = subdomains\n"
+                                     "[route set]\npath = /set\nset_response_header = " FIELD ": max-age=5\n"
+                                     "[route removed]\npath = /removed\nremove_response_header = " FIELD "\n"
+                                     "[route none]\npath = /none\nrespond = 404 none\n[route all]\n",
+                                     pool_lines("app", 1, origin_start(pages_script, pages)),
+                                     tls_cert_lines(tls_cert_make("a"))));
+    struct tls_client *c = tls_client_open(millpond_port(m, "secure"), .name = "test");
+    static const char *const with[] = {"/stored", "/stored", "/passed", "/none"};
+    for (size_t i = 0; i < ARRAY_LEN(with); i++)
+        expect_in(tls_client_get(c, with[i], ""), on);
+    char *r = tls_client_get(c, "/stored", "If-None-Match: \"e\"\r\n");
+    expect_in(r, " 304 ");
+    expect_in(r, on);
+    expect_in(tls_client_get(c, "/stored", "Range: bytes=0-1\r\n"), on);
+    r = tls_client_get(c, "/own", "");
+    expect_in(r, "max-age=1\r\n");
+    expect_not_in(r, on);
+    r = tls_client_get(c, "/set", "");
+    expect_in(r, FIELD ": max-age=5\r\n");
+    expect_not_in(r, on);
+    expect_not_in(tls_client_get(c, "/removed", ""), FIELD);
+    for (size_t i = 0; i < ARRAY_LEN(with); i++)
+        expect_no_field(client_get(m->port, with[i], ""), FIELD);
+    millpond_stop(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         E2E_TEST(all_go_to_https),
         E2E_TEST(challenges_come_from_their_folder),
+        E2E_TEST(browsers_are_told_to_come_by_https),
     };
     return E2E_RUN("tls_redirect", tests);
 }

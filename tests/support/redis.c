@@ -1,8 +1,5 @@
 /* redis.c: one redis-server, started and spoken to; how several become a group is in redis_group.c.
- *
- * A port is held by a socket that is bound with SO_REUSEADDR and never listens: the kernel gives it to nobody
- * else, and lets the server, which sets the same option, bind and listen. Looking for a free port and hoping
- * was rejected. */
+ */
 #include "tests/support/redis.h"
 
 #include <arpa/inet.h>
@@ -12,24 +9,9 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+#include "tests/support/wire.h"
+
 #define ASK_AGAIN_MS 10
-
-static void close_fd(void *arg)
-{
-    close((int)(intptr_t)arg);
-}
-
-static uint16_t hold_port(void)
-{
-    struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t len = sizeof in;
-    int on = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
-        bind(fd, (struct sockaddr *)&in, len) != 0 || getsockname(fd, (struct sockaddr *)&in, &len) != 0)
-        support_fail("no port: %s", strerror(errno));
-    support_on_end(close_fd, (void *)(intptr_t)fd);
-    return ntohs(in.sin_port);
-}
 
 /* ---- certificates -----------------------------------------------------------------------------------------
  */
@@ -126,8 +108,8 @@ struct redis_process *redis_start_(const char *name, const struct redis_server_o
     p->name = textf("%s", name);
     p->kind = o->kind;
     p->password = o->password;
-    p->port = hold_port();
-    p->bus_port = hold_port();
+    p->port = wire_hold_port();
+    p->bus_port = wire_hold_port();
     p->address = textf("127.0.0.1:%u", p->port);
     p->folder = support_path(name);
     p->socket_path = textf("%s/socket", p->folder);

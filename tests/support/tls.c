@@ -2,6 +2,7 @@
 #include "tests/support/tls.h"
 
 #include <openssl/err.h>
+#include <openssl/ocsp.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 #include <sys/socket.h>
@@ -95,6 +96,31 @@ char *tls_cert_lines(const struct tls_cert *c)
     return textf("tls_certificate = %s\ntls_key = %s\n", c->file, c->key_file);
 }
 
+void tls_ocsp_write(const char *path, const struct tls_ocsp_options *o)
+{
+    const struct tls_cert *signer = o->signer != NULL ? o->signer : o->issuer;
+    OCSP_BASICRESP *b = OCSP_BASICRESP_new();
+    OCSP_CERTID *id = OCSP_cert_to_id(EVP_sha1(), o->cert->x509, o->issuer->x509);
+    ASN1_TIME *begins = X509_gmtime_adj(NULL, -o->since_s),
+              *ends = X509_gmtime_adj(NULL, o->for_s - o->since_s);
+    ASN1_TIME *revoked = o->status == V_OCSP_CERTSTATUS_REVOKED ? begins : NULL;
+    OCSP_basic_add1_status(b, id, o->status, 0, revoked, begins, o->for_s > 0 ? ends : NULL);
+    if (OCSP_basic_sign(b, signer->x509, signer->key, EVP_sha256(), NULL, 0) != 1)
+        support_fail("cannot sign %s", path);
+    OCSP_RESPONSE *r = OCSP_response_create(OCSP_RESPONSE_STATUS_SUCCESSFUL, b);
+    char *next = textf("%s.new", path);
+    BIO *out = BIO_new_file(next, "w");
+    if (out == NULL || i2d_OCSP_RESPONSE_bio(out, r) != 1)
+        support_fail("cannot write %s", path);
+    BIO_free(out);
+    rename(next, path);
+    OCSP_RESPONSE_free(r);
+    OCSP_BASICRESP_free(b);
+    OCSP_CERTID_free(id);
+    ASN1_TIME_free(begins);
+    ASN1_TIME_free(ends);
+}
+
 /* ---- client
  * -------------------------------------------------------------------------------------------------------- */
 
@@ -152,6 +178,8 @@ static void client_set(struct tls_client *c, const struct tls_client_options *o)
         char *wire = textf("%c%s", (int)strlen(o->alpn), o->alpn);
         SSL_set_alpn_protos(c->ssl, (unsigned char *)wire, (unsigned)strlen(wire));
     }
+    if (o->ocsp)
+        SSL_set_tlsext_status_type(c->ssl, TLSEXT_STATUSTYPE_ocsp);
     if (o->session != NULL)
         client_resume(c, o->session);
     SSL_set_fd(c->ssl, c->fd);
@@ -237,6 +265,13 @@ size_t tls_client_drain(struct tls_client *c)
         c->len = 0;
     }
     return n;
+}
+
+size_t tls_client_ocsp_bytes(struct tls_client *c)
+{
+    const unsigned char *der;
+    long n = SSL_get_tlsext_status_ocsp_resp(c->ssl, &der);
+    return n > 0 ? (size_t)n : 0;
 }
 
 char *tls_client_peer(struct tls_client *c)

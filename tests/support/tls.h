@@ -31,6 +31,15 @@ struct tls_cert *tls_cert_make_(const char *name, const struct tls_cert_options 
 /* The lines "tls_certificate = ..." and "tls_key = ...". */
 char *tls_cert_lines(const struct tls_cert *c);
 
+/* Writes an authority's word on `cert` to the file: `status` is V_OCSP_CERTSTATUS_...; good for so many
+ * seconds from `since_s` before now. */
+struct tls_ocsp_options {
+    const struct tls_cert *cert, *issuer, *signer; /* signer NULL: the issuer */
+    int status;
+    long since_s, for_s; /* for_s 0: it does not say */
+};
+void tls_ocsp_write(const char *path, const struct tls_ocsp_options *o);
+
 struct tls_client_options {
     const char *name;            /* SNI; NULL: none */
     const char *alpn;            /* one protocol; NULL: none */
@@ -39,6 +48,7 @@ struct tls_client_options {
     int rcvbuf_bytes;            /* 0: as the kernel likes */
     SSL_SESSION *session;        /* to go on with */
     const struct tls_cert *cert; /* to show; NULL: none */
+    bool ocsp;                   /* ask for the response of an authority */
 };
 
 struct tls_client {
@@ -66,6 +76,8 @@ char *tls_client_read(struct tls_client *c);
 char *tls_client_get(struct tls_client *c, const char *target, const char *fields);
 /* Reads to the end of the connection; how much that was. */
 size_t tls_client_drain(struct tls_client *c);
+/* How long the OCSP response is that came with the certificate; 0: there was none. */
+size_t tls_client_ocsp_bytes(struct tls_client *c);
 /* "CN" or first name of the server's certificate. */
 char *tls_client_peer(struct tls_client *c);
 

@@ -28,6 +28,23 @@ void wire_free(struct wire *w)
     *w = (struct wire){.fd = -1};
 }
 
+static void close_fd(void *arg)
+{
+    close((int)(intptr_t)arg);
+}
+
+uint16_t wire_hold_port(void)
+{
+    struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof in;
+    int on = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
+        bind(fd, (struct sockaddr *)&in, len) != 0 || getsockname(fd, (struct sockaddr *)&in, &len) != 0)
+        support_fail("no port: %s", strerror(errno));
+    support_on_end(close_fd, (void *)(intptr_t)fd);
+    return ntohs(in.sin_port);
+}
+
 int wire_connect(int port, int rcvbuf_bytes)
 {
     struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};

@@ -48,6 +48,10 @@ struct message {
     char *trailers; /* trailer lines as received, "" when none */
 };
 
+/* A port of 127.0.0.1 for a server that is started by the test and binds with SO_REUSEADDR. It is held until
+ * the test ends by a socket with the same option that never listens, so the kernel gives it to nobody else.
+ * Looking for a free port and hoping was rejected. Fails the test. */
+uint16_t wire_hold_port(void);
 /* A connection to 127.0.0.1:port, or -1. rcvbuf_bytes 0: as the kernel likes. Any thread. */
 int wire_connect(int port, int rcvbuf_bytes);
 void wire_init(struct wire *w, int fd);

@@ -22,6 +22,7 @@ static void test_unused(void **state)
     UNUSED(state);
     expect_warning(SECURE "tls_ciphers = A\n", "t.ini:4: [listen x] tls_ciphers: it does nothing without");
     expect_warning(SECURE "tls_groups = A\n", "[listen x] tls_groups: it does nothing without");
+    expect_warning(SECURE "hsts = on\n", "[listen x] hsts: it does nothing without");
     expect_warning(SECURE "tls_min_version = 1.3\n", "[listen x] tls_min_version: it does nothing without");
     expect_no_problem(SECURE C("1") K("1") "tls_ciphers = A\ntls_groups = B\ntls_min_version = 1.3\n");
 }

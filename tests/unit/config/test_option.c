@@ -16,6 +16,7 @@ static const struct {
     {M, "max_connections", "10000"},
     {M, "trusted_proxies", ""},
     {M, "server_header", "millpond"},
+    {M, "tls_ticket_keys", ""},
     {M, "include", ""},
 #define L OPTION_LOG
     {L, "level", "info"},
@@ -32,6 +33,8 @@ static const struct {
     {N, "tls_groups", "intermediate"},
     {N, "tls_client_ca", ""},
     {N, "tls_client_verify", "off"},
+    {N, "tls_ocsp", ""},
+    {N, "hsts", "off"},
     {N, "protocols", "h2, http/1.1"},
     {N, "proxy_protocol", "off"},
     {N, "redirect_to_https", "no"},
