@@ -214,7 +214,8 @@ static void decide_fetch(struct explain_case *e, bool refused, bool insists)
         decide_expired(e);
     else
         decide_absent(e);
-    if (e->peek.fetching && !e->peek.passing && !is_personal(e) && !insists && e->x->req.method == HTTP_GET)
+    if (e->peek.fetching && !e->peek.passing && !is_personal(e) && !insists && e->x->req.method == HTTP_GET &&
+        !cache_request_wants_events(&e->x->req))
         e->verdict = VERDICT_COLLAPSED;
 }
 

@@ -96,9 +96,9 @@ static enum phase_result lookup_join(struct exchange *x, struct cache_object *ol
         return lookup_pass(x, v, NO_STORE_STORED);
     case CACHE_FOLLOW:
         x->follower = j.follower;
-        if (UNLIKELY(alone)) {
+        if (UNLIKELY(alone || cache_request_wants_events(&x->req))) {
             cache_follower_close(&x->follower);
-            return lookup_pass(x, v, NO_STORE_REQUEST_RELOAD);
+            return lookup_pass(x, v, alone ? NO_STORE_REQUEST_RELOAD : NO_STORE_EVENT_STREAM);
         }
         x->wait_us = x->pw->worker->now_us;
         deadline_set(x->pw->worker, &x->wait_deadline,
