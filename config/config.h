@@ -70,6 +70,7 @@ struct config_listen { /* [listen NAME] */
     int max_connections_per_ip;                       /* 0 = no limit */
     struct config_strings tls_certificates, tls_keys; /* as many of the one as of the other; none: plain */
     enum config_tls_version tls_min_version;
+    bool proxy_protocol; /* required */
     bool redirect_to_https;
     const char *acme_webroot;             /* "" = none */
     bool diverts;                         /* one of these two is given, or a client certificate required */

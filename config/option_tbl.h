@@ -85,8 +85,11 @@ OPTION(LISTEN, "hsts", WORD, "off", WORDS("off on subdomains preload", NULL), 0,
        "and for the lists that browsers bring along.")
 OPTION(LISTEN, "protocols", NAMES, "h2, http/1.1", ANY, OPTION_LIST | OPTION_COMMAS, LATER,
        "Protocols offered by ALPN. `h2c` allows HTTP/2 with prior knowledge without TLS.")
-OPTION(LISTEN, "proxy_protocol", WORD, "off", WORDS("off required", NULL), 0, LATER,
-       "Whether each connection begins with a PROXY header (v1 or v2), believed from `trusted_proxies` only.")
+OPTION(
+    LISTEN, "proxy_protocol", WORD_BOOL, "off", WORDS("off required", NULL), 0,
+    AT(config_listen, proxy_protocol),
+    "`required`: each connection begins with a PROXY header (version 1 or 2) that says whose it is, before "
+    "TLS. Only addresses in `trusted_proxies` may connect then.")
 OPTION(
     LISTEN, "redirect_to_https", BOOL, "no", ANY, 0, AT(config_listen, redirect_to_https),
     "Answers requests that did not come over TLS with 308 to the https address, without a port; paths below "
