@@ -14,6 +14,7 @@
 #include "core/clock.h"
 #include "core/http_msg.h"
 #include "core/net.h"
+#include "core/proxy_header.h"
 #include "core/tls_verify.h"
 
 /* Where a value or section came from: "default", "file.ini:12". */
@@ -121,6 +122,7 @@ struct config_pool { /* [pool NAME] */
     int retry_budget_percent;
     unsigned retry_on;
     int max_idle; /* per worker */
+    enum proxy_header_version send_proxy_protocol;
 };
 
 enum config_store { CONFIG_STORE_OFF, CONFIG_STORE_MEMORY, CONFIG_STORE_TIERED, CONFIG_STORE_REDIS };

@@ -186,8 +186,11 @@ OPTION(POOL, "tls_ca", PATH, "system", ANY, 0, LATER, "PEM file of the authoriti
 OPTION(POOL, "tls_sni", HOST, "the host", ANY, OPTION_COMPUTED, LATER, "Server name sent, and expected.")
 OPTION(POOL, "protocol", WORD, "http/1.1", WORDS("http/1.1 h2", NULL), 0, LATER,
        "Protocol towards the instances.")
-OPTION(POOL, "send_proxy_protocol", WORD, "off", WORDS("off v1 v2", NULL), 0, LATER,
-       "Whether connections to the instances begin with a PROXY header.")
+OPTION(
+    POOL, "send_proxy_protocol", WORD, "off", WORDS("off v1 v2", NULL), 0,
+    AT(config_pool, send_proxy_protocol),
+    "Version of the PROXY header by which the instances are told who the client is; each connection is used "
+    "for one request then. Probes and refreshes in the background are `LOCAL`, in version 1 `UNKNOWN`.")
 
 OPTION(CACHE, "store", WORD, "memory", WORDS("off memory tiered redis", NULL), OPTION_RESTART,
        AT(config_cache, store),

@@ -104,8 +104,9 @@ static void haproxy_says_who_came(void **state)
     };
     struct millpond *m = start();
     for (size_t i = 0; i < ARRAY_LEN(options); i++) {
-        struct app tcp = app_haproxy(textf("127.0.0.1:%d %s", port_of(m), options[i]), "mode tcp");
-        struct app local = app_haproxy(textf("unix@%s %s", support_path("p.sock"), options[i]), "mode tcp");
+        struct app tcp = app_haproxy("", textf("127.0.0.1:%d %s", port_of(m), options[i]), "mode tcp");
+        struct app local =
+            app_haproxy("", textf("unix@%s %s", support_path("p.sock"), options[i]), "mode tcp");
         expect_in(curl(textf("127.0.1.%zu", i + 1), tcp.port, NULL).out, "/q#");
         expect_told("X-Forwarded-For", textf("127.0.1.%zu", i + 1));
         expect_in(curl(textf("127.0.2.%zu", i + 1), local.port, NULL).out, "/q#");
@@ -123,7 +124,7 @@ static void haproxy_checks_are_answered(void **state)
     UNUSED(state);
     struct millpond *m = start();
     struct app ha = app_haproxy(
-        textf("127.0.0.1:%d send-proxy-v2 check check-send-proxy inter 20 source 127.0.3.1", port_of(m)),
+        "", textf("127.0.0.1:%d send-proxy-v2 check check-send-proxy inter 20 source 127.0.3.1", port_of(m)),
         "mode http\n option httpchk GET /q\n");
     origin_wait_requests(app, 2);
     expect_told("X-Forwarded-For", "127.0.3.1");
@@ -374,7 +375,7 @@ static void it_stands_before_tls(void **state)
     struct tls_client *without = tls_client_open(port_of(m), .name = "test");
     assert_false(without->ok);
     assert_int_equal(closes(m, "proxy_header"), 1);
-    struct app ha = app_haproxy(textf("127.0.0.1:%d send-proxy-v2", port_of(m)), "mode tcp");
+    struct app ha = app_haproxy("", textf("127.0.0.1:%d send-proxy-v2", port_of(m)), "mode tcp");
     struct tls_client *c = tls_client_open(ha.port, .name = "test");
     EXPECT(c->ok, "%s", c->error);
     expect_in(tls_client_get(c, "/q", ""), " 200 ");

@@ -40,7 +40,7 @@ struct app app_python_files(const char *dir)
     return started(argv);
 }
 
-struct app app_haproxy(const char *server, const char *lines)
+struct app app_haproxy(const char *bind_options, const char *server, const char *lines)
 {
     static unsigned count;
     struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -51,8 +51,8 @@ struct app app_haproxy(const char *server, const char *lines)
         support_fail("cannot listen: %s", strerror(errno));
     char *cfg = support_path(textf("haproxy-%u.cfg", ++count));
     support_write_file(cfg, textf("defaults\n timeout connect 10s\n timeout client 60s\n timeout server 60s\n"
-                                  "listen x\n %s\n bind fd@3\n server s %s\n",
-                                  lines, server));
+                                  "listen x\n %s\n bind fd@3 %s\n server s %s\n",
+                                  lines, bind_options, server));
     const char *argv[] = {"haproxy", "-db", "-q", "-f", cfg, NULL};
     struct app app = {.port = ntohs(a.sin_port)};
     app.proc = proc_start(&(struct proc_options){.argv = argv, .fd_3 = fd});

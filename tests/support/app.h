@@ -16,8 +16,8 @@ struct app app_node(const char *handler);
 /* Serves the files of `dir`. */
 struct app app_python_files(const char *dir);
 
-/* HAProxy before one server: its address and options, such as "127.0.0.1:80 send-proxy". It relays bytes, or,
- * with "mode http" and the like as `lines`, more. */
-struct app app_haproxy(const char *server, const char *lines);
+/* HAProxy before one server: options of its port, such as "accept-proxy"; the server's address and options,
+ * such as "127.0.0.1:80 send-proxy"; and more lines, such as "mode tcp". */
+struct app app_haproxy(const char *bind, const char *server, const char *lines);
 
 #endif

@@ -65,6 +65,7 @@ static const struct option_case cases[] = {
     {N, "redirect_to_https", "yes", {"maybe", "1", ""}, "write yes, no"},
     {N, "acme_webroot", "/var/www", {"www", ""}, "write one with a slash"},
     {P, "server", "[::1]:80 weight=5", {"app", "a:1 weight=1001", "a:1 b:2"}, "has no port"},
+    {P, "send_proxy_protocol", "v2", {"yes", "3", ""}, "write one of: off, v1, v2"},
     {P, "balance", "round_robin", {"hash", "robin", ""}, "is not supported by this version of millpond yet"},
     {P, "health_check", "tcp", {"https", "yes", ""}, "did you mean \"http\"?"},
     {P, "health_path", "/up?x=1", {"up", "/a b", ""}, "begin it with a slash"},
