@@ -246,9 +246,19 @@ static void health_send(struct health_probe *p)
         health_finish(p, HEALTH_SKIPPED, "out of memory");
 }
 
+/* A probe is for no client. The first bytes on a connection find room. */
+static bool health_introduce(const struct health_probe *p)
+{
+    char header[PROXY_HEADER_WRITE_MAX];
+    size_t n = proxy_header_write(header, p->settings.proxy_header, NULL, NULL);
+    return net_send(p->fd, &(struct iovec){header, n}, 1, 0) == (ssize_t)n;
+}
+
 static void health_on_connected(struct health_probe *p)
 {
     int error = net_socket_error(p->fd);
+    if (error == 0 && p->settings.proxy_header != PROXY_HEADER_OFF && !health_introduce(p))
+        error = ECONNRESET;
     if (error != 0) {
         health_fail_errno(p, error);
         return;

@@ -14,8 +14,9 @@
 /* Pointers are borrowed from a snapshot that outlives the next health_probe_start or _stop. */
 struct health_settings {
     enum config_health kind;
-    const char *path, *host; /* target and Host of the request; http only */
-    uint16_t port;           /* behind the host; 0 = none */
+    const char *path, *host;                /* target and Host of the request; http only */
+    uint16_t port;                          /* behind the host; 0 = none */
+    enum proxy_header_version proxy_header; /* sent first */
     const struct config_status_range *ranges;
     size_t range_count;
     dur_ms_t interval_ms, timeout_ms;

@@ -62,6 +62,7 @@ static void member_watch(struct member *m)
         .path = pool->health_path,
         .host = own_host ? m->config->host : pool->health_host,
         .port = own_host && port != 80 ? port : 0, /* RFC 9110 section 7.2: unless it is the default one */
+        .proxy_header = pool->send_proxy_protocol,
         .ranges = pool->health_status,
         .range_count = pool->health_status_count,
         .interval_ms = pool->health_interval_ms,

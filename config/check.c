@@ -197,6 +197,10 @@ static void check_listens(struct build *b)
     for (size_t i = 0; i < b->config->listen_count; i++) {
         const struct config_listen *l = &b->config->listens[i];
         check_listen_tls(b, l, check_section(b, OPTION_LISTEN, i));
+        if (l->proxy_protocol && b->config->main.trusted_proxies.count == 0)
+            check_report(b, false, check_section(b, OPTION_LISTEN, i), "proxy_protocol",
+                         "nobody could connect, since trusted_proxies in [millpond] is empty; name there who "
+                         "sends the headers");
         if (l->max_target_bytes > 0 && l->max_header_bytes > 0 && l->max_target_bytes >= l->max_header_bytes)
             check_report(
                 b, false, check_section(b, OPTION_LISTEN, i), "max_target",

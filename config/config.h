@@ -14,6 +14,7 @@
 #include "core/clock.h"
 #include "core/http_msg.h"
 #include "core/net.h"
+#include "core/proxy_header.h"
 #include "core/tls_verify.h"
 
 /* Where a value or section came from: "default", "file.ini:12". */
@@ -70,6 +71,7 @@ struct config_listen { /* [listen NAME] */
     int max_connections_per_ip;                       /* 0 = no limit */
     struct config_strings tls_certificates, tls_keys; /* as many of the one as of the other; none: plain */
     enum config_tls_version tls_min_version;
+    bool proxy_protocol; /* required */
     bool redirect_to_https;
     const char *acme_webroot;             /* "" = none */
     bool diverts;                         /* one of these two is given, or a client certificate required */
@@ -143,6 +145,7 @@ struct config_pool { /* [pool NAME] */
     int retry_budget_percent;
     unsigned retry_on;
     int max_idle; /* per worker */
+    enum proxy_header_version send_proxy_protocol;
 };
 
 enum config_store { CONFIG_STORE_OFF, CONFIG_STORE_MEMORY, CONFIG_STORE_TIERED, CONFIG_STORE_REDIS };

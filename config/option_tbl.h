@@ -85,8 +85,11 @@ OPTION(LISTEN, "hsts", WORD, "off", WORDS("off on subdomains preload", NULL), 0,
        "and for the lists that browsers bring along.")
 OPTION(LISTEN, "protocols", NAMES, "h2, http/1.1", ANY, OPTION_LIST | OPTION_COMMAS, LATER,
        "Protocols offered by ALPN. `h2c` allows HTTP/2 with prior knowledge without TLS.")
-OPTION(LISTEN, "proxy_protocol", WORD, "off", WORDS("off required", NULL), 0, LATER,
-       "Whether each connection begins with a PROXY header (v1 or v2), believed from `trusted_proxies` only.")
+OPTION(
+    LISTEN, "proxy_protocol", WORD_BOOL, "off", WORDS("off required", NULL), 0,
+    AT(config_listen, proxy_protocol),
+    "`required`: each connection begins with a PROXY header (version 1 or 2) that says whose it is, before "
+    "TLS. Only addresses in `trusted_proxies` may connect then.")
 OPTION(
     LISTEN, "redirect_to_https", BOOL, "no", ANY, 0, AT(config_listen, redirect_to_https),
     "Answers requests that did not come over TLS with 308 to the https address, without a port; paths below "
@@ -192,8 +195,11 @@ OPTION(POOL, "tls_ca", PATH, "system", ANY, 0, LATER, "PEM file of the authoriti
 OPTION(POOL, "tls_sni", HOST, "the host", ANY, OPTION_COMPUTED, LATER, "Server name sent, and expected.")
 OPTION(POOL, "protocol", WORD, "http/1.1", WORDS("http/1.1 h2", NULL), 0, LATER,
        "Protocol towards the instances.")
-OPTION(POOL, "send_proxy_protocol", WORD, "off", WORDS("off v1 v2", NULL), 0, LATER,
-       "Whether connections to the instances begin with a PROXY header.")
+OPTION(
+    POOL, "send_proxy_protocol", WORD, "off", WORDS("off v1 v2", NULL), 0,
+    AT(config_pool, send_proxy_protocol),
+    "Version of the PROXY header by which the instances are told who the client is; each connection is used "
+    "for one request then. Probes and refreshes in the background are `LOCAL`, in version 1 `UNKNOWN`.")
 
 OPTION(CACHE, "store", WORD, "memory", WORDS("off memory tiered redis", NULL), OPTION_RESTART,
        AT(config_cache, store),

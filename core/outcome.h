@@ -111,6 +111,12 @@ enum no_store_reason {
     X(TLS_FAILED, "tls_failed", "the TLS handshake failed, or what came was no TLS")                         \
     X(TLS_TIMEOUT, "tls_timeout", "the TLS handshake took longer than header_timeout")                       \
     X(TLS_CROWDED, "tls_crowded", "too many TLS handshakes were under way, this the longest")                \
+    X(PROXY_HEADER, "proxy_header",                                                                          \
+      "the PROXY header that proxy_protocol = required asks for was missing or wrong")                       \
+    X(PROXY_TIMEOUT, "proxy_timeout", "the PROXY header took longer than header_timeout")                    \
+    X(PROXY_UNTRUSTED, "proxy_untrusted",                                                                    \
+      "a PROXY header is required, and the peer is not in trusted_proxies")                                  \
+    X(MAX_PER_IP, "max_per_ip", "max_connections_per_ip reached by the address in the PROXY header")         \
     X(SHUTDOWN, "shutdown", "the server is stopping")                                                        \
     X(NO_MEMORY, "no_memory", "out of memory")
 

@@ -73,16 +73,23 @@ static void admission_uncount_locked(struct admission *a, const uint8_t ip[16])
     }
 }
 
+bool admission_enter_ip(struct admission *a, const uint8_t ip[16], uint32_t max_per_ip, bool *by_ip)
+{
+    *by_ip = false;
+    if (max_per_ip == 0)
+        return true;
+    lock_take(&a->lock);
+    bool admitted = admission_count_locked(a, ip, max_per_ip, by_ip);
+    lock_drop(&a->lock);
+    return admitted;
+}
+
 bool admission_enter(struct admission *a, const uint8_t ip[16], uint32_t max_per_ip, bool *by_ip)
 {
     *by_ip = false;
     uint32_t before = atomic_fetch_add_explicit(&a->total, 1, memory_order_relaxed);
-    bool admitted = before < atomic_load_explicit(&a->max_total, memory_order_relaxed);
-    if (admitted && max_per_ip > 0) {
-        lock_take(&a->lock);
-        admitted = admission_count_locked(a, ip, max_per_ip, by_ip);
-        lock_drop(&a->lock);
-    }
+    bool admitted = before < atomic_load_explicit(&a->max_total, memory_order_relaxed) &&
+                    admission_enter_ip(a, ip, max_per_ip, by_ip);
     if (!admitted)
         atomic_fetch_sub_explicit(&a->total, 1, memory_order_relaxed);
     return admitted;

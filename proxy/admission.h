@@ -31,6 +31,9 @@ void admission_destroy(struct admission *a);
  * table is full, it is not counted under its address. `*by_ip` says whether it was, and is handed back on
  * leaving; otherwise one listener's connections would take from the counts of another's. */
 bool admission_enter(struct admission *a, const uint8_t ip[16], uint32_t max_per_ip, bool *by_ip);
+/* Of a connection that admission_enter let in without counting its address, which is known only now. false:
+ * there are `max_per_ip` of it already; nothing was counted. */
+bool admission_enter_ip(struct admission *a, const uint8_t ip[16], uint32_t max_per_ip, bool *by_ip);
 void admission_leave(struct admission *a, const uint8_t ip[16], bool by_ip);
 
 #endif

@@ -16,6 +16,7 @@
 #include "core/panic.h"
 #include "core/rcu.h"
 #include "proxy/client_out.h"
+#include "proxy/client_peer.h"
 #include "proxy/client_tls.h"
 #include "proxy/exchange.h"
 #include "proxy/listener.h"
@@ -34,35 +35,18 @@ void client_conn_set_state(struct client_conn *c, enum client_state s)
 {
     static const uint8_t legal[] = {
         [CLIENT_IDLE] = 1u << CLIENT_HEAD | 1u << CLIENT_EXCHANGE | 1u << CLIENT_HANDSHAKE |
-                        1u << CLIENT_LINGER | 1u << CLIENT_CLOSED,
+                        1u << CLIENT_PROXY_HEADER | 1u << CLIENT_LINGER | 1u << CLIENT_CLOSED,
         [CLIENT_HEAD] = 1u << CLIENT_EXCHANGE | 1u << CLIENT_LINGER | 1u << CLIENT_CLOSED,
         [CLIENT_EXCHANGE] =
             1u << CLIENT_IDLE | 1u << CLIENT_LINGER | 1u << CLIENT_TUNNEL | 1u << CLIENT_CLOSED,
         [CLIENT_HANDSHAKE] = 1u << CLIENT_IDLE | 1u << CLIENT_EXCHANGE | 1u << CLIENT_CLOSED,
+        [CLIENT_PROXY_HEADER] = 1u << CLIENT_IDLE | 1u << CLIENT_CLOSED,
         [CLIENT_LINGER] = 1u << CLIENT_CLOSED,
         [CLIENT_TUNNEL] = 1u << CLIENT_IDLE | 1u << CLIENT_CLOSED,
         [CLIENT_CLOSED] = 0,
     };
     ASSERT((legal[c->state] >> s) & 1);
     c->state = (uint8_t)s;
-}
-
-static void client_conn_set_peer(struct client_conn *c, const struct net_addr *peer)
-{
-    static const uint8_t v4_prefix[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
-    char text[NET_ADDR_TEXT];
-    slice_t ip = net_addr_format_ip(peer, text);
-    c->ip_text_len = (uint8_t)MIN(ip.len, sizeof c->ip_text);
-    memcpy(c->ip_text, ip.ptr, c->ip_text_len);
-    c->peer_port = net_addr_port(peer);
-    c->peer_is_unix = peer->sa.sa_family == AF_UNIX;
-    c->peer_is_v4 = !c->peer_is_unix && slice_find(ip, ':', 0) == SIZE_MAX;
-    if (peer->sa.sa_family == AF_INET) {
-        memcpy(c->peer_ip, v4_prefix, sizeof v4_prefix);
-        memcpy(c->peer_ip + 12, &peer->in4.sin_addr, 4);
-    } else if (peer->sa.sa_family == AF_INET6) {
-        memcpy(c->peer_ip, &peer->in6.sin6_addr, 16);
-    }
 }
 
 slice_t client_conn_ip(const struct client_conn *c)
@@ -83,9 +67,7 @@ struct client_conn *client_conn_open(struct proxy_worker *pw, struct listener *l
     c->pw = pw;
     c->listener = l;
     c->counted_by_ip = counted_by_ip;
-    client_conn_set_peer(c, peer);
-    const struct config_cidrs *trusted = &pw->view->shared->config->main.trusted_proxies;
-    c->peer_trusted = net_cidr_match(trusted->items, trusted->count, peer);
+    client_peer_set(c, peer);
     deadline_init(&c->deadline, client_conn_on_deadline);
     list_init(&c->again.node);
     c->again.on_turn_end = client_conn_on_turn_end;
@@ -100,7 +82,7 @@ struct client_conn *client_conn_open(struct proxy_worker *pw, struct listener *l
     return c;
 }
 
-void client_conn_start(struct client_conn *c)
+void client_conn_begin(struct client_conn *c)
 {
     if (c->listener->tls == NULL)
         h1_server_run(c);
@@ -108,6 +90,14 @@ void client_conn_start(struct client_conn *c)
         client_tls_step(c);
     else
         client_conn_close(c, CLOSE_NO_MEMORY);
+}
+
+void client_conn_start(struct client_conn *c)
+{
+    if (UNLIKELY(c->listener->config->proxy_protocol))
+        client_peer_await(c);
+    else
+        client_conn_begin(c);
     if (c->state != CLIENT_CLOSED && event_add(&c->event, NULL) != 0)
         client_conn_close(c, CLOSE_NO_MEMORY);
 }
@@ -220,6 +210,8 @@ void client_conn_on_event(evutil_socket_t fd, short what, void *arg)
         client_conn_linger(c);
     else if (c->state == CLIENT_HANDSHAKE)
         client_tls_step(c);
+    else if (c->state == CLIENT_PROXY_HEADER)
+        client_peer_step(c);
 }
 
 /* See upstream_conn_on_turn_end. */
@@ -243,6 +235,7 @@ static dur_ms_t client_conn_patience_ms(const struct client_conn *c)
         return c->requests == 0 ? MAX(cfg->header_timeout_ms, 1) : cfg->idle_timeout_ms;
     case CLIENT_HEAD:
     case CLIENT_HANDSHAKE:
+    case CLIENT_PROXY_HEADER:
         return cfg->header_timeout_ms;
     case CLIENT_LINGER:
         return LINGER_MS;
@@ -330,6 +323,9 @@ static void client_conn_on_deadline(struct deadline *d)
         return;
     case CLIENT_HANDSHAKE:
         client_conn_close(c, CLOSE_TLS_TIMEOUT);
+        return;
+    case CLIENT_PROXY_HEADER:
+        client_conn_close(c, CLOSE_PROXY_TIMEOUT);
         return;
     case CLIENT_LINGER:
         client_conn_close(c, c->close_reason);

@@ -1,14 +1,14 @@
 /* client_conn.h: one client connection and HTTP/1.1 as its server speaks it.
  *
- *   (HANDSHAKE ->) IDLE -> HEAD -> EXCHANGE -> IDLE ... -> LINGER -> CLOSED
+ *   (PROXY_HEADER ->) (HANDSHAKE ->) IDLE -> HEAD -> EXCHANGE -> IDLE ... -> LINGER -> CLOSED
  *
  *   EXCHANGE -> TUNNEL -> IDLE, to be closed
  *
- * HANDSHAKE: of TLS (client_tls.h). IDLE: between requests, owns no buffer. HEAD: part of a head has come.
- * EXCHANGE: a request is being worked on. LINGER: the answer is out, the connection is shut for writing, and
- * unread input is drained for a moment so that the kernel does not reset what the client has not read yet.
- * TUNNEL: what comes is no HTTP any more (tunnel.h).
- * One exchange at a time; pipelined requests wait in the input and are answered in order.
+ * PROXY_HEADER: is awaited (client_peer.h). HANDSHAKE: of TLS (client_tls.h). IDLE: between requests, owns no
+ * buffer. HEAD: part of a head has come. EXCHANGE: a request is being worked on. LINGER: the answer is out,
+ * the connection is shut for writing, and unread input is drained for a moment so that the kernel does not
+ * reset what the client has not read yet. TUNNEL: what comes is no HTTP any more (tunnel.h). One exchange at
+ * a time; pipelined requests wait in the input and are answered in order.
  *
  * Input: `in_ptr, in_len` is what was read and not yet consumed. It lies in the worker's read buffer while
  * the connection is being worked on and is copied to the heap only if something remains when another
@@ -35,6 +35,7 @@ enum client_state {
     CLIENT_HEAD,
     CLIENT_EXCHANGE,
     CLIENT_HANDSHAKE,
+    CLIENT_PROXY_HEADER,
     CLIENT_LINGER,
     CLIENT_TUNNEL,
     CLIENT_CLOSED
@@ -48,12 +49,14 @@ struct client_conn {
     uint32_t magic;
     /* set once */
     int fd;
+    /* before the first request: client_peer.h */
     uint16_t peer_port;
     uint8_t ip_text_len;
     bool peer_is_v4, peer_is_unix, peer_trusted;
     bool counted_by_ip;           /* see admission.h */
     uint8_t peer_ip[16];          /* IPv4 as mapped IPv6 */
     char ip_text[CLIENT_IP_TEXT]; /* for logs and forwarding; not terminated */
+    /* set once */
     struct proxy_worker *pw;
     struct listener *listener;
     /* owner thread */
@@ -89,6 +92,10 @@ struct client_conn *client_conn_open(struct proxy_worker *pw, struct listener *l
                                      const struct net_addr *peer, bool counted_by_ip);
 /* Serves what has come already, then waits for events. `c` may be closed on return. */
 void client_conn_start(struct client_conn *c);
+/* With TLS or HTTP, whatever the listener speaks: whose connection it is is known. `c` may be closed on
+ * return.
+ */
+void client_conn_begin(struct client_conn *c);
 
 /* Ends it at once: its exchange, if any, is told that the client left. Safe to call twice. */
 void client_conn_close(struct client_conn *c, enum close_reason why);

@@ -45,6 +45,7 @@ bool client_tls_open(struct client_conn *c, struct tls_site *site)
     }
     t->client = c;
     c->tls = t;
+    tls_conn_on_event(&t->conn, c->hup); /* seen while a PROXY header was awaited */
     client_conn_set_state(c, CLIENT_HANDSHAKE);
     list_push_back(&pw->handshakes, &t->node);
     pw->handshake_count++;

@@ -46,7 +46,8 @@ static struct exchange *client_release(struct upstream_conn *u, const struct inp
     struct exchange *x = u->exchange;
     const struct config_pool *cfg = pool_config(x->route->pool);
     bool request_over = x->body_state == BODY_ABSENT || x->body_state == BODY_DONE;
-    bool reusable = u->framing.keep_alive && in->len == 0 && request_over && u->unsent == NULL && !u->hup;
+    bool reusable = u->framing.keep_alive && in->len == 0 && request_over && u->unsent == NULL && !u->hup &&
+                    cfg->send_proxy_protocol == PROXY_HEADER_OFF;
     x->upstream = NULL;
     u->reading = UPSTREAM_READ_DONE;
     if (reusable) {

@@ -26,7 +26,7 @@ static const char refusal[] = "HTTP/1.1 503 Service Unavailable\r\nContent-Type:
 
 /* One answer and the end; the connection never becomes a client connection, so a flood costs no memory. Over
  * TLS the answer would cost a handshake: there it is the end alone. */
-static void listener_refuse(struct listener *l, int fd)
+void listener_say_full(struct listener *l, int fd)
 {
     char unread[2048];
     proxy_count(l->pw, METRIC_CLIENT_REFUSED, 1);
@@ -34,7 +34,6 @@ static void listener_refuse(struct listener *l, int fd)
         shutdown(fd, SHUT_WR);
     while (recv(fd, unread, sizeof unread, MSG_DONTWAIT) > 0)
         continue;
-    close(fd);
 }
 
 static void listener_pause(struct listener *l)
@@ -89,8 +88,10 @@ static void listener_accept(struct listener *l, int most)
             return;
         }
         bool by_ip;
-        if (!server_admit(l->pw->server, &peer, l->config->max_connections_per_ip, &by_ip)) {
-            listener_refuse(l, client);
+        int max_per_ip = l->config->proxy_protocol ? 0 : l->config->max_connections_per_ip;
+        if (!server_admit(l->pw->server, &peer, max_per_ip, &by_ip)) {
+            listener_say_full(l, client);
+            close(client);
             continue;
         }
         struct client_conn *c = client_conn_open(l->pw, l, client, &peer, by_ip);

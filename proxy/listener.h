@@ -33,6 +33,8 @@ void listener_ref(struct listener *l);
 void listener_unref(struct listener *l);
 /* A new snapshot has this listener too. */
 void listener_use(struct listener *l, struct snapshot_view *v, const struct config_listen *config);
+/* A limit is reached: the last words to a client, and counted. The descriptor is the caller's to close. */
+void listener_say_full(struct listener *l, int fd);
 /* A descriptor became free: paused listeners accept again. */
 void listener_resume_all(struct proxy_worker *pw);
 

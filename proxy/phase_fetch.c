@@ -194,9 +194,9 @@ static enum fetch_error fetch_try(struct exchange *x)
     if (x->instance == NULL)
         return FETCH_NO_INSTANCE;
     x->tried[x->tries++ % EXCHANGE_MAX_TRIES] = x->instance;
-    x->upstream = x->fresh_only
-                      ? NULL
-                      : upstream_pool_take(x->pw, x->instance, fetch_is_idempotent(x) ? 0 : YOUNG_IDLE_MS);
+    bool fresh = x->fresh_only || cfg->send_proxy_protocol != PROXY_HEADER_OFF;
+    x->upstream =
+        fresh ? NULL : upstream_pool_take(x->pw, x->instance, fetch_is_idempotent(x) ? 0 : YOUNG_IDLE_MS);
     if (x->upstream == NULL) {
         x->upstream = upstream_conn_open(x->pw, x->instance, x, cfg->connect_timeout_ms, &e);
         return x->upstream == NULL ? e : FETCH_NONE;

@@ -125,7 +125,8 @@ void proxy_worker_drain(struct proxy_worker *pw)
     }
     LIST_FOREACH_SAFE (n, next, &pw->conns) {
         struct client_conn *c = CONTAINER_OF(n, struct client_conn, node);
-        if ((c->state != CLIENT_IDLE && c->state != CLIENT_HANDSHAKE) || c->left != NULL)
+        bool unused = c->state == CLIENT_PROXY_HEADER || c->state == CLIENT_HANDSHAKE;
+        if ((c->state != CLIENT_IDLE && !unused) || c->left != NULL)
             continue;
         if (c->requests > 0)
             client_conn_close(c, CLOSE_SHUTDOWN);

@@ -59,6 +59,12 @@ bool server_admit(struct server *s, const struct net_addr *peer, int max_per_ip,
                            by_ip);
 }
 
+bool server_admit_client(struct server *s, struct client_conn *c, int max_per_ip)
+{
+    return admission_enter_ip(&s->admission, c->peer_ip, c->peer_is_unix ? 0 : (uint32_t)max_per_ip,
+                              &c->counted_by_ip);
+}
+
 void server_release(struct server *s, const struct net_addr *peer, bool by_ip)
 {
     uint8_t ip[16];

@@ -108,6 +108,8 @@ struct upstream_spill *server_spill(struct server *s);
 /* May one more client connection be taken (max_connections, max_connections_per_ip)? Counts it when it may.
  */
 bool server_admit(struct server *s, const struct net_addr *peer, int max_per_ip, bool *by_ip);
+/* The same for the address of a connection that was let in without counting one. */
+bool server_admit_client(struct server *s, struct client_conn *c, int max_per_ip);
 void server_release(struct server *s, const struct net_addr *peer, bool by_ip);
 void server_connection_closed(struct server *s, const struct client_conn *c);
 /* A draining worker has nothing left. */

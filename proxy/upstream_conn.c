@@ -14,6 +14,7 @@
 #include "core/panic.h"
 #include "proxy/exchange.h"
 #include "proxy/h1_client.h"
+#include "proxy/introduce.h"
 #include "proxy/proxy_worker.h"
 
 #define LOOK_MS 100
@@ -188,6 +189,11 @@ static void upstream_on_connect(struct upstream_conn *u)
     }
     upstream_conn_set_state(u, UPSTREAM_ACTIVE);
     upstream_conn_expect_bytes(u);
+    enum proxy_header_version header = pool_config(u->exchange->route->pool)->send_proxy_protocol;
+    if (UNLIKELY(header != PROXY_HEADER_OFF) && !introduce_client(u, header)) {
+        exchange_on_upstream_error(u->exchange, FETCH_RESET);
+        return;
+    }
     exchange_on_connected(u->exchange);
 }
 

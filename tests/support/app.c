@@ -1,5 +1,10 @@
-/* app.c: both programs are told port 0 and say on stdout which one they got. */
+/* app.c: the applications are told port 0 and say on stdout which one they got. HAProxy is given a socket
+ * that listens already, so nobody waits for it: who connects early is served once it is there. */
 #include "tests/support/app.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
 
 bool app_has(const char *program)
 {
@@ -33,4 +38,24 @@ struct app app_python_files(const char *dir)
     const char *argv[] = {"python3", "-u",        "-m",          "http.server", "0",
                           "--bind",  "127.0.0.1", "--directory", dir,           NULL};
     return started(argv);
+}
+
+struct app app_haproxy(const char *bind_options, const char *server, const char *lines)
+{
+    static unsigned count;
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof a;
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    if (fd < 0 || bind(fd, (struct sockaddr *)&a, len) != 0 || listen(fd, 64) != 0 ||
+        getsockname(fd, (struct sockaddr *)&a, &len) != 0)
+        support_fail("cannot listen: %s", strerror(errno));
+    char *cfg = support_path(textf("haproxy-%u.cfg", ++count));
+    support_write_file(cfg, textf("defaults\n timeout connect 10s\n timeout client 60s\n timeout server 60s\n"
+                                  "listen x\n %s\n bind fd@3 %s\n server s %s\n",
+                                  lines, bind_options, server));
+    const char *argv[] = {"haproxy", "-db", "-q", "-f", cfg, NULL};
+    struct app app = {.port = ntohs(a.sin_port)};
+    app.proc = proc_start(&(struct proc_options){.argv = argv, .fd_3 = fd});
+    close(fd);
+    return app;
 }

@@ -1,5 +1,5 @@
-/* app.h: real applications as instances: Node's http module and Python's http.server, on ports the kernel
- * chose. */
+/* app.h: real programs around the one under test: Node's http module and Python's http.server as instances,
+ * HAProxy in front or behind, on ports the kernel chose. */
 #ifndef TESTS_SUPPORT_APP_H
 #define TESTS_SUPPORT_APP_H
 
@@ -15,5 +15,9 @@ bool app_has(const char *program); /* it is in PATH; tests skip otherwise */
 struct app app_node(const char *handler);
 /* Serves the files of `dir`. */
 struct app app_python_files(const char *dir);
+
+/* HAProxy before one server: options of its port, such as "accept-proxy"; the server's address and options,
+ * such as "127.0.0.1:80 send-proxy"; and more lines, such as "mode tcp". */
+struct app app_haproxy(const char *bind, const char *server, const char *lines);
 
 #endif

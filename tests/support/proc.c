@@ -136,7 +136,9 @@ static _Noreturn void become(const struct proc_options *o, pid_t parent, int out
     }
     for (size_t i = 0; o->env != NULL && o->env[i] != NULL; i++)
         putenv((char *)(uintptr_t)o->env[i]);
-    close_range(3, ~0u, 0);
+    if (o->fd_3 > 0)
+        dup2(o->fd_3, 3);
+    close_range(o->fd_3 > 0 ? 4 : 3, ~0u, 0);
     execvp(o->argv[0], (char *const *)(uintptr_t)o->argv);
     dprintf(2, "cannot run %s: %s\n", o->argv[0], strerror(errno));
     _exit(127);

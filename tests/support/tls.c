@@ -196,6 +196,8 @@ struct tls_client *tls_client_open_(int port, const struct tls_client_options *o
     setsockopt(c->fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof wait);
     support_on_end(client_free, c);
     client_set(c, o);
+    if (o->preface != NULL && send(c->fd, o->preface, o->preface_bytes, MSG_NOSIGNAL) < 0)
+        support_fail("cannot send the preface: %s", strerror(errno));
     ERR_clear_error();
     c->ok = SSL_connect(c->ssl) == 1;
     const char *why = ERR_reason_error_string(ERR_peek_error());

@@ -49,6 +49,8 @@ struct tls_client_options {
     SSL_SESSION *session;        /* to go on with */
     const struct tls_cert *cert; /* to show; NULL: none */
     bool ocsp;                   /* ask for the response of an authority */
+    const char *preface;         /* bytes before TLS begins; NULL: none */
+    size_t preface_bytes;
 };
 
 struct tls_client {

@@ -355,6 +355,34 @@ static void test_tcp(void **state)
     expect(run(&s, 1), HEALTH_OK, "connected");
 }
 
+static bool has_left(void *arg)
+{
+    UNUSED(arg);
+    return env.peer_closed > 0;
+}
+
+/* An instance that wants a PROXY header gets it from probes, too: nobody's. */
+static void test_proxy_header(void **state)
+{
+    UNUSED(state);
+    static const char local[] = "\r\n\r\n\0\r\nQUIT\n\x20\0\0\0", unknown[] = "PROXY UNKNOWN\r\n";
+    struct health_settings s = http_settings();
+    s.proxy_header = PROXY_HEADER_V1;
+    env.reply = "HTTP/1.1 200 OK\r\n\r\n";
+    expect(run(&s, 1), HEALTH_OK, "status 200");
+    assert_memory_equal(env.request, unknown, sizeof unknown - 1);
+    assert_memory_equal(env.request + sizeof unknown - 1, "GET /health", 11);
+    health_probe_stop(&env.probe);
+    env.reply = NULL;
+    env.peer_closed = 0;
+    s.kind = CONFIG_HEALTH_TCP;
+    s.proxy_header = PROXY_HEADER_V2;
+    expect(run(&s, 1), HEALTH_OK, "connected");
+    fixture_run_until(env.w, has_left, NULL);
+    assert_int_equal(env.request_bytes, sizeof local - 1);
+    assert_memory_equal(env.request, local, sizeof local - 1);
+}
+
 static void test_unix_socket(void **state)
 {
     UNUSED(state);
@@ -550,6 +578,7 @@ int main(void)
         T(test_no_answer),
         T(test_connect_timeout),
         T(test_tcp),
+        T(test_proxy_header),
         T(test_unix_socket),
         T(test_no_descriptors),
         T(test_goes_on),

@@ -61,9 +61,11 @@ static const struct option_case cases[] = {
      "write one of: off, optional, required"},
     {N, "tls_ocsp", "/a.der\ntls_ocsp = /b.der", {"a.der", ""}, "write one with a slash"},
     {N, "hsts", "subdomains", {"yes", ""}, "write one of: off, on, subdomains, preload"},
+    {N, "proxy_protocol", "off", {"yes", "v1", ""}, "write one of: off, required"},
     {N, "redirect_to_https", "yes", {"maybe", "1", ""}, "write yes, no"},
     {N, "acme_webroot", "/var/www", {"www", ""}, "write one with a slash"},
     {P, "server", "[::1]:80 weight=5", {"app", "a:1 weight=1001", "a:1 b:2"}, "has no port"},
+    {P, "send_proxy_protocol", "v2", {"yes", "3", ""}, "write one of: off, v1, v2"},
     {P, "balance", "two_choices", {"random", "robin", ""}, "write one of: round_robin, least_connections"},
     {P, "hash_on", "header:X-User", {"ip", "header:", "cookie:a b"}, "write client_ip, path, header:NAME"},
     {P, "sticky_cookie", "server", {"a b", "all", "srv*"}, "is no name of a cookie"},
@@ -300,7 +302,8 @@ static void test_listen_members(void **state)
         load_ok("\n[listen a]\naddress = 127.0.0.1:1, :2\naddress = unix:/x\nheader_timeout = 1s\n"
                 "body_timeout = 2s\nidle_timeout = 3s\nwrite_timeout = 4s\nmin_rate = 0\n"
                 "max_header_size = 16K\nmax_target = 2K\nmax_body_size = 3M\nmax_headers = 5\n"
-                "max_requests_per_connection = 6\nmax_connections_per_ip = 7\n" APP);
+                "max_requests_per_connection = 6\nmax_connections_per_ip = 7\nproxy_protocol = required\n" APP
+                "[millpond]\ntrusted_proxies = ::1\n");
     const struct config_listen *l = &c->listens[0];
     assert_int_equal(c->listen_count, 1);
     assert_string_equal(l->name, "a");
@@ -320,6 +323,7 @@ static void test_listen_members(void **state)
     assert_int_equal(l->max_headers, 5);
     assert_int_equal(l->max_requests_per_connection, 6);
     assert_int_equal(l->max_connections_per_ip, 7);
+    assert_true(l->proxy_protocol);
     config_unref(c);
 }
 

@@ -10,7 +10,8 @@ static void test_members(void **state)
                 "health_check = off\nhealth_path = /up\nhealth_host = h\nhealth_status = 200, 204\n"
                 "health_status = 300-302\nhealth_interval = 5s\nhealth_timeout = 2s\nhealth_rise = 4\n"
                 "health_fall = 5\nconnect_timeout = 6s\nresponse_timeout = 7s\nidle_timeout = 8s\n"
-                "retries = 9\nretry_budget = 10%\nretry_on = reset\nretry_on = 503, 504\nmax_idle = 11\n");
+                "retries = 9\nretry_budget = 10%\nretry_on = reset\nretry_on = 503, 504\nmax_idle = 11\n"
+                "send_proxy_protocol = v1\n");
     const struct config_pool *p = &c->pools[0];
     assert_string_equal(p->name, "a");
     assert_int_equal(p->origin.line, 1);
@@ -46,6 +47,7 @@ static void test_members(void **state)
     assert_int_equal(p->retry_budget_percent, 10);
     assert_int_equal(p->retry_on, CONFIG_RETRY_RESET | CONFIG_RETRY_503 | CONFIG_RETRY_504);
     assert_int_equal(p->max_idle, 11);
+    assert_int_equal(p->send_proxy_protocol, PROXY_HEADER_V1);
     config_unref(c);
 }
 

@@ -92,6 +92,15 @@ static void test_limits_that_exclude_each_other(void **state)
     expect_no_problem(APP "[cache]\nmemory_size = 32M\n");
 }
 
+static void test_proxy_protocol_of_nobody(void **state)
+{
+    UNUSED(state);
+    expect_error(APP "[listen a]\nproxy_protocol = required\n",
+                 "t.ini:4: [listen a] proxy_protocol: nobody could connect, since trusted_proxies in");
+    expect_no_problem(APP "[listen a]\nproxy_protocol = off\n");
+    expect_no_problem(APP "[listen a]\nproxy_protocol = required\n[millpond]\ntrusted_proxies = unix\n");
+}
+
 static void test_one_answer_per_route(void **state)
 {
     UNUSED(state);
@@ -176,6 +185,7 @@ int main(void)
         cmocka_unit_test(test_addresses_twice),
         cmocka_unit_test(test_admin_address),
         cmocka_unit_test(test_limits_that_exclude_each_other),
+        cmocka_unit_test(test_proxy_protocol_of_nobody),
         cmocka_unit_test(test_one_answer_per_route),
         cmocka_unit_test(test_ttl_that_does_nothing),
         cmocka_unit_test(test_keys_that_share_little),

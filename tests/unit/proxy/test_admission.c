@@ -93,6 +93,33 @@ static void test_uncounted_connections(void **state)
     admission_destroy(&a);
 }
 
+/* A connection whose address becomes known later. */
+static void test_counted_later(void **state)
+{
+    UNUSED(state);
+    struct admission a;
+    uint8_t one[16], two[16];
+    bool by_ip, other;
+    admission_init(&a, 100);
+    make_ip(one, 1);
+    make_ip(two, 2);
+    assert_true(admission_enter(&a, one, 0, &by_ip));
+    assert_true(admission_enter_ip(&a, two, 1, &by_ip));
+    assert_true(by_ip);
+    assert_true(admission_enter(&a, one, 0, &other));
+    assert_false(admission_enter_ip(&a, two, 1, &other));
+    assert_false(other);
+    admission_leave(&a, two, other);
+    assert_false(enter(&a, two, 1));
+    admission_leave(&a, two, by_ip);
+    assert_true(enter(&a, two, 1));
+    assert_true(admission_enter_ip(&a, one, 0, &other)); /* no limit */
+    assert_false(other);
+    assert_int_equal(atomic_load(&a.total), 1);
+    leave(&a, two);
+    admission_destroy(&a);
+}
+
 /* A flood of addresses cannot fill the table up, which would make looking in it endless. */
 static void test_full_table_admits(void **state)
 {
@@ -179,6 +206,7 @@ int main(void)
         cmocka_unit_test(test_total),
         cmocka_unit_test(test_per_address),
         cmocka_unit_test(test_uncounted_connections),
+        cmocka_unit_test(test_counted_later),
         cmocka_unit_test(test_full_table_admits),
         cmocka_unit_test(test_model),
     };
