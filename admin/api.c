@@ -10,12 +10,15 @@
 #include "admin/api.h"
 
 #include <event2/buffer.h>
+#include <event2/bufferevent.h>
 #include <event2/http.h>
 #include <event2/http_struct.h>
 #include <event2/keyvalq_struct.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 
 #include "admin/api_explain.h"
+#include "admin/api_order.h"
 #include "admin/api_purge.h"
 #include "admin/metrics_page.h"
 #include "admin/page.h"
@@ -182,6 +185,20 @@ json_t *api_body(struct api_call *c, const char *hint)
     return NULL;
 }
 
+const char *api_who(const struct api_call *c, char *buf, size_t bytes)
+{
+    struct ucred peer;
+    socklen_t len = sizeof peer;
+    int fd = bufferevent_getfd(evhttp_connection_get_bufferevent(evhttp_request_get_connection(c->req)));
+    if (!c->door->trusted)
+        snprintf(buf, bytes, "%s", c->req->remote_host != NULL ? c->req->remote_host : "?");
+    else if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0)
+        snprintf(buf, bytes, "user %u", (unsigned)peer.uid);
+    else
+        snprintf(buf, bytes, "?");
+    return buf;
+}
+
 /* ---- who may what
  * ---------------------------------------------------------------------------------------------- */
 
@@ -212,6 +229,9 @@ static const struct api_endpoint api_endpoints[] = {
     {"/api/token", EVHTTP_REQ_GET, API_NEEDS_SOCKET, api_get_token},
     {"/api/reload", EVHTTP_REQ_POST, API_NEEDS_TOKEN, api_post_reload},
     {"/api/purge", EVHTTP_REQ_POST, API_NEEDS_TOKEN, api_post_purge},
+    {"/api/drain", EVHTTP_REQ_POST, API_NEEDS_TOKEN, api_post_drain},
+    {"/api/ready", EVHTTP_REQ_POST, API_NEEDS_TOKEN, api_post_ready},
+    {"/api/weight", EVHTTP_REQ_POST, API_NEEDS_TOKEN, api_post_weight},
     {"/api/stop", EVHTTP_REQ_POST, API_NEEDS_SOCKET, api_post_stop},
     {"/metrics", EVHTTP_REQ_GET, API_NEEDS_METRICS, api_get_metrics},
 };

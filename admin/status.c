@@ -242,6 +242,7 @@ static void pools_on_instance(void *arg, const struct instance_info *info)
     put_text(o, "reason", info->reason);
     put_int(o, "since_ms", (uint64_t)info->since_ms);
     put_int(o, "weight", (uint64_t)info->weight);
+    put_int(o, "configured_weight", (uint64_t)info->configured_weight);
     json_object_set_new(o, "backup", json_boolean(info->backup));
     put_int(o, "share_percent", info->share_percent);
     put_text(o, "spared", info->spared);

@@ -110,6 +110,17 @@ static void table_print(struct table *t, FILE *out)
  * ----------------------------------------------------------------------------------------------------------
  */
 
+static void weight_text(const json_t *instance, char *text, size_t bytes)
+{
+    const json_int_t weight = int_of(instance, "weight"), share = int_of(instance, "share_percent");
+    const json_t *configured = json_object_get(instance, "configured_weight");
+    int n = snprintf(text, bytes, "%" JSON_INTEGER_FORMAT "%s%s", weight,
+                     configured != NULL && json_integer_value(configured) != weight ? " (ordered)" : "",
+                     json_is_true(json_object_get(instance, "backup")) ? " backup" : "");
+    if (share < 100)
+        snprintf(text + n, bytes - (size_t)n, " at %" JSON_INTEGER_FORMAT "%%", share);
+}
+
 void admin_pools_print(const json_t *pools, wall_ms_t now_ms, FILE *out)
 {
     static const char *const titles[] = {"POOL",      "BALANCE",  "INSTANCE", "STATE",  "FOR", "WEIGHT",
@@ -130,11 +141,7 @@ void admin_pools_print(const json_t *pools, wall_ms_t now_ms, FILE *out)
             table_add(&t, text_of(instance, "state"));
             format_age(text, sizeof text, (now_ms - int_of(instance, "since_ms")) / 1000);
             table_add(&t, text);
-            int n = snprintf(text, sizeof text, "%" JSON_INTEGER_FORMAT "%s", int_of(instance, "weight"),
-                             json_is_true(json_object_get(instance, "backup")) ? " backup" : "");
-            if (int_of(instance, "share_percent") < 100)
-                snprintf(text + n, sizeof text - (size_t)n, " at %" JSON_INTEGER_FORMAT "%%",
-                         int_of(instance, "share_percent"));
+            weight_text(instance, text, sizeof text);
             table_add(&t, text);
             table_add_int(&t, int_of(instance, "in_flight"));
             table_add_int(&t, int_of(instance, "requests"));
