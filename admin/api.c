@@ -20,11 +20,13 @@
 #include "admin/api_explain.h"
 #include "admin/api_order.h"
 #include "admin/api_purge.h"
+#include "admin/events.h"
 #include "admin/metrics_page.h"
 #include "admin/page.h"
 #include "admin/status.h"
 #include "core/log.h"
 #include "core/panic.h"
+#include "core/timeline.h"
 
 #define PAGE_POLICY                                                                                          \
     "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; base-uri " \
@@ -108,6 +110,11 @@ static void api_get_pools(struct api_call *c)
 {
     json_t *pools = admin_pools_build(c->a->ops.balancer(c->a->ops.arg));
     api_send_json(c, HTTP_OK, json_pack("{s:o}", "pools", pools));
+}
+
+static void api_get_events(struct api_call *c)
+{
+    api_send_json(c, HTTP_OK, json_pack("{s:o}", "events", admin_events_build(TIMELINE_EVENTS)));
 }
 
 static void api_get_config(struct api_call *c)
@@ -224,6 +231,7 @@ static const struct api_endpoint api_endpoints[] = {
     {"/page.js", EVHTTP_REQ_GET, API_NEEDS_NOTHING, api_get_js},
     {"/api/status", EVHTTP_REQ_GET, API_NEEDS_READ, api_get_status},
     {"/api/pools", EVHTTP_REQ_GET, API_NEEDS_READ, api_get_pools},
+    {"/api/events", EVHTTP_REQ_GET, API_NEEDS_READ, api_get_events},
     {"/api/explain", EVHTTP_REQ_GET, API_NEEDS_READ, api_get_explain},
     {"/api/config", EVHTTP_REQ_GET, API_NEEDS_TOKEN, api_get_config},
     {"/api/token", EVHTTP_REQ_GET, API_NEEDS_SOCKET, api_get_token},

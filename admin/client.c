@@ -20,6 +20,7 @@
 #include "admin/client_order.h"
 #include "admin/client_purge.h"
 #include "admin/client_wait.h"
+#include "admin/events.h"
 #include "admin/status_text.h"
 
 #define EXIT_DONE    0
@@ -49,7 +50,7 @@ struct client { /* lives during one command */
 };
 
 static const char usage_text[] =
-    "usage: millpond status|pools|reload|stop [-c FILE | -s SOCKET] [--json]\n"
+    "usage: millpond status|pools|events|reload|stop [-c FILE | -s SOCKET] [--json]\n"
     "       millpond drain POOL/SERVER [--wait] [--force] | ready POOL/SERVER\n"
     "       millpond weight POOL/SERVER N|configured [--force]\n"
     "                      [-c FILE | -s SOCKET] [--json]\n"
@@ -233,6 +234,16 @@ static int run_pools(struct client *c)
     return status;
 }
 
+static int run_events(struct client *c)
+{
+    int status;
+    json_t *o = ask(c, "GET", "/api/events", SLICE_EMPTY, ASK_TIMEOUT_MS, &status);
+    if (o != NULL && !c->json)
+        admin_events_print(json_object_get(o, "events"), c->out);
+    json_decref(o);
+    return status;
+}
+
 static int run_reload(struct client *c)
 {
     int status;
@@ -377,9 +388,9 @@ struct command {
 };
 
 static const struct command commands[] = {
-    {"status", run_status}, {"pools", run_pools}, {"reload", run_reload},
-    {"stop", run_stop},     {"purge", run_purge}, {"explain", run_explain},
-    {"drain", run_order},   {"ready", run_order}, {"weight", run_order},
+    {"status", run_status}, {"pools", run_pools},     {"reload", run_reload}, {"stop", run_stop},
+    {"purge", run_purge},   {"explain", run_explain}, {"drain", run_order},   {"ready", run_order},
+    {"weight", run_order},  {"events", run_events},
 };
 
 enum client_option {

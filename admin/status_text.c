@@ -3,6 +3,8 @@
  * instance answered must not reach a terminal as an escape sequence. */
 #include "admin/status_text.h"
 
+#include "admin/events.h"
+
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -386,6 +388,14 @@ static void admin_print(const json_t *admin, FILE *out)
     fputc('\n', out);
 }
 
+static void events_print(const json_t *events, FILE *out)
+{
+    if (json_array_size(events) == 0)
+        return;
+    fputs("\nWHAT CHANGED (millpond events shows more)\n", out);
+    admin_events_print(events, out);
+}
+
 void admin_status_print(const json_t *status, wall_ms_t now_ms, FILE *out)
 {
     char up[32];
@@ -423,6 +433,7 @@ void admin_status_print(const json_t *status, wall_ms_t now_ms, FILE *out)
     fputc('\n', out);
     admin_pools_print(json_object_get(status, "pools"), now_ms, out);
     redis_print_servers(json_object_get(status, "redis"), now_ms, out);
+    events_print(json_object_get(status, "events"), out);
     latency_print(json_object_get(status, "latency"), out);
     routes_print(json_object_get(status, "routes"), out);
 }

@@ -17,6 +17,7 @@
 #include "balancer/pool.h"
 #include "core/log.h"
 #include "core/panic.h"
+#include "core/timeline.h"
 
 #define BALANCER_MAGIC     0x42414c41u
 #define BALANCER_SET_MAGIC 0x42534554u
@@ -389,26 +390,29 @@ static bool balancer_is_last(const struct member *m)
 
 static void balancer_note_order(struct order *to, const struct balancer_order *o)
 {
+    char what[64];
     switch (o->kind) {
     case BALANCER_DRAIN:
         if (!to->drained)
             to->drained_ms = clock_wall_ms();
         to->drained = true;
         snprintf(to->who, sizeof to->who, "%s", o->who);
-        log_info("%s/%s: drained by %s", o->pool, o->server, o->who);
+        snprintf(what, sizeof what, "drained");
         break;
     case BALANCER_READY:
         to->drained = false;
-        log_info("%s/%s: taken back into use by %s", o->pool, o->server, o->who);
+        snprintf(what, sizeof what, "taken back into use");
         break;
     case BALANCER_WEIGHT:
         to->weight = o->weight;
         if (o->weight == ORDER_WEIGHT_CONFIGURED)
-            log_info("%s/%s: weight is as configured again, by %s", o->pool, o->server, o->who);
+            snprintf(what, sizeof what, "weight is as configured again,");
         else
-            log_info("%s/%s: weight is %d now, by %s", o->pool, o->server, o->weight, o->who);
+            snprintf(what, sizeof what, "weight is %d now,", o->weight);
         break;
     }
+    log_info("%s/%s: %s by %s", o->pool, o->server, what, o->who);
+    timeline_note(TIMELINE_ORDER, "%s/%s: %s by %s", o->pool, o->server, what, o->who);
 }
 
 enum balancer_order_result balancer_order(struct balancer *b, const struct balancer_order *o)

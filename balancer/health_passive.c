@@ -20,6 +20,7 @@
 #include "balancer/pool.h"
 #include "core/log.h"
 #include "core/metrics.h"
+#include "core/timeline.h"
 
 /* ---- rules
  * ---------------------------------------------------------------------------------------------------- */
@@ -145,6 +146,7 @@ static void passive_set_spared(struct instance *i, enum passive_spared to, const
     if (from != PASSIVE_SPARED_NOT || to == PASSIVE_SPARED_NOT)
         return;
     log_warn("%s: not ejected, since %s: %s", i->title, passive_spared_text(to), why);
+    timeline_note(TIMELINE_SPARED, "%s: not ejected, since %s: %s", i->title, passive_spared_text(to), why);
     passive_count_metric(i, METRIC_EJECTIONS_SPARED);
 }
 

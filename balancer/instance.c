@@ -25,6 +25,7 @@
 #include "core/log.h"
 #include "core/metrics.h"
 #include "core/panic.h"
+#include "core/timeline.h"
 
 #define INSTANCE_LEASE (UINT64_C(1) << 32)
 
@@ -86,6 +87,9 @@ static void instance_enter_state(struct instance *i, enum instance_state to, enu
     atomic_store_explicit(&i->state, (uint8_t)to, memory_order_relaxed);
     log_at(level, "%s: %s -> %s: %s", i->title, instance_state_name(from), instance_state_name(to),
            i->reason);
+    if (level != LOG_LEVEL_DEBUG)
+        timeline_note(TIMELINE_STATE, "%s: %s -> %s: %s", i->title, instance_state_name(from),
+                      instance_state_name(to), i->reason);
     if (state_is_usable(from) != state_is_usable(to))
         i->registry->on_event(i->registry, i, INSTANCE_EVENT_USABLE);
 }

@@ -9,6 +9,7 @@
 
 #include "core/log.h"
 #include "core/panic.h"
+#include "core/timeline.h"
 #include "proxy/redis_tell.h"
 
 struct watched { /* one worker */
@@ -37,6 +38,7 @@ struct redis_watch {
 static void watch_say(void *arg, bool is_bad, const char *text)
 {
     UNUSED(arg);
+    timeline_note(TIMELINE_STATE, "redis: %s", text);
     if (is_bad)
         log_warn("redis: %s", text);
     else
