@@ -10,18 +10,23 @@
 #include "admin/api.h"
 
 #include <event2/buffer.h>
+#include <event2/bufferevent.h>
 #include <event2/http.h>
 #include <event2/http_struct.h>
 #include <event2/keyvalq_struct.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 
 #include "admin/api_explain.h"
+#include "admin/api_order.h"
 #include "admin/api_purge.h"
+#include "admin/events.h"
 #include "admin/metrics_page.h"
 #include "admin/page.h"
 #include "admin/status.h"
 #include "core/log.h"
 #include "core/panic.h"
+#include "core/timeline.h"
 
 #define PAGE_POLICY                                                                                          \
     "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; base-uri " \
@@ -107,6 +112,11 @@ static void api_get_pools(struct api_call *c)
     api_send_json(c, HTTP_OK, json_pack("{s:o}", "pools", pools));
 }
 
+static void api_get_events(struct api_call *c)
+{
+    api_send_json(c, HTTP_OK, json_pack("{s:o}", "events", admin_events_build(TIMELINE_EVENTS)));
+}
+
 static void api_get_config(struct api_call *c)
 {
     char *text = NULL;
@@ -182,6 +192,20 @@ json_t *api_body(struct api_call *c, const char *hint)
     return NULL;
 }
 
+const char *api_who(const struct api_call *c, char *buf, size_t bytes)
+{
+    struct ucred peer;
+    socklen_t len = sizeof peer;
+    int fd = bufferevent_getfd(evhttp_connection_get_bufferevent(evhttp_request_get_connection(c->req)));
+    if (!c->door->trusted)
+        snprintf(buf, bytes, "%s", c->req->remote_host != NULL ? c->req->remote_host : "?");
+    else if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0)
+        snprintf(buf, bytes, "user %u", (unsigned)peer.uid);
+    else
+        snprintf(buf, bytes, "?");
+    return buf;
+}
+
 /* ---- who may what
  * ---------------------------------------------------------------------------------------------- */
 
@@ -207,11 +231,15 @@ static const struct api_endpoint api_endpoints[] = {
     {"/page.js", EVHTTP_REQ_GET, API_NEEDS_NOTHING, api_get_js},
     {"/api/status", EVHTTP_REQ_GET, API_NEEDS_READ, api_get_status},
     {"/api/pools", EVHTTP_REQ_GET, API_NEEDS_READ, api_get_pools},
+    {"/api/events", EVHTTP_REQ_GET, API_NEEDS_READ, api_get_events},
     {"/api/explain", EVHTTP_REQ_GET, API_NEEDS_READ, api_get_explain},
     {"/api/config", EVHTTP_REQ_GET, API_NEEDS_TOKEN, api_get_config},
     {"/api/token", EVHTTP_REQ_GET, API_NEEDS_SOCKET, api_get_token},
     {"/api/reload", EVHTTP_REQ_POST, API_NEEDS_TOKEN, api_post_reload},
     {"/api/purge", EVHTTP_REQ_POST, API_NEEDS_TOKEN, api_post_purge},
+    {"/api/drain", EVHTTP_REQ_POST, API_NEEDS_TOKEN, api_post_drain},
+    {"/api/ready", EVHTTP_REQ_POST, API_NEEDS_TOKEN, api_post_ready},
+    {"/api/weight", EVHTTP_REQ_POST, API_NEEDS_TOKEN, api_post_weight},
     {"/api/stop", EVHTTP_REQ_POST, API_NEEDS_SOCKET, api_post_stop},
     {"/metrics", EVHTTP_REQ_GET, API_NEEDS_METRICS, api_get_metrics},
 };

@@ -37,6 +37,9 @@ void api_send_json(struct api_call *c, int status, json_t *value);
 void api_fail(struct api_call *c, int status, const char *error, const char *hint);
 /* The body as a JSON object, which is the caller's; NULL after a refusal with this hint was sent. */
 json_t *api_body(struct api_call *c, const char *hint);
+/* Who asks, for the log, as a text in `buf`: the peer's address, or the user at the other end of the unix
+ * socket. */
+const char *api_who(const struct api_call *c, char *buf, size_t bytes);
 
 /* admin_door_handler.on_request of both doors; d->arg is the struct admin. */
 void admin_api_on_request(struct admin_door *d, struct evhttp_request *req);

@@ -1,31 +1,13 @@
 /* api_purge.c: see api_purge.h. What the body may say is read by cache/purge_json.h. */
 #include "admin/api_purge.h"
 
-#include <event2/bufferevent.h>
 #include <event2/http.h>
-#include <event2/http_struct.h>
-#include <sys/socket.h>
 
 #include "cache/purge_json.h"
 #include "core/arena.h"
 
 #define PURGE_ARENA_BYTES                                                                                    \
     (1 * MB) /* a body has at most 64 KB, and each of its texts is kept a few times over */
-
-/* The peer's address, or the user at the other end of the unix socket. */
-static slice_t purge_who(const struct api_call *c, char *buf, size_t bytes)
-{
-    struct ucred peer;
-    socklen_t len = sizeof peer;
-    int fd = bufferevent_getfd(evhttp_connection_get_bufferevent(evhttp_request_get_connection(c->req)));
-    if (!c->door->trusted)
-        snprintf(buf, bytes, "%s", c->req->remote_host != NULL ? c->req->remote_host : "?");
-    else if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0)
-        snprintf(buf, bytes, "user %u", (unsigned)peer.uid);
-    else
-        snprintf(buf, bytes, "?");
-    return slice_str(buf);
-}
 
 /* Of one that other nodes are to hear of. */
 static void put_shared(const struct api_call *c, const struct cache_purge_result *result, json_t *answer)
@@ -74,7 +56,8 @@ void api_post_purge(struct api_call *c)
     else if (cache == NULL)
         api_fail(c, 409, "there is no cache to purge", "[cache] store is off");
     else if (!cache_purge_request_run(cache, &r, c->door->trusted ? PURGE_SOURCE_CLI : PURGE_SOURCE_API,
-                                      purge_who(c, who, sizeof who), c->a->control->metrics, &result))
+                                      slice_str(api_who(c, who, sizeof who)), c->a->control->metrics,
+                                      &result))
         api_fail(c, HTTP_BADREQUEST, r.problem, r.hint);
     else {
         json_t *answer = purge_answer(&r, &result);

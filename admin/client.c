@@ -1,5 +1,5 @@
-/* client.c: the client commands of the command line: status, pools, reload, stop, purge. See admin.h and
- * client.h.
+/* client.c: the client commands of the command line: status, pools, drain, reload, purge and so on. See
+ * admin.h and client.h.
  *
  * Each command is one request to the admin socket; what it answers is printed for people, or as it came with
  * --json. The socket comes from -s, else from the configuration. A configuration with errors must not keep
@@ -17,8 +17,10 @@
 #include "admin/admin.h"
 #include "admin/client_explain.h"
 #include "admin/client_http.h"
+#include "admin/client_order.h"
 #include "admin/client_purge.h"
 #include "admin/client_wait.h"
+#include "admin/events.h"
 #include "admin/status_text.h"
 
 #define EXIT_DONE    0
@@ -28,6 +30,8 @@
 #define ASK_TIMEOUT_MS    10000
 #define RELOAD_TIMEOUT_MS 60000 /* names are resolved meanwhile */
 #define CONFIG_MAX_BYTES  (1 * MB)
+#define DRAIN_WAIT_MS     300000
+#define DRAIN_EVERY_MS    100
 
 struct client { /* lives during one command */
     FILE *out, *err;
@@ -36,16 +40,20 @@ struct client { /* lives during one command */
     char socket[256];
     bool json;
     char *target; /* explain: of the request; on the heap */
+    json_t *wish; /* the body of the request */
+    bool waits;   /* purge: for all nodes; drain: for the last request */
+    bool force;   /* drain, weight */
     /* purge */
-    json_t *wish;               /* the body of the request */
     const char *purge_option;   /* the last option of purge that was given */
     bool all, any_query, named; /* named: by an option that takes a text */
     bool not_utf8;
-    bool waits; /* purge: for all nodes */
 };
 
 static const char usage_text[] =
-    "usage: millpond status|pools|reload|stop [-c FILE | -s SOCKET] [--json]\n"
+    "usage: millpond status|pools|events|reload|stop [-c FILE | -s SOCKET] [--json]\n"
+    "       millpond drain POOL/SERVER [--wait] [--force] | ready POOL/SERVER\n"
+    "       millpond weight POOL/SERVER N|configured [--force]\n"
+    "                      [-c FILE | -s SOCKET] [--json]\n"
     "       millpond explain URL [-H 'Name: value']... [-X METHOD]\n"
     "                      [-c FILE | -s SOCKET] [--json]\n"
     "       millpond purge URL... [--any-query] | --tag T... | --prefix P | --glob G | "
@@ -226,6 +234,16 @@ static int run_pools(struct client *c)
     return status;
 }
 
+static int run_events(struct client *c)
+{
+    int status;
+    json_t *o = ask(c, "GET", "/api/events", SLICE_EMPTY, ASK_TIMEOUT_MS, &status);
+    if (o != NULL && !c->json)
+        admin_events_print(json_object_get(o, "events"), c->out);
+    json_decref(o);
+    return status;
+}
+
 static int run_reload(struct client *c)
 {
     int status;
@@ -258,11 +276,65 @@ static int run_explain(struct client *c)
     return status;
 }
 
+static void pause_ms(dur_ms_t ms)
+{
+    const struct timespec pause = {ms / 1000, ms % 1000 * 1000000L};
+    nanosleep(&pause, NULL);
+}
+
+/* Until no request runs at the server that was drained; the exit status. */
+static int wait_for_drain(struct client *c, const char *name)
+{
+    const mono_ms_t until_ms = clock_mono_ms() + DRAIN_WAIT_MS;
+    const bool json = c->json;
+    for (;; pause_ms(DRAIN_EVERY_MS)) {
+        int status;
+        c->json = false;
+        json_t *o = ask(c, "GET", "/api/pools", SLICE_EMPTY, ASK_TIMEOUT_MS, &status);
+        c->json = json;
+        if (o == NULL)
+            return status;
+        const json_t *server = client_order_find(o, name);
+        const char *state = json_string_value(json_object_get(server, "state"));
+        const json_int_t running = json_integer_value(json_object_get(server, "in_flight"));
+        const bool drains = state != NULL && strcmp(state, "draining") == 0;
+        json_decref(o);
+        if (drains && running > 0 && clock_mono_ms() < until_ms)
+            continue;
+        if (!drains)
+            fprintf(c->err, "millpond drain: %s is not drained any more\n", name);
+        else if (running > 0)
+            fprintf(c->err, "millpond drain: %" JSON_INTEGER_FORMAT " requests still run there\n", running);
+        else if (!json)
+            fprintf(c->out, "no request runs there any more\n");
+        return drains && running == 0 ? EXIT_DONE : EXIT_REFUSED;
+    }
+}
+
+static int run_order(struct client *c)
+{
+    int status;
+    char target[32];
+    const char *name = json_string_value(json_object_get(c->wish, "server"));
+    if (c->force)
+        json_object_set_new(c->wish, "force", json_true());
+    char *body = json_dumps(c->wish, JSON_COMPACT);
+    snprintf(target, sizeof target, "/api/%s", c->command);
+    json_t *o = ask(c, "POST", target, slice_str(body != NULL ? body : ""), ASK_TIMEOUT_MS, &status);
+    if (o != NULL && !c->json)
+        client_order_print(o, c->out);
+    fflush(c->out);
+    if (o != NULL && c->waits)
+        status = wait_for_drain(c, name);
+    json_decref(o);
+    free(body);
+    return status;
+}
+
 /* Until all nodes have applied what was purged just now. */
 static int wait_for_nodes(struct client *c, const json_t *answer)
 {
     struct client_wait w = {.number = json_integer_value(json_object_get(answer, "stream_number"))};
-    const struct timespec pause = {0, CLIENT_WAIT_EVERY_MS * 1000000L};
     const mono_ms_t until_ms = clock_mono_ms() + CLIENT_WAIT_MS;
     for (;;) {
         int status;
@@ -283,7 +355,7 @@ static int wait_for_nodes(struct client *c, const json_t *answer)
             return state == CLIENT_WAIT_REACHED ? EXIT_DONE : EXIT_REFUSED;
         }
         json_decref(o);
-        nanosleep(&pause, NULL);
+        pause_ms(CLIENT_WAIT_EVERY_MS);
     }
 }
 
@@ -316,16 +388,18 @@ struct command {
 };
 
 static const struct command commands[] = {
-    {"status", run_status}, {"pools", run_pools}, {"reload", run_reload},
-    {"stop", run_stop},     {"purge", run_purge}, {"explain", run_explain},
+    {"status", run_status}, {"pools", run_pools},     {"reload", run_reload}, {"stop", run_stop},
+    {"purge", run_purge},   {"explain", run_explain}, {"drain", run_order},   {"ready", run_order},
+    {"weight", run_order},  {"events", run_events},
 };
 
 enum client_option {
     OPT_JSON = 256,
+    OPT_WAIT,
+    OPT_FORCE,
     OPT_ALL,
     OPT_SOFT,
     OPT_ANY_QUERY,
-    OPT_WAIT,
     OPT_TAG,
     OPT_PREFIX,
     OPT_GLOB,
@@ -341,6 +415,7 @@ static const struct option long_options[] = {
     {"soft", no_argument, NULL, OPT_SOFT},
     {"any-query", no_argument, NULL, OPT_ANY_QUERY},
     {"wait", no_argument, NULL, OPT_WAIT},
+    {"force", no_argument, NULL, OPT_FORCE},
     {"tag", required_argument, NULL, OPT_TAG},
     {"prefix", required_argument, NULL, OPT_PREFIX},
     {"glob", required_argument, NULL, OPT_GLOB},
@@ -355,11 +430,10 @@ static int parse_purge_option(struct client *c, int opt, int index)
     c->purge_option = long_options[index].name;
     c->all |= opt == OPT_ALL;
     c->any_query |= opt == OPT_ANY_QUERY;
-    c->waits |= opt == OPT_WAIT;
     if (opt >= OPT_TAG) {
         c->named = true;
         c->not_utf8 |= !client_purge_add(c->wish, members[opt - OPT_TAG], optarg);
-    } else if (opt != OPT_WAIT) {
+    } else {
         json_object_set_new(c->wish, opt == OPT_ANY_QUERY ? "any_query" : long_options[index].name,
                             json_true());
     }
@@ -384,6 +458,12 @@ static int parse_option(struct client *c, int opt, int index, char **argv)
     case OPT_JSON:
         c->json = true;
         return -1;
+    case OPT_WAIT:
+        c->waits = true;
+        return -1;
+    case OPT_FORCE:
+        c->force = true;
+        return -1;
     case 'h':
         fputs(usage_text, c->out);
         return EXIT_DONE;
@@ -393,6 +473,21 @@ static int parse_option(struct client *c, int opt, int index, char **argv)
         snprintf(text, sizeof text, "-%c", optopt);
         return wrong(c, "unknown option ", optopt > 0 && optopt < 256 ? text : argv[optind - 1]);
     }
+}
+
+/* What purge is about. -1: go on; otherwise the exit status. */
+static int parse_purge(struct client *c, int argc, char **argv)
+{
+    bool urls = argc > optind;
+    for (int i = optind; i < argc; i++)
+        c->not_utf8 |= !client_purge_add(c->wish, "url", argv[i]);
+    if (c->all && (urls || c->named))
+        return wrong(c, "either --all or what to purge", "");
+    if (!c->all && !urls && !c->named)
+        return wrong(c, "name at least one URL, --tag, --prefix, --glob or --host, or --all", "");
+    if (c->any_query && !urls)
+        return wrong(c, "--any-query goes with a URL", "");
+    return -1;
 }
 
 static int parse(struct client *c, const struct command *command, int argc, char **argv)
@@ -405,21 +500,19 @@ static int parse(struct client *c, const struct command *command, int argc, char
         if (status >= 0)
             return status;
     }
-    if (command->run != run_purge) {
-        if (argc > optind)
-            return wrong(c, "what is this for: ", argv[optind]);
-        return c->purge_option == NULL ? -1 : wrong(c, "this is an option of purge: --", c->purge_option);
+    if (c->waits && command->run != run_purge && strcmp(c->command, "drain") != 0)
+        return wrong(c, "this is an option of purge and drain: ", "--wait");
+    if (c->force && strcmp(c->command, "drain") != 0 && strcmp(c->command, "weight") != 0)
+        return wrong(c, "this is an option of drain and weight: ", "--force");
+    if (command->run == run_purge)
+        return parse_purge(c, argc, argv);
+    if (c->purge_option != NULL)
+        return wrong(c, "this is an option of purge: --", c->purge_option);
+    if (command->run == run_order) {
+        const char *problem = client_order_read(c->wish, c->command, argc - optind, argv + optind);
+        return problem == NULL ? -1 : wrong(c, problem, "");
     }
-    bool urls = argc > optind;
-    for (int i = optind; i < argc; i++)
-        c->not_utf8 |= !client_purge_add(c->wish, "url", argv[i]);
-    if (c->all && (urls || c->named))
-        return wrong(c, "either --all or what to purge", "");
-    if (!c->all && !urls && !c->named)
-        return wrong(c, "name at least one URL, --tag, --prefix, --glob or --host, or --all", "");
-    if (c->any_query && !urls)
-        return wrong(c, "--any-query goes with a URL", "");
-    return -1;
+    return argc > optind ? wrong(c, "what is this for: ", argv[optind]) : -1;
 }
 
 static int run(struct client *c, int argc, char **argv)

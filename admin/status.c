@@ -6,6 +6,8 @@
  * a build that ran short is merely incomplete and needs no check behind every line. */
 #include "admin/status.h"
 
+#include "admin/events.h"
+
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -13,6 +15,8 @@
 #include "cache/purge_stats.h"
 #include "core/lock.h"
 #include "core/metrics.h"
+
+#define EVENTS_SHOWN 5
 
 static void put_int(json_t *o, const char *key, uint64_t n)
 {
@@ -242,6 +246,7 @@ static void pools_on_instance(void *arg, const struct instance_info *info)
     put_text(o, "reason", info->reason);
     put_int(o, "since_ms", (uint64_t)info->since_ms);
     put_int(o, "weight", (uint64_t)info->weight);
+    put_int(o, "configured_weight", (uint64_t)info->configured_weight);
     json_object_set_new(o, "backup", json_boolean(info->backup));
     put_int(o, "share_percent", info->share_percent);
     put_text(o, "spared", info->spared);
@@ -344,6 +349,7 @@ json_t *admin_status_build(struct admin *a)
     latency_free(&l);
 
     json_object_set_new(o, "pools", admin_pools_build(a->ops.balancer(a->ops.arg)));
+    json_object_set_new(o, "events", admin_events_build(EVENTS_SHOWN));
     json_object_set_new(o, "admin", doors_build(a));
     a->ops.status(a->ops.arg, o);
     return o;

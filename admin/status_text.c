@@ -3,6 +3,8 @@
  * instance answered must not reach a terminal as an escape sequence. */
 #include "admin/status_text.h"
 
+#include "admin/events.h"
+
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -110,6 +112,17 @@ static void table_print(struct table *t, FILE *out)
  * ----------------------------------------------------------------------------------------------------------
  */
 
+static void weight_text(const json_t *instance, char *text, size_t bytes)
+{
+    const json_int_t weight = int_of(instance, "weight"), share = int_of(instance, "share_percent");
+    const json_t *configured = json_object_get(instance, "configured_weight");
+    int n = snprintf(text, bytes, "%" JSON_INTEGER_FORMAT "%s%s", weight,
+                     configured != NULL && json_integer_value(configured) != weight ? " (ordered)" : "",
+                     json_is_true(json_object_get(instance, "backup")) ? " backup" : "");
+    if (share < 100)
+        snprintf(text + n, bytes - (size_t)n, " at %" JSON_INTEGER_FORMAT "%%", share);
+}
+
 void admin_pools_print(const json_t *pools, wall_ms_t now_ms, FILE *out)
 {
     static const char *const titles[] = {"POOL",      "BALANCE",  "INSTANCE", "STATE",  "FOR", "WEIGHT",
@@ -130,11 +143,7 @@ void admin_pools_print(const json_t *pools, wall_ms_t now_ms, FILE *out)
             table_add(&t, text_of(instance, "state"));
             format_age(text, sizeof text, (now_ms - int_of(instance, "since_ms")) / 1000);
             table_add(&t, text);
-            int n = snprintf(text, sizeof text, "%" JSON_INTEGER_FORMAT "%s", int_of(instance, "weight"),
-                             json_is_true(json_object_get(instance, "backup")) ? " backup" : "");
-            if (int_of(instance, "share_percent") < 100)
-                snprintf(text + n, sizeof text - (size_t)n, " at %" JSON_INTEGER_FORMAT "%%",
-                         int_of(instance, "share_percent"));
+            weight_text(instance, text, sizeof text);
             table_add(&t, text);
             table_add_int(&t, int_of(instance, "in_flight"));
             table_add_int(&t, int_of(instance, "requests"));
@@ -400,6 +409,14 @@ static void tls_print(const json_t *sites, wall_ms_t now_ms, FILE *out)
     }
 }
 
+static void events_print(const json_t *events, FILE *out)
+{
+    if (json_array_size(events) == 0)
+        return;
+    fputs("\nWHAT CHANGED (millpond events shows more)\n", out);
+    admin_events_print(events, out);
+}
+
 void admin_status_print(const json_t *status, wall_ms_t now_ms, FILE *out)
 {
     char up[32];
@@ -441,6 +458,7 @@ void admin_status_print(const json_t *status, wall_ms_t now_ms, FILE *out)
     fputc('\n', out);
     admin_pools_print(json_object_get(status, "pools"), now_ms, out);
     redis_print_servers(json_object_get(status, "redis"), now_ms, out);
+    events_print(json_object_get(status, "events"), out);
     latency_print(json_object_get(status, "latency"), out);
     routes_print(json_object_get(status, "routes"), out);
 }

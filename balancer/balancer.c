@@ -13,9 +13,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "balancer/order.h"
 #include "balancer/pool.h"
 #include "core/log.h"
 #include "core/panic.h"
+#include "core/timeline.h"
 
 #define BALANCER_MAGIC     0x42414c41u
 #define BALANCER_SET_MAGIC 0x42534554u
@@ -35,6 +37,7 @@ struct balancer {
     struct deadline passive_at; /* the next look at failures, end of an ejection, or step of a slow start */
     mono_ms_t look_ms;          /* the next look */
     struct sticky_key sticky;
+    struct list orders;
 };
 
 struct balancer_set {
@@ -150,6 +153,7 @@ struct balancer *balancer_create(struct worker *control)
     b->magic = BALANCER_MAGIC;
     b->control = control;
     list_init(&b->sets);
+    list_init(&b->orders);
     deadline_init(&b->rebuild_at, balancer_on_rebuild_at);
     deadline_init(&b->passive_at, balancer_on_passive_at);
     instance_registry_init(&b->registry, control, balancer_on_instance_event);
@@ -166,6 +170,7 @@ void balancer_destroy(struct balancer *b)
     rcu_flush();              /* the views they had replaced */
     worker_drain(b->control); /* the instances those named */
     ASSERT(list_empty(&b->sets) && list_empty(&b->registry.instances));
+    orders_free(&b->orders);
     b->magic = 0;
     free(b);
 }
@@ -207,6 +212,7 @@ static struct balancer_set *balancer_set_create(struct balancer *b, struct confi
         s->pools[p] = pool_create(&b->registry, &c->pools[p], &b->sticky);
         if (s->pools[p] == NULL)
             break;
+        orders_apply(&b->orders, s->pools[p]);
         s->pool_count++;
     }
     if (s->pools == NULL || s->pool_count < c->pool_count) {
@@ -333,6 +339,8 @@ void balancer_set_activate(struct balancer *b, struct balancer_set *s)
     b->watch_round++;
     if (s != NULL)
         balancer_watch_set(b, s);
+    if (s != NULL)
+        orders_keep_known(&b->orders, s->pools, s->pool_count);
     if (old != NULL) {
         balancer_unwatch_set(b, old);
         balancer_set_unref(old);
@@ -344,17 +352,120 @@ void balancer_set_activate(struct balancer *b, struct balancer_set *s)
         deadline_clear(b->control, &b->passive_at);
 }
 
-static struct instance_info balancer_info_of(const struct pool *p, const struct member *m)
+/* --- what people order --- */
+
+static struct member *balancer_find_member(struct balancer_set *s, const struct balancer_order *o,
+                                           enum balancer_order_result *why_not)
+{
+    *why_not = BALANCER_NO_POOL;
+    for (size_t p = 0; s != NULL && p < s->pool_count; p++) {
+        if (strcmp(s->pools[p]->config->name, o->pool) != 0)
+            continue;
+        *why_not = BALANCER_NO_SERVER;
+        for (size_t n = 0; n < s->pools[p]->member_count; n++)
+            if (strcmp(s->pools[p]->members[n].config->name, o->server) == 0)
+                return &s->pools[p]->members[n];
+    }
+    return NULL;
+}
+
+static bool balancer_takes_now(const struct member *m)
+{
+    return member_is_taking(m) && instance_is_usable(m->instance);
+}
+
+/* Would nobody be left who takes requests, while it does now? Who is ejected would come back. */
+static bool balancer_is_last(const struct member *m)
+{
+    if (!balancer_takes_now(m))
+        return false;
+    for (size_t n = 0; n < m->pool->member_count; n++) {
+        const struct member *other = &m->pool->members[n];
+        if (other != m && (balancer_takes_now(other) ||
+                           (member_is_taking(other) && instance_state(other->instance) == INSTANCE_EJECTED)))
+            return false;
+    }
+    return true;
+}
+
+static void balancer_note_order(struct order *to, const struct balancer_order *o)
+{
+    char what[64];
+    switch (o->kind) {
+    case BALANCER_DRAIN:
+        if (!to->drained)
+            to->drained_ms = clock_wall_ms();
+        to->drained = true;
+        snprintf(to->who, sizeof to->who, "%s", o->who);
+        snprintf(what, sizeof what, "drained");
+        break;
+    case BALANCER_READY:
+        to->drained = false;
+        snprintf(what, sizeof what, "taken back into use");
+        break;
+    case BALANCER_WEIGHT:
+        to->weight = o->weight;
+        if (o->weight == ORDER_WEIGHT_CONFIGURED)
+            snprintf(what, sizeof what, "weight is as configured again,");
+        else
+            snprintf(what, sizeof what, "weight is %d now,", o->weight);
+        break;
+    }
+    log_info("%s/%s: %s by %s", o->pool, o->server, what, o->who);
+    timeline_note(TIMELINE_ORDER, "%s/%s: %s by %s", o->pool, o->server, what, o->who);
+}
+
+enum balancer_order_result balancer_order(struct balancer *b, const struct balancer_order *o)
+{
+    CHECK_MAGIC(b, BALANCER_MAGIC);
+    enum balancer_order_result why_not;
+    struct member *m = balancer_find_member(b->active, o, &why_not);
+    if (m == NULL)
+        return why_not;
+    bool takes_away = o->kind == BALANCER_DRAIN || (o->kind == BALANCER_WEIGHT && o->weight == 0);
+    if (takes_away && !o->force && balancer_is_last(m))
+        return BALANCER_LAST_ONE;
+    struct order *to = order_obtain(&b->orders, o->pool, o->server);
+    if (to == NULL)
+        return BALANCER_ORDER_NO_MEMORY;
+    worker_refresh_clock(b->control);
+    balancer_note_order(to, o);
+    LIST_FOREACH (n, &b->sets) {
+        struct balancer_set *s = CONTAINER_OF(n, struct balancer_set, node);
+        for (size_t p = 0; p < s->pool_count; p++) {
+            if (strcmp(s->pools[p]->config->name, o->pool) != 0)
+                continue;
+            orders_apply(&b->orders, s->pools[p]);
+            if (!pool_rebuild(s->pools[p]))
+                balancer_want_rebuild(b);
+        }
+    }
+    passive_on_unusable(m->pool);
+    balancer_arm(b);
+    rcu_wait_readers();
+    return BALANCER_ORDERED;
+}
+
+/* --- what people see --- */
+
+#define BALANCER_REASON_BYTES (INSTANCE_REASON_BYTES + ORDER_WHO_BYTES + 64)
+
+static struct instance_info balancer_info_of(const struct pool *p, const struct member *m, char *reason)
 {
     struct instance *i = m->instance;
+    bool drained = member_is_drained(m);
+    if (drained)
+        snprintf(reason, BALANCER_REASON_BYTES, "by %s; it is %s: %s", m->order->who,
+                 instance_state_name(instance_state(i)), i->reason);
     return (struct instance_info){
         .pool = p->config->name,
         .name = m->config->name,
         .address = i->addr.len > 0 ? i->addr_text : m->config->address,
-        .state = instance_state(i),
-        .reason = i->reason,
-        .since_ms = i->since_ms,
-        .weight = m->config->weight,
+        .state = drained ? INSTANCE_DRAINING : instance_state(i),
+        .reason = drained ? reason : i->reason,
+        .since_ms = drained ? m->order->drained_ms : i->since_ms,
+        .weight = member_weight(m),
+        .configured_weight = m->config->weight,
         .backup = m->config->backup,
         .in_flight = instance_in_flight(i),
         .requests = atomic_load_explicit(&i->requests, memory_order_relaxed),
@@ -376,7 +487,8 @@ void balancer_each_instance(struct balancer *b, void (*each)(void *arg, const st
     for (size_t p = 0; b->active != NULL && p < b->active->pool_count; p++) {
         const struct pool *pool = b->active->pools[p];
         for (size_t n = 0; n < pool->member_count; n++) {
-            struct instance_info info = balancer_info_of(pool, &pool->members[n]);
+            char reason[BALANCER_REASON_BYTES];
+            struct instance_info info = balancer_info_of(pool, &pool->members[n], reason);
             each(arg, &info);
         }
     }

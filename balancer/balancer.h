@@ -18,8 +18,9 @@ struct balancer_set;
 struct pool;
 struct instance;
 
-/* X(id, name): starting -> up|down; up -> down|draining|ejected; down -> up|draining; draining -> up|down;
- * ejected -> up|down|draining. starting and up are usable. */
+/* X(id, name): starting -> up|down; up -> down|ejected; down -> up; ejected -> up|down. starting and up are
+ * usable. draining is no state of an instance: so is shown whose server an operator has drained, whatever its
+ * health. */
 #define INSTANCE_STATES(X)                                                                                   \
     X(STARTING, "starting")                                                                                  \
     X(UP, "up")                                                                                              \
@@ -108,13 +109,38 @@ bool pool_may_retry(struct pool *p, enum fetch_error e, const struct retry_conte
 /* Worker: once per request, feeds the retry budget. */
 void pool_count_request(struct pool *p);
 
+/* What an operator orders about a server, until it is taken back: across reloads and changes of its address,
+ * but not across a restart of the program. */
+enum balancer_order_kind {
+    BALANCER_DRAIN, /* no new requests, not even of visitors who are pinned to it */
+    BALANCER_READY, /* ends that */
+    BALANCER_WEIGHT /* another weight than the configuration's */
+};
+struct balancer_order {
+    enum balancer_order_kind kind;
+    const char *pool, *server; /* names */
+    const char *who;           /* for the log and status */
+    int weight;                /* of BALANCER_WEIGHT; -1: as configured */
+    bool force;                /* also when nobody would be left to take requests */
+};
+enum balancer_order_result {
+    BALANCER_ORDERED,
+    BALANCER_NO_POOL,
+    BALANCER_NO_SERVER,
+    BALANCER_LAST_ONE, /* no other server of the pool takes requests now */
+    BALANCER_ORDER_NO_MEMORY
+};
+/* Control thread. Once it is ordered, each pick goes by it: what in_flight says from now on of a drained
+ * server only falls. */
+enum balancer_order_result balancer_order(struct balancer *b, const struct balancer_order *o);
+
 /* For status pages, control thread. */
 struct instance_info {
     const char *pool, *name, *address;
     enum instance_state state;
     const char *reason; /* why it is in that state */
     wall_ms_t since_ms;
-    int weight;
+    int weight, configured_weight; /* the first one counts */
     bool backup;
     const char *balance;       /* of the pool */
     const char *sticky_cookie; /* of the pool; "" */

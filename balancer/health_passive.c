@@ -20,6 +20,7 @@
 #include "balancer/pool.h"
 #include "core/log.h"
 #include "core/metrics.h"
+#include "core/timeline.h"
 
 /* ---- rules
  * ---------------------------------------------------------------------------------------------------- */
@@ -108,7 +109,7 @@ static struct passive_others passive_others_of(const struct pool *p, const struc
     struct passive_others o = {0};
     for (size_t n = 0; n < p->member_count; n++) {
         const struct member *other = &p->members[n];
-        if (other->config->weight <= 0)
+        if (!member_is_taking(other))
             continue;
         o.servers++;
         if (other == m)
@@ -145,6 +146,7 @@ static void passive_set_spared(struct instance *i, enum passive_spared to, const
     if (from != PASSIVE_SPARED_NOT || to == PASSIVE_SPARED_NOT)
         return;
     log_warn("%s: not ejected, since %s: %s", i->title, passive_spared_text(to), why);
+    timeline_note(TIMELINE_SPARED, "%s: not ejected, since %s: %s", i->title, passive_spared_text(to), why);
     passive_count_metric(i, METRIC_EJECTIONS_SPARED);
 }
 
@@ -174,7 +176,7 @@ static void passive_eject_or_spare(struct pool *p, struct member *m, const char 
 void passive_on_failing(struct pool *p, struct member *m)
 {
     char why[INSTANCE_REASON_BYTES];
-    if (m->config->weight > 0)
+    if (member_is_taking(m))
         passive_eject_or_spare(p, m, instance_failures_text(m->instance, why, sizeof why));
 }
 
@@ -184,7 +186,7 @@ static bool passive_compare(struct pool *p, struct member *m)
     char why[INSTANCE_REASON_BYTES];
     const struct passive_count own = passive_window(m->instance);
     const struct passive_others others = passive_others_of(p, m);
-    if (instance_state(m->instance) != INSTANCE_UP || m->config->weight <= 0 ||
+    if (instance_state(m->instance) != INSTANCE_UP || !member_is_taking(m) ||
         !passive_is_outlier(&own, &others.count))
         return false;
     snprintf(why, sizeof why, "%u of %u requests failed, of those of the others %u of %u",
@@ -225,10 +227,10 @@ void passive_on_tick(struct pool *p)
 void passive_on_unusable(struct pool *p)
 {
     for (size_t n = 0; n < p->member_count; n++)
-        if (p->members[n].config->weight > 0 && instance_is_usable(p->members[n].instance))
+        if (member_is_taking(&p->members[n]) && instance_is_usable(p->members[n].instance))
             return;
     for (size_t n = 0; n < p->member_count; n++)
-        if (p->members[n].config->weight > 0 && instance_state(p->members[n].instance) == INSTANCE_EJECTED)
+        if (member_is_taking(&p->members[n]) && instance_state(p->members[n].instance) == INSTANCE_EJECTED)
             instance_set_state(p->members[n].instance, INSTANCE_UP, "no other instance is usable");
 }
 

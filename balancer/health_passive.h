@@ -47,7 +47,7 @@ struct passive_count {
 
 /* Who else there is when one is to be ejected. */
 struct passive_others {
-    unsigned servers; /* of the pool that have a weight, this one included */
+    unsigned servers; /* of the pool that are given requests, this one included */
     unsigned usable, ejected;
     unsigned failing;           /* of those usable, in a row of failures half as long as ejects */
     struct passive_count count; /* of those usable */

@@ -1,11 +1,11 @@
 /* instance.c: see instance.h.
  *
- *                 first probe ok                    operator
- *      starting ------------------> up <------------------------> draining
- *          \                       ^ |  \                          |
- *           \ `fall` failures rise | |   \ passive errors          | operator
- *            v                     | v    v                        v
- *             ------------------> down <-- ejected --> up, draining
+ *                 first probe ok
+ *      starting ------------------> up <---------------+
+ *          \                       ^ |  \              | time
+ *           \ `fall` failures rise | |   \ passive     |
+ *            v                     | v    v errors     |
+ *             ------------------> down <-- ejected ----+
  *
  * Threads: states change on the control thread only. Workers lease and release, which is atomics; what they
  * see go wrong they tell by mail, one at a time per instance, and the control thread decides. A refusal is
@@ -25,14 +25,16 @@
 #include "core/log.h"
 #include "core/metrics.h"
 #include "core/panic.h"
+#include "core/timeline.h"
 
 #define INSTANCE_LEASE (UINT64_C(1) << 32)
 
 #define BIT(id) (1u << INSTANCE_##id)
 static const uint8_t instance_next_states[INSTANCE_STATE_COUNT] = {
-    [INSTANCE_STARTING] = BIT(UP) | BIT(DOWN), [INSTANCE_UP] = BIT(DOWN) | BIT(DRAINING) | BIT(EJECTED),
-    [INSTANCE_DRAINING] = BIT(UP) | BIT(DOWN), [INSTANCE_EJECTED] = BIT(UP) | BIT(DOWN) | BIT(DRAINING),
-    [INSTANCE_DOWN] = BIT(UP) | BIT(DRAINING),
+    [INSTANCE_STARTING] = BIT(UP) | BIT(DOWN),
+    [INSTANCE_UP] = BIT(DOWN) | BIT(EJECTED),
+    [INSTANCE_EJECTED] = BIT(UP) | BIT(DOWN),
+    [INSTANCE_DOWN] = BIT(UP),
 };
 #undef BIT
 
@@ -85,6 +87,9 @@ static void instance_enter_state(struct instance *i, enum instance_state to, enu
     atomic_store_explicit(&i->state, (uint8_t)to, memory_order_relaxed);
     log_at(level, "%s: %s -> %s: %s", i->title, instance_state_name(from), instance_state_name(to),
            i->reason);
+    if (level != LOG_LEVEL_DEBUG)
+        timeline_note(TIMELINE_STATE, "%s: %s -> %s: %s", i->title, instance_state_name(from),
+                      instance_state_name(to), i->reason);
     if (state_is_usable(from) != state_is_usable(to))
         i->registry->on_event(i->registry, i, INSTANCE_EVENT_USABLE);
 }
@@ -119,7 +124,7 @@ void instance_on_probe(struct instance *i, const struct health_result *result)
     i->probes_failed++;
     i->oks_in_row = 0;
     i->fails_in_row++;
-    if (state != INSTANCE_DRAINING && state != INSTANCE_DOWN && i->fails_in_row >= (unsigned)i->fall)
+    if (state != INSTANCE_DOWN && i->fails_in_row >= (unsigned)i->fall)
         instance_set_state(i, INSTANCE_DOWN, "%s (%u probes failed)", result->reason, i->fails_in_row);
     state = instance_state(i);
     if (result->verdict == HEALTH_UNREACHABLE && (state == INSTANCE_STARTING || state == INSTANCE_DOWN))

@@ -4,6 +4,7 @@
 #define BALANCER_MEMBER_H
 
 #include "balancer/instance.h"
+#include "balancer/order.h"
 #include "core/resolve.h"
 #include "config/config.h"
 
@@ -22,6 +23,7 @@ struct member {
     uint16_t port;
     /* control thread */
     struct instance *instance;  /* a reference */
+    const struct order *order;  /* about it, or NULL */
     bool active;                /* of the active set: probed and looked up again */
     struct net_addr *addresses; /* of the name; owned */
     size_t address_count, address_at;
@@ -30,6 +32,23 @@ struct member {
     struct resolve_job *job;
     struct deadline resolve_at;
 };
+
+static inline bool member_is_drained(const struct member *m)
+{
+    return m->order != NULL && m->order->drained;
+}
+
+static inline int member_weight(const struct member *m)
+{
+    bool ordered = m->order != NULL && m->order->weight != ORDER_WEIGHT_CONFIGURED;
+    return ordered ? m->order->weight : m->config->weight;
+}
+
+/* Is it given new requests, as long as its instance is usable? */
+static inline bool member_is_taking(const struct member *m)
+{
+    return member_weight(m) > 0 && !member_is_drained(m);
+}
 
 /* With the instance of a literal address, or of one that does not resolve yet. False: out of memory. */
 bool member_init(struct member *m, struct pool *p, const struct config_server *config);

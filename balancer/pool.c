@@ -49,29 +49,29 @@ static struct policy_view *pool_build_half(struct pool *p, bool backup, struct p
     size_t count = 0;
     for (size_t m = 0; m < p->member_count; m++) {
         const struct member *member = &p->members[m];
-        if (member->config->backup != backup || member->config->weight <= 0 ||
+        if (member->config->backup != backup || !member_is_taking(member) ||
             !instance_is_usable(member->instance))
             continue;
         unsigned percent = pool_share_percent(p, member->instance);
         p->ramping |= percent < 100;
         candidates[count++] =
-            (struct policy_candidate){member->instance, (unsigned)member->config->weight * percent};
+            (struct policy_candidate){member->instance, (unsigned)member_weight(member) * percent};
     }
     return p->policy->build(candidates, count);
 }
 
-/* Who still takes the visitors that are pinned to it: those in use, and those that are drained, which take no
+/* Who still takes the visitors that are pinned to it: those in use, and those with weight 0, which take no
  * others. Backups only while they are in use. */
 static bool pool_build_pins(const struct pool *p, struct pool_view *v)
 {
     bool backups = true;
     v->pinned = calloc(p->member_count + 1, sizeof(struct instance *));
     for (size_t m = 0; m < p->member_count; m++)
-        backups &= p->members[m].config->backup || p->members[m].config->weight <= 0 ||
+        backups &= p->members[m].config->backup || !member_is_taking(&p->members[m]) ||
                    !instance_is_usable(p->members[m].instance);
     for (size_t m = 0; v->pinned != NULL && m < p->member_count; m++) {
         struct instance *i = p->members[m].instance;
-        if ((instance_is_usable(i) || instance_state(i) == INSTANCE_DRAINING) &&
+        if (instance_is_usable(i) && !member_is_drained(&p->members[m]) &&
             (backups || !p->members[m].config->backup))
             v->pinned[m] = i;
     }

@@ -15,6 +15,7 @@
 #include "core/log.h"
 #include "core/panic.h"
 #include "core/text.h"
+#include "core/timeline.h"
 
 #define LOGGED_TEXT_MAX 200 /* bytes of all items in the log line */
 
@@ -330,6 +331,8 @@ bool cache_purge_request_run(struct cache *c, struct cache_purge_request *r, enu
     log_info("purge %" PRIu64 "%s: " SLICE_FMT "%s; asked by " SLICE_FMT " (%s)", out->id,
              r->soft ? ", soft" : "", SLICE_ARG(items), stored, SLICE_ARG(who),
              outcome_purge_source_name(source));
+    timeline_note(TIMELINE_PURGE, SLICE_FMT "%s; by " SLICE_FMT " (%s)", SLICE_ARG(items),
+                  r->soft ? ", soft" : "", SLICE_ARG(who), outcome_purge_source_name(source));
     return true;
 }
 

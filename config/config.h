@@ -87,7 +87,7 @@ struct config_server {   /* one `server` of a pool */
     const char *address; /* as written: host:port or unix:/path */
     const char *host;    /* what Host a probe sends by default: host part, "localhost" for unix */
     struct config_origin origin;
-    int weight; /* 0..1000; 0 = drained */
+    int weight; /* 0..1000; 0: no new visitors */
     bool backup;
 };
 

@@ -127,10 +127,10 @@ OPTION(LISTEN, "h2_max_streams", COUNT, "128", RANGE(1, 100000), 0, LATER,
 OPTION(LISTEN, "h2_max_resets", RATE, "200/m", ANY, 0, LATER,
        "Streams a client may reset in a time before its connection is closed.")
 
-OPTION(
-    POOL, "server", SERVER, "", ANY, OPTION_LIST, HERE,
-    "One instance: `host:port` or `unix:/path`, then any of `weight=1` (0 to 1000; 0 = drained), `backup`, "
-    "`name=...`. Names are re-resolved. `max_connections=` and `zone=` are not supported yet.")
+OPTION(POOL, "server", SERVER, "", ANY, OPTION_LIST, HERE,
+       "One instance: `host:port` or `unix:/path`, then any of `weight=1` (0 to 1000; 0 = nothing new), "
+       "`backup`, "
+       "`name=...`. Names are re-resolved. `max_connections=` and `zone=` are not supported yet.")
 OPTION(
     POOL, "balance", WORD, "round_robin", WORDS("round_robin least_connections two_choices hash", NULL), 0,
     AT(config_pool, balance),

@@ -44,6 +44,13 @@ void rcu_call_later(struct rcu_head *head, void (*on_grace)(struct rcu_head *hea
     call_rcu(head, on_grace);
 }
 
+void rcu_wait_readers(void)
+{
+    RCU_TSAN_RELEASE();
+    synchronize_rcu();
+    RCU_TSAN_ACQUIRE();
+}
+
 void rcu_flush(void)
 {
     rcu_barrier();

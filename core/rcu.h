@@ -63,6 +63,9 @@ void rcu_free_later(struct rcu_grave *grave, void (*free_fn)(void *obj), void *o
  * thread and begins with RCU_TSAN_ACQUIRE(). */
 void rcu_call_later(struct rcu_head *head, void (*on_grace)(struct rcu_head *head));
 
+/* Waits until no reader can see any more what was unlinked before. Not inside rcu_enter .. rcu_leave. */
+void rcu_wait_readers(void);
+
 /* Waits until everything handed to rcu_free_later and rcu_call_later before has been freed. Control thread,
  * shutdown, tests. */
 void rcu_flush(void);

@@ -19,7 +19,8 @@ static const char usage_text[] =
     "  demo                 two sample instances behind a cache, to try things on\n"
     "  check                tell what is wrong with the configuration (also --json)\n"
     "  config               print the effective configuration and where each value comes from\n"
-    "  status               what the running server does; pools: its instances\n"
+    "  status               what the running server does; pools: its instances; events: what changed\n"
+    "  drain | ready        take an instance, POOL/SERVER, out of use or back; weight: how much it gets\n"
     "  reload | stop        change to the new configuration; stop after open requests\n"
     "  explain URL          what would happen to a request, why, and what would change it\n"
     "  purge URL...         make stored copies of a URL disappear\n"
@@ -128,13 +129,14 @@ static const struct command {
     {"--help", command_help},       {"-h", command_help},
     {"status", admin_client_main},  {"reload", admin_client_main},
     {"stop", admin_client_main},    {"purge", admin_client_main},
-    {"pools", admin_client_main},   {"explain", admin_client_main},
+    {"drain", admin_client_main},   {"ready", admin_client_main},
+    {"weight", admin_client_main},  {"pools", admin_client_main},
+    {"explain", admin_client_main}, {"events", admin_client_main},
 };
 
 static bool is_planned(const char *name)
 {
-    static const char *const planned[] = {"top",    "upgrade", "drain",   "ready",
-                                          "weight", "history", "rollback"};
+    static const char *const planned[] = {"top", "upgrade", "history", "rollback"};
     for (size_t i = 0; i < ARRAY_LEN(planned); i++) {
         if (strcmp(name, planned[i]) == 0)
             return true;

@@ -12,6 +12,7 @@
 #include "core/hash.h"
 #include "core/log.h"
 #include "core/panic.h"
+#include "core/timeline.h"
 #include "proxy/redis_link.h"
 
 #define SHARE_MAGIC       0x70757368u
@@ -68,6 +69,10 @@ static uint64_t share_purge(void *arg, const struct cache_purge *items, size_t c
     struct purge_share *p = arg;
     for (size_t i = 0; i < count; i++)
         cache_purge_count(p->control->metrics, items[i].kind, PURGE_SOURCE_NODE);
+    if (count > 0)
+        timeline_note(TIMELINE_PURGE, "%s " SLICE_FMT "%s; by another node",
+                      outcome_purge_kind_name(cache_purge_kind_of(items[0].kind)), SLICE_ARG(items[0].text),
+                      count > 1 ? " and more" : "");
     return cache_purge_followed(p->s.cache, items, count);
 }
 

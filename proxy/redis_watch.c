@@ -9,6 +9,7 @@
 
 #include "core/log.h"
 #include "core/panic.h"
+#include "core/timeline.h"
 #include "proxy/redis_tell.h"
 
 #define FIRST_PAUSE_MS 10
@@ -40,6 +41,7 @@ struct redis_watch {
 static void watch_say(void *arg, bool is_bad, const char *text)
 {
     UNUSED(arg);
+    timeline_note(TIMELINE_STATE, "redis: %s", text);
     if (is_bad)
         log_warn("redis: %s", text);
     else

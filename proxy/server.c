@@ -18,6 +18,7 @@
 #include "core/log.h"
 #include "core/metrics.h"
 #include "core/panic.h"
+#include "core/timeline.h"
 #include "core/rate.h"
 #include "core/rcu.h"
 #include "proxy/client_conn.h"
@@ -470,6 +471,8 @@ static void control_on_start(struct worker *w)
     s->state = SERVER_RUNNING;
     log_info("millpond %s ready: %zu workers, %zu pools, pid %ld", MILLPOND_VERSION, s->worker_count,
              c->pool_count, (long)getpid());
+    timeline_note(TIMELINE_START, "millpond %s, generation %llu, from %s", MILLPOND_VERSION,
+                  (unsigned long long)c->generation, s->config_path);
     server_notify("READY=1");
 }
 

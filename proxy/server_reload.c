@@ -19,6 +19,7 @@
 #include "config/diff.h"
 #include "core/log.h"
 #include "core/panic.h"
+#include "core/timeline.h"
 #include "proxy/listener.h"
 #include "proxy/proxy_worker.h"
 #include "proxy/redis_link.h"
@@ -330,6 +331,20 @@ static bool reload_to(struct server *s, struct config *c, json_t *problems)
     return true;
 }
 
+static void reload_note(const struct server *s, bool ok, const json_t *problems)
+{
+    const size_t count = json_array_size(problems);
+    const char *first = json_string_value(json_array_get(problems, 0));
+    char more[32] = "";
+    if (count > 1)
+        snprintf(more, sizeof more, "; and %zu more", count - 1);
+    if (ok)
+        timeline_note(TIMELINE_RELOAD, "generation %llu, from %s",
+                      (unsigned long long)s->snapshot->config->generation, s->config_path);
+    else
+        timeline_note(TIMELINE_REFUSED, "%s%s", first != NULL ? first : "out of memory", more);
+}
+
 bool server_reload(struct server *s, json_t **problems)
 {
     struct config_problems found = {0};
@@ -353,6 +368,7 @@ bool server_reload(struct server *s, json_t **problems)
                  (unsigned long long)s->snapshot->config->generation);
     else
         log_error("reload refused; the old configuration stays in use");
+    reload_note(s, ok, list);
     s->reload_tried = true;
     s->reload_ok = ok;
     s->reload_at_ms = clock_wall_ms();

@@ -90,6 +90,23 @@ const char *instance_state_name(enum instance_state s)
     return names[s];
 }
 
+static struct {
+    enum balancer_order_result result; /* of the next ones */
+    unsigned count;
+    char text[200], who[64]; /* of the last one */
+} fake_order;
+
+enum balancer_order_result balancer_order(struct balancer *b, const struct balancer_order *o)
+{
+    static const char *const kinds[] = {"drain", "ready", "weight"};
+    assert_non_null(b);
+    fake_order.count++;
+    snprintf(fake_order.text, sizeof fake_order.text, "%s %s %s %d%s", kinds[o->kind], o->pool, o->server,
+             o->weight, o->force ? " force" : "");
+    snprintf(fake_order.who, sizeof fake_order.who, "%s", o->who);
+    return fake_order.result;
+}
+
 void balancer_each_instance(struct balancer *b, void (*each)(void *arg, const struct instance_info *info),
                             void *arg)
 {
@@ -102,6 +119,7 @@ void balancer_each_instance(struct balancer *b, void (*each)(void *arg, const st
          .reason = "probe passed",
          .since_ms = 1000,
          .weight = 1,
+         .configured_weight = 1,
          .balance = "two_choices",
          .sticky_cookie = "srv",
          .share_percent = 40,
@@ -118,6 +136,7 @@ void balancer_each_instance(struct balancer *b, void (*each)(void *arg, const st
          .reason = "refused",
          .since_ms = 2000,
          .weight = 5,
+         .configured_weight = 6,
          .balance = "two_choices",
          .sticky_cookie = "srv",
          .share_percent = 100,
@@ -133,7 +152,8 @@ void balancer_each_instance(struct balancer *b, void (*each)(void *arg, const st
          .sticky_cookie = "",
          .share_percent = 100,
          .spared = "it is the last usable instance",
-         .weight = 1},
+         .weight = 1,
+         .configured_weight = 1},
     };
     for (size_t i = 0; i < ARRAY_LEN(list); i++)
         each(arg, &list[i]);
@@ -253,6 +273,7 @@ static inline void fx_init(struct fixture *f)
 {
     *f = (struct fixture){.has_cache = true, .reload_ok = true};
     memset(&fake_cache, 0, sizeof fake_cache);
+    memset(&fake_order, 0, sizeof fake_order);
     strcpy(f->dir, "/tmp/millpond-admin-XXXXXX");
     assert_non_null(mkdtemp(f->dir));
     snprintf(f->socket, sizeof f->socket, "%s/admin.sock", f->dir);

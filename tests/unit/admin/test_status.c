@@ -153,7 +153,7 @@ static void test_text(void **state)
     assert_non_null(
         strstr(text, "\ns\"1 (sentinel)  down   1m 0s            0      0       0         0  WRONG?\n"));
     assert_non_null(strstr(text, "\napp   two_choices  a\"1       up        1m 4s  1 at 40%"));
-    assert_non_null(strstr(text, "\napp   two_choices  app-2     down      1m 3s  5 backup"));
+    assert_non_null(strstr(text, "\napp   two_choices  app-2     down      1m 3s  5 (ordered) backup"));
     assert_non_null(strstr(text, "failing; not ejected: it is the last usable instance\n"));
     free(text);
     json_decref(o);

@@ -137,14 +137,10 @@ static void test_unreachable_is_told(void **state)
     assert_int_equal(env.unreachable_events, 3);
 }
 
-static void test_draining_is_left_alone(void **state)
+static void test_good_probes_end_no_ejection(void **state)
 {
     UNUSED(state);
     script("+");
-    instance_set_state(env.i, INSTANCE_DRAINING, "by the operator");
-    script("----++++");
-    expect_state(INSTANCE_DRAINING);
-    instance_set_state(env.i, INSTANCE_UP, "by the operator");
     instance_set_state(env.i, INSTANCE_EJECTED, "5 errors in a row");
     script("++++");
     expect_state(INSTANCE_EJECTED);
@@ -168,9 +164,8 @@ static void test_log_line(void **state)
 
 /* --- legal and illegal --- */
 
-static const char *const legal[] = {"starting up",  "starting down",    "up down",       "up draining",
-                                    "up ejected",   "draining up",      "draining down", "ejected up",
-                                    "ejected down", "ejected draining", "down up",       "down draining"};
+static const char *const legal[] = {"starting up", "starting down", "up down", "up ejected",
+                                    "ejected up",  "ejected down",  "down up"};
 
 static bool is_legal(enum instance_state from, enum instance_state to)
 {
@@ -478,7 +473,7 @@ int main(void)
         T(test_rise_and_fall),
         T(test_skipped_probes),
         T(test_unreachable_is_told),
-        T(test_draining_is_left_alone),
+        T(test_good_probes_end_no_ejection),
         T(test_log_line),
         T(test_every_transition),
         T(test_refusals_mark_down),

@@ -145,9 +145,6 @@ static void test_states_that_are_picked(void **state)
     expect_picks("a");
     go(0, INSTANCE_EJECTED);
     expect_picks("-");
-    go(0, INSTANCE_UP);
-    go(0, INSTANCE_DRAINING);
-    expect_picks("-");
     go(0, INSTANCE_DOWN);
     expect_picks("-");
     go(0, INSTANCE_UP);
@@ -365,18 +362,41 @@ static void test_pinned_to_one_that_is_gone(void **state)
     expect_pinned(0, 'a');
 }
 
-static void test_drained_ones_keep_their_visitors(void **state)
+static void test_weight_0_keeps_its_visitors(void **state)
 {
     UNUSED(state);
     make_sticky_pool("101");
     expect_picks("acac");
     expect_pinned(1, 'b');
-    go(0, INSTANCE_UP);
-    go(0, INSTANCE_DRAINING);
-    expect_picks("cc");
-    expect_pinned(0, 'a');
+    go(2, INSTANCE_DOWN);
     go(1, INSTANCE_DOWN);
-    expect_pinned(1, 'c');
+    expect_pinned(1, 'a');
+}
+
+static void test_orders(void **state)
+{
+    UNUSED(state);
+    struct order drained = {.drained = true, .weight = ORDER_WEIGHT_CONFIGURED}, weight = {.weight = 3};
+    make_sticky_pool("110");
+    env.p->members[0].order = &drained;
+    assert_true(pool_rebuild(env.p));
+    expect_picks("bbbb");
+    expect_pinned(0, 'b'); /* a drained one keeps nobody */
+    env.p->members[0].order = NULL;
+    env.p->members[2].order = &weight;
+    env.p->members[1].order = &drained;
+    assert_true(pool_rebuild(env.p));
+    unsigned picks_of_c = 0;
+    for (unsigned n = 0; n < 8; n++) {
+        struct instance *i = pool_pick(env.p, NULL, NULL, 0);
+        picks_of_c += instance_name(i)[0] == 'c';
+        instance_release(i, FETCH_NONE);
+    }
+    assert_int_equal(picks_of_c, 6);
+    weight.weight = 0;
+    assert_true(pool_rebuild(env.p));
+    expect_picks("aaaa");
+    expect_pinned(2, 'c');
 }
 
 static void test_backups_keep_visitors_only_while_used(void **state)
@@ -450,7 +470,8 @@ int main(void)
         T(test_picking_while_states_change),
         cmocka_unit_test_setup_teardown(test_pins, setup, teardown),
         cmocka_unit_test_setup_teardown(test_pinned_to_one_that_is_gone, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_drained_ones_keep_their_visitors, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_weight_0_keeps_its_visitors, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_orders, setup, teardown),
         cmocka_unit_test_setup_teardown(test_backups_keep_visitors_only_while_used, setup, teardown),
         cmocka_unit_test_setup_teardown(test_slow_start, setup, teardown),
     };

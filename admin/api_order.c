@@ -1,0 +1,145 @@
+/* api_order.c: see api_order.h. A mistyped name is answered with the names there are. */
+#include "admin/api_order.h"
+
+#include <event2/http.h>
+#include <stdlib.h>
+
+#include "admin/status.h"
+
+#define ORDER_ADVICE     "send {\"server\": \"POOL/SERVER\"}, and \"force\": true if it may be the last one"
+#define WEIGHT_ADVICE    "send {\"server\": \"POOL/SERVER\", \"weight\": 0 to 1000, or null: as configured}"
+#define ORDER_WEIGHT_MAX 1000
+#define ORDER_NAME_BYTES 1024
+
+/* "POOL/SERVER"; servers without a name of their own are called by their address, which may have slashes. */
+static bool split_name(const json_t *name, char *pool, const char **server)
+{
+    const char *text = json_string_value(name), *slash = text != NULL ? strchr(text, '/') : NULL;
+    if (slash == NULL || slash == text || slash[1] == '\0' || slash - text >= ORDER_NAME_BYTES)
+        return false;
+    memcpy(pool, text, (size_t)(slash - text));
+    pool[slash - text] = '\0';
+    *server = slash + 1;
+    return true;
+}
+
+/* Only what is known, each of its type. */
+static bool read_order(const json_t *body, struct balancer_order *o, char *pool)
+{
+    const json_t *weight = json_object_get(body, "weight"), *force = json_object_get(body, "force");
+    const bool weighs = o->kind == BALANCER_WEIGHT;
+    if (!split_name(json_object_get(body, "server"), pool, &o->server) ||
+        (force != NULL && !json_is_boolean(force)) || weighs != (weight != NULL) ||
+        json_object_size(body) != 1u + (weight != NULL) + (force != NULL))
+        return false;
+    o->pool = pool;
+    o->force = json_is_true(force);
+    if (!weighs || json_is_null(weight))
+        return true;
+    const json_int_t n = json_integer_value(weight);
+    if (!json_is_integer(weight) || n < 0 || n > ORDER_WEIGHT_MAX)
+        return false;
+    o->weight = (int)n;
+    return true;
+}
+
+struct order_look { /* lives during one walk over all instances */
+    const struct balancer_order *order;
+    bool in_pool; /* only those of its pool are listed */
+    size_t used;
+    char names[600];
+};
+
+static void list_name(void *arg, const struct instance_info *info)
+{
+    struct order_look *l = arg;
+    const bool same = strcmp(info->pool, l->order->pool) == 0;
+    if (l->in_pool && !same)
+        return;
+    int n = snprintf(l->names + l->used, sizeof l->names - l->used, "%s%s/%s", l->used > 0 ? ", " : "",
+                     info->pool, info->name);
+    if (n > 0 && l->used + (size_t)n < sizeof l->names)
+        l->used += (size_t)n;
+    else
+        l->names[l->used] = '\0';
+}
+
+static void fail_unknown(struct api_call *c, const struct balancer_order *o, bool in_pool)
+{
+    struct order_look l = {.order = o, .in_pool = in_pool};
+    char hint[700];
+    balancer_each_instance(c->a->ops.balancer(c->a->ops.arg), list_name, &l);
+    snprintf(hint, sizeof hint, "there %s %s", strchr(l.names, ',') != NULL ? "are" : "is",
+             l.used > 0 ? l.names : "no server");
+    api_fail(c, HTTP_NOTFOUND, in_pool ? "the pool has no such server" : "there is no such pool", hint);
+}
+
+static void send_server(struct api_call *c, const struct balancer_order *o)
+{
+    json_t *pools = admin_pools_build(c->a->ops.balancer(c->a->ops.arg));
+    json_t *pool, *instance, *found = NULL;
+    size_t i, j;
+    json_array_foreach(pools, i, pool)
+    {
+        if (strcmp(json_string_value(json_object_get(pool, "name")), o->pool) != 0)
+            continue;
+        json_array_foreach(json_object_get(pool, "instances"), j, instance)
+        {
+            if (strcmp(json_string_value(json_object_get(instance, "name")), o->server) == 0)
+                found = instance;
+        }
+    }
+    json_object_set_new(found, "pool", json_string(o->pool));
+    json_incref(found);
+    json_decref(pools);
+    api_send_json(c, HTTP_OK, found);
+}
+
+static void api_order(struct api_call *c, enum balancer_order_kind kind, const char *advice)
+{
+    char pool[ORDER_NAME_BYTES], who[128];
+    struct balancer_order o = {.kind = kind, .weight = -1};
+    json_t *body = api_body(c, advice);
+    if (body == NULL)
+        return;
+    if (!read_order(body, &o, pool)) {
+        api_fail(c, HTTP_BADREQUEST, "the body is no such order", advice);
+        json_decref(body);
+        return;
+    }
+    o.who = api_who(c, who, sizeof who);
+    switch (balancer_order(c->a->ops.balancer(c->a->ops.arg), &o)) {
+    case BALANCER_ORDERED:
+        send_server(c, &o);
+        break;
+    case BALANCER_NO_POOL:
+        fail_unknown(c, &o, false);
+        break;
+    case BALANCER_NO_SERVER:
+        fail_unknown(c, &o, true);
+        break;
+    case BALANCER_LAST_ONE:
+        api_fail(c, 409, "it is the last one of its pool that takes requests",
+                 "take another one into use first, or insist (--force; in the API \"force\": true)");
+        break;
+    case BALANCER_ORDER_NO_MEMORY:
+        api_fail(c, HTTP_SERVUNAVAIL, "out of memory", "try again");
+        break;
+    }
+    json_decref(body);
+}
+
+void api_post_drain(struct api_call *c)
+{
+    api_order(c, BALANCER_DRAIN, ORDER_ADVICE);
+}
+
+void api_post_ready(struct api_call *c)
+{
+    api_order(c, BALANCER_READY, ORDER_ADVICE);
+}
+
+void api_post_weight(struct api_call *c)
+{
+    api_order(c, BALANCER_WEIGHT, WEIGHT_ADVICE);
+}

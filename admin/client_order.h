@@ -1,0 +1,20 @@
+/* client_order.h: what `millpond drain`, `ready` and `weight` send and print. Pure but for the stream. */
+#ifndef ADMIN_CLIENT_ORDER_H
+#define ADMIN_CLIENT_ORDER_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdio.h>
+
+/* Fills the body of POST /api/COMMAND from the words of the command line. NULL, or what is wrong with them.
+ */
+const char *client_order_read(json_t *wish, const char *command, int count, char *const *words);
+
+/* The server's object in the answer to GET /api/pools, borrowed; NULL when it is not there. `name` is
+ * "POOL/SERVER". */
+json_t *client_order_find(const json_t *answer, const char *name);
+
+/* The answer, a server, for people. */
+void client_order_print(const json_t *server, FILE *out);
+
+#endif
