@@ -124,7 +124,7 @@ static void test_subjects(void **state)
     struct tls_cert *authority = tls_cert_make("authority", .authority = true),
                     *nameless = tls_cert_make("nameless", .issuer = authority),
                     *wordy = tls_cert_make("wordy", .issuer = authority);
-    X509_NAME_delete_entry(X509_get_subject_name(nameless->x509), 0);
+    X509_NAME_ENTRY_free(X509_NAME_delete_entry(X509_get_subject_name(nameless->x509), 0));
     for (int i = 0; i < 50; i++)
         X509_NAME_add_entry_by_txt(X509_get_subject_name(wordy->x509), "OU", MBSTRING_ASC,
                                    (const unsigned char *)"an organisational unit of sixty characters or so",
