@@ -106,8 +106,47 @@ static void leak_ttl(struct build *b, const struct config_route *r, const struct
                   "line, or name folders in path instead of extensions");
 }
 
+/* A field that says who the client is, when Millpond says it; here it is what the client says. */
+static bool is_identity(const char *name)
+{
+    static const struct {
+        const char *name, *kind;
+    } fields[] = {
+#define UNKEYED(name, kind, use) {name, #kind},
+#include "core/unkeyed_tbl.h"
+#undef UNKEYED
+    };
+    for (size_t i = 0; i < ARRAY_LEN(fields); i++) {
+        if (strcmp(fields[i].kind, "IDENTITY") == 0 && slice_ieq(slice_str(fields[i].name), slice_str(name)))
+            return true;
+    }
+    return false;
+}
+
+static void leak_identity(struct build *b, const struct source_section *section, const char *key,
+                          const char *name)
+{
+    if (is_identity(name))
+        leak_warn(
+            b, section, key,
+            "anybody can write that field, and only instances are told who the client is; let a listener "
+            "of its own ask for certificates, or the application decide");
+}
+
+static void leak_identities(struct build *b, const struct config_route *r,
+                            const struct source_section *section)
+{
+    for (size_t i = 0; i < r->header_count; i++)
+        leak_identity(b, section, "header", r->headers[i].name);
+    for (size_t i = 0; i < r->key.headers.count; i++)
+        leak_identity(b, section, "key_headers", r->key.headers.items[i]);
+    leak_identity(b, section, "cache", r->bypass_header);
+    leak_identity(b, section, "rate_limit", r->rate_limit.header);
+}
+
 void check_route_leaks(struct build *b, const struct config_route *r, const struct source_section *section)
 {
+    leak_identities(b, r, section);
     if (r->cache == CONFIG_CACHE_OFF || r->redirect_status != 0 || r->respond_status != 0)
         return;
     if (r->ttl_ms != CONFIG_TTL_UNSET && r->ttl_ms > 0)

@@ -133,6 +133,7 @@ struct tls_peer *tls_peer_read(const struct ssl_st *ssl, const char **why)
         *why = *why != NULL ? *why : "out of memory";
         return NULL;
     }
+    *p = (struct tls_peer){SLICE_EMPTY, SLICE_EMPTY};
     if (x == NULL)
         return p;
     char *text = (char *)(p + 1);

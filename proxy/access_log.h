@@ -16,7 +16,7 @@
  * empty and hold any byte. Durations in microseconds, -1 = did not happen. */
 struct access_record {
     wall_ms_t wall_ms; /* when the request head was read */
-    slice_t client, scheme, tls, tls_cipher, method, host, target, version;
+    slice_t client, scheme, tls, tls_cipher, tls_client, method, host, target, version;
     unsigned status; /* 0 = no answer was sent */
     uint64_t request_bytes, response_bytes;
     int64_t duration_us, wait_us, connect_us, first_byte_us, upstream_us;
@@ -37,6 +37,7 @@ struct access_record {
     X("scheme", TEXT, scheme, "text", "http or https")                                                       \
     X("tls", TEXT, tls, "text", "version of TLS, as TLSv1.3")                                                \
     X("tls_cipher", TEXT, tls_cipher, "text", "cipher suite of TLS")                                         \
+    X("tls_client", TEXT, tls_client, "text", "subject of the certificate that the client showed")           \
     X("method", TEXT, method, "text", "request method")                                                      \
     X("host", TEXT, host, "text", "host the request was for")                                                \
     X("target", TEXT, target, "text", "request target as sent: path and query")                              \

@@ -35,6 +35,7 @@ static void fill_tls(const struct exchange *x, struct access_record *r)
     const struct tls_conn *t = &x->client->tls->conn;
     r->tls = slice_str(tls_conn_version(t));
     r->tls_cipher = slice_str(tls_conn_cipher(t));
+    r->tls_client = x->peer != NULL ? x->peer->subject : SLICE_EMPTY;
 }
 
 static void fill_record(struct exchange *x, struct access_record *r)

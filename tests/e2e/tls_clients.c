@@ -114,6 +114,8 @@ static void who_may_show_one_and_does_is_known(void **state)
     expect_in(ask(m, alice, "/q"), "/q#2");
     assert_string_equal(told(1, "X-SSL-Client-Verify"), "SUCCESS");
     assert_string_equal(ask(m, stranger, "/q"), "");
+    json_t *line = millpond_access_line(m, "CN=alice");
+    assert_string_equal(json_string_value(json_object_get(line, "tls_client")), "CN=alice");
     millpond_stop(m);
 }
 

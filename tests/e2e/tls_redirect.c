@@ -115,12 +115,33 @@ static void browsers_are_told_to_come_by_https(void **state)
     millpond_stop(m);
 }
 
+/* A connection from before the listener had a certificate is still plain. */
+static void nothing_is_told_over_plain_http(void **state)
+{
+    UNUSED(state);
+    static const char get[] = "GET /stored HTTP/1.1\r\nHost: test\r\n\r\n";
+    char *pool = pool_lines("app", 1, origin_start(pages_script, pages));
+    struct millpond *m = millpond_start(.rest = pool);
+    struct client *c = client_open(m->port);
+    client_send(c, get);
+    expect_status(client_read(c), 200);
+    millpond_write_ini(m, .listen = textf("%shsts = on", tls_cert_lines(tls_cert_make("a"))), .rest = pool);
+    assert_int_equal(millpond_cli(m, "reload", NULL).exit_code, 0);
+    expect_in(tls_client_get(tls_client_open(m->port, .name = "test"), "/stored", ""), FIELD);
+    client_send(c, get);
+    struct message *r = client_read(c);
+    expect_status(r, 200);
+    expect_no_field(r, FIELD);
+    millpond_stop(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         E2E_TEST(all_go_to_https),
         E2E_TEST(challenges_come_from_their_folder),
         E2E_TEST(browsers_are_told_to_come_by_https),
+        E2E_TEST(nothing_is_told_over_plain_http),
     };
     return E2E_RUN("tls_redirect", tests);
 }

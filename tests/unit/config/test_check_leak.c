@@ -53,6 +53,19 @@ static void test_deception_guard(void **state)
     expect_no_problem(APP "[route a]\npath = /wiki/*\nttl = 5s\ndeception_guard = no\n");
 }
 
+static void test_identities(void **state)
+{
+    UNUSED(state);
+    static const char warning[] = "anybody can write that field, and only instances are told who";
+    expect_warning(APP "[route a]\nheader = X-SSL-Client-Verify: SUCCESS\n[route b]\n", warning);
+    expect_warning(APP "[route a]\nkey_headers = X-SSL-Client-S-DN\n",
+                   "t.ini:4: [route a] key_headers: anybody");
+    expect_warning(APP "[route a]\ncache = bypass_if=header:Client-Cert\n", warning);
+    expect_warning(APP "[route a]\nrate_limit = 5/s by=header:x-ssl-client-sha256\n", warning);
+    expect_no_problem(APP "[route a]\nheader = X-Forwarded-Port: 1\n[route b]\n");
+    expect_no_problem(APP "[route a]\nset_request_header = X-SSL-Client-Verify: NONE\n");
+}
+
 static void test_kept_fields(void **state)
 {
     UNUSED(state);
@@ -80,6 +93,7 @@ int main(void)
         cmocka_unit_test(test_ttl_that_credentials_undo),
         cmocka_unit_test(test_cookies),
         cmocka_unit_test(test_deception_guard),
+        cmocka_unit_test(test_identities),
         cmocka_unit_test(test_kept_fields),
         cmocka_unit_test(test_trusting_everybody),
     };
