@@ -154,7 +154,8 @@ static void tunnel_shed(struct exchange *x)
     x->req = kept;
     x->target = (struct h1_target){.path = SLICE_EMPTY};
     x->upstream_head = x->response_head = x->key.text = SLICE_EMPTY;
-    x->peer = NULL;
+    if (x->peer != NULL) /* the connection has it, too, and stays until the log is written */
+        x->peer = x->client->tls->conn.peer;
 }
 
 /* ---- beginning and end

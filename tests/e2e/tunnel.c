@@ -265,6 +265,13 @@ static uint64_t send_while_room(int fd, uint64_t n)
     return done;
 }
 
+/* What lies in the program, between its two sockets, is little. */
+static void expect_little_between(struct millpond *m, const char *taken, const char *given)
+{
+    int64_t between = millpond_figure(m, taken) - millpond_figure(m, given);
+    EXPECT(between < (int64_t)(256 * KB), "%lld KB were read and not sent on", (long long)between / 1024);
+}
+
 struct flood {
     struct gate *stuck; /* arrived: no room; goes on when opened */
     _Atomic uint64_t bytes;
@@ -302,6 +309,7 @@ static void client_that_does_not_read_stops_the_instance(void **state)
     gate_wait_arrived(f.stuck, 1);
     EXPECT(f.bytes < 16 * MB, "%llu KB were taken for a client that reads nothing",
            (unsigned long long)(f.bytes / KB));
+    expect_little_between(m, "upstream_received_bytes", "client_sent_bytes");
     uint64_t before = (uint64_t)millpond_figure(m, "upstream_sent_bytes");
     client_send(c, "still heard"); /* the other direction does not wait */
     millpond_wait_figure(m, "upstream_sent_bytes", (int64_t)before + 11);
@@ -347,6 +355,7 @@ static void instance_that_does_not_read_stops_the_client(void **state)
     uint64_t sent = send_while_room(c->wire.fd, BIG);
     EXPECT(sent < 16 * MB, "%llu KB were taken for an instance that reads nothing",
            (unsigned long long)(sent / KB));
+    expect_little_between(m, "client_received_bytes", "upstream_sent_bytes");
     gate_open(f.stuck);
     static const char zeros[64 * 1024];
     for (; sent < BIG; sent += MIN(sizeof(zeros), BIG - sent))
