@@ -424,6 +424,9 @@ void admin_status_print(const json_t *status, wall_ms_t now_ms, FILE *out)
             " bad, %" JSON_INTEGER_FORMAT " slow\n",
             int_of(status, "requests"), int_of(n, "requests_in_flight"), int_of(n, "bad_requests"),
             int_of(n, "slow_requests"));
+    if (int_of(n, "tunnels_opened") > 0)
+        fprintf(out, "tunnels   %" JSON_INTEGER_FORMAT " open, %" JSON_INTEGER_FORMAT " opened\n",
+                int_of(n, "tunnels"), int_of(n, "tunnels_opened"));
     cache_print(json_object_get(status, "cache"), out);
     purges_print(json_object_get(json_object_get(status, "cache"), "purge_log"), now_ms, out);
     redis_print_line(json_object_get(status, "redis"), out);

@@ -253,6 +253,8 @@ struct config_route { /* [route NAME] */
     struct config_cidrs allow, deny;
     struct config_field_edit *request_edits, *response_edits;
     size_t request_edit_count, response_edit_count;
+    bool websocket;
+    dur_ms_t tunnel_timeout_ms;
 };
 
 struct config_admin {   /* [admin] */

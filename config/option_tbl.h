@@ -381,7 +381,11 @@ OPTION(ROUTE, "remove_response_header", FIELD_REMOVE, "", ANY, OPTION_LIST | OPT
 OPTION(ROUTE, "split", OTHER, "", ANY, 0, LATER,
        "Pools by weight, such as `stable=95 canary=5 by=cookie:NAME`.")
 OPTION(ROUTE, "mirror", POOL_REF, "", ANY, 0, LATER, "Pool that gets a copy of the requests.")
-OPTION(ROUTE, "websocket", BOOL, "yes", ANY, 0, LATER, "Whether Upgrade is allowed.")
+OPTION(ROUTE, "websocket", BOOL, "yes", ANY, 0, AT(config_route, websocket),
+       "Whether a GET may go on to another protocol by Upgrade, as a WebSocket does. `no`: instances do not "
+       "learn that it was asked for. HTTP/2 and TLS are never gone on to in this way.")
+OPTION(ROUTE, "tunnel_timeout", DURATION, "1h", RANGE(1, DAY_MS), 0, AT(config_route, tunnel_timeout_ms),
+       "How long a WebSocket, or what else came of an Upgrade, stays open while nothing passes, either way.")
 
 OPTION(ADMIN, "socket", PATH, "runtime_dir/admin.sock", RANGE(1, 107), OPTION_RESTART | OPTION_COMPUTED,
        AT(config_admin, socket), "Unix socket for the command line.")

@@ -17,6 +17,8 @@
     GAUGE(TLS_HANDSHAKES_OPEN, "tls_handshakes_in_flight", "TLS handshakes with clients under way")          \
     GAUGE(CLIENT_OPEN, "client_connections", "Client connections open now")                                  \
     GAUGE(EXCHANGES_OPEN, "requests_in_flight", "Requests being worked on now")                              \
+    COUNTER(TUNNELS, "tunnels_opened", "Requests that became a tunnel (WebSocket or another Upgrade)")       \
+    GAUGE(TUNNELS_OPEN, "tunnels", "Tunnels open now; they are not among the requests in flight")            \
     COUNTER(REQUESTS, "requests", "Requests answered or given up")                                           \
     COUNTER(BAD_REQUESTS, "bad_requests", "Requests refused by the parser or a limit")                       \
     COUNTER(CLIENT_BYTES_IN, "client_received_bytes", "Bytes received from clients")                         \

@@ -60,5 +60,9 @@ ssize_t net_send(int fd, const struct iovec *iov, size_t count, int flags);
 bool net_local_addr(int fd, struct net_addr *out);
 /* 0, or the errno a non-blocking connect ended with. */
 int net_socket_error(int fd);
+/* A peer that vanished without a word is noticed after some two minutes, also when nothing is sent. */
+void net_keep_alive(int fd);
+/* Closing it will break the connection (RST) instead of ending it; what was not sent is lost. */
+void net_reset_on_close(int fd);
 
 #endif

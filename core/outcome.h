@@ -104,6 +104,9 @@ enum no_store_reason {
     X(UPSTREAM_CUT, "upstream_cut", "the instance cut the response short; so was the client's copy")         \
     X(LEFT_BEHIND, "left_behind",                                                                            \
       "too slow for a shared fetch that is not stored, and the rest could not be fetched for it alone")      \
+    X(TUNNEL_CLIENT, "tunnel_client", "the client ended its tunnel (WebSocket or another Upgrade)")          \
+    X(TUNNEL_INSTANCE, "tunnel_instance", "the instance ended the tunnel")                                   \
+    X(TUNNEL_TIMEOUT, "tunnel_timeout", "nothing passed through the tunnel for tunnel_timeout")              \
     X(TLS_FAILED, "tls_failed", "the TLS handshake failed, or what came was no TLS")                         \
     X(TLS_TIMEOUT, "tls_timeout", "the TLS handshake took longer than header_timeout")                       \
     X(TLS_CROWDED, "tls_crowded", "too many TLS handshakes were under way, this the longest")                \

@@ -20,6 +20,7 @@
 #include "proxy/exchange.h"
 #include "proxy/listener.h"
 #include "proxy/server.h"
+#include "proxy/tunnel.h"
 #include "proxy/upstream_conn.h"
 
 #define LINGER_MS        2000
@@ -35,9 +36,11 @@ void client_conn_set_state(struct client_conn *c, enum client_state s)
         [CLIENT_IDLE] = 1u << CLIENT_HEAD | 1u << CLIENT_EXCHANGE | 1u << CLIENT_HANDSHAKE |
                         1u << CLIENT_LINGER | 1u << CLIENT_CLOSED,
         [CLIENT_HEAD] = 1u << CLIENT_EXCHANGE | 1u << CLIENT_LINGER | 1u << CLIENT_CLOSED,
-        [CLIENT_EXCHANGE] = 1u << CLIENT_IDLE | 1u << CLIENT_LINGER | 1u << CLIENT_CLOSED,
+        [CLIENT_EXCHANGE] =
+            1u << CLIENT_IDLE | 1u << CLIENT_LINGER | 1u << CLIENT_TUNNEL | 1u << CLIENT_CLOSED,
         [CLIENT_HANDSHAKE] = 1u << CLIENT_IDLE | 1u << CLIENT_EXCHANGE | 1u << CLIENT_CLOSED,
         [CLIENT_LINGER] = 1u << CLIENT_CLOSED,
+        [CLIENT_TUNNEL] = 1u << CLIENT_IDLE | 1u << CLIENT_CLOSED,
         [CLIENT_CLOSED] = 0,
     };
     ASSERT((legal[c->state] >> s) & 1);
@@ -143,7 +146,7 @@ void client_conn_close(struct client_conn *c, enum close_reason why)
     list_remove(&c->again.node);
     event_del(&c->event);
     if (c->reset_on_close)
-        setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &(struct linger){.l_onoff = 1}, sizeof(struct linger));
+        net_reset_on_close(c->fd);
     close(c->fd);
     list_remove(&c->node);
     pw->conn_count--;
@@ -211,6 +214,8 @@ void client_conn_on_event(evutil_socket_t fd, short what, void *arg)
         c->hup = c->readable = true;
     if (LIKELY(c->state <= CLIENT_EXCHANGE))
         h1_server_run(c);
+    else if (c->state == CLIENT_TUNNEL)
+        exchange_on_tunnel(c->exchange);
     else if (c->state == CLIENT_LINGER)
         client_conn_linger(c);
     else if (c->state == CLIENT_HANDSHAKE)
@@ -245,6 +250,7 @@ static dur_ms_t client_conn_patience_ms(const struct client_conn *c)
         if (x == NULL || x->body_state != BODY_READING)
             return 0;
         return cfg->min_rate_bytes_s > 0 ? MIN(cfg->body_timeout_ms, RATE_WINDOW_MS) : cfg->body_timeout_ms;
+    case CLIENT_TUNNEL:
     case CLIENT_CLOSED:
         break;
     }
@@ -253,7 +259,7 @@ static dur_ms_t client_conn_patience_ms(const struct client_conn *c)
 
 void client_conn_arm(struct client_conn *c)
 {
-    if (c->state == CLIENT_CLOSED)
+    if (c->state >= CLIENT_TUNNEL) /* which sets its own */
         return;
     dur_ms_t ms = client_conn_patience_ms(c);
     if (ms > 0)
@@ -289,6 +295,10 @@ static void client_conn_on_deadline(struct deadline *d)
     CHECK_MAGIC(c, CLIENT_CONN_MAGIC);
     const struct config_listen *cfg = c->listener->config;
     enum close_reason why = CLOSE_IDLE_TIMEOUT;
+    if (c->state == CLIENT_TUNNEL) {
+        tunnel_on_client_deadline(c);
+        return;
+    }
     if (c->left != NULL) {
         if (!client_conn_too_slow(c, cfg->write_timeout_ms, CLOSE_WRITE_TIMEOUT, &why)) {
             client_conn_arm(c);
@@ -324,6 +334,7 @@ static void client_conn_on_deadline(struct deadline *d)
     case CLIENT_LINGER:
         client_conn_close(c, c->close_reason);
         return;
+    case CLIENT_TUNNEL:
     case CLIENT_CLOSED:
         return;
     }

@@ -2,9 +2,12 @@
  *
  *   (HANDSHAKE ->) IDLE -> HEAD -> EXCHANGE -> IDLE ... -> LINGER -> CLOSED
  *
+ *   EXCHANGE -> TUNNEL -> IDLE, to be closed
+ *
  * HANDSHAKE: of TLS (client_tls.h). IDLE: between requests, owns no buffer. HEAD: part of a head has come.
  * EXCHANGE: a request is being worked on. LINGER: the answer is out, the connection is shut for writing, and
  * unread input is drained for a moment so that the kernel does not reset what the client has not read yet.
+ * TUNNEL: what comes is no HTTP any more (tunnel.h).
  * One exchange at a time; pipelined requests wait in the input and are answered in order.
  *
  * Input: `in_ptr, in_len` is what was read and not yet consumed. It lies in the worker's read buffer while
@@ -33,6 +36,7 @@ enum client_state {
     CLIENT_EXCHANGE,
     CLIENT_HANDSHAKE,
     CLIENT_LINGER,
+    CLIENT_TUNNEL,
     CLIENT_CLOSED
 };
 

@@ -220,7 +220,8 @@ static void put_connection(struct text *t, struct exchange *x)
             x->close_reason = CLOSE_BODY_UNREAD;
     }
     if (!x->keep_alive)
-        TEXT_LIT(t, "Connection: close\r\n");
+        text_put(t, x->source == SOURCE_TUNNEL ? SLICE_LIT("Connection: Upgrade\r\n")
+                                               : SLICE_LIT("Connection: close\r\n"));
     else if (x->req.version_minor == 0)
         TEXT_LIT(t, "Connection: keep-alive\r\n");
 }

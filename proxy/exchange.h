@@ -26,6 +26,7 @@ struct phase_remote_use;
 struct proxy_url_key;
 struct proxy_worker;
 struct tls_peer;
+struct tunnel;
 struct upstream_conn;
 
 /* Where the body of the response comes from. */
@@ -34,7 +35,8 @@ enum exchange_source {
     SOURCE_LOCAL,  /* our own page: local_body */
     SOURCE_OBJECT, /* `object`, complete */
     SOURCE_FOLLOW, /* `follower`, perhaps still being filled */
-    SOURCE_RELAY   /* straight from the upstream connection */
+    SOURCE_RELAY,  /* straight from the upstream connection */
+    SOURCE_TUNNEL  /* there is none, but what follows a 101 */
 };
 
 /* How the end of the response body is marked towards the client. */
@@ -135,6 +137,7 @@ struct exchange {
     struct instance *instance;      /* lease of the try under way */
     struct instance *last_instance; /* for the log; a reference */
     struct instance *tried[EXCHANGE_MAX_TRIES];
+    struct tunnel *tunnel; /* the request asks for another protocol: tunnel.h; in the arena */
     slice_t upstream_head; /* the request as sent to the instance */
     bool request_sent;
     struct h1_framing response_framing;
@@ -221,6 +224,11 @@ void exchange_on_interim(struct exchange *x, const struct http_head *head);
 /* The final head. May end the upstream connection (retry on another instance). */
 void exchange_on_response_head(struct exchange *x, const struct http_head *head,
                                const struct h1_framing *framing);
+/* A 101 that tunnel_is_agreed allows; `upstream` is in state TUNNEL. */
+void exchange_on_switch(struct exchange *x, const struct http_head *head);
+/* Either side of the tunnel has something new, or room; then, nothing was sent for response_timeout. */
+void exchange_on_tunnel(struct exchange *x);
+void exchange_on_tunnel_deadline(struct exchange *x);
 /* Where the next body bytes may be read to directly; NULL: use a buffer of your own and
  * exchange_on_response_body. */
 char *exchange_body_buffer(struct exchange *x, size_t *room);

@@ -14,6 +14,7 @@
 #include "proxy/partial.h"
 #include "proxy/proxy_worker.h"
 #include "proxy/tags.h"
+#include "proxy/tunnel.h"
 #include "proxy/unkeyed.h"
 
 #define VIA_TEXT       "1.1 millpond"
@@ -234,6 +235,8 @@ slice_t forward_request_head(struct exchange *x)
     put_forwarding_fields(&t, x);
     if (UNLIKELY(x->peer != NULL))
         client_identity_put_fields(&t, x);
+    if (UNLIKELY(x->tunnel != NULL))
+        tunnel_put_fields(&t, x);
     fold_put_fields(&t, x);
     forward_put_edits(&t, x, r->request_edits, r->request_edit_count);
     if (x->stale != NULL && x->partial != NULL)

@@ -16,6 +16,7 @@
 #include "core/panic.h"
 #include "proxy/exchange.h"
 #include "proxy/proxy_worker.h"
+#include "proxy/tunnel.h"
 
 #define RESPONSE_HEAD_MAX (64 * KB)
 #define INTERIM_MAX       16 /* 1xx responses before the final one */
@@ -82,6 +83,18 @@ static enum step client_begin_body(struct upstream_conn *u, struct input *in, co
     return u->exchange == NULL ? STEP_OVER : STEP_GO;
 }
 
+static bool client_keep_rest(struct upstream_conn *u, const struct input *in);
+
+/* What was read behind the head is no HTTP any more. */
+static enum step client_switch(struct upstream_conn *u, const struct input *in, const struct http_head *head)
+{
+    if (!client_keep_rest(u, in))
+        return client_fail(u, FETCH_NO_MEMORY);
+    upstream_conn_switch(u);
+    exchange_on_switch(u->exchange, head);
+    return STEP_OVER;
+}
+
 static enum step client_read_head(struct upstream_conn *u, struct input *in)
 {
     struct proxy_worker *pw = u->pw;
@@ -90,13 +103,15 @@ static enum step client_read_head(struct upstream_conn *u, struct input *in)
     enum h1_status st = h1_parse_response(&u->parser, in->ptr, in->len, &head, &limits);
     if (st == H1_MORE)
         return in->len < RESPONSE_HEAD_MAX ? STEP_MORE : client_fail(u, FETCH_BAD_RESPONSE);
-    if (st == H1_FAIL || head.status == 101 ||
+    if (st == H1_FAIL || (UNLIKELY(head.status == 101) && !tunnel_is_agreed(u->exchange, &head)) ||
         h1_response_framing(&head, (enum http_method)u->exchange->req.method, &u->framing) != H1_OK)
         return client_fail(u, FETCH_BAD_RESPONSE);
     in->ptr += u->parser.head_bytes;
     in->len -= u->parser.head_bytes;
     if (head.status >= 200)
         return client_begin_body(u, in, &head);
+    if (head.status == 101)
+        return client_switch(u, in, &head);
     u->parser = (struct h1_parser){0};
     if (++u->interim_count > INTERIM_MAX)
         return client_fail(u, FETCH_BAD_RESPONSE);

@@ -15,6 +15,7 @@
 #include "proxy/proxy_worker.h"
 #include "proxy/purge.h"
 #include "proxy/to_https.h"
+#include "proxy/tunnel.h"
 #include "proxy/upstream_conn.h"
 
 #define LOCATION_MAX (16 * KB)
@@ -35,7 +36,8 @@ void phase_set(struct exchange *x, enum phase_id to)
         [PHASE_WAIT] = 1u << PHASE_LOOKUP | 1u << PHASE_FETCH | 1u << PHASE_DELIVER | 1u << PHASE_LOG,
         [PHASE_REMOTE] = 1u << PHASE_FETCH | 1u << PHASE_LOOKUP | 1u << PHASE_DELIVER | 1u << PHASE_LOG,
         [PHASE_FETCH] = 1u << PHASE_DELIVER | 1u << PHASE_LOOKUP | 1u << PHASE_LOG,
-        [PHASE_DELIVER] = 1u << PHASE_LOG | 1u << PHASE_FETCH, /* own_fetch.h */
+        [PHASE_DELIVER] = 1u << PHASE_TUNNEL | 1u << PHASE_LOG | 1u << PHASE_FETCH, /* own_fetch.h */
+        [PHASE_TUNNEL] = 1u << PHASE_LOG,
         [PHASE_LOG] = 0,
     };
     ASSERT((legal[x->phase] >> to) & 1);
@@ -103,9 +105,11 @@ void phase_client_gone(struct exchange *x)
         upstream_conn_resume(x->upstream);
         return;
     }
+    if (x->phase == PHASE_TUNNEL)
+        tunnel_abandoned(x);
     exchange_drop_fetch(x);
     if (x->phase != PHASE_WAIT && x->phase != PHASE_REMOTE && x->phase != PHASE_FETCH &&
-        x->phase != PHASE_DELIVER)
+        x->phase != PHASE_DELIVER && x->phase != PHASE_TUNNEL)
         phase_set(x, PHASE_DELIVER);
     phase_set(x, PHASE_LOG);
     phase_run(x);

@@ -1,7 +1,7 @@
 /* phase.h: the life of a request as a table of functions.
  *
- *   ACCEPT -> ROUTE -> [LIMIT] -> LOOKUP -> [WAIT] -> [REMOTE] -> [FETCH -> STORE] -> DELIVER -> LOG
- *                                   ^------'------------'
+ *   ACCEPT -> ROUTE -> [LIMIT] -> LOOKUP -> [WAIT] -> [REMOTE] -> [FETCH -> STORE]
+ *                                   ^------'------------'              '-> DELIVER -> [TUNNEL] -> LOG
  *
  * Each function looks at the exchange and says MORE (phase_set was called, go on), PARK (an event will resume
  * it) or DONE (only LOG: the exchange is gone). No phase knows a wire protocol. LOG always runs. */
@@ -19,6 +19,7 @@
     X(REMOTE, remote)                                                                                        \
     X(FETCH, fetch)                                                                                          \
     X(DELIVER, deliver)                                                                                      \
+    X(TUNNEL, tunnel)                                                                                        \
     X(LOG, log)
 
 enum phase_id {

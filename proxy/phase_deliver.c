@@ -226,6 +226,11 @@ enum phase_result phase_deliver(struct exchange *x)
         return deliver_local(x);
     case SOURCE_RELAY:
         return deliver_from_relay(x);
+    case SOURCE_TUNNEL:
+        if (!client_out_flush(c))
+            return PHASE_PARK;
+        phase_set(x, PHASE_TUNNEL);
+        return PHASE_MORE;
     case SOURCE_NONE:
         break;
     }

@@ -15,6 +15,7 @@
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
 #include "proxy/stale.h"
+#include "proxy/tunnel.h"
 #include "proxy/upstream_conn.h"
 
 #define CONTINUE_MS                                                                                          \
@@ -210,7 +211,7 @@ static bool fetch_may_retry(struct exchange *x, enum fetch_error e, unsigned sta
     const struct retry_context ctx = {
         .tries_done = x->tries,
         .status = status,
-        .idempotent = fetch_is_idempotent(x),
+        .idempotent = fetch_is_idempotent(x) && x->tunnel == NULL,
         .body_replayable = x->body_state == BODY_ABSENT || x->body_state == BODY_UNREAD || !x->replay_lost,
         .request_sent = x->request_sent,
         .response_started = x->head_sent && x->own_fetch == NULL,
@@ -280,6 +281,8 @@ bool phase_fetch_prepare(struct exchange *x)
     x->fetch_us = x->pw->worker->now_us;
     pool_count_request(x->route->pool);
     x->conditions_dropped = x->flight != NULL || UNLIKELY(x->own_fetch != NULL);
+    if (UNLIKELY(http_head_has(&x->req, HTTP_FIELD_UPGRADE)) && !tunnel_prepare(x))
+        return false;
     if (exchange_own_head(x))
         x->upstream_head = forward_request_head(x);
     if (x->upstream_head.ptr == NULL)

@@ -15,6 +15,7 @@
 #include "proxy/listener.h"
 #include "proxy/phase.h"
 #include "proxy/server.h"
+#include "proxy/tunnel.h"
 
 #define DRAIN_FRESH_MS 1000 /* how long a connection without a request yet may take when the server stops */
 #define FIELD_CAPACITY 1000 /* the most max_headers may be, and fields of a response head */
@@ -139,7 +140,10 @@ void proxy_worker_drain(struct proxy_worker *pw)
 void proxy_worker_abort(struct proxy_worker *pw)
 {
     LIST_FOREACH_SAFE (n, next, &pw->conns) {
-        client_conn_close(CONTAINER_OF(n, struct client_conn, node), CLOSE_SHUTDOWN);
+        struct client_conn *c = CONTAINER_OF(n, struct client_conn, node);
+        if (c->state == CLIENT_TUNNEL)
+            tunnel_close(c->exchange, CLOSE_SHUTDOWN);
+        client_conn_close(c, CLOSE_SHUTDOWN);
     }
     LIST_FOREACH_SAFE (n, next, &pw->exchanges) { /* fetches that went on without their client */
         exchange_abandon(CONTAINER_OF(n, struct exchange, node));

@@ -22,7 +22,8 @@ static void upstream_conn_set_state(struct upstream_conn *u, enum upstream_state
 {
     static const uint8_t legal[] = {
         [UPSTREAM_CONNECTING] = 1u << UPSTREAM_ACTIVE | 1u << UPSTREAM_CLOSED,
-        [UPSTREAM_ACTIVE] = 1u << UPSTREAM_IDLE | 1u << UPSTREAM_CLOSED,
+        [UPSTREAM_ACTIVE] = 1u << UPSTREAM_IDLE | 1u << UPSTREAM_TUNNEL | 1u << UPSTREAM_CLOSED,
+        [UPSTREAM_TUNNEL] = 1u << UPSTREAM_CLOSED,
         [UPSTREAM_IDLE] = 1u << UPSTREAM_ACTIVE | 1u << UPSTREAM_CLOSED,
         [UPSTREAM_CLOSED] = 0,
     };
@@ -56,6 +57,10 @@ static void upstream_conn_on_deadline(struct deadline *d)
     struct upstream_conn *self = u;
     if (u->state == UPSTREAM_IDLE) {
         upstream_conn_close(&self);
+        return;
+    }
+    if (u->state == UPSTREAM_TUNNEL) {
+        exchange_on_tunnel_deadline(u->exchange);
         return;
     }
     if (u->look_due && u->state == UPSTREAM_ACTIVE && !u->paused) {
@@ -127,7 +132,7 @@ static ssize_t upstream_write(struct upstream_conn *u, const struct iovec *iov, 
 bool upstream_conn_send(struct upstream_conn *u, const struct iovec *iov, int count)
 {
     CHECK_MAGIC(u, UPSTREAM_CONN_MAGIC);
-    ASSERT(u->state == UPSTREAM_ACTIVE);
+    ASSERT(u->state == UPSTREAM_ACTIVE || u->state == UPSTREAM_TUNNEL);
     if (u->unsent != NULL) /* a request's head and the kept part of its body come one after the other */
         return upstream_keep_or_break(u, iov, count, 0);
     size_t bytes = 0;
@@ -143,8 +148,7 @@ bool upstream_conn_send(struct upstream_conn *u, const struct iovec *iov, int co
     return upstream_keep_or_break(u, iov, count, (size_t)n);
 }
 
-/* false: the connection broke. */
-static bool upstream_send_rest(struct upstream_conn *u)
+bool upstream_conn_send_rest(struct upstream_conn *u)
 {
     struct iovec iov = {u->unsent + u->unsent_pos, u->unsent_len - u->unsent_pos};
     ssize_t n = upstream_write(u, &iov, 1);
@@ -207,6 +211,9 @@ static void upstream_conn_on_event(evutil_socket_t fd, short what, void *arg)
         if (u->readable)
             upstream_conn_close(&u);
         return;
+    case UPSTREAM_TUNNEL:
+        exchange_on_tunnel(u->exchange);
+        return;
     case UPSTREAM_CONNECTING:
         if (u->writable || u->hup)
             upstream_on_connect(u);
@@ -214,7 +221,7 @@ static void upstream_conn_on_event(evutil_socket_t fd, short what, void *arg)
             return;
         break;
     case UPSTREAM_ACTIVE:
-        if (u->writable && u->unsent != NULL && !upstream_send_rest(u))
+        if (u->writable && u->unsent != NULL && !upstream_conn_send_rest(u))
             u->readable = true; /* an early answer may be there; otherwise reading reports the break */
         else if (u->writable && u->unsent == NULL)
             exchange_on_upstream_writable(u->exchange);
@@ -363,6 +370,13 @@ void upstream_conn_set_idle(struct upstream_conn *u)
     }
     list_remove(&u->again.node);
     upstream_conn_set_state(u, UPSTREAM_IDLE);
+}
+
+void upstream_conn_switch(struct upstream_conn *u)
+{
+    upstream_conn_set_state(u, UPSTREAM_TUNNEL);
+    u->look_due = false;
+    deadline_lapse(&u->deadline);
 }
 
 void upstream_conn_assign(struct upstream_conn *u, struct exchange *x)

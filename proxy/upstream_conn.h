@@ -1,6 +1,6 @@
 /* upstream_conn.h: one connection to an instance, and HTTP/1.1 as its client speaks it.
  *
- *   CONNECTING -> ACTIVE <-> IDLE,  any -> CLOSED
+ *   CONNECTING -> ACTIVE <-> IDLE,  ACTIVE -> TUNNEL,  any -> CLOSED
  *
  * The connection turns bytes into a response for its exchange (exchange_on_response_*), and sends the request
  * head and body that the exchange gives it. It never decides about retries or caching. It dies through the
@@ -19,7 +19,13 @@ struct exchange;
 struct instance;
 struct proxy_worker;
 
-enum upstream_state { UPSTREAM_CONNECTING, UPSTREAM_ACTIVE, UPSTREAM_IDLE, UPSTREAM_CLOSED };
+enum upstream_state {
+    UPSTREAM_CONNECTING,
+    UPSTREAM_ACTIVE,
+    UPSTREAM_TUNNEL, /* what comes is no HTTP any more: tunnel.h */
+    UPSTREAM_IDLE,
+    UPSTREAM_CLOSED
+};
 
 /* What part of the response is being read. */
 enum upstream_reading { UPSTREAM_READ_HEAD, UPSTREAM_READ_BODY, UPSTREAM_READ_TRAILERS, UPSTREAM_READ_DONE };
@@ -75,6 +81,10 @@ void upstream_conn_assign(struct upstream_conn *u, struct exchange *x);
  * connection broke. */
 bool upstream_conn_send(struct upstream_conn *u, const struct iovec *iov, int count);
 bool upstream_conn_is_blocked(const struct upstream_conn *u); /* output is waiting */
+/* Goes on with what waits; false when the connection broke. Done by itself while ACTIVE. */
+bool upstream_conn_send_rest(struct upstream_conn *u);
+/* ACTIVE -> TUNNEL: only writing and the descriptor are the connection's business now. */
+void upstream_conn_switch(struct upstream_conn *u);
 
 /* The response was read: the connection belongs to nobody until upstream_pool_put. */
 void upstream_conn_set_idle(struct upstream_conn *u);

@@ -256,6 +256,13 @@ char *tls_client_get(struct tls_client *c, const char *target, const char *field
     return tls_client_read(c);
 }
 
+char *tls_client_wait_bytes(struct tls_client *c, size_t n)
+{
+    while (c->len < n && client_more(c))
+        continue;
+    return client_take(c, MIN(c->len, n));
+}
+
 size_t tls_client_drain(struct tls_client *c)
 {
     size_t n = c->len;

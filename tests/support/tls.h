@@ -74,6 +74,8 @@ bool tls_client_send(struct tls_client *c, const char *bytes, size_t n);
 char *tls_client_read(struct tls_client *c);
 /* GET over this connection, with Host "test"; the response. */
 char *tls_client_get(struct tls_client *c, const char *target, const char *fields);
+/* The next `n` bytes, decoded by nobody; fewer when they do not come. */
+char *tls_client_wait_bytes(struct tls_client *c, size_t n);
 /* Reads to the end of the connection; how much that was. */
 size_t tls_client_drain(struct tls_client *c);
 /* How long the OCSP response is that came with the certificate; 0: there was none. */

@@ -1,0 +1,486 @@
+/* tunnel.c: see tunnel.h.
+ *
+ * Bytes pass through the worker's relay buffer, at most TUNNEL_STEP at a time; what the other side's socket
+ * does not take is kept (`unsent`, `left`), and until it is out, nothing more is read. So an idle tunnel owns
+ * no buffer. An end is passed on when all before it is out, and only then: each direction ends by itself
+ * (RFC 6455 section 7.1.1, and protocols that go on half-closed). A broken connection is passed on as broken.
+ *
+ * Sockets are read until they are empty, not until a read came up short: a reset right behind the last bytes
+ * makes no event of its own, and a tunnel may have no other event for an hour.
+ *
+ * Rejected: splice(2), which needs two pipes per tunnel and gains nothing for messages of this size; an
+ * object of its own that takes both connections over and outlives the exchange: a second way for requests to
+ * end. */
+#include "proxy/tunnel.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#include "core/metrics.h"
+#include "core/net.h"
+#include "core/panic.h"
+#include "proxy/client_out.h"
+#include "proxy/client_tls.h"
+#include "proxy/forward.h"
+#include "proxy/phase.h"
+#include "proxy/proxy_worker.h"
+#include "proxy/upgrade.h"
+#include "proxy/upstream_conn.h"
+
+#define TUNNEL_STEP    (32 * KB)
+#define STEPS_PER_TURN 16 /* then other connections get their turn */
+
+/* One direction: OPEN -> ENDED -> SHUT, or OPEN -> SHUT when its reader is gone. */
+enum tunnel_way {
+    WAY_OPEN,
+    WAY_ENDED, /* its source sends no more; what was read may still be on its way */
+    WAY_SHUT   /* its reader knows */
+};
+
+/* In the exchange's arena. */
+struct tunnel {
+    slice_t offer; /* protocols the instance was offered */
+    bool open;
+    bool instance_broke;            /* sending to it failed, before its end was read */
+    uint8_t to_instance, to_client; /* enum tunnel_way, way_set */
+    uint8_t first_end;              /* enum close_reason: which side ended first */
+    uint8_t over;                   /* enum close_reason, CLOSE_OPEN until decided */
+    mono_ms_t moved_ms;             /* the last byte passed */
+    mono_ms_t taken_ms;             /* the client took the last byte, or nothing waits for it */
+};
+
+static void way_set(uint8_t *way, enum tunnel_way to)
+{
+    ASSERT(to > *way);
+    *way = (uint8_t)to;
+}
+
+/* ---- the request, and the answer to it
+ * ---------------------------------------------------------------------------- */
+
+bool tunnel_prepare(struct exchange *x)
+{
+    char list[UPGRADE_OFFER_MAX];
+    size_t len = upgrade_offer(&x->req, list);
+    if (len == 0 || x->req.method != HTTP_GET || x->body_state != BODY_ABSENT || x->client == NULL ||
+        !x->route->config->websocket)
+        return true;
+    ASSERT(x->flight == NULL); /* cache_request_usable lets no such request in */
+    struct tunnel *t = arena_calloc(&x->arena, sizeof *t);
+    slice_t offer = arena_copy(&x->arena, slice_make(list, len));
+    if (t == NULL || offer.ptr == NULL)
+        return false;
+    t->offer = offer;
+    x->tunnel = t;
+    x->fresh_only = true; /* so that it never meets the end of an idle connection: it is not sent twice */
+    return true;
+}
+
+void tunnel_put_fields(struct text *t, const struct exchange *x)
+{
+    TEXT_LIT(t, "Connection: Upgrade\r\nUpgrade: ");
+    text_put(t, x->tunnel->offer);
+    TEXT_LIT(t, "\r\n");
+}
+
+bool tunnel_is_agreed(const struct exchange *x, const struct http_head *head)
+{
+    return x->tunnel != NULL && x->client != NULL && upgrade_accepted(head, x->tunnel->offer).len > 0;
+}
+
+void exchange_on_switch(struct exchange *x, const struct http_head *head)
+{
+    CHECK_MAGIC(x, EXCHANGE_MAGIC);
+    ASSERT(x->phase == PHASE_FETCH);
+    slice_t fields = forward_response_head(x, head, false);
+    slice_t protocol = upgrade_accepted(head, x->tunnel->offer);
+    x->first_byte_us = x->pw->worker->now_us;
+    x->status = 101;
+    x->source = SOURCE_TUNNEL;
+    x->keep_alive = false;
+    if (fields.ptr != NULL)
+        x->response_head = arena_printf(&x->arena, SLICE_FMT "Upgrade: " SLICE_FMT "\r\n", SLICE_ARG(fields),
+                                        SLICE_ARG(protocol));
+    phase_set(x, PHASE_DELIVER);
+    phase_run(x);
+}
+
+/* ---- what stays of the exchange
+ * ------------------------------------------------------------------------------------ */
+
+static void keep_field(struct exchange *x, struct http_head *kept, enum http_field_id id)
+{
+    const struct http_field *f = http_head_get(&x->req, id);
+    if (f == NULL)
+        return;
+    kept->fields[kept->field_count++] = *f;
+    kept->present |= (uint64_t)1 << id;
+}
+
+/* Heads take several times as much as all else that an open tunnel owns: only what the log will need stays.
+ * Nothing, if it does not fit here, or others keep something in the arena. */
+static void tunnel_shed(struct exchange *x)
+{
+    char copy[1024];
+    struct text text = text_make(copy, sizeof copy);
+    struct http_field fields[2];
+    struct http_head kept = {
+        .fields = fields, .version_minor = x->req.version_minor, .method = x->req.method};
+    keep_field(x, &kept, HTTP_FIELD_REFERER);
+    keep_field(x, &kept, HTTP_FIELD_USER_AGENT);
+    slice_t *const slices[] = {&fields[0].value, &fields[1].value, &x->req.method_text, &x->req.target,
+                               &x->host,         &x->client_ip,    &x->request_id};
+    for (size_t i = kept.field_count; i < 2; i++)
+        fields[i].value = SLICE_EMPTY;
+    for (size_t i = 0; i < ARRAY_LEN(slices); i++)
+        text_put(&text, *slices[i]);
+    if (text.overflow || x->limit != NULL || x->remote != NULL || x->no_vary != NULL)
+        return;
+    const struct tunnel tunnel = *x->tunnel;
+    arena_reset(&x->arena);
+    char *at = arena_alloc(&x->arena, sizeof copy);
+    kept.fields = arena_alloc(&x->arena, sizeof fields);
+    x->tunnel = arena_alloc(&x->arena, sizeof tunnel);
+    ASSERT(at != NULL && kept.fields != NULL && x->tunnel != NULL); /* in the exchange's own block */
+    memcpy(at, copy, text_slice(&text).len);
+    for (size_t i = 0; i < ARRAY_LEN(slices); at += slices[i]->len, i++)
+        slices[i]->ptr = at;
+    kept.method_text = x->req.method_text;
+    kept.target = x->req.target;
+    memcpy(kept.fields, fields, sizeof fields);
+    *x->tunnel = tunnel;
+    x->tunnel->offer = SLICE_EMPTY;
+    x->req = kept;
+    x->target = (struct h1_target){.path = SLICE_EMPTY};
+    x->upstream_head = x->response_head = x->key.text = SLICE_EMPTY;
+    if (x->peer != NULL) /* the connection has it, too, and stays until the log is written */
+        x->peer = x->client->tls->conn.peer;
+}
+
+/* ---- beginning and end
+ * -------------------------------------------------------------------------------------------- */
+
+static struct tunnel *tunnel_open(struct exchange *x)
+{
+    tunnel_shed(x);
+    struct tunnel *t = x->tunnel;
+    t->open = true;
+    t->moved_ms = t->taken_ms = worker_now_ms(x->pw->worker);
+    client_conn_set_state(x->client, CLIENT_TUNNEL);
+    net_keep_alive(x->client->fd);
+    net_keep_alive(x->upstream->fd);
+    proxy_count(x->pw, METRIC_TUNNELS, 1);
+    proxy_count(x->pw, METRIC_TUNNELS_OPEN, 1);
+    proxy_count(x->pw, METRIC_EXCHANGES_OPEN, -1);
+    proxy_count(x->pw, METRIC_FETCHES_OPEN, -(int)x->fetch_counted);
+    x->fetch_counted = false;
+    return t;
+}
+
+/* From here on it counts as a request again, like any that is about to end. */
+void tunnel_abandoned(struct exchange *x)
+{
+    x->response_end_us = x->pw->worker->now_us;
+    proxy_count(x->pw, METRIC_TUNNELS_OPEN, -1);
+    proxy_count(x->pw, METRIC_EXCHANGES_OPEN, 1);
+}
+
+/* The end says nothing about the instance's health, which answered well when it was asked. */
+static enum phase_result tunnel_end(struct exchange *x)
+{
+    x->close_reason = x->tunnel->over;
+    if (x->client->broken && !x->client->eof)
+        net_reset_on_close(x->upstream->fd);
+    tunnel_abandoned(x);
+    phase_fetch_release(x, FETCH_NONE);
+    phase_set(x, PHASE_LOG);
+    return PHASE_MORE;
+}
+
+static void client_broke(struct exchange *x)
+{
+    x->client->broken = true;
+    x->tunnel->over = x->client->eof ? x->tunnel->first_end : CLOSE_CLIENT_RESET;
+}
+
+static void instance_broke(struct exchange *x, enum fetch_error e)
+{
+    proxy_count(x->pw, METRIC_UPSTREAM_ERRORS, 1);
+    x->fetch_error = (uint8_t)e;
+    x->client->reset_on_close = true;
+    x->tunnel->over = CLOSE_UPSTREAM_CUT;
+}
+
+/* ---- moving bytes
+ * ------------------------------------------------------------------------------------------------- */
+
+/* Did it break while nothing is read from it, or behind what was read? */
+static bool socket_broke(int fd)
+{
+    char byte;
+    return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno != EAGAIN && errno != EINTR;
+}
+
+static void tunnel_moved(struct exchange *x)
+{
+    x->tunnel->moved_ms = worker_now_ms(x->pw->worker);
+}
+
+/* Other connections come first. false: it may go on. */
+static bool turn_is_over(struct exchange *x, unsigned *steps)
+{
+    if ((*steps)-- > 0)
+        return false;
+    *steps = 0;
+    worker_at_turn_end(x->pw->worker, &x->client->again);
+    return true;
+}
+
+static void way_ends(struct exchange *x, uint8_t *way, enum close_reason whose)
+{
+    way_set(way, WAY_ENDED);
+    tunnel_moved(x);
+    if (x->tunnel->first_end == CLOSE_OPEN)
+        x->tunnel->first_end = (uint8_t)whose;
+}
+
+/* As recv(2). */
+static ssize_t client_take(struct client_conn *c, char *buf)
+{
+    struct tls_conn *t = c->tls != NULL ? &c->tls->conn : NULL;
+    ssize_t n = -1;
+    errno = EAGAIN;
+    while (c->readable &&
+           (n = t == NULL ? recv(c->fd, buf, TUNNEL_STEP, 0) : tls_conn_read(t, buf, TUNNEL_STEP)) < 0 &&
+           errno == EINTR)
+        continue;
+    if (n < 0 && errno == EAGAIN && t != NULL && c->readable && socket_broke(c->fd))
+        errno = ECONNRESET;
+    if (n <= 0)
+        c->readable = n < 0 && errno == EAGAIN && t != NULL && !t->drained;
+    return n;
+}
+
+static void send_to_instance(struct exchange *x, const char *data, size_t n)
+{
+    struct iovec piece = {(void *)(uintptr_t)data, n};
+    x->body_read += n;
+    tunnel_moved(x);
+    if (upstream_conn_send(x->upstream, &piece, 1))
+        return;
+    way_set(&x->tunnel->to_instance, WAY_SHUT);
+    x->tunnel->instance_broke = true;
+}
+
+static bool instance_takes(struct exchange *x)
+{
+    struct upstream_conn *u = x->upstream;
+    if (u->unsent != NULL && u->writable && x->tunnel->to_instance != WAY_SHUT) {
+        if (!upstream_conn_send_rest(u)) {
+            way_set(&x->tunnel->to_instance, WAY_SHUT);
+            x->tunnel->instance_broke = true;
+        } else {
+            tunnel_moved(x);
+        }
+    }
+    return !upstream_conn_is_blocked(u);
+}
+
+static void pump_to_instance(struct exchange *x, unsigned *steps)
+{
+    struct tunnel *t = x->tunnel;
+    struct client_conn *c = x->client;
+    while (instance_takes(x) && t->to_instance == WAY_OPEN) {
+        if (c->in_len > 0) { /* read ahead, with the request */
+            size_t n = c->in_len;
+            send_to_instance(x, c->in_ptr, n);
+            client_conn_consume(c, n);
+            continue;
+        }
+        if (turn_is_over(x, steps))
+            return;
+        ssize_t n = client_take(c, x->pw->relay_buffer);
+        if (n > 0) {
+            proxy_count(x->pw, METRIC_CLIENT_BYTES_IN, n);
+            send_to_instance(x, x->pw->relay_buffer, (size_t)n);
+        } else if (n == 0) {
+            c->eof = true;
+            way_ends(x, &t->to_instance, CLOSE_TUNNEL_CLIENT);
+        } else if (errno == EAGAIN) {
+            return;
+        } else {
+            client_broke(x);
+            return;
+        }
+    }
+    if (t->to_instance == WAY_ENDED && x->upstream->unsent == NULL) {
+        shutdown(x->upstream->fd, SHUT_WR);
+        way_set(&t->to_instance, WAY_SHUT);
+    }
+    if (c->readable && socket_broke(c->fd))
+        client_broke(x);
+    c->readable &= t->to_instance == WAY_OPEN;
+}
+
+static bool client_takes(struct exchange *x)
+{
+    struct client_conn *c = x->client;
+    uint64_t before = c->bytes_out;
+    if (c->left != NULL && c->writable)
+        client_out_resume(c);
+    if (c->left == NULL || c->bytes_out != before)
+        x->tunnel->taken_ms = worker_now_ms(x->pw->worker);
+    if (c->bytes_out != before)
+        tunnel_moved(x);
+    return c->left == NULL && !c->broken;
+}
+
+static void send_to_client(struct exchange *x, const char *data, size_t n)
+{
+    x->response_bytes += n;
+    tunnel_moved(x);
+    client_out_add(x->client, data, n, NULL);
+    client_out_flush(x->client);
+}
+
+/* 0 and less as recv(2). */
+static ssize_t instance_take(struct upstream_conn *u, char *buf)
+{
+    ssize_t n;
+    do
+        n = recv(u->fd, buf, TUNNEL_STEP, 0);
+    while (n < 0 && errno == EINTR);
+    if (n > 0)
+        proxy_count(u->pw, METRIC_UPSTREAM_BYTES_IN, n);
+    else
+        u->readable = false;
+    return n;
+}
+
+/* false: it has nothing more now, or will not have. */
+static bool move_to_client(struct exchange *x)
+{
+    struct upstream_conn *u = x->upstream;
+    if (u->rest != NULL) { /* read ahead, with the answer */
+        send_to_client(x, u->rest, u->rest_len);
+        free(u->rest);
+        u->rest = NULL;
+        u->rest_len = 0;
+        return true;
+    }
+    if (!u->readable)
+        return false;
+    ssize_t n = instance_take(u, x->pw->relay_buffer);
+    if (n > 0)
+        send_to_client(x, x->pw->relay_buffer, (size_t)n);
+    else if (n == 0 && !x->tunnel->instance_broke)
+        way_ends(x, &x->tunnel->to_client, CLOSE_TUNNEL_INSTANCE);
+    else if (n == 0 || errno != EAGAIN)
+        instance_broke(x, FETCH_CUT_SHORT);
+    return n > 0;
+}
+
+static void pump_to_client(struct exchange *x, unsigned *steps)
+{
+    struct tunnel *t = x->tunnel;
+    struct client_conn *c = x->client;
+    while (client_takes(x) && t->to_client == WAY_OPEN) {
+        if (turn_is_over(x, steps) || !move_to_client(x))
+            break;
+    }
+    if (t->to_client != WAY_OPEN && x->upstream->readable) { /* it has ended: is it gone altogether? */
+        x->upstream->readable = false;
+        if (t->to_instance != WAY_SHUT && socket_broke(x->upstream->fd))
+            way_set(&t->to_instance, WAY_SHUT);
+    }
+    if (t->to_client == WAY_ENDED && c->left == NULL && !c->broken) {
+        if (c->tls != NULL)
+            tls_conn_close(&c->tls->conn);
+        shutdown(c->fd, SHUT_WR);
+        way_set(&t->to_client, WAY_SHUT);
+    }
+    if (c->broken)
+        client_broke(x);
+}
+
+/* ---- deadlines
+ * -------------------------------------------------------------------------------------------------- */
+
+/* When one side has ended, the other has no more than an idle connection is given. */
+static mono_ms_t silence_ends_ms(const struct exchange *x)
+{
+    const struct tunnel *t = x->tunnel;
+    dur_ms_t ms = x->route->config->tunnel_timeout_ms;
+    if (t->first_end != CLOSE_OPEN)
+        ms = MIN(ms, x->listen->idle_timeout_ms);
+    return t->moved_ms + ms;
+}
+
+static mono_ms_t client_stall_ends_ms(const struct exchange *x)
+{
+    return x->client->left == NULL ? INT64_MAX : x->tunnel->taken_ms + x->listen->write_timeout_ms;
+}
+
+static void tunnel_arm(struct exchange *x)
+{
+    deadline_set(x->pw->worker, &x->client->deadline, MIN(silence_ends_ms(x), client_stall_ends_ms(x)));
+}
+
+void tunnel_on_client_deadline(struct client_conn *c)
+{
+    struct exchange *x = c->exchange;
+    mono_ms_t now_ms = worker_now_ms(c->pw->worker);
+    if (now_ms >= client_stall_ends_ms(x)) {
+        c->broken = true;
+        tunnel_close(x, CLOSE_WRITE_TIMEOUT);
+    } else if (now_ms >= silence_ends_ms(x)) {
+        tunnel_close(x, CLOSE_TUNNEL_TIMEOUT);
+    } else {
+        tunnel_arm(x);
+    }
+}
+
+void exchange_on_tunnel_deadline(struct exchange *x)
+{
+    CHECK_MAGIC(x, EXCHANGE_MAGIC);
+    if (x->phase != PHASE_TUNNEL || x->upstream->unsent == NULL)
+        return;
+    instance_broke(x, FETCH_RESPONSE_TIMEOUT);
+    phase_run(x);
+}
+
+/* ---- the phase
+ * -------------------------------------------------------------------------------------------------- */
+
+void tunnel_close(struct exchange *x, enum close_reason why)
+{
+    ASSERT(x->phase == PHASE_TUNNEL);
+    x->tunnel->over = (uint8_t)why;
+    phase_run(x);
+}
+
+void exchange_on_tunnel(struct exchange *x)
+{
+    CHECK_MAGIC(x, EXCHANGE_MAGIC);
+    phase_run(x);
+}
+
+enum phase_result phase_tunnel(struct exchange *x)
+{
+    struct tunnel *t = x->tunnel;
+    unsigned steps = STEPS_PER_TURN;
+    if (!t->open)
+        t = tunnel_open(x);
+    if (t->over == CLOSE_OPEN)
+        pump_to_instance(x, &steps);
+    steps = STEPS_PER_TURN;
+    if (t->over == CLOSE_OPEN)
+        pump_to_client(x, &steps);
+    if (t->over == CLOSE_OPEN && t->to_instance == WAY_SHUT && t->to_client == WAY_SHUT)
+        t->over = t->first_end;
+    if (t->over != CLOSE_OPEN)
+        return tunnel_end(x);
+    tunnel_arm(x);
+    return PHASE_PARK;
+}
