@@ -184,6 +184,21 @@ static enum no_store_reason freshness_reason(const struct http_head *response, c
                                                                 : NO_STORE_ALREADY_EXPIRED;
 }
 
+/* A media type with its parameters. */
+static bool is_event_stream(const struct http_field *f)
+{
+    static const slice_t type = SLICE_LIT("text/event-stream");
+    if (f == NULL || f->value.len < type.len || !slice_ieq(slice_make(f->value.ptr, type.len), type))
+        return false;
+    return f->value.len == type.len || strchr(" \t;,", f->value.ptr[type.len]) != NULL;
+}
+
+bool cache_request_wants_events(const struct http_head *request)
+{
+    return http_head_has(request, HTTP_FIELD_ACCEPT) &&
+           is_event_stream(http_head_get(request, HTTP_FIELD_ACCEPT));
+}
+
 enum no_store_reason cache_response_storable(const struct http_head *request,
                                              const struct http_head *response, const struct cache_control *cc,
                                              const struct cache_freshness *f, const struct cache_rules *rules,
@@ -198,6 +213,8 @@ enum no_store_reason cache_response_storable(const struct http_head *request,
         return why;
     if ((why = sharing_reason(request, response, cc, rules)) != NO_STORE_STORED)
         return why;
+    if (UNLIKELY(body_bytes < 0) && is_event_stream(http_head_get(response, HTTP_FIELD_CONTENT_TYPE)))
+        return NO_STORE_EVENT_STREAM;
     if (body_bytes > rules->max_object_bytes)
         return NO_STORE_TOO_LARGE;
     return freshness_reason(response, cc, f);

@@ -11,6 +11,9 @@
 enum no_store_reason cache_request_usable(const struct http_head *request, bool has_body,
                                           const struct cache_rules *rules);
 
+/* It asks for a stream of events (Server-Sent Events), as EventSource does: nobody can wait for its end. */
+bool cache_request_wants_events(const struct http_head *request);
+
 /* NO_STORE_STORED when the response may be stored and shared; else the one reason. `f` was computed from the
  * same response. `body_bytes` is the announced length, -1 when unknown. */
 enum no_store_reason cache_response_storable(const struct http_head *request,

@@ -43,6 +43,7 @@ enum cache_verdict {
       "the client showed a certificate and the response did not allow sharing")                              \
     X(REQUEST_BODY, "request_body", "the request had a body")                                                \
     X(UPGRADE, "upgrade", "the request asked to switch protocols")                                           \
+    X(EVENT_STREAM, "event_stream", "a stream of events (text/event-stream) has no end to wait for")         \
     X(STATUS, "status", "responses with this status are not stored")                                         \
     X(NO_STORE, "no_store", "Cache-Control: no-store")                                                       \
     X(PRIVATE, "private", "Cache-Control: private")                                                          \

@@ -77,6 +77,8 @@ static enum phase_result lookup_join(struct exchange *x, struct cache_object *ol
     enum cache_verdict v = lookup_miss_verdict(x, old);
     if (UNLIKELY(x->credentials != NO_STORE_STORED) && cache_is_personal(x->pw->cache, &x->key))
         return lookup_pass(x, v, (enum no_store_reason)x->credentials);
+    if (UNLIKELY(cache_request_wants_events(&x->req)))
+        return lookup_pass(x, v, NO_STORE_EVENT_STREAM);
     if (!exchange_own_head(x))
         return lookup_pass(x, v, NO_STORE_NO_MEMORY);
     struct cache_join_result j =

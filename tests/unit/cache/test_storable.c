@@ -452,6 +452,41 @@ static void test_field_is_storable(void **state)
     }
 }
 
+static void test_streams_of_events(void **state)
+{
+    UNUSED(state);
+    static const struct row rows[] = {
+        {200, "", FRESH "Content-Type: text/event-stream", NO_STORE_EVENT_STREAM},
+        {200, "", FRESH "Content-Type: Text/Event-Stream;charset=utf-8", NO_STORE_EVENT_STREAM},
+        {200, "", FRESH "Content-Type: text/event-streams", NO_STORE_STORED},
+        {200, "", FRESH "Content-Type: text/event", NO_STORE_STORED},
+        {200, "", FRESH, NO_STORE_STORED},
+    };
+    static const struct {
+        const char *lines;
+        bool wants;
+    } requests[] = {
+        {"Accept: text/event-stream", true},
+        {"Accept: TEXT/event-stream, */*;q=0.1", true},
+        {"Accept: text/html, text/event-stream", false}, /* a page would do, too */
+        {"Accept: text/event-streams", false},
+        {"Accept: */*", false},
+        {"", false},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        if (decide(HTTP_GET, &rows[i], &plain, -1) != rows[i].want)
+            fail_msg("%s", rows[i].response);
+        assert_int_equal(decide(HTTP_GET, &rows[i], &plain, 10), NO_STORE_STORED); /* it has an end */
+    }
+    for (size_t i = 0; i < ARRAY_LEN(requests); i++) {
+        struct text_head t;
+        text_head_request(&t, HTTP_GET, requests[i].lines);
+        if (cache_request_wants_events(&t.head) != requests[i].wants)
+            fail_msg("%s", requests[i].lines);
+        text_head_free(&t);
+    }
+}
+
 /* Runs last. The others come from guard.c, from cache_fill_begin and later, or from what the client asks of
  * the cache. */
 static void test_every_reason_was_given(void **state)
@@ -485,6 +520,7 @@ int main(void)
         cmocka_unit_test(test_default_and_min_ttl),
         cmocka_unit_test(test_method_status_and_size),
         cmocka_unit_test(test_field_is_storable),
+        cmocka_unit_test(test_streams_of_events),
         cmocka_unit_test(test_every_reason_was_given),
     };
     return cmocka_run_group_tests_name("cache/storable", tests, NULL, NULL);
