@@ -114,7 +114,7 @@ static void keep_field(struct exchange *x, struct http_head *kept, enum http_fie
     const struct http_field *f = http_head_get(&x->req, id);
     if (f == NULL)
         return;
-    kept->fields[kept->field_count++] = *f;
+    kept->fields[kept->field_count++] = (struct http_field){http_field_name(id), f->value, (uint8_t)id};
     kept->present |= (uint64_t)1 << id;
 }
 
@@ -262,27 +262,30 @@ static ssize_t client_take(struct client_conn *c, char *buf)
     return n;
 }
 
+/* It takes no more; what it has sent before may still be there to be read. */
+static void instance_refuses(struct exchange *x)
+{
+    way_set(&x->tunnel->to_instance, WAY_SHUT);
+    x->tunnel->instance_broke = true;
+    x->upstream->readable = true;
+}
+
 static void send_to_instance(struct exchange *x, const char *data, size_t n)
 {
     struct iovec piece = {(void *)(uintptr_t)data, n};
     x->body_read += n;
     tunnel_moved(x);
-    if (upstream_conn_send(x->upstream, &piece, 1))
-        return;
-    way_set(&x->tunnel->to_instance, WAY_SHUT);
-    x->tunnel->instance_broke = true;
+    if (!upstream_conn_send(x->upstream, &piece, 1))
+        instance_refuses(x);
 }
 
 static bool instance_takes(struct exchange *x)
 {
     struct upstream_conn *u = x->upstream;
     if (u->unsent != NULL && u->writable && x->tunnel->to_instance != WAY_SHUT) {
-        if (!upstream_conn_send_rest(u)) {
-            way_set(&x->tunnel->to_instance, WAY_SHUT);
-            x->tunnel->instance_broke = true;
-        } else {
-            tunnel_moved(x);
-        }
+        tunnel_moved(x);
+        if (!upstream_conn_send_rest(u))
+            instance_refuses(x);
     }
     return !upstream_conn_is_blocked(u);
 }

@@ -246,6 +246,7 @@ static void what_speaks_now_and_then_lasts(void **state)
     client_send(c, "%s", TUNNEL_ASK);
     expect_status(client_read_head(c), 101);
     tunnel_expect(c, "........");
+    client_expect_closed(c);
     client_close(c);
     assert_string_equal(text_of(millpond_access_line(m, "/ws"), "close"), "tunnel_instance");
     millpond_stop(m);
