@@ -208,8 +208,6 @@ static void decide_fetch(struct explain_case *e, bool refused, bool insists)
         outcome_reason(e, v, NO_STORE_METHOD);
     else if (is_personal(e))
         outcome_reason(e, v, (enum no_store_reason)e->x->credentials);
-    else if (cache_request_wants_events(&e->x->req))
-        outcome_reason(e, v, NO_STORE_EVENT_STREAM);
     else if (e->part.alone)
         decide_part(e);
     else if (e->peek.object != NULL)

@@ -86,7 +86,8 @@ static enum step client_begin_body(struct upstream_conn *u, struct input *in, co
 static bool client_keep_rest(struct upstream_conn *u, const struct input *in);
 
 /* What was read behind the head is no HTTP any more. */
-static enum step client_switch(struct upstream_conn *u, const struct input *in, const struct http_head *head)
+__attribute__((noinline)) static enum step client_switch(struct upstream_conn *u, const struct input *in,
+                                                         const struct http_head *head)
 {
     if (!client_keep_rest(u, in))
         return client_fail(u, FETCH_NO_MEMORY);

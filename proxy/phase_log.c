@@ -104,20 +104,14 @@ static inline void count_fetch(struct exchange *x)
         proxy_count(x->pw, METRIC_FETCHES_OPEN, -1);
 }
 
-/* Of a tunnel, what it took to open it. */
-static uint64_t answer_us(const struct exchange *x)
-{
-    return (uint64_t)((UNLIKELY(x->source == SOURCE_TUNNEL) ? x->first_byte_us : x->end_us) - x->start_us);
-}
-
-static void count(struct exchange *x)
+static void count(struct exchange *x, uint64_t duration_us)
 {
     struct proxy_worker *pw = x->pw;
     uint16_t instance = x->last_instance != NULL ? instance_label(x->last_instance) : 0;
     struct metrics_series *s = metrics_series(pw->worker->metrics, x->route != NULL ? x->route->label : 0,
                                               (enum cache_verdict)x->verdict, instance);
     if (s != NULL)
-        metrics_series_record(s, x->head_sent ? x->status : 0, answer_us(x), x->response_bytes);
+        metrics_series_record(s, x->head_sent ? x->status : 0, duration_us, x->response_bytes);
     proxy_count(pw, METRIC_REQUESTS, 1);
     if (x->verdict != VERDICT_NONE && x->verdict != VERDICT_HIT) {
         metrics_count_no_store(pw->worker->metrics, (enum no_store_reason)x->no_store);
@@ -141,9 +135,12 @@ enum phase_result phase_log(struct exchange *x)
     }
     if (x->end_us == 0)
         x->end_us = clock_mono_us();
-    count(x);
+    /* Of a tunnel, what it took to open it. */
+    const mono_us_t answered_us = UNLIKELY(x->source == SOURCE_TUNNEL) ? x->first_byte_us : x->end_us;
+    const uint64_t duration_us = (uint64_t)(answered_us - x->start_us);
+    count(x, duration_us);
     const struct snapshot *s = x->view->shared;
-    bool slow = s->slow_request_us > 0 && answer_us(x) >= s->slow_request_us;
+    bool slow = s->slow_request_us > 0 && duration_us >= s->slow_request_us;
     if (s->access_format != NULL || slow)
         log_lines(x, slow);
     bool body_read = x->body_state == BODY_ABSENT || x->body_state == BODY_DONE;

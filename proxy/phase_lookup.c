@@ -77,8 +77,6 @@ static enum phase_result lookup_join(struct exchange *x, struct cache_object *ol
     enum cache_verdict v = lookup_miss_verdict(x, old);
     if (UNLIKELY(x->credentials != NO_STORE_STORED) && cache_is_personal(x->pw->cache, &x->key))
         return lookup_pass(x, v, (enum no_store_reason)x->credentials);
-    if (UNLIKELY(cache_request_wants_events(&x->req)))
-        return lookup_pass(x, v, NO_STORE_EVENT_STREAM);
     if (!exchange_own_head(x))
         return lookup_pass(x, v, NO_STORE_NO_MEMORY);
     struct cache_join_result j =
@@ -98,9 +96,9 @@ static enum phase_result lookup_join(struct exchange *x, struct cache_object *ol
         return lookup_pass(x, v, NO_STORE_STORED);
     case CACHE_FOLLOW:
         x->follower = j.follower;
-        if (UNLIKELY(alone)) {
+        if (UNLIKELY(alone || cache_request_wants_events(&x->req))) {
             cache_follower_close(&x->follower);
-            return lookup_pass(x, v, NO_STORE_REQUEST_RELOAD);
+            return lookup_pass(x, v, alone ? NO_STORE_REQUEST_RELOAD : NO_STORE_EVENT_STREAM);
         }
         x->wait_us = x->pw->worker->now_us;
         deadline_set(x->pw->worker, &x->wait_deadline,
