@@ -51,7 +51,8 @@ static void expect_piece(struct client *c, const char *text, bool chunked)
 
 static void events_pass_one_by_one(const char *fields, bool chunked, const char *version)
 {
-    struct stream s = {.fields = fields, .chunked = chunked, .events = 5};
+    static struct stream s; /* threads may outlive a test that fails */
+    s = (struct stream){.fields = fields, .chunked = chunked, .events = 5};
     struct origin *o = stream_origin(&s);
     struct millpond *m = millpond_before(o, "[route all]\nttl = 1h\n");
     const bool chunked_out = strcmp(version, "1.1") == 0;
@@ -93,7 +94,8 @@ static void events_pass_at_once(void **state)
 static void events_pass_at_once_over_tls(void **state)
 {
     UNUSED(state);
-    struct stream s = {.fields = "", .chunked = true, .events = 3};
+    static struct stream s; /* threads may outlive a test that fails */
+    s = (struct stream){.fields = "", .chunked = true, .events = 3};
     struct origin *o = stream_origin(&s);
     struct millpond *m =
         millpond_start(.listen = tls_cert_lines(tls_cert_make("cert")), .rest = pool_lines("app", 1, o));
@@ -112,7 +114,8 @@ static void events_pass_at_once_over_tls(void **state)
 static void nobody_waits_for_another_stream(void **state)
 {
     UNUSED(state);
-    struct stream s = {.head = gate_new(), .fields = "", .chunked = true, .events = 1};
+    static struct stream s; /* threads may outlive a test that fails */
+    s = (struct stream){.head = gate_new(), .fields = "", .chunked = true, .events = 1};
     struct origin *o = stream_origin(&s);
     struct millpond *m = millpond_start(.cache = "lock_timeout = 1h",
                                         .rest = textf("%s[route all]\nttl = 1h\n", pool_lines("app", 1, o)));
@@ -136,7 +139,8 @@ static void nobody_waits_for_another_stream(void **state)
 static void stream_ends_when_its_client_leaves(void **state)
 {
     UNUSED(state);
-    struct stream s = {.fields = "", .chunked = true, .events = 10};
+    static struct stream s; /* threads may outlive a test that fails */
+    s = (struct stream){.fields = "", .chunked = true, .events = 10};
     struct origin *o = stream_origin(&s);
     struct millpond *m = millpond_before(o, "[route all]\nttl = 1h\n");
     struct client *c[3];

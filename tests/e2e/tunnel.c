@@ -298,7 +298,8 @@ static void flood_script(struct origin_conn *c, const struct message *request, v
 static void client_that_does_not_read_stops_the_instance(void **state)
 {
     UNUSED(state);
-    struct flood f = {.stuck = gate_new()};
+    static struct flood f; /* threads may outlive a test that fails */
+    f = (struct flood){.stuck = gate_new()};
     struct origin *o = origin_start_with(&(struct origin_options){
         .script = flood_script, .arg = &f, .head_only = true, .sndbuf_bytes = 64 * 1024});
     struct millpond *m = millpond_before(o, "");
@@ -341,7 +342,8 @@ static struct origin *slow_instance(struct flood *f)
 static void instance_that_does_not_read_stops_the_client(void **state)
 {
     UNUSED(state);
-    struct flood f = {.stuck = gate_new()};
+    static struct flood f; /* threads may outlive a test that fails */
+    f = (struct flood){.stuck = gate_new()};
     struct origin *o = slow_instance(&f);
     struct millpond *m = millpond_before(o, "");
     struct client *c = client_open(m->port);
@@ -369,7 +371,8 @@ static void instance_that_does_not_read_stops_the_client(void **state)
 static void client_that_takes_nothing_is_given_write_timeout(void **state)
 {
     UNUSED(state);
-    struct flood f = {.stuck = gate_new()};
+    static struct flood f; /* threads may outlive a test that fails */
+    f = (struct flood){.stuck = gate_new()};
     struct origin *o =
         origin_start_with(&(struct origin_options){.script = flood_script, .arg = &f, .head_only = true});
     struct millpond *m = millpond_start(.listen = "write_timeout = 300ms", .rest = pool_lines("app", 1, o));
@@ -387,7 +390,8 @@ static void client_that_takes_nothing_is_given_write_timeout(void **state)
 static void instance_that_takes_nothing_is_given_response_timeout(void **state)
 {
     UNUSED(state);
-    struct flood f = {.stuck = gate_new()};
+    static struct flood f; /* threads may outlive a test that fails */
+    f = (struct flood){.stuck = gate_new()};
     struct origin *o = slow_instance(&f);
     struct millpond *m =
         millpond_start(.rest = textf("%sresponse_timeout = 300ms\n", pool_lines("app", 1, o)));
