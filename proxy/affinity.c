@@ -3,14 +3,17 @@
  * The sticky cookie is between the visitor's browser and us. It is taken out of each request before the cache
  * looks at it: who merely has been here before is no less anonymous for it. And it is given only with a
  * response that is relayed to one client. One that is being stored never has it, not even as its first reader
- * gets it: such a response may also be kept by caches between us and the browser, and nothing that can be
- * shared needs an instance of its own. */
+ * gets it, nor one that only we do not store: caches between us and the browser may, with the cookie (RFC
+ * 9111 section 7.3), and nothing that can be shared needs an instance of its own. */
 #include "proxy/affinity.h"
 
+#include "cache/cache_control.h"
 #include "cache/cookies.h"
 #include "core/hash.h"
+#include "core/http_date.h"
 #include "core/text.h"
 #include "proxy/exchange.h"
+#include "proxy/proxy_worker.h"
 #include "proxy/unkeyed.h"
 
 slice_t affinity_find_cookie(const struct http_head *request, slice_t name)
@@ -83,7 +86,21 @@ static bool client_uses_tls(const struct exchange *x)
     return x->secure;
 }
 
-void affinity_pin(struct exchange *x)
+/* In so many words; what says nothing of it is not kept by whoever sees a Set-Cookie in it. */
+static bool may_be_shared(const struct http_head *head, wall_s_t now_s)
+{
+    struct cache_control cc;
+    wall_s_t expires_s;
+    cache_control_parse(head, &cc);
+    if ((cc.flags & (CC_NO_STORE | CC_PRIVATE)) != 0)
+        return false;
+    const struct http_field *f = http_head_get(head, HTTP_FIELD_EXPIRES);
+    return (cc.flags & CC_PUBLIC) != 0 || MAX(cc.max_age_s, cc.s_maxage_s) > 0 ||
+           (cc.max_age_s == CC_ABSENT && f != NULL && http_date_parse(f->value, now_s, &expires_s) &&
+            expires_s > now_s);
+}
+
+void affinity_pin(struct exchange *x, const struct http_head *head)
 {
     static const slice_t attributes = SLICE_LIT("; Path=/; HttpOnly; SameSite=Lax");
     slice_t name = slice_str(pool_config(x->route->pool)->sticky_cookie);
@@ -91,7 +108,7 @@ void affinity_pin(struct exchange *x)
         x->response_head.ptr == NULL)
         return;
     uint16_t pin = pool_pin_of_instance(x->route->pool, x->instance);
-    if (pin == 0 || pin == x->affinity->pin)
+    if (pin == 0 || pin == x->affinity->pin || may_be_shared(head, x->pw->worker->now_wall_ms / 1000))
         return;
     slice_t value = pool_pin_value(x->route->pool, pin);
     size_t bound = x->response_head.len + name.len + value.len + 64;

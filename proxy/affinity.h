@@ -15,9 +15,10 @@ void affinity_read(struct exchange *x);
 /* The same for a fetch in the background that `of` gave rise to; nobody is pinned to anything by it. */
 void affinity_copy(struct exchange *x, const struct exchange *of);
 
-/* A response that is relayed, from x->instance, of a pool with sticky_cookie: appends to x->response_head
- * what pins its client to that instance, unless it is already. */
-void affinity_pin(struct exchange *x);
+/* A response that is relayed, from x->instance, of a pool with sticky_cookie; `head` is as it came. Appends
+ * to x->response_head what pins its client to that instance, unless it is already, or the response says that
+ * caches may share it. */
+void affinity_pin(struct exchange *x, const struct http_head *head);
 
 /* The value of the first cookie of that name; `.ptr` NULL when there is none. Pure. */
 slice_t affinity_find_cookie(const struct http_head *request, slice_t name);

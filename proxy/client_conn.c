@@ -72,7 +72,7 @@ struct client_conn *client_conn_open(struct proxy_worker *pw, struct listener *l
     list_init(&c->again.node);
     c->again.on_turn_end = client_conn_on_turn_end;
     event_assign(&c->event, pw->worker->base, fd, EV_READ | EV_WRITE | EV_CLOSED | EV_ET | EV_PERSIST,
-                 l->tls != NULL ? client_tls_on_event : client_conn_on_event, c);
+                 l->tls != NULL || l->config->proxy_protocol ? client_tls_on_event : client_conn_on_event, c);
     c->readable = c->writable = true;
     listener_ref(l);
     list_push_back(&pw->conns, &c->node);

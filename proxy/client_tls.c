@@ -14,8 +14,8 @@
 #include "proxy/server.h"
 #include "proxy/tls_site.h"
 
-#define HANDSHAKES_LEAST    16
-#define HANDSHAKES_PER_TURN 4 /* steps; one may take a millisecond with an RSA key */
+#define HANDSHAKES_LEAST 16
+#define HANDSHAKES_US    3000 /* of a turn, and the rest of a step: a millisecond with an RSA key */
 
 static unsigned handshakes_max(const struct proxy_worker *pw)
 {
@@ -28,6 +28,17 @@ static void handshake_done(struct client_conn *c)
     list_remove(&c->tls->node);
     c->pw->handshake_count--;
     proxy_count(c->pw, METRIC_TLS_HANDSHAKES_OPEN, -1);
+}
+
+/* The oldest that waits for its client, not for us. */
+static struct client_conn *handshake_to_give_up(const struct proxy_worker *pw)
+{
+    for (struct list *n = pw->handshakes.next; n != &pw->handshakes; n = n->next) {
+        const struct client_tls *t = CONTAINER_OF(n, struct client_tls, node);
+        if (!t->is_due)
+            return t->client;
+    }
+    return CONTAINER_OF(pw->handshakes.next, struct client_tls, node)->client;
 }
 
 bool client_tls_open(struct client_conn *c, struct tls_site *site)
@@ -44,6 +55,7 @@ bool client_tls_open(struct client_conn *c, struct tls_site *site)
         return false;
     }
     t->client = c;
+    t->is_due = true;
     c->tls = t;
     tls_conn_on_event(&t->conn, c->hup); /* seen while a PROXY header was awaited */
     client_conn_set_state(c, CLIENT_HANDSHAKE);
@@ -52,8 +64,7 @@ bool client_tls_open(struct client_conn *c, struct tls_site *site)
     proxy_count(pw, METRIC_TLS_HANDSHAKES_OPEN, 1);
     client_conn_arm(c);
     if (pw->handshake_count > handshakes_max(pw))
-        client_conn_close(CONTAINER_OF(pw->handshakes.next, struct client_tls, node)->client,
-                          CLOSE_TLS_CROWDED);
+        client_conn_close(handshake_to_give_up(pw), CLOSE_TLS_CROWDED);
     return true;
 }
 
@@ -69,19 +80,19 @@ void client_tls_free(struct client_conn *c)
 
 static void handshakes_on_turn_end(struct turn_hook *h)
 {
-    CONTAINER_OF(h, struct proxy_worker, handshake_hook)->handshake_steps = 0;
+    CONTAINER_OF(h, struct proxy_worker, handshake_hook)->handshakes_us = 0;
 }
 
-/* Whether this turn has time left for one. */
-static bool handshake_has_turn(struct proxy_worker *pw)
+/* What it takes counts against this turn. Others have clients that are served; most of what a flood of them
+ * asks for is over in microseconds, so that it is time which is counted, not steps. */
+static enum tls_step handshake_step(struct proxy_worker *pw, struct tls_conn *t)
 {
-    if (pw->handshake_steps == HANDSHAKES_PER_TURN)
-        return false;
-    if (pw->handshake_steps++ == 0) {
-        pw->handshake_hook.on_turn_end = handshakes_on_turn_end;
-        worker_at_turn_end(pw->worker, &pw->handshake_hook);
-    }
-    return true;
+    const mono_us_t begun_us = clock_mono_us();
+    const enum tls_step step = tls_conn_handshake(t);
+    pw->handshakes_us += clock_mono_us() - begun_us;
+    pw->handshake_hook.on_turn_end = handshakes_on_turn_end;
+    worker_at_turn_end(pw->worker, &pw->handshake_hook);
+    return step;
 }
 
 static void handshake_failed(struct client_conn *c)
@@ -119,11 +130,12 @@ static void handshake_succeeded(struct client_conn *c)
 void client_tls_step(struct client_conn *c)
 {
     ASSERT(c->state == CLIENT_HANDSHAKE);
-    if (!handshake_has_turn(c->pw)) {
+    c->tls->is_due = c->pw->handshakes_us > HANDSHAKES_US;
+    if (c->tls->is_due) {
         worker_at_turn_end(c->pw->worker, &c->again);
         return;
     }
-    switch (tls_conn_handshake(&c->tls->conn)) {
+    switch (handshake_step(c->pw, &c->tls->conn)) {
     case TLS_STEP_DONE:
         handshake_succeeded(c);
         return;

@@ -2,9 +2,9 @@
  *
  * `tls` of a client connection is NULL for a plain one, which is all that those ask. A handshake has
  * header_timeout, from the first byte of the connection on and as a whole. Beyond a quarter of
- * max_connections, handshakes under way end from the oldest on, and a worker computes a few per turn, so a
- * flood of them neither takes the places of those who get on with theirs nor the time of those who are
- * through. Worker thread. */
+ * max_connections, handshakes under way end, first the oldest that wait for their clients, and a worker
+ * computes for a few milliseconds per turn, so a flood of them neither takes the places of those who get on
+ * with theirs nor the time of those who are through. Worker thread. */
 #ifndef PROXY_CLIENT_TLS_H
 #define PROXY_CLIENT_TLS_H
 
@@ -18,6 +18,7 @@ struct client_tls {
     struct tls_conn conn;
     struct client_conn *client;
     struct list node; /* in proxy_worker.handshakes, oldest first, while it is one */
+    bool is_due;      /* the handshake waits for the worker, not for its client */
 };
 
 /* In state HANDSHAKE from here on. May end the connection whose handshake is the oldest. false when out of

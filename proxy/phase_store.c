@@ -280,7 +280,7 @@ static void store_relay(struct exchange *x, const struct http_head *head)
     x->source = SOURCE_RELAY;
     x->response_head = forward_response_head(x, head, false);
     if (UNLIKELY(x->affinity != NULL))
-        affinity_pin(x);
+        affinity_pin(x, head);
     cache_validators_from_head(head, x->pw->worker->now_wall_ms / 1000, &x->validators);
 }
 

@@ -72,7 +72,7 @@ struct proxy_worker {
     struct tls_out *tls_out; /* made when first needed */
     struct list handshakes;  /* client_tls.node, oldest first */
     unsigned handshake_count;
-    unsigned handshake_steps; /* in this turn */
+    mono_us_t handshakes_us; /* spent on them in this turn */
     struct turn_hook handshake_hook;
     struct turn_hook turn_hook; /* flushes the log ring */
     bool draining;              /* no new requests; keep-alive ends */

@@ -20,6 +20,7 @@
 #include "core/metrics.h"
 #include "core/net.h"
 #include "core/panic.h"
+#include "proxy/affinity.h"
 #include "proxy/client_out.h"
 #include "proxy/client_tls.h"
 #include "proxy/forward.h"
@@ -102,6 +103,8 @@ void exchange_on_switch(struct exchange *x, const struct http_head *head)
     if (fields.ptr != NULL)
         x->response_head = arena_printf(&x->arena, SLICE_FMT "Upgrade: " SLICE_FMT "\r\n", SLICE_ARG(fields),
                                         SLICE_ARG(protocol));
+    if (UNLIKELY(x->affinity != NULL))
+        affinity_pin(x, head);
     phase_set(x, PHASE_DELIVER);
     phase_run(x);
 }

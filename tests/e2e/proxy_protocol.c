@@ -17,22 +17,32 @@ static struct page pages[] = {{.path = "/p", .fields = "Cache-Control: max-age=6
                               {0}};
 static struct origin *app;
 
-/* Listeners "proxied", with these lines, and "sock" beside the plain one. One worker, so that an answer on
- * one connection says that what was sent before on another has been seen. */
+/* Listeners "proxied", with these lines, and "sock" beside the plain one. */
+static char *listeners(const char *lines, const char *rest)
+{
+    return textf("%s[listen proxied]\naddress = 127.0.0.1:0\nproxy_protocol = required\n%s\n"
+                 "[listen sock]\naddress = unix:%s\nproxy_protocol = required\n%s",
+                 pool_lines("app", 1, app), lines, support_path("p.sock"), rest);
+}
+
+/* One worker, so that an answer on one connection says that what was sent before on another has been seen. */
 static struct millpond *start_with(const char *main_lines, const char *lines, const char *rest)
 {
     pages[0].served = pages[1].served = 0;
     app = origin_start(pages_script, pages);
-    return millpond_start(.main = textf("workers = 1\n%s", main_lines),
-                          .rest =
-                              textf("%s[listen proxied]\naddress = 127.0.0.1:0\nproxy_protocol = required\n"
-                                    "%s\n[listen sock]\naddress = unix:%s\nproxy_protocol = required\n%s",
-                                    pool_lines("app", 1, app), lines, support_path("p.sock"), rest));
+    return millpond_start(.main = textf("workers = 1\n%s", main_lines), .rest = listeners(lines, rest));
 }
 
 static struct millpond *start(void)
 {
     return start_with("trusted_proxies = 127.0.0.0/8, unix", "", "");
+}
+
+static void reload_with(struct millpond *m, const char *lines)
+{
+    millpond_write_ini(m, .main = "workers = 1\ntrusted_proxies = 127.0.0.0/8, unix",
+                       .rest = listeners(lines, ""));
+    assert_int_equal(millpond_cli(m, "reload", NULL).exit_code, 0);
 }
 
 static int port_of(struct millpond *m)
@@ -382,6 +392,22 @@ static void it_stands_before_tls(void **state)
     millpond_stop(m);
 }
 
+/* While somebody's header is awaited; he is asked for TLS as who comes later. */
+static void a_reload_switches_tls_on(void **state)
+{
+    UNUSED(state);
+    struct millpond *m = start();
+    struct client *c = open_with(m, slice_make(V1, 10));
+    round_trip(m);
+    reload_with(m, tls_cert_lines(tls_cert_make("cert")));
+    struct tls_client *t =
+        tls_client_open(0, .over = c, .preface = &V1[10], .preface_bytes = strlen(V1) - 10);
+    EXPECT(t->ok, "%s", t->error);
+    expect_in(tls_client_get(t, "/q", ""), " 200 ");
+    expect_told("X-Forwarded-For", "198.51.100.7");
+    millpond_stop(m);
+}
+
 /* ---- reload and stop
  * ------------------------------------------------------------------------------------------------- */
 
@@ -413,6 +439,7 @@ int main(void)
         E2E_TEST(a_trusted_address_in_it_is_believed_further),
         E2E_TEST(rights_and_limits_go_by_it),
         E2E_TEST(it_stands_before_tls),
+        E2E_TEST(a_reload_switches_tls_on),
         E2E_TEST(who_waits_for_it_does_not_hold_up_the_end),
     };
     return E2E_RUN("proxy_protocol", tests);

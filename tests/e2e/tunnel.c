@@ -102,6 +102,19 @@ static void heads_may_come_byte_by_byte(void **state)
     millpond_stop(m);
 }
 
+static void who_begins_with_a_tunnel_is_pinned_too(void **state)
+{
+    UNUSED(state);
+    struct origin *o = tunnel_origin("");
+    struct millpond *m = millpond_start(.rest = textf("%ssticky_cookie = srv\n", pool_lines("app", 1, o)));
+    struct client *c = client_open(m->port);
+    client_send(c, "%s", TUNNEL_ASK);
+    struct message *r = client_read_head(c);
+    expect_status(r, 101);
+    expect_in(message_field(r, "Set-Cookie"), "; Path=/; HttpOnly; SameSite=Lax");
+    millpond_stop(m);
+}
+
 static void tunnels_over_tls(void **state)
 {
     UNUSED(state);
@@ -413,6 +426,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         E2E_TEST(bytes_pass_both_ways_and_none_is_lost),
         E2E_TEST(heads_may_come_byte_by_byte),
+        E2E_TEST(who_begins_with_a_tunnel_is_pinned_too),
         E2E_TEST(tunnels_over_tls),
         E2E_TEST(instance_may_end_first_and_go_on_reading),
         E2E_TEST(reset_by_the_client_reaches_the_instance),

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 
+#include "tests/support/client.h"
 #include "tests/support/wire.h"
 
 #define TLS_RECORD_ROOM 20000
@@ -188,7 +189,7 @@ static void client_set(struct tls_client *c, const struct tls_client_options *o)
 struct tls_client *tls_client_open_(int port, const struct tls_client_options *o)
 {
     struct tls_client *c = calloc(1, sizeof *c);
-    c->fd = wire_connect(port, o->rcvbuf_bytes);
+    c->fd = o->over != NULL ? dup(o->over->wire.fd) : wire_connect(port, o->rcvbuf_bytes);
     if (c->fd < 0)
         support_fail("cannot connect to 127.0.0.1:%d", port);
     struct timeval wait = {.tv_sec = support_wait_ms() / 1000};

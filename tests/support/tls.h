@@ -51,6 +51,7 @@ struct tls_client_options {
     bool ocsp;                   /* ask for the response of an authority */
     const char *preface;         /* bytes before TLS begins; NULL: none */
     size_t preface_bytes;
+    const struct client *over; /* a connection that is open already, which stays its owner's; NULL: none */
 };
 
 struct tls_client {

@@ -6,6 +6,7 @@
 #include "balancer/sticky.h"
 
 #include "fixture.h"
+#include "tests/unit/cache/text_head.h"
 
 #define TWO "[pool app]\nhealth_check = off\nserver = 127.0.0.1:9 name=a\nserver = 127.0.0.1:10 name=b\n"
 
@@ -116,6 +117,8 @@ static void test_cookie_in(void **state)
     }
 }
 
+static const struct http_head plain = {.status = 200};
+
 static void expect_head(const char *want)
 {
     char text[512];
@@ -130,26 +133,60 @@ static void test_cookie_out(void **state)
     start("sticky_cookie = srv\n", "");
     struct exchange *x = env.x;
     x->response_head = SLICE_LIT("HTTP/1.1 200 OK\r\n");
-    affinity_pin(x); /* of no instance */
+    affinity_pin(x, &plain); /* of no instance */
     expect_head("HTTP/1.1 200 OK\r\n");
     x->instance = pool_pick(x->route->pool, x->affinity, NULL, 0);
     assert_string_equal(instance_name(x->instance), "a");
     x->status = 503; /* one does not want to stay there */
-    affinity_pin(x);
+    affinity_pin(x, &plain);
     expect_head("HTTP/1.1 200 OK\r\n");
     x->status = 200;
-    affinity_pin(x);
+    affinity_pin(x, &plain);
     snprintf(want, sizeof want,
              "HTTP/1.1 200 OK\r\nSet-Cookie: srv=" SLICE_FMT "; Path=/; HttpOnly; SameSite=Lax\r\n",
              SLICE_ARG(pool_pin_value(x->route->pool, 1)));
     expect_head(want);
     x->response_head = SLICE_LIT("HTTP/1.1 200 OK\r\n");
     x->affinity->pin = 1; /* it knows */
-    affinity_pin(x);
+    affinity_pin(x, &plain);
     expect_head("HTTP/1.1 200 OK\r\n");
     instance_release(x->instance, FETCH_NONE);
     x->instance = NULL;
     end();
+}
+
+/* A cache between us and the client would give everybody the cookie of the first one. */
+static void test_no_cookie_in_what_others_may_share(void **state)
+{
+    UNUSED(state);
+    static const struct {
+        const char *fields;
+        bool pinned;
+    } cases[] = {
+        {"Cache-Control: public", false},
+        {"Cache-Control: max-age=10", false},
+        {"Cache-Control: s-maxage=10, max-age=0", false},
+        {"Expires: Fri, 01 Jan 2100 00:00:00 GMT", false},
+        {"Expires: Fri, 01 Jan 1999 00:00:00 GMT", true},
+        {"Cache-Control: max-age=0\nExpires: Fri, 01 Jan 2100 00:00:00 GMT", true},
+        {"Cache-Control: private, max-age=10", true},
+        {"Cache-Control: no-store, max-age=10", true},
+        {"Cache-Control: no-cache", true},
+        {"X: y", true},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct text_head came;
+        start("sticky_cookie = srv\n", "");
+        text_head_response(&came, 200, cases[i].fields);
+        env.x->response_head = SLICE_LIT("HTTP/1.1 200 OK\r\n");
+        env.x->instance = pool_pick(env.x->route->pool, env.x->affinity, NULL, 0);
+        affinity_pin(env.x, &came.head);
+        assert_int_equal(slice_ends(env.x->response_head, SLICE_LIT("SameSite=Lax\r\n")), cases[i].pinned);
+        instance_release(env.x->instance, FETCH_NONE);
+        env.x->instance = NULL;
+        text_head_free(&came);
+        end();
+    }
 }
 
 /* TLS ends at a trusted proxy in front of us. */
@@ -159,7 +196,7 @@ static void test_secure(void **state)
     start("sticky_cookie = srv\n", "X-Forwarded-Proto: https\r\n");
     env.x->response_head = SLICE_LIT("HTTP/1.1 200 OK\r\n");
     env.x->instance = pool_pick(env.x->route->pool, env.x->affinity, NULL, 0);
-    affinity_pin(env.x);
+    affinity_pin(env.x, &plain);
     assert_true(slice_ends(env.x->response_head, SLICE_LIT("; SameSite=Lax; Secure\r\n")));
     instance_release(env.x->instance, FETCH_NONE);
     env.x->instance = NULL;
@@ -169,9 +206,8 @@ static void test_secure(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_what_is_hashed),
-        cmocka_unit_test(test_cookie_in),
-        cmocka_unit_test(test_cookie_out),
+        cmocka_unit_test(test_what_is_hashed), cmocka_unit_test(test_cookie_in),
+        cmocka_unit_test(test_cookie_out),     cmocka_unit_test(test_no_cookie_in_what_others_may_share),
         cmocka_unit_test(test_secure),
     };
     return cmocka_run_group_tests_name("proxy/affinity", tests, fix_group_setup, fix_group_teardown);
