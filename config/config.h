@@ -71,6 +71,7 @@ struct config_server {   /* one `server` of a pool */
     struct config_origin origin;
     int weight; /* 0..1000; 0: no new visitors */
     bool backup;
+    int max_connections; /* 0 = no limit */
 };
 
 /* How a pool picks; the order is that of the words of `balance`. */
@@ -127,6 +128,8 @@ struct config_pool { /* [pool NAME] */
     int retry_budget_percent;
     unsigned retry_on;
     int max_idle; /* per worker */
+    int queue;    /* requests that may wait; 0 = none */
+    dur_ms_t queue_timeout_ms;
 };
 
 enum config_store { CONFIG_STORE_OFF, CONFIG_STORE_MEMORY, CONFIG_STORE_TIERED, CONFIG_STORE_REDIS };
