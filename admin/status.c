@@ -232,6 +232,7 @@ static json_t *pool_of(json_t *pools, const struct instance_info *info)
     put_text(pool, "balance", info->balance);
     if (info->sticky_cookie[0] != '\0')
         put_text(pool, "sticky_cookie", info->sticky_cookie);
+    put_int(pool, "waiting", info->waiting);
     json_object_set_new(pool, "instances", json_array());
     return json_array_append_new(pools, pool) == 0 ? pool : NULL;
 }
@@ -252,6 +253,7 @@ static void pools_on_instance(void *arg, const struct instance_info *info)
     put_text(o, "spared", info->spared);
     put_int(o, "ejections", info->ejections);
     put_int(o, "in_flight", info->in_flight);
+    put_int(o, "max_connections", (uint64_t)info->max_connections);
     put_int(o, "requests", info->requests);
     put_int(o, "failures", info->failures);
     put_int(o, "probes_ok", info->probes_ok);

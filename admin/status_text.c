@@ -123,6 +123,14 @@ static void weight_text(const json_t *instance, char *text, size_t bytes)
         snprintf(text + n, bytes - (size_t)n, " at %" JSON_INTEGER_FORMAT "%%", share);
 }
 
+static void in_flight_text(const json_t *instance, char *text, size_t bytes)
+{
+    const json_int_t most = int_of(instance, "max_connections");
+    int n = snprintf(text, bytes, "%" JSON_INTEGER_FORMAT, int_of(instance, "in_flight"));
+    if (most > 0)
+        snprintf(text + n, bytes - (size_t)n, " of %" JSON_INTEGER_FORMAT, most);
+}
+
 void admin_pools_print(const json_t *pools, wall_ms_t now_ms, FILE *out)
 {
     static const char *const titles[] = {"POOL",      "BALANCE",  "INSTANCE", "STATE",  "FOR", "WEIGHT",
@@ -145,7 +153,8 @@ void admin_pools_print(const json_t *pools, wall_ms_t now_ms, FILE *out)
             table_add(&t, text);
             weight_text(instance, text, sizeof text);
             table_add(&t, text);
-            table_add_int(&t, int_of(instance, "in_flight"));
+            in_flight_text(instance, text, sizeof text);
+            table_add(&t, text);
             table_add_int(&t, int_of(instance, "requests"));
             table_add_int(&t, int_of(instance, "failures"));
             bool spared = text_of(instance, "spared")[0] != '\0';
@@ -155,6 +164,12 @@ void admin_pools_print(const json_t *pools, wall_ms_t now_ms, FILE *out)
         }
     }
     table_print(&t, out);
+    json_array_foreach(pools, i, pool)
+    {
+        if (int_of(pool, "waiting") > 0)
+            fprintf(out, "pool %s: %" JSON_INTEGER_FORMAT " requests wait for an instance with room\n",
+                    text_of(pool, "name"), int_of(pool, "waiting"));
+    }
 }
 
 static void latency_row(struct table *t, const char *name, const json_t *l)

@@ -341,6 +341,8 @@ void balancer_set_activate(struct balancer *b, struct balancer_set *s)
         balancer_watch_set(b, s);
     if (s != NULL)
         orders_keep_known(&b->orders, s->pools, s->pool_count);
+    for (size_t p = 0; s != NULL && p < s->pool_count; p++)
+        pool_open(s->pools[p]);
     if (old != NULL) {
         balancer_unwatch_set(b, old);
         balancer_set_unref(old);
@@ -467,6 +469,8 @@ static struct instance_info balancer_info_of(const struct pool *p, const struct 
         .weight = member_weight(m),
         .configured_weight = m->config->weight,
         .backup = m->config->backup,
+        .max_connections = m->config->max_connections,
+        .waiting = queue_length(i->queue),
         .in_flight = instance_in_flight(i),
         .requests = atomic_load_explicit(&i->requests, memory_order_relaxed),
         .failures = atomic_load_explicit(&i->failures, memory_order_relaxed),

@@ -17,6 +17,7 @@ struct balancer;
 struct balancer_set;
 struct pool;
 struct instance;
+struct queue;
 
 /* X(id, name): starting -> up|down; up -> down|ejected; down -> up; ejected -> up|down. starting and up are
  * usable. draining is no state of an instance: so is shown whose server an operator has drained, whatever its
@@ -76,6 +77,18 @@ slice_t pool_pin_value(const struct pool *p, uint16_t pin);
  * its server takes nobody any more. When every instance is down, NULL. `a` may be NULL. */
 struct instance *pool_pick(struct pool *p, const struct pool_affinity *a, struct instance *const *tried,
                            size_t tried_count);
+/* Is there a server with max_connections? Then workers call pool_pick_limited instead. */
+bool pool_is_limited(const struct pool *p);
+enum pool_pick_result {
+    POOL_PICKED, /* *out */
+    POOL_FULL,   /* whom it may have are all at their limit; *out: the one that it is pinned to, or NULL */
+    POOL_EMPTY   /* none is usable */
+};
+enum pool_pick_result pool_pick_limited(struct pool *p, const struct pool_affinity *a,
+                                        struct instance *const *tried, size_t tried_count,
+                                        struct instance **out);
+struct queue *pool_queue(struct pool *p); /* of one that was full: queue.h */
+
 /* Worker: ends the lease of pool_pick with what came of it. Connection refusals and resets are told to the
  * state machine so that a dead instance is noticed before its next probe (a probe is brought forward). */
 void instance_release(struct instance *i, enum fetch_error outcome);
@@ -146,6 +159,8 @@ struct instance_info {
     const char *sticky_cookie; /* of the pool; "" */
     unsigned share_percent;    /* of its weight: less than 100 for slow_start after it came back */
     const char *spared;        /* why it is not ejected although it fails; "" */
+    int max_connections;       /* 0: no limit */
+    unsigned waiting;          /* of the pool: requests for which no instance is free */
     uint64_t in_flight, requests, failures, probes_ok, probes_failed, ejections;
 };
 void balancer_each_instance(struct balancer *b, void (*each)(void *arg, const struct instance_info *info),

@@ -161,6 +161,7 @@ void instance_unwatch(struct instance *i)
     CHECK_MAGIC(i, INSTANCE_MAGIC);
     atomic_store_explicit(&i->watch_fall, 0, memory_order_relaxed);
     atomic_store_explicit(&i->eject_after, 0, memory_order_relaxed);
+    atomic_store_explicit(&i->takes, 0, memory_order_relaxed); /* until pool_open */
     health_probe_stop(&i->probe);
 }
 
@@ -213,6 +214,20 @@ void instance_lease(struct instance *i)
     CHECK_MAGIC(i, INSTANCE_MAGIC);
     atomic_fetch_add_explicit(&i->refs, INSTANCE_LEASE, memory_order_relaxed);
     atomic_fetch_add_explicit(&i->requests, 1, memory_order_relaxed);
+}
+
+bool instance_lease_within_limit(struct instance *i)
+{
+    CHECK_MAGIC(i, INSTANCE_MAGIC);
+    uint32_t most = atomic_load_explicit(&i->max_in_flight, memory_order_relaxed);
+    uint64_t refs = atomic_load_explicit(&i->refs, memory_order_relaxed);
+    do {
+        if (most > 0 && refs >> 32 >= most)
+            return false;
+    } while (!atomic_compare_exchange_weak_explicit(&i->refs, &refs, refs + INSTANCE_LEASE,
+                                                    memory_order_relaxed, memory_order_relaxed));
+    atomic_fetch_add_explicit(&i->requests, 1, memory_order_relaxed);
+    return true;
 }
 
 static void instance_note_success(struct instance *i)
@@ -272,6 +287,15 @@ static __attribute__((cold, noinline)) void instance_note_trouble(struct instanc
 
 static void instance_drop(struct instance *i, uint64_t what);
 
+/* Somebody may wait for what is free now. */
+static __attribute__((noinline)) void instance_drop_and_feed(struct instance *i)
+{
+    instance_ref(i);
+    instance_drop(i, INSTANCE_LEASE);
+    queue_feed(i->queue, i);
+    instance_unref(i);
+}
+
 void instance_release(struct instance *i, enum fetch_error outcome)
 {
     CHECK_MAGIC(i, INSTANCE_MAGIC);
@@ -279,6 +303,10 @@ void instance_release(struct instance *i, enum fetch_error outcome)
         instance_note_success(i);
     else
         instance_note_trouble(i, outcome);
+    if (UNLIKELY(atomic_load_explicit(&i->max_in_flight, memory_order_relaxed) > 0)) {
+        instance_drop_and_feed(i);
+        return;
+    }
     instance_drop(i, INSTANCE_LEASE);
 }
 
@@ -297,6 +325,7 @@ static void instance_free(void *obj)
     ASSERT(!i->probe.started && atomic_load(&i->refs) == 0);
     list_remove(&i->node);
     i->magic = 0;
+    queue_unref(i->queue);
     free(i->title);
     free(i);
 }
@@ -313,7 +342,7 @@ static void instance_on_death_mail(struct worker *w, struct mail *m)
 
 static void instance_drop(struct instance *i, uint64_t what)
 {
-    uint64_t before = atomic_fetch_sub_explicit(&i->refs, what, memory_order_acq_rel);
+    uint64_t before = atomic_fetch_sub(&i->refs, what);
     ASSERT(before >= what);
     if (before != what)
         return;
@@ -369,6 +398,19 @@ static struct instance *instance_find(struct instance_registry *r, const char *p
     return NULL;
 }
 
+/* That of the pool, with a reference. */
+static struct queue *instance_queue(struct instance_registry *r, const char *pool_name)
+{
+    LIST_FOREACH (n, &r->instances) {
+        struct instance *i = CONTAINER_OF(n, struct instance, node);
+        if (strcmp(i->pool_name, pool_name) == 0) {
+            i->queue->refs++;
+            return i->queue;
+        }
+    }
+    return queue_new();
+}
+
 static bool instance_set_names(struct instance *i, const char *pool_name, const char *name)
 {
     size_t pool_bytes = strlen(pool_name) + 1, name_bytes = strlen(name) + 1;
@@ -398,8 +440,11 @@ struct instance *instance_get(struct instance_registry *r, const char *pool_name
     i->death_mail.on_mail = instance_on_death_mail;
     i->since_ms = clock_wall_ms();
     snprintf(i->reason, sizeof i->reason, "not probed yet");
+    i->queue = instance_queue(r, pool_name);
     list_push_back(&r->instances, &i->node);
-    if (!instance_set_names(i, pool_name, name)) {
+    if (i->queue == NULL || !instance_set_names(i, pool_name, name)) {
+        if (i->queue != NULL)
+            queue_unref(i->queue);
         list_remove(&i->node);
         free(i);
         return NULL;

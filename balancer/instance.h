@@ -10,10 +10,15 @@
 #include "balancer/health_passive.h"
 #include "balancer/health_probe.h"
 #include "balancer/latency.h"
+#include "balancer/queue.h"
 #include "core/list.h"
 
 #define INSTANCE_MAGIC        0x494e5354u
 #define INSTANCE_REASON_BYTES 160
+
+/* What may be given to it: queue.h. */
+#define INSTANCE_TAKES_PINNED 1u /* who is pinned to it */
+#define INSTANCE_TAKES_ANY    2u
 
 enum instance_event {
     INSTANCE_EVENT_USABLE,      /* became usable or stopped being so */
@@ -42,6 +47,7 @@ struct instance {
     const char *pool_name, *name;
     struct net_addr addr; /* len 0: the name does not resolve */
     char addr_text[NET_ADDR_TEXT];
+    struct queue *queue; /* of all instances of the pool; a reference */
     /* control thread */
     struct list node;
     struct health_probe probe;
@@ -59,10 +65,12 @@ struct instance {
     _Atomic uint32_t watch_fall;  /* refusals in a row that mean down; 0: not probed, tell nobody */
     _Atomic uint32_t eject_after; /* failures in a row that are told; 0: none are */
     _Atomic uint8_t last_failure; /* enum fetch_error */
+    _Atomic uint8_t takes;        /* INSTANCE_TAKES_..., by the active set */
     _Atomic bool mail_posted;
     struct mail mail;                           /* trouble seen by a worker; holds a reference while posted */
     struct mail death_mail;                     /* the last reference went on another thread */
     _Alignas(CACHE_LINE) _Atomic uint64_t refs; /* leases << 32 | references */
+    _Atomic uint32_t max_in_flight;             /* max_connections; 0: no limit */
     _Atomic uint64_t requests, failures;
     _Atomic uint32_t failures_in_row, refusals_in_row; /* a refusal is a failure, too */
     latency_t latency;                                 /* kept for policies that are `timed` */
@@ -95,8 +103,16 @@ const char *instance_failures_text(const struct instance *i, char *buf, size_t b
 
 /* Worker, inside the RCU section that found it: raises in-flight count and request count. */
 void instance_lease(struct instance *i);
+/* The same, unless it has as many as max_in_flight allows. Any thread that holds a reference, too. */
+bool instance_lease_within_limit(struct instance *i);
 /* One probe's answer, as health_probe reports it. Exposed for tests. */
 void instance_on_probe(struct instance *i, const struct health_result *result);
+
+static inline bool instance_is_full(const struct instance *i)
+{
+    uint32_t most = atomic_load_explicit(&i->max_in_flight, memory_order_relaxed);
+    return most > 0 && atomic_load(&i->refs) >> 32 >= most; /* in one order with queue_enter */
+}
 
 static inline uint64_t instance_in_flight(const struct instance *i)
 {

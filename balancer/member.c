@@ -71,6 +71,8 @@ static void member_watch(struct member *m)
         .fall = pool->health_fall,
     };
     instance_watch(m->instance, &s);
+    atomic_store_explicit(&m->instance->max_in_flight, (uint32_t)m->config->max_connections,
+                          memory_order_relaxed);
     atomic_store_explicit(&m->instance->eject_after, (uint32_t)pool->eject_errors, memory_order_relaxed);
 }
 

@@ -60,15 +60,21 @@ static struct policy_view *pool_build_half(struct pool *p, bool backup, struct p
     return p->policy->build(candidates, count);
 }
 
+static bool pool_uses_backups(const struct pool *p)
+{
+    for (size_t m = 0; m < p->member_count; m++)
+        if (!p->members[m].config->backup && member_is_taking(&p->members[m]) &&
+            instance_is_usable(p->members[m].instance))
+            return false;
+    return true;
+}
+
 /* Who still takes the visitors that are pinned to it: those in use, and those with weight 0, which take no
  * others. Backups only while they are in use. */
 static bool pool_build_pins(const struct pool *p, struct pool_view *v)
 {
-    bool backups = true;
+    bool backups = pool_uses_backups(p);
     v->pinned = calloc(p->member_count + 1, sizeof(struct instance *));
-    for (size_t m = 0; m < p->member_count; m++)
-        backups &= p->members[m].config->backup || !member_is_taking(&p->members[m]) ||
-                   !instance_is_usable(p->members[m].instance);
     for (size_t m = 0; v->pinned != NULL && m < p->member_count; m++) {
         struct instance *i = p->members[m].instance;
         if (instance_is_usable(i) && !member_is_drained(&p->members[m]) &&
@@ -97,18 +103,38 @@ static struct pool_view *pool_build_view(struct pool *p)
     return v;
 }
 
+void pool_open(struct pool *p)
+{
+    bool backups = pool_uses_backups(p);
+    for (size_t m = 0; m < p->member_count; m++) {
+        const struct member *member = &p->members[m];
+        unsigned takes = 0;
+        if (member_is_drained(member) || (member->config->backup && !backups))
+            takes = 0;
+        else
+            takes = INSTANCE_TAKES_PINNED | (member_weight(member) > 0 ? INSTANCE_TAKES_ANY : 0);
+        atomic_store_explicit(&member->instance->takes, (uint8_t)takes, memory_order_relaxed);
+    }
+    for (size_t m = 0; m < p->member_count; m++)
+        queue_feed(p->queue, p->members[m].instance);
+}
+
 bool pool_rebuild(struct pool *p)
 {
     CHECK_MAGIC(p, POOL_MAGIC);
+    if (p->member_count > 0)
+        p->queue = p->members[0].instance->queue;
     struct pool_view *v = pool_build_view(p);
     p->stale = v == NULL;
     if (v == NULL) {
         log_error("pool %s: out of memory, still using the old list of instances", p->config->name);
         return false;
     }
-    struct pool_view *old = atomic_exchange_explicit(&p->view, v, memory_order_acq_rel);
+    struct pool_view *old = atomic_exchange(&p->view, v);
     if (old != NULL)
         rcu_free_later(&old->grave, pool_view_free, old);
+    if (p->member_count > 0 && p->members[0].active)
+        pool_open(p);
     return true;
 }
 
@@ -132,6 +158,8 @@ struct pool *pool_create(struct instance_registry *r, const struct config_pool *
     *p = (struct pool){.magic = POOL_MAGIC, .config = config, .registry = r};
     p->policy = policy_of_balance(config->balance);
     p->timed = p->policy->timed;
+    for (size_t s = 0; s < config->server_count; s++)
+        p->limited |= config->servers[s].max_connections > 0;
     p->members = calloc(config->server_count + 1, sizeof *p->members);
     for (size_t m = 0; p->members != NULL && m < config->server_count; m++) {
         if (!member_init(&p->members[m], p, &config->servers[m]))
@@ -215,6 +243,80 @@ struct instance *pool_pick(struct pool *p, const struct pool_affinity *a, struct
         instance_lease(i);
     rcu_leave();
     return i;
+}
+
+/* ---- with max_connections
+ * ---------------------------------------------------------------------------------------------- */
+
+/* Policies know nothing of limits: who is full is to them like one that was tried. */
+static enum pool_pick_result pool_choose_limited(const struct pool_view *v, struct policy_turn *t,
+                                                 struct instance **left_out, struct instance **out)
+{
+    struct instance *const *tried = t->tried;
+    struct policy_view *const halves[2] = {v->normal, v->backup};
+    *out = t->affinity != NULL ? pool_pinned(v, t) : NULL;
+    if (*out != NULL)
+        return instance_is_full(*out) ? POOL_FULL : POOL_PICKED;
+    for (size_t tried_count = t->tried_count;; tried_count = 0) {
+        size_t count = tried_count;
+        if (count > 0)
+            memcpy(left_out, tried, count * sizeof *left_out);
+        for (size_t i = 0; i < v->count; i++)
+            if (instance_is_full(v->instances[i]))
+                left_out[count++] = v->instances[i];
+        for (unsigned h = 0; h < 2; h++) {
+            t->tried = left_out;
+            t->tried_count = count;
+            if ((*out = halves[h]->policy->pick(halves[h], t)) != NULL)
+                return POOL_PICKED;
+            t->tried_count = tried_count; /* those come first in left_out */
+            if (halves[h]->policy->pick(halves[h], t) != NULL)
+                return POOL_FULL;
+        }
+        if (tried_count == 0)
+            return POOL_EMPTY;
+    }
+}
+
+#define POOL_RACES_MAX 16 /* lost to others who took the same last place; then it waits like them */
+
+enum pool_pick_result pool_pick_limited(struct pool *p, const struct pool_affinity *a,
+                                        struct instance *const *tried, size_t tried_count,
+                                        struct instance **out)
+{
+    CHECK_MAGIC(p, POOL_MAGIC);
+    enum pool_pick_result r = POOL_EMPTY;
+    *out = NULL;
+    rcu_enter();
+    const struct pool_view *v = atomic_load(&p->view); /* in one order with queue_enter */
+    struct instance **left_out = v != NULL ? malloc((tried_count + v->count) * sizeof *left_out + 1) : NULL;
+    for (unsigned races = 0; left_out != NULL && races < POOL_RACES_MAX; races++) {
+        struct policy_turn t = {
+            .number = atomic_fetch_add_explicit(&p->turn, 1, memory_order_relaxed),
+            .affinity = a,
+            .now_ms = p->timed ? worker_current_ms() : 0,
+            .tried = tried,
+            .tried_count = tried_count,
+        };
+        r = pool_choose_limited(v, &t, left_out, out);
+        if (r != POOL_PICKED || instance_lease_within_limit(*out))
+            break;
+        r = POOL_FULL;
+        *out = a != NULL && a->pin > 0 && *out == v->pinned[a->pin - 1] ? *out : NULL;
+    }
+    rcu_leave();
+    free(left_out);
+    return r;
+}
+
+bool pool_is_limited(const struct pool *p)
+{
+    return p->limited;
+}
+
+struct queue *pool_queue(struct pool *p)
+{
+    return p->queue;
 }
 
 const char *pool_balance_name(const struct pool *p)

@@ -28,14 +28,16 @@ struct pool {
     /* set once */
     const struct config_pool *config; /* of the set's snapshot */
     const struct policy *policy;
-    bool timed; /* as the policy is */
+    bool timed;   /* as the policy is */
+    bool limited; /* there is a server with max_connections */
     struct instance_registry *registry;
     struct member *members;
     size_t member_count;
     char (*pins)[STICKY_CHARS + 1]; /* the cookie's value for each server; NULL without sticky_cookie */
     /* control thread */
-    bool stale;   /* a view could not be built for want of memory */
-    bool ramping; /* an instance has less than its share, since it came back: slow_start */
+    bool stale;          /* a view could not be built for want of memory */
+    bool ramping;        /* an instance has less than its share, since it came back: slow_start */
+    struct queue *queue; /* its instances'; set before the first view, NULL without any */
     /* atomic; read under RCU */
     _Atomic(struct pool_view *) view;
     /* atomic, written by every worker */
@@ -52,6 +54,8 @@ void pool_destroy(struct pool *p);
 /* Builds the view anew from states and weights. False: out of memory; the old view stays and `stale` says so.
  */
 bool pool_rebuild(struct pool *p);
+/* Tells its instances, as those of the active set, what they take, and gives them to those who wait. */
+void pool_open(struct pool *p);
 /* Between two rebuilds of a pool that is `ramping`. */
 dur_ms_t pool_ramp_step_ms(const struct pool *p);
 /* Percent of its weight that an instance has now. */

@@ -11,6 +11,16 @@ static void build_server_weight(struct build *b, slice_t text, struct config_ser
         server->weight = (int)weight;
 }
 
+static void build_server_limit(struct build *b, slice_t text, struct config_server *server)
+{
+    int64_t most;
+    if (value_parse_count(text, &most) != NULL || most > 1000000)
+        build_wrong(b, "max_connections=%.*s is no limit; write a number from 0 (none) to 1000000",
+                    PROBLEM_TEXT(text));
+    else
+        server->max_connections = (int)most;
+}
+
 static const char *build_server_word(struct build *b, const char *what, slice_t text)
 {
     if (value_is_name(text) && text.len <= 64)
@@ -35,8 +45,10 @@ static void build_server_unknown(struct build *b, slice_t word)
         build_wrong(b, "\"%.*s\" looks like a second server; write each on a line of its own",
                     PROBLEM_TEXT(word));
     else
-        build_wrong(b, "there is no \"%.*s\" for a server; there are weight=1, backup and name=...",
-                    PROBLEM_TEXT(word));
+        build_wrong(
+            b,
+            "there is no \"%.*s\" for a server; there are weight=1, backup, max_connections=0 and name=...",
+            PROBLEM_TEXT(word));
 }
 
 static void build_server_option(struct build *b, slice_t word, struct config_server *server)
@@ -51,7 +63,9 @@ static void build_server_option(struct build *b, slice_t word, struct config_ser
         build_server_weight(b, text, server);
     else if (equals != SIZE_MAX && slice_eq(name, SLICE_LIT("name")))
         server->name = build_server_word(b, "name", text);
-    else if (slice_eq(name, SLICE_LIT("max_connections")) || slice_eq(name, SLICE_LIT("zone")))
+    else if (equals != SIZE_MAX && slice_eq(name, SLICE_LIT("max_connections")))
+        build_server_limit(b, text, server);
+    else if (slice_eq(name, SLICE_LIT("zone")))
         build_wrong(b, "%.*s= is not supported by this version of millpond yet; remove it",
                     PROBLEM_TEXT(name));
     else

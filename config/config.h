@@ -89,6 +89,7 @@ struct config_server {   /* one `server` of a pool */
     struct config_origin origin;
     int weight; /* 0..1000; 0: no new visitors */
     bool backup;
+    int max_connections; /* 0 = no limit */
 };
 
 /* How a pool picks; the order is that of the words of `balance`. */
@@ -146,6 +147,8 @@ struct config_pool { /* [pool NAME] */
     unsigned retry_on;
     int max_idle; /* per worker */
     enum proxy_header_version send_proxy_protocol;
+    int queue; /* requests that may wait; 0 = none */
+    dur_ms_t queue_timeout_ms;
 };
 
 enum config_store { CONFIG_STORE_OFF, CONFIG_STORE_MEMORY, CONFIG_STORE_TIERED, CONFIG_STORE_REDIS };

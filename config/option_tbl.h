@@ -127,10 +127,12 @@ OPTION(LISTEN, "h2_max_streams", COUNT, "128", RANGE(1, 100000), 0, LATER,
 OPTION(LISTEN, "h2_max_resets", RATE, "200/m", ANY, 0, LATER,
        "Streams a client may reset in a time before its connection is closed.")
 
-OPTION(POOL, "server", SERVER, "", ANY, OPTION_LIST, HERE,
-       "One instance: `host:port` or `unix:/path`, then any of `weight=1` (0 to 1000; 0 = nothing new), "
-       "`backup`, "
-       "`name=...`. Names are re-resolved. `max_connections=` and `zone=` are not supported yet.")
+OPTION(
+    POOL, "server", SERVER, "", ANY, OPTION_LIST, HERE,
+    "One instance: `host:port` or `unix:/path`, then any of `weight=1` (0 to 1000; 0 = nothing new), "
+    "`backup`, "
+    "`max_connections=0` (requests at a time; more wait in the `queue`; 0 = no limit), `name=...`. Names are "
+    "re-resolved. `zone=` is not supported yet.")
 OPTION(
     POOL, "balance", WORD, "round_robin", WORDS("round_robin least_connections two_choices hash", NULL), 0,
     AT(config_pool, balance),
@@ -185,9 +187,11 @@ OPTION(POOL, "retry_on", RETRY_ON, "connect, reset, 502, 503, 504",
        "What is tried again. Status codes count for idempotent methods only. `off` is nothing.")
 OPTION(POOL, "max_idle", COUNT, "128", RANGE(0, 1000000), 0, AT(config_pool, max_idle),
        "Unused connections to an instance kept by each worker.")
-OPTION(POOL, "queue", COUNT, "1000", RANGE(0, 1000000), 0, LATER,
-       "Requests that may wait when every instance is at its limit.")
-OPTION(POOL, "queue_timeout", DURATION, "5s", RANGE(0, DAY_MS), 0, LATER, "How long they may wait.")
+OPTION(POOL, "queue", COUNT, "1000", RANGE(0, 1000000), 0, AT(config_pool, queue),
+       "Requests that may wait when every instance has its `max_connections`, first come, first served. More "
+       "of them, and all with 0, are answered 503 with Retry-After.")
+OPTION(POOL, "queue_timeout", DURATION, "5s", RANGE(1, DAY_MS), 0, AT(config_pool, queue_timeout_ms),
+       "How long they may wait.")
 OPTION(POOL, "tls", BOOL, "off", ANY, 0, LATER, "TLS towards the instances.")
 OPTION(POOL, "tls_verify", BOOL, "yes", ANY, 0, LATER,
        "Whether the certificates of the instances are checked.")

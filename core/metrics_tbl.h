@@ -31,6 +31,8 @@
     COUNTER(EJECTIONS, "ejections", "Times an instance was left out for failing")                            \
     COUNTER(EJECTIONS_SPARED, "ejections_spared",                                                            \
             "Times a failing instance was not left out, for want of better ones")                            \
+    COUNTER(QUEUE_WAITS, "queue_waits", "Requests that waited for an instance with room")                    \
+    GAUGE(QUEUED, "queued", "Requests that wait for an instance with room")                                  \
     COUNTER(UPSTREAM_BYTES_IN, "upstream_received_bytes", "Bytes received from instances")                   \
     COUNTER(UPSTREAM_BYTES_OUT, "upstream_sent_bytes", "Bytes sent to instances")                            \
     GAUGE(UPSTREAM_OPEN, "upstream_connections", "Upstream connections open now")                            \

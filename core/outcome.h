@@ -131,6 +131,9 @@ enum close_reason {
 #define OUTCOME_FETCH_ERRORS(X)                                                                              \
     X(NONE, "none", 0, "no error")                                                                           \
     X(NO_INSTANCE, "no_instance", 503, "no instance of the pool is usable")                                  \
+    X(QUEUE_FULL, "queue_full", 503, "every instance has its max_connections, and the queue is full")        \
+    X(QUEUE_TIMEOUT, "queue_timeout", 503,                                                                   \
+      "every instance has its max_connections; none was free within queue_timeout")                          \
     X(CONNECT_REFUSED, "connect_refused", 502, "the instance refused the connection")                        \
     X(CONNECT_TIMEOUT, "connect_timeout", 504, "connecting took longer than connect_timeout")                \
     X(CONNECT_FAILED, "connect_failed", 502, "the connection could not be made")                             \

@@ -310,7 +310,8 @@ static void client_conn_on_deadline(struct deadline *d)
     case CLIENT_EXCHANGE:
         if (c->exchange == NULL || c->exchange->body_state != BODY_READING)
             return;
-        if (c->exchange->upstream != NULL && upstream_conn_is_blocked(c->exchange->upstream)) {
+        if (c->exchange->queued != NULL ||
+            (c->exchange->upstream != NULL && upstream_conn_is_blocked(c->exchange->upstream))) {
             c->rate_since_ms = worker_now_ms(c->pw->worker); /* the instance is slow, not the client */
             client_conn_arm(c);
             return;

@@ -15,6 +15,7 @@
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
 #include "proxy/tags.h"
+#include "proxy/fetch_queue.h"
 
 #define TAIL_MAX       512
 #define KEY_MAX        4096 /* a longer one is not shown */
@@ -229,7 +230,7 @@ static void put_connection(struct text *t, struct exchange *x)
 /* RFC 6585 section 4, RFC 9110 section 10.2.3. A route may answer 429 by itself. */
 static void put_retry_after(struct text *t, const struct exchange *x)
 {
-    const uint64_t retry_after_s = phase_limit_retry_after_s(x);
+    const uint64_t retry_after_s = phase_limit_retry_after_s(x) + fetch_queue_retry_after_s(x);
     if (retry_after_s == 0)
         return;
     TEXT_LIT(t, "Retry-After: ");
@@ -268,7 +269,7 @@ static void put_local_head(struct text *t, struct exchange *x)
         TEXT_LIT(t, "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n");
     if (x->range != NULL)
         deliver_range_put_fields(t, x);
-    if (x->status == 429)
+    if (x->status == 429 || x->status == 503)
         put_retry_after(t, x);
     if (x->status >= 400)
         TEXT_LIT(t, "Cache-Control: no-store\r\n");

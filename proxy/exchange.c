@@ -150,6 +150,7 @@ void exchange_free(struct exchange *x)
     deadline_clear(pw->worker, &x->wait_deadline);
     if (UNLIKELY(x->remote != NULL))
         phase_remote_cancel(x);
+    ASSERT(x->queued == NULL);
     if (x->follower != NULL)
         cache_follower_close(&x->follower);
     if (x->object_held)

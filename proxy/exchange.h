@@ -17,6 +17,7 @@
 struct client_conn;
 struct config_listen;
 struct deliver_range;
+struct fetch_place;
 struct instance;
 struct no_vary_use;
 struct own_fetch;
@@ -136,6 +137,7 @@ struct exchange {
     /* fetch */
     struct pool_affinity *affinity; /* if the route has_affinity; in the arena */
     struct upstream_conn *upstream;
+    struct fetch_place *queued;     /* waits for an instance with room: fetch_queue.h */
     struct instance *instance;      /* lease of the try under way */
     struct instance *last_instance; /* for the log; a reference */
     struct instance *tried[EXCHANGE_MAX_TRIES];

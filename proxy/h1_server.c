@@ -105,7 +105,8 @@ static bool h1_server_client_left(const struct client_conn *c)
 {
     const struct exchange *x = c->exchange;
     char byte;
-    if (c->hup && (x->upstream != NULL || x->phase == PHASE_WAIT || x->source == SOURCE_FOLLOW))
+    if (c->hup &&
+        (x->upstream != NULL || x->queued != NULL || x->phase == PHASE_WAIT || x->source == SOURCE_FOLLOW))
         return true;
     return recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno != EAGAIN && errno != EINTR;
 }

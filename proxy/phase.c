@@ -9,6 +9,7 @@
 #include "core/rcu.h"
 #include "core/text.h"
 #include "proxy/affinity.h"
+#include "proxy/fetch_queue.h"
 #include "proxy/client_conn.h"
 #include "proxy/client_out.h"
 #include "proxy/error_page.h"
@@ -72,6 +73,7 @@ void phase_run(struct exchange *x)
 static void exchange_drop_fetch(struct exchange *x)
 {
     phase_fetch_release(x, FETCH_CANCELLED);
+    fetch_queue_leave(x);
     phase_limit_cancel(x);
     phase_remote_cancel(x);
     if (x->flight != NULL)

@@ -10,6 +10,7 @@
 #include "core/panic.h"
 #include "proxy/client_conn.h"
 #include "proxy/client_out.h"
+#include "proxy/fetch_queue.h"
 #include "proxy/forward.h"
 #include "proxy/own_fetch.h"
 #include "proxy/phase.h"
@@ -184,15 +185,12 @@ static bool fetch_send_request(struct exchange *x)
     return x->body_state != BODY_DONE || fetch_send_body_end(x);
 }
 
-/* Starts one try. FETCH_NONE, or why it failed at once. */
-static enum fetch_error fetch_try(struct exchange *x)
+/* With x->instance: FETCH_NONE, or why it failed at once. */
+static inline enum fetch_error fetch_try_instance(struct exchange *x)
 {
     enum fetch_error e = FETCH_NONE;
     const struct config_pool *cfg = fetch_pool_config(x);
     x->request_sent = false;
-    x->instance = pool_pick(x->route->pool, x->affinity, x->tried, x->tries);
-    if (x->instance == NULL)
-        return FETCH_NO_INSTANCE;
     x->tried[x->tries++ % EXCHANGE_MAX_TRIES] = x->instance;
     bool fresh = x->fresh_only || cfg->send_proxy_protocol != PROXY_HEADER_OFF;
     x->upstream =
@@ -206,15 +204,36 @@ static enum fetch_error fetch_try(struct exchange *x)
     return fetch_send_request(x) ? FETCH_NONE : FETCH_RESET;
 }
 
+/* Starts one try. FETCH_NONE, or why it failed at once; or it waits (x->queued). */
+static enum fetch_error fetch_try(struct exchange *x)
+{
+    if (UNLIKELY(x->route->limits_pool)) {
+        enum fetch_error e = fetch_queue_pick(x);
+        if (e != FETCH_NONE || x->queued != NULL)
+            return e;
+    } else {
+        x->instance = pool_pick(x->route->pool, x->affinity, x->tried, x->tries);
+        if (x->instance == NULL)
+            return FETCH_NO_INSTANCE;
+    }
+    return fetch_try_instance(x);
+}
+
 /* On a kept-alive connection that has not brought a byte of this response. */
 static bool fetch_on_reused(const struct exchange *x)
 {
     return x->upstream != NULL && x->upstream->reused && !x->upstream->response_bytes_seen;
 }
 
+/* No instance was asked. */
+static bool fetch_is_without_try(enum fetch_error e)
+{
+    return e == FETCH_NO_INSTANCE || e == FETCH_QUEUE_FULL || e == FETCH_QUEUE_TIMEOUT;
+}
+
 static bool fetch_may_retry(struct exchange *x, enum fetch_error e, unsigned status)
 {
-    if (e == FETCH_NO_INSTANCE || x->tries >= EXCHANGE_MAX_TRIES || (x->client == NULL && x->flight == NULL))
+    if (fetch_is_without_try(e) || x->tries >= EXCHANGE_MAX_TRIES || (x->client == NULL && x->flight == NULL))
         return false;
     const struct retry_context ctx = {
         .tries_done = x->tries,
@@ -234,7 +253,7 @@ static bool fetch_try_failed(struct exchange *x, enum fetch_error e)
     bool reused = e == FETCH_RESET && fetch_on_reused(x);
     bool retry = fetch_may_retry(x, e, 0);
     x->fetch_error = (uint8_t)e;
-    proxy_count(x->pw, METRIC_UPSTREAM_ERRORS, e != FETCH_NO_INSTANCE);
+    proxy_count(x->pw, METRIC_UPSTREAM_ERRORS, !fetch_is_without_try(e));
     if (retry)
         proxy_count(x->pw, METRIC_UPSTREAM_RETRIES, 1);
     if (x->instance != NULL && !reused)
@@ -279,6 +298,8 @@ static enum phase_result fetch_start(struct exchange *x)
         if (!fetch_try_failed(x, e))
             return fetch_give_up(x, e);
     }
+    if (UNLIKELY(x->queued != NULL))
+        return PHASE_PARK;
     if (x->upstream->state == UPSTREAM_ACTIVE)
         fetch_pump_body(x);
     return PHASE_PARK;
@@ -302,7 +323,7 @@ bool phase_fetch_prepare(struct exchange *x)
 
 enum phase_result phase_fetch(struct exchange *x)
 {
-    if (x->instance != NULL)
+    if (x->instance != NULL || UNLIKELY(x->queued != NULL))
         return PHASE_PARK; /* a try is under way */
     if (x->upstream_head.ptr == NULL && !phase_fetch_prepare(x))
         return fetch_give_up(x, FETCH_NO_MEMORY);
@@ -315,6 +336,17 @@ void phase_fetch_failed(struct exchange *x, enum fetch_error e)
     if (!fetch_try_failed(x, e))
         fetch_give_up(x, e);
     phase_run(x);
+}
+
+void phase_fetch_granted(struct exchange *x, struct instance *i)
+{
+    ASSERT(x->phase == PHASE_FETCH && x->instance == NULL);
+    x->instance = i;
+    enum fetch_error e = fetch_try_instance(x);
+    if (e != FETCH_NONE)
+        phase_fetch_failed(x, e);
+    else if (x->upstream->state == UPSTREAM_ACTIVE)
+        fetch_pump_body(x);
 }
 
 bool fetch_retry_on_status(struct exchange *x, unsigned status)

@@ -11,6 +11,7 @@
 #include "cache/stale.h"
 #include "cache/storable.h"
 #include "proxy/client_conn.h"
+#include "proxy/fetch_queue.h"
 #include "proxy/no_vary.h"
 #include "proxy/own_fetch.h"
 #include "proxy/partial.h"
@@ -343,6 +344,10 @@ void phase_wait_timeout(struct exchange *x)
         wait_fetch_alone(x, NO_STORE_WAIT_LIMIT);
     else if (x->phase == PHASE_FETCH && x->awaits_continue)
         exchange_on_continue(x);
+    else if (x->phase == PHASE_FETCH && x->queued != NULL) {
+        fetch_queue_leave(x);
+        phase_fetch_failed(x, FETCH_QUEUE_TIMEOUT);
+    }
 }
 
 void phase_wait_on_event(void *arg, enum cache_event event)

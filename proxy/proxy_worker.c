@@ -110,7 +110,8 @@ void proxy_worker_use(struct proxy_worker *pw, struct snapshot *s)
 
 void proxy_worker_check_done(struct proxy_worker *pw)
 {
-    if (!pw->draining || pw->done_reported || pw->conn_count > 0 || pw->exchange_count > 0)
+    if (!pw->draining || pw->done_reported || pw->conn_count > 0 || pw->exchange_count > 0 ||
+        pw->grants_awaited > 0)
         return;
     pw->done_reported = true;
     upstream_pool_close_all(pw);

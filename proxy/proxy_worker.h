@@ -56,7 +56,8 @@ struct proxy_worker {
     char id_prefix[16]; /* request ids: random prefix and a counter */
     /* owner thread */
     uint64_t id_counter;
-    uint64_t random; /* core/random.h */
+    unsigned grants_awaited; /* fetch_queue.c */
+    uint64_t random;         /* core/random.h */
     struct proxy_renewal renewals[PROXY_RENEWALS];
     struct cache_remote *remote; /* the store that nodes share; NULL: none */
     struct snapshot_view *view;  /* the current configuration */

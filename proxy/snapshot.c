@@ -55,6 +55,7 @@ static bool snapshot_build_routes(struct snapshot *s)
         const struct config_pool *pool = r->pool < 0 ? NULL : pool_config(route->pool);
         route->has_affinity =
             pool != NULL && (pool->balance == CONFIG_BALANCE_HASH || pool->sticky_cookie[0] != '\0');
+        route->limits_pool = pool != NULL && pool_is_limited(route->pool);
         route->times_pool = pool != NULL && pool_is_timed(route->pool);
         route->is_plain = r->allow.count == 0 && r->deny.count == 0 && r->rate_limit.amount == 0 &&
                           r->redirect_status == 0 && r->respond_status == 0 && !route->has_affinity;

@@ -87,6 +87,8 @@ static const struct option_case cases[] = {
     {P, "retries", "0", {"101", "-1", "x"}, "from 0 to 100"},
     {P, "retry_budget", "0%", {"20", "101%", "x%"}, "a percent sign"},
     {P, "retry_on", "connect, 503", {"timeout", "500", "off, 502"}, "write any of connect"},
+    {P, "queue", "0", {"x", "1000001", "-1"}, "is not a number"},
+    {P, "queue_timeout", "1ms", {"0", "5", "2d"}, "from 1ms to 1d"},
     {P, "max_idle", "0", {"x", "1000001", "-1"}, "is not a number"},
     {C, "store", "off", {"disk", "none", ""}, "write one of: off, memory, tiered, redis"},
     {C, "memory_size", "1M", {"1023K", "x", "64MB"}, "from 1M to 1024T"},

@@ -99,6 +99,21 @@ static void test_staying_in_use(void **state)
     config_unref(c);
 }
 
+static void test_limits(void **state)
+{
+    UNUSED(state);
+    struct config *c = load_ok(APP "server = b:1 max_connections=7\n");
+    assert_int_equal(c->pools[0].servers[0].max_connections, 0);
+    assert_int_equal(c->pools[0].servers[1].max_connections, 7);
+    assert_int_equal(c->pools[0].queue, 1000);
+    assert_int_equal(c->pools[0].queue_timeout_ms, 5000);
+    config_unref(c);
+    c = load_ok(APP "queue = 3\nqueue_timeout = 2s\n");
+    assert_int_equal(c->pools[0].queue, 3);
+    assert_int_equal(c->pools[0].queue_timeout_ms, 2000);
+    config_unref(c);
+}
+
 static void test_many_servers_keep_their_order(void **state)
 {
     char text[8192], name[32];
@@ -120,8 +135,10 @@ static void test_bad_servers(void **state)
     static const struct {
         const char *value, *part;
     } bad[] = {
-        {"a:1 max_connections=5", "max_connections= is not supported by this version of millpond yet"},
-        {"a:1 max_connections=0", "is not supported by this version"},
+        {"a:1 max_connections=", "is no limit; write a number from 0 (none) to 1000000"},
+        {"a:1 max_connections=-1", "is no limit"},
+        {"a:1 max_connections=1000001", "is no limit"},
+        {"a:1 max_connections", "there are weight=1, backup, max_connections=0"},
         {"a:1 wieght=5", "did you mean \"weight\"?"},
         {"a:1 weight=", "is not a weight"},
         {"a:1 weight=-1", "is not a weight"},
@@ -167,9 +184,13 @@ static void test_retry_on_off(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_balance),      cmocka_unit_test(test_staying_in_use),
-        cmocka_unit_test(test_members),      cmocka_unit_test(test_many_servers_keep_their_order),
-        cmocka_unit_test(test_bad_servers),  cmocka_unit_test(test_duplicate_names),
+        cmocka_unit_test(test_balance),
+        cmocka_unit_test(test_staying_in_use),
+        cmocka_unit_test(test_members),
+        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_many_servers_keep_their_order),
+        cmocka_unit_test(test_bad_servers),
+        cmocka_unit_test(test_duplicate_names),
         cmocka_unit_test(test_retry_on_off),
     };
     return cmocka_run_group_tests_name("config/build_pool", tests, NULL, NULL);

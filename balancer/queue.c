@@ -1,0 +1,104 @@
+/* queue.c: see queue.h.
+ *
+ * No lease is lost between two who look at the same moment: who wants one enters first and looks at the
+ * instances afterwards, who has one to give lowers the instance's count first and looks at the queue
+ * afterwards; all four steps are of one order (sequentially consistent). A newcomer who comes in just then
+ * may take what was freed for the first in the queue, who then waits for the next one: rejected is to make
+ * newcomers wait while anybody does, since those who wait may be waiting for another instance.
+ *
+ * A grant travels as mail, as a lease that counts already, so that nobody overtakes it on the way. */
+#include "balancer/queue.h"
+
+#include <stdlib.h>
+
+#include "balancer/instance.h"
+#include "core/panic.h"
+
+struct queue *queue_new(void)
+{
+    struct queue *q = calloc(1, sizeof *q);
+    if (q == NULL)
+        return NULL;
+    lock_init(&q->lock, LOCK_POOL);
+    list_init(&q->waiting);
+    q->refs = 1;
+    return q;
+}
+
+void queue_unref(struct queue *q)
+{
+    if (--q->refs > 0)
+        return;
+    ASSERT(list_empty(&q->waiting));
+    lock_destroy(&q->lock);
+    free(q);
+}
+
+static void queue_on_mail(struct worker *w, struct mail *m)
+{
+    struct queue_place *p = CONTAINER_OF(m, struct queue_place, mail);
+    UNUSED(w);
+    p->on_grant(p, p->granted);
+}
+
+bool queue_enter(struct queue *q, struct queue_place *p, size_t most)
+{
+    lock_take(&q->lock);
+    bool room = queue_length(q) < most;
+    if (room) {
+        p->mail.on_mail = queue_on_mail;
+        p->is_waiting = true;
+        list_push_back(&q->waiting, &p->node);
+        atomic_fetch_add(&q->count, 1);
+    }
+    lock_drop(&q->lock);
+    return room;
+}
+
+static void queue_remove_locked(struct queue *q, struct queue_place *p)
+{
+    list_remove(&p->node);
+    p->is_waiting = false;
+    atomic_fetch_sub_explicit(&q->count, 1, memory_order_relaxed);
+}
+
+bool queue_leave(struct queue *q, struct queue_place *p)
+{
+    lock_take(&q->lock);
+    bool was_waiting = p->is_waiting;
+    if (was_waiting)
+        queue_remove_locked(q, p);
+    lock_drop(&q->lock);
+    return was_waiting;
+}
+
+/* Who has waited longest of those that may have `i`. */
+static struct queue_place *queue_first_locked(const struct queue *q, const struct instance *i)
+{
+    unsigned takes = atomic_load_explicit(&i->takes, memory_order_relaxed);
+    LIST_FOREACH (n, &q->waiting) {
+        struct queue_place *p = CONTAINER_OF(n, struct queue_place, node);
+        if (p->pin == NULL ? (takes & INSTANCE_TAKES_ANY) != 0
+                           : p->pin == i && (takes & INSTANCE_TAKES_PINNED) != 0)
+            return p;
+    }
+    return NULL;
+}
+
+void queue_feed(struct queue *q, struct instance *i)
+{
+    while (UNLIKELY(atomic_load(&q->count) > 0)) {
+        lock_take(&q->lock);
+        struct queue_place *p = queue_first_locked(q, i);
+        bool given = p != NULL && instance_is_usable(i) && instance_lease_within_limit(i);
+        struct worker *w = given ? p->worker : NULL;
+        if (given) {
+            queue_remove_locked(q, p);
+            p->granted = i;
+        }
+        lock_drop(&q->lock);
+        if (!given)
+            return;
+        worker_post(w, &p->mail); /* the owner keeps the place until it has come */
+    }
+}

@@ -1,0 +1,17 @@
+/* fetch_queue.h: the wait for an instance of a pool with max_connections. Worker's thread. */
+#ifndef PROXY_FETCH_QUEUE_H
+#define PROXY_FETCH_QUEUE_H
+
+#include "proxy/exchange.h"
+
+/* Takes an instance into x->instance. Or none is free, and FETCH_NONE is said all the same: then x->queued is
+ * set, and phase_fetch_granted or phase_fetch_failed follows. */
+enum fetch_error fetch_queue_pick(struct exchange *x);
+
+/* It waits no longer, if it did: its client has left, or the time is over. */
+void fetch_queue_leave(struct exchange *x);
+
+/* Seconds after which a client whose request found no room may try again; 0: that was not what happened. */
+uint64_t fetch_queue_retry_after_s(const struct exchange *x);
+
+#endif
