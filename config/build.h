@@ -50,6 +50,7 @@ void config_build(struct build *b);
 void config_check(struct build *b);
 /* Parts of it, about what may be shared by mistake. check_leak.c. */
 void check_route_leaks(struct build *b, const struct config_route *r, const struct source_section *section);
+void check_pool_leaks(struct build *b, const struct config_pool *p, const struct source_section *section);
 void check_trusted_proxies(struct build *b);
 /* About rate_limit. check_limit.c. */
 void check_route_limit(struct build *b, const struct config_route *r, const struct source_section *section);

@@ -70,6 +70,7 @@ static void check_pool(struct build *b, const struct config_pool *pool, const st
         all_backup = all_backup && pool->servers[i].backup;
     }
     check_pool_balance(b, pool, section);
+    check_pool_leaks(b, pool, section);
     if (all_drained)
         check_report(b, true, section, "server",
                      "every server has weight=0, so none is used; give one a weight");

@@ -106,7 +106,7 @@ static void leak_ttl(struct build *b, const struct config_route *r, const struct
                   "line, or name folders in path instead of extensions");
 }
 
-/* A field that says who the client is, when Millpond says it; here it is what the client says. */
+/* A field that says who the client is by its certificate. */
 static bool is_identity(const char *name)
 {
     static const struct {
@@ -123,14 +123,28 @@ static bool is_identity(const char *name)
     return false;
 }
 
+/* One that we write. */
+static bool is_said_by_us(const struct config *c, const char *name)
+{
+    static const char *const ours[] = {"x-ssl-client-verify", "x-ssl-client-s-dn", "x-ssl-client-sha256"};
+    bool asked = false, is_ours = false;
+    for (size_t i = 0; i < c->listen_count; i++)
+        asked |= c->listens[i].tls_client_verify != TLS_VERIFY_OFF;
+    for (size_t i = 0; i < ARRAY_LEN(ours); i++)
+        is_ours |= slice_ieq(slice_str(ours[i]), slice_str(name));
+    return asked && is_ours;
+}
+
 static void leak_identity(struct build *b, const struct source_section *section, const char *key,
                           const char *name)
 {
-    if (is_identity(name))
-        leak_warn(
-            b, section, key,
-            "anybody can write that field, and only instances are told who the client is; let a listener "
-            "of its own ask for certificates, or the application decide");
+    if (!is_identity(name))
+        return;
+    b->config->reads_identity = true;
+    if (!is_said_by_us(b->config, name))
+        leak_warn(b, section, key,
+                  "only a proxy in trusted_proxies can say that; Millpond itself says X-SSL-Client-Verify, "
+                  "-S-DN and -SHA256, and a listener has to ask for certificates by tls_client_verify");
 }
 
 static void leak_identities(struct build *b, const struct config_route *r,
@@ -142,6 +156,11 @@ static void leak_identities(struct build *b, const struct config_route *r,
         leak_identity(b, section, "key_headers", r->key.headers.items[i]);
     leak_identity(b, section, "cache", r->bypass_header);
     leak_identity(b, section, "rate_limit", r->rate_limit.header);
+}
+
+void check_pool_leaks(struct build *b, const struct config_pool *p, const struct source_section *section)
+{
+    leak_identity(b, section, "hash_on", p->hash_name);
 }
 
 void check_route_leaks(struct build *b, const struct config_route *r, const struct source_section *section)

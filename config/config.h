@@ -313,6 +313,7 @@ struct config {
     struct config_route *routes; /* in file order, at least one */
     size_t route_count;
     struct config_admin admin;
+    bool reads_identity;         /* an option reads a field that says who the client is by a certificate */
     struct config_private *priv; /* values with origins, for `config`; memory of all of the above */
 };
 

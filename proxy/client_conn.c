@@ -47,6 +47,7 @@ void client_conn_set_state(struct client_conn *c, enum client_state s)
     };
     ASSERT((legal[c->state] >> s) & 1);
     c->state = (uint8_t)s;
+    c->waited_for = CLIENT_WAIT_NOTHING;
 }
 
 slice_t client_conn_ip(const struct client_conn *c)

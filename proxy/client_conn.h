@@ -41,6 +41,9 @@ enum client_state {
     CLIENT_CLOSED
 };
 
+/* What the deadline was set for by h1_server_run. */
+enum client_wait { CLIENT_WAIT_NOTHING, CLIENT_WAIT_REQUEST, CLIENT_WAIT_BODY, CLIENT_WAIT_TAKE };
+
 #define CLIENT_CONN_MAGIC 0x434c434eu
 #define CLIENT_IP_TEXT    46
 
@@ -63,6 +66,7 @@ struct client_conn {
     struct client_tls *tls; /* NULL: plain */
     uint8_t state;          /* enum client_state, client_conn_set_state */
     uint8_t close_reason;   /* enum close_reason, CLOSE_OPEN until decided */
+    uint8_t waited_for;     /* enum client_wait, since the state changed last */
     bool readable, writable;
     bool hup;            /* FIN or worse is in the socket, perhaps behind unread data */
     bool eof;            /* the client will send no more */

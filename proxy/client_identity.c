@@ -8,11 +8,14 @@
 #include "proxy/client_conn.h"
 #include "proxy/client_tls.h"
 #include "proxy/forward.h"
+#include "proxy/unkeyed.h"
 
 #define KEY_PART "client-certificate="
 #define VERIFY   SLICE_LIT("X-SSL-Client-Verify")
 #define SUBJECT  SLICE_LIT("X-SSL-Client-S-DN")
 #define SHA256   SLICE_LIT("X-SSL-Client-SHA256")
+
+#define FIELDS_MAX 3
 
 bool client_identity_copy(struct exchange *x, const struct tls_peer *peer)
 {
@@ -31,6 +34,54 @@ bool client_identity_take(struct exchange *x)
     const struct tls_peer *peer = x->client->tls->conn.peer;
     x->certified = peer != NULL && peer->sha256.len > 0 && !x->peer_trusted;
     return client_identity_copy(x, peer);
+}
+
+static slice_t verify_of(const struct tls_peer *peer)
+{
+    return peer->sha256.len > 0 ? SLICE_LIT("SUCCESS") : SLICE_LIT("NONE");
+}
+
+static unsigned tell(struct http_field *to, const struct tls_peer *peer)
+{
+    const struct http_field all[FIELDS_MAX] = {{.name = VERIFY, .value = verify_of(peer)},
+                                               {.name = SUBJECT, .value = peer->subject},
+                                               {.name = SHA256, .value = peer->sha256}};
+    unsigned n = 0;
+    for (size_t i = 0; i < ARRAY_LEN(all); i++) {
+        if (all[i].value.len > 0)
+            to[n++] = all[i];
+    }
+    return n;
+}
+
+bool client_identity_tell(struct exchange *x)
+{
+    struct http_head *h = &x->req;
+    struct http_field *to = h->fields;
+    unsigned n = 0;
+    if (x->peer == NULL && x->peer_trusted)
+        return true;
+    if (x->peer != NULL) {
+        to = arena_alloc(&x->arena, (h->field_count + FIELDS_MAX) * sizeof *to);
+        if (to == NULL)
+            return false;
+        n = x->identity_fields = (uint8_t)tell(to, x->peer);
+        h->present |= HTTP_BIT(OTHER);
+    }
+    for (unsigned i = 0; i < h->field_count; i++) {
+        const struct http_field f = h->fields[i];
+        if (f.id != HTTP_FIELD_OTHER || unkeyed_kind(f.name) != UNKEYED_IDENTITY)
+            to[n++] = f;
+    }
+    h->fields = to;
+    h->field_count = (uint16_t)n;
+    return true;
+}
+
+void client_identity_retell(struct exchange *x)
+{
+    if (x->identity_fields > 0)
+        tell(x->req.fields, x->peer);
 }
 
 bool client_identity_extend_key(struct exchange *x)
@@ -68,7 +119,7 @@ static void put(struct text *t, const struct exchange *x, slice_t name, slice_t 
 
 void client_identity_put_fields(struct text *t, const struct exchange *x)
 {
-    put(t, x, VERIFY, x->peer->sha256.len > 0 ? SLICE_LIT("SUCCESS") : SLICE_LIT("NONE"));
+    put(t, x, VERIFY, verify_of(x->peer));
     put(t, x, SUBJECT, x->peer->subject);
     put(t, x, SHA256, x->peer->sha256);
 }

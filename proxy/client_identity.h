@@ -18,6 +18,13 @@ bool client_identity_take(struct exchange *x);
 /* The same for an exchange without a client, as of another's. false when out of memory. */
 bool client_identity_copy(struct exchange *x, const struct tls_peer *peer);
 
+/* Of a request that came: takes out what says who the client is by a certificate, unless a trusted proxy says
+ * it, and puts in what is true, so that what the ini file reads of requests (routes, keys, limits) reads
+ * that. Needed if there is a `peer`, or the configuration reads such fields. false when out of memory. */
+bool client_identity_tell(struct exchange *x);
+/* The first `identity_fields` fields of the request, whose text then is that of its own `peer`. */
+void client_identity_retell(struct exchange *x);
+
 /* Appends to the key, behind the URL, what keeps `certified` requests apart. false when out of memory. */
 bool client_identity_extend_key(struct exchange *x);
 

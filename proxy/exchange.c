@@ -81,6 +81,7 @@ struct exchange *exchange_new_background(const struct exchange *of)
     x->peer_trusted = of->peer_trusted;
     x->secure = of->secure;
     x->certified = of->certified;
+    x->identity_fields = of->identity_fields;
     x->req = of->req;
     x->target = of->target;
     x->host = of->host;
@@ -196,7 +197,8 @@ bool exchange_own_head(struct exchange *x)
         return true;
     struct http_head *h = &x->req;
     const char *from = h->method_text.ptr;
-    const struct http_field *last = h->field_count > 0 ? &h->fields[h->field_count - 1] : NULL;
+    const bool came = h->field_count > x->identity_fields; /* with any of its own */
+    const struct http_field *last = came ? &h->fields[h->field_count - 1] : NULL;
     const char *end = last != NULL ? last->value.ptr + last->value.len : h->target.ptr + h->target.len;
     size_t len = (size_t)(end - from);
     char *copy = arena_alloc(&x->arena, len + 1);
@@ -210,6 +212,7 @@ bool exchange_own_head(struct exchange *x)
         fields[i].value = slice_rebase(fields[i].value, from, copy, len);
     }
     h->fields = fields;
+    client_identity_retell(x);
     h->method_text = slice_rebase(h->method_text, from, copy, len);
     h->target = slice_rebase(h->target, from, copy, len);
     x->target.scheme = slice_rebase(x->target.scheme, from, copy, len);

@@ -82,6 +82,7 @@ struct exchange {
     bool stale_on_error;     /* VERDICT_STALE because the fetch failed */
     bool peer_trusted;       /* it came from one of trusted_proxies */
     bool secure;             /* it came over TLS: exchange_scheme */
+    uint8_t identity_fields; /* of the request, the first ones, say who the client is: client_identity.h */
     bool certified;          /* by a client that showed a certificate of its own: client_identity.h */
     bool request_sent;       /* of the try under way, a part at least */
     uint8_t credentials;     /* enum no_store_reason: guard_credentials */

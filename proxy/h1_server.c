@@ -123,6 +123,21 @@ static void h1_server_poke_exchange(struct client_conn *c)
     }
 }
 
+/* The deadline stands already, and what comes by drips does not put it off: between requests (TLS may come
+ * without data), or of a rate that is looked at now and then. */
+static bool is_waited_for(struct client_conn *c)
+{
+    const bool body = c->exchange != NULL && c->exchange->body_state == BODY_READING;
+    const enum client_wait what = c->left != NULL           ? CLIENT_WAIT_TAKE
+                                  : c->state == CLIENT_IDLE ? CLIENT_WAIT_REQUEST
+                                  : body                    ? CLIENT_WAIT_BODY
+                                                            : CLIENT_WAIT_NOTHING;
+    const bool same = what == c->waited_for;
+    c->waited_for = (uint8_t)what;
+    return same && (what == CLIENT_WAIT_REQUEST ||
+                    (what != CLIENT_WAIT_NOTHING && c->listener->config->min_rate_bytes_s > 0));
+}
+
 /* What follows when nothing more can be done: close, or wait with the right deadline. */
 static void h1_server_settle(struct client_conn *c)
 {
@@ -146,7 +161,7 @@ static void h1_server_settle(struct client_conn *c)
         return;
     }
     client_conn_save_input(c);
-    if (c->state != CLIENT_HEAD || c->left != NULL)
+    if ((c->state != CLIENT_HEAD || c->left != NULL) && !is_waited_for(c))
         client_conn_arm(c);
 }
 

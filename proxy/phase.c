@@ -11,6 +11,7 @@
 #include "proxy/affinity.h"
 #include "proxy/fetch_queue.h"
 #include "proxy/client_conn.h"
+#include "proxy/client_identity.h"
 #include "proxy/client_out.h"
 #include "proxy/error_page.h"
 #include "proxy/listener.h"
@@ -231,6 +232,8 @@ enum phase_result phase_accept(struct exchange *x)
         return accept_refuse(x, h1_error_status(e), h1_error_text(e));
     if (UNLIKELY(http_head_has(&x->req, HTTP_FIELD_CONNECTION)))
         accept_connection(x);
+    if (UNLIKELY(x->peer != NULL || x->view->shared->config->reads_identity) && !client_identity_tell(x))
+        return accept_refuse(x, 503, "out of memory");
     x->keep_alive = x->framing.keep_alive && !x->pw->draining;
     if (!x->keep_alive)
         x->close_reason = x->framing.keep_alive ? CLOSE_SHUTDOWN : CLOSE_NO_KEEP_ALIVE;

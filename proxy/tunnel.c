@@ -155,6 +155,7 @@ static void tunnel_shed(struct exchange *x)
     *x->tunnel = tunnel;
     x->tunnel->offer = SLICE_EMPTY;
     x->req = kept;
+    x->identity_fields = 0;
     x->target = (struct h1_target){.path = SLICE_EMPTY};
     x->upstream_head = x->response_head = x->key.text = SLICE_EMPTY;
     if (x->peer != NULL) /* the connection has it, too, and stays until the log is written */

@@ -1,6 +1,7 @@
 /* tls.c: clients that speak TLS: every version we offer, with real programs and with a client of our own;
  * what the application is told; large bodies both ways; and clients that do it wrong, slowly, or never
  * finish. */
+#include <poll.h>
 #include <signal.h>
 
 #include "tests/support/millpond.h"
@@ -468,6 +469,23 @@ static void one_too_many_is_closed_without_an_answer(void **state)
 }
 
 /* Half handshakes have a quarter of the connections. */
+/* Records without data are no request. */
+static void key_updates_keep_no_connection(void **state)
+{
+    UNUSED(state);
+    struct millpond *m = start_with(origin_start(pages_script, pages), "", "idle_timeout = 300ms\n");
+    struct tls_client *c = tls_client_open(secure_port(m), .name = "test");
+    expect_in(tls_client_get(c, "/p", ""), "/p#1");
+    for (int i = 0; i < 200 && closes(m, "idle_timeout") == 0; i++) {
+        struct pollfd p = {.fd = c->fd, .events = POLLIN};
+        SSL_key_update(c->ssl, SSL_KEY_UPDATE_NOT_REQUESTED);
+        SSL_do_handshake(c->ssl);
+        poll(&p, 1, 50);
+    }
+    assert_int_equal(closes(m, "idle_timeout"), 1);
+    millpond_stop(m);
+}
+
 static void a_flood_of_half_handshakes_stops_nobody(void **state)
 {
     UNUSED(state);
@@ -516,6 +534,7 @@ int main(void)
         E2E_TEST(a_slow_hello_is_served),
         E2E_TEST(an_unfinished_handshake_has_its_time),
         E2E_TEST(one_too_many_is_closed_without_an_answer),
+        E2E_TEST(key_updates_keep_no_connection),
         E2E_TEST(a_flood_of_half_handshakes_stops_nobody),
     };
     return E2E_RUN("tls", tests);

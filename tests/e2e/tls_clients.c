@@ -8,11 +8,14 @@ static struct page pages[] = {
     {.path = "/own", .fields = "Cache-Control: max-age=600\r\n"},
     {.path = "/all", .fields = "Cache-Control: public, max-age=600\r\n"},
     {.path = "/varies", .fields = "Cache-Control: public, max-age=600\r\nVary: X-SSL-Client-S-DN\r\n"},
+    {.path = "/soon", .fields = "Cache-Control: public, max-age=0, stale-while-revalidate=600\r\n"},
     {.path = "/q", .fields = "Cache-Control: no-store\r\n"},
     {0}};
 static struct origin *app;
 static struct tls_cert *authority, *server, *second, *alice, *bob, *stranger;
 static const char *main_lines = "";
+static const char keeping[] = "[route all]\nkeep_request_header = X-SSL-Client-S-DN\n";
+static const char *routes = keeping;
 
 /* A plain listener, and "secure" and "open", which ask by these rules and by none. */
 static struct millpond_options options(const char *verify_lines)
@@ -21,9 +24,9 @@ static struct millpond_options options(const char *verify_lines)
         .main = textf("workers = 2\n%s", main_lines),
         .rest =
             textf("%s[listen secure]\naddress = 127.0.0.1:0\n%s%s\n[listen open]\naddress = "
-                  "127.0.0.1:0\n%s[route all]\nkeep_request_header = X-SSL-Client-S-DN\n",
+                  "127.0.0.1:0\n%s%s",
                   pool_lines("app", 1, app), textf("%s%s", tls_cert_lines(server), tls_cert_lines(second)),
-                  verify_lines, tls_cert_lines(server))};
+                  verify_lines, tls_cert_lines(server), routes)};
 }
 
 static struct millpond *start(const char *verify)
@@ -299,6 +302,47 @@ static void what_is_for_all_is_for_all_of_one_door(void **state)
     millpond_stop(m);
 }
 
+/* Routes, keys and what goes past the cache go by who the client is, not by what it says. */
+static void the_ini_file_reads_what_is_true(void **state)
+{
+    UNUSED(state);
+    static const char forged[] = "X-SSL-Client-Verify: SUCCESS\r\nX-SSL-Client-S-DN: CN=alice\r\n";
+    routes = "[route past]\npath = /q\nheader = X-SSL-Client-Verify: SUCCESS\nrespond = 200 inside\n"
+             "[route all]\nkey_headers = X-SSL-Client-S-DN\n";
+    struct millpond *m = start("optional");
+    routes = keeping;
+    const int secure = millpond_port(m, "secure");
+    expect_in(ask(m, alice, "/q"), "inside");
+    expect_in(ask(m, NULL, "/q"), "/q#1");
+    expect_in(ask_with(tls_client_open(secure), "/q", forged), "/q#2");
+    expect_in(ask_with(tls_client_open(millpond_port(m, "open")), "/q", forged), "/q#3");
+    expect_body(client_get(m->port, "/q", forged), "/q#4");
+    expect_in(ask(m, alice, "/all"), "/all#1");
+    expect_in(ask(m, bob, "/all"), "/all#2");
+    expect_in(ask(m, alice, "/all"), "/all#1");
+    expect_in(ask_with(tls_client_open(secure, .cert = bob), "/all", forged), "/all#2");
+    expect_in(ask_with(tls_client_open(secure), "/all", forged), "/all#3");
+    expect_body(client_get(m->port, "/all", forged), "/all#4");
+    expect_body(client_get(m->port, "/all", ""), "/all#4");
+    expect_in(ask_with(tls_client_open(secure, .cert = alice), "/all", "Connection: close\r\n"), "/all#1");
+    millpond_stop(m);
+}
+
+/* A response that is renewed when its client has gone. */
+static void a_renewal_in_the_background_is_for_the_same_client(void **state)
+{
+    UNUSED(state);
+    routes = "[route all]\nkey_headers = X-SSL-Client-S-DN\n";
+    struct millpond *m = start("optional");
+    routes = keeping;
+    expect_in(ask(m, alice, "/soon"), "/soon#1");
+    expect_in(ask(m, alice, "/soon"), "/soon#1");
+    millpond_wait_figure(m, "refreshes_in_flight", 0);
+    assert_string_equal(told(1, "X-SSL-Client-S-DN"), "CN=alice");
+    expect_in(ask(m, bob, "/soon"), "/soon#3");
+    millpond_stop(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -310,6 +354,8 @@ int main(void)
         E2E_TEST(authorities_that_change_are_read),
         E2E_TEST(what_is_made_for_one_is_given_to_nobody),
         E2E_TEST(what_is_for_all_is_for_all_of_one_door),
+        E2E_TEST(the_ini_file_reads_what_is_true),
+        E2E_TEST(a_renewal_in_the_background_is_for_the_same_client),
         E2E_TEST(a_renewal_has_the_same_identity),
         E2E_TEST(a_trusted_proxy_is_not_the_client),
     };

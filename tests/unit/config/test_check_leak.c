@@ -56,10 +56,10 @@ static void test_deception_guard(void **state)
 static void test_identities(void **state)
 {
     UNUSED(state);
-    static const char warning[] = "anybody can write that field, and only instances are told who";
+    static const char warning[] = "only a proxy in trusted_proxies can say that; Millpond itself says";
     expect_warning(APP "[route a]\nheader = X-SSL-Client-Verify: SUCCESS\n[route b]\n", warning);
     expect_warning(APP "[route a]\nkey_headers = X-SSL-Client-S-DN\n",
-                   "t.ini:4: [route a] key_headers: anybody");
+                   "t.ini:4: [route a] key_headers: only a proxy");
     expect_warning(APP "[route a]\ncache = bypass_if=header:Client-Cert\n", warning);
     expect_warning(APP "[route a]\nrate_limit = 5/s by=header:x-ssl-client-sha256\n", warning);
     expect_no_problem(APP "[route a]\nheader = X-Forwarded-Port: 1\n[route b]\n");
