@@ -267,6 +267,12 @@ struct balancer_set *balancer_set_build(struct balancer *b, struct config *c, ch
     CHECK_MAGIC(b, BALANCER_MAGIC);
     worker_refresh_clock(b->control);
     struct balancer_set *s = balancer_set_create(b, c);
+    for (size_t p = 0; s != NULL && p < s->pool_count; p++) {
+        if (!pool_load_tls(s->pools[p], c, err, err_bytes)) {
+            balancer_set_free(s);
+            return NULL;
+        }
+    }
     bool ok = s != NULL && balancer_set_resolve(s);
     for (size_t p = 0; ok && p < s->pool_count; p++)
         ok = pool_rebuild(s->pools[p]);

@@ -13,6 +13,7 @@
 #include "core/outcome.h"
 #include "core/worker.h"
 
+struct tls_target;
 struct balancer;
 struct balancer_set;
 struct pool;
@@ -43,9 +44,9 @@ struct balancer *balancer_create(struct worker *control);
 void balancer_destroy(struct balancer *b);
 
 /* Builds the pools of a snapshot (resolving names, blocking: literals do not block). NULL and a message in
- * `err` when out of memory; a name that does not resolve gives an instance that is down ("name does not
- * resolve") and is tried again every few seconds. The returned set holds one reference, and one on the
- * snapshot. */
+ * `err` when out of memory or a file for TLS cannot be used; a name that does not resolve gives an instance
+ * that is down ("name does not resolve") and is tried again every few seconds. The returned set holds one
+ * reference, and one on the snapshot. */
 struct balancer_set *balancer_set_build(struct balancer *b, struct config *c, char *err, size_t err_bytes);
 /* Makes this the set whose instances are probed; instances of the old set that are not in it stop being
  * probed. The balancer holds a reference while it is active. `s` NULL: nothing is probed any more. */
@@ -70,6 +71,16 @@ bool pool_is_timed(const struct pool *p);
 uint16_t pool_pin_of_value(const struct pool *p, slice_t value);
 uint16_t pool_pin_of_instance(const struct pool *p, const struct instance *i);
 slice_t pool_pin_value(const struct pool *p, uint16_t pin);
+
+/* How TLS is spoken to the instances; NULL: it is not. Any thread, while the set is held. */
+struct tls_target *pool_tls(const struct pool *p);
+/* Worker: the name that this instance is asked for and has to prove; lives as long as the set. NULL: it is no
+ * longer one that is picked. */
+const char *pool_tls_name(const struct pool *p, const struct instance *i);
+/* Control thread, or a command: the same made of one section, for the caller. NULL and "file:line: [pool
+ * NAME] key: what is wrong; what would be right". */
+struct tls_target *pool_tls_new(const struct config *c, const struct config_pool *config, char *err,
+                                size_t err_bytes);
 
 /* Worker: an instance to try next, its in-flight count raised, or NULL when none is usable. Instances in
  * `tried` are avoided while another usable one is left (backups included); when all were tried the best is

@@ -22,6 +22,7 @@
 #include "core/h1_parse.h"
 #include "core/hash.h"
 #include "core/panic.h"
+#include "core/tls_conn.h"
 
 #define HEALTH_MAGIC        0x48504242u
 #define HEALTH_BUFFER_BYTES (8 * KB)
@@ -29,7 +30,14 @@
 #define HEALTH_MAX_FIELDS   100
 #define HEALTH_MAX_INTERIM  8
 
+/* While one is spoken. */
+struct health_tls {
+    struct tls_conn conn;
+    struct tls_out out;
+};
+
 struct health_exchange {
+    struct health_tls *tls; /* NULL: plain */
     struct h1_parser parser;
     unsigned interim; /* 1xx responses skipped */
     size_t filled;    /* bytes in `buffer` */
@@ -45,7 +53,8 @@ static void health_on_limit(struct deadline *d);
 
 static void health_set_phase(struct health_probe *p, enum health_phase to)
 {
-    ASSERT(to == HEALTH_IDLE || to == p->phase + 1);
+    ASSERT(to == HEALTH_IDLE || to == p->phase + 1 ||
+           (to == HEALTH_SENDING && p->phase == HEALTH_CONNECTING));
     p->phase = to;
 }
 
@@ -65,6 +74,10 @@ static void health_close(struct health_probe *p)
         event_del(&p->event);
         close(p->fd);
         p->fd = -1;
+    }
+    if (p->exchange != NULL && p->exchange->tls != NULL) {
+        tls_conn_free(&p->exchange->tls->conn);
+        free(p->exchange->tls);
     }
     free(p->exchange);
     p->exchange = NULL;
@@ -229,10 +242,35 @@ static void health_on_limit(struct deadline *d)
         health_finish(p, HEALTH_UNHEALTHY, "no response within %ld ms", timeout_ms);
 }
 
+/* As send(2) and recv(2). */
+static ssize_t health_write(struct health_probe *p, char *bytes, size_t n)
+{
+    struct health_tls *tls = p->exchange->tls;
+    if (tls == NULL)
+        return send(p->fd, bytes, n, MSG_NOSIGNAL);
+    ssize_t sent = tls_conn_write(&tls->conn, &(struct iovec){bytes, n}, 1, worker_now_ms(p->control));
+    errno = sent < 0 ? ECONNRESET : EAGAIN;
+    return sent == 0 ? -1 : sent;
+}
+
+/* What TLS has taken from the socket and not given out would make no event. */
+static ssize_t health_receive(struct health_probe *p, char *to, size_t room)
+{
+    struct health_tls *tls = p->exchange->tls;
+    if (tls == NULL)
+        return recv(p->fd, to, room, 0);
+    ssize_t n = tls_conn_read(&tls->conn, to, room);
+    if (n > 0 && !tls_conn_is_dry(&tls->conn))
+        event_active(&p->event, EV_READ, 0);
+    if (n < 0 && errno == EPROTO && tls->conn.ended)
+        return 0;
+    return n;
+}
+
 static void health_send(struct health_probe *p)
 {
     struct health_exchange *x = p->exchange;
-    ssize_t n = send(p->fd, x->request + x->sent, x->request_bytes - x->sent, MSG_NOSIGNAL);
+    ssize_t n = health_write(p, x->request + x->sent, x->request_bytes - x->sent);
     if (n < 0) {
         if (errno != EAGAIN && errno != EINTR)
             health_fail_errno(p, errno);
@@ -254,6 +292,50 @@ static bool health_introduce(const struct health_probe *p)
     return net_send(p->fd, &(struct iovec){header, n}, 1, 0) == (ssize_t)n;
 }
 
+static void health_begin_sending(struct health_probe *p)
+{
+    if (p->settings.kind == CONFIG_HEALTH_TCP) {
+        health_finish(p, HEALTH_OK, "connected");
+        return;
+    }
+    health_set_phase(p, HEALTH_SENDING);
+    if (p->settings.tls != NULL && !health_watch(p, EV_WRITE))
+        health_finish(p, HEALTH_SKIPPED, "out of memory");
+    else
+        health_send(p);
+}
+
+static void health_shake_hands(struct health_probe *p)
+{
+    struct tls_conn *t = &p->exchange->tls->conn;
+    switch (tls_conn_handshake(t)) {
+    case TLS_STEP_DONE:
+        health_begin_sending(p);
+        return;
+    case TLS_STEP_WAIT:
+        return;
+    default:
+        health_finish(p, HEALTH_UNHEALTHY, "TLS: %s", t->why);
+    }
+}
+
+static void health_begin_tls(struct health_probe *p)
+{
+    struct health_tls *tls = calloc(1, sizeof *tls);
+    if (tls == NULL ||
+        !tls_conn_open_to(&tls->conn, p->settings.tls, p->settings.tls_name, 0, p->fd, &tls->out)) {
+        free(tls);
+        health_finish(p, HEALTH_SKIPPED, "out of memory");
+        return;
+    }
+    p->exchange->tls = tls;
+    health_set_phase(p, HEALTH_HANDSHAKE);
+    if (health_watch(p, EV_READ))
+        health_shake_hands(p);
+    else
+        health_finish(p, HEALTH_SKIPPED, "out of memory");
+}
+
 static void health_on_connected(struct health_probe *p)
 {
     int error = net_socket_error(p->fd);
@@ -263,12 +345,10 @@ static void health_on_connected(struct health_probe *p)
         health_fail_errno(p, error);
         return;
     }
-    if (p->settings.kind == CONFIG_HEALTH_TCP) {
-        health_finish(p, HEALTH_OK, "connected");
-        return;
-    }
-    health_set_phase(p, HEALTH_SENDING);
-    health_send(p);
+    if (p->settings.tls != NULL)
+        health_begin_tls(p);
+    else
+        health_begin_sending(p);
 }
 
 static void health_judge_status(struct health_probe *p, unsigned status)
@@ -318,7 +398,7 @@ static void health_parse(struct health_probe *p)
 static void health_read(struct health_probe *p)
 {
     struct health_exchange *x = p->exchange;
-    ssize_t n = recv(p->fd, x->buffer + x->filled, sizeof x->buffer - x->filled, 0);
+    ssize_t n = health_receive(p, x->buffer + x->filled, sizeof x->buffer - x->filled);
     if (n < 0) {
         if (errno != EAGAIN && errno != EINTR)
             health_fail_errno(p, errno);
@@ -333,7 +413,7 @@ static void health_read(struct health_probe *p)
 static void health_drain(struct health_probe *p)
 {
     struct health_exchange *x = p->exchange;
-    ssize_t n = recv(p->fd, x->buffer, sizeof x->buffer, 0);
+    ssize_t n = health_receive(p, x->buffer, sizeof x->buffer);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     x->drained += n > 0 ? (size_t)n : 0;
@@ -348,9 +428,14 @@ static void health_on_event(evutil_socket_t fd, short what, void *arg)
     CHECK_MAGIC(p, HEALTH_MAGIC);
     ASSERT(fd == p->fd);
     worker_refresh_clock(p->control);
+    if (p->exchange != NULL && p->exchange->tls != NULL)
+        tls_conn_on_event(&p->exchange->tls->conn, false);
     switch (p->phase) {
     case HEALTH_CONNECTING:
         health_on_connected(p);
+        break;
+    case HEALTH_HANDSHAKE:
+        health_shake_hands(p);
         break;
     case HEALTH_SENDING:
         health_send(p);

@@ -17,6 +17,8 @@ struct health_settings {
     const char *path, *host;                /* target and Host of the request; http only */
     uint16_t port;                          /* behind the host; 0 = none */
     enum proxy_header_version proxy_header; /* sent first */
+    struct tls_target *tls;                 /* NULL: plain */
+    const char *tls_name;
     const struct config_status_range *ranges;
     size_t range_count;
     dur_ms_t interval_ms, timeout_ms;
@@ -35,8 +37,16 @@ struct health_result {
     char reason[HEALTH_REASON_BYTES];
 };
 
-/* idle -> connecting -> sending -> reading -> draining -> idle, and from everywhere to idle. */
-enum health_phase { HEALTH_IDLE, HEALTH_CONNECTING, HEALTH_SENDING, HEALTH_READING, HEALTH_DRAINING };
+/* idle -> connecting (-> handshake) -> sending -> reading -> draining -> idle, and from everywhere to idle.
+ */
+enum health_phase {
+    HEALTH_IDLE,
+    HEALTH_CONNECTING,
+    HEALTH_HANDSHAKE, /* of TLS */
+    HEALTH_SENDING,
+    HEALTH_READING,
+    HEALTH_DRAINING
+};
 
 struct health_exchange;
 

@@ -61,8 +61,12 @@ static void member_watch(struct member *m)
         .kind = pool->health,
         .path = pool->health_path,
         .host = own_host ? m->config->host : pool->health_host,
-        .port = own_host && port != 80 ? port : 0, /* RFC 9110 section 7.2: unless it is the default one */
+        .port = own_host && port != (pool->tls ? 443 : 80)
+                    ? port
+                    : 0, /* RFC 9110 section 7.2: unless it is the default one */
         .proxy_header = pool->send_proxy_protocol,
+        .tls = m->pool->tls,
+        .tls_name = m->pool->tls != NULL ? pool_server_tls_name(m->pool, m->config) : NULL,
         .ranges = pool->health_status,
         .range_count = pool->health_status_count,
         .interval_ms = pool->health_interval_ms,

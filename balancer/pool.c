@@ -9,10 +9,12 @@
  * (workers in step send the same instance bursts, and two instances do not visibly take turns). */
 #include "balancer/pool.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "core/log.h"
 #include "core/panic.h"
+#include "core/tls_target.h"
 
 static void pool_view_free(void *obj)
 {
@@ -22,7 +24,7 @@ static void pool_view_free(void *obj)
     if (v->backup != NULL)
         v->backup->policy->destroy(v->backup);
     for (size_t i = 0; i < v->count; i++)
-        instance_unref(v->instances[i]);
+        instance_unref(v->entries[i].instance);
     free(v->pinned);
     free(v);
 }
@@ -87,11 +89,12 @@ static bool pool_build_pins(const struct pool *p, struct pool_view *v)
 static struct pool_view *pool_build_view(struct pool *p)
 {
     struct policy_candidate *candidates = calloc(p->member_count + 1, sizeof *candidates);
-    struct pool_view *v = calloc(1, sizeof *v + p->member_count * sizeof v->instances[0]);
+    struct pool_view *v = calloc(1, sizeof *v + p->member_count * sizeof v->entries[0]);
     p->ramping = false;
     if (candidates != NULL && v != NULL && (p->pins == NULL || pool_build_pins(p, v))) {
         for (size_t m = 0; m < p->member_count; m++)
-            v->instances[v->count++] = instance_ref(p->members[m].instance);
+            v->entries[v->count++] =
+                (struct pool_entry){instance_ref(p->members[m].instance), p->members[m].config};
         v->normal = pool_build_half(p, false, candidates);
         v->backup = pool_build_half(p, true, candidates);
     }
@@ -183,6 +186,7 @@ void pool_destroy(struct pool *p)
         member_clear(&p->members[m]);
     free(p->members);
     free(p->pins);
+    tls_target_unref(p->tls);
     p->magic = 0;
     free(p);
 }
@@ -262,8 +266,8 @@ static enum pool_pick_result pool_choose_limited(const struct pool_view *v, stru
         if (count > 0)
             memcpy(left_out, tried, count * sizeof *left_out);
         for (size_t i = 0; i < v->count; i++)
-            if (instance_is_full(v->instances[i]))
-                left_out[count++] = v->instances[i];
+            if (instance_is_full(v->entries[i].instance))
+                left_out[count++] = v->entries[i].instance;
         for (unsigned h = 0; h < 2; h++) {
             t->tried = left_out;
             t->tried_count = count;
@@ -351,4 +355,47 @@ slice_t pool_pin_value(const struct pool *p, uint16_t pin)
 {
     ASSERT(pin > 0 && pin <= p->member_count);
     return slice_make(p->pins[pin - 1], STICKY_CHARS);
+}
+
+/* ---- TLS
+ * ------------------------------------------------------------------------------------------------------------
+ */
+
+struct tls_target *pool_tls_new(const struct config *c, const struct config_pool *config, char *err,
+                                size_t err_bytes)
+{
+    char why[512];
+    struct tls_target *t = tls_target_new(config->tls_verify, config->tls_ca, why, sizeof why);
+    struct config_origin at = config_pool_origin(c, config, "tls_ca");
+    if (t == NULL)
+        snprintf(err, err_bytes, "%s:%d: [pool %s] tls_ca: %s", at.file, at.line, config->name, why);
+    return t;
+}
+
+bool pool_load_tls(struct pool *p, const struct config *c, char *err, size_t err_bytes)
+{
+    p->tls = p->config->tls ? pool_tls_new(c, p->config, err, err_bytes) : NULL;
+    return p->tls != NULL || !p->config->tls;
+}
+
+const char *pool_server_tls_name(const struct pool *p, const struct config_server *server)
+{
+    return p->config->tls_sni[0] != '\0' ? p->config->tls_sni : server->host;
+}
+
+struct tls_target *pool_tls(const struct pool *p)
+{
+    return p->tls;
+}
+
+const char *pool_tls_name(const struct pool *p, const struct instance *i)
+{
+    const char *name = NULL;
+    rcu_enter();
+    const struct pool_view *v = atomic_load_explicit(&p->view, memory_order_acquire);
+    for (size_t k = 0; v != NULL && name == NULL && k < v->count; k++)
+        if (v->entries[k].instance == i)
+            name = pool_server_tls_name(p, v->entries[k].server);
+    rcu_leave();
+    return name;
 }

@@ -12,6 +12,12 @@
 
 #define POOL_MAGIC 0x504f4f4cu
 
+/* An instance that may be picked, and the server it stands for. */
+struct pool_entry {
+    struct instance *instance;
+    const struct config_server *server;
+};
+
 /* What may be picked. Immutable; holds a reference on every instance it names; freed by RCU. */
 struct pool_view {
     struct rcu_grave grave;
@@ -19,7 +25,7 @@ struct pool_view {
     struct instance **pinned; /* by the place of the server; NULL: takes no visitors, not even its own. NULL
                                  without sticky_cookie */
     size_t count;
-    struct instance *instances[];
+    struct pool_entry entries[];
 };
 
 /* Owned by its set; made and changed on the control thread. */
@@ -31,6 +37,7 @@ struct pool {
     bool timed;   /* as the policy is */
     bool limited; /* there is a server with max_connections */
     struct instance_registry *registry;
+    struct tls_target *tls; /* NULL: plain */
     struct member *members;
     size_t member_count;
     char (*pins)[STICKY_CHARS + 1]; /* the cookie's value for each server; NULL without sticky_cookie */
@@ -49,6 +56,12 @@ struct pool {
  * NULL when out of memory. */
 struct pool *pool_create(struct instance_registry *r, const struct config_pool *config,
                          const struct sticky_key *key);
+/* Before anybody else has it: what TLS needs from files. false and "file:line: [pool NAME] key: ..." in
+ * `err`.
+ */
+bool pool_load_tls(struct pool *p, const struct config *c, char *err, size_t err_bytes);
+/* The name that instances which stand for this server are asked for. */
+const char *pool_server_tls_name(const struct pool *p, const struct config_server *server);
 /* No worker uses it any more. */
 void pool_destroy(struct pool *p);
 /* Builds the view anew from states and weights. False: out of memory; the old view stays and `stale` says so.

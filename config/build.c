@@ -433,7 +433,9 @@ static char *build_begin_pool(struct build *b)
                                   .hash_name = "",
                                   .sticky_cookie = "",
                                   .health_path = "/",
-                                  .health_host = ""};
+                                  .health_host = "",
+                                  .tls_ca = "",
+                                  .tls_sni = ""};
     return (char *)p;
 }
 
@@ -520,6 +522,8 @@ void config_build(struct build *b)
     for (size_t i = 0; i < c->listen_count; i++)
         c->listens[i].diverts = c->listens[i].redirect_to_https || c->listens[i].acme_webroot[0] != '\0' ||
                                 c->listens[i].tls_client_verify == TLS_VERIFY_REQUIRED;
+    for (size_t i = 0; i < c->pool_count; i++)
+        c->pools[i].prefaced = c->pools[i].tls || c->pools[i].send_proxy_protocol != PROXY_HEADER_OFF;
     build_redis_servers(b);
     build_sections(b, true); /* they name pools */
 }

@@ -55,8 +55,9 @@ void check_trusted_proxies(struct build *b);
 /* About rate_limit. check_limit.c. */
 void check_route_limit(struct build *b, const struct config_route *r, const struct source_section *section);
 bool check_limit_uses_redis(const struct config *c);
-/* About TLS of one listener. check_tls.c. */
+/* About TLS of one listener, and of one pool. check_tls.c. */
 void check_listen_tls(struct build *b, const struct config_listen *l, const struct source_section *section);
+void check_pool_tls(struct build *b, const struct config_pool *p, const struct source_section *section);
 /* All about [redis]. check_redis.c. */
 void check_redis(struct build *b);
 

@@ -93,6 +93,7 @@ static void check_pools(struct build *b)
     for (size_t i = 0; i < c->pool_count; i++) {
         const struct source_section *section = check_section(b, OPTION_POOL, i);
         check_pool(b, &c->pools[i], section);
+        check_pool_tls(b, &c->pools[i], section);
         if (!check_pool_used(c, i) && b->source->problems->errors == 0)
             check_report(b, true, section, NULL, "no route uses this pool; name it in a route, or remove it");
     }

@@ -71,6 +71,26 @@ static void check_clients(struct build *b, const struct config_listen *l,
             "remove the line");
 }
 
+/* Of a pool. */
+void check_pool_tls(struct build *b, const struct config_pool *p, const struct source_section *section)
+{
+    static const char *const keys[] = {"tls_verify", "tls_ca", "tls_sni"};
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+        const struct source_value *v = source_value_given(section, keys[i]);
+        if (v != NULL && source_value_given(section, "tls") == NULL)
+            problem_add(b->source->problems, true, v->origin, section->label, keys[i],
+                        "it does nothing without tls = yes; add that, or remove the line");
+    }
+    const struct source_value *ca = source_value_given(section, "tls_ca"),
+                              *sni = source_value_given(section, "tls_sni");
+    if (ca != NULL && p->tls && !p->tls_verify)
+        problem_add(b->source->problems, true, ca->origin, section->label, "tls_ca",
+                    "nothing is checked against it with tls_verify = no; remove one of the two");
+    if (sni != NULL && p->tls_sni[0] != '[' && strchr(p->tls_sni, ':') != NULL)
+        problem_add(b->source->problems, false, sni->origin, section->label, "tls_sni",
+                    "a certificate is for a name, without a port; write the name alone");
+}
+
 void check_listen_tls(struct build *b, const struct config_listen *l, const struct source_section *section)
 {
     check_pairs(b, l, section);

@@ -149,6 +149,10 @@ struct config_pool { /* [pool NAME] */
     enum proxy_header_version send_proxy_protocol;
     int queue; /* requests that may wait; 0 = none */
     dur_ms_t queue_timeout_ms;
+    bool tls, tls_verify;
+    bool prefaced;       /* connections begin with more than HTTP: one of these two is given */
+    const char *tls_ca;  /* "" = the authorities of the system */
+    const char *tls_sni; /* "" = the server's host */
 };
 
 enum config_store { CONFIG_STORE_OFF, CONFIG_STORE_MEMORY, CONFIG_STORE_TIERED, CONFIG_STORE_REDIS };
@@ -346,6 +350,7 @@ struct config_origin config_route_origin(const struct config *c, const struct co
 /* The line of the n-th value of a key of a listener (from 0), of its only one, or of its section. */
 /* Of [millpond]. */
 struct config_origin config_main_origin(const struct config *c, const char *key);
+struct config_origin config_pool_origin(const struct config *c, const struct config_pool *p, const char *key);
 struct config_origin config_listen_origin(const struct config *c, const struct config_listen *l,
                                           const char *key, size_t n);
 

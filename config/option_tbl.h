@@ -192,11 +192,13 @@ OPTION(POOL, "queue", COUNT, "1000", RANGE(0, 1000000), 0, AT(config_pool, queue
        "of them, and all with 0, are answered 503 with Retry-After.")
 OPTION(POOL, "queue_timeout", DURATION, "5s", RANGE(1, DAY_MS), 0, AT(config_pool, queue_timeout_ms),
        "How long they may wait.")
-OPTION(POOL, "tls", BOOL, "off", ANY, 0, LATER, "TLS towards the instances.")
-OPTION(POOL, "tls_verify", BOOL, "yes", ANY, 0, LATER,
-       "Whether the certificates of the instances are checked.")
-OPTION(POOL, "tls_ca", PATH, "system", ANY, 0, LATER, "PEM file of the authorities they are checked against.")
-OPTION(POOL, "tls_sni", HOST, "the host", ANY, OPTION_COMPUTED, LATER, "Server name sent, and expected.")
+OPTION(POOL, "tls", BOOL, "off", ANY, 0, AT(config_pool, tls), "TLS towards the instances, for probes, too.")
+OPTION(POOL, "tls_verify", BOOL, "yes", ANY, 0, AT(config_pool, tls_verify),
+       "Whether the certificates of the instances are checked. Without it anybody on the way can read along.")
+OPTION(POOL, "tls_ca", PATH, "", ANY, 0, AT(config_pool, tls_ca),
+       "PEM file of the authorities they are checked against. Without it those of the system.")
+OPTION(POOL, "tls_sni", HOST, "", ANY, 0, AT(config_pool, tls_sni),
+       "Name that is asked for, and that the certificates have to be for. Without it the host of the server.")
 OPTION(POOL, "protocol", WORD, "http/1.1", WORDS("http/1.1 h2", NULL), 0, LATER,
        "Protocol towards the instances.")
 OPTION(

@@ -18,6 +18,13 @@ struct config_origin config_main_origin(const struct config *c, const char *key)
     return v != NULL ? v->origin : (struct config_origin){NULL, 0};
 }
 
+struct config_origin config_pool_origin(const struct config *c, const struct config_pool *p, const char *key)
+{
+    const struct source_section *pool = source_section_find(&c->priv->source, OPTION_POOL, p->name);
+    const struct source_value *v = pool != NULL ? source_value_given(pool, key) : NULL;
+    return v != NULL ? v->origin : p->origin;
+}
+
 struct config_origin config_listen_origin(const struct config *c, const struct config_listen *l,
                                           const char *key, size_t n)
 {

@@ -35,6 +35,10 @@
     GAUGE(QUEUED, "queued", "Requests that wait for an instance with room")                                  \
     COUNTER(UPSTREAM_BYTES_IN, "upstream_received_bytes", "Bytes received from instances")                   \
     COUNTER(UPSTREAM_BYTES_OUT, "upstream_sent_bytes", "Bytes sent to instances")                            \
+    COUNTER(UPSTREAM_TLS_HANDSHAKES, "upstream_tls_handshakes",                                              \
+            "TLS handshakes with instances that succeeded")                                                  \
+    COUNTER(UPSTREAM_TLS_RESUMED, "upstream_tls_resumed",                                                    \
+            "Those of them that went on with an earlier session")                                            \
     GAUGE(UPSTREAM_OPEN, "upstream_connections", "Upstream connections open now")                            \
     GAUGE(UPSTREAM_IDLE, "upstream_idle_connections", "Idle upstream connections kept")                      \
     GAUGE(FETCHES_OPEN, "fetches_in_flight", "Fetches from instances under way")                             \

@@ -137,6 +137,7 @@ enum close_reason {
     X(CONNECT_REFUSED, "connect_refused", 502, "the instance refused the connection")                        \
     X(CONNECT_TIMEOUT, "connect_timeout", 504, "connecting took longer than connect_timeout")                \
     X(CONNECT_FAILED, "connect_failed", 502, "the connection could not be made")                             \
+    X(TLS_FAILED, "tls_failed", 502, "the TLS handshake with the instance failed")                           \
     X(RESET, "reset", 502, "the connection broke before the response")                                       \
     X(RESPONSE_TIMEOUT, "response_timeout", 504, "no response byte within response_timeout")                 \
     X(BAD_RESPONSE, "bad_response", 502, "the response broke HTTP framing")                                  \

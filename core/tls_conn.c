@@ -22,11 +22,12 @@
 
 /* Records begin small enough for one TCP segment, so that a client can use the first bytes while the
  * connection is still slow, and are full ones once it has shown that it takes more. */
-#define RECORD_FIRST_BYTES 1360
-#define RECORD_FULL_AFTER  (64 * KB)
-#define RECORD_PAUSE_MS    1000
-#define NO_DATA_MAX        (64 * KB) /* of key updates and the like in a row */
-#define FIRST_BYTE_OF_TLS  0x16
+#define RECORD_FIRST_BYTES  1360
+#define RECORD_FULL_AFTER   (64 * KB)
+#define RECORD_PAUSE_MS     1000
+#define NO_DATA_MAX         (64 * KB) /* of key updates and the like in a row */
+#define FIRST_BYTE_OF_TLS   0x16
+#define FIRST_BYTE_OF_ALERT 0x15
 
 /* ---- the socket
  * --------------------------------------------------------------------------------------------------- */
@@ -102,7 +103,7 @@ static int bio_read(BIO *b, char *buf, size_t room, size_t *got)
         if (t->first_byte < 0)
             t->first_byte = (unsigned char)buf[0];
         *got = (size_t)n;
-        return t->first_byte == FIRST_BYTE_OF_TLS;
+        return t->server == NULL || t->first_byte == FIRST_BYTE_OF_TLS;
     }
     if (n == 0) {
         t->ended = true;
@@ -159,23 +160,42 @@ static void bio_method_make(void)
  * ---------------------------------------------------------------------------------------------------------
  */
 
-bool tls_conn_open(struct tls_conn *t, struct tls_server *server, int fd, struct tls_out *out)
+/* Takes `ssl` over; NULL: out of memory. */
+static bool conn_init(struct tls_conn *t, SSL *ssl, int fd, struct tls_out *out)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, bio_method_make);
     *t = (struct tls_conn){.fd = fd, .out = out, .first_byte = -1};
-    BIO *b = bio_method != NULL ? BIO_new(bio_method) : NULL;
-    t->ssl = b != NULL ? SSL_new(server->contexts[0]) : NULL;
-    if (t->ssl == NULL) {
-        BIO_free(b);
+    BIO *b = ssl != NULL && bio_method != NULL ? BIO_new(bio_method) : NULL;
+    if (b == NULL) {
+        SSL_free(ssl);
         ERR_clear_error();
         return false;
     }
     BIO_set_data(b, t);
     BIO_set_init(b, 1);
-    SSL_set_bio(t->ssl, b, b);
+    SSL_set_bio(ssl, b, b);
+    t->ssl = ssl;
+    return true;
+}
+
+bool tls_conn_open(struct tls_conn *t, struct tls_server *server, int fd, struct tls_out *out)
+{
+    if (!conn_init(t, SSL_new(server->contexts[0]), fd, out))
+        return false;
     SSL_set_accept_state(t->ssl);
     t->server = tls_server_ref(server);
+    return true;
+}
+
+bool tls_conn_open_to(struct tls_conn *t, struct tls_target *target, const char *name, uint32_t key, int fd,
+                      struct tls_out *out)
+{
+    if (!conn_init(t, tls_target_connect(target, name, key), fd, out))
+        return false;
+    SSL_set_app_data(t->ssl, t);
+    t->session_key = key;
+    t->target = tls_target_ref(target);
     return true;
 }
 
@@ -183,6 +203,7 @@ void tls_conn_free(struct tls_conn *t)
 {
     SSL_free(t->ssl);
     tls_server_unref(t->server);
+    tls_target_unref(t->target);
     free(t->rest);
     free(t->peer);
     *t = (struct tls_conn){.fd = -1};
@@ -201,7 +222,7 @@ static void conn_fail(struct tls_conn *t)
     const char *why = e != 0 ? ERR_reason_error_string(e) : NULL;
     if (ERR_GET_REASON(e) == SSL_R_CERTIFICATE_VERIFY_FAILED)
         why = X509_verify_cert_error_string(SSL_get_verify_result(t->ssl));
-    conn_break(t, why != NULL ? why : t->ended ? "the client left" : "TLS failed");
+    conn_break(t, why != NULL ? why : t->ended ? "the other side left" : "TLS failed");
 }
 
 /* ---- handshake
@@ -210,19 +231,26 @@ static void conn_fail(struct tls_conn *t)
 static enum tls_step handshake_failed(struct tls_conn *t)
 {
     bool silent = t->first_byte < 0;
-    if (!silent && t->first_byte != FIRST_BYTE_OF_TLS) {
+    if (t->server != NULL && !silent && t->first_byte != FIRST_BYTE_OF_TLS) {
         t->out->used = 0;
         return TLS_STEP_NO_TLS;
     }
     conn_flush(t); /* the alert, as far as the socket takes it */
+    if (t->target != NULL)
+        tls_target_keep(t->target, t->session_key, NULL);
+    if (t->target != NULL && t->ended)
+        conn_break(t, "it closed the connection");
+    else if (t->target != NULL && !silent && t->first_byte != FIRST_BYTE_OF_TLS &&
+             t->first_byte != FIRST_BYTE_OF_ALERT)
+        conn_break(t, "it does not speak TLS");
     conn_fail(t);
-    return silent ? TLS_STEP_ENDED : TLS_STEP_FAILED;
+    return silent && t->server != NULL ? TLS_STEP_ENDED : TLS_STEP_FAILED;
 }
 
 static enum tls_step handshake_done(struct tls_conn *t)
 {
     const char *why = NULL;
-    if (t->server->verify != TLS_VERIFY_OFF)
+    if (t->server != NULL && t->server->verify != TLS_VERIFY_OFF)
         t->peer = tls_peer_read(t->ssl, &why);
     if (why != NULL) {
         conn_break(t, why);

@@ -1,4 +1,5 @@
-/* tls_conn.h: one TLS connection to a client, over a socket that does not block and that others watch.
+/* tls_conn.h: one TLS connection, to a client or to an instance, over a socket that does not block and that
+ * others watch.
  *
  * Speaks like the socket would: reads and writes say how much, 0 for the end, or -1 and errno, so that
  * whoever knows a plain descriptor needs to know little more. It makes no event calls; the owner calls again
@@ -15,6 +16,7 @@
 #include "core/clock.h"
 #include "core/slice.h"
 #include "core/tls_server.h"
+#include "core/tls_target.h"
 
 struct ssl_st;
 
@@ -37,7 +39,9 @@ enum tls_protocol { TLS_PROTOCOL_NONE, TLS_PROTOCOL_HTTP_1 }; /* by ALPN; NONE: 
 struct tls_conn {
     /* set once */
     struct ssl_st *ssl;
-    struct tls_server *server; /* a reference */
+    struct tls_server *server; /* a reference; NULL: we are the client */
+    struct tls_target *target; /* then this is one */
+    uint32_t session_key;      /* of the instance, for the target */
     struct tls_peer *peer;     /* once established: NULL when no certificate was asked for */
     struct tls_out *out;
     int fd;
@@ -61,6 +65,9 @@ struct tls_conn {
 
 /* Takes a reference on the server; the descriptor remains the owner's. false when out of memory. */
 bool tls_conn_open(struct tls_conn *t, struct tls_server *server, int fd, struct tls_out *out);
+/* The other way round, to the instance `key` of the target, whose certificate has to be for `name`. */
+bool tls_conn_open_to(struct tls_conn *t, struct tls_target *target, const char *name, uint32_t key, int fd,
+                      struct tls_out *out);
 void tls_conn_free(struct tls_conn *t);
 
 /* The socket has something new; `hup`: the client's end is part of it. */
@@ -68,9 +75,9 @@ void tls_conn_on_event(struct tls_conn *t, bool hup);
 
 enum tls_step {
     TLS_STEP_DONE,
-    TLS_STEP_WAIT,   /* for the client */
+    TLS_STEP_WAIT,   /* for the peer */
     TLS_STEP_ENDED,  /* the client closed before it sent anything */
-    TLS_STEP_NO_TLS, /* what came is no TLS: first_byte; nothing was answered */
+    TLS_STEP_NO_TLS, /* what came from the client is no TLS: first_byte; nothing was answered */
     TLS_STEP_FAILED  /* `why`; an alert was sent if there is one */
 };
 /* Goes on with the handshake. */

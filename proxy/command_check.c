@@ -14,8 +14,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "balancer/balancer.h"
 #include "config/config.h"
 #include "core/net.h"
+#include "core/tls_target.h"
 #include "proxy/redis_link.h"
 #include "proxy/ticket_keys.h"
 #include "proxy/tls_site.h"
@@ -133,6 +135,22 @@ static bool check_tls_files(struct check_report *r, const struct config *c)
     return ok;
 }
 
+/* And of the authorities of pools. */
+static bool check_pool_files(struct check_report *r, const struct config *c)
+{
+    char err[1024];
+    bool ok = true;
+    for (size_t i = 0; i < c->pool_count; i++) {
+        struct tls_target *t = c->pools[i].tls ? pool_tls_new(c, &c->pools[i], err, sizeof err) : NULL;
+        if (t == NULL && c->pools[i].tls) {
+            report_text(r->problems, err);
+            ok = false;
+        }
+        tls_target_unref(t);
+    }
+    return ok;
+}
+
 static void check_names(struct check_report *r, const struct config *c)
 {
     json_t *asked = json_object();
@@ -190,9 +208,9 @@ bool command_check_file(const char *path, bool json, FILE *out)
         report_text(found.items[i].warning ? r.warnings : r.problems, found.items[i].text);
     if (ok) {
         check_names(&r, c);
-        bool redis = check_redis_files(&r, c), tls = check_tls_files(&r, c);
-        ok = redis && tls;
-        found.errors += !redis + !tls;
+        bool redis = check_redis_files(&r, c), tls = check_tls_files(&r, c), pools = check_pool_files(&r, c);
+        ok = redis && tls && pools;
+        found.errors += !redis + !tls + !pools;
         config_unref(c);
     }
     if (json)

@@ -14,6 +14,7 @@
 #include "balancer/balancer.h"
 #include "core/metrics.h"
 #include "core/panic.h"
+#include "core/tls_conn.h"
 #include "proxy/exchange.h"
 #include "proxy/proxy_worker.h"
 #include "proxy/tunnel.h"
@@ -259,7 +260,7 @@ static enum step client_read_once(struct upstream_conn *u)
     }
     ssize_t n;
     do
-        n = recv(u->fd, to, room, 0);
+        n = LIKELY(u->tls == NULL) ? recv(u->fd, to, room, 0) : tls_conn_read(u->tls, to, room);
     while (n < 0 && errno == EINTR);
     if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
         u->readable = false;
@@ -269,7 +270,7 @@ static enum step client_read_once(struct upstream_conn *u)
         return client_read_end(u, n < 0 ? errno : 0);
     proxy_count(u->pw, METRIC_UPSTREAM_BYTES_IN, n);
     u->response_bytes_seen = true;
-    if ((size_t)n < room && !u->hup) {
+    if (UNLIKELY(u->tls != NULL) ? tls_conn_is_dry(u->tls) : (size_t)n < room && !u->hup) {
         u->readable = false;
         u->look_due = true;
     }

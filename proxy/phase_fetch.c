@@ -185,6 +185,15 @@ static bool fetch_send_request(struct exchange *x)
     return x->body_state != BODY_DONE || fetch_send_body_end(x);
 }
 
+/* An idle connection that began with TLS by these settings; with a PROXY header each is used once. */
+static struct upstream_conn *fetch_take_prefaced(struct exchange *x, const struct config_pool *cfg,
+                                                 dur_ms_t max_idle_ms)
+{
+    if (x->fresh_only || cfg->send_proxy_protocol != PROXY_HEADER_OFF)
+        return NULL;
+    return upstream_pool_take_tls(x->pw, x->instance, pool_tls(x->route->pool), max_idle_ms);
+}
+
 /* With x->instance: FETCH_NONE, or why it failed at once. */
 static inline enum fetch_error fetch_try_instance(struct exchange *x)
 {
@@ -192,9 +201,11 @@ static inline enum fetch_error fetch_try_instance(struct exchange *x)
     const struct config_pool *cfg = fetch_pool_config(x);
     x->request_sent = false;
     x->tried[x->tries++ % EXCHANGE_MAX_TRIES] = x->instance;
-    bool fresh = x->fresh_only || cfg->send_proxy_protocol != PROXY_HEADER_OFF;
-    x->upstream =
-        fresh ? NULL : upstream_pool_take(x->pw, x->instance, fetch_is_idempotent(x) ? 0 : YOUNG_IDLE_MS);
+    dur_ms_t max_idle_ms = fetch_is_idempotent(x) ? 0 : YOUNG_IDLE_MS;
+    if (UNLIKELY(cfg->prefaced))
+        x->upstream = fetch_take_prefaced(x, cfg, max_idle_ms);
+    else
+        x->upstream = x->fresh_only ? NULL : upstream_pool_take(x->pw, x->instance, max_idle_ms);
     if (x->upstream == NULL) {
         x->upstream = upstream_conn_open(x->pw, x->instance, x, cfg->connect_timeout_ms, &e);
         return x->upstream == NULL ? e : FETCH_NONE;

@@ -322,6 +322,8 @@ static void pump_to_instance(struct exchange *x, unsigned *steps)
         }
     }
     if (t->to_instance == WAY_ENDED && x->upstream->unsent == NULL) {
+        if (x->upstream->tls != NULL)
+            tls_conn_close(x->upstream->tls);
         shutdown(x->upstream->fd, SHUT_WR);
         way_set(&t->to_instance, WAY_SHUT);
     }
@@ -356,12 +358,12 @@ static ssize_t instance_take(struct upstream_conn *u, char *buf)
 {
     ssize_t n;
     do
-        n = recv(u->fd, buf, TUNNEL_STEP, 0);
+        n = u->tls == NULL ? recv(u->fd, buf, TUNNEL_STEP, 0) : tls_conn_read(u->tls, buf, TUNNEL_STEP);
     while (n < 0 && errno == EINTR);
     if (n > 0)
         proxy_count(u->pw, METRIC_UPSTREAM_BYTES_IN, n);
     else
-        u->readable = false;
+        u->readable = n < 0 && errno == EAGAIN && u->tls != NULL && !u->tls->drained;
     return n;
 }
 

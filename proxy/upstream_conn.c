@@ -16,13 +16,15 @@
 #include "proxy/h1_client.h"
 #include "proxy/introduce.h"
 #include "proxy/proxy_worker.h"
+#include "proxy/upstream_tls.h"
 
 #define LOOK_MS 100
 
 static void upstream_conn_set_state(struct upstream_conn *u, enum upstream_state s)
 {
     static const uint8_t legal[] = {
-        [UPSTREAM_CONNECTING] = 1u << UPSTREAM_ACTIVE | 1u << UPSTREAM_CLOSED,
+        [UPSTREAM_CONNECTING] = 1u << UPSTREAM_HANDSHAKE | 1u << UPSTREAM_ACTIVE | 1u << UPSTREAM_CLOSED,
+        [UPSTREAM_HANDSHAKE] = 1u << UPSTREAM_ACTIVE | 1u << UPSTREAM_CLOSED,
         [UPSTREAM_ACTIVE] = 1u << UPSTREAM_IDLE | 1u << UPSTREAM_TUNNEL | 1u << UPSTREAM_CLOSED,
         [UPSTREAM_TUNNEL] = 1u << UPSTREAM_CLOSED,
         [UPSTREAM_IDLE] = 1u << UPSTREAM_ACTIVE | 1u << UPSTREAM_CLOSED,
@@ -74,8 +76,8 @@ static void upstream_conn_on_deadline(struct deadline *d)
         upstream_conn_expect_bytes(u);
         return;
     }
-    exchange_on_upstream_error(u->exchange, u->state == UPSTREAM_CONNECTING ? FETCH_CONNECT_TIMEOUT
-                                                                            : FETCH_RESPONSE_TIMEOUT);
+    exchange_on_upstream_error(u->exchange,
+                               u->state < UPSTREAM_ACTIVE ? FETCH_CONNECT_TIMEOUT : FETCH_RESPONSE_TIMEOUT);
 }
 
 /* ---- sending
@@ -124,6 +126,8 @@ static bool upstream_keep_or_break(struct upstream_conn *u, const struct iovec *
 
 static ssize_t upstream_write(struct upstream_conn *u, const struct iovec *iov, int count)
 {
+    if (UNLIKELY(u->tls != NULL))
+        return upstream_tls_write(u, iov, count);
     ssize_t n = net_send(u->fd, iov, (size_t)count, 0);
     if (n >= 0)
         proxy_count(u->pw, METRIC_UPSTREAM_BYTES_OUT, n);
@@ -180,6 +184,13 @@ static enum fetch_error connect_error(int error)
     return error == ETIMEDOUT ? FETCH_CONNECT_TIMEOUT : FETCH_CONNECT_FAILED;
 }
 
+void upstream_conn_ready(struct upstream_conn *u)
+{
+    upstream_conn_set_state(u, UPSTREAM_ACTIVE);
+    upstream_conn_expect_bytes(u);
+    exchange_on_connected(u->exchange);
+}
+
 static void upstream_on_connect(struct upstream_conn *u)
 {
     int error = net_socket_error(u->fd);
@@ -187,17 +198,23 @@ static void upstream_on_connect(struct upstream_conn *u)
         exchange_on_upstream_error(u->exchange, connect_error(error));
         return;
     }
-    upstream_conn_set_state(u, UPSTREAM_ACTIVE);
-    upstream_conn_expect_bytes(u);
-    enum proxy_header_version header = pool_config(u->exchange->route->pool)->send_proxy_protocol;
-    if (UNLIKELY(header != PROXY_HEADER_OFF) && !introduce_client(u, header)) {
-        exchange_on_upstream_error(u->exchange, FETCH_RESET);
+    const struct pool *pool = u->exchange->route->pool;
+    enum proxy_header_version header = pool_config(pool)->send_proxy_protocol;
+    struct tls_target *tls = pool_tls(pool);
+    if (UNLIKELY((header != PROXY_HEADER_OFF && !introduce_client(u, header)) ||
+                 (tls != NULL && !upstream_tls_open(u, tls)))) {
+        exchange_on_upstream_error(u->exchange, FETCH_CONNECT_FAILED);
         return;
     }
-    exchange_on_connected(u->exchange);
+    if (LIKELY(tls == NULL)) {
+        upstream_conn_ready(u);
+        return;
+    }
+    upstream_conn_set_state(u, UPSTREAM_HANDSHAKE);
+    upstream_tls_step(u);
 }
 
-static void upstream_conn_on_event(evutil_socket_t fd, short what, void *arg)
+void upstream_conn_on_event(evutil_socket_t fd, short what, void *arg)
 {
     UNUSED(fd);
     struct upstream_conn *u = arg;
@@ -212,6 +229,7 @@ static void upstream_conn_on_event(evutil_socket_t fd, short what, void *arg)
         u->writable = true;
     switch ((enum upstream_state)u->state) {
     case UPSTREAM_CLOSED:
+    case UPSTREAM_HANDSHAKE:
         return;
     case UPSTREAM_IDLE: /* bytes or an end that nobody asked for: it cannot be used any more */
         if (u->readable)
@@ -256,11 +274,19 @@ static void upstream_conn_on_turn_end(struct turn_hook *h)
     event_active(&u->event, EV_READ, 0);
 }
 
+bool upstream_conn_is_quiet(struct upstream_conn *u)
+{
+    char byte;
+    ssize_t n =
+        u->tls != NULL ? tls_conn_read(u->tls, &byte, 1) : recv(u->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    return n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
+}
+
 /* ---- opening and closing
  * ------------------------------------------------------------------------------------------ */
 
 static struct upstream_conn *upstream_conn_new(struct proxy_worker *pw, int fd, struct instance *i,
-                                               enum upstream_state state)
+                                               enum upstream_state state, event_callback_fn on_event)
 {
     struct upstream_conn *u = calloc(1, sizeof *u);
     if (u == NULL)
@@ -274,7 +300,7 @@ static struct upstream_conn *upstream_conn_new(struct proxy_worker *pw, int fd, 
     u->again.on_turn_end = upstream_conn_on_turn_end;
     deadline_init(&u->deadline, upstream_conn_on_deadline);
     event_assign(&u->event, pw->worker->base, fd, EV_READ | EV_WRITE | EV_CLOSED | EV_ET | EV_PERSIST,
-                 upstream_conn_on_event, u);
+                 on_event, u);
     if (event_add(&u->event, NULL) != 0) {
         free(u);
         return NULL;
@@ -298,7 +324,9 @@ struct upstream_conn *upstream_conn_open(struct proxy_worker *pw, struct instanc
         *error = connect_error(errno);
         return NULL;
     }
-    struct upstream_conn *u = upstream_conn_new(pw, fd, i, UPSTREAM_CONNECTING);
+    struct upstream_conn *u =
+        upstream_conn_new(pw, fd, i, UPSTREAM_CONNECTING,
+                          pool_tls(x->route->pool) != NULL ? upstream_tls_on_event : upstream_conn_on_event);
     if (u == NULL) {
         close(fd);
         return NULL;
@@ -312,7 +340,7 @@ struct upstream_conn *upstream_conn_open(struct proxy_worker *pw, struct instanc
 
 struct upstream_conn *upstream_conn_adopt(struct proxy_worker *pw, int fd, struct instance *i)
 {
-    struct upstream_conn *u = upstream_conn_new(pw, fd, i, UPSTREAM_IDLE);
+    struct upstream_conn *u = upstream_conn_new(pw, fd, i, UPSTREAM_IDLE, upstream_conn_on_event);
     if (u == NULL) {
         close(fd);
         instance_unref(i);
@@ -324,7 +352,9 @@ struct upstream_conn *upstream_conn_adopt(struct proxy_worker *pw, int fd, struc
 
 static void upstream_conn_free(void *arg)
 {
-    free(arg);
+    struct upstream_conn *u = arg;
+    upstream_tls_free(u);
+    free(u);
 }
 
 /* Everything but the descriptor and the instance. */
@@ -332,6 +362,8 @@ static void upstream_conn_drop(struct upstream_conn *u)
 {
     if (u->state == UPSTREAM_IDLE)
         upstream_pool_forget(u->pw, u);
+    if (u->tls != NULL && (u->state == UPSTREAM_IDLE || u->reading == UPSTREAM_READ_DONE))
+        tls_conn_close(u->tls);
     upstream_conn_set_state(u, UPSTREAM_CLOSED);
     deadline_clear(u->pw->worker, &u->deadline);
     event_del(&u->event);
@@ -346,7 +378,7 @@ static void upstream_conn_drop(struct upstream_conn *u)
 
 int upstream_conn_detach(struct upstream_conn *u, struct instance **i)
 {
-    ASSERT(u->state == UPSTREAM_IDLE);
+    ASSERT(u->state == UPSTREAM_IDLE && u->tls == NULL);
     int fd = u->fd;
     *i = u->instance;
     upstream_conn_drop(u);

@@ -1,6 +1,6 @@
 /* upstream_conn.h: one connection to an instance, and HTTP/1.1 as its client speaks it.
  *
- *   CONNECTING -> ACTIVE <-> IDLE,  ACTIVE -> TUNNEL,  any -> CLOSED
+ *   CONNECTING (-> HANDSHAKE) -> ACTIVE <-> IDLE,  ACTIVE -> TUNNEL,  any -> CLOSED
  *
  * The connection turns bytes into a response for its exchange (exchange_on_response_*), and sends the request
  * head and body that the exchange gives it. It never decides about retries or caching. It dies through the
@@ -18,9 +18,12 @@
 struct exchange;
 struct instance;
 struct proxy_worker;
+struct tls_conn;
+struct tls_target;
 
 enum upstream_state {
     UPSTREAM_CONNECTING,
+    UPSTREAM_HANDSHAKE, /* of TLS: upstream_tls.h */
     UPSTREAM_ACTIVE,
     UPSTREAM_TUNNEL, /* what comes is no HTTP any more: tunnel.h */
     UPSTREAM_IDLE,
@@ -40,13 +43,15 @@ struct upstream_conn {
     struct proxy_worker *pw;
     struct instance *instance; /* a reference */
     /* owner thread */
-    uint8_t state;           /* enum upstream_state, upstream_conn_set_state */
-    uint8_t reading;         /* enum upstream_reading */
-    bool readable, writable; /* edges seen and not yet used up */
-    bool reused;             /* at least one response was read on it before */
-    bool paused;             /* the exchange cannot take more now */
-    bool hup;                /* FIN or worse is in the socket, perhaps behind unread data */
-    bool look_due;           /* bytes have come, and perhaps an end with them: upstream_conn_look_later */
+    struct tls_conn *tls;            /* NULL: plain */
+    const struct tls_target *target; /* by which settings `tls` was made, or NULL */
+    uint8_t state;                   /* enum upstream_state, upstream_conn_set_state */
+    uint8_t reading;                 /* enum upstream_reading */
+    bool readable, writable;         /* edges seen and not yet used up */
+    bool reused;                     /* at least one response was read on it before */
+    bool paused;                     /* the exchange cannot take more now */
+    bool hup;                        /* FIN or worse is in the socket, perhaps behind unread data */
+    bool look_due; /* bytes have come, and perhaps an end with them: upstream_conn_look_later */
     uint8_t interim_count;
     bool response_bytes_seen; /* any byte of the current response */
     struct exchange *exchange;
@@ -71,8 +76,15 @@ struct upstream_conn *upstream_conn_open(struct proxy_worker *pw, struct instanc
                                          dur_ms_t connect_timeout_ms, enum fetch_error *error);
 /* Wraps a connected descriptor (from the spill) for this worker, IDLE. Consumes the reference on `i`. */
 struct upstream_conn *upstream_conn_adopt(struct proxy_worker *pw, int fd, struct instance *i);
-/* Unbinds an IDLE one from the loop: the descriptor stays open and is the caller's, with the reference. */
+/* Unbinds an IDLE plain one from the loop: the descriptor stays open and is the caller's, with the reference.
+ */
 int upstream_conn_detach(struct upstream_conn *u, struct instance **i);
+
+void upstream_conn_on_event(evutil_socket_t fd, short what, void *arg);
+/* It is connected, with everything that comes before the request. */
+void upstream_conn_ready(struct upstream_conn *u);
+/* Whether nobody said anything on a connection that nothing is expected on, not even its end. */
+bool upstream_conn_is_quiet(struct upstream_conn *u);
 
 /* An IDLE connection starts serving `x`. */
 void upstream_conn_assign(struct upstream_conn *u, struct exchange *x);

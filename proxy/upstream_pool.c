@@ -136,12 +136,13 @@ static struct upstream_conn *take_spilled(struct proxy_worker *pw, struct instan
     return NULL;
 }
 
-struct upstream_conn *upstream_pool_take(struct proxy_worker *pw, struct instance *i, dur_ms_t max_idle_ms)
+static inline struct upstream_conn *pool_take(struct proxy_worker *pw, struct instance *i,
+                                              const struct tls_target *tls, dur_ms_t max_idle_ms)
 {
     mono_ms_t idle_after_ms = max_idle_ms > 0 ? worker_now_ms(pw->worker) - max_idle_ms : 0;
     LIST_FOREACH_SAFE (n, next, &pw->upstreams.idle) {
         struct upstream_conn *u = CONTAINER_OF(n, struct upstream_conn, node);
-        if (u->instance != i)
+        if (u->instance != i || u->target != tls)
             continue;
         if (u->idle_since_ms < idle_after_ms)
             return NULL;
@@ -150,7 +151,18 @@ struct upstream_conn *upstream_pool_take(struct proxy_worker *pw, struct instanc
             return u;
         upstream_conn_close(&u);
     }
-    return take_spilled(pw, i, idle_after_ms);
+    return tls == NULL ? take_spilled(pw, i, idle_after_ms) : NULL;
+}
+
+struct upstream_conn *upstream_pool_take(struct proxy_worker *pw, struct instance *i, dur_ms_t max_idle_ms)
+{
+    return pool_take(pw, i, NULL, max_idle_ms);
+}
+
+struct upstream_conn *upstream_pool_take_tls(struct proxy_worker *pw, struct instance *i,
+                                             const struct tls_target *tls, dur_ms_t max_idle_ms)
+{
+    return pool_take(pw, i, tls, max_idle_ms);
 }
 
 static void pool_spill(struct proxy_worker *pw, struct upstream_conn *u)
@@ -166,7 +178,7 @@ void upstream_pool_put(struct proxy_worker *pw, struct upstream_conn *u, unsigne
     unsigned same = 0;
     /* A response that ended exactly where the read did leaves the edge unused: look whether anything is
      * there. */
-    if (pw->draining || max_idle == 0 || (u->readable && !socket_is_quiet(u->fd))) {
+    if (pw->draining || max_idle == 0 || (u->readable && !upstream_conn_is_quiet(u))) {
         upstream_conn_close(&u);
         return;
     }
@@ -187,7 +199,10 @@ void upstream_pool_put(struct proxy_worker *pw, struct upstream_conn *u, unsigne
         if (v->instance == u->instance)
             u = v;
     }
-    pool_spill(pw, u);
+    if (u->tls == NULL)
+        pool_spill(pw, u);
+    else
+        upstream_conn_close(&u);
 }
 
 void upstream_pool_close_all(struct proxy_worker *pw)

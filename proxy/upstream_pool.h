@@ -12,6 +12,7 @@
 #include "core/lock.h"
 
 struct instance;
+struct tls_target;
 struct proxy_worker;
 struct upstream_conn;
 
@@ -28,9 +29,12 @@ void upstream_spill_destroy(struct upstream_spill *s); /* closes what is left */
 
 void upstream_pool_init(struct upstream_pool *p);
 
-/* An idle connection to `i`, registered with this worker's loop, or NULL. With `max_idle_ms` > 0 only one
- * that was idle for less (a request that must not be sent twice wants a young one). */
+/* An idle plain connection to `i`, registered with this worker's loop, or NULL. With `max_idle_ms` > 0 only
+ * one that was idle for less (a request that must not be sent twice wants a young one). */
 struct upstream_conn *upstream_pool_take(struct proxy_worker *pw, struct instance *i, dur_ms_t max_idle_ms);
+/* The same of those that speak TLS by these settings. */
+struct upstream_conn *upstream_pool_take_tls(struct proxy_worker *pw, struct instance *i,
+                                             const struct tls_target *tls, dur_ms_t max_idle_ms);
 /* Keeps `u` (whose exchange is over) for later, or closes it when `max_idle` is reached or the worker drains.
  */
 void upstream_pool_put(struct proxy_worker *pw, struct upstream_conn *u, unsigned max_idle,

@@ -148,7 +148,7 @@ static void expect_served(struct millpond *front)
         client_send(c, GET_Q);
         expect_body(client_read(c), "app");
     }
-    client_send(c, "POST /q HTTP/1.1\r\nHost: test\r\nContent-Length: 2000000\r\n\r\n%s", body);
+    client_send(c, "PUT /q HTTP/1.1\r\nHost: test\r\nContent-Length: 2000000\r\n\r\n%s", body);
     expect_body(client_read(c), body);
     assert_int_equal(millpond_figure(front, "upstream_connects"), before + 1);
 }

@@ -4,14 +4,14 @@
 static void test_members(void **state)
 {
     UNUSED(state);
-    struct config *c =
-        load_ok("[pool a]\nserver = x.example:80 weight=0 backup name=one\n"
-                "server =   [::1]:81\nserver = unix:/run/app.sock weight=1000\n"
-                "health_check = off\nhealth_path = /up\nhealth_host = h\nhealth_status = 200, 204\n"
-                "health_status = 300-302\nhealth_interval = 5s\nhealth_timeout = 2s\nhealth_rise = 4\n"
-                "health_fall = 5\nconnect_timeout = 6s\nresponse_timeout = 7s\nidle_timeout = 8s\n"
-                "retries = 9\nretry_budget = 10%\nretry_on = reset\nretry_on = 503, 504\nmax_idle = 11\n"
-                "send_proxy_protocol = v1\n");
+    struct config *c = load_ok(
+        "[pool a]\nserver = x.example:80 weight=0 backup name=one\n"
+        "server =   [::1]:81\nserver = unix:/run/app.sock weight=1000\n"
+        "health_check = off\nhealth_path = /up\nhealth_host = h\nhealth_status = 200, 204\n"
+        "health_status = 300-302\nhealth_interval = 5s\nhealth_timeout = 2s\nhealth_rise = 4\n"
+        "health_fall = 5\nconnect_timeout = 6s\nresponse_timeout = 7s\nidle_timeout = 8s\n"
+        "retries = 9\nretry_budget = 10%\nretry_on = reset\nretry_on = 503, 504\nmax_idle = 11\n"
+        "send_proxy_protocol = v1\ntls = yes\ntls_verify = no\ntls_ca = /ca.pem\ntls_sni = b.example\n");
     const struct config_pool *p = &c->pools[0];
     assert_string_equal(p->name, "a");
     assert_int_equal(p->origin.line, 1);
@@ -48,6 +48,12 @@ static void test_members(void **state)
     assert_int_equal(p->retry_on, CONFIG_RETRY_RESET | CONFIG_RETRY_503 | CONFIG_RETRY_504);
     assert_int_equal(p->max_idle, 11);
     assert_int_equal(p->send_proxy_protocol, PROXY_HEADER_V1);
+    assert_true(p->tls);
+    assert_false(p->tls_verify);
+    assert_string_equal(p->tls_ca, "/ca.pem");
+    assert_string_equal(p->tls_sni, "b.example");
+    assert_int_equal(config_pool_origin(c, p, "tls_ca").line, 25);
+    assert_int_equal(config_pool_origin(c, p, "balance").line, 1);
     config_unref(c);
 }
 

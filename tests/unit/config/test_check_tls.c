@@ -53,6 +53,20 @@ static void test_clients(void **state)
                    "[listen x] tls_client_ca: it does nothing without");
 }
 
+static void test_pools(void **state)
+{
+    UNUSED(state);
+    expect_warning(APP "tls_ca = /a\n", "t.ini:3: [pool app] tls_ca: it does nothing without tls = yes");
+    expect_warning(APP "tls_verify = no\n", "[pool app] tls_verify: it does nothing without tls = yes");
+    expect_warning(APP "tls_sni = a\n", "[pool app] tls_sni: it does nothing without tls = yes");
+    expect_warning(APP "tls = yes\ntls_verify = no\ntls_ca = /a\n",
+                   "t.ini:5: [pool app] tls_ca: nothing is checked against it with tls_verify = no");
+    expect_error(APP "tls = yes\ntls_sni = a:443\n",
+                 "t.ini:4: [pool app] tls_sni: a certificate is for a name");
+    expect_no_problem(APP "tls = yes\ntls_ca = /a\ntls_sni = [::1]\n");
+    expect_no_problem(APP "tls = yes\ntls_verify = no\ntls_sni = a\n");
+}
+
 static void test_values_and_lines(void **state)
 {
     UNUSED(state);
@@ -74,11 +88,9 @@ static void test_values_and_lines(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_pairs),
-        cmocka_unit_test(test_unused),
-        cmocka_unit_test(test_redirect),
-        cmocka_unit_test(test_clients),
-        cmocka_unit_test(test_values_and_lines),
+        cmocka_unit_test(test_pairs),    cmocka_unit_test(test_unused),
+        cmocka_unit_test(test_redirect), cmocka_unit_test(test_clients),
+        cmocka_unit_test(test_pools),    cmocka_unit_test(test_values_and_lines),
     };
     return cmocka_run_group_tests_name("config/check_tls", tests, NULL, NULL);
 }

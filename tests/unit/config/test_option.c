@@ -80,8 +80,8 @@ static const struct {
     {P, "queue_timeout", "5s"},
     {P, "tls", "off"},
     {P, "tls_verify", "yes"},
-    {P, "tls_ca", "system"},
-    {P, "tls_sni", "the host"},
+    {P, "tls_ca", ""},
+    {P, "tls_sni", ""},
     {P, "protocol", "http/1.1"},
     {P, "send_proxy_protocol", "off"},
 #define C OPTION_CACHE

@@ -1,0 +1,189 @@
+/* test_tls_target.c: our client against our server, both ends in this thread: names and addresses that a
+ * certificate is and is not for, sessions, what does not outlive its settings, and an end that is none. */
+#include "core/tls_target.h"
+
+#include <openssl/ssl.h>
+#include <sys/socket.h>
+
+#include "core/tls_conn.h"
+#include "tests/support/tls.h"
+
+static struct tls_out *out;
+static struct tls_tickets tickets;
+static struct tls_cert *authority;
+static struct tls_server *server;
+static struct tls_conn ours, theirs;
+static int fds[2];
+
+static void server_make(const char *names)
+{
+    struct tls_cert *c = tls_cert_make("server", .names = names, .issuer = authority);
+    struct tls_problem problem;
+    const struct tls_pair pair = {c->file, c->key_file};
+    server = tls_server_new(&(struct tls_settings){.pairs = &pair,
+                                                   .pair_count = 1,
+                                                   .ciphers = "intermediate",
+                                                   .groups = "intermediate",
+                                                   .sessions = "a",
+                                                   .tickets = &tickets},
+                            &problem);
+    if (server == NULL)
+        support_fail("%s", problem.text);
+}
+
+static int setup(void **state)
+{
+    support_setup(state);
+    out = calloc(1, sizeof *out);
+    assert_true(tls_tickets_init(&tickets));
+    authority = tls_cert_make("authority", .authority = true);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    tls_server_unref(server);
+    server = NULL;
+    tls_tickets_destroy(&tickets);
+    free(out);
+    return support_teardown(state);
+}
+
+static struct tls_target *target_make(bool verify, const char *ca)
+{
+    char err[600];
+    struct tls_target *t = tls_target_new(verify, ca, err, sizeof err);
+    if (t == NULL)
+        support_fail("%s", err);
+    return t;
+}
+
+/* Both ends, until neither can go on; what came of ours. */
+static enum tls_step connect_to(struct tls_target *t, const char *name, uint32_t key)
+{
+    enum tls_step step = TLS_STEP_WAIT, other = TLS_STEP_WAIT;
+    char byte;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
+    assert_true(tls_conn_open(&theirs, server, fds[0], out));
+    assert_true(tls_conn_open_to(&ours, t, name, key, fds[1], out));
+    for (int i = 0; i < 10; i++) {
+        tls_conn_on_event(&ours, false);
+        tls_conn_on_event(&theirs, false);
+        step = step == TLS_STEP_WAIT ? tls_conn_handshake(&ours) : step;
+        other = other == TLS_STEP_WAIT ? tls_conn_handshake(&theirs) : other;
+    }
+    if (step == TLS_STEP_DONE) { /* the tickets come behind the handshake */
+        tls_conn_on_event(&ours, false);
+        assert_int_equal(tls_conn_read(&ours, &byte, 1), -1);
+        assert_int_equal(errno, EAGAIN);
+    }
+    return step;
+}
+
+static void hang_up(void)
+{
+    tls_conn_free(&ours);
+    tls_conn_free(&theirs);
+    close(fds[0]);
+    close(fds[1]);
+}
+
+static void expect_name(struct tls_target *t, const char *name, const char *why)
+{
+    enum tls_step step = connect_to(t, name, 1);
+    if (why == NULL)
+        assert_int_equal(step, TLS_STEP_DONE);
+    else
+        assert_int_equal(step, TLS_STEP_FAILED);
+    if (why != NULL)
+        assert_string_equal(ours.why, why);
+    hang_up();
+}
+
+static void names_are_checked(void **state)
+{
+    UNUSED(state);
+    server_make("a.test,*.b.test");
+    struct tls_target *t = target_make(true, authority->file);
+    expect_name(t, "b.test", "hostname mismatch");
+    expect_name(t, "x.y.b.test", "hostname mismatch");
+    expect_name(t, "127.0.0.1", "IP address mismatch");
+    expect_name(t, "[::1]", "IP address mismatch");
+    expect_name(t, "a.test", NULL);
+    expect_name(t, "A.Test", NULL);
+    tls_target_unref(t);
+    t = target_make(true, authority->file); /* without the sessions of the other */
+    expect_name(t, "x.b.test", NULL);
+    tls_target_unref(t);
+    t = target_make(false, "");
+    expect_name(t, "b.test", NULL);
+    tls_target_unref(t);
+}
+
+static void sessions_are_those_of_one_instance(void **state)
+{
+    UNUSED(state);
+    server_make("a.test");
+    struct tls_target *t = target_make(true, authority->file);
+    const struct {
+        uint32_t key;
+        bool resumed;
+    } rows[] = {{1, false}, {1, true}, {1, true}, {2, false}, {1, true}, {1 + TLS_TARGET_SESSIONS, false},
+                {1, false}, {2, true}};
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        assert_int_equal(connect_to(t, "a.test", rows[i].key), TLS_STEP_DONE);
+        EXPECT(tls_conn_is_resumed(&ours) == rows[i].resumed, "number %zu", i);
+        assert_int_equal(tls_conn_protocol(&ours), TLS_PROTOCOL_HTTP_1);
+        hang_up(); /* without a word: that does not spoil the session */
+    }
+    tls_target_unref(t);
+}
+
+/* A response without a length ends with its connection, if that says so. */
+static void an_end_without_a_word_is_an_error(void **state)
+{
+    UNUSED(state);
+    char buf[16];
+    server_make("a.test");
+    struct tls_target *t = target_make(true, authority->file);
+    for (int said = 0; said < 2; said++) {
+        assert_int_equal(connect_to(t, "a.test", 1), TLS_STEP_DONE);
+        const struct iovec iov = {(char[]){"part"}, 4};
+        assert_int_equal(tls_conn_write(&theirs, &iov, 1, 1000), 4);
+        if (said)
+            tls_conn_close(&theirs);
+        shutdown(fds[0], SHUT_WR);
+        tls_conn_on_event(&ours, true);
+        assert_int_equal(tls_conn_read(&ours, buf, sizeof buf), 4);
+        assert_int_equal(tls_conn_read(&ours, buf, sizeof buf), said ? 0 : -1);
+        assert_int_equal(ours.broken, !said);
+        hang_up();
+    }
+    tls_target_unref(t);
+}
+
+static void files_that_cannot_be_used(void **state)
+{
+    UNUSED(state);
+    char err[600];
+    char *empty = support_path("empty.pem");
+    support_write_file(empty, "");
+    assert_null(tls_target_new(true, empty, err, sizeof err));
+    expect_in(err, "empty.pem has no certificate");
+    assert_null(tls_target_new(true, support_path("none.pem"), err, sizeof err));
+    expect_in(err, "none.pem cannot be read");
+    struct tls_target *t = tls_target_ref(target_make(false, empty)); /* not looked at */
+    tls_target_unref(t);
+    tls_target_unref(t);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(names_are_checked, setup, teardown),
+        cmocka_unit_test_setup_teardown(sessions_are_those_of_one_instance, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_end_without_a_word_is_an_error, setup, teardown),
+        cmocka_unit_test_setup_teardown(files_that_cannot_be_used, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
