@@ -76,9 +76,11 @@ static hash128_t client_key(const struct exchange *x, const struct limit_client 
     return hash_bytes(parts, sizeof parts);
 }
 
-static rate_ns_t now_ns(const struct exchange *x)
+/* Not the worker's clock, which may be from before the request came, when that had to wait for a processor:
+ * the limit would count against what another worker has let pass since. */
+static rate_ns_t now_ns(void)
 {
-    return x->pw->worker->now_us * 1000;
+    return clock_mono_us() * 1000;
 }
 
 /* ---- what becomes of it
@@ -150,7 +152,7 @@ static bool limit_ask(struct exchange *x, const struct limit_client *c, hash128_
         return false;
     x->limit->x = x;
     x->limit->key = key;
-    x->limit->asked_ns = now_ns(x);
+    x->limit->asked_ns = now_ns();
     x->limit->call.on_reply = limit_on_reply;
     const slice_t name = limit_shared_name(
         buf, redis_link_prefix(pw->server->redis_link),
@@ -173,7 +175,7 @@ static enum phase_result limit_begin(struct exchange *x)
     rate_ns_t wait_ns;
     client_find(x, &c);
     const hash128_t key = client_key(x, &c);
-    const enum rate_verdict v = rate_take(x->pw->server->limits, key, &x->route->rate, now_ns(x), &wait_ns);
+    const enum rate_verdict v = rate_take(x->pw->server->limits, key, &x->route->rate, now_ns(), &wait_ns);
     if (v == RATE_OVER) {
         count(x, RATE_OUTCOME_OVER);
         return limit_over(x, wait_ns);
