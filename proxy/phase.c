@@ -8,8 +8,7 @@
 #include "core/panic.h"
 #include "core/rcu.h"
 #include "core/text.h"
-#include "proxy/client_conn.h"
-#include "proxy/client_out.h"
+#include "proxy/client.h"
 #include "proxy/error_page.h"
 #include "proxy/listener.h"
 #include "proxy/proxy_worker.h"
@@ -55,7 +54,7 @@ void phase_run(struct exchange *x)
         x->run_again = false;
         r = phase_table[x->phase](x);
         if (r == PHASE_PARK && !exchange_own_head(x) && x->client != NULL)
-            x->client->broken = true;
+            client_break(x);
     }
     rcu_leave();
     if (r == PHASE_DONE)

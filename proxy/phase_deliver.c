@@ -3,8 +3,7 @@
 #include "core/metrics.h"
 #include "core/panic.h"
 #include "core/text.h"
-#include "proxy/client_conn.h"
-#include "proxy/client_out.h"
+#include "proxy/client.h"
 #include "proxy/deliver.h"
 #include "proxy/deliver_range.h"
 #include "proxy/error_page.h"
@@ -43,7 +42,7 @@ static enum phase_result deliver_detach(struct exchange *x)
     exchange_detach_client(x);
     if (x->follower != NULL)
         cache_follower_close(&x->follower);
-    client_conn_exchange_done(c, x->keep_alive);
+    client_exchange_done(c, x->keep_alive);
     return PHASE_PARK;
 }
 
@@ -69,7 +68,7 @@ static enum phase_result deliver_finish(struct exchange *x)
         TEXT_LIT_OUT(c, "\r\n");
     }
     x->end_sent = true;
-    if (!deliver_may_gather(x) && !client_out_flush(c))
+    if (!deliver_may_gather(x) && !client_flush(x))
         return deliver_park(x);
     if (x->upstream != NULL)
         return deliver_detach(x);
@@ -82,11 +81,8 @@ static enum phase_result deliver_cut(struct exchange *x)
     x->keep_alive = false;
     const bool behind = UNLIKELY(x->own_fetch != NULL) && x->own_fetch->state != OWN_FETCH_RELAYS;
     x->close_reason = behind ? CLOSE_LEFT_BEHIND : CLOSE_UPSTREAM_CUT;
-    if (x->client != NULL) {
-        x->client->reset_on_close = x->out_framing == FRAME_CLOSE || !x->head_sent;
-        if (!client_out_flush(x->client) && !x->client->broken)
-            return deliver_park(x);
-    }
+    if (x->client != NULL && !client_cut(x))
+        return deliver_park(x);
     return deliver_done(x);
 }
 
@@ -118,14 +114,14 @@ static bool pump_object(struct exchange *x)
         total = deliver_step(x, iov, &n);
     if (total == 0)
         return true;
-    if (!client_out_ready(c, (unsigned)n + 2, 32))
+    if (!client_ready(x, (unsigned)n + 2, 32))
         return false;
     if (x->out_framing == FRAME_CHUNKED) {
         char *head = client_out_reserve(c, 32);
         client_out_commit(c, h1_chunk_head(head, total));
     }
     for (size_t i = 0; i < n; i++)
-        client_out_add(c, iov[i].iov_base, iov[i].iov_len, x->object);
+        client_add(x, iov[i].iov_base, iov[i].iov_len, x->object);
     if (x->out_framing == FRAME_CHUNKED)
         TEXT_LIT_OUT(c, "\r\n");
     x->offset += total;
@@ -152,7 +148,7 @@ static enum phase_result deliver_follow(struct exchange *x)
         bool complete = cache_object_is_complete(x->object);
         bool cut = x->body_cut || cache_follower_is_cut(x->follower);
         while (x->offset < cache_object_filled(x->object)) {
-            if (!pump_object(x) || !client_out_flush(x->client))
+            if (!pump_object(x) || !client_flush(x))
                 return deliver_park(x);
             cache_follower_set_offset(x->follower, x->offset);
         }
@@ -163,7 +159,7 @@ static enum phase_result deliver_follow(struct exchange *x)
                 x->no_store = NO_STORE_INCOMPLETE;
             return deliver_cut(x);
         }
-        if (!client_out_flush(x->client))
+        if (!client_flush(x))
             return deliver_park(x);
         if (x->upstream != NULL || cache_follower_arm(x->follower, x->offset))
             return PHASE_PARK;
@@ -173,14 +169,14 @@ static enum phase_result deliver_follow(struct exchange *x)
 static enum phase_result deliver_local(struct exchange *x)
 {
     if (x->offset == 0 && x->local_body.len > 0 && !x->body_suppressed) {
-        if (!client_out_ready(x->client, 2, 0))
+        if (!client_ready(x, 2, 0))
             return PHASE_PARK;
-        client_out_add(x->client, x->local_body.ptr, x->local_body.len, NULL);
+        client_add(x, x->local_body.ptr, x->local_body.len, NULL);
         x->offset = x->local_body.len;
         x->response_bytes = x->local_body.len;
     }
     /* The page lies in this exchange's arena: it must be out, or copied, before the exchange ends. */
-    if (!client_out_flush(x->client))
+    if (!client_flush(x))
         return PHASE_PARK;
     return deliver_finish(x);
 }
@@ -190,7 +186,7 @@ static enum phase_result deliver_from_relay(struct exchange *x)
     if (x->body_cut)
         return deliver_cut(x);
     if (x->upstream_done)
-        return client_out_flush(x->client) ? deliver_finish(x) : PHASE_PARK;
+        return client_flush(x) ? deliver_finish(x) : PHASE_PARK;
     if (x->body_suppressed && x->upstream != NULL && x->conditions_dropped)
         phase_fetch_release(x, FETCH_NONE);
     if (x->upstream == NULL)
@@ -202,18 +198,17 @@ static enum phase_result deliver_from_relay(struct exchange *x)
 
 enum phase_result phase_deliver(struct exchange *x)
 {
-    struct client_conn *c = x->client;
-    if (c == NULL)
+    if (x->client == NULL)
         return x->upstream != NULL ? PHASE_PARK : deliver_done(x);
-    if (c->broken || client_out_is_blocked(c))
+    if (client_is_broken(x) || client_is_blocked(x))
         return deliver_park(x);
     if (!x->head_sent) {
         if (x->body_cut && x->offset == 0 && x->source == SOURCE_RELAY)
             return deliver_cut(x);
-        if (!client_out_ready(c, 4, 12 * KB))
+        if (!client_ready(x, 4, 12 * KB))
             return deliver_park(x);
         if (!deliver_head(x)) {
-            c->broken = true;
+            client_break(x);
             return deliver_park(x);
         }
     }
@@ -235,19 +230,19 @@ enum phase_result phase_deliver(struct exchange *x)
 void deliver_relay(struct exchange *x, const char *data, size_t n)
 {
     struct client_conn *c = x->client;
-    if (c == NULL || x->source != SOURCE_RELAY || x->body_suppressed || c->broken || n == 0)
+    if (c == NULL || x->source != SOURCE_RELAY || x->body_suppressed || client_is_broken(x) || n == 0)
         return;
-    ASSERT(x->head_sent && !client_out_is_blocked(c));
-    ASSERT(client_out_ready(c, 4, 32)); /* the batch holds this answer's head at most */
+    ASSERT(x->head_sent && !client_is_blocked(x));
+    ASSERT(client_ready(x, 4, 32)); /* the batch holds this answer's head at most */
     if (x->out_framing == FRAME_CHUNKED) {
         char *head = client_out_reserve(c, 32);
         client_out_commit(c, h1_chunk_head(head, n));
     }
-    client_out_add(c, data, n, NULL);
+    client_add(x, data, n, NULL);
     if (x->out_framing == FRAME_CHUNKED)
         TEXT_LIT_OUT(c, "\r\n");
     x->response_bytes += n;
-    if (!client_out_flush(c) && c->broken)
+    if (!client_flush(x) && client_is_broken(x))
         phase_run(x); /* ends it: nobody reads this any more, and no event of the client need follow */
 }
 

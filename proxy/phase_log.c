@@ -3,7 +3,7 @@
 #include "core/log.h"
 #include "core/metrics.h"
 #include "core/panic.h"
-#include "proxy/client_conn.h"
+#include "proxy/client.h"
 #include "proxy/client_tls.h"
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
@@ -149,7 +149,7 @@ enum phase_result phase_log(struct exchange *x)
         c->close_reason = CLOSE_BODY_UNREAD;
     exchange_free(x);
     if (c != NULL)
-        client_conn_exchange_done(c, keep_alive);
+        client_exchange_done(c, keep_alive);
     proxy_worker_check_done(pw);
     return PHASE_DONE;
 }
