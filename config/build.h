@@ -71,6 +71,8 @@ const char *build_text_lower(struct build *b, slice_t s);
 /* build_pool.c, build_route.c */
 void build_server(struct build *b, const struct config_option *o, slice_t item, char *base);
 void build_statuses(struct build *b, const struct config_option *o, slice_t item, char *base);
+void build_protocol(struct build *b, const struct config_option *o, slice_t item, char *base);
+void build_rate(struct build *b, const struct config_option *o, slice_t item, char *base);
 void build_retry_on(struct build *b, const struct config_option *o, slice_t item, char *base);
 void build_host_pattern(struct build *b, const struct config_option *o, slice_t item, char *base);
 void build_path_pattern(struct build *b, const struct config_option *o, slice_t item, char *base);

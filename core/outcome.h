@@ -107,6 +107,10 @@ enum no_store_reason {
     X(TLS_FAILED, "tls_failed", "the TLS handshake failed, or what came was no TLS")                         \
     X(TLS_TIMEOUT, "tls_timeout", "the TLS handshake took longer than header_timeout")                       \
     X(TLS_CROWDED, "tls_crowded", "too many TLS handshakes were under way, this the longest")                \
+    X(H2_ERROR, "h2_error", "the client broke the rules of HTTP/2")                                          \
+    X(H2_FLOOD, "h2_flood",                                                                                  \
+      "the client sent HTTP/2 frames that ask for nothing, or heads that grow too large")                    \
+    X(H2_RESETS, "h2_resets", "more than h2_max_resets of its streams ended before their time")              \
     X(SHUTDOWN, "shutdown", "the server is stopping")                                                        \
     X(NO_MEMORY, "no_memory", "out of memory")
 

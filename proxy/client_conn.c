@@ -18,6 +18,7 @@
 #include "proxy/client_out.h"
 #include "proxy/client_tls.h"
 #include "proxy/exchange.h"
+#include "proxy/h2_conn.h"
 #include "proxy/listener.h"
 #include "proxy/server.h"
 #include "proxy/upstream_conn.h"
@@ -32,11 +33,12 @@ static void client_conn_on_turn_end(struct turn_hook *h);
 void client_conn_set_state(struct client_conn *c, enum client_state s)
 {
     static const uint8_t legal[] = {
-        [CLIENT_IDLE] = 1u << CLIENT_HEAD | 1u << CLIENT_EXCHANGE | 1u << CLIENT_HANDSHAKE |
+        [CLIENT_IDLE] = 1u << CLIENT_HEAD | 1u << CLIENT_EXCHANGE | 1u << CLIENT_HANDSHAKE | 1u << CLIENT_H2 |
                         1u << CLIENT_LINGER | 1u << CLIENT_CLOSED,
-        [CLIENT_HEAD] = 1u << CLIENT_EXCHANGE | 1u << CLIENT_LINGER | 1u << CLIENT_CLOSED,
+        [CLIENT_HEAD] = 1u << CLIENT_EXCHANGE | 1u << CLIENT_H2 | 1u << CLIENT_LINGER | 1u << CLIENT_CLOSED,
         [CLIENT_EXCHANGE] = 1u << CLIENT_IDLE | 1u << CLIENT_LINGER | 1u << CLIENT_CLOSED,
         [CLIENT_HANDSHAKE] = 1u << CLIENT_IDLE | 1u << CLIENT_EXCHANGE | 1u << CLIENT_CLOSED,
+        [CLIENT_H2] = 1u << CLIENT_LINGER | 1u << CLIENT_CLOSED,
         [CLIENT_LINGER] = 1u << CLIENT_CLOSED,
         [CLIENT_CLOSED] = 0,
     };
@@ -114,6 +116,8 @@ static void client_conn_free(void *arg)
     struct client_conn *c = arg;
     if (c->tls != NULL)
         client_tls_free(c);
+    if (c->h2 != NULL)
+        h2_conn_free(c->h2);
     free(c);
 }
 
@@ -133,6 +137,8 @@ void client_conn_close(struct client_conn *c, enum close_reason why)
     c->exchange = NULL;
     if (x != NULL)
         exchange_client_gone(x, c->close_reason);
+    if (c->h2 != NULL)
+        h2_server_closed(c);
     client_out_discard(c);
     if (pw->read_owner == c)
         pw->read_owner = NULL;
@@ -211,6 +217,8 @@ void client_conn_on_event(evutil_socket_t fd, short what, void *arg)
         c->hup = c->readable = true;
     if (LIKELY(c->state <= CLIENT_EXCHANGE))
         h1_server_run(c);
+    else if (c->state == CLIENT_H2)
+        h2_server_run(c);
     else if (c->state == CLIENT_LINGER)
         client_conn_linger(c);
     else if (c->state == CLIENT_HANDSHAKE)
@@ -245,6 +253,7 @@ static dur_ms_t client_conn_patience_ms(const struct client_conn *c)
         if (x == NULL || x->body_state != BODY_READING)
             return 0;
         return cfg->min_rate_bytes_s > 0 ? MIN(cfg->body_timeout_ms, RATE_WINDOW_MS) : cfg->body_timeout_ms;
+    case CLIENT_H2: /* has several, see h2_conn.c */
     case CLIENT_CLOSED:
         break;
     }
@@ -320,6 +329,9 @@ static void client_conn_on_deadline(struct deadline *d)
         return;
     case CLIENT_HANDSHAKE:
         client_conn_close(c, CLOSE_TLS_TIMEOUT);
+        return;
+    case CLIENT_H2:
+        h2_server_on_deadline(c);
         return;
     case CLIENT_LINGER:
         client_conn_close(c, c->close_reason);

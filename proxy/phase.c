@@ -227,6 +227,8 @@ enum phase_result phase_accept(struct exchange *x)
     if (!x->keep_alive)
         x->close_reason = x->framing.keep_alive ? CLOSE_SHUTDOWN : CLOSE_NO_KEEP_ALIVE;
     x->host = x->target.authority.len > 0 ? x->target.authority : host != NULL ? host->value : SLICE_EMPTY;
+    if (UNLIKELY(x->stream != NULL))
+        h2_stream_frame_body(x->stream, &x->framing);
     x->body_left = x->framing.kind == H1_BODY_LENGTH ? x->framing.length : 0;
     if (UNLIKELY(x->client->peer_trusted))
         accept_forwarded_for(x);

@@ -39,10 +39,14 @@ static enum phase_result deliver_park(struct exchange *x)
 static enum phase_result deliver_detach(struct exchange *x)
 {
     struct client_conn *c = x->client;
+    struct h2_stream *s = x->stream;
     exchange_detach_client(x);
     if (x->follower != NULL)
         cache_follower_close(&x->follower);
-    client_exchange_done(c, x->keep_alive);
+    if (s != NULL)
+        h2_stream_exchange_done(s);
+    else
+        client_conn_exchange_done(c, x->keep_alive);
     return PHASE_PARK;
 }
 
@@ -58,17 +62,29 @@ static bool deliver_may_gather(const struct exchange *x)
            !http_head_has(&x->req, HTTP_FIELD_FASTLY_DEBUG);
 }
 
+static NOINLINE enum phase_result deliver_finish_stream(struct exchange *x)
+{
+    if (!x->end_sent)
+        h2_stream_finish(x->stream, x->source == SOURCE_RELAY ? x->trailers : SLICE_EMPTY);
+    x->end_sent = true;
+    if (!client_flush(x))
+        return deliver_park(x);
+    return x->upstream != NULL ? deliver_detach(x) : deliver_done(x);
+}
+
 /* Everything was handed over: mark the end, and write it unless more pipelined answers may join the batch. */
 static enum phase_result deliver_finish(struct exchange *x)
 {
     struct client_conn *c = x->client;
+    if (UNLIKELY(x->stream != NULL))
+        return deliver_finish_stream(x);
     if (x->out_framing == FRAME_CHUNKED && !x->end_sent) {
         TEXT_LIT_OUT(c, "0\r\n");
         client_out_add(c, x->trailers.ptr, x->source == SOURCE_RELAY ? x->trailers.len : 0, NULL);
         TEXT_LIT_OUT(c, "\r\n");
     }
     x->end_sent = true;
-    if (!deliver_may_gather(x) && !client_flush(x))
+    if (!deliver_may_gather(x) && !client_out_flush(c))
         return deliver_park(x);
     if (x->upstream != NULL)
         return deliver_detach(x);
@@ -91,6 +107,8 @@ size_t deliver_step(const struct exchange *x, struct iovec *iov, size_t *n)
     size_t step = SIZE_MAX, bytes = 0;
     if (x->source == SOURCE_FOLLOW)
         step = UNLIKELY(cache_follower_in_window(x->follower)) ? DELIVER_STEP_LEAST : FOLLOW_STEP;
+    if (x->source == SOURCE_FOLLOW && x->stream != NULL)
+        step = h2_stream_room(x->stream);
     for (size_t i = 0; i < *n; i++) {
         iov[i].iov_len = MIN(iov[i].iov_len, step - bytes);
         bytes += iov[i].iov_len;
@@ -98,6 +116,18 @@ size_t deliver_step(const struct exchange *x, struct iovec *iov, size_t *n)
             *n = i + 1;
     }
     return bytes;
+}
+
+static NOINLINE bool pump_to_stream(struct exchange *x, struct iovec *iov, size_t n)
+{
+    if (!h2_stream_ready(x->stream))
+        return false;
+    const size_t total = deliver_step(x, iov, &n);
+    for (size_t i = 0; i < n; i++)
+        h2_stream_add(x->stream, iov[i].iov_base, iov[i].iov_len, x->object);
+    x->offset += total;
+    x->response_bytes += total;
+    return true;
 }
 
 /* Adds what the object has from the offset on. false: the client cannot take more now. */
@@ -114,14 +144,16 @@ static bool pump_object(struct exchange *x)
         total = deliver_step(x, iov, &n);
     if (total == 0)
         return true;
-    if (!client_ready(x, (unsigned)n + 2, 32))
+    if (UNLIKELY(x->stream != NULL))
+        return pump_to_stream(x, iov, n);
+    if (!client_out_ready(c, (unsigned)n + 2, 32))
         return false;
     if (x->out_framing == FRAME_CHUNKED) {
         char *head = client_out_reserve(c, 32);
         client_out_commit(c, h1_chunk_head(head, total));
     }
     for (size_t i = 0; i < n; i++)
-        client_add(x, iov[i].iov_base, iov[i].iov_len, x->object);
+        client_out_add(c, iov[i].iov_base, iov[i].iov_len, x->object);
     if (x->out_framing == FRAME_CHUNKED)
         TEXT_LIT_OUT(c, "\r\n");
     x->offset += total;
@@ -200,9 +232,10 @@ enum phase_result phase_deliver(struct exchange *x)
 {
     if (x->client == NULL)
         return x->upstream != NULL ? PHASE_PARK : deliver_done(x);
-    if (client_is_broken(x) || client_is_blocked(x))
-        return deliver_park(x);
-    if (!x->head_sent) {
+    if (x->head_sent) {
+        if (client_is_broken(x) || client_is_blocked(x))
+            return deliver_park(x);
+    } else {
         if (x->body_cut && x->offset == 0 && x->source == SOURCE_RELAY)
             return deliver_cut(x);
         if (!client_ready(x, 4, 12 * KB))
@@ -227,22 +260,38 @@ enum phase_result phase_deliver(struct exchange *x)
     PANIC("delivery without a source");
 }
 
+static NOINLINE void relay_to_stream(struct exchange *x, const char *data, size_t n)
+{
+    if (client_is_broken(x))
+        return;
+    ASSERT(x->head_sent && !client_is_blocked(x));
+    client_add(x, data, n, NULL);
+    x->response_bytes += n;
+    client_flush(x);
+}
+
 void deliver_relay(struct exchange *x, const char *data, size_t n)
 {
     struct client_conn *c = x->client;
-    if (c == NULL || x->source != SOURCE_RELAY || x->body_suppressed || client_is_broken(x) || n == 0)
+    if (c == NULL || x->source != SOURCE_RELAY || x->body_suppressed || n == 0)
         return;
-    ASSERT(x->head_sent && !client_is_blocked(x));
-    ASSERT(client_ready(x, 4, 32)); /* the batch holds this answer's head at most */
+    if (UNLIKELY(x->stream != NULL)) {
+        relay_to_stream(x, data, n);
+        return;
+    }
+    if (c->broken)
+        return;
+    ASSERT(x->head_sent && !client_out_is_blocked(c));
+    ASSERT(client_out_ready(c, 4, 32)); /* the batch holds this answer's head at most */
     if (x->out_framing == FRAME_CHUNKED) {
         char *head = client_out_reserve(c, 32);
         client_out_commit(c, h1_chunk_head(head, n));
     }
-    client_add(x, data, n, NULL);
+    client_out_add(c, data, n, NULL);
     if (x->out_framing == FRAME_CHUNKED)
         TEXT_LIT_OUT(c, "\r\n");
     x->response_bytes += n;
-    if (!client_flush(x) && client_is_broken(x))
+    if (!client_out_flush(c) && c->broken)
         phase_run(x); /* ends it: nobody reads this any more, and no event of the client need follow */
 }
 
