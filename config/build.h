@@ -75,6 +75,8 @@ void build_server(struct build *b, const struct config_option *o, slice_t item, 
 void build_hash_on(struct build *b, const struct config_option *o, slice_t item, char *base);
 void build_cookie_name(struct build *b, const struct config_option *o, slice_t item, char *base);
 void build_statuses(struct build *b, const struct config_option *o, slice_t item, char *base);
+void build_protocol(struct build *b, const struct config_option *o, slice_t item, char *base);
+void build_rate(struct build *b, const struct config_option *o, slice_t item, char *base);
 void build_retry_on(struct build *b, const struct config_option *o, slice_t item, char *base);
 void build_host_pattern(struct build *b, const struct config_option *o, slice_t item, char *base);
 void build_path_pattern(struct build *b, const struct config_option *o, slice_t item, char *base);

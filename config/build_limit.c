@@ -130,3 +130,10 @@ void build_rate_limit(struct build *b, const struct config_option *o, slice_t it
     else
         *(struct config_rate_limit *)(void *)(base + o->offset) = l;
 }
+
+void build_rate(struct build *b, const struct config_option *o, slice_t item, char *base)
+{
+    struct config_rate_limit l = {0};
+    if (limit_rate(b, item, &l))
+        *(struct config_rate *)(void *)(base + o->offset) = (struct config_rate){l.amount, l.per_s};
+}

@@ -163,3 +163,14 @@ void build_retry_on(struct build *b, const struct config_option *o, slice_t item
     else if (strcmp(b->value->text, "off") != 0)
         build_wrong(b, "off stands beside other words; write it alone");
 }
+
+void build_protocol(struct build *b, const struct config_option *o, slice_t item, char *base)
+{
+    static const unsigned bits[] = {CONFIG_PROTOCOL_H2, CONFIG_PROTOCOL_HTTP_1, CONFIG_PROTOCOL_H2C};
+    unsigned *set = (void *)(base + o->offset);
+    int index = option_word_index(o->words, item);
+    if (index >= 0)
+        *set |= bits[index];
+    else
+        build_wrong(b, "there is no \"%.*s\"; write any of h2, http/1.1 and h2c", PROBLEM_TEXT(item));
+}

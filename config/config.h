@@ -58,6 +58,16 @@ enum config_tls_version { CONFIG_TLS_1_2, CONFIG_TLS_1_3 };
 
 enum config_hsts { CONFIG_HSTS_OFF, CONFIG_HSTS_ON, CONFIG_HSTS_SUBDOMAINS, CONFIG_HSTS_PRELOAD };
 
+/* protocols, a set */
+#define CONFIG_PROTOCOL_H2     1u
+#define CONFIG_PROTOCOL_HTTP_1 2u
+#define CONFIG_PROTOCOL_H2C    4u
+
+struct config_rate {
+    int64_t amount; /* in `per_s` */
+    int per_s;      /* 1, 60 or 3600 */
+};
+
 struct config_listen { /* [listen NAME] */
     const char *name;
     struct config_origin origin;
@@ -80,6 +90,9 @@ struct config_listen { /* [listen NAME] */
     const char *tls_client_ca; /* "" = none */
     struct config_strings tls_ocsp;
     enum config_hsts hsts;
+    unsigned protocols;
+    int h2_max_streams; /* of one connection */
+    struct config_rate h2_max_resets;
 };
 
 struct config_server {   /* one `server` of a pool */

@@ -52,6 +52,7 @@ enum option_section {
     X(HOST, "host")                                                                                          \
     X(HOSTS, "hosts")                                                                                        \
     X(STATUSES, "status codes")                                                                              \
+    X(PROTOCOLS, "words")                                                                                    \
     X(RETRY_ON, "words")                                                                                     \
     X(HEURISTIC, "percentage `up to` duration, or `off`")                                                    \
     X(HOST_PATTERNS, "host patterns")                                                                        \

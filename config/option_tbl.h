@@ -83,7 +83,8 @@ OPTION(LISTEN, "hsts", WORD, "off", WORDS("off on subdomains preload", NULL), 0,
        "Tells browsers for two years to come by https only (`Strict-Transport-Security`), in responses that "
        "do not have that field: `on` for the host, `subdomains` for those below it too, `preload` for both "
        "and for the lists that browsers bring along.")
-OPTION(LISTEN, "protocols", NAMES, "h2, http/1.1", ANY, OPTION_LIST | OPTION_COMMAS, LATER,
+OPTION(LISTEN, "protocols", PROTOCOLS, "h2, http/1.1", WORDS("h2 http/1.1 h2c", NULL),
+       OPTION_LIST | OPTION_COMMAS, AT(config_listen, protocols),
        "Protocols offered by ALPN. `h2c` allows HTTP/2 with prior knowledge without TLS.")
 OPTION(
     LISTEN, "proxy_protocol", WORD_BOOL, "off", WORDS("off required", NULL), 0,
@@ -122,10 +123,11 @@ OPTION(LISTEN, "max_requests_per_connection", COUNT, "0", RANGE(0, INT32_MAX), 0
 OPTION(LISTEN, "max_connections_per_ip", COUNT, "0", RANGE(0, INT32_MAX), 0,
        AT(config_listen, max_connections_per_ip),
        "Connections one client address may have open. `0` is no limit.")
-OPTION(LISTEN, "h2_max_streams", COUNT, "128", RANGE(1, 100000), 0, LATER,
+OPTION(LISTEN, "h2_max_streams", COUNT, "128", RANGE(1, 100000), 0, AT(config_listen, h2_max_streams),
        "Requests at once on one HTTP/2 connection.")
-OPTION(LISTEN, "h2_max_resets", RATE, "200/m", ANY, 0, LATER,
-       "Streams a client may reset in a time before its connection is closed.")
+OPTION(LISTEN, "h2_max_resets", RATE, "200/m", ANY, 0, AT(config_listen, h2_max_resets),
+       "Streams that may end before their time by the client's doing, in a time, before its connection is "
+       "closed.")
 
 OPTION(
     POOL, "server", SERVER, "", ANY, OPTION_LIST, HERE,

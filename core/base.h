@@ -10,6 +10,7 @@
 #define CONTAINER_OF(ptr, type, mem) ((type *)(void *)((char *)(ptr)-offsetof(type, mem)))
 #define LIKELY(x)                    __builtin_expect(!!(x), 1)
 #define UNLIKELY(x)                  __builtin_expect(!!(x), 0)
+#define NOINLINE                     __attribute__((noinline)) /* rare: out of the way of what is not */
 #define MIN(a, b)                    ((a) < (b) ? (a) : (b))
 #define MAX(a, b)                    ((a) > (b) ? (a) : (b))
 #define UNUSED(x)                    ((void)(x))

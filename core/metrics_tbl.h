@@ -15,6 +15,11 @@
     COUNTER(TLS_HANDSHAKES, "tls_handshakes", "TLS handshakes with clients that succeeded")                  \
     COUNTER(TLS_RESUMED, "tls_resumed", "Those of them that went on with an earlier session")                \
     GAUGE(TLS_HANDSHAKES_OPEN, "tls_handshakes_in_flight", "TLS handshakes with clients under way")          \
+    COUNTER(H2_CONNECTIONS, "h2_connections", "Client connections that spoke HTTP/2")                        \
+    COUNTER(H2_RESETS, "h2_resets", "HTTP/2 streams that ended before their time by the client's doing")     \
+    COUNTER(H2_REFUSED, "h2_refused",                                                                        \
+            "HTTP/2 streams refused since earlier ones still kept an instance busy")                         \
+    GAUGE(H2_STREAMS_OPEN, "h2_streams", "HTTP/2 streams open now")                                          \
     GAUGE(CLIENT_OPEN, "client_connections", "Client connections open now")                                  \
     GAUGE(EXCHANGES_OPEN, "requests_in_flight", "Requests being worked on now")                              \
     COUNTER(TUNNELS, "tunnels_opened", "Requests that became a tunnel (WebSocket or another Upgrade)")       \

@@ -117,6 +117,10 @@ enum no_store_reason {
     X(PROXY_UNTRUSTED, "proxy_untrusted",                                                                    \
       "a PROXY header is required, and the peer is not in trusted_proxies")                                  \
     X(MAX_PER_IP, "max_per_ip", "max_connections_per_ip reached by the address in the PROXY header")         \
+    X(H2_ERROR, "h2_error", "the client broke the rules of HTTP/2")                                          \
+    X(H2_FLOOD, "h2_flood",                                                                                  \
+      "the client sent HTTP/2 frames that ask for nothing, or heads that grow too large")                    \
+    X(H2_RESETS, "h2_resets", "more than h2_max_resets of its streams ended before their time")              \
     X(SHUTDOWN, "shutdown", "the server is stopping")                                                        \
     X(NO_MEMORY, "no_memory", "out of memory")
 

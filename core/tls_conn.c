@@ -448,5 +448,7 @@ enum tls_protocol tls_conn_protocol(const struct tls_conn *t)
     const unsigned char *name;
     unsigned bytes;
     SSL_get0_alpn_selected(t->ssl, &name, &bytes);
+    if (bytes == 2 && memcmp(name, "h2", 2) == 0)
+        return TLS_PROTOCOL_HTTP_2;
     return bytes > 0 ? TLS_PROTOCOL_HTTP_1 : TLS_PROTOCOL_NONE;
 }

@@ -33,7 +33,11 @@ struct tls_out {
     char gathered[TLS_RECORD_BYTES]; /* small pieces of one record */
 };
 
-enum tls_protocol { TLS_PROTOCOL_NONE, TLS_PROTOCOL_HTTP_1 }; /* by ALPN; NONE: the client did not ask */
+enum tls_protocol {
+    TLS_PROTOCOL_NONE,
+    TLS_PROTOCOL_HTTP_1,
+    TLS_PROTOCOL_HTTP_2
+}; /* by ALPN; NONE: the client did not ask */
 
 /* Embedded in its owner, who makes it by tls_conn_open and ends it by tls_conn_free. */
 struct tls_conn {

@@ -46,12 +46,13 @@ static int context_on_name(SSL *ssl, int *alert, void *arg)
 static int context_on_protocols(SSL *ssl, const unsigned char **out, unsigned char *out_bytes,
                                 const unsigned char *in, unsigned in_bytes, void *arg)
 {
-    static const unsigned char ours[] = "\x08http/1.1\x08http/1.0";
+    static const unsigned char all[] = "\x02h2\x08http/1.1\x08http/1.0";
+    const struct tls_server *s = arg;
+    const unsigned char *ours = all + (s->http_2 ? 0 : 3);
+    const unsigned bytes = (s->http_2 ? 3 : 0) + (s->http_1 ? 18 : 0);
     unsigned char *chosen;
     UNUSED(ssl);
-    UNUSED(arg);
-    if (SSL_select_next_proto(&chosen, out_bytes, ours, sizeof ours - 1, in, in_bytes) !=
-        OPENSSL_NPN_NEGOTIATED)
+    if (SSL_select_next_proto(&chosen, out_bytes, ours, bytes, in, in_bytes) != OPENSSL_NPN_NEGOTIATED)
         return SSL_TLSEXT_ERR_ALERT_FATAL;
     *out = chosen;
     return SSL_TLSEXT_ERR_OK;
@@ -137,7 +138,7 @@ static SSL_CTX *context_new(struct tls_server *owner, const struct tls_settings 
                               SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     SSL_CTX_clear_mode(tls, SSL_MODE_AUTO_RETRY);
     SSL_CTX_set_read_ahead(tls, 1);
-    SSL_CTX_set_alpn_select_cb(tls, context_on_protocols, NULL);
+    SSL_CTX_set_alpn_select_cb(tls, context_on_protocols, owner);
     SSL_CTX_set_tlsext_servername_callback(tls, context_on_name);
     SSL_CTX_set_tlsext_servername_arg(tls, owner);
     if (s->ocsp_count > 0)
@@ -313,6 +314,10 @@ struct tls_server *tls_server_new(const struct tls_settings *settings, struct tl
     *problem = (struct tls_problem){.text = "out of memory"};
     struct tls_server *s = calloc(1, sizeof *s);
     struct tls_identity *ids = calloc(settings->pair_count, sizeof *ids);
+    if (s != NULL) {
+        s->http_1 = !settings->no_http_1;
+        s->http_2 = settings->http_2;
+    }
     struct tls_authorities a = {.store = NULL};
     bool ok = s != NULL && ids != NULL && authorities_take(s, &a, settings, problem) &&
               server_make(s, ids, &a, settings, problem);

@@ -29,6 +29,7 @@ struct tls_settings {
     const struct tls_pair *pairs; /* at least one; the first answers clients that ask for no name of theirs */
     size_t pair_count;
     bool only_1_3;
+    bool no_http_1, http_2;       /* by ALPN */
     const char *ciphers, *groups; /* TLS_INTERMEDIATE, or lists in OpenSSL's words */
     const char *sessions;         /* what tickets are good for: other listeners give other text */
     const char *const *ocsp;      /* files of OCSP responses, for any of the certificates */
@@ -50,6 +51,7 @@ struct tls_certificate {
 struct tls_server {
     _Atomic uint32_t refs;
     struct tls_names names;
+    bool http_1, http_2;          /* offered by ALPN */
     struct ssl_ctx_st **contexts; /* one per choice of names */
     struct tls_certificate *certificates;
     size_t certificate_count;

@@ -19,6 +19,7 @@
 #include "proxy/client_peer.h"
 #include "proxy/client_tls.h"
 #include "proxy/exchange.h"
+#include "proxy/h2_conn.h"
 #include "proxy/listener.h"
 #include "proxy/server.h"
 #include "proxy/tunnel.h"
@@ -33,14 +34,16 @@ static void client_conn_on_turn_end(struct turn_hook *h);
 
 void client_conn_set_state(struct client_conn *c, enum client_state s)
 {
-    static const uint8_t legal[] = {
+    static const uint16_t legal[] = {
         [CLIENT_IDLE] = 1u << CLIENT_HEAD | 1u << CLIENT_EXCHANGE | 1u << CLIENT_HANDSHAKE |
-                        1u << CLIENT_PROXY_HEADER | 1u << CLIENT_LINGER | 1u << CLIENT_CLOSED,
-        [CLIENT_HEAD] = 1u << CLIENT_EXCHANGE | 1u << CLIENT_LINGER | 1u << CLIENT_CLOSED,
+                        1u << CLIENT_PROXY_HEADER | 1u << CLIENT_H2 | 1u << CLIENT_LINGER |
+                        1u << CLIENT_CLOSED,
+        [CLIENT_HEAD] = 1u << CLIENT_EXCHANGE | 1u << CLIENT_H2 | 1u << CLIENT_LINGER | 1u << CLIENT_CLOSED,
         [CLIENT_EXCHANGE] =
             1u << CLIENT_IDLE | 1u << CLIENT_LINGER | 1u << CLIENT_TUNNEL | 1u << CLIENT_CLOSED,
         [CLIENT_HANDSHAKE] = 1u << CLIENT_IDLE | 1u << CLIENT_EXCHANGE | 1u << CLIENT_CLOSED,
         [CLIENT_PROXY_HEADER] = 1u << CLIENT_IDLE | 1u << CLIENT_CLOSED,
+        [CLIENT_H2] = 1u << CLIENT_LINGER | 1u << CLIENT_CLOSED,
         [CLIENT_LINGER] = 1u << CLIENT_CLOSED,
         [CLIENT_TUNNEL] = 1u << CLIENT_IDLE | 1u << CLIENT_CLOSED,
         [CLIENT_CLOSED] = 0,
@@ -108,6 +111,8 @@ static void client_conn_free(void *arg)
     struct client_conn *c = arg;
     if (c->tls != NULL)
         client_tls_free(c);
+    if (c->h2 != NULL)
+        h2_conn_free(c->h2);
     free(c);
 }
 
@@ -127,6 +132,8 @@ void client_conn_close(struct client_conn *c, enum close_reason why)
     c->exchange = NULL;
     if (x != NULL)
         exchange_client_gone(x, c->close_reason);
+    if (c->h2 != NULL)
+        h2_server_closed(c);
     client_out_discard(c);
     if (pw->read_owner == c)
         pw->read_owner = NULL;
@@ -207,6 +214,8 @@ void client_conn_on_event(evutil_socket_t fd, short what, void *arg)
         h1_server_run(c);
     else if (c->state == CLIENT_TUNNEL)
         exchange_on_tunnel(c->exchange);
+    else if (c->state == CLIENT_H2)
+        h2_server_run(c);
     else if (c->state == CLIENT_LINGER)
         client_conn_linger(c);
     else if (c->state == CLIENT_HANDSHAKE)
@@ -245,6 +254,7 @@ static dur_ms_t client_conn_patience_ms(const struct client_conn *c)
             return 0;
         return cfg->min_rate_bytes_s > 0 ? MIN(cfg->body_timeout_ms, RATE_WINDOW_MS) : cfg->body_timeout_ms;
     case CLIENT_TUNNEL:
+    case CLIENT_H2: /* has several, see h2_conn.c */
     case CLIENT_CLOSED:
         break;
     }
@@ -328,6 +338,9 @@ static void client_conn_on_deadline(struct deadline *d)
         return;
     case CLIENT_PROXY_HEADER:
         client_conn_close(c, CLOSE_PROXY_TIMEOUT);
+        return;
+    case CLIENT_H2:
+        h2_server_on_deadline(c);
         return;
     case CLIENT_LINGER:
         client_conn_close(c, c->close_reason);

@@ -1,14 +1,16 @@
 /* client_conn.h: one client connection and HTTP/1.1 as its server speaks it.
  *
  *   (PROXY_HEADER ->) (HANDSHAKE ->) IDLE -> HEAD -> EXCHANGE -> IDLE ... -> LINGER -> CLOSED
+ *                                       '--> H2 ----------------------------'
  *
  *   EXCHANGE -> TUNNEL -> IDLE, to be closed
  *
  * PROXY_HEADER: is awaited (client_peer.h). HANDSHAKE: of TLS (client_tls.h). IDLE: between requests, owns no
- * buffer. HEAD: part of a head has come. EXCHANGE: a request is being worked on. LINGER: the answer is out,
- * the connection is shut for writing, and unread input is drained for a moment so that the kernel does not
- * reset what the client has not read yet. TUNNEL: what comes is no HTTP any more (tunnel.h). One exchange at
- * a time; pipelined requests wait in the input and are answered in order.
+ * buffer. HEAD: part of a head has come. EXCHANGE: a request is being worked on. H2: it speaks HTTP/2
+ * (h2_conn.h), many exchanges at a time. LINGER: the answer is out, the connection is shut for writing, and
+ * unread input is drained for a moment so that the kernel does not reset what the client has not read yet.
+ * TUNNEL: what comes is no HTTP any more (tunnel.h). Of HTTP/1.1 one exchange at a time; pipelined requests
+ * wait in the input and are answered in order.
  *
  * Input: `in_ptr, in_len` is what was read and not yet consumed. It lies in the worker's read buffer while
  * the connection is being worked on and is copied to the heap only if something remains when another
@@ -25,6 +27,7 @@
 
 struct client_tls;
 struct exchange;
+struct h2_conn;
 struct listener;
 struct out_left;
 struct proxy_worker;
@@ -36,6 +39,7 @@ enum client_state {
     CLIENT_EXCHANGE,
     CLIENT_HANDSHAKE,
     CLIENT_PROXY_HEADER,
+    CLIENT_H2, /* h2_server_run's */
     CLIENT_LINGER,
     CLIENT_TUNNEL,
     CLIENT_CLOSED
@@ -64,6 +68,7 @@ struct client_conn {
     struct listener *listener;
     /* owner thread */
     struct client_tls *tls; /* NULL: plain */
+    struct h2_conn *h2;     /* NULL: HTTP/1.1 */
     uint8_t state;          /* enum client_state, client_conn_set_state */
     uint8_t close_reason;   /* enum close_reason, CLOSE_OPEN until decided */
     uint8_t waited_for;     /* enum client_wait, since the state changed last */

@@ -10,6 +10,7 @@
 #include "core/metrics.h"
 #include "core/panic.h"
 #include "proxy/client_out.h"
+#include "proxy/h2_conn.h"
 #include "proxy/listener.h"
 #include "proxy/server.h"
 #include "proxy/tls_site.h"
@@ -124,7 +125,10 @@ static void handshake_succeeded(struct client_conn *c)
     proxy_count(c->pw, METRIC_TLS_HANDSHAKES, 1);
     proxy_count(c->pw, METRIC_TLS_RESUMED, tls_conn_is_resumed(&c->tls->conn));
     client_conn_set_state(c, CLIENT_IDLE);
-    h1_server_run(c);
+    if (tls_conn_protocol(&c->tls->conn) == TLS_PROTOCOL_HTTP_2)
+        h2_server_begin(c);
+    else
+        h1_server_run(c);
 }
 
 void client_tls_step(struct client_conn *c)

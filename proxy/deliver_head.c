@@ -6,8 +6,7 @@
 #include "core/panic.h"
 #include "core/text.h"
 #include "proxy/browser_ttl.h"
-#include "proxy/client_conn.h"
-#include "proxy/client_out.h"
+#include "proxy/client.h"
 #include "proxy/deliver.h"
 #include "proxy/deliver_range.h"
 #include "proxy/forward.h"
@@ -197,6 +196,8 @@ static void put_framing(struct text *t, struct exchange *x)
         x->out_framing = FRAME_NONE;
     } else if (x->response_length >= 0) {
         x->out_framing = FRAME_LENGTH;
+    } else if (UNLIKELY(x->stream != NULL)) {
+        x->out_framing = FRAME_STREAM;
     } else if (x->req.version_minor >= 1) {
         x->out_framing = FRAME_CHUNKED;
         TEXT_LIT(t, "Transfer-Encoding: chunked\r\n");
@@ -336,23 +337,36 @@ static enum cache_cond deliver_condition(const struct exchange *x)
     return cache_cond_evaluate(&x->req, &x->info.validators, now_s);
 }
 
+static NOINLINE char *tail_room(struct exchange *x, size_t room)
+{
+    return arena_alloc(&x->arena, room);
+}
+
+static NOINLINE bool tail_to_stream(struct exchange *x, slice_t tail)
+{
+    return h2_stream_head(x->stream, tail, x->body_suppressed || x->response_length == 0);
+}
+
 /* What differs per request, behind a base head that was added already. */
 static bool deliver_tail(struct exchange *x, size_t base_bytes)
 {
     const bool with_key = wants_key(x);
     size_t room = TAIL_MAX + (UNLIKELY(with_key) ? 2 * x->key.text.len : 0);
-    char *buf = client_out_reserve(x->client, room);
+    char *buf = LIKELY(x->stream == NULL) ? client_out_reserve(x->client, room) : tail_room(x, room);
     if (buf == NULL)
         return false;
     struct text t = text_make(buf, room);
     put_age(&t, x);
     put_cache_status(&t, x, with_key);
     put_framing(&t, x);
-    put_connection(&t, x);
+    if (LIKELY(x->stream == NULL))
+        put_connection(&t, x);
     TEXT_LIT(&t, "\r\n");
     ASSERT(!t.overflow);
-    client_out_commit(x->client, text_slice(&t).len);
     x->response_head_bytes = (uint32_t)(base_bytes + text_slice(&t).len);
+    if (UNLIKELY(x->stream != NULL))
+        return tail_to_stream(x, text_slice(&t));
+    client_out_commit(x->client, text_slice(&t).len);
     return true;
 }
 
@@ -368,8 +382,8 @@ static bool deliver_local_head(struct exchange *x)
     slice_t base = text_slice(&t);
     if (x->route != NULL && x->route->config->response_edit_count > 0)
         base = filtered_head(x, base, false);
-    return base.ptr != NULL && client_out_add(x->client, base.ptr, base.len, NULL) &&
-           hsts_deliver(x, base, &base.len) && deliver_tail(x, base.len);
+    return base.ptr != NULL && client_add(x, base.ptr, base.len, NULL) && hsts_deliver(x, base, &base.len) &&
+           deliver_tail(x, base.len);
 }
 
 bool deliver_head(struct exchange *x)
@@ -404,7 +418,7 @@ bool deliver_head(struct exchange *x)
     }
     if (cond == CACHE_COND_NOT_MODIFIED)
         x->response_length = -1;
-    if (base.ptr == NULL || !client_out_add(x->client, base.ptr, base.len, owner))
+    if (base.ptr == NULL || !client_add(x, base.ptr, base.len, owner))
         return false;
     size_t bytes = base.len;
     if (UNLIKELY(http_head_has(&x->req, HTTP_FIELD_FASTLY_DEBUG)) && !tags_deliver(x, &bytes))

@@ -13,8 +13,7 @@
 #include "proxy/deliver_range.h"
 
 #include "core/http_date.h"
-#include "proxy/client_conn.h"
-#include "proxy/client_out.h"
+#include "proxy/client.h"
 #include "proxy/deliver.h"
 #include "proxy/exchange.h"
 #include "proxy/forward.h"
@@ -154,7 +153,7 @@ static void pump_part(struct exchange *x, uint64_t end, const struct iovec *iov,
 {
     for (size_t i = 0; i < n && x->offset < end; i++) {
         size_t bytes = (size_t)MIN(iov[i].iov_len, end - x->offset);
-        client_out_add(x->client, iov[i].iov_base, bytes, x->object);
+        client_add(x, iov[i].iov_base, bytes, x->object);
         x->offset += bytes;
         x->response_bytes += bytes;
     }
@@ -163,15 +162,14 @@ static void pump_part(struct exchange *x, uint64_t end, const struct iovec *iov,
 bool deliver_range_pump(struct exchange *x)
 {
     struct deliver_range *r = x->range;
-    struct client_conn *c = x->client;
     struct iovec iov[PUMP_IOV];
     const uint64_t end = r->set.parts[r->next].end - r->base;
     size_t n = cache_object_iov(x->object, x->offset, iov, PUMP_IOV);
     deliver_step(x, iov, &n);
-    if (!client_out_ready(c, (unsigned)n + 2, 0))
+    if (!client_ready(x, (unsigned)n + 2, 0))
         return false;
     if (!r->begun) {
-        client_out_add(c, r->before[r->next].ptr, r->before[r->next].len, NULL);
+        client_add(x, r->before[r->next].ptr, r->before[r->next].len, NULL);
         x->response_bytes += r->before[r->next].len;
         r->begun = true;
     }
@@ -183,7 +181,7 @@ bool deliver_range_pump(struct exchange *x)
         x->offset = r->set.parts[r->next].start - r->base;
         return true;
     }
-    client_out_add(c, r->end.ptr, r->end.len, NULL);
+    client_add(x, r->end.ptr, r->end.len, NULL);
     x->response_bytes += r->end.len;
     x->offset = r->size;
     return true;

@@ -10,6 +10,8 @@
 #include "proxy/affinity.h"
 #include "proxy/client_conn.h"
 #include "proxy/client_identity.h"
+#include "proxy/h2_conn.h"
+#include "proxy/h2_stream.h"
 #include "proxy/no_vary.h"
 #include "proxy/listener.h"
 #include "proxy/own_fetch.h"
@@ -80,6 +82,7 @@ struct exchange *exchange_new_background(const struct exchange *of)
     x->credentials = of->credentials;
     x->peer_trusted = of->peer_trusted;
     x->secure = of->secure;
+    x->http2 = of->http2;
     x->certified = of->certified;
     x->identity_fields = of->identity_fields;
     x->req = of->req;
@@ -140,7 +143,25 @@ struct exchange *exchange_new_heir(struct exchange *of)
     x->response_framing = of->response_framing;
     exchange_set_object(x, of->object, SOURCE_FOLLOW);
     heir_take_fetch(x, of);
+    x->tally = of->tally;
+    if (x->tally != NULL) {
+        x->tally->refs++;
+        x->tally->live++;
+    }
     return x;
+}
+
+/* What few have: one look at all of it. */
+static void exchange_free_rare(struct exchange *x)
+{
+    if (x->remote != NULL)
+        phase_remote_cancel(x);
+    if (x->own_fetch != NULL)
+        own_fetch_free(x);
+    if (x->tally != NULL) {
+        x->tally->live--;
+        h2_tally_unref(&x->tally);
+    }
 }
 
 void exchange_free(struct exchange *x)
@@ -149,8 +170,8 @@ void exchange_free(struct exchange *x)
     struct proxy_worker *pw = x->pw;
     ASSERT(x->upstream == NULL && x->instance == NULL && x->flight == NULL);
     deadline_clear(pw->worker, &x->wait_deadline);
-    if (UNLIKELY(x->remote != NULL))
-        phase_remote_cancel(x);
+    if (UNLIKELY(((uintptr_t)x->remote | (uintptr_t)x->own_fetch | (uintptr_t)x->tally) != 0))
+        exchange_free_rare(x);
     ASSERT(x->queued == NULL);
     if (x->follower != NULL)
         cache_follower_close(&x->follower);
@@ -158,8 +179,6 @@ void exchange_free(struct exchange *x)
         cache_object_unref(&x->object);
     if (x->stale != NULL)
         cache_object_unref(&x->stale);
-    if (UNLIKELY(x->own_fetch != NULL))
-        own_fetch_free(x);
     if (x->last_instance != NULL)
         instance_unref(x->last_instance);
     arena_reset(&x->arena);
@@ -270,6 +289,7 @@ void exchange_detach_client(struct exchange *x)
     slice_t ip = arena_copy(&x->arena, x->client_ip);
     x->client_ip = ip.ptr != NULL ? ip : SLICE_EMPTY;
     x->client = NULL;
+    x->stream = NULL;
     x->listen = NULL; /* the connection's, not of `view` */
     proxy_count(x->pw, METRIC_EXCHANGES_OPEN, -1);
     x->end_us = x->pw->worker->now_us;
@@ -297,4 +317,9 @@ void exchange_on_client_readable(struct exchange *x)
     CHECK_MAGIC(x, EXCHANGE_MAGIC);
     if (x->phase == PHASE_FETCH || x->phase == PHASE_DELIVER)
         fetch_pump_body(x);
+}
+
+size_t exchange_stream_room(const struct exchange *x, size_t most)
+{
+    return MIN(most, h2_stream_room(x->stream));
 }

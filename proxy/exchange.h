@@ -18,6 +18,8 @@ struct client_conn;
 struct config_listen;
 struct deliver_range;
 struct fetch_place;
+struct h2_stream;
+struct h2_tally;
 struct instance;
 struct no_vary_use;
 struct own_fetch;
@@ -41,7 +43,7 @@ enum exchange_source {
 };
 
 /* How the end of the response body is marked towards the client. */
-enum exchange_framing { FRAME_NONE, FRAME_LENGTH, FRAME_CHUNKED, FRAME_CLOSE };
+enum exchange_framing { FRAME_NONE, FRAME_LENGTH, FRAME_CHUNKED, FRAME_CLOSE, FRAME_STREAM };
 
 /* The flags of a request body. */
 enum exchange_body { BODY_ABSENT, BODY_UNREAD, BODY_READING, BODY_DONE };
@@ -85,6 +87,7 @@ struct exchange {
     uint8_t identity_fields; /* of the request, the first ones, say who the client is: client_identity.h */
     bool certified;          /* by a client that showed a certificate of its own: client_identity.h */
     bool request_sent;       /* of the try under way, a part at least */
+    bool http2;              /* it came by HTTP/2 */
     uint8_t credentials;     /* enum no_store_reason: guard_credentials */
     bool vary_miss;          /* of the URL, other variants are stored */
     uint8_t reuse_races;     /* tries lost to connections the instance was closing */
@@ -100,6 +103,7 @@ struct exchange {
 
     struct proxy_worker *pw;
     struct client_conn *client;
+    struct h2_stream *stream; /* of `client`; NULL: HTTP/1.1 */
     struct snapshot_view *view;
     const struct config_listen *listen;
     const struct route *route;
@@ -132,7 +136,8 @@ struct exchange {
     struct phase_remote_use *remote; /* of the store that nodes share; NULL: none yet. In the arena */
     struct cache_flight *flight;
     struct cache_follower *follower;
-    uint64_t offset; /* bytes of the body handed to the client connection */
+    struct h2_tally *tally; /* a reference: it counts among its connection's; NULL: HTTP/1.1 */
+    uint64_t offset;        /* bytes of the body handed to the client connection */
     struct deadline wait_deadline;
 
     /* fetch */
@@ -243,6 +248,12 @@ void exchange_on_response_end(struct exchange *x, const struct http_head *traile
 void exchange_on_upstream_error(struct exchange *x, enum fetch_error e);
 /* The upstream connection has nothing more to read for now. */
 void exchange_on_upstream_rested(struct exchange *x);
+/* How much of `most` is worth reading at once of a body that is relayed. */
+size_t exchange_stream_room(const struct exchange *x, size_t most);
+static inline size_t exchange_relay_room(const struct exchange *x, size_t most)
+{
+    return LIKELY(x->stream == NULL) ? most : exchange_stream_room(x, most);
+}
 /* Should the upstream connection stop reading for now? */
 bool exchange_wants_pause(struct exchange *x);
 

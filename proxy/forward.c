@@ -18,8 +18,9 @@
 #include "proxy/unkeyed.h"
 
 #define VIA_TEXT       "1.1 millpond"
-#define OWN_FIELDS_MAX 1024 /* what we add, host and client address aside */
-#define REQUEST_ID_MAX 128  /* a trusted one; see exchange_request_id */
+#define VIA_TEXT_2     "2.0 millpond" /* by which protocol it came here */
+#define OWN_FIELDS_MAX 1024           /* what we add, host and client address aside */
+#define REQUEST_ID_MAX 128            /* a trusted one; see exchange_request_id */
 
 static size_t head_bound(const struct http_head *h)
 {
@@ -182,7 +183,8 @@ static void put_forwarding_fields(struct text *t, struct exchange *x)
     }
     put_appended(t, x, HTTP_FIELD_FORWARDED, SLICE_LIT("Forwarded"),
                  believes && unkeyed_is_believed(x, SLICE_LIT("Forwarded")), text_slice(&el));
-    put_appended(t, x, HTTP_FIELD_VIA, SLICE_LIT("Via"), true, SLICE_LIT(VIA_TEXT));
+    put_appended(t, x, HTTP_FIELD_VIA, SLICE_LIT("Via"), true,
+                 x->http2 ? SLICE_LIT(VIA_TEXT_2) : SLICE_LIT(VIA_TEXT));
     if (!request_is_edited(x, SLICE_LIT("X-Request-Id")))
         put_field(t, SLICE_LIT("X-Request-Id"), exchange_request_id(x));
 }

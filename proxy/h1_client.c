@@ -250,7 +250,7 @@ static char *client_direct_buffer(struct upstream_conn *u, size_t *room)
 
 static enum step client_read_once(struct upstream_conn *u)
 {
-    size_t room = READ_BUFFER_BYTES - u->rest_len;
+    size_t room = exchange_relay_room(u->exchange, READ_BUFFER_BYTES - u->rest_len);
     char *to = client_direct_buffer(u, &room);
     bool direct = to != NULL;
     if (!direct) {

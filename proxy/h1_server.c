@@ -9,6 +9,7 @@
 #include "proxy/client_conn.h"
 #include "proxy/client_out.h"
 #include "proxy/exchange.h"
+#include "proxy/h2_conn.h"
 #include "proxy/listener.h"
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
@@ -52,9 +53,20 @@ void h1_server_refuse(struct client_conn *c, unsigned status, const char *detail
     phase_run(x);
 }
 
+/* Of HTTP/2, by who knows that it is spoken here (RFC 9113 section 3.3). */
+static bool h1_server_is_preface(const struct client_conn *c)
+{
+    return c->requests == 0 && c->tls == NULL &&
+           slice_starts(slice_make(c->in_ptr, c->in_len), SLICE_LIT("PRI * HTTP/2.0\r\n"));
+}
+
 static void h1_server_refuse_parse(struct client_conn *c)
 {
     enum h1_error e = c->parser.error;
+    if ((c->listener->config->protocols & CONFIG_PROTOCOL_H2C) != 0 && h1_server_is_preface(c)) {
+        h2_server_begin(c);
+        return;
+    }
     h1_server_refuse(c, h1_error_status(e), h1_error_text(e), CLOSE_BAD_REQUEST);
 }
 
@@ -141,8 +153,11 @@ static bool is_waited_for(struct client_conn *c)
 /* What follows when nothing more can be done: close, or wait with the right deadline. */
 static void h1_server_settle(struct client_conn *c)
 {
-    if (c->state == CLIENT_CLOSED || c->state == CLIENT_LINGER)
+    if (UNLIKELY(c->state > CLIENT_EXCHANGE)) {
+        if (c->state == CLIENT_H2)
+            h2_server_run(c);
         return;
+    }
     if (c->broken) {
         client_conn_close(c, c->state == CLIENT_EXCHANGE ? CLOSE_CLIENT_ABORTED : CLOSE_CLIENT_RESET);
         return;

@@ -2,7 +2,7 @@
  * or removes: they know more of the site. Two years are what browsers ask of sites for their own lists. */
 #include "proxy/hsts.h"
 
-#include "proxy/client_out.h"
+#include "proxy/client.h"
 #include "proxy/deliver.h"
 #include "proxy/forward.h"
 
@@ -36,5 +36,5 @@ bool hsts_deliver_field(struct exchange *x, slice_t base, size_t *bytes)
     if (!x->secure || is_said_already(x, base)) /* over plain HTTP it must not be said (section 7.2) */
         return true;
     *bytes += line.len;
-    return client_out_add(x->client, line.ptr, line.len, NULL);
+    return client_add(x, line.ptr, line.len, NULL);
 }

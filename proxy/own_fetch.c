@@ -20,8 +20,7 @@
 #include "cache/range.h"
 #include "core/metrics.h"
 #include "core/panic.h"
-#include "proxy/client_conn.h"
-#include "proxy/client_out.h"
+#include "proxy/client.h"
 #include "proxy/deliver.h"
 #include "proxy/deliver_range.h"
 #include "proxy/partial.h"
@@ -75,7 +74,7 @@ static bool begin_anew(struct exchange *x)
 static bool begin_rest(struct exchange *x, struct own_fetch *own, bool possible)
 {
     const bool all_given = x->range != NULL && deliver_range_is_done(x->range);
-    if (!client_out_own(x->client) || !leave_flight(x))
+    if (!client_own(x) || !leave_flight(x))
         return false;
     x->own_fetch = all_given ? NULL : own;
     x->source = SOURCE_RELAY;
@@ -87,8 +86,8 @@ static bool begin_rest(struct exchange *x, struct own_fetch *own, bool possible)
 /* It has caught up, or there is nobody left to hold up. */
 static bool may_stay(const struct exchange *x)
 {
-    return x->source != SOURCE_FOLLOW || !client_out_is_blocked(x->client) ||
-           cache_object_is_complete(x->object) || cache_follower_is_cut(x->follower);
+    return x->source != SOURCE_FOLLOW || !client_is_blocked(x) || cache_object_is_complete(x->object) ||
+           cache_follower_is_cut(x->follower);
 }
 
 void own_fetch_begin(struct exchange *x)
@@ -108,7 +107,7 @@ void own_fetch_begin(struct exchange *x)
     if (own != NULL && (x->head_sent ? begin_rest(x, own, possible) : begin_anew(x)))
         phase_run(x);
     else
-        client_conn_close(x->client, CLOSE_NO_MEMORY);
+        client_abort(x, CLOSE_NO_MEMORY);
 }
 
 /* ---- the own one

@@ -9,10 +9,10 @@
 #include "core/rcu.h"
 #include "core/text.h"
 #include "proxy/affinity.h"
-#include "proxy/fetch_queue.h"
+#include "proxy/client.h"
 #include "proxy/client_conn.h"
 #include "proxy/client_identity.h"
-#include "proxy/client_out.h"
+#include "proxy/fetch_queue.h"
 #include "proxy/error_page.h"
 #include "proxy/listener.h"
 #include "proxy/proxy_worker.h"
@@ -60,7 +60,7 @@ void phase_run(struct exchange *x)
         x->run_again = false;
         r = phase_table[x->phase](x);
         if (r == PHASE_PARK && !exchange_own_head(x) && x->client != NULL)
-            x->client->broken = true;
+            client_break(x);
     }
     rcu_leave();
     if (r == PHASE_DONE)
@@ -238,6 +238,8 @@ enum phase_result phase_accept(struct exchange *x)
     if (!x->keep_alive)
         x->close_reason = x->framing.keep_alive ? CLOSE_SHUTDOWN : CLOSE_NO_KEEP_ALIVE;
     x->host = x->target.authority.len > 0 ? x->target.authority : host != NULL ? host->value : SLICE_EMPTY;
+    if (UNLIKELY(x->stream != NULL))
+        h2_stream_frame_body(x->stream, &x->framing);
     x->body_left = x->framing.kind == H1_BODY_LENGTH ? x->framing.length : 0;
     if (UNLIKELY(x->client->peer_trusted))
         accept_forwarded_for(x);

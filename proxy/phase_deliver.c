@@ -3,8 +3,7 @@
 #include "core/metrics.h"
 #include "core/panic.h"
 #include "core/text.h"
-#include "proxy/client_conn.h"
-#include "proxy/client_out.h"
+#include "proxy/client.h"
 #include "proxy/deliver.h"
 #include "proxy/deliver_range.h"
 #include "proxy/error_page.h"
@@ -40,10 +39,14 @@ static enum phase_result deliver_park(struct exchange *x)
 static enum phase_result deliver_detach(struct exchange *x)
 {
     struct client_conn *c = x->client;
+    struct h2_stream *s = x->stream;
     exchange_detach_client(x);
     if (x->follower != NULL)
         cache_follower_close(&x->follower);
-    client_conn_exchange_done(c, x->keep_alive);
+    if (s != NULL)
+        h2_stream_exchange_done(s);
+    else
+        client_conn_exchange_done(c, x->keep_alive);
     return PHASE_PARK;
 }
 
@@ -59,10 +62,22 @@ static bool deliver_may_gather(const struct exchange *x)
            !http_head_has(&x->req, HTTP_FIELD_FASTLY_DEBUG);
 }
 
+static NOINLINE enum phase_result deliver_finish_stream(struct exchange *x)
+{
+    if (!x->end_sent)
+        h2_stream_finish(x->stream, x->source == SOURCE_RELAY ? x->trailers : SLICE_EMPTY);
+    x->end_sent = true;
+    if (!client_flush(x))
+        return deliver_park(x);
+    return x->upstream != NULL ? deliver_detach(x) : deliver_done(x);
+}
+
 /* Everything was handed over: mark the end, and write it unless more pipelined answers may join the batch. */
 static enum phase_result deliver_finish(struct exchange *x)
 {
     struct client_conn *c = x->client;
+    if (UNLIKELY(x->stream != NULL))
+        return deliver_finish_stream(x);
     if (x->out_framing == FRAME_CHUNKED && !x->end_sent) {
         TEXT_LIT_OUT(c, "0\r\n");
         client_out_add(c, x->trailers.ptr, x->source == SOURCE_RELAY ? x->trailers.len : 0, NULL);
@@ -82,11 +97,8 @@ static enum phase_result deliver_cut(struct exchange *x)
     x->keep_alive = false;
     const bool behind = UNLIKELY(x->own_fetch != NULL) && x->own_fetch->state != OWN_FETCH_RELAYS;
     x->close_reason = behind ? CLOSE_LEFT_BEHIND : CLOSE_UPSTREAM_CUT;
-    if (x->client != NULL) {
-        x->client->reset_on_close = x->out_framing == FRAME_CLOSE || !x->head_sent;
-        if (!client_out_flush(x->client) && !x->client->broken)
-            return deliver_park(x);
-    }
+    if (x->client != NULL && !client_cut(x))
+        return deliver_park(x);
     return deliver_done(x);
 }
 
@@ -95,6 +107,8 @@ size_t deliver_step(const struct exchange *x, struct iovec *iov, size_t *n)
     size_t step = SIZE_MAX, bytes = 0;
     if (x->source == SOURCE_FOLLOW)
         step = UNLIKELY(cache_follower_in_window(x->follower)) ? DELIVER_STEP_LEAST : FOLLOW_STEP;
+    if (x->source == SOURCE_FOLLOW && x->stream != NULL)
+        step = h2_stream_room(x->stream);
     for (size_t i = 0; i < *n; i++) {
         iov[i].iov_len = MIN(iov[i].iov_len, step - bytes);
         bytes += iov[i].iov_len;
@@ -102,6 +116,18 @@ size_t deliver_step(const struct exchange *x, struct iovec *iov, size_t *n)
             *n = i + 1;
     }
     return bytes;
+}
+
+static NOINLINE bool pump_to_stream(struct exchange *x, struct iovec *iov, size_t n)
+{
+    if (!h2_stream_ready(x->stream))
+        return false;
+    const size_t total = deliver_step(x, iov, &n);
+    for (size_t i = 0; i < n; i++)
+        h2_stream_add(x->stream, iov[i].iov_base, iov[i].iov_len, x->object);
+    x->offset += total;
+    x->response_bytes += total;
+    return true;
 }
 
 /* Adds what the object has from the offset on. false: the client cannot take more now. */
@@ -118,6 +144,8 @@ static bool pump_object(struct exchange *x)
         total = deliver_step(x, iov, &n);
     if (total == 0)
         return true;
+    if (UNLIKELY(x->stream != NULL))
+        return pump_to_stream(x, iov, n);
     if (!client_out_ready(c, (unsigned)n + 2, 32))
         return false;
     if (x->out_framing == FRAME_CHUNKED) {
@@ -152,7 +180,7 @@ static enum phase_result deliver_follow(struct exchange *x)
         bool complete = cache_object_is_complete(x->object);
         bool cut = x->body_cut || cache_follower_is_cut(x->follower);
         while (x->offset < cache_object_filled(x->object)) {
-            if (!pump_object(x) || !client_out_flush(x->client))
+            if (!pump_object(x) || !client_flush(x))
                 return deliver_park(x);
             cache_follower_set_offset(x->follower, x->offset);
         }
@@ -163,7 +191,7 @@ static enum phase_result deliver_follow(struct exchange *x)
                 x->no_store = NO_STORE_INCOMPLETE;
             return deliver_cut(x);
         }
-        if (!client_out_flush(x->client))
+        if (!client_flush(x))
             return deliver_park(x);
         if (x->upstream != NULL || cache_follower_arm(x->follower, x->offset))
             return PHASE_PARK;
@@ -173,14 +201,14 @@ static enum phase_result deliver_follow(struct exchange *x)
 static enum phase_result deliver_local(struct exchange *x)
 {
     if (x->offset == 0 && x->local_body.len > 0 && !x->body_suppressed) {
-        if (!client_out_ready(x->client, 2, 0))
+        if (!client_ready(x, 2, 0))
             return PHASE_PARK;
-        client_out_add(x->client, x->local_body.ptr, x->local_body.len, NULL);
+        client_add(x, x->local_body.ptr, x->local_body.len, NULL);
         x->offset = x->local_body.len;
         x->response_bytes = x->local_body.len;
     }
     /* The page lies in this exchange's arena: it must be out, or copied, before the exchange ends. */
-    if (!client_out_flush(x->client))
+    if (!client_flush(x))
         return PHASE_PARK;
     return deliver_finish(x);
 }
@@ -190,7 +218,7 @@ static enum phase_result deliver_from_relay(struct exchange *x)
     if (x->body_cut)
         return deliver_cut(x);
     if (x->upstream_done)
-        return client_out_flush(x->client) ? deliver_finish(x) : PHASE_PARK;
+        return client_flush(x) ? deliver_finish(x) : PHASE_PARK;
     if (x->body_suppressed && x->upstream != NULL && x->conditions_dropped)
         phase_fetch_release(x, FETCH_NONE);
     if (x->upstream == NULL)
@@ -202,18 +230,18 @@ static enum phase_result deliver_from_relay(struct exchange *x)
 
 enum phase_result phase_deliver(struct exchange *x)
 {
-    struct client_conn *c = x->client;
-    if (c == NULL)
+    if (x->client == NULL)
         return x->upstream != NULL ? PHASE_PARK : deliver_done(x);
-    if (c->broken || client_out_is_blocked(c))
-        return deliver_park(x);
-    if (!x->head_sent) {
+    if (x->head_sent) {
+        if (client_is_broken(x) || client_is_blocked(x))
+            return deliver_park(x);
+    } else {
         if (x->body_cut && x->offset == 0 && x->source == SOURCE_RELAY)
             return deliver_cut(x);
-        if (!client_out_ready(c, 4, 12 * KB))
+        if (!client_ready(x, 4, 12 * KB))
             return deliver_park(x);
         if (!deliver_head(x)) {
-            c->broken = true;
+            client_break(x);
             return deliver_park(x);
         }
     }
@@ -227,7 +255,7 @@ enum phase_result phase_deliver(struct exchange *x)
     case SOURCE_RELAY:
         return deliver_from_relay(x);
     case SOURCE_TUNNEL:
-        if (!client_out_flush(c))
+        if (!client_flush(x))
             return PHASE_PARK;
         phase_set(x, PHASE_TUNNEL);
         return PHASE_MORE;
@@ -237,10 +265,26 @@ enum phase_result phase_deliver(struct exchange *x)
     PANIC("delivery without a source");
 }
 
+static NOINLINE void relay_to_stream(struct exchange *x, const char *data, size_t n)
+{
+    if (client_is_broken(x))
+        return;
+    ASSERT(x->head_sent && !client_is_blocked(x));
+    client_add(x, data, n, NULL);
+    x->response_bytes += n;
+    client_flush(x);
+}
+
 void deliver_relay(struct exchange *x, const char *data, size_t n)
 {
     struct client_conn *c = x->client;
-    if (c == NULL || x->source != SOURCE_RELAY || x->body_suppressed || c->broken || n == 0)
+    if (c == NULL || x->source != SOURCE_RELAY || x->body_suppressed || n == 0)
+        return;
+    if (UNLIKELY(x->stream != NULL)) {
+        relay_to_stream(x, data, n);
+        return;
+    }
+    if (c->broken)
         return;
     ASSERT(x->head_sent && !client_out_is_blocked(c));
     ASSERT(client_out_ready(c, 4, 32)); /* the batch holds this answer's head at most */

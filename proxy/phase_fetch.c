@@ -8,8 +8,7 @@
 #include "core/log.h"
 #include "core/metrics.h"
 #include "core/panic.h"
-#include "proxy/client_conn.h"
-#include "proxy/client_out.h"
+#include "proxy/client.h"
 #include "proxy/fetch_queue.h"
 #include "proxy/forward.h"
 #include "proxy/own_fetch.h"
@@ -134,14 +133,14 @@ static void fetch_body_broken(struct exchange *x)
 void fetch_pump_body(struct exchange *x)
 {
     slice_t piece;
-    if (x->awaits_continue && (x->client == NULL || (x->client->in_len == 0 && !x->client->readable)))
+    if (x->awaits_continue && (x->client == NULL || !client_has_input(x)))
         return;
     x->awaits_continue = false;
     while (x->upstream != NULL && x->client != NULL && x->upstream->state == UPSTREAM_ACTIVE &&
            x->body_state != BODY_DONE && x->body_state != BODY_ABSENT &&
            !upstream_conn_is_blocked(x->upstream)) {
         bool sent = true;
-        switch (h1_server_read_body(x->client, x, &piece)) {
+        switch (client_read_body(x, &piece)) {
         case H1_BODY_PIECE:
             replay_record(x, piece);
             sent = fetch_send_body(x, piece);
@@ -150,7 +149,7 @@ void fetch_pump_body(struct exchange *x)
             sent = fetch_send_body_end(x);
             break;
         case H1_BODY_WAIT:
-            client_conn_arm(x->client);
+            client_expects_body(x);
             return;
         case H1_BODY_TOO_BIG:
             fetch_body_refused(x, 413, "the request body is larger than max_body_size");
@@ -398,6 +397,6 @@ void exchange_on_upstream_writable(struct exchange *x)
 {
     CHECK_MAGIC(x, EXCHANGE_MAGIC);
     if (x->client != NULL) /* until now the instance was slow, not the client */
-        x->client->rate_since_ms = worker_now_ms(x->pw->worker);
+        client_was_not_slow(x);
     fetch_pump_body(x);
 }

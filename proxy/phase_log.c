@@ -3,7 +3,7 @@
 #include "core/log.h"
 #include "core/metrics.h"
 #include "core/panic.h"
-#include "proxy/client_conn.h"
+#include "proxy/client.h"
 #include "proxy/client_tls.h"
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
@@ -49,7 +49,9 @@ static void fill_record(struct exchange *x, struct access_record *r)
         .method = x->req.method_text,
         .host = x->host.ptr != NULL ? x->host : SLICE_EMPTY,
         .target = x->req.target,
-        .version = x->req.version_minor == 0 ? SLICE_LIT("HTTP/1.0") : SLICE_LIT("HTTP/1.1"),
+        .version = x->http2                    ? SLICE_LIT("HTTP/2")
+                   : x->req.version_minor == 0 ? SLICE_LIT("HTTP/1.0")
+                                               : SLICE_LIT("HTTP/1.1"),
         .status = x->head_sent ? x->status : 0,
         .request_bytes = x->head_bytes + x->body_read,
         .response_bytes = x->response_head_bytes + x->response_bytes,
@@ -121,6 +123,16 @@ static void count(struct exchange *x, uint64_t duration_us)
     count_fetch(x);
 }
 
+static NOINLINE enum phase_result log_stream_end(struct exchange *x)
+{
+    struct h2_stream *s = x->stream;
+    struct proxy_worker *pw = x->pw;
+    exchange_free(x);
+    h2_stream_exchange_done(s);
+    proxy_worker_check_done(pw);
+    return PHASE_DONE;
+}
+
 enum phase_result phase_log(struct exchange *x)
 {
     struct client_conn *c = x->client;
@@ -143,6 +155,8 @@ enum phase_result phase_log(struct exchange *x)
     bool slow = s->slow_request_us > 0 && duration_us >= s->slow_request_us;
     if (s->access_format != NULL || slow)
         log_lines(x, slow);
+    if (UNLIKELY(x->stream != NULL))
+        return log_stream_end(x);
     bool body_read = x->body_state == BODY_ABSENT || x->body_state == BODY_DONE;
     bool keep_alive = x->keep_alive && !x->body_cut && body_read;
     if (c != NULL && x->close_reason != CLOSE_OPEN && c->close_reason == CLOSE_OPEN)

@@ -10,8 +10,7 @@
 #include "core/random.h"
 #include "core/text.h"
 #include "proxy/affinity.h"
-#include "proxy/client_conn.h"
-#include "proxy/client_out.h"
+#include "proxy/client.h"
 #include "proxy/deliver.h"
 #include "proxy/forward.h"
 #include "proxy/invalidate.h"
@@ -368,12 +367,11 @@ bool phase_store_response(struct exchange *x, const struct http_head *head)
 
 void exchange_on_interim(struct exchange *x, const struct http_head *head)
 {
-    struct client_conn *c = x->client;
-    if (c == NULL || x->head_sent || x->req.version_minor == 0 || client_out_is_blocked(c))
+    if (x->client == NULL || x->head_sent || x->req.version_minor == 0 || client_is_blocked(x))
         return;
-    slice_t fields = forward_interim(x, head);
-    if (fields.ptr != NULL && client_out_add(c, fields.ptr, fields.len, NULL))
-        client_out_flush(c);
+    slice_t text = forward_interim(x, head);
+    if (text.ptr != NULL)
+        client_interim(x, text);
 }
 
 void exchange_on_response_head(struct exchange *x, const struct http_head *head,
@@ -511,14 +509,13 @@ void exchange_on_upstream_error(struct exchange *x, enum fetch_error e)
 
 void exchange_on_upstream_rested(struct exchange *x)
 {
-    struct client_conn *c = x->client;
     if (x->phase != PHASE_DELIVER)
         return;
-    if (c == NULL && !phase_fetch_is_wanted(x)) {
+    if (x->client == NULL && !phase_fetch_is_wanted(x)) {
         exchange_abandon(x); /* it outgrew the limit and its last reader has left */
         return;
     }
-    if (!x->filling && c != NULL && (client_out_flush(c) || !c->broken))
+    if (!x->filling && x->client != NULL && (client_flush(x) || !client_is_broken(x)))
         return; /* a head whose body has not come yet is out */
     phase_run(x);
 }
@@ -533,7 +530,7 @@ static void exchange_on_fill_room(void *arg)
 bool exchange_wants_pause(struct exchange *x)
 {
     if (!x->filling)
-        return x->client != NULL && client_out_is_blocked(x->client);
+        return x->client != NULL && client_is_blocked(x);
     if (x->flight != NULL)
         return cache_fill_should_pause(x->flight, exchange_on_fill_room, x, x->pw->worker);
     return false;

@@ -12,6 +12,7 @@
 #include "core/text.h"
 #include "proxy/client_conn.h"
 #include "proxy/exchange.h"
+#include "proxy/h2_conn.h"
 #include "proxy/listener.h"
 #include "proxy/phase.h"
 #include "proxy/server.h"
@@ -77,6 +78,7 @@ void proxy_worker_destroy(struct proxy_worker *pw)
     free(pw->fields);
     free(pw->response_fields);
     free(pw->tls_out);
+    h2_scratch_free(pw->h2);
     free(pw);
 }
 
@@ -127,6 +129,8 @@ void proxy_worker_drain(struct proxy_worker *pw)
     LIST_FOREACH_SAFE (n, next, &pw->conns) {
         struct client_conn *c = CONTAINER_OF(n, struct client_conn, node);
         bool unused = c->state == CLIENT_PROXY_HEADER || c->state == CLIENT_HANDSHAKE;
+        if (c->state == CLIENT_H2)
+            h2_server_drain(c);
         if ((c->state != CLIENT_IDLE && !unused) || c->left != NULL)
             continue;
         if (c->requests > 0)

@@ -18,6 +18,7 @@ struct cache_remote;
 struct cache_remote_settings;
 struct client_conn;
 struct exchange;
+struct h2_scratch;
 struct redis;
 struct server;
 struct tls_out;
@@ -70,7 +71,8 @@ struct proxy_worker {
     struct client_conn *read_owner; /* whose unread input lies in read_buffer */
     struct out_batch out;
     struct upstream_pool upstreams;
-    struct tls_out *tls_out; /* made when first needed */
+    struct h2_scratch *h2;   /* made when first needed */
+    struct tls_out *tls_out; /* likewise */
     struct list handshakes;  /* client_tls.node, oldest first */
     unsigned handshake_count;
     mono_us_t handshakes_us; /* spent on them in this turn */

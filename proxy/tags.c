@@ -2,7 +2,7 @@
  * hits pay nothing for tags this way. */
 #include "proxy/tags.h"
 
-#include "proxy/client_out.h"
+#include "proxy/client.h"
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
 
@@ -33,5 +33,5 @@ bool tags_deliver(struct exchange *x, size_t *bytes)
     const struct cache_tags tags = cache_object_tag_fields(x->object);
     slice_t lines = cache_tags_field_lines(&x->arena, &tags);
     *bytes += lines.len;
-    return lines.ptr != NULL && (lines.len == 0 || client_out_add(x->client, lines.ptr, lines.len, NULL));
+    return lines.ptr != NULL && (lines.len == 0 || client_add(x, lines.ptr, lines.len, NULL));
 }

@@ -35,6 +35,8 @@ static struct tls_server *server_load(const struct config *c, const struct confi
     const struct tls_settings settings = {
         .pairs = pairs,
         .pair_count = count,
+        .no_http_1 = (l->protocols & CONFIG_PROTOCOL_HTTP_1) == 0,
+        .http_2 = (l->protocols & CONFIG_PROTOCOL_H2) != 0,
         .only_1_3 = l->tls_min_version == CONFIG_TLS_1_3,
         .ciphers = l->tls_ciphers,
         .groups = l->tls_groups,

@@ -65,7 +65,7 @@ bool tunnel_prepare(struct exchange *x)
     char list[UPGRADE_OFFER_MAX];
     size_t len = upgrade_offer(&x->req, list);
     if (len == 0 || x->req.method != HTTP_GET || x->body_state != BODY_ABSENT || x->client == NULL ||
-        !x->route->config->websocket)
+        x->stream != NULL || !x->route->config->websocket)
         return true;
     ASSERT(x->flight == NULL); /* cache_request_usable lets no such request in */
     struct tunnel *t = arena_calloc(&x->arena, sizeof *t);

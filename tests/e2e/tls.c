@@ -41,8 +41,8 @@ static int secure_port(struct millpond *m)
 /* curl, with the authority it is to believe; more arguments, NULL at the end. */
 static struct proc_result curl(struct millpond *m, const char *target, const char *a, const char *b)
 {
-    const char *argv[12] = {"curl", "-sS", "-i", "--cacert", authority->file, a};
-    size_t n = a != NULL ? 6 : 5;
+    const char *argv[12] = {"curl", "-sS", "-i", "--http1.1", "--cacert", authority->file, a};
+    size_t n = a != NULL ? 7 : 6;
     if (b != NULL)
         argv[n++] = b;
     argv[n++] = textf("https://localhost:%d%s", secure_port(m), target);

@@ -1,0 +1,200 @@
+/* h2_body.c: bodies of requests by HTTP/2, and clients that keep a stream waiting.
+ *
+ * What came and was not read yet lies in its stream. The stream's window is small until its exchange reads,
+ * wider for a few at a time then, and opens by what was read; the connection's window opens at once, so that
+ * an upload whose instance is slow stops no other. So a connection holds at most h2_max_streams small windows
+ * and a few wide ones, and until the client has acknowledged these sizes, the connection's first window. */
+#include <stdlib.h>
+
+#include "core/metrics.h"
+#include "core/panic.h"
+#include "proxy/client.h"
+#include "proxy/h2_conn.h"
+#include "proxy/h2_stream.h"
+#include "proxy/listener.h"
+#include "proxy/phase.h"
+#include "proxy/upstream_conn.h"
+
+#define IN_LEAST       (2 * KB)
+#define RATE_WINDOW_MS 10000
+
+static mono_ms_t now_of(const struct h2_stream *s)
+{
+    return worker_now_ms(s->conn->client->pw->worker);
+}
+
+bool h2_stream_take(struct h2_stream *s, const uint8_t *data, size_t bytes)
+{
+    if (s->in_pos > 0 && s->in_len + bytes > s->in_room) {
+        memmove(s->in, s->in + s->in_pos, s->in_len - s->in_pos);
+        s->in_len -= s->in_pos;
+        s->in_pos = 0;
+    }
+    if (s->in_len + bytes > s->in_room) {
+        size_t room = MAX(s->in_room, (size_t)IN_LEAST);
+        while (room < s->in_len + bytes)
+            room *= 2;
+        char *in = realloc(s->in, room);
+        if (in == NULL)
+            return false;
+        s->in = in;
+        s->in_room = room;
+    }
+    memcpy(s->in + s->in_len, data, bytes);
+    s->in_len += bytes;
+    s->in_moved += bytes;
+    return true;
+}
+
+static void begin_reading(struct h2_stream *s, struct exchange *x)
+{
+    x->body_state = BODY_READING;
+    h2_stream_was_not_slow(s);
+    if (s->in_ended || s->conn->wide_windows >= H2_WINDOW_READ_MAX)
+        return;
+    s->in_wide = true;
+    s->conn->wide_windows++;
+    nghttp2_session_set_local_window_size(s->conn->session, NGHTTP2_FLAG_NONE, s->id, H2_WINDOW_READ);
+}
+
+static void send_continue(struct h2_stream *s, struct exchange *x)
+{
+    x->expects_continue = false;
+    if (s->in_len == 0 && !x->head_sent)
+        h2_stream_interim(s, SLICE_LIT("HTTP/1.1 100 Continue\r\n"));
+}
+
+static enum h1_body_read body_piece(struct h2_stream *s, struct exchange *x, slice_t *piece)
+{
+    struct h2_conn *h = s->conn;
+    *piece = slice_make(s->in + s->in_pos, s->in_len - s->in_pos);
+    s->in_pos = s->in_len = 0; /* the bytes stay until more come */
+    x->body_read += piece->len;
+    if (x->framing.kind == H1_BODY_LENGTH)
+        x->body_left -= MIN(x->body_left, (uint64_t)piece->len);
+    nghttp2_session_consume_stream(h->session, s->id, piece->len);
+    const size_t withheld = MIN(h->withheld, piece->len);
+    h->withheld -= withheld;
+    nghttp2_session_consume_connection(h->session, withheld);
+    h2_conn_schedule(h);
+    return x->body_read > (uint64_t)x->listen->max_body_bytes ? H1_BODY_TOO_BIG : H1_BODY_PIECE;
+}
+
+enum h1_body_read h2_stream_read_body(struct h2_stream *s, struct exchange *x, slice_t *piece)
+{
+    if (x->body_state == BODY_ABSENT || x->body_state == BODY_DONE)
+        return H1_BODY_END;
+    if (x->body_state == BODY_UNREAD)
+        begin_reading(s, x);
+    if (x->expects_continue)
+        send_continue(s, x);
+    if (s->in_pos < s->in_len)
+        return body_piece(s, x, piece);
+    if (!s->in_ended && (x->framing.kind != H1_BODY_LENGTH || x->body_left > 0))
+        return H1_BODY_WAIT;
+    x->body_state = BODY_DONE;
+    free(s->in);
+    s->in = NULL;
+    s->in_room = 0;
+    x->trailers = s->in_trailers != NULL
+                      ? arena_copy(&x->arena, slice_make(s->in_trailers, s->in_trailers_bytes))
+                      : SLICE_EMPTY;
+    return H1_BODY_END;
+}
+
+void h2_stream_expects_body(struct h2_stream *s)
+{
+    h2_conn_schedule(s->conn); /* which sets the deadline */
+}
+
+void h2_stream_was_not_slow(struct h2_stream *s)
+{
+    s->in_since_ms = now_of(s);
+    s->in_moved = 0;
+}
+
+/* How the body's length is told to the instance: DATA says it, and Content-Length may. */
+void h2_stream_frame_body(const struct h2_stream *s, struct h1_framing *f)
+{
+    f->keep_alive = true;
+    if (f->kind != H1_BODY_NONE)
+        return;
+    if (!s->in_ended) {
+        f->kind = H1_BODY_CHUNKED;
+    } else if (s->in_trailers != NULL) {
+        f->kind = H1_BODY_CHUNKED;
+    } else if (s->in_len > 0) {
+        f->kind = H1_BODY_LENGTH;
+        f->has_length = true;
+        f->length = s->in_len;
+    }
+}
+
+/* ---- slow clients
+ * ------------------------------------------------------------------------------------------------ */
+
+/* Has it moved too little since `since_ms`? After a while of enough, the count begins anew. */
+static bool too_slow(const struct h2_stream *s, dur_ms_t timeout_ms, enum close_reason stalled,
+                     mono_ms_t *since_ms, uint64_t *moved, enum close_reason *why)
+{
+    const struct config_listen *l = s->conn->client->listener->config;
+    const dur_ms_t window_ms = now_of(s) - *since_ms;
+    *why = stalled;
+    if (window_ms >= timeout_ms && *moved == 0)
+        return true;
+    *why = CLOSE_MIN_RATE;
+    if (window_ms < RATE_WINDOW_MS || *moved == 0)
+        return false;
+    if (l->min_rate_bytes_s > 0 && *moved < (uint64_t)(l->min_rate_bytes_s * window_ms / 1000))
+        return true;
+    *since_ms = now_of(s);
+    *moved = 0;
+    return false;
+}
+
+/* It is the client who holds the answer up, by a window that is shut. */
+static bool is_held_up(const struct h2_stream *s)
+{
+    nghttp2_session *session = s->conn->session;
+    return s->bytes > 0 && (nghttp2_session_get_stream_remote_window_size(session, s->id) <= 0 ||
+                            nghttp2_session_get_remote_window_size(session) <= 0);
+}
+
+static bool is_awaited(const struct h2_stream *s)
+{
+    const struct exchange *x = s->exchange;
+    return x != NULL && x->body_state == BODY_READING && !h2_stream_has_input(s) &&
+           (x->upstream == NULL || !upstream_conn_is_blocked(x->upstream));
+}
+
+static void body_too_slow(struct h2_stream *s, enum close_reason why)
+{
+    struct exchange *x = s->exchange;
+    if (x->head_sent) {
+        h2_stream_reset(s, NGHTTP2_CANCEL, why);
+        return;
+    }
+    x->close_reason = (uint8_t)why;
+    phase_fetch_release(x, FETCH_CANCELLED);
+    phase_answer_error(x, 408, "the request body stopped coming");
+    phase_run(x);
+}
+
+void h2_stream_watch(struct h2_stream *s)
+{
+    const struct config_listen *l = s->conn->client->listener->config;
+    enum close_reason why;
+    if (s->cut)
+        return;
+    if (!is_held_up(s)) {
+        s->out_since_ms = now_of(s);
+        s->out_moved = 0;
+    } else if (too_slow(s, l->write_timeout_ms, CLOSE_WRITE_TIMEOUT, &s->out_since_ms, &s->out_moved, &why)) {
+        h2_stream_reset(s, NGHTTP2_CANCEL, why);
+        return;
+    }
+    if (!is_awaited(s))
+        h2_stream_was_not_slow(s);
+    else if (too_slow(s, l->body_timeout_ms, CLOSE_BODY_TIMEOUT, &s->in_since_ms, &s->in_moved, &why))
+        body_too_slow(s, why);
+}

@@ -1,0 +1,439 @@
+/* h2_floods.c: clients of HTTP/2 that cost more than they pay, by frames that ask for nothing, by streams
+ * that they or we reset, by heads that grow while they are decoded, and by not taking, or not sending, what
+ * was begun. Each is ended or refused, memory stays small, and another client hears nothing of it. */
+#include "tests/support/h2.h"
+#include "tests/support/millpond.h"
+#include "tests/support/pages.h"
+
+#define PLAIN "protocols = h2, http/1.1, h2c\n"
+
+static struct page pages[] = {{.path = "/p", .fields = "Cache-Control: max-age=600\r\n"},
+                              {.path = "/q", .fields = "Cache-Control: no-store\r\n"},
+                              {.path = "/held", .fields = "Cache-Control: no-store\r\n"},
+                              {0}};
+static struct gate *gate; /* of /held */
+static struct origin *app;
+static struct millpond *m;
+static struct h2_client *bystander;
+static uint32_t bystander_id;
+
+static void bystander_goes_on(void);
+
+static void start_before(struct origin *o, const char *listen_lines)
+{
+    pages[0].served = pages[1].served = 0;
+    app = o;
+    m = millpond_start(.main = "workers = 1\n", .listen = textf(PLAIN "%s", listen_lines),
+                       .rest = pool_lines("app", 1, o));
+    bystander = h2_open(m->port);
+    bystander_id = 1;
+    bystander_goes_on();
+}
+
+static void start(const char *listen_lines)
+{
+    gate = pages[2].gate = gate_new();
+    start_before(origin_start(pages_script, pages), listen_lines);
+}
+
+/* It is served as ever, on the connection that it has had all the time. */
+static void bystander_goes_on(void)
+{
+    h2_get(bystander, bystander_id, "/p");
+    h2_expect(bystander, bystander_id, 200, NULL);
+    bystander_id += 2;
+}
+
+static void expect_calmed(struct h2_client *c, const char *reason)
+{
+    assert_int_equal(h2_wait_goaway(c), NGHTTP2_ENHANCE_YOUR_CALM);
+    h2_wait_end(c);
+    h2_close(c);
+    bystander_goes_on();
+    millpond_wait_figure(m, "client_connections", 1);
+    expect_in(millpond_admin(m, "GET", "/metrics")->body,
+              textf("millpond_client_closes_total{reason=\"%s\"} 1", reason));
+    millpond_stop(m);
+}
+
+/* ---- resets
+ * ------------------------------------------------------------------------------------------------------- */
+
+static void rapid_reset(void **state)
+{
+    UNUSED(state);
+    start("h2_max_resets = 50/m\n");
+    struct h2_client *c = h2_open(m->port);
+    for (uint32_t i = 0; i < 200; i++) {
+        h2_get(c, 2 * i + 1, "/q");
+        h2_reset(c, 2 * i + 1, NGHTTP2_CANCEL);
+    }
+    expect_calmed(c, "h2_resets");
+    assert_true(origin_requests(app) <= 60);
+}
+
+/* CVE-2025-8671: the client makes the server send the resets. */
+static void made_you_reset(void **state)
+{
+    UNUSED(state);
+    start("h2_max_resets = 50/m\n");
+    struct h2_client *c = h2_open(m->port);
+    for (uint32_t i = 0; i < 200; i++) {
+        h2_get(c, 2 * i + 1, "/q");
+        if (i % 2 == 0)
+            h2_window_update(c, 2 * i + 1, 0x7fffffff);
+        else
+            h2_headers(c, NGHTTP2_FLAG_END_STREAM, 2 * i + 1, "x", "y"); /* on a half-closed stream */
+    }
+    while (c->goaways == 0)
+        EXPECT(h2_read(c), "no GOAWAY");
+    assert_true(c->goaway != NGHTTP2_NO_ERROR);
+    h2_wait_end(c);
+    bystander_goes_on();
+    millpond_stop(m);
+}
+
+static void made_you_reset_by_windows(void **state)
+{
+    UNUSED(state);
+    start("h2_max_resets = 50/m\n");
+    struct h2_client *c = h2_open(m->port);
+    for (uint32_t i = 0; i < 200; i++) {
+        h2_get(c, 2 * i + 1, "/held");
+        h2_window_update(c, 2 * i + 1, 0x7fffffff);
+    }
+    gate_open(gate);
+    expect_calmed(c, "h2_resets");
+}
+
+static void a_few_resets_are_nothing(void **state)
+{
+    UNUSED(state);
+    start("h2_max_resets = 50/m\n");
+    struct h2_client *c = h2_open(m->port);
+    for (uint32_t i = 0; i < 40; i++) {
+        h2_get(c, 2 * i + 1, "/q");
+        h2_reset(c, 2 * i + 1, NGHTTP2_CANCEL);
+    }
+    h2_get(c, 101, "/p");
+    h2_expect(c, 101, 200, NULL);
+    assert_int_equal(c->goaways, 0);
+    bystander_goes_on();
+    millpond_stop(m);
+}
+
+/* Begins an answer that is stored, and so is read on when its client has left; goes on at the gate. */
+static void slow_script(struct origin_conn *c, const struct message *request, void *arg)
+{
+    UNUSED(request);
+    if (strcmp(request->target, "/p") == 0) {
+        origin_respond(c, 200, "Cache-Control: max-age=60\r\n", "p");
+        return;
+    }
+    origin_send(c, "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 6\r\n\r\nabc");
+    gate_pass(arg);
+    origin_send(c, "def");
+}
+
+static void a_stream_counts_until_its_fetch_is_over(void **state)
+{
+    UNUSED(state);
+    gate = gate_new();
+    start_before(origin_start(slow_script, gate), "h2_max_streams = 4\n");
+    struct h2_client *c = h2_open(m->port);
+    h2_sync(c);
+    for (uint32_t i = 0; i < 12; i++) {
+        uint32_t id = 2 * i + 1;
+        h2_get(c, id, textf("/%u", i));
+        if (i < 4) {
+            while (h2_answer(c, id)->body_len < 3)
+                EXPECT(h2_read(c), "nothing of stream %u", id);
+            h2_reset(c, id, NGHTTP2_CANCEL);
+        } else {
+            assert_int_equal(h2_wait(c, id)->reset, NGHTTP2_REFUSED_STREAM);
+        }
+    }
+    assert_int_equal(millpond_figure(m, "fetches_in_flight"), 4);
+    assert_int_equal(origin_requests(app), 1 + 4);
+    bystander_goes_on();
+    gate_open(gate);
+    millpond_wait_figure(m, "fetches_in_flight", 0);
+    h2_get(c, 101, "/0");
+    h2_expect(c, 101, 200, "abcdef");
+    millpond_stop(m);
+}
+
+static void too_many_at_once_are_refused(void **state)
+{
+    UNUSED(state);
+    start("h2_max_streams = 4\n");
+    struct h2_client *c = h2_open(m->port);
+    for (uint32_t i = 0; i < 6; i++)
+        h2_get(c, 2 * i + 1, "/held");
+    for (uint32_t i = 4; i < 6; i++)
+        assert_int_equal(h2_wait(c, 2 * i + 1)->reset, NGHTTP2_REFUSED_STREAM);
+    bystander_goes_on();
+    gate_open(gate);
+    for (uint32_t i = 0; i < 4; i++)
+        h2_expect(c, 2 * i + 1, 200, NULL);
+    millpond_stop(m);
+}
+
+/* ---- frames that ask for nothing
+ * ------------------------------------------------------------------------------------- */
+
+static void pings(void **state)
+{
+    UNUSED(state);
+    start("");
+    struct h2_client *c = h2_open(m->port);
+    for (unsigned i = 0; i < 3000 && h2_frame(c, NGHTTP2_PING, 0, 0, "12345678", 8); i++)
+        continue;
+    expect_calmed(c, "h2_flood");
+}
+
+/* By a client that waits for each answer, so that none is left over. */
+static void pings_one_by_one(void **state)
+{
+    UNUSED(state);
+    start("");
+    struct h2_client *c = h2_open(m->port);
+    for (unsigned i = 0; i < 600 && c->goaways == 0; i++) {
+        h2_frame(c, NGHTTP2_PING, 0, 0, "12345678", 8);
+        while (c->pings_acked <= i && c->goaways == 0)
+            EXPECT(h2_read(c), "neither an answer nor GOAWAY");
+    }
+    assert_int_equal(c->goaway, NGHTTP2_ENHANCE_YOUR_CALM);
+    h2_wait_end(c);
+    bystander_goes_on();
+    millpond_stop(m);
+}
+
+static void settings(void **state)
+{
+    UNUSED(state);
+    start("");
+    struct h2_client *c = h2_open(m->port);
+    for (unsigned i = 0; i < 3000 && h2_frame(c, NGHTTP2_SETTINGS, 0, 0, NULL, 0); i++)
+        continue;
+    expect_calmed(c, "h2_flood");
+}
+
+static void empty_data(void **state)
+{
+    UNUSED(state);
+    start("");
+    struct h2_client *c = h2_open(m->port);
+    h2_headers(c, 0, 1, H2_POST("/q"));
+    for (unsigned i = 0; i < 3000 && h2_data(c, 0, 1, "", 0); i++)
+        continue;
+    expect_calmed(c, "h2_flood");
+}
+
+static void priorities_and_unknown_frames(void **state)
+{
+    UNUSED(state);
+    start("");
+    struct h2_client *c = h2_open(m->port);
+    for (unsigned i = 0; i < 1500; i++) {
+        if (!h2_frame(c, NGHTTP2_PRIORITY, 0, 1, "\0\0\0\0\1", 5) || !h2_frame(c, 0xfa, 0, 0, NULL, 0))
+            break;
+    }
+    expect_calmed(c, "h2_flood");
+}
+
+static void a_ping_now_and_then_is_nothing(void **state)
+{
+    UNUSED(state);
+    start("");
+    for (unsigned i = 0; i < 300; i++)
+        h2_sync(bystander);
+    for (unsigned i = 0; i < 100; i++)
+        bystander_goes_on();
+    assert_int_equal(bystander->goaways, 0);
+    millpond_stop(m);
+}
+
+/* ---- heads
+ * -------------------------------------------------------------------------------------------------------- */
+
+static void continuations(void **state)
+{
+    UNUSED(state);
+    start("");
+    struct h2_client *c = h2_open(m->port);
+    unsigned char buf[256];
+    const char *const fields[] = {H2_GET("/q"), NULL};
+    size_t n = h2_encode(fields, buf, sizeof buf);
+    h2_frame(c, NGHTTP2_HEADERS, NGHTTP2_FLAG_END_STREAM, 1, buf, n);
+    for (unsigned i = 0; i < 10000 && h2_frame(c, NGHTTP2_CONTINUATION, 0, 1, NULL, 0); i++)
+        continue;
+    expect_calmed(c, "h2_flood");
+}
+
+/* One entry of the dynamic table, named again and again: a byte on the wire is 4 KB here. */
+static void hpack_bomb(void **state)
+{
+    UNUSED(state);
+    start("");
+    struct h2_client *c = h2_open(m->port);
+    millpond_reset_high_water(m);
+    uint64_t before = millpond_memory(m, "VmHWM");
+    static unsigned char buf[16384];
+    const char *const fields[] = {H2_GET("/q"), "x", text_repeat('x', 4000), NULL};
+    size_t n = h2_encode(fields, buf, sizeof buf);
+    buf[n - 4006] = 0x40; /* the last field: with indexing, so that it is entry 62 */
+    memset(buf + n, 0x80 | 62, sizeof buf - n);
+    h2_frame(c, NGHTTP2_HEADERS, NGHTTP2_FLAG_END_STREAM | NGHTTP2_FLAG_END_HEADERS, 1, buf, sizeof buf);
+    assert_int_equal(h2_wait_goaway(c), NGHTTP2_ENHANCE_YOUR_CALM);
+    h2_wait_end(c);
+    uint64_t more = millpond_memory(m, "VmHWM") - before;
+    EXPECT(more < 2 << 20 || support_sanitized(), "%llu bytes", (unsigned long long)more);
+    bystander_goes_on();
+    millpond_stop(m);
+}
+
+static void cookie_crumbs(void **state)
+{
+    UNUSED(state);
+    start("max_headers = 50\n");
+    struct h2_client *c = h2_open(m->port);
+    static unsigned char buf[16384];
+    const char *const fields[] = {H2_GET("/q"), NULL};
+    size_t n = h2_encode(fields, buf, sizeof buf);
+    memset(buf + n, 0x80 | 32, sizeof buf - n); /* cookie, empty, of the static table */
+    h2_frame(c, NGHTTP2_HEADERS, NGHTTP2_FLAG_END_STREAM | NGHTTP2_FLAG_END_HEADERS, 1, buf, n + 51);
+    h2_expect(c, 1, 431, NULL);
+    h2_frame(c, NGHTTP2_HEADERS, NGHTTP2_FLAG_END_STREAM | NGHTTP2_FLAG_END_HEADERS, 3, buf, n + 50);
+    h2_expect(c, 3, 200, NULL);
+    h2_frame(c, NGHTTP2_HEADERS, NGHTTP2_FLAG_END_STREAM | NGHTTP2_FLAG_END_HEADERS, 5, buf, sizeof buf);
+    expect_calmed(c, "h2_flood");
+}
+
+/* ---- clients that stop
+ * --------------------------------------------------------------------------------------------- */
+
+static void a_head_that_does_not_end(void **state)
+{
+    UNUSED(state);
+    start("header_timeout = 400ms\n");
+    struct h2_client *c = h2_open(m->port);
+    unsigned char buf[256];
+    const char *const fields[] = {H2_GET("/q"), NULL};
+    h2_sync(c);
+    h2_frame(c, NGHTTP2_HEADERS, NGHTTP2_FLAG_END_STREAM, 1, buf, h2_encode(fields, buf, sizeof buf));
+    expect_calmed(c, "header_timeout");
+}
+
+static void settings_that_are_not_acknowledged(void **state)
+{
+    UNUSED(state);
+    start("header_timeout = 400ms\n");
+    struct h2_client *c = h2_open(m->port, .no_acks = true);
+    assert_int_equal(h2_wait_goaway(c), NGHTTP2_SETTINGS_TIMEOUT);
+    h2_wait_end(c);
+    bystander_goes_on();
+    millpond_stop(m);
+}
+
+static void uploads_that_stop(void **state)
+{
+    UNUSED(state);
+    start("body_timeout = 400ms\n");
+    struct h2_client *c = h2_open(m->port);
+    for (uint32_t id = 1; id < 41; id += 2) {
+        h2_headers(c, 0, id, H2_POST("/q"), "content-length", "100");
+        h2_data(c, 0, id, "abc", 3);
+    }
+    for (uint32_t id = 1; id < 41; id += 2)
+        h2_expect(c, id, 408, NULL);
+    bystander_goes_on();
+    millpond_wait_figure(m, "fetches_in_flight", 0);
+    millpond_stop(m);
+}
+
+static void large_script(struct origin_conn *c, const struct message *request, void *arg)
+{
+    static char piece[65536];
+    UNUSED(arg);
+    if (strcmp(request->target, "/p") == 0) {
+        origin_respond(c, 200, "Cache-Control: max-age=60\r\n", "p");
+        return;
+    }
+    origin_send(c, "HTTP/1.1 200 OK\r\nCache-Control: no-store\r\nContent-Length: 4194304\r\n\r\n");
+    for (unsigned i = 0; i < 64 && origin_send_bytes(c, piece, sizeof piece); i++)
+        continue;
+}
+
+/* 100 responses whose clients open no window. */
+static void windows_that_stay_shut(void **state)
+{
+    UNUSED(state);
+    start_before(origin_start(large_script, NULL), "write_timeout = 2s\n");
+    struct h2_client *c = h2_open(m->port, .window = 1, .no_window_updates = true);
+    bystander_goes_on();
+    uint64_t before = millpond_memory(m, "RssAnon");
+    for (uint32_t i = 0; i < 100; i++)
+        h2_get(c, 2 * i + 1, textf("/%u", i));
+    for (uint32_t i = 0; i < 100; i++)
+        assert_int_equal(h2_wait_head(c, 2 * i + 1)->status, 200);
+    h2_sync(c);
+    uint64_t held = millpond_memory(m, "RssAnon") - before;
+    EXPECT(support_sanitized() || held < 100 * 32 * KB, "%llu bytes are held", (unsigned long long)held);
+    bystander_goes_on();
+    for (uint32_t i = 0; i < 100; i++) {
+        struct h2_answer *a = h2_wait(c, 2 * i + 1);
+        assert_int_equal(a->reset, NGHTTP2_CANCEL);
+    }
+    bystander_goes_on();
+    millpond_wait_figure(m, "fetches_in_flight", 0);
+    millpond_stop(m);
+}
+
+static void a_client_that_never_reads(void **state)
+{
+    UNUSED(state);
+    start_before(origin_start(large_script, NULL), "write_timeout = 500ms\n");
+    struct h2_client *c = h2_open(m->port, .window = 0x7fffffff, .rcvbuf_bytes = 4096);
+    h2_window_update(c, 0, 0x7fff0000);
+    uint64_t before = millpond_memory(m, "RssAnon");
+    for (uint32_t i = 0; i < 50; i++)
+        h2_get(c, 2 * i + 1, textf("/%u", i));
+    millpond_wait_figure(m, "fetches_in_flight", 50);
+    bystander_goes_on();
+    uint64_t held = millpond_memory(m, "RssAnon") - before;
+    EXPECT(support_sanitized() || held < 50 * 80 * KB + 1 * MB, "%llu bytes are held",
+           (unsigned long long)held);
+    millpond_wait_figure(m, "h2_streams", 0);
+    bystander_goes_on();
+    expect_in(millpond_admin(m, "GET", "/metrics")->body,
+              "millpond_client_closes_total{reason=\"write_timeout\"} 1");
+    millpond_stop(m);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        E2E_TEST(rapid_reset),
+        E2E_TEST(made_you_reset),
+        E2E_TEST(made_you_reset_by_windows),
+        E2E_TEST(a_few_resets_are_nothing),
+        E2E_TEST(a_stream_counts_until_its_fetch_is_over),
+        E2E_TEST(too_many_at_once_are_refused),
+        E2E_TEST(pings),
+        E2E_TEST(pings_one_by_one),
+        E2E_TEST(settings),
+        E2E_TEST(empty_data),
+        E2E_TEST(priorities_and_unknown_frames),
+        E2E_TEST(a_ping_now_and_then_is_nothing),
+        E2E_TEST(continuations),
+        E2E_TEST(hpack_bomb),
+        E2E_TEST(cookie_crumbs),
+        E2E_TEST(a_head_that_does_not_end),
+        E2E_TEST(settings_that_are_not_acknowledged),
+        E2E_TEST(uploads_that_stop),
+        E2E_TEST(windows_that_stay_shut),
+        E2E_TEST(a_client_that_never_reads),
+    };
+    return E2E_RUN("e2e/h2_floods", tests);
+}

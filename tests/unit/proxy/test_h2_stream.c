@@ -1,0 +1,286 @@
+/* test_h2_stream.c: what a stream holds of a response and for how long, what it says to the exchange about
+ * it, and in how many writes the frames of a turn leave. */
+#include "tests/unit/proxy/fixture.h"
+
+#include <event2/event.h>
+
+#include "proxy/h2_conn.h"
+#include "proxy/h2_stream.h"
+
+#define LISTEN "[listen x]\naddress = 127.0.0.1:1\nprotocols = h2, http/1.1, h2c\n"
+#define HEAD   "HTTP/1.1 200 OK\r\nX-Own: Yes\r\nETag: \"a\"\r\n"
+
+struct h2_fix {
+    struct proxy_fix f;
+    struct client_conn *c;
+    int other;
+    unsigned char out[4096]; /* sent with the next turn */
+    size_t out_bytes;
+    unsigned writes; /* seen: one packet each */
+    unsigned char got[1 << 20];
+    size_t got_bytes;
+};
+
+static void put_frame(struct h2_fix *h, uint8_t type, uint8_t flags, uint32_t id, const void *payload,
+                      size_t n)
+{
+    unsigned char frame[600] = {0, (unsigned char)(n >> 8), (unsigned char)n, type, flags, 0, 0,
+                                0, (unsigned char)id};
+    memcpy(frame + 9, payload, n);
+    assert_true(h->out_bytes + 9 + n <= sizeof h->out);
+    memcpy(h->out + h->out_bytes, frame, 9 + n);
+    h->out_bytes += 9 + n;
+}
+
+/* GET of the path, or POST without END_STREAM. */
+static void put_request(struct h2_fix *h, uint32_t id, const char *method, const char *path)
+{
+    const char *const fields[] = {":method", method,  ":scheme", "http", ":authority",
+                                  "t",       ":path", path,      NULL};
+    unsigned char block[256];
+    size_t n = 0;
+    for (const char *const *f = fields; *f != NULL; f++) {
+        if ((f - fields) % 2 == 0)
+            block[n++] = 0;
+        block[n++] = (unsigned char)strlen(*f);
+        memcpy(block + n, *f, strlen(*f));
+        n += strlen(*f);
+    }
+    put_frame(h, NGHTTP2_HEADERS, *method == 'G' ? 5 : 4, id, block, n);
+}
+
+static void put_window(struct h2_fix *h, uint32_t id, uint32_t by)
+{
+    const unsigned char payload[4] = {0, (unsigned char)(by >> 16), (unsigned char)(by >> 8),
+                                      (unsigned char)by};
+    put_frame(h, NGHTTP2_WINDOW_UPDATE, 0, id, payload, sizeof payload);
+}
+
+static void feed(struct h2_fix *h)
+{
+    if (h->out_bytes > 0)
+        assert_int_equal(send(h->other, h->out, h->out_bytes, 0), h->out_bytes);
+    h->out_bytes = 0;
+    client_conn_on_event(h->c->fd, EV_READ | EV_WRITE, h->c);
+}
+
+static void turn(struct h2_fix *h)
+{
+    feed(h);
+    worker_drain(h->f.worker);
+    ssize_t n;
+    while ((n = recv(h->other, h->got + h->got_bytes, sizeof h->got - h->got_bytes, 0)) > 0) {
+        h->got_bytes += (size_t)n;
+        h->writes++;
+    }
+}
+
+/* Of all that has come: bytes of DATA on this stream, and whether it was ended. */
+static size_t data_of(const struct h2_fix *h, uint32_t id, bool *ended)
+{
+    size_t bytes = 0, n;
+    *ended = false;
+    for (size_t at = 0; at + 9 <= h->got_bytes; at += 9 + n) {
+        const unsigned char *f = h->got + at;
+        n = (size_t)f[0] << 16 | (size_t)f[1] << 8 | f[2];
+        if (f[8] != id || f[3] > NGHTTP2_HEADERS)
+            continue;
+        bytes += f[3] == NGHTTP2_DATA ? n : 0;
+        *ended |= (f[4] & NGHTTP2_FLAG_END_STREAM) != 0;
+    }
+    return bytes;
+}
+
+static void begin(struct h2_fix *h, uint32_t window)
+{
+    const unsigned char entry[6] = {
+        0, 4, 0, (unsigned char)(window >> 16), (unsigned char)(window >> 8), (unsigned char)window};
+    memset(h, 0, sizeof *h);
+    fix_start(&h->f,
+              LISTEN FIX_APP "[route own]\npath = /own\nrespond = 200 hello\n[route rest]\npool = app\n",
+              true);
+    struct net_addr addr;
+    bool by_ip;
+    int pair[2];
+    assert_true(net_addr_parse(SLICE_LIT("192.0.2.7:1"), &addr));
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
+    assert_true(server_admit(&h->f.server, &addr, 0, &by_ip));
+    h->c = client_conn_open(h->f.pw, h->f.listener, pair[0], &addr, by_ip);
+    h->other = pair[1];
+    memcpy(h->out, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 24);
+    h->out_bytes = 24;
+    put_frame(h, NGHTTP2_SETTINGS, 0, 0, entry, sizeof entry);
+    put_frame(h, NGHTTP2_SETTINGS, NGHTTP2_FLAG_ACK, 0, "", 0);
+    turn(h);
+    assert_int_equal(h->c->state, CLIENT_H2);
+}
+
+static void end(struct h2_fix *h)
+{
+    client_conn_close(h->c, CLOSE_SHUTDOWN);
+    worker_drain(h->f.worker);
+    assert_int_equal(h->f.pw->exchange_count, 0);
+    close(h->other);
+    fix_end(&h->f);
+}
+
+static const char *body_of(size_t bytes)
+{
+    static char body[200001];
+    memset(body, 'b', bytes);
+    body[bytes] = '\0';
+    return body;
+}
+
+/* All answers of a turn. */
+static void test_one_write(void **state)
+{
+    UNUSED(state);
+    struct h2_fix h;
+    bool ended;
+    begin(&h, 65535);
+    fix_store(&h.f, "t", "/s", HEAD, body_of(1000));
+    for (uint32_t id = 1; id < 21; id += 2)
+        put_request(&h, id, "GET", id % 4 == 1 ? "/s" : "/own");
+    h.writes = 0;
+    turn(&h);
+    assert_int_equal(h.writes, 1);
+    for (uint32_t id = 1; id < 21; id += 2) {
+        assert_int_equal(data_of(&h, id, &ended), id % 4 == 1 ? 1000 : 5);
+        assert_true(ended);
+    }
+    assert_int_equal(h.c->h2->stream_count, 0);
+    end(&h);
+}
+
+/* A small answer waits for its window without its exchange; a large one keeps it. */
+static void test_holds_what_is_small(void **state)
+{
+    UNUSED(state);
+    struct h2_fix h;
+    bool ended;
+    begin(&h, 0);
+    fix_store(&h.f, "t", "/small", HEAD, body_of(H2_STREAM_HOLDS));
+    fix_store(&h.f, "t", "/large", HEAD, body_of(H2_STREAM_HOLDS + 1));
+    put_request(&h, 1, "GET", "/small");
+    turn(&h);
+    assert_int_equal(h.f.pw->exchange_count, 0);
+    assert_int_equal(h.c->h2->stream_count, 1);
+    put_request(&h, 3, "GET", "/large");
+    put_request(&h, 5, "GET", "/own");
+    turn(&h);
+    assert_int_equal(h.f.pw->exchange_count, 1);
+    assert_int_equal(h.c->h2->stream_count, 3);
+    assert_int_equal(data_of(&h, 1, &ended) + data_of(&h, 3, &ended), 0);
+    for (uint32_t id = 1; id < 7; id += 2)
+        put_window(&h, id, 20000);
+    turn(&h);
+    assert_int_equal(data_of(&h, 1, &ended), H2_STREAM_HOLDS);
+    assert_true(ended);
+    assert_int_equal(data_of(&h, 3, &ended), H2_STREAM_HOLDS + 1);
+    assert_true(ended);
+    assert_int_equal(data_of(&h, 5, &ended), 5);
+    assert_true(ended);
+    assert_int_equal(h.f.pw->exchange_count, 0);
+    assert_int_equal(h.c->h2->stream_count, 0);
+    end(&h);
+}
+
+/* What is stored may be purged and gone while a stream waits with it. */
+static void test_outlives_a_purge(void **state)
+{
+    UNUSED(state);
+    struct h2_fix h;
+    bool ended;
+    begin(&h, 0);
+    fix_store(&h.f, "t", "/s", HEAD, body_of(1000));
+    fix_store(&h.f, "t", "/l", HEAD, body_of(100000));
+    put_request(&h, 1, "GET", "/s");
+    put_request(&h, 3, "GET", "/l");
+    turn(&h);
+    cache_purge_all(h.f.cache);
+    rcu_flush();
+    put_window(&h, 3, 1000);
+    turn(&h);
+    assert_int_equal(data_of(&h, 3, &ended), 1000);
+    put_window(&h, 1, 1000);
+    put_window(&h, 3, 400000);
+    put_window(&h, 0, 400000);
+    turn(&h);
+    turn(&h);
+    assert_int_equal(data_of(&h, 1, &ended), 1000);
+    assert_true(ended);
+    assert_int_equal(data_of(&h, 3, &ended), 100000);
+    assert_true(ended);
+    end(&h);
+}
+
+/* Pieces of one byte do not each take memory, and are bounded. */
+static void test_small_pieces_join(void **state)
+{
+    UNUSED(state);
+    struct h2_fix h;
+    begin(&h, 0);
+    put_request(&h, 1, "POST", "/own"); /* waits for its body: begun, not answered */
+    feed(&h);
+    struct h2_stream *s = CONTAINER_OF(h.c->h2->streams.next, struct h2_stream, node);
+    s->head_sent = true;
+    for (unsigned i = 0; i < 2000; i++)
+        assert_true(h2_stream_add(s, "x", 1, NULL));
+    assert_int_equal(s->bytes, 2000 + 5);
+    assert_true(s->piece_count <= 2);
+    assert_true(h2_stream_ready(s));
+    assert_true(h2_stream_add(s, body_of(H2_STREAM_HOLDS), H2_STREAM_HOLDS, NULL));
+    assert_false(h2_stream_ready(s));
+    assert_true(s->full);
+    end(&h);
+}
+
+/* The client's window decides how much is read of an instance for it. */
+static void test_room(void **state)
+{
+    UNUSED(state);
+    struct h2_fix h;
+    begin(&h, 0);
+    put_request(&h, 1, "POST", "/own");
+    feed(&h);
+    struct h2_stream *s = CONTAINER_OF(h.c->h2->streams.next, struct h2_stream, node);
+    const size_t waiting = s->bytes;
+    assert_int_equal(h2_stream_room(s), H2_STREAM_HOLDS + 1 - waiting);
+    put_window(&h, 1, 30000);
+    feed(&h);
+    if (h.c->h2->stream_count > 0) /* its answer is out by now, and the rest of it not wanted */
+        assert_true(h2_stream_room(s) >= H2_STREAM_HOLDS);
+    end(&h);
+}
+
+/* A client that leaves in the middle takes nothing with it that others have. */
+static void test_reset_in_the_middle(void **state)
+{
+    UNUSED(state);
+    struct h2_fix h;
+    begin(&h, 1000);
+    fix_store(&h.f, "t", "/l", HEAD, body_of(100000));
+    put_request(&h, 1, "GET", "/l");
+    put_request(&h, 3, "GET", "/l");
+    turn(&h);
+    put_frame(&h, NGHTTP2_RST_STREAM, 0, 1, "\0\0\0\10", 4);
+    turn(&h);
+    assert_int_equal(h.c->h2->stream_count, 1);
+    assert_int_equal(h.f.pw->exchange_count, 1);
+    assert_int_equal(h.c->h2->tally->live, 1);
+    end(&h);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_one_write),
+        cmocka_unit_test(test_holds_what_is_small),
+        cmocka_unit_test(test_outlives_a_purge),
+        cmocka_unit_test(test_small_pieces_join),
+        cmocka_unit_test(test_room),
+        cmocka_unit_test(test_reset_in_the_middle),
+    };
+    return cmocka_run_group_tests_name("proxy/h2_stream", tests, fix_group_setup, fix_group_teardown);
+}
