@@ -12,8 +12,7 @@ static bool keys_read(struct ticket_keys *k, const struct config *c, char *err, 
     char why[1024];
     const char *path = c->main.tls_ticket_keys;
     struct config_origin at = config_main_origin(c, "tls_ticket_keys");
-    k->read = k->found =
-        tls_stamp_of(path); /* before it is read: what changes meanwhile is seen as a change */
+    k->next_stamp = tls_stamp_of(path); /* before it is read: what changes meanwhile is seen as a change */
     if (tls_ticket_keys_read(&k->next, path, why, sizeof why))
         return true;
     snprintf(err, err_bytes, "%s:%d: [millpond] tls_ticket_keys: %s", at.file, at.line, why);

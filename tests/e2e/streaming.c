@@ -2,14 +2,12 @@
  * bytes until the test lets it go on; that everybody behind it has stopped too is seen from the sender, whose
  * socket has no room any more. Then the gigabyte moves at full speed. Sanitizers have their own ideas of
  * memory, and are slow: under them the bodies are smaller and memory is not judged. */
-#include <poll.h>
 #include <sys/socket.h>
 
 #include "tests/support/load.h"
 #include "tests/support/millpond.h"
 
 #define MEMORY_LIMIT (20 * MB)
-#define STUCK_MS     500 /* no room for this long = the reader has stopped */
 
 static uint64_t big_bytes(void)
 {
@@ -21,24 +19,6 @@ static void expect_small(struct millpond *m, uint64_t limit)
     uint64_t highest = millpond_memory(m, "VmHWM");
     EXPECT(support_sanitized() || highest < limit, "memory rose to %llu KB",
            (unsigned long long)(highest / KB));
-}
-
-/* Sends up to n bytes as long as there is room; stops when there is none for STUCK_MS. */
-static uint64_t send_while_room(int fd, uint64_t n)
-{
-    static char block[64 * 1024];
-    uint64_t done = 0;
-    while (done < n) {
-        ssize_t sent = send(fd, block, (size_t)MIN(sizeof(block), n - done), MSG_DONTWAIT | MSG_NOSIGNAL);
-        if (sent > 0) {
-            done += (uint64_t)sent;
-            continue;
-        }
-        struct pollfd p = {.fd = fd, .events = POLLOUT};
-        if (errno != EAGAIN || poll(&p, 1, STUCK_MS) <= 0)
-            break;
-    }
-    return done;
 }
 
 struct source {
@@ -72,7 +52,7 @@ static void source_script(struct origin_conn *c, const struct message *request, 
     else
         origin_send(c, "HTTP/1.1 200 OK\r\n%sContent-Length: %llu\r\n\r\n", s->fields,
                     (unsigned long long)s->bytes);
-    s->sent_bytes = send_while_room(c->wire.fd, s->bytes);
+    s->sent_bytes = wire_send_while_room(c->wire.fd, s->bytes);
     gate_pass(s->stuck);
     static const char zeros[64 * 1024];
     while (s->sent_bytes < s->bytes) {
@@ -177,7 +157,7 @@ static void upload_through_a_slow_instance(bool chunked)
         client_send(c, "PUT /up HTTP/1.1\r\nHost: test\r\nContent-Length: %llu\r\n\r\n",
                     (unsigned long long)s->bytes);
     gate_wait_arrived(s->stuck, 1);
-    uint64_t sent = send_while_room(c->wire.fd, s->bytes);
+    uint64_t sent = wire_send_while_room(c->wire.fd, s->bytes);
     EXPECT(sent < 16 * MB, "%llu KB were taken for an instance that reads nothing",
            (unsigned long long)(sent / KB));
     expect_small(m, MEMORY_LIMIT);
@@ -258,7 +238,7 @@ static void slow_instance_is_not_blamed_on_the_client(void **state)
     client_send(c, "PUT /up HTTP/1.1\r\nHost: test\r\nContent-Length: %llu\r\n\r\n",
                 (unsigned long long)s->bytes);
     gate_wait_arrived(s->stuck, 1);
-    send_while_room(c->wire.fd, s->bytes);
+    wire_send_while_room(c->wire.fd, s->bytes);
     expect_status(client_read(c), 504);
     assert_string_equal(json_string_value(json_find(millpond_access_line(m, "/up"), "fetch_error")),
                         "response_timeout");

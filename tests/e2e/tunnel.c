@@ -1,12 +1,10 @@
 /* tunnel.c: what passes through a tunnel, how it ends, and that nobody's slowness is stored up in it. */
-#include <poll.h>
 #include <sys/socket.h>
 
 #include "tests/e2e/tunnel.h"
 #include "tests/support/tls.h"
 
-#define STUCK_MS 500 /* no room for this long = the reader has stopped */
-#define BIG      (32 * MB)
+#define BIG (32 * MB)
 
 static const char *text_of(json_t *line, const char *name)
 {
@@ -260,24 +258,6 @@ static void peers_that_vanish_are_noticed(void **state)
 /* ---- slowness
  * ---------------------------------------------------------------------------------------------------- */
 
-/* Sends up to n bytes as long as there is room; stops when there is none for STUCK_MS. */
-static uint64_t send_while_room(int fd, uint64_t n)
-{
-    static char block[64 * 1024];
-    uint64_t done = 0;
-    while (done < n) {
-        ssize_t sent = send(fd, block, (size_t)MIN(sizeof(block), n - done), MSG_DONTWAIT | MSG_NOSIGNAL);
-        if (sent > 0) {
-            done += (uint64_t)sent;
-            continue;
-        }
-        struct pollfd p = {.fd = fd, .events = POLLOUT};
-        if (errno != EAGAIN || poll(&p, 1, STUCK_MS) <= 0)
-            break;
-    }
-    return done;
-}
-
 /* What lies in the program, between its two sockets, is little. */
 static void expect_little_between(struct millpond *m, const char *taken, const char *given)
 {
@@ -296,7 +276,7 @@ static void flood_script(struct origin_conn *c, const struct message *request, v
     struct flood *f = arg;
     static const char zeros[64 * 1024];
     origin_send(c, TUNNEL_GRANT);
-    f->bytes = send_while_room(c->wire.fd, BIG);
+    f->bytes = wire_send_while_room(c->wire.fd, BIG);
     gate_pass(f->stuck);
     while (f->bytes < BIG) {
         size_t n = (size_t)MIN(sizeof(zeros), BIG - f->bytes);
@@ -365,7 +345,7 @@ static void instance_that_does_not_read_stops_the_client(void **state)
     client_send(c, "%s", TUNNEL_ASK);
     expect_status(client_read_head(c), 101);
     tunnel_expect(c, "hi"); /* the other direction did not wait */
-    uint64_t sent = send_while_room(c->wire.fd, BIG);
+    uint64_t sent = wire_send_while_room(c->wire.fd, BIG);
     EXPECT(sent < 16 * MB, "%llu KB were taken for an instance that reads nothing",
            (unsigned long long)(sent / KB));
     expect_little_between(m, "client_received_bytes", "upstream_sent_bytes");
@@ -412,7 +392,7 @@ static void instance_that_takes_nothing_is_given_response_timeout(void **state)
     client_send(c, "%s", TUNNEL_ASK);
     expect_status(client_read_head(c), 101);
     tunnel_expect(c, "hi");
-    send_while_room(c->wire.fd, BIG);
+    wire_send_while_room(c->wire.fd, BIG);
     json_t *line = millpond_access_line(m, "/ws");
     assert_string_equal(text_of(line, "close"), "upstream_cut");
     assert_string_equal(text_of(line, "fetch_error"), "response_timeout");

@@ -123,6 +123,23 @@ bool wire_send(struct wire *w, const void *bytes, size_t n)
     return true;
 }
 
+uint64_t wire_send_while_room(int fd, uint64_t n)
+{
+    static char block[64 * 1024];
+    uint64_t done = 0;
+    while (done < n) {
+        ssize_t sent = send(fd, block, (size_t)MIN(sizeof(block), n - done), MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (sent > 0) {
+            done += (uint64_t)sent;
+            continue;
+        }
+        struct pollfd p = {.fd = fd, .events = POLLOUT};
+        if (errno != EAGAIN || poll(&p, 1, 500) <= 0)
+            break;
+    }
+    return done;
+}
+
 uint64_t wire_discard(struct wire *w, uint64_t n)
 {
     uint64_t done = 0;

@@ -65,6 +65,9 @@ void wire_take(struct wire *w, size_t n);
 bool wire_take_line(struct wire *w, char *line, size_t room);
 /* Sends everything, waiting for room as long as the peer keeps taking some. false when it does not. */
 bool wire_send(struct wire *w, const void *bytes, size_t n);
+/* Sends up to `n` bytes of anything while there is room; none for half a second = the peer has stopped
+ * reading. Returns how many. */
+uint64_t wire_send_while_room(int fd, uint64_t n);
 /* Receives and drops `n` bytes (SIZE_MAX: until close). Returns how many came. */
 uint64_t wire_discard(struct wire *w, uint64_t n);
 

@@ -1,7 +1,8 @@
 /* test_affinity.c: what of a request is hashed, the sticky cookie on its way in, and on its way out. */
 #include "proxy/affinity.h"
 
-#include <sys/stat.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 #include "balancer/sticky.h"
 
@@ -18,12 +19,12 @@ struct env {
     char text[1024]; /* the request, which the exchange points into */
 };
 static struct env env;
+static char folder[] = "/tmp/millpond-affinity-XXXXXX";
 
 static void start(const char *pool, const char *fields)
 {
     char ini[1024];
-    snprintf(ini, sizeof ini,
-             "[millpond]\ntrusted_proxies = 192.0.2.0/24\nstate_dir = /tmp/millpond-test-affinity\n" TWO "%s",
+    snprintf(ini, sizeof ini, "[millpond]\ntrusted_proxies = 192.0.2.0/24\nstate_dir = %s\n" TWO "%s", folder,
              pool);
     snprintf(env.text, sizeof env.text, "GET /p?q=1 HTTP/1.1\r\nHost: h\r\n%s\r\n", fields);
     fix_start(&env.fix, ini, false);
@@ -39,8 +40,9 @@ static void end(void)
     client_conn_close(env.c, CLOSE_CLIENT_CLOSED);
     close(env.other);
     fix_end(&env.fix);
-    unlink("/tmp/millpond-test-affinity/sticky-key");
-    rmdir("/tmp/millpond-test-affinity");
+    char key[sizeof folder + sizeof "/sticky-key"];
+    snprintf(key, sizeof key, "%s/sticky-key", folder);
+    unlink(key);
 }
 
 static void expect_hashed(const char *hash_on, const char *fields, const char *want)
@@ -99,7 +101,6 @@ static void test_cookie_in(void **state)
         {"Cookie: Srv=%s\r\n", "Srv=%s", false},
     };
     char value[STICKY_CHARS + 1] = "", fields[256], left[256], buf[512];
-    mkdir("/tmp/millpond-test-affinity", 0700);
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         start("sticky_cookie = srv\n", "");
         slice_t v = pool_pin_value(env.x->route->pool, 2);
@@ -210,5 +211,9 @@ int main(void)
         cmocka_unit_test(test_cookie_out),     cmocka_unit_test(test_no_cookie_in_what_others_may_share),
         cmocka_unit_test(test_secure),
     };
-    return cmocka_run_group_tests_name("proxy/affinity", tests, fix_group_setup, fix_group_teardown);
+    if (mkdtemp(folder) == NULL)
+        return 1;
+    int failed = cmocka_run_group_tests_name("proxy/affinity", tests, fix_group_setup, fix_group_teardown);
+    rmdir(folder);
+    return failed;
 }
