@@ -194,6 +194,7 @@ static void what_was_confirmed_is_kept_there_too(void **state)
     struct millpond *a = patient("a", p), *b = patient("b", p);
     pages[3].fields = "Cache-Control: max-age=10\r\nAge: 10\r\n"; /* not worth it yet */
     expect_body(client_get(a->port, "/swr", ""), "/swr#1");
+    wait_let_go_of(p, "/swr");
     pages[3].fields = LONG;
     expect_in(message_field(client_get(a->port, "/swr", ""), "Cache-Status"), "fwd-status=304");
     wait_saved(p, "/swr");
