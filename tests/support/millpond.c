@@ -98,6 +98,8 @@ static void show_log_of_unstopped(void *arg)
 {
     struct millpond *m = arg;
     if (!m->proc->reaped) {
+        if (proc_wait(m->proc, 0))
+            print_error("the program had ended with status %d\n", proc_exit_code_(m->proc));
         proc_kill(m->proc);
         print_error("log of the program when the test ended:\n%s\n", capture_text(&m->proc->err));
     }
