@@ -58,6 +58,10 @@ bool check_limit_uses_redis(const struct config *c);
 /* About TLS of one listener, and of one pool. check_tls.c. */
 void check_listen_tls(struct build *b, const struct config_listen *l, const struct source_section *section);
 void check_pool_tls(struct build *b, const struct config_pool *p, const struct source_section *section);
+/* About what clients make of it. check_edge.c. */
+void check_listen_protocols(struct build *b, const struct config_listen *l,
+                            const struct source_section *section);
+void check_sticky_cookies(struct build *b);
 /* All about [redis]. check_redis.c. */
 void check_redis(struct build *b);
 

@@ -199,6 +199,7 @@ static void check_listens(struct build *b)
     for (size_t i = 0; i < b->config->listen_count; i++) {
         const struct config_listen *l = &b->config->listens[i];
         check_listen_tls(b, l, check_section(b, OPTION_LISTEN, i));
+        check_listen_protocols(b, l, check_section(b, OPTION_LISTEN, i));
         if (l->proxy_protocol && b->config->main.trusted_proxies.count == 0)
             check_report(b, false, check_section(b, OPTION_LISTEN, i), "proxy_protocol",
                          "nobody could connect, since trusted_proxies in [millpond] is empty; name there who "
@@ -419,4 +420,6 @@ void config_check(struct build *b)
     check_redis(b);
     check_routes(b);
     check_pools(b);
+    if (b->source->problems->errors == 0)
+        check_sticky_cookies(b);
 }
