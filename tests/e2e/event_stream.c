@@ -80,6 +80,7 @@ static void events_pass_one_by_one(const char *fields, bool chunked, const char 
     millpond_wait_access(m, "\"no_store\":\"event_stream\"", 1);
     millpond_wait_idle(m);
     millpond_stop(m);
+    origin_stop(o); /* its threads read the script */
 }
 
 static void events_pass_at_once(void **state)
