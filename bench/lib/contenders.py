@@ -20,15 +20,16 @@ NGINX_CONNECTIONS = 8000
 
 class Work:
     """One workload. `kind` says where answers come from: hit, proxy, miss, or a mix of them; `at_rate`: latency is
-    measured at a fixed rate as well; `logged`: Millpond alone, writing its access log; `targets` are what Millpond is
-    to reach: what is measured, its bound, and the contender or the other workload of its own that it is a multiple
-    of, None when it is absolute."""
+    measured at a fixed rate as well; `logged`: Millpond alone, writing its access log; `tls`: clients come over TLS
+    1.3; `streams`: and with HTTP/2, as many at once on each connection; `targets` are what Millpond is to reach: what
+    is measured, its bound, and the contender or the other workload of its own that it is a multiple of, None when it
+    is absolute."""
 
     def __init__(self, name, text, kind, path, size, connections=50, close=False, at_rate=False, logged=False,
-                 targets=()):
+                 tls=False, streams=0, targets=()):
         self.name, self.text, self.kind, self.path, self.size = name, text, kind, path, size
         self.connections, self.close, self.at_rate, self.logged = connections, close, at_rate, logged
-        self.targets = targets
+        self.tls, self.streams, self.targets = tls, streams, targets
 
 
 WORKS = [
@@ -51,12 +52,21 @@ WORKS = [
          targets=[("cpu_us", 1.71, "floor"), ("per_second", 1.30, "haproxy")]),
     Work("mix", "1 KB; 90% hits, Zipf(0.9) over 100,000 objects, 5% new keys, 5% not cacheable", "mix", "/objects/0",
          1024, at_rate=True),
+    Work("tls1k", "cached 1 KB over TLS 1.3, keep-alive, 50 connections", "hit", "/1k", 1024, tls=True,
+         targets=[("cpu_us", 0.95, "h2o")]),
+    Work("h2tls1k", "cached 1 KB over HTTP/2 and TLS 1.3, 8 connections of 32 streams", "hit", "/1k", 1024,
+         connections=8, tls=True, streams=32, targets=[("cpu_us", 1.33, "h2o")]),
+    Work("handshake", "a full TLS 1.3 handshake (ECDSA P-256) and 1 KB, one connection each", "hit", "/1k", 1024,
+         connections=4, close=True, tls=True, targets=[("cpu_us", 1.05, "floor")]),
     Work("idlemem", "memory per idle keep-alive connection, 5,000 of them", "hit", "/1k", 1024, connections=5000,
          targets=[("bytes_each", 512, None)]),
+    Work("idletls", "memory per idle keep-alive connection over TLS 1.3, 2,000 of them", "hit", "/1k", 1024,
+         connections=2000, tls=True, targets=[("bytes_each", 12288, None)]),
     Work("objmem", "memory per cached 1 KB object, beyond its body", "miss", "/m/first", 1024,
          targets=[("bytes_each", 420, None)]),
 ]
-MEMORY_WORKS = ("idlemem", "objmem")
+MEMORY_WORKS = ("idlemem", "idletls", "objmem")
+CIPHER = "TLS_AES_256_GCM_SHA384"  # for all, since it decides what a record costs
 
 
 class Place:
@@ -73,6 +83,19 @@ class Place:
             out.write(text)
         return path
 
+    def certificate(self):
+        """A key and a certificate for it, of the kind that is made by default today; both in one file as well."""
+        cert, key, both = (os.path.join(self.folder, name) for name in ("cert.pem", "key.pem", "both.pem"))
+        if not os.path.exists(both):
+            subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                            "-days", "2", "-subj", "/CN=bench.test", "-keyout", key, "-out", cert], check=True,
+                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            with open(both, "w", encoding="ascii") as out:
+                for part in (cert, key):
+                    with open(part, encoding="ascii") as text:
+                        out.write(text.read())
+        return cert, key, both
+
 
 def first_number(argv):
     """The version in what a program says about itself."""
@@ -85,11 +108,10 @@ def first_number(argv):
 
 
 class Contender:
-    """`program` is looked for in PATH and the sbin folders; `own_port`: prints the port it got."""
+    """`program` is looked for in PATH and the sbin folders."""
 
     name = program = None
     version_argument = "-v"
-    own_port = False
     ram_counts = False  # objmem: what it keeps on the tmpfs is its cache, not a second copy
 
     def __init__(self, built):
@@ -105,14 +127,18 @@ class Contender:
         """None, or why this workload is not for this contender."""
         return None
 
+    def announces_port(self, work):
+        """Prints the port it got, instead of taking the one it is told."""
+        return False
+
     def command(self, place):
         raise NotImplementedError
 
 
 class Floor(Contender):
-    """The bare loops of bench/load: what the kernel alone costs."""
+    """The bare loops of bench/load: what the kernel alone costs. Of handshakes: OpenSSL's own server."""
 
-    name, own_port = "floor", True
+    name = "floor"
 
     def path(self):
         return os.path.join(self.built, "floor_responder")
@@ -123,10 +149,22 @@ class Floor(Contender):
     def refuses(self, work):
         if work.kind == "mix":
             return "keeps no cache"
+        if work.tls and not work.close:
+            return "the floor has no TLS"
         return "the floor is one of time" if work.name in MEMORY_WORKS else None
+
+    def announces_port(self, work):
+        return not work.tls
 
     def command(self, place):
         work = place.work
+        if work.tls:
+            cert, key, _ = place.certificate()
+            place.write("floor" + work.path, f"HTTP/1.1 200 OK\r\nContent-Length: {work.size}\r\n"
+                        "Connection: close\r\n\r\n" + "f" * work.size)
+            return ["sh", "-c", 'cd "$1" && shift && exec "$@"', "sh", place.folder + "/floor", "openssl", "s_server",
+                    "-accept", f"127.0.0.1:{place.port}", "-cert", cert, "-key", key, "-HTTP", "-quiet",
+                    "-no_cache", "-num_tickets", "2", "-ciphersuites", CIPHER]
         if work.kind != "hit":
             return [os.path.join(self.built, "floor_relay"), str(place.origin_port)]
         return [self.path(), str(work.size)] + (["close"] if work.close else [])
@@ -140,6 +178,10 @@ class Millpond(Contender):
 
     def command(self, place):
         access = place.folder + "/access.log" if place.work.logged else "off"
+        tls = ""
+        if place.work.tls:
+            cert, key, _ = place.certificate()
+            tls = f"tls_certificate = {cert}\ntls_key = {key}\ntls_ciphers = {CIPHER}"
         config = place.write("millpond.ini", f"""\
 [millpond]
 workers = 1
@@ -152,6 +194,7 @@ file = {place.folder}/millpond.log
 access = {access}
 [listen bench]
 address = 127.0.0.1:{place.port}
+{tls}
 [pool origin]
 server = 127.0.0.1:{place.origin_port}
 [cache]
@@ -169,6 +212,12 @@ class Nginx(Contender):
     def command(self, place):
         files = min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], 150000)
         user = "user root;" if os.geteuid() == 0 else ""
+        options, tls = "", ""
+        if place.work.tls:
+            cert, key, _ = place.certificate()
+            options = " ssl http2" if place.work.streams else " ssl"
+            tls = (f"ssl_certificate {cert}; ssl_certificate_key {key}; ssl_protocols TLSv1.3;"
+                   f" ssl_conf_command Ciphersuites {CIPHER}; http2_max_concurrent_streams 128;")
         temp = "\n".join(f"    {kind}_temp_path {place.folder}/{kind};"
                          for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
         config = place.write("nginx.conf", f"""\
@@ -196,7 +245,8 @@ http {{
         keepalive_requests 1000000000;
     }}
     server {{
-        listen 127.0.0.1:{place.port} backlog=8192;
+        listen 127.0.0.1:{place.port}{options} backlog=8192;
+        {tls}
         proxy_http_version 1.1;
         proxy_set_header Connection "";
         proxy_set_header Host $http_host;
@@ -219,6 +269,10 @@ class Haproxy(Contender):
     name = program = "haproxy"
 
     def command(self, place):
+        tls = ""
+        if place.work.tls:
+            alpn = "h2,http/1.1" if place.work.streams else "http/1.1"
+            tls = f" ssl crt {place.certificate()[2]} alpn {alpn} ssl-min-ver TLSv1.3 ciphersuites {CIPHER}"
         config = place.write("haproxy.cfg", f"""\
 global
     nbthread 1
@@ -236,7 +290,7 @@ cache small
     max-object-size 2000000
     max-age 3600
 frontend bench
-    bind 127.0.0.1:{place.port} backlog 8192
+    bind 127.0.0.1:{place.port} backlog 8192{tls}
     acl uncacheable path_beg /nocache/
     http-request cache-use small if !uncacheable
     http-response cache-store small
@@ -251,6 +305,9 @@ class Varnish(Contender):
     """Its log is a ring in shared memory, on the tmpfs; every record is masked here, as the others log nothing."""
 
     name, program, version_argument = "varnish", "varnishd", "-V"
+
+    def refuses(self, work):
+        return "has no TLS" if work.tls else None
 
     def no_log(self):
         listed = subprocess.run([self.path(), "-x", "vsl"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
@@ -286,6 +343,11 @@ class H2o(Contender):
             if work.kind == "hit":
                 place.write("files" + work.path, "h" * work.size)
         user = "user: root" if os.geteuid() == 0 else ""
+        tls = ""
+        if place.work.tls:
+            cert, key, _ = place.certificate()
+            tls = (f"  ssl:\n    certificate-file: {cert}\n    key-file: {key}\n    minimum-version: TLSv1.3\n"
+                   "    cipher-preference: server\n")
         config = place.write("h2o.conf", f"""\
 {user}
 num-threads: 1
@@ -299,7 +361,7 @@ error-log: {place.folder}/h2o.log
 listen:
   host: 127.0.0.1
   port: {place.port}
-hosts:
+{tls}hosts:
   default:
     paths:
       /nocache:
@@ -318,12 +380,21 @@ class Trafficserver(Contender):
 
     def command(self, place):
         folder = place.folder
+        options = ""
+        if place.work.tls:
+            cert, key, _ = place.certificate()
+            options = ":ssl:proto=http2;http" if place.work.streams else ":ssl:proto=http"
         for sub in ("etc", "run", "log", "cache", "plugins"):
             os.makedirs(os.path.join(folder, sub), exist_ok=True)
         os.makedirs(os.path.join(place.ram, "ts"), exist_ok=True)
         place.write("etc/records.config", f"""\
 CONFIG proxy.config.admin.user_id STRING #-1
-CONFIG proxy.config.http.server_ports STRING {place.port}:ip-in=127.0.0.1
+CONFIG proxy.config.http.server_ports STRING {place.port}:ip-in=127.0.0.1{options}
+CONFIG proxy.config.ssl.server.cert.path STRING {folder}
+CONFIG proxy.config.ssl.server.private_key.path STRING {folder}
+CONFIG proxy.config.ssl.server.multicert.filename STRING {folder}/etc/ssl_multicert.config
+CONFIG proxy.config.ssl.TLSv1_2 INT 0
+CONFIG proxy.config.ssl.server.TLSv1_3.cipher_suites STRING {CIPHER}
 CONFIG proxy.config.exec_thread.autoconfig INT 0
 CONFIG proxy.config.exec_thread.limit INT 1
 CONFIG proxy.config.exec_thread.affinity INT 0
@@ -342,6 +413,7 @@ CONFIG proxy.config.log.logging_enabled INT 0
 CONFIG proxy.config.crash_log_helper STRING NULL
 CONFIG proxy.config.diags.debug.enabled INT 0
 """)
+        place.write("etc/ssl_multicert.config", "dest_ip=* ssl_cert_name=cert.pem ssl_key_name=key.pem\n")
         place.write("etc/remap.config", f"map / http://127.0.0.1:{place.origin_port}/\n")
         place.write("etc/cache.config", "url_regex=/nocache/ action=never-cache\n")
         place.write("etc/storage.config", f"{place.ram}/ts {CACHE_MB}M\n")
