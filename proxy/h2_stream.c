@@ -343,6 +343,7 @@ static void pieces_send(struct h2_stream *s, size_t bytes)
 {
     struct client_conn *c = s->conn->client;
     while (bytes > 0) {
+        ASSERT(s->piece_count > 0);
         struct h2_piece *p = &s->pieces[s->piece_first];
         const size_t n = MIN(p->bytes, bytes);
         client_out_add(c, p->ptr, n, p->owner);
@@ -367,6 +368,8 @@ static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const ui
     UNUSED(session);
     UNUSED(frame);
     CHECK_MAGIC(s, H2_STREAM_MAGIC);
+    if (s->cut) /* while the frame waited for the socket: its bytes are gone, and RST_STREAM is on its way */
+        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     if (c->pw->h2->spent_count + PIECES_AT_ONCE > OUT_MAX_IOV && !h2_conn_flush(h))
         return NGHTTP2_ERR_WOULDBLOCK;
     if (!client_out_ready(c, PIECES_AT_ONCE + 1, H2_FRAME_HEAD))

@@ -272,6 +272,46 @@ static void test_reset_in_the_middle(void **state)
     end(&h);
 }
 
+/* A frame that was promised waits for the socket, and its stream is given up meanwhile: what it promised is
+ * gone. */
+static void test_reset_while_the_socket_is_full(void **state)
+{
+    UNUSED(state);
+    struct h2_fix h;
+    const int room = 40000; /* for one batch */
+    bool ended;
+    size_t before = 0, after = 0;
+    begin(&h, 0);
+    fix_store(&h.f, "t", "/s", HEAD, body_of(1000));
+    for (uint32_t id = 1; id < 240; id += 2) {
+        put_request(&h, id, "GET", "/s");
+        if (h.out_bytes > sizeof h.out - 300)
+            turn(&h);
+    }
+    turn(&h);
+    assert_int_equal(h.c->h2->stream_count, 120);
+    assert_int_equal(setsockopt(h.c->fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof room), 0);
+    put_frame(&h, NGHTTP2_SETTINGS, 0, 0, "\0\4\0\0\4\0", 6);
+    put_window(&h, 0, 1000000);
+    feed(&h);
+    worker_drain(h.f.worker);
+    assert_non_null(h.c->left);
+    assert_true(h.c->h2->stream_count > 0);
+    LIST_FOREACH_SAFE (n, next, &h.c->h2->streams) {
+        h2_stream_reset(CONTAINER_OF(n, struct h2_stream, node), NGHTTP2_INTERNAL_ERROR, CLOSE_UPSTREAM_CUT);
+    }
+    while (h.c->left != NULL)
+        turn(&h);
+    for (uint32_t id = 1; id < 240; id += 2)
+        before += data_of(&h, id, &ended);
+    turn(&h);
+    for (uint32_t id = 1; id < 240; id += 2)
+        after += data_of(&h, id, &ended);
+    assert_int_equal(before, after);
+    assert_int_equal(h.c->h2->stream_count, 0);
+    end(&h);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -281,6 +321,7 @@ int main(void)
         cmocka_unit_test(test_small_pieces_join),
         cmocka_unit_test(test_room),
         cmocka_unit_test(test_reset_in_the_middle),
+        cmocka_unit_test(test_reset_while_the_socket_is_full),
     };
     return cmocka_run_group_tests_name("proxy/h2_stream", tests, fix_group_setup, fix_group_teardown);
 }

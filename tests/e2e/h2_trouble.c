@@ -1,0 +1,80 @@
+/* h2_trouble.c: HTTP/2 where several things go wrong at once: instances that fail under uploads, queues,
+ * sockets that are full when streams end. */
+#include "tests/support/h2.h"
+#include "tests/support/millpond.h"
+
+#define NO_STORE "Cache-Control: no-store\r\n"
+
+static struct millpond *start(const char *listen_lines, const char *rest)
+{
+    return millpond_start(.main = "workers = 1\n",
+                          .listen = textf("protocols = h2, http/1.1, h2c\n%s", listen_lines), .rest = rest);
+}
+
+/* ---- who waits in the queue
+ * --------------------------------------------------------------------------------------------- */
+
+/* The first upload is cut when the gate opens; /held waits at another. */
+struct cutting {
+    struct gate *cut, *held;
+};
+
+static void cutting_script(struct origin_conn *c, const struct message *request, void *arg)
+{
+    struct cutting *s = arg;
+    if (strcmp(request->target, "/held") == 0) {
+        gate_pass(s->held);
+        origin_respond(c, 200, NO_STORE, "held");
+    } else if (c->number == 1 && strcmp(request->target, "/put") == 0) {
+        gate_pass(s->cut);
+        origin_reset(c);
+    } else {
+        origin_read_body(c);
+        origin_respond(c, 200, NO_STORE, c->request->body);
+    }
+}
+
+/* It is not its turn: that its client sends nothing meanwhile is nobody's fault. */
+static void an_upload_that_is_queued_anew_is_not_too_slow(void **state)
+{
+    UNUSED(state);
+    struct cutting s = {gate_new(), gate_new()};
+    struct origin *app =
+        origin_start_with(&(struct origin_options){.script = cutting_script, .arg = &s, .head_only = true});
+    struct origin *other =
+        origin_start_with(&(struct origin_options){.script = cutting_script, .arg = &s, .head_only = true});
+    struct millpond *m =
+        start("body_timeout = 300ms\n",
+              textf("[pool app]\nhealth_check = off\nserver = 127.0.0.1:%d max_connections=1\n"
+                    "queue_timeout = 1h\n%s[route other]\npath = /other\npool = other\n"
+                    "[route all]\npool = app\n",
+                    origin_port(app), pool_lines("other", 1, other)));
+    struct h2_client *c = h2_open(m->port);
+    h2_headers(c, 0, 1, ":method", "PUT", ":scheme", "http", ":authority", "test", ":path", "/put",
+               "content-length", "6");
+    h2_data(c, 0, 1, "abc", 3);
+    origin_wait_requests(app, 1);
+    struct client *held = client_open(m->port);
+    client_send(held, "GET /held HTTP/1.1\r\nHost: test\r\n\r\n");
+    millpond_wait_figure(m, "queued", 1);
+    gate_open(s.cut);
+    gate_wait_arrived(s.held, 1);
+    millpond_wait_figure(m, "queued", 1);
+    h2_headers(c, 0, 3, H2_POST("/other"), "content-length", "5");
+    h2_expect(c, 3, 408, NULL);
+    assert_int_equal(h2_answer(c, 1)->status, 0);
+    assert_int_equal(millpond_figure(m, "queued"), 1);
+    h2_data(c, NGHTTP2_FLAG_END_STREAM, 1, "def", 3);
+    gate_open(s.held);
+    expect_body(client_read(held), "held");
+    h2_expect(c, 1, 200, "abcdef");
+    millpond_stop(m);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        E2E_TEST(an_upload_that_is_queued_anew_is_not_too_slow),
+    };
+    return E2E_RUN("e2e/h2_trouble", tests);
+}
