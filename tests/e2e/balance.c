@@ -218,7 +218,7 @@ static void error_pages_suit_the_reader(void **state)
                 "[pool drained]\nhealth_check = off\nserver = 127.0.0.1:%d weight=0\n"
                 "[route r]\npath = /refusing\npool = refusing\n[route h]\npath = /hanging\npool = hanging\n"
                 "[route d]\npath = /drained\npool = drained\n[route rest]\npool = app\n",
-                pool_lines("app", 1, bad), origin_refusing_port(), origin_hanging_port(), origin_port(bad)));
+                pool_lines("app", 1, bad), origin_refusing_port(), origin_hanging_port(0), origin_port(bad)));
     static const struct {
         const char *path;
         int status;

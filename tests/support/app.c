@@ -33,6 +33,12 @@ struct app app_node(const char *handler)
     return started(argv);
 }
 
+struct app app_shop(const char *interpreter, const char *file, int port)
+{
+    const char *argv[] = {interpreter, textf("tests/apps/%s", file), textf("%d", port), NULL};
+    return started(argv);
+}
+
 struct app app_python_files(const char *dir)
 {
     const char *argv[] = {"python3", "-u",        "-m",          "http.server", "0",

@@ -13,6 +13,8 @@ struct app {
 bool app_has(const char *program); /* it is in PATH; tests skip otherwise */
 /* `handler` is the body of JavaScript `function (req, res) {...}`. */
 struct app app_node(const char *handler);
+/* A program of tests/apps, with `node` or `python3`, on 127.0.0.1:port (0: the kernel's choice). */
+struct app app_shop(const char *interpreter, const char *file, int port);
 /* Serves the files of `dir`. */
 struct app app_python_files(const char *dir);
 

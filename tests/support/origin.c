@@ -323,10 +323,10 @@ int origin_refusing_port(void)
     return port;
 }
 
-int origin_hanging_port(void)
+int origin_hanging_port(int wanted)
 {
     int port;
-    int fd = bound_socket(0, &port);
+    int fd = bound_socket(wanted, &port);
     support_on_end(close_fd, (void *)(intptr_t)fd);
     if (listen(fd, 0) != 0)
         support_fail("listen: %s", strerror(errno));

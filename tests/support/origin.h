@@ -47,8 +47,8 @@ struct origin *origin_start_named(const char *name);
 void origin_stop(struct origin *o);
 /* A port that refuses connections for as long as the test runs. */
 int origin_refusing_port(void);
-/* A port where connections hang: bound, its backlog full, never accepted. */
-int origin_hanging_port(void);
+/* A port where connections hang: bound, its backlog full, never accepted. 0: the kernel's choice. */
+int origin_hanging_port(int wanted);
 
 int origin_port(const struct origin *o);
 unsigned origin_requests(struct origin *o);    /* heads read, ever */
