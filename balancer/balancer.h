@@ -88,6 +88,8 @@ struct tls_target *pool_tls_new(const struct config *c, const struct config_pool
  * its server takes nobody any more. When every instance is down, NULL. `a` may be NULL. */
 struct instance *pool_pick(struct pool *p, const struct pool_affinity *a, struct instance *const *tried,
                            size_t tried_count);
+/* Is a usable instance left that is not in `tried`? */
+bool pool_has_untried(struct pool *p, struct instance *const *tried, size_t tried_count);
 /* Is there a server with max_connections? Then workers call pool_pick_limited instead. */
 bool pool_is_limited(const struct pool *p);
 enum pool_pick_result {

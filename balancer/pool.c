@@ -249,6 +249,19 @@ struct instance *pool_pick(struct pool *p, const struct pool_affinity *a, struct
     return i;
 }
 
+bool pool_has_untried(struct pool *p, struct instance *const *tried, size_t tried_count)
+{
+    CHECK_MAGIC(p, POOL_MAGIC);
+    const struct policy_turn t = {
+        .now_ms = p->timed ? worker_current_ms() : 0, .tried = tried, .tried_count = tried_count};
+    rcu_enter();
+    const struct pool_view *v = atomic_load_explicit(&p->view, memory_order_acquire);
+    bool is_left = v != NULL && (v->normal->policy->pick(v->normal, &t) != NULL ||
+                                 v->backup->policy->pick(v->backup, &t) != NULL);
+    rcu_leave();
+    return is_left;
+}
+
 /* ---- with max_connections
  * ---------------------------------------------------------------------------------------------- */
 

@@ -205,11 +205,20 @@ static void compute_lifetime(const struct http_head *response, const struct cach
     out->lifetime_ms = MAX(0, MIN(out->lifetime_ms, LIFETIME_MAX_MS));
 }
 
+/* The next instance, or the next deploy, may have it. */
+static void limit_missing_asset(struct cache_freshness *out)
+{
+    out->lifetime_ms = MIN(out->lifetime_ms, CACHE_MISSING_ASSET_MS);
+    out->never_stale = true;
+}
+
 void cache_freshness_compute(const struct http_head *response, const struct cache_control *cc,
                              const struct cache_rules *rules, wall_ms_t request_ms, wall_ms_t response_ms,
                              struct cache_freshness *out)
 {
     compute_lifetime(response, cc, rules, request_ms, response_ms, out);
+    if (UNLIKELY(rules->keep_assets_ms > 0) && (response->status == 404 || response->status == 410))
+        limit_missing_asset(out);
     struct cache_stale s = cache_stale_compute(out, cc, rules);
     out->keep_code = cache_stale_keep_code(&s);
 }

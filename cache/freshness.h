@@ -53,7 +53,9 @@ struct cache_freshness {
 
 #define CACHE_KEEP_CODE_MAX 31
 /* An initial age from here on says that the received Age was no number; no lifetime is longer. */
-#define CACHE_AGE_UNKNOWN_MS ((INT64_C(1) << 31) * 1000)
+/* The most that a 404 or 410 of a route with keep_assets may be fresh for. */
+#define CACHE_MISSING_ASSET_MS 5000
+#define CACHE_AGE_UNKNOWN_MS   ((INT64_C(1) << 31) * 1000)
 
 /* RFC 9110 section 15.1: may be stored by default, without being told so. */
 bool cache_status_is_heuristic(unsigned status);

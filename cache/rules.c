@@ -34,6 +34,7 @@ void cache_rules_from_config(const struct config *c, const struct config_route *
         .max_ttl_ms = r->max_ttl_ms,
         .stale_while_revalidate_ms = r->stale_while_revalidate_ms,
         .stale_if_error_ms = r->stale_if_error_ms,
+        .keep_assets_ms = r->keep_assets_ms,
         .early_refresh = r->early_refresh,
         .ttl_jitter_percent = r->ttl_jitter_percent,
         .max_object_bytes = r->max_object_bytes,

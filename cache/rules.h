@@ -19,6 +19,7 @@ struct cache_rules {
     dur_ms_t heuristic_max_ms;
     dur_ms_t ttl_ms, ttl_404_ms, ttl_5xx_ms, min_ttl_ms, max_ttl_ms; /* CACHE_TTL_UNSET when not given */
     dur_ms_t stale_while_revalidate_ms, stale_if_error_ms;
+    dur_ms_t keep_assets_ms; /* 0: the route is not for assets */
     bool early_refresh;
     int ttl_jitter_percent;
     int64_t max_object_bytes;

@@ -24,8 +24,9 @@ struct cache_stale cache_stale_compute(const struct cache_freshness *f, const st
     if (f->lifetime_ms <= 0 && (cc->flags & CC_PUBLIC) == 0)
         return (struct cache_stale){window_ms(cc->stale_while_revalidate_s, 0),
                                     window_ms(cc->stale_if_error_s, 0)};
-    return (struct cache_stale){window_ms(cc->stale_while_revalidate_s, rules->stale_while_revalidate_ms),
-                                window_ms(cc->stale_if_error_s, rules->stale_if_error_ms)};
+    return (struct cache_stale){
+        window_ms(cc->stale_while_revalidate_s, rules->stale_while_revalidate_ms),
+        MAX(window_ms(cc->stale_if_error_s, rules->stale_if_error_ms), rules->keep_assets_ms)};
 }
 
 #define CONTROL_FIELDS (HTTP_BIT(CACHE_CONTROL) | CACHE_CONTROL_TARGETED)

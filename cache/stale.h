@@ -3,7 +3,8 @@
  * The response's own stale-while-revalidate and stale-if-error come before the route's options. Both are zero
  * for what may never be used without asking (RFC 9111 section 4.2.4): no-cache, must-revalidate,
  * proxy-revalidate, s-maxage; no option overrides that. Nor do options count for a response without any
- * freshness that does not say `public`: it is kept to be asked about for each client. */
+ * freshness that does not say `public`: it is kept to be asked about for each client. With keep_assets, that
+ * is the least that stale-if-error allows. */
 #ifndef CACHE_STALE_H
 #define CACHE_STALE_H
 

@@ -284,6 +284,7 @@ struct config_route { /* [route NAME] */
     dur_ms_t ttl_ms, ttl_404_ms, ttl_5xx_ms, min_ttl_ms, max_ttl_ms; /* CONFIG_TTL_UNSET when not given */
     dur_ms_t browser_ttl_ms;                                         /* the same */
     dur_ms_t stale_while_revalidate_ms, stale_if_error_ms;
+    dur_ms_t keep_assets_ms; /* 0: off */
     bool early_refresh;
     int ttl_jitter_percent;
     int64_t max_object_bytes;

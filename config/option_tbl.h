@@ -334,6 +334,11 @@ OPTION(ROUTE, "stale_if_error", DURATION, "of [cache]", RANGE(0, TTL_LIMIT), OPT
 OPTION(ROUTE, "early_refresh", BOOL, "of [cache]", ANY, OPTION_COMPUTED, AT(config_route, early_refresh),
        "As in `[cache]`, for this route.")
 OPTION(
+    ROUTE, "keep_assets", DURATION, "0", RANGE(0, TTL_LIMIT), 0, AT(config_route, keep_assets_ms),
+    "For files whose names change with their content. How long a stored one is served beyond its freshness "
+    "when no instance has it any more; a 404 of one instance is asked for at the others, and kept for 5s at "
+    "most. `0` is off.")
+OPTION(
     ROUTE, "ttl_jitter", PERCENT, "0%", RANGE(0, 90), 0, AT(config_route, ttl_jitter_percent),
     "Takes a random share, at most this, off the freshness of each response that is stored, so that what was "
     "stored together does not expire together.")

@@ -56,6 +56,9 @@
     COUNTER(CACHE_REFRESHES, "cache_refreshes", "Fetches in the background that renew a stored response")    \
     COUNTER(CACHE_EARLY, "cache_early_refreshes", "Those of them begun before the response was stale")       \
     GAUGE(REFRESHES_OPEN, "refreshes_in_flight", "Such fetches under way")                                   \
+    COUNTER(ASSET_RETRIES, "asset_retries", "404 responses to which keep_assets asked another instance")     \
+    COUNTER(ASSETS_KEPT, "assets_kept",                                                                      \
+            "Requests answered with a stored asset that no instance has any more")                           \
     COUNTER(CACHE_VARIANTS_DROPPED, "cache_variants_dropped",                                                \
             "Variants given up because their URL had max_variants")                                          \
     COUNTER(PURGES, "purges", "Purges done that were asked for: one for each call")                          \

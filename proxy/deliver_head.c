@@ -120,7 +120,8 @@ static void put_cache_status(struct text *t, const struct exchange *x, bool with
             text_put_char(t, '-');
         text_put_u64(t, (uint64_t)(left_s < 0 ? -left_s : left_s));
         if (x->stale_on_error)
-            TEXT_LIT(t, "; detail=stale_if_error");
+            text_put(t,
+                     x->asset_kept ? SLICE_LIT("; detail=asset_kept") : SLICE_LIT("; detail=stale_if_error"));
         else if (x->stale_renewed)
             TEXT_LIT(t, "; detail=stale_while_revalidate");
         break;

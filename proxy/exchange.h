@@ -82,6 +82,8 @@ struct exchange {
     bool inherited;          /* the fetch was begun by another exchange: exchange_new_heir */
     bool stale_renewed;      /* VERDICT_STALE by stale-while-revalidate */
     bool stale_on_error;     /* VERDICT_STALE because the fetch failed */
+    bool asset_missing;      /* an instance answered 404 on a route with keep_assets */
+    bool asset_kept;         /* stale_on_error, since all did: assets.h */
     bool peer_trusted;       /* it came from one of trusted_proxies */
     bool secure;             /* it came over TLS: exchange_scheme */
     uint8_t identity_fields; /* of the request, the first ones, say who the client is: client_identity.h */

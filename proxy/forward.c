@@ -6,6 +6,7 @@
 #include "core/http_date.h"
 #include "core/http_field.h"
 #include "core/text.h"
+#include "proxy/assets.h"
 #include "proxy/client_conn.h"
 #include "proxy/client_identity.h"
 #include "proxy/exchange.h"
@@ -278,6 +279,8 @@ slice_t forward_response_head(struct exchange *x, const struct http_head *head, 
     TEXT_LIT(&t, "\r\n");
     uint64_t dropped = HTTP_BIT(CONTENT_LENGTH) | HTTP_BIT(VIA) | HTTP_BIT(WARNING) | CACHE_CONTROL_HIDDEN |
                        (for_store ? HTTP_BIT(AGE) : 0);
+    if (UNLIKELY(head->status == 404 || head->status == 410))
+        dropped |= assets_missing_drops(x, head);
     for (unsigned i = 0; i < head->field_count; i++) {
         const struct http_field *f = &head->fields[i];
         if (f->id != HTTP_FIELD_OTHER && ((dropped >> f->id) & 1))
@@ -294,6 +297,8 @@ slice_t forward_response_head(struct exchange *x, const struct http_head *head, 
         http_date_write(date, x->pw->worker->now_wall_ms / 1000);
         put_field(&t, SLICE_LIT("Date"), slice_make(date, sizeof date));
     }
+    if (UNLIKELY((dropped & HTTP_BIT(CACHE_CONTROL)) != 0))
+        assets_put_missing(&t, head);
     TEXT_LIT(&t, "Via: ");
     for (unsigned i = 0; i < head->field_count; i++) {
         if (head->fields[i].id == HTTP_FIELD_VIA) {

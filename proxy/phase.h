@@ -108,6 +108,8 @@ bool phase_fetch_prepare(struct exchange *x);
 
 /* A 502, 503 or 504 that the pool says may be tried elsewhere: does so and returns true. */
 bool fetch_retry_on_status(struct exchange *x, unsigned status);
+/* The instance does not have it, another may: asks one that was not asked yet and returns true. */
+bool fetch_retry_elsewhere(struct exchange *x);
 
 /* phase_store.c: decides what becomes of the final response head: into the cache, straight to the client, or
  * both. Prepares the exchange for phase DELIVER. false: neither, another request is on its way to the

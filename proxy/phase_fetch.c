@@ -287,7 +287,8 @@ static enum phase_result fetch_give_up(struct exchange *x, enum fetch_error e)
     if (UNLIKELY(x->remote != NULL))
         phase_remote_cancel(x);
     if (x->flight != NULL) /* whoever follows a request with credentials tries for himself */
-        cache_flight_fail(&x->flight, x->credentials != NO_STORE_STORED ? FETCH_CANCELLED : e);
+        cache_flight_fail(&x->flight,
+                          x->credentials != NO_STORE_STORED || x->asset_missing ? FETCH_CANCELLED : e);
     if (x->client != NULL && stale_instead_of_error(x))
         return PHASE_MORE;
     if (x->client == NULL) {
@@ -296,6 +297,8 @@ static enum phase_result fetch_give_up(struct exchange *x, enum fetch_error e)
     }
     if (x->no_store == NO_STORE_STORED) /* it was on its way into the cache */
         x->no_store = NO_STORE_FETCH_FAILED;
+    if (UNLIKELY(x->asset_missing) && !fetch_is_without_try(e))
+        return phase_answer_error(x, 404, "the instances that could be asked do not have it");
     return phase_answer_error(x, outcome_fetch_status(e), outcome_fetch_text(e));
 }
 
@@ -369,6 +372,18 @@ bool fetch_retry_on_status(struct exchange *x, unsigned status)
     log_warn("%s/%s: answered %u; trying again", fetch_pool_config(x)->name, instance_name(x->instance),
              status);
     phase_fetch_release(x, FETCH_ERROR_STATUS);
+    phase_run(x);
+    return true;
+}
+
+bool fetch_retry_elsewhere(struct exchange *x)
+{
+    if (x->tries >= EXCHANGE_MAX_TRIES || (x->client == NULL && x->flight == NULL) ||
+        !pool_has_untried(x->route->pool, x->tried, x->tries))
+        return false;
+    proxy_count(x->pw, METRIC_UPSTREAM_RETRIES, 1);
+    proxy_count(x->pw, METRIC_ASSET_RETRIES, 1);
+    phase_fetch_release(x, FETCH_NONE);
     phase_run(x);
     return true;
 }

@@ -10,6 +10,7 @@
 #include "core/random.h"
 #include "core/text.h"
 #include "proxy/affinity.h"
+#include "proxy/assets.h"
 #include "proxy/client.h"
 #include "proxy/deliver.h"
 #include "proxy/forward.h"
@@ -26,13 +27,13 @@
 
 #define PASS_MEMORY_MS                                                                                       \
     120000 /* how long a key whose response may not be shared is fetched without queueing */
-#define PASS_MEMORY_LIMITED_MS 1000 /* the same after 429 */
+#define PASS_MEMORY_LIMITED_MS 1000 /* the same after 429, and where an asset is missing */
 
-static dur_ms_t pass_memory_ms(enum no_store_reason why, unsigned status)
+static dur_ms_t pass_memory_ms(const struct exchange *x, enum no_store_reason why, unsigned status)
 {
     if (why == NO_STORE_NO_MEMORY || status >= 500)
         return 0;
-    return status == 429 ? PASS_MEMORY_LIMITED_MS : PASS_MEMORY_MS;
+    return status == 429 || x->asset_missing ? PASS_MEMORY_LIMITED_MS : PASS_MEMORY_MS;
 }
 
 /* Finds a field's value inside a head we built of `from`, so that the slice lives as long as that text. */
@@ -352,7 +353,7 @@ bool phase_store_response(struct exchange *x, const struct http_head *head)
     else if (x->flight != NULL) {
         if (store_supersedes(x, head, why))
             cache_flight_supersede(x->flight);
-        store_release(x, why, pass_memory_ms(why, head->status));
+        store_release(x, why, pass_memory_ms(x, why, head->status));
     }
     if (store_wants_range(x, head)) {
         store_ask_again(x);
@@ -397,6 +398,8 @@ void exchange_on_response_head(struct exchange *x, const struct http_head *head,
         store_ask_again(x);
         return;
     }
+    if (UNLIKELY(head->status == 404) && x->route->rules.keep_assets_ms > 0 && assets_not_found(x))
+        return;
     if (fetch_retry_on_status(x, head->status) || stale_instead_of_status(x, head->status))
         return;
     if (!phase_store_response(x, head))

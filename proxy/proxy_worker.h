@@ -44,6 +44,13 @@ struct proxy_renewal {
 };
 #define PROXY_RENEWALS 64
 
+/* A key whose asset no instance had: they are not asked again before `until_ms`. See assets.h. */
+struct proxy_kept_asset {
+    hash128_t key;
+    mono_ms_t until_ms;
+};
+#define PROXY_KEPT_ASSETS 64
+
 struct proxy_worker {
     /* set once */
     struct worker *worker;
@@ -60,6 +67,7 @@ struct proxy_worker {
     unsigned grants_awaited; /* fetch_queue.c */
     uint64_t random;         /* core/random.h */
     struct proxy_renewal renewals[PROXY_RENEWALS];
+    struct proxy_kept_asset kept_assets[PROXY_KEPT_ASSETS];
     struct cache_remote *remote; /* the store that nodes share; NULL: none */
     struct snapshot_view *view;  /* the current configuration */
     struct list listeners;

@@ -17,6 +17,7 @@
 #include "core/metrics.h"
 #include "core/random.h"
 #include "core/rcu.h"
+#include "proxy/assets.h"
 #include "proxy/partial.h"
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
@@ -89,6 +90,10 @@ static void refresh_start(struct exchange *x, bool early)
 
 bool stale_while_revalidate(struct exchange *x)
 {
+    if (UNLIKELY(x->route->rules.keep_assets_ms > 0) && assets_is_kept(x)) {
+        stale_serve(x, true);
+        return true;
+    }
     if (x->req.method != HTTP_GET ||
         stale_for_ms(x) >= cache_stale_of_stored(&x->info, &x->route->rules).while_revalidate_ms)
         return false;
@@ -118,20 +123,27 @@ void stale_refresh_done(struct exchange *x)
 /* ---- instead of an error
  * -------------------------------------------------------------------------------------------- */
 
-/* What may stand in for an error now, as `object`, held. */
-static bool stale_take(struct exchange *x)
+static bool may_stand_in(const struct exchange *x, bool missing)
+{
+    return guard_allows((enum no_store_reason)x->credentials, &x->info.fresh) &&
+           stale_for_ms(x) < cache_stale_of_stored(&x->info, &x->route->rules).if_error_ms &&
+           (x->info.status != 206 || partial_fits(x, &x->info)) && (!missing || x->info.status < 400);
+}
+
+/* What may stand in for an error now, or for an asset that is `missing`, as `object`, held. */
+static bool stale_take(struct exchange *x, bool missing)
 {
     bool pass, found = false;
     bool read = x->req.method == HTTP_GET || x->req.method == HTTP_HEAD;
-    if (!read || x->key.text.ptr == NULL || cache_request_directs(&x->req, &x->route->rules))
+    if (!read || x->key.text.ptr == NULL)
+        return false;
+    if (!missing && cache_request_directs(&x->req, &x->route->rules))
         return false; /* a client that says what it takes (max-stale) gets no more */
     rcu_enter();
     struct cache_object *o = cache_find(x->pw->cache, &x->key, &x->req, &x->arena, &pass);
     if (o != NULL) {
         x->info = cache_object_info(o);
-        found = guard_allows((enum no_store_reason)x->credentials, &x->info.fresh) &&
-                stale_for_ms(x) < cache_stale_of_stored(&x->info, &x->route->rules).if_error_ms &&
-                (x->info.status != 206 || partial_fits(x, &x->info));
+        found = may_stand_in(x, missing);
     }
     if (found) {
         exchange_set_object(x, cache_object_ref(o), SOURCE_OBJECT);
@@ -143,15 +155,31 @@ static bool stale_take(struct exchange *x)
 
 bool stale_instead_of_error(struct exchange *x)
 {
-    if (!stale_take(x))
+    if (!stale_take(x, false))
         return false;
     stale_serve(x, true);
     return true;
 }
 
+bool stale_instead_of_missing(struct exchange *x)
+{
+    if (!stale_take(x, true))
+        return false;
+    x->other_status = 404;
+    if (UNLIKELY(x->remote != NULL))
+        phase_remote_cancel(x);
+    if (x->flight != NULL)
+        cache_flight_fail(&x->flight, FETCH_CANCELLED);
+    phase_fetch_release(x, FETCH_NONE);
+    assets_keep(x);
+    stale_serve(x, true);
+    phase_run(x);
+    return true;
+}
+
 bool stale_instead_of_bad_status(struct exchange *x, unsigned status)
 {
-    if ((status != 500 && status != 502 && status != 503 && status != 504) || !stale_take(x))
+    if ((status != 500 && status != 502 && status != 503 && status != 504) || !stale_take(x, false))
         return false;
     x->other_status = (uint16_t)status;
     x->fetch_error = FETCH_ERROR_STATUS;

@@ -23,6 +23,9 @@ static inline bool stale_instead_of_status(struct exchange *x, unsigned status)
     return UNLIKELY(status >= 500) && stale_instead_of_bad_status(x, status);
 }
 
+/* The same for a 404 on a route with keep_assets. */
+bool stale_instead_of_missing(struct exchange *x);
+
 /* LOG of such a fetch: figures, and a pause after a failure. */
 void stale_refresh_done(struct exchange *x);
 

@@ -195,6 +195,28 @@ static void test_tried_are_avoided(void **state)
     pick_trying("abcd", "");
 }
 
+static bool is_left(const char *tried_names)
+{
+    struct instance *tried[4];
+    size_t count = 0;
+    for (; tried_names[count] != '\0'; count++)
+        tried[count] = member((size_t)(tried_names[count] - 'a'));
+    return pool_has_untried(env.p, tried, count);
+}
+
+static void test_who_is_left_untried(void **state)
+{
+    UNUSED(state);
+    make_pool("911b");
+    assert_true(is_left("") && is_left("a") && is_left("ab") && is_left("bc"));
+    assert_false(is_left("abc"));
+    go(1, INSTANCE_DOWN);
+    assert_true(is_left("a"));
+    assert_false(is_left("ac"));
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(instance_in_flight(member(i)), 0); /* nobody is leased */
+}
+
 static void test_only_one_is_tried_again(void **state)
 {
     UNUSED(state);
@@ -463,6 +485,7 @@ int main(void)
         T(test_states_that_are_picked),
         T(test_no_servers),
         T(test_tried_are_avoided),
+        T(test_who_is_left_untried),
         T(test_only_one_is_tried_again),
         T(test_in_flight),
         T(test_lease_outlives_the_pool),

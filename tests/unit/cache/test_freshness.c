@@ -449,6 +449,28 @@ static void test_current_age(void **state)
     }
 }
 
+static void test_missing_assets_are_short(void **state)
+{
+    UNUSED(state);
+    static const unsigned statuses[] = {404, 410, 403, 200};
+    const struct cache_control cc = {.max_age_s = 600, .s_maxage_s = CC_ABSENT, .stale_if_error_s = 60};
+    struct cache_rules r = {.ttl_ms = CACHE_TTL_UNSET,
+                            .ttl_404_ms = CACHE_TTL_UNSET,
+                            .ttl_5xx_ms = CACHE_TTL_UNSET,
+                            .min_ttl_ms = CACHE_TTL_UNSET,
+                            .max_ttl_ms = CACHE_TTL_UNSET};
+    for (size_t i = 0; i < 2 * ARRAY_LEN(statuses); i++) {
+        const struct http_head head = {.status = (uint16_t)statuses[i / 2]};
+        struct cache_freshness f;
+        r.keep_assets_ms = i % 2;
+        cache_freshness_compute(&head, &cc, &r, 0, 0, &f);
+        const bool is_short = i == 1 || i == 3;
+        assert_int_equal(f.lifetime_ms, is_short ? CACHE_MISSING_ASSET_MS : 600000);
+        assert_int_equal(f.never_stale, is_short);
+        assert_int_equal(f.keep_code == 0, is_short);
+    }
+}
+
 static void test_source_names(void **state)
 {
     UNUSED(state);
@@ -472,6 +494,7 @@ int main(void)
         cmocka_unit_test(test_initial_age),
         cmocka_unit_test(test_same_second_is_no_age),
         cmocka_unit_test(test_current_age),
+        cmocka_unit_test(test_missing_assets_are_short),
         cmocka_unit_test(test_source_names),
     };
     return cmocka_run_group_tests_name("cache/freshness", tests, NULL, NULL);

@@ -94,6 +94,23 @@ static void test_options_do_not_count_without_freshness(void **state)
     assert_int_equal(s.if_error_ms, 9000);
 }
 
+static void test_assets_are_kept_at_least(void **state)
+{
+    UNUSED(state);
+    struct cache_rules keeps = rules;
+    struct cache_object_info info = {
+        .head = SLICE_LIT("HTTP/1.1 200 OK\r\n"), .status = 200, .fresh = {.lifetime_ms = 1}};
+    keeps.keep_assets_ms = 8999;
+    assert_int_equal(cache_stale_of_stored(&info, &keeps).if_error_ms, 9000);
+    keeps.keep_assets_ms = 9001;
+    assert_int_equal(cache_stale_of_stored(&info, &keeps).if_error_ms, 9001);
+    assert_int_equal(cache_stale_of_stored(&info, &keeps).while_revalidate_ms, 7000);
+    info.head = SLICE_LIT("HTTP/1.1 200 OK\r\nCache-Control: stale-if-error=3\r\n");
+    assert_int_equal(cache_stale_of_stored(&info, &keeps).if_error_ms, 9001);
+    info.fresh.never_stale = true;
+    assert_int_equal(cache_stale_of_stored(&info, &keeps).if_error_ms, 0);
+}
+
 static void test_keep_code_covers_the_longer_window(void **state)
 {
     UNUSED(state);
@@ -119,6 +136,7 @@ int main(void)
         cmocka_unit_test(test_too_many_lines_say_nothing),
         cmocka_unit_test(test_what_must_be_asked_for_has_none),
         cmocka_unit_test(test_options_do_not_count_without_freshness),
+        cmocka_unit_test(test_assets_are_kept_at_least),
         cmocka_unit_test(test_keep_code_covers_the_longer_window),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -152,6 +152,7 @@ static const struct option_case cases[] = {
     {T, "stale_while_revalidate", "5s", {"1", "3651d", "x"}, "has no unit"},
     {T, "stale_if_error", "0", {"1", "3651d", "x"}, "has no unit"},
     {T, "early_refresh", "no", {"maybe", "1", ""}, "write yes, no"},
+    {T, "keep_assets", "7d", {"1", "3651d", "x"}, "has no unit"},
     {T, "ttl_jitter", "10%", {"10", "91%", "x%"}, "a percent sign"},
     {T, "max_object_size", "1K", {"0", "x", "1KB"}, "from 1 to 1024T"},
     {T, "key_query", "except: utm_*, campaign, a", {"some", "only", "all: a"}, "is no choice of parameters"},

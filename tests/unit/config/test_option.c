@@ -132,6 +132,7 @@ static const struct {
     {T, "stale_if_error", "of [cache]"},
     {T, "early_refresh", "of [cache]"},
     {T, "ttl_jitter", "0%"},
+    {T, "keep_assets", "0"},
     {T, "max_object_size", "of [cache]"},
     {T, "key_query", "all"},
     {T, "key_sort", "yes"},
