@@ -13,6 +13,8 @@
 #include "config/config.h"
 #include "core/worker.h"
 
+#define ADMIN_SERVER_NAME_BYTES 1024
+
 /* What somebody wants explained: a request as a client would send it. Borrowed. */
 struct admin_question {
     const char *url;
@@ -29,6 +31,29 @@ struct admin_reply {
     void *to;
 };
 
+/* A server that is to be added to a pool, or taken out of it, while the program runs. Borrowed. */
+struct admin_server_change {
+    const char *pool;
+    const char *text;   /* to add it, as the ini file says it behind `server =`; NULL: */
+    const char *server; /* the name of the one to take out */
+    const char *who;    /* for the log */
+    bool force;         /* also when nobody would be left to take requests */
+};
+enum admin_change_result {
+    ADMIN_CHANGED,
+    ADMIN_CHANGE_NO_POOL,
+    ADMIN_CHANGE_NO_SERVER,
+    ADMIN_CHANGE_LAST_ONE,
+    ADMIN_CHANGE_REFUSED
+};
+struct admin_changed {
+    enum admin_change_result result;
+    char server[ADMIN_SERVER_NAME_BYTES]; /* the name it has in its pool */
+    uint64_t in_flight;                   /* of one that was taken out: what still runs there */
+    const char *error, *hint;             /* of REFUSED, static */
+    json_t *problems; /* of REFUSED: what the configuration says to it; the caller's; or NULL */
+};
+
 /* What the proxy does on behalf of the admin; all on the control thread. `arg` is handed back. */
 struct admin_ops {
     void *arg;
@@ -38,6 +63,8 @@ struct admin_ops {
     /* Starts a reload; the outcome is known when it returns. false: refused, `problems` (JSON array of
      * strings) says why. */
     bool (*reload)(void *arg, json_t **problems);
+    /* When it returns true, all requests that begin go by it. */
+    bool (*change_servers)(void *arg, const struct admin_server_change *what, struct admin_changed *out);
     void (*stop)(void *arg); /* begins the drain; returns at once */
     /* The key texts under which a URL may be stored, by the rules of the routes it may take, in the arena; 0:
      * out of memory. NULL: by the default rules. */

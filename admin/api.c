@@ -20,6 +20,7 @@
 #include "admin/api_explain.h"
 #include "admin/api_order.h"
 #include "admin/api_purge.h"
+#include "admin/api_server.h"
 #include "admin/events.h"
 #include "admin/metrics_page.h"
 #include "admin/page.h"
@@ -240,6 +241,8 @@ static const struct api_endpoint api_endpoints[] = {
     {"/api/drain", EVHTTP_REQ_POST, API_NEEDS_TOKEN, api_post_drain},
     {"/api/ready", EVHTTP_REQ_POST, API_NEEDS_TOKEN, api_post_ready},
     {"/api/weight", EVHTTP_REQ_POST, API_NEEDS_TOKEN, api_post_weight},
+    {"/api/add", EVHTTP_REQ_POST, API_NEEDS_TOKEN, api_post_add},
+    {"/api/remove", EVHTTP_REQ_POST, API_NEEDS_TOKEN, api_post_remove},
     {"/api/stop", EVHTTP_REQ_POST, API_NEEDS_SOCKET, api_post_stop},
     {"/metrics", EVHTTP_REQ_GET, API_NEEDS_METRICS, api_get_metrics},
 };

@@ -9,13 +9,12 @@
 #define ORDER_ADVICE     "send {\"server\": \"POOL/SERVER\"}, and \"force\": true if it may be the last one"
 #define WEIGHT_ADVICE    "send {\"server\": \"POOL/SERVER\", \"weight\": 0 to 1000, or null: as configured}"
 #define ORDER_WEIGHT_MAX 1000
-#define ORDER_NAME_BYTES 1024
 
-/* "POOL/SERVER"; servers without a name of their own are called by their address, which may have slashes. */
-static bool split_name(const json_t *name, char *pool, const char **server)
+/* Servers without a name of their own are called by their address, which may have slashes. */
+bool api_split_server(const json_t *name, char pool[API_NAME_BYTES], const char **server)
 {
     const char *text = json_string_value(name), *slash = text != NULL ? strchr(text, '/') : NULL;
-    if (slash == NULL || slash == text || slash[1] == '\0' || slash - text >= ORDER_NAME_BYTES)
+    if (slash == NULL || slash == text || slash[1] == '\0' || slash - text >= API_NAME_BYTES)
         return false;
     memcpy(pool, text, (size_t)(slash - text));
     pool[slash - text] = '\0';
@@ -28,7 +27,7 @@ static bool read_order(const json_t *body, struct balancer_order *o, char *pool)
 {
     const json_t *weight = json_object_get(body, "weight"), *force = json_object_get(body, "force");
     const bool weighs = o->kind == BALANCER_WEIGHT;
-    if (!split_name(json_object_get(body, "server"), pool, &o->server) ||
+    if (!api_split_server(json_object_get(body, "server"), pool, &o->server) ||
         (force != NULL && !json_is_boolean(force)) || weighs != (weight != NULL) ||
         json_object_size(body) != 1u + (weight != NULL) + (force != NULL))
         return false;
@@ -64,9 +63,10 @@ static void list_name(void *arg, const struct instance_info *info)
         l->names[l->used] = '\0';
 }
 
-static void fail_unknown(struct api_call *c, const struct balancer_order *o, bool in_pool)
+void api_fail_unknown(struct api_call *c, const char *pool, bool in_pool)
 {
-    struct order_look l = {.order = o, .in_pool = in_pool};
+    const struct balancer_order o = {.pool = pool};
+    struct order_look l = {.order = &o, .in_pool = in_pool};
     char hint[700];
     balancer_each_instance(c->a->ops.balancer(c->a->ops.arg), list_name, &l);
     snprintf(hint, sizeof hint, "there %s %s", strchr(l.names, ',') != NULL ? "are" : "is",
@@ -74,22 +74,28 @@ static void fail_unknown(struct api_call *c, const struct balancer_order *o, boo
     api_fail(c, HTTP_NOTFOUND, in_pool ? "the pool has no such server" : "there is no such pool", hint);
 }
 
-static void send_server(struct api_call *c, const struct balancer_order *o)
+void api_fail_last(struct api_call *c)
+{
+    api_fail(c, 409, "it is the last one of its pool that takes requests",
+             "take another one into use first, or insist (--force; in the API \"force\": true)");
+}
+
+void api_send_server(struct api_call *c, const char *pool_name, const char *server)
 {
     json_t *pools = admin_pools_build(c->a->ops.balancer(c->a->ops.arg));
     json_t *pool, *instance, *found = NULL;
     size_t i, j;
     json_array_foreach(pools, i, pool)
     {
-        if (strcmp(json_string_value(json_object_get(pool, "name")), o->pool) != 0)
+        if (strcmp(json_string_value(json_object_get(pool, "name")), pool_name) != 0)
             continue;
         json_array_foreach(json_object_get(pool, "instances"), j, instance)
         {
-            if (strcmp(json_string_value(json_object_get(instance, "name")), o->server) == 0)
+            if (strcmp(json_string_value(json_object_get(instance, "name")), server) == 0)
                 found = instance;
         }
     }
-    json_object_set_new(found, "pool", json_string(o->pool));
+    json_object_set_new(found, "pool", json_string(pool_name));
     json_incref(found);
     json_decref(pools);
     api_send_json(c, HTTP_OK, found);
@@ -97,7 +103,7 @@ static void send_server(struct api_call *c, const struct balancer_order *o)
 
 static void api_order(struct api_call *c, enum balancer_order_kind kind, const char *advice)
 {
-    char pool[ORDER_NAME_BYTES], who[128];
+    char pool[API_NAME_BYTES], who[128];
     struct balancer_order o = {.kind = kind, .weight = -1};
     json_t *body = api_body(c, advice);
     if (body == NULL)
@@ -110,17 +116,16 @@ static void api_order(struct api_call *c, enum balancer_order_kind kind, const c
     o.who = api_who(c, who, sizeof who);
     switch (balancer_order(c->a->ops.balancer(c->a->ops.arg), &o)) {
     case BALANCER_ORDERED:
-        send_server(c, &o);
+        api_send_server(c, o.pool, o.server);
         break;
     case BALANCER_NO_POOL:
-        fail_unknown(c, &o, false);
+        api_fail_unknown(c, o.pool, false);
         break;
     case BALANCER_NO_SERVER:
-        fail_unknown(c, &o, true);
+        api_fail_unknown(c, o.pool, true);
         break;
     case BALANCER_LAST_ONE:
-        api_fail(c, 409, "it is the last one of its pool that takes requests",
-                 "take another one into use first, or insist (--force; in the API \"force\": true)");
+        api_fail_last(c);
         break;
     case BALANCER_ORDER_NO_MEMORY:
         api_fail(c, HTTP_SERVUNAVAIL, "out of memory", "try again");

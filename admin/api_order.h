@@ -10,4 +10,17 @@ void api_post_drain(struct api_call *c);
 void api_post_ready(struct api_call *c);
 void api_post_weight(struct api_call *c);
 
+/* ---- for other calls about servers
+ * ---------------------------------------------------------------------------- */
+
+#define API_NAME_BYTES 1024
+
+/* "POOL/SERVER". */
+bool api_split_server(const json_t *name, char pool[API_NAME_BYTES], const char **server);
+/* Answers with the server as GET /api/pools shows it. */
+void api_send_server(struct api_call *c, const char *pool, const char *server);
+/* Refuses with the names there are: those of the pool's servers, or of all. */
+void api_fail_unknown(struct api_call *c, const char *pool, bool in_pool);
+void api_fail_last(struct api_call *c);
+
 #endif

@@ -2,9 +2,7 @@
  * admin.h and client.h.
  *
  * Each command is one request to the admin socket; what it answers is printed for people, or as it came with
- * --json. The socket comes from -s, else from the configuration. A configuration with errors must not keep
- * anybody from asking the server that still runs on the previous one ("millpond status" after a refused
- * reload), so then the two keys that matter are looked for in the text. */
+ * --json. The socket comes from -s, else from the configuration. */
 #include "admin/client.h"
 
 #include <errno.h>
@@ -19,6 +17,8 @@
 #include "admin/client_http.h"
 #include "admin/client_order.h"
 #include "admin/client_purge.h"
+#include "admin/client_server.h"
+#include "admin/client_socket.h"
 #include "admin/client_wait.h"
 #include "admin/events.h"
 #include "admin/status_text.h"
@@ -29,7 +29,6 @@
 
 #define ASK_TIMEOUT_MS    10000
 #define RELOAD_TIMEOUT_MS 60000 /* names are resolved meanwhile */
-#define CONFIG_MAX_BYTES  (1 * MB)
 #define DRAIN_WAIT_MS     300000
 #define DRAIN_EVERY_MS    100
 
@@ -42,7 +41,8 @@ struct client { /* lives during one command */
     char *target; /* explain: of the request; on the heap */
     json_t *wish; /* the body of the request */
     bool waits;   /* purge: for all nodes; drain: for the last request */
-    bool force;   /* drain, weight */
+    bool force;   /* drain, weight, remove */
+    bool saves;   /* add, remove: in the ini file, too */
     /* purge */
     const char *purge_option;   /* the last option of purge that was given */
     bool all, any_query, named; /* named: by an option that takes a text */
@@ -53,6 +53,8 @@ static const char usage_text[] =
     "usage: millpond status|pools|events|reload|stop [-c FILE | -s SOCKET] [--json]\n"
     "       millpond drain POOL/SERVER [--wait] [--force] | ready POOL/SERVER\n"
     "       millpond weight POOL/SERVER N|configured [--force]\n"
+    "       millpond add POOL ADDRESS [WEIGHT] [name=...] [--save] | remove POOL/SERVER [--save] [--wait] "
+    "[--force]\n"
     "                      [-c FILE | -s SOCKET] [--json]\n"
     "       millpond explain URL [-H 'Name: value']... [-X METHOD]\n"
     "                      [-c FILE | -s SOCKET] [--json]\n"
@@ -64,106 +66,6 @@ static int wrong(struct client *c, const char *what, const char *which)
 {
     fprintf(c->err, "millpond %s: %s%s\n%s", c->command, what, which, usage_text);
     return EXIT_WRONG;
-}
-
-/* ---- the socket
- * ------------------------------------------------------------------------------------------------ */
-
-static slice_t next_line(slice_t *rest)
-{
-    size_t end = MIN(slice_find(*rest, '\n', 0), rest->len);
-    slice_t line = slice_trim(slice_make(rest->ptr, end));
-    if (slice_ends(line, SLICE_LIT("\r")))
-        line = slice_trim(slice_make(line.ptr, line.len - 1));
-    size_t skip = MIN(end + 1, rest->len);
-    *rest = slice_make(rest->ptr + skip, rest->len - skip);
-    return line;
-}
-
-/* "key = value ; comment" of that key, else empty. */
-static slice_t value_of(slice_t line, slice_t key)
-{
-    size_t eq = slice_find(line, '=', 0);
-    if (eq == SIZE_MAX || !slice_eq(slice_trim(slice_make(line.ptr, eq)), key))
-        return SLICE_EMPTY;
-    slice_t value = slice_trim(slice_make(line.ptr + eq + 1, line.len - eq - 1));
-    for (size_t i = 1; i < value.len; i++) {
-        if (value.ptr[i] == ';' && (value.ptr[i - 1] == ' ' || value.ptr[i - 1] == '\t'))
-            return slice_trim(slice_make(value.ptr, i));
-    }
-    return value;
-}
-
-bool admin_client_scan_socket(slice_t text, char *out, size_t out_bytes)
-{
-    slice_t section = SLICE_EMPTY, socket = SLICE_EMPTY, folder = SLICE_EMPTY;
-    while (text.len > 0) {
-        slice_t line = next_line(&text), value;
-        if (slice_starts(line, SLICE_LIT("[")))
-            section = line;
-        else if (slice_eq(section, SLICE_LIT("[admin]")) &&
-                 (value = value_of(line, SLICE_LIT("socket"))).len > 0)
-            socket = value;
-        else if (slice_eq(section, SLICE_LIT("[millpond]")) &&
-                 (value = value_of(line, SLICE_LIT("runtime_dir"))).len > 0)
-            folder = value;
-    }
-    slice_t source = socket.len > 0 ? socket : folder;
-    if (source.len == 0 || slice_find(source, '$', 0) != SIZE_MAX)
-        return false;
-    return snprintf(out, out_bytes, SLICE_FMT "%s", SLICE_ARG(source), socket.len > 0 ? "" : "/admin.sock") <
-           (int)out_bytes;
-}
-
-static bool scan_file(const char *path, char *out, size_t out_bytes)
-{
-    FILE *f = fopen(path, "re");
-    char *text = f != NULL ? malloc(CONFIG_MAX_BYTES) : NULL;
-    bool ok = text != NULL &&
-              admin_client_scan_socket(slice_make(text, fread(text, 1, CONFIG_MAX_BYTES, f)), out, out_bytes);
-    free(text);
-    if (f != NULL)
-        fclose(f);
-    return ok;
-}
-
-/* Where a millpond without any setting of its own would have its socket. */
-static bool default_socket(char *out, size_t out_bytes)
-{
-    static const char smallest[] = "[pool app]\nserver = 127.0.0.1:1\n";
-    struct config_problems problems = {0};
-    struct config *config = config_load_text("default", smallest, sizeof smallest - 1, &problems);
-    bool ok = config != NULL && snprintf(out, out_bytes, "%s", config->admin.socket) < (int)out_bytes;
-    config_problems_free(&problems);
-    if (config != NULL)
-        config_unref(config);
-    return ok;
-}
-
-static bool find_socket(struct client *c)
-{
-    if (c->socket[0] != '\0')
-        return true;
-    const char *path = c->config_path != NULL ? c->config_path : ADMIN_DEFAULT_CONFIG;
-    if (access(path, R_OK) != 0) {
-        if (c->config_path == NULL)
-            return default_socket(c->socket, sizeof c->socket);
-        fprintf(c->err, "millpond %s: cannot read %s: %s\n", c->command, path, strerror(errno));
-        return false;
-    }
-    struct config_problems problems = {0};
-    struct config *config = config_load(path, &problems);
-    bool ok = false;
-    if (config != NULL) {
-        ok = snprintf(c->socket, sizeof c->socket, "%s", config->admin.socket) < (int)sizeof c->socket;
-        config_unref(config);
-    } else {
-        fprintf(c->err, "millpond %s: note: %s has %zu error%s ('millpond check' lists them)\n", c->command,
-                path, problems.errors, problems.errors == 1 ? "" : "s");
-        ok = scan_file(path, c->socket, sizeof c->socket) || default_socket(c->socket, sizeof c->socket);
-    }
-    config_problems_free(&problems);
-    return ok;
 }
 
 /* ---- asking
@@ -331,6 +233,61 @@ static int run_order(struct client *c)
     return status;
 }
 
+/* What the file is to say is known to be right before anybody is asked, and written once it is in use. */
+static int save(struct client *c, struct config_edit *edit, bool adds)
+{
+    char why[CONFIG_EDIT_WHY];
+    if (!config_edit_commit(edit, why)) {
+        fprintf(c->err, "millpond %s: this is in use, but not saved: %s\n", c->command, why);
+        return EXIT_REFUSED;
+    }
+    if (!c->json)
+        fprintf(c->out, "saved: line %d %s %s\n", edit->line, adds ? "of" : "is gone from", edit->path);
+    return EXIT_DONE;
+}
+
+static int change_server(struct client *c, struct config_edit *edit)
+{
+    const bool adds = strcmp(c->command, "add") == 0;
+    const char *name = json_string_value(json_object_get(c->wish, "server"));
+    int status;
+    if (c->waits) {
+        c->command = "drain";
+        status = run_order(c);
+        c->command = "remove";
+        if (status != EXIT_DONE)
+            return status;
+    }
+    if (c->force)
+        json_object_set_new(c->wish, "force", json_true());
+    char *body = json_dumps(c->wish, JSON_COMPACT);
+    json_t *o = ask(c, "POST", adds ? "/api/add" : "/api/remove", slice_str(body != NULL ? body : ""),
+                    RELOAD_TIMEOUT_MS, &status);
+    if (o != NULL && !c->json && adds)
+        client_order_print(o, c->out);
+    else if (o != NULL && !c->json)
+        client_server_print_removed(name, o, c->out);
+    if (o != NULL && c->saves)
+        status = save(c, edit, adds);
+    json_decref(o);
+    free(body);
+    return status;
+}
+
+static int run_change(struct client *c)
+{
+    char why[CONFIG_EDIT_WHY];
+    struct config_edit edit = {.line = 0};
+    const char *path = c->config_path != NULL ? c->config_path : ADMIN_DEFAULT_CONFIG;
+    int status = EXIT_REFUSED;
+    if (c->saves && !client_server_edit(&edit, path, c->wish, why))
+        fprintf(c->err, "millpond %s: nothing is changed, since it cannot be saved: %s\n", c->command, why);
+    else
+        status = change_server(c, &edit);
+    config_edit_free(&edit);
+    return status;
+}
+
 /* Until all nodes have applied what was purged just now. */
 static int wait_for_nodes(struct client *c, const json_t *answer)
 {
@@ -390,13 +347,14 @@ struct command {
 static const struct command commands[] = {
     {"status", run_status}, {"pools", run_pools},     {"reload", run_reload}, {"stop", run_stop},
     {"purge", run_purge},   {"explain", run_explain}, {"drain", run_order},   {"ready", run_order},
-    {"weight", run_order},  {"events", run_events},
+    {"weight", run_order},  {"events", run_events},   {"add", run_change},    {"remove", run_change},
 };
 
 enum client_option {
     OPT_JSON = 256,
     OPT_WAIT,
     OPT_FORCE,
+    OPT_SAVE,
     OPT_ALL,
     OPT_SOFT,
     OPT_ANY_QUERY,
@@ -416,6 +374,7 @@ static const struct option long_options[] = {
     {"any-query", no_argument, NULL, OPT_ANY_QUERY},
     {"wait", no_argument, NULL, OPT_WAIT},
     {"force", no_argument, NULL, OPT_FORCE},
+    {"save", no_argument, NULL, OPT_SAVE},
     {"tag", required_argument, NULL, OPT_TAG},
     {"prefix", required_argument, NULL, OPT_PREFIX},
     {"glob", required_argument, NULL, OPT_GLOB},
@@ -464,6 +423,9 @@ static int parse_option(struct client *c, int opt, int index, char **argv)
     case OPT_FORCE:
         c->force = true;
         return -1;
+    case OPT_SAVE:
+        c->saves = true;
+        return -1;
     case 'h':
         fputs(usage_text, c->out);
         return EXIT_DONE;
@@ -490,6 +452,27 @@ static int parse_purge(struct client *c, int argc, char **argv)
     return -1;
 }
 
+static bool is_one_of(const char *word, const char *words)
+{
+    const char *at = strstr(words, word);
+    return at != NULL && (at == words || at[-1] == ' ') &&
+           (at[strlen(word)] == ' ' || at[strlen(word)] == '\0');
+}
+
+/* What is wrong with the options that only some commands have; NULL: nothing. */
+static const char *misplaced_option(const struct client *c)
+{
+    if (c->waits && !is_one_of(c->command, "purge drain remove"))
+        return "this is an option of purge, drain and remove: --wait";
+    if (c->force && !is_one_of(c->command, "drain weight remove"))
+        return "this is an option of drain, weight and remove: --force";
+    if (c->saves && !is_one_of(c->command, "add remove"))
+        return "this is an option of add and remove: --save";
+    if (c->saves && c->socket[0] != '\0' && c->config_path == NULL)
+        return "--save needs the file as well: -c FILE";
+    return NULL;
+}
+
 static int parse(struct client *c, const struct command *command, int argc, char **argv)
 {
     int opt, index = 0;
@@ -500,16 +483,19 @@ static int parse(struct client *c, const struct command *command, int argc, char
         if (status >= 0)
             return status;
     }
-    if (c->waits && command->run != run_purge && strcmp(c->command, "drain") != 0)
-        return wrong(c, "this is an option of purge and drain: ", "--wait");
-    if (c->force && strcmp(c->command, "drain") != 0 && strcmp(c->command, "weight") != 0)
-        return wrong(c, "this is an option of drain and weight: ", "--force");
+    const char *misplaced = misplaced_option(c);
+    if (misplaced != NULL)
+        return wrong(c, misplaced, "");
     if (command->run == run_purge)
         return parse_purge(c, argc, argv);
     if (c->purge_option != NULL)
         return wrong(c, "this is an option of purge: --", c->purge_option);
     if (command->run == run_order) {
         const char *problem = client_order_read(c->wish, c->command, argc - optind, argv + optind);
+        return problem == NULL ? -1 : wrong(c, problem, "");
+    }
+    if (command->run == run_change) {
+        const char *problem = client_server_read(c->wish, c->command, argc - optind, argv + optind);
         return problem == NULL ? -1 : wrong(c, problem, "");
     }
     return argc > optind ? wrong(c, "what is this for: ", argv[optind]) : -1;
@@ -523,7 +509,10 @@ static int run(struct client *c, int argc, char **argv)
         int status = parse(c, &commands[i], argc, argv);
         if (status >= 0)
             return status;
-        return find_socket(c) ? commands[i].run(c) : EXIT_WRONG;
+        return c->socket[0] != '\0' ||
+                       client_socket_find(c->command, c->config_path, c->socket, sizeof c->socket, c->err)
+                   ? commands[i].run(c)
+                   : EXIT_WRONG;
     }
     return wrong(c, "unknown command", "");
 }

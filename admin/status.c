@@ -249,6 +249,7 @@ static void pools_on_instance(void *arg, const struct instance_info *info)
     put_int(o, "weight", (uint64_t)info->weight);
     put_int(o, "configured_weight", (uint64_t)info->configured_weight);
     json_object_set_new(o, "backup", json_boolean(info->backup));
+    json_object_set_new(o, "added", json_boolean(info->added));
     put_int(o, "share_percent", info->share_percent);
     put_text(o, "spared", info->spared);
     put_int(o, "ejections", info->ejections);

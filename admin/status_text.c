@@ -158,8 +158,9 @@ void admin_pools_print(const json_t *pools, wall_ms_t now_ms, FILE *out)
             table_add_int(&t, int_of(instance, "requests"));
             table_add_int(&t, int_of(instance, "failures"));
             bool spared = text_of(instance, "spared")[0] != '\0';
-            snprintf(text, sizeof text, "%s%s", spared ? "failing; not ejected: " : "",
-                     text_of(instance, spared ? "spared" : "reason"));
+            snprintf(text, sizeof text, "%s%s%s",
+                     json_is_true(json_object_get(instance, "added")) ? "(added at run time) " : "",
+                     spared ? "failing; not ejected: " : "", text_of(instance, spared ? "spared" : "reason"));
             table_add(&t, text);
         }
     }

@@ -383,7 +383,7 @@ static bool balancer_takes_now(const struct member *m)
 }
 
 /* Would nobody be left who takes requests, while it does now? Who is ejected would come back. */
-static bool balancer_is_last(const struct member *m)
+static bool member_is_last(const struct member *m)
 {
     if (!balancer_takes_now(m))
         return false;
@@ -431,7 +431,7 @@ enum balancer_order_result balancer_order(struct balancer *b, const struct balan
     if (m == NULL)
         return why_not;
     bool takes_away = o->kind == BALANCER_DRAIN || (o->kind == BALANCER_WEIGHT && o->weight == 0);
-    if (takes_away && !o->force && balancer_is_last(m))
+    if (takes_away && !o->force && member_is_last(m))
         return BALANCER_LAST_ONE;
     struct order *to = order_obtain(&b->orders, o->pool, o->server);
     if (to == NULL)
@@ -452,6 +452,50 @@ enum balancer_order_result balancer_order(struct balancer *b, const struct balan
     balancer_arm(b);
     rcu_wait_readers();
     return BALANCER_ORDERED;
+}
+
+bool balancer_is_last(const struct balancer *b, const char *pool, const char *server)
+{
+    CHECK_MAGIC(b, BALANCER_MAGIC);
+    enum balancer_order_result why_not;
+    const struct balancer_order o = {.pool = pool, .server = server};
+    const struct member *m = balancer_find_member(b->active, &o, &why_not);
+    return m != NULL && member_is_last(m);
+}
+
+static void set_retire(struct balancer_set *s, const struct balancer_order *o)
+{
+    enum balancer_order_result why_not;
+    struct member *m = balancer_find_member(s, o, &why_not);
+    if (m == NULL || m->retired)
+        return;
+    m->retired = true;
+    if (!pool_rebuild(m->pool))
+        balancer_want_rebuild(s->balancer);
+}
+
+uint64_t balancer_retire(struct balancer *b, const char *pool, const char *server)
+{
+    CHECK_MAGIC(b, BALANCER_MAGIC);
+    const struct balancer_order o = {.pool = pool, .server = server};
+    uint64_t running = 0;
+    LIST_FOREACH (n, &b->sets) {
+        struct balancer_set *s = CONTAINER_OF(n, struct balancer_set, node);
+        if (s != b->active)
+            set_retire(s, &o);
+    }
+    rcu_wait_readers();
+    LIST_FOREACH (n, &b->registry.instances) {
+        struct instance *i = CONTAINER_OF(n, struct instance, node);
+        if (strcmp(i->pool_name, pool) != 0 || strcmp(i->name, server) != 0)
+            continue;
+        queue_unpin(i->queue, i);
+        running += instance_in_flight(i);
+    }
+    for (size_t p = 0; b->active != NULL && p < b->active->pool_count; p++)
+        if (strcmp(b->active->pools[p]->config->name, pool) == 0)
+            pool_open(b->active->pools[p]); /* for who waited for that one alone */
+    return running;
 }
 
 /* --- what people see --- */
@@ -475,6 +519,7 @@ static struct instance_info balancer_info_of(const struct pool *p, const struct 
         .weight = member_weight(m),
         .configured_weight = m->config->weight,
         .backup = m->config->backup,
+        .added = m->config->added,
         .max_connections = m->config->max_connections,
         .waiting = queue_length(i->queue),
         .in_flight = instance_in_flight(i),

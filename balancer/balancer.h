@@ -160,6 +160,13 @@ enum balancer_order_result {
  * server only falls. */
 enum balancer_order_result balancer_order(struct balancer *b, const struct balancer_order *o);
 
+/* Control thread. Would nobody be left in the active set's pool to take requests, while this one does now?
+ * False also when there is no such server. */
+bool balancer_is_last(const struct balancer *b, const char *pool, const char *server);
+/* Control thread, once the active set has the server no more: requests that began with older sets get others,
+ * from the moment it returns. How many still run there. */
+uint64_t balancer_retire(struct balancer *b, const char *pool, const char *server);
+
 /* For status pages, control thread. */
 struct instance_info {
     const char *pool, *name, *address;
@@ -168,6 +175,7 @@ struct instance_info {
     wall_ms_t since_ms;
     int weight, configured_weight; /* the first one counts */
     bool backup;
+    bool added;                /* at run time; no file has it */
     const char *balance;       /* of the pool */
     const char *sticky_cookie; /* of the pool; "" */
     unsigned share_percent;    /* of its weight: less than 100 for slow_start after it came back */

@@ -25,6 +25,7 @@ struct member {
     struct instance *instance;  /* a reference */
     const struct order *order;  /* about it, or NULL */
     bool active;                /* of the active set: probed and looked up again */
+    bool retired;               /* taken out of the pool, which requests of an older set still use */
     struct net_addr *addresses; /* of the name; owned */
     size_t address_count, address_at;
     size_t untried; /* addresses that a starting instance may still move on to */
@@ -35,7 +36,7 @@ struct member {
 
 static inline bool member_is_drained(const struct member *m)
 {
-    return m->order != NULL && m->order->drained;
+    return m->retired || (m->order != NULL && m->order->drained);
 }
 
 static inline int member_weight(const struct member *m)

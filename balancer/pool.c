@@ -117,6 +117,8 @@ void pool_open(struct pool *p)
         else
             takes = INSTANCE_TAKES_PINNED | (member_weight(member) > 0 ? INSTANCE_TAKES_ANY : 0);
         atomic_store_explicit(&member->instance->takes, (uint8_t)takes, memory_order_relaxed);
+        if (takes == 0)
+            queue_unpin(p->queue, member->instance);
     }
     for (size_t m = 0; m < p->member_count; m++)
         queue_feed(p->queue, p->members[m].instance);

@@ -85,6 +85,18 @@ static struct queue_place *queue_first_locked(const struct queue *q, const struc
     return NULL;
 }
 
+void queue_unpin(struct queue *q, const struct instance *i)
+{
+    if (queue_length(q) == 0)
+        return;
+    lock_take(&q->lock);
+    LIST_FOREACH (n, &q->waiting) {
+        struct queue_place *p = CONTAINER_OF(n, struct queue_place, node);
+        p->pin = p->pin == i ? NULL : p->pin;
+    }
+    lock_drop(&q->lock);
+}
+
 void queue_feed(struct queue *q, struct instance *i)
 {
     while (UNLIKELY(atomic_load(&q->count) > 0)) {

@@ -25,7 +25,7 @@ struct queue {
 struct queue_place {
     struct list node;           /* under the queue's lock */
     bool is_waiting;            /* likewise */
-    const struct instance *pin; /* takes only this one; only compared. NULL: any */
+    const struct instance *pin; /* likewise: takes only this one; only compared. NULL: any */
     struct worker *worker;
     struct instance *granted;
     struct mail mail;
@@ -43,6 +43,8 @@ bool queue_enter(struct queue *q, struct queue_place *p, size_t most);
 /* true: it waits no longer. false: a grant is on its way, and on_grant will still be called. */
 bool queue_leave(struct queue *q, struct queue_place *p);
 
+/* Who waits for `i` alone takes any other one as well from now on. */
+void queue_unpin(struct queue *q, const struct instance *i);
 /* Gives leases on `i` to those who wait for it, as long as it has any to give. */
 void queue_feed(struct queue *q, struct instance *i);
 

@@ -3,6 +3,7 @@
 #ifndef CONFIG_BUILD_H
 #define CONFIG_BUILD_H
 
+#include "config/change.h"
 #include "config/redis_url.h"
 #include "config/source.h"
 
@@ -12,6 +13,23 @@ struct config_private {
     struct source source;
     struct config config;
 };
+
+/* The first and the last stage of a load, for whoever fills the source in between. The first gives NULL when
+ * out of memory; the second consumes it. load.c. */
+struct config_private *config_begin(const char *name, struct problem_list *problems);
+struct config *config_finish(struct config_private *p, struct problem_list *list,
+                             struct config_problems *problems);
+
+/* How else files may be read; all of it may be left out. */
+struct config_load_ways {
+    struct config_changes *changes; /* applied to what was read */
+    const char *replaced; /* the file that is taken to say `replacement`, by the name it is read under */
+    slice_t replacement;
+};
+struct config *config_load_as(const char *path, const struct config_load_ways *ways,
+                              struct config_problems *problems);
+/* change.c: notes for config_changes_settle what becomes of each. */
+void config_changes_apply(struct config_changes *l, struct source *s);
 
 /* On the stack of config_load; `section` and `value` are what is being built. */
 struct build {

@@ -75,7 +75,9 @@ static void build_server_option(struct build *b, slice_t word, struct config_ser
 void build_server(struct build *b, const struct config_option *o, slice_t item, char *base)
 {
     struct config_pool *pool = (void *)base;
-    struct config_server server = {.origin = b->value->origin, .weight = 1}, *slot;
+    struct config_server server = {
+        .origin = b->value->origin, .weight = 1, .added = b->value->origin.file == source_added};
+    struct config_server *slot;
     slice_t address = value_next_word(&item), host;
     UNUSED(o);
     if (address.ptr[address.len - 1] == ',') {

@@ -102,6 +102,7 @@ struct config_server {   /* one `server` of a pool */
     struct config_origin origin;
     int weight; /* 0..1000; 0: no new visitors */
     bool backup;
+    bool added;          /* at run time; stands in no file */
     int max_connections; /* 0 = no limit */
 };
 

@@ -94,6 +94,8 @@ static void include_read_open(struct source *s, int fd, const char *path, struct
     }
     if (include_seen(s, &st, path, at) || !include_slurp(s, fd, path, at, &text))
         return;
+    if (s->replaced != NULL && strcmp(path, s->replaced) == 0)
+        text = s->replacement;
     struct source_file *f = arena_calloc(s->arena, sizeof *f);
     slice_t name = arena_copy(s->arena, slice_str(path));
     if (f == NULL || name.ptr == NULL) {

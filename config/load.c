@@ -10,7 +10,7 @@
 #define CONFIG_MAGIC       0x6d706366u
 #define CONFIG_ARENA_LIMIT (256 * MB)
 
-static struct config_private *config_open(const char *name, struct problem_list *problems)
+struct config_private *config_begin(const char *name, struct problem_list *problems)
 {
     struct config_private *p = calloc(1, sizeof *p);
     if (p == NULL)
@@ -32,8 +32,8 @@ static void config_free(struct config_private *p)
     free(p);
 }
 
-static struct config *config_finish(struct config_private *p, struct problem_list *list,
-                                    struct config_problems *problems)
+struct config *config_finish(struct config_private *p, struct problem_list *list,
+                             struct config_problems *problems)
 {
     struct build b = {.source = &p->source, .config = &p->config};
     if (!p->source.no_memory) {
@@ -56,26 +56,36 @@ static struct config *config_finish(struct config_private *p, struct problem_lis
     return NULL;
 }
 
-struct config *config_load(const char *path, struct config_problems *problems)
+struct config *config_load_as(const char *path, const struct config_load_ways *ways,
+                              struct config_problems *problems)
 {
     struct problem_list list = {.main_file = path};
-    struct config_private *p = config_open(path, &list);
+    struct config_private *p = config_begin(path, &list);
     if (p == NULL) {
         *problems = (struct config_problems){.errors = 1};
         return NULL;
     }
+    p->source.replaced = ways->replaced;
+    p->source.replacement = ways->replacement;
     if (!p->source.no_memory)
         source_read_file(&p->source, path);
+    if (ways->changes != NULL && !p->source.no_memory)
+        config_changes_apply(ways->changes, &p->source);
     /* Without a file to read nothing else is worth saying. */
     p->source.broken_section |= p->source.files == NULL;
     return config_finish(p, &list, problems);
+}
+
+struct config *config_load(const char *path, struct config_problems *problems)
+{
+    return config_load_as(path, &(struct config_load_ways){0}, problems);
 }
 
 struct config *config_load_text(const char *name, const char *text, size_t len,
                                 struct config_problems *problems)
 {
     struct problem_list list = {.main_file = name};
-    struct config_private *p = config_open(name, &list);
+    struct config_private *p = config_begin(name, &list);
     if (p == NULL) {
         *problems = (struct config_problems){.errors = 1};
         return NULL;

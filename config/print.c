@@ -7,6 +7,8 @@ static void print_origin(FILE *out, const struct source_value *v)
 {
     if (v->origin.file == NULL)
         fputs(" ; default\n", out);
+    else if (v->origin.file == source_added)
+        fprintf(out, " ; %s\n", source_added);
     else
         fprintf(out, " ; %s:%d%s\n", v->origin.file, v->origin.line, v->from_env ? " (environment)" : "");
 }

@@ -7,6 +7,8 @@
 #include "config/value.h"
 #include "core/panic.h"
 
+const char source_added[] = "added at run time";
+
 /* One file being read, on the stack of source_read_text. */
 struct source_reader {
     struct source *source;
@@ -80,6 +82,19 @@ struct source_value *source_value_add(struct source *s, struct source_section *s
         section->last->next = value;
     section->last = value;
     return value;
+}
+
+void source_value_remove(struct source_section *section, struct source_value *v)
+{
+    struct source_value *before = NULL;
+    for (struct source_value *it = section->first; it != v; it = it->next)
+        before = it;
+    if (before == NULL)
+        section->first = v->next;
+    else
+        before->next = v->next;
+    if (section->last == v)
+        section->last = before;
 }
 
 struct source_section *source_section_find(const struct source *s, enum option_section id, const char *name)

@@ -53,7 +53,12 @@ struct source {
     struct source_file *files;
     bool broken_section; /* a section was refused: what seems missing may have been meant by it */
     bool no_memory;
+    const char *replaced; /* the file that is taken to say this instead; NULL: none */
+    slice_t replacement;
 };
+
+/* The file of what stands in no file, since it was added at run time. */
+extern const char source_added[];
 
 /* Both report into s->problems. The text variant refuses includes. */
 void source_read_file(struct source *s, const char *path);
@@ -67,6 +72,8 @@ struct source_section *source_section_add(struct source *s, enum option_section 
 struct source_value *source_value_add(struct source *s, struct source_section *section,
                                       const struct config_option *option, slice_t text,
                                       struct config_origin origin);
+/* Takes a value out of its section. */
+void source_value_remove(struct source_section *section, struct source_value *v);
 /* First section of that kind (and that name, if not NULL); NULL when there is none. */
 struct source_section *source_section_find(const struct source *s, enum option_section id, const char *name);
 /* First value of the key; NULL when not set. `key` must be in the table. */

@@ -76,6 +76,7 @@ enum fetch_error fetch_queue_pick(struct exchange *x)
     enum pool_pick_result r = pick(x, &i);
     if (r != POOL_FULL)
         return take(x, r, i);
+    const struct instance *pin = i;
     struct fetch_place *f = malloc(sizeof *f);
     if (f == NULL)
         return FETCH_NO_MEMORY;
@@ -96,6 +97,8 @@ enum fetch_error fetch_queue_pick(struct exchange *x)
         fetch_queue_leave(x);
         return take(x, r, i);
     }
+    if (pin != NULL && i == NULL) /* it was taken out of use just now */
+        queue_unpin(f->queue, pin);
     proxy_count(x->pw, METRIC_QUEUE_WAITS, 1);
     deadline_set(x->pw->worker, &x->wait_deadline, worker_now_ms(x->pw->worker) + cfg->queue_timeout_ms);
     return FETCH_NONE;

@@ -506,6 +506,7 @@ static void server_free_workers(struct server *s)
 
 static void server_free(struct server *s)
 {
+    config_changes_free(&s->changes);
     server_free_workers(s);
     purge_share_free(s->purge_share);
     redis_watch_free(s->redis_watch);
@@ -568,6 +569,7 @@ int server_main(const char *path)
         return 2;
     signal(SIGPIPE, SIG_IGN);
     hash_seed_random();
+    config_changes_init(&s.changes);
     const struct log_settings log = {(enum log_level)c->log.level, c->log.file, c->log.access};
     if (!log_start(&log, err, sizeof err)) {
         fprintf(stderr, "millpond: not started: %s\n", err);

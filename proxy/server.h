@@ -11,6 +11,8 @@
 
 #include <jansson.h>
 
+#include "admin/admin.h"
+#include "config/change.h"
 #include "config/config.h"
 #include "core/net.h"
 #include "core/tls_tickets.h"
@@ -93,6 +95,7 @@ struct server {
     bool reload_tried, reload_ok;
     wall_ms_t reload_at_ms;
     json_t *reload_problems;
+    struct config_changes changes; /* made at run time */
     struct admission admission;
     struct server_tls tls;
 };
@@ -121,6 +124,14 @@ void server_worker_done(struct server *s, struct proxy_worker *pw);
 /* Reads the file again and changes over, or refuses and changes nothing. When it returns, all workers go by
  * the new file, but for one that has been too busy for a second to take it up. */
 bool server_reload(struct server *s, json_t **problems);
+/* Changes over to `c`, or adds to `problems` (an array of strings) and changes nothing. */
+bool server_change_over(struct server *s, struct config *c, json_t *problems);
+
+/* server_change.c */
+bool server_change_servers(void *arg, const struct admin_server_change *what, struct admin_changed *out);
+/* After a reload: forgets the changes that the files have taken over, or whose pool is gone. */
+void server_settle_changes(struct server *s);
+
 /* cache_purge_request.url_keys by the routes in force; `arg` is the server. Control thread. */
 size_t server_url_keys(void *arg, const struct cache_url *url, struct arena *arena, slice_t **texts);
 /* Stops accepting and ends when open requests are done, or after shutdown_timeout; the second call ends at

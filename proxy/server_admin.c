@@ -99,6 +99,7 @@ struct admin *server_admin_create(struct server *s, char *err, size_t err_bytes)
                                   .config = ops_config,
                                   .reload = ops_reload,
                                   .stop = ops_stop,
+                                  .change_servers = server_change_servers,
                                   .url_keys = server_url_keys,
                                   .purge_fate = ops_purge_fate,
                                   .status = ops_status,

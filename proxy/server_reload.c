@@ -16,6 +16,7 @@
 
 #include "admin/admin.h"
 #include "cache/cache.h"
+#include "config/change.h"
 #include "config/diff.h"
 #include "core/log.h"
 #include "core/panic.h"
@@ -56,7 +57,7 @@ struct change_mail {
 static void problem_add(json_t *problems, const char *text)
 {
     json_array_append_new(problems, json_string(text));
-    log_error("reload refused: %s", text);
+    log_error("refused: %s", text);
 }
 
 static void prepared_close(struct server *s, struct prepared_list *p)
@@ -281,9 +282,10 @@ static void purge_what_was_not_told(struct server *s, const struct snapshot *to)
     cache_purge_all(s->cache);
 }
 
-static bool reload_to(struct server *s, struct config *c, json_t *problems)
+bool server_change_over(struct server *s, struct config *c, json_t *problems)
 {
     char err[512];
+    c->generation = s->snapshot->config->generation + 1;
     struct prepared_list p = {0};
     const struct log_settings log = {(enum log_level)c->log.level, c->log.file, c->log.access};
     struct snapshot *snap = server_build_snapshot(s, c, err, sizeof err);
@@ -350,7 +352,8 @@ bool server_reload(struct server *s, json_t **problems)
     struct config_problems found = {0};
     json_t *list = json_array();
     bool ok = false;
-    struct config *c = s->state == SERVER_RUNNING ? config_load(s->config_path, &found) : NULL;
+    struct config *c =
+        s->state == SERVER_RUNNING ? config_load_changed(s->config_path, &s->changes, &found) : NULL;
     for (size_t i = 0; i < found.count; i++) {
         if (!found.items[i].warning)
             problem_add(list, found.items[i].text);
@@ -358,11 +361,12 @@ bool server_reload(struct server *s, json_t **problems)
     if (s->state != SERVER_RUNNING)
         problem_add(list, "the server is stopping");
     if (c != NULL) {
-        c->generation = s->snapshot->config->generation + 1;
-        ok = reload_to(s, c, list);
+        ok = server_change_over(s, c, list);
         config_unref(c);
     }
     config_problems_free(&found);
+    if (ok)
+        server_settle_changes(s);
     if (ok)
         log_info("configuration reloaded from %s, generation %llu", s->config_path,
                  (unsigned long long)s->snapshot->config->generation);

@@ -50,6 +50,7 @@ static void test_address_needs_token(void **state)
                                           "POST /api/reload", "POST /api/purge",
                                           "POST /api/drain",  "POST /api/ready",
                                           "POST /api/weight", "GET /api/explain?url=http:a",
+                                          "POST /api/add",    "POST /api/remove",
                                           "GET /api/events",  "HEAD /api/status"};
     static const char *const wrong[] = {
         FX_HOST,

@@ -151,8 +151,8 @@ static void test_wrong_usage(void **state)
     expect_command(f, "weight app/b -1", 2, "", "unknown option -1");
     expect_command(f, "weight app/b 1001", 2, "", "a weight is 0 to 1000");
     expect_command(f, "weight app/b 1x", 2, "", "a weight is 0 to 1000");
-    expect_command(f, "ready app/b --force", 2, "", "option of drain and weight");
-    expect_command(f, "weight app/b 1 --wait", 2, "", "option of purge and drain");
+    expect_command(f, "ready app/b --force", 2, "", "option of drain, weight and remove");
+    expect_command(f, "weight app/b 1 --wait", 2, "", "option of purge, drain and remove");
     expect_command(f, "drain app/b --soft", 2, "", "option of purge: --soft");
     assert_int_equal(fake_order.count, 0);
 }

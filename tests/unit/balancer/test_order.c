@@ -182,14 +182,43 @@ static void test_orders_outlive_a_reload(void **state)
     balancer_set_unref(new);
 }
 
+/* Requests that began with an older set keep away from what the active one has no more, once that was said.
+ */
+static void test_retired_ones_get_nothing_from_older_sets(void **state)
+{
+    UNUSED(state);
+    struct balancer_set *old = use(TWO);
+    struct instance *held = pool_pick(balancer_set_pool(old, 0), NULL, NULL, 0);
+    assert_int_equal(instance_name(held)[0], 'a');
+    assert_false(balancer_is_last(env.b, "app", "a"));
+    assert_false(balancer_is_last(env.b, "app", "none"));
+    struct balancer_set *new = use(OFF "server = 127.0.0.1:2 name=b\n");
+    expect_picks(old, "abab"); /* a reload alone does not do that */
+    assert_int_equal(balancer_retire(env.b, "app", "a"), 1);
+    expect_picks(old, "bbbb");
+    assert_true(balancer_is_last(env.b, "app", "b"));
+    instance_release(held, FETCH_NONE);
+    assert_int_equal(balancer_retire(env.b, "app", "a"), 0);
+    balancer_set_unref(new);
+    new = use(TWO); /* it comes back */
+    expect_picks(new, "abab");
+    expect_picks(old, "bbbb");
+    balancer_set_unref(new);
+    balancer_set_unref(old);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(test_drain_and_ready),          T(test_weights),
-        T(test_names_that_are_not_there), T(test_the_last_one),
-        T(test_ejected_ones_come_back),   T(test_orders_outlive_a_reload),
+        T(test_drain_and_ready),
+        T(test_weights),
+        T(test_names_that_are_not_there),
+        T(test_the_last_one),
+        T(test_ejected_ones_come_back),
+        T(test_orders_outlive_a_reload),
+        T(test_retired_ones_get_nothing_from_older_sets),
     };
     return cmocka_run_group_tests_name("balancer/order", tests, NULL, NULL);
 }

@@ -232,6 +232,36 @@ static void test_pinned_ones_wait_for_theirs(void **state)
     instance_release(a[1], FETCH_NONE);
 }
 
+/* Nobody waits for one that takes nobody any more: drained, or no longer there. */
+static void test_pinned_ones_move_on(void **state)
+{
+    UNUSED(state);
+    struct waiter w[2];
+    use(OFF "sticky_cookie = srv\n" A B);
+    struct pool_affinity affinity = {.pin = 2};
+    struct instance *b, *a[2];
+    assert_int_equal(pool_pick_limited(pool(), &affinity, NULL, 0, &b), POOL_PICKED);
+    a[0] = take('a');
+    a[1] = take('a');
+    wait_for(&w[0], b);
+    struct balancer_order o = {.kind = BALANCER_DRAIN, .pool = "app", .server = "b", .who = "me"};
+    assert_int_equal(balancer_order(env.b, &o), BALANCER_ORDERED);
+    instance_release(a[0], FETCH_NONE);
+    expect_got(&w[0], 'a');
+    o.kind = BALANCER_READY;
+    assert_int_equal(balancer_order(env.b, &o), BALANCER_ORDERED);
+    wait_for(&w[1], b);
+    instance_release(w[0].got, FETCH_NONE);
+    expect_got(&w[1], '-');
+    use(OFF "sticky_cookie = srv\n" A);
+    expect_got(&w[1], '-');
+    assert_int_equal(balancer_retire(env.b, "app", "b"), 1);
+    expect_got(&w[1], 'a');
+    instance_release(w[1].got, FETCH_NONE);
+    instance_release(a[1], FETCH_NONE);
+    instance_release(b, FETCH_NONE);
+}
+
 /* What makes room besides the end of a request: an instance that comes back, another limit, an order. */
 static void test_room_from_elsewhere(void **state)
 {
@@ -361,6 +391,7 @@ int main(void)
         T(test_first_come_first_served),
         T(test_leaving_too_late),
         T(test_pinned_ones_wait_for_theirs),
+        T(test_pinned_ones_move_on),
         T(test_room_from_elsewhere),
         T(test_a_server_that_is_gone_gets_nobody),
         T(test_no_lease_is_lost),

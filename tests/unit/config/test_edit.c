@@ -1,0 +1,161 @@
+/* test_edit.c: one line of an ini file more or less, and nothing else of it changed. */
+#include "config_test.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "config/edit.h"
+
+static char dir[64], main_file[96], part_file[96];
+
+static int setup(void **state)
+{
+    UNUSED(state);
+    strcpy(dir, "/tmp/millpond-edit-XXXXXX");
+    assert_non_null(mkdtemp(dir));
+    snprintf(main_file, sizeof main_file, "%s/main.ini", dir);
+    snprintf(part_file, sizeof part_file, "%s/part.ini", dir);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    UNUSED(state);
+    unlink(main_file);
+    unlink(part_file);
+    assert_int_equal(rmdir(dir), 0); /* nothing is left behind */
+    return 0;
+}
+
+static void put(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "we");
+    assert_non_null(f);
+    assert_true(fputs(text, f) >= 0);
+    assert_int_equal(fclose(f), 0);
+}
+
+static void expect_file(const char *path, const char *want)
+{
+    char text[1024];
+    FILE *f = fopen(path, "re");
+    assert_non_null(f);
+    text[fread(text, 1, sizeof text - 1, f)] = '\0';
+    fclose(f);
+    assert_string_equal(text, want);
+}
+
+static void expect_edit(bool ok, const char *why, bool want, const char *part)
+{
+    if (ok != want || (!ok && strstr(why, part) == NULL))
+        fail_msg("%d: %s", ok, why);
+}
+
+static void add(const char *pool, const char *text, bool want, const char *part)
+{
+    struct config_edit e;
+    char why[CONFIG_EDIT_WHY] = "";
+    expect_edit(config_edit_add(&e, main_file, pool, text, why) && config_edit_commit(&e, why), why, want,
+                part);
+    config_edit_free(&e);
+}
+
+static void take_out(const char *server, bool want, const char *part)
+{
+    struct config_edit e;
+    char why[CONFIG_EDIT_WHY] = "";
+    expect_edit(config_edit_remove(&e, main_file, "app", server, why) && config_edit_commit(&e, why), why,
+                want, part);
+    config_edit_free(&e);
+}
+
+static void test_one_line(void **state)
+{
+    UNUSED(state);
+    put(main_file, "; a\n[pool app]\nserver = a:1 ; first\n; of last year\nserver=b:1 name=b\nretries = 1\n"
+                   "[pool x]\nserver = a:1\n");
+    assert_int_equal(chmod(main_file, 0640), 0);
+    add("app", "c:1 weight=2", true, "");
+    expect_file(main_file, "; a\n[pool app]\nserver = a:1 ; first\n; of last year\nserver=b:1 name=b\n"
+                           "server = c:1 weight=2\nretries = 1\n[pool x]\nserver = a:1\n");
+    take_out("a:1", true, "");
+    expect_file(main_file, "; a\n[pool app]\n; of last year\nserver=b:1 name=b\nserver = c:1 weight=2\n"
+                           "retries = 1\n[pool x]\nserver = a:1\n");
+    struct stat st;
+    assert_int_equal(stat(main_file, &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0640);
+}
+
+static void test_line_ends(void **state)
+{
+    UNUSED(state);
+    put(main_file, "[pool app]\r\nserver = a:1\r\nretries = 1\r\n");
+    add("app", "b:1", true, "");
+    expect_file(main_file, "[pool app]\r\nserver = a:1\r\nserver = b:1\r\nretries = 1\r\n");
+    put(main_file, "[pool app]\nserver = a:1");
+    add("app", "b:1", true, "");
+    expect_file(main_file, "[pool app]\nserver = a:1\nserver = b:1");
+    take_out("b:1", true, "");
+    expect_file(main_file, "[pool app]\nserver = a:1\n");
+}
+
+/* The pool stands in a file that the main one includes, which is reached by a link. */
+static void test_the_file_that_has_the_pool(void **state)
+{
+    UNUSED(state);
+    char real[128];
+    struct stat st;
+    snprintf(real, sizeof real, "%s/real", dir);
+    put(main_file, "[millpond]\ninclude = part.ini\n");
+    put(real, "[pool app]\nserver = a:1\n");
+    assert_int_equal(symlink(real, part_file), 0);
+    add("app", "b:1", true, "");
+    expect_file(real, "[pool app]\nserver = a:1\nserver = b:1\n");
+    expect_file(main_file, "[millpond]\ninclude = part.ini\n");
+    assert_true(lstat(part_file, &st) == 0 && S_ISLNK(st.st_mode));
+    unlink(real);
+}
+
+static void test_refusals(void **state)
+{
+    UNUSED(state);
+    static const char text[] = "[pool app]\nserver = a:1\n";
+    put(main_file, text);
+    add("app", "a:1", false, "already there");
+    add("app", "b:1 wieght=1", false, "did you mean");
+    add("apq", "b:1", false, "there is no pool apq");
+    take_out("b:1", false, "there is no server b:1");
+    take_out("a:1", false, "the pool has no server");
+    expect_file(main_file, text);
+    put(main_file, "[pool app]\nserver = a:1\nsever = b:1\n");
+    add("app", "c:1", false, ":3: ");
+}
+
+static void test_who_else_writes_is_not_undone(void **state)
+{
+    UNUSED(state);
+    struct config_edit e;
+    char why[CONFIG_EDIT_WHY] = "";
+    put(main_file, "[pool app]\nserver = a:1\n");
+    assert_true(config_edit_add(&e, main_file, "app", "b:1", why));
+    put(main_file, "[pool app]\nserver = a:1\nretries = 3\n");
+    assert_false(config_edit_commit(&e, why));
+    assert_non_null(strstr(why, "changed by somebody else"));
+    config_edit_free(&e);
+    expect_file(main_file, "[pool app]\nserver = a:1\nretries = 3\n");
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(test_one_line),
+        T(test_line_ends),
+        T(test_the_file_that_has_the_pool),
+        T(test_refusals),
+        T(test_who_else_writes_is_not_undone),
+    };
+    return cmocka_run_group_tests_name("config/edit", tests, NULL, NULL);
+}
