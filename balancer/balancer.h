@@ -124,9 +124,9 @@ uint32_t instance_id(const struct instance *i); /* small number, unique in the p
 struct retry_context {
     unsigned tries_done;    /* including the failed one; tries that got a free retry are not counted */
     unsigned status;        /* response status, or 0 when there was none */
-    bool idempotent;        /* method is idempotent */
+    bool idempotent;        /* the method is, or the client and the route say so */
     bool body_replayable;   /* no body, or all of it can be sent (again): none was taken yet, or it is kept */
-    bool request_sent;      /* at least one byte was handed to the kernel */
+    bool request_sent;      /* at least its head was handed to the kernel */
     bool response_started;  /* the client has seen a byte */
     bool reused_connection; /* failed on a kept-alive connection before any response byte */
 };

@@ -1,10 +1,10 @@
 /* retry.c: may a failed try be followed by another? See retry.h.
  *
  * RFC 9110 section 9.2.2: a request whose method is not idempotent is repeated only when it is known that the
- * first one was never applied: nothing of it was sent. So a failed connect is retried for every method, a
- * broken connection only for idempotent ones, and no method once the client has seen a byte. RFC 9112
- * section 9.3.1 and 9.6: an instance may close an idle connection at any time, also just as we use it. That
- * says nothing about its health, so it costs no retry.
+ * first one was never applied: not even its head was sent. So a failed connect is retried for every method,
+ * a connection that broke later only for idempotent ones, and no method once the client has seen a byte. RFC
+ * 9112 section 9.3.1 and 9.6: an instance may close an idle connection at any time, also just as we use it.
+ * That says nothing about its health, so it costs no retry.
  *
  * The check of the budget and the taking from it are two steps: workers that race may overdraw it by one
  * each, which is cheaper than making every retry of the pool queue up for one word. */
@@ -108,7 +108,7 @@ enum retry_verdict retry_judge(enum fetch_error e, const struct retry_context *c
     unsigned flag = retry_flag_of(e, ctx);
     if ((flag & retry_on) == 0)
         return RETRY_NO;
-    if (flag != CONFIG_RETRY_CONNECT && !ctx->idempotent)
+    if (flag != CONFIG_RETRY_CONNECT && !ctx->idempotent && ctx->request_sent)
         return RETRY_NO;
     return ctx->tries_done <= (unsigned)MAX(retries, 0) ? RETRY_COUNTED : RETRY_NO;
 }

@@ -303,6 +303,8 @@ struct config_route { /* [route NAME] */
     size_t request_edit_count, response_edit_count;
     bool websocket;
     dur_ms_t tunnel_timeout_ms;
+    dur_ms_t timeout_ms; /* of all tries; 0 = none */
+    bool retry_idempotency_key;
 };
 
 struct config_admin {   /* [admin] */

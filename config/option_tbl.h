@@ -414,6 +414,14 @@ OPTION(ROUTE, "websocket", BOOL, "yes", ANY, 0, AT(config_route, websocket),
        "learn that it was asked for. HTTP/2 and TLS are never gone on to in this way.")
 OPTION(ROUTE, "tunnel_timeout", DURATION, "1h", RANGE(1, DAY_MS), 0, AT(config_route, tunnel_timeout_ms),
        "How long a WebSocket, or what else came of an Upgrade, stays open while nothing passes, either way.")
+OPTION(ROUTE, "timeout", DURATION, "0", RANGE(0, DAY_MS), 0, AT(config_route, timeout_ms),
+       "Time until the response begins, over all tries and waits for an instance with room, else 504. A "
+       "client's time for its body is not counted. With `0` only the pool's limits for each try hold: "
+       "`connect_timeout`, `response_timeout`, `queue_timeout`.")
+OPTION(
+    ROUTE, "retry_idempotency_key", BOOL, "no", ANY, 0, AT(config_route, retry_idempotency_key),
+    "Whether a request with an Idempotency-Key is tried again like an idempotent one, whatever its method. "
+    "Only for applications that carry out a key once, however often it comes.")
 
 OPTION(ADMIN, "socket", PATH, "runtime_dir/admin.sock", RANGE(1, 107), OPTION_RESTART | OPTION_COMPUTED,
        AT(config_admin, socket), "Unix socket for the command line.")

@@ -144,6 +144,7 @@ enum close_reason {
     X(TLS_FAILED, "tls_failed", 502, "the TLS handshake with the instance failed")                           \
     X(RESET, "reset", 502, "the connection broke before the response")                                       \
     X(RESPONSE_TIMEOUT, "response_timeout", 504, "no response byte within response_timeout")                 \
+    X(TIMEOUT, "timeout", 504, "the response did not begin within the route's timeout")                      \
     X(BAD_RESPONSE, "bad_response", 502, "the response broke HTTP framing")                                  \
     X(CUT_SHORT, "cut_short", 502, "the response ended before it was complete")                              \
     X(ERROR_STATUS, "error_status", 502, "the instance answered with a server error")                        \

@@ -18,6 +18,7 @@ struct client_conn;
 struct config_listen;
 struct deliver_range;
 struct fetch_place;
+struct fetch_timeout;
 struct h2_stream;
 struct h2_tally;
 struct instance;
@@ -88,7 +89,8 @@ struct exchange {
     bool secure;             /* it came over TLS: exchange_scheme */
     uint8_t identity_fields; /* of the request, the first ones, say who the client is: client_identity.h */
     bool certified;          /* by a client that showed a certificate of its own: client_identity.h */
-    bool request_sent;       /* of the try under way, a part at least */
+    bool request_sent;       /* of the try under way, the head at least */
+    bool keyed;              /* its Idempotency-Key makes it one that may be repeated */
     bool http2;              /* it came by HTTP/2 */
     uint8_t credentials;     /* enum no_store_reason: guard_credentials */
     bool vary_miss;          /* of the URL, other variants are stored */
@@ -146,6 +148,7 @@ struct exchange {
     struct pool_affinity *affinity; /* if the route has_affinity; in the arena */
     struct upstream_conn *upstream;
     struct fetch_place *queued;     /* waits for an instance with room: fetch_queue.h */
+    struct fetch_timeout *timeout;  /* of its route; NULL: none. In the arena */
     struct instance *instance;      /* lease of the try under way */
     struct instance *last_instance; /* for the log; a reference */
     struct instance *tried[EXCHANGE_MAX_TRIES];

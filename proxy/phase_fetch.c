@@ -10,6 +10,7 @@
 #include "core/panic.h"
 #include "proxy/client.h"
 #include "proxy/fetch_queue.h"
+#include "proxy/fetch_timeout.h"
 #include "proxy/forward.h"
 #include "proxy/own_fetch.h"
 #include "proxy/phase.h"
@@ -25,7 +26,7 @@
 
 static bool fetch_is_idempotent(const struct exchange *x)
 {
-    return http_method_is_idempotent((enum http_method)x->req.method);
+    return http_method_is_idempotent((enum http_method)x->req.method) || x->keyed;
 }
 
 static const struct config_pool *fetch_pool_config(const struct exchange *x)
@@ -146,6 +147,8 @@ void fetch_pump_body(struct exchange *x)
             sent = fetch_send_body(x, piece);
             break;
         case H1_BODY_END:
+            if (UNLIKELY(x->timeout != NULL))
+                fetch_timeout_on_body(x);
             sent = fetch_send_body_end(x);
             break;
         case H1_BODY_WAIT:
@@ -171,10 +174,10 @@ void fetch_pump_body(struct exchange *x)
 static bool fetch_send_request(struct exchange *x)
 {
     struct iovec iov[2] = {{(void *)(uintptr_t)x->upstream_head.ptr, x->upstream_head.len}, {NULL, 0}};
-    x->request_sent = true;
     x->sent_wall_ms = x->pw->worker->now_wall_ms;
     x->connected_us = x->pw->worker->now_us;
-    if (!upstream_conn_send(x->upstream, iov, 1))
+    x->request_sent = upstream_conn_send(x->upstream, iov, 1);
+    if (!x->request_sent)
         return false;
     if (x->replay.len > 0 && !fetch_send_body(x, x->replay))
         return false;
@@ -235,10 +238,10 @@ static bool fetch_on_reused(const struct exchange *x)
     return x->upstream != NULL && x->upstream->reused && !x->upstream->response_bytes_seen;
 }
 
-/* No instance was asked. */
+/* No instance was asked, or the last try has been ended already. */
 static bool fetch_is_without_try(enum fetch_error e)
 {
-    return e == FETCH_NO_INSTANCE || e == FETCH_QUEUE_FULL || e == FETCH_QUEUE_TIMEOUT;
+    return e == FETCH_NO_INSTANCE || e == FETCH_QUEUE_FULL || e == FETCH_QUEUE_TIMEOUT || e == FETCH_TIMEOUT;
 }
 
 static bool fetch_may_retry(struct exchange *x, enum fetch_error e, unsigned status)
@@ -318,6 +321,23 @@ static enum phase_result fetch_start(struct exchange *x)
     return PHASE_PARK;
 }
 
+static bool has_idempotency_key(const struct exchange *x)
+{
+    for (unsigned i = 0; i < x->req.field_count; i++) {
+        if (slice_ieq(x->req.fields[i].name, SLICE_LIT("Idempotency-Key")))
+            return x->req.fields[i].value.len > 0;
+    }
+    return false;
+}
+
+/* What the route says about its tries. false: no memory. */
+static NOINLINE bool fetch_guard_tries(struct exchange *x)
+{
+    const struct config_route *r = x->route->config;
+    x->keyed = r->retry_idempotency_key && has_idempotency_key(x);
+    return r->timeout_ms == 0 || fetch_timeout_begin(x);
+}
+
 bool phase_fetch_prepare(struct exchange *x)
 {
     x->fetch_us = x->pw->worker->now_us;
@@ -328,6 +348,8 @@ bool phase_fetch_prepare(struct exchange *x)
     if (exchange_own_head(x))
         x->upstream_head = forward_request_head(x);
     if (x->upstream_head.ptr == NULL)
+        return false;
+    if (UNLIKELY(x->route->guards_tries) && !fetch_guard_tries(x))
         return false;
     proxy_count(x->pw, METRIC_FETCHES_OPEN, !x->fetch_counted);
     x->fetch_counted = true;

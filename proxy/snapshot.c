@@ -57,6 +57,7 @@ static bool snapshot_build_routes(struct snapshot *s)
             pool != NULL && (pool->balance == CONFIG_BALANCE_HASH || pool->sticky_cookie[0] != '\0');
         route->limits_pool = pool != NULL && pool_is_limited(route->pool);
         route->times_pool = pool != NULL && pool_is_timed(route->pool);
+        route->guards_tries = r->timeout_ms > 0 || r->retry_idempotency_key;
         route->is_plain = r->allow.count == 0 && r->deny.count == 0 && r->rate_limit.amount == 0 &&
                           r->redirect_status == 0 && r->respond_status == 0 && !route->has_affinity;
         route->edits_response = r->response_edit_count > 0 || r->browser_ttl_ms != CONFIG_TTL_UNSET;

@@ -42,6 +42,10 @@ static void test_reset(void **state)
     expect(RETRY_NO, FETCH_RESET, post, ALL);
     expect(RETRY_NO, FETCH_RESET, lost, ALL);
     expect(RETRY_NO, FETCH_RESET, get, ALL & ~CONFIG_RETRY_RESET);
+    struct retry_context unsent = post; /* the connection broke before the head was out */
+    unsent.request_sent = false;
+    expect(RETRY_COUNTED, FETCH_RESET, unsent, CONFIG_RETRY_RESET);
+    expect(RETRY_NO, FETCH_RESET, unsent, CONFIG_RETRY_CONNECT);
 }
 
 static void test_reused_connection_is_free(void **state)

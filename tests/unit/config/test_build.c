@@ -160,6 +160,8 @@ static const struct option_case cases[] = {
     {T, "no_vary_search", "no", {"maybe", "1", ""}, "write yes, no"},
     {T, "websocket", "no", {"maybe", "1", ""}, "write yes, no"},
     {T, "tunnel_timeout", "2h", {"0", "2d", "5"}, ""},
+    {T, "timeout", "10s", {"10", "2d", "x"}, "has no unit"},
+    {T, "retry_idempotency_key", "yes", {"maybe", "1", ""}, "write yes, no"},
     {T, "key_headers", "X-A, x-b", {"X A", "X-A, x-a", ""}, "is not a field name"},
     {T, "key_cookies", "a, A", {"a b", "a, a", "a;"}, "is no name of a cookie"},
     {T, "key_device", "yes", {"maybe", "1", ""}, "write yes, no"},

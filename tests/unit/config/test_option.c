@@ -160,6 +160,8 @@ static const struct {
     {T, "mirror", ""},
     {T, "websocket", "yes"},
     {T, "tunnel_timeout", "1h"},
+    {T, "timeout", "0"},
+    {T, "retry_idempotency_key", "no"},
 #define A OPTION_ADMIN
     {A, "socket", "runtime_dir/admin.sock"},
     {A, "socket_mode", "0660"},
