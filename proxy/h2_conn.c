@@ -109,6 +109,7 @@ static struct h2_conn *h2_conn_new(struct client_conn *c)
     list_init(&h->turn.node);
     h->turn.on_turn_end = h2_conn_on_turn_end;
     h->begun_ms = h->idle_since_ms = worker_now_ms(c->pw->worker);
+    h2_guard_begin(h);
     h->tally = calloc(1, sizeof *h->tally);
     if (h->tally != NULL)
         h->tally->refs = 1;

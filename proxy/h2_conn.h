@@ -51,9 +51,8 @@ struct h2_conn {
     struct turn_hook turn;
     mono_ms_t begun_ms, idle_since_ms, watch_ms, head_since_ms, goaway_ms;
     /* floods: h2_guard.h */
-    mono_ms_t noise_since_ms;
-    uint64_t noise_bytes_out;
-    unsigned noise, noise_requests;
+    mono_ms_t noise_ms; /* until when noise_left has been added to for time that passed */
+    uint32_t noise_left;
     int64_t resets_paid_us;
 };
 

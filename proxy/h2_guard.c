@@ -4,27 +4,45 @@
 
 #include "proxy/listener.h"
 
-#define NOISE_WINDOW_MS   10000
-#define NOISE_FREE        500
+#define NOISE_FREE        500 /* and as many again in ten seconds */
+#define NOISE_MOST        20000
+#define NOISE_MS          20 /* for one more */
 #define NOISE_PER_REQUEST 8
-#define NOISE_BYTES       512 /* sent, for one more */
+#define NOISE_PER_DATA    2   /* the window of its stream, and of the connection */
+#define NOISE_DATA_BYTES  256 /* smaller frames are what windows of few bytes are answered with */
 
-static uint64_t noise_allowed(const struct h2_conn *h)
+static void earn(struct h2_conn *h, uint32_t n)
 {
-    return NOISE_FREE + (uint64_t)h->noise_requests * NOISE_PER_REQUEST +
-           (h->client->bytes_out - h->noise_bytes_out) / NOISE_BYTES;
+    h->noise_left = MIN(h->noise_left + n, NOISE_MOST);
+}
+
+void h2_guard_begin(struct h2_conn *h)
+{
+    h->noise_left = NOISE_FREE;
+    h->noise_ms = worker_now_ms(h->client->pw->worker);
+}
+
+void h2_guard_request(struct h2_conn *h)
+{
+    earn(h, NOISE_PER_REQUEST);
+}
+
+void h2_guard_sent_data(struct h2_conn *h, size_t bytes)
+{
+    if (bytes >= NOISE_DATA_BYTES)
+        earn(h, NOISE_PER_DATA);
 }
 
 void h2_guard_noise(struct h2_conn *h)
 {
-    const mono_ms_t now_ms = worker_now_ms(h->client->pw->worker);
-    if (h->noise == 0 || now_ms - h->noise_since_ms > NOISE_WINDOW_MS) {
-        h->noise = h->noise_requests = 0;
-        h->noise_since_ms = now_ms;
-        h->noise_bytes_out = h->client->bytes_out;
-    }
-    if (++h->noise > noise_allowed(h))
+    const dur_ms_t passed_ms = worker_now_ms(h->client->pw->worker) - h->noise_ms;
+    if (h->noise_left < NOISE_FREE)
+        h->noise_left = (uint32_t)MIN(h->noise_left + passed_ms / NOISE_MS, NOISE_FREE);
+    h->noise_ms += passed_ms - passed_ms % NOISE_MS;
+    if (h->noise_left == 0)
         h2_conn_fail(h, NGHTTP2_ENHANCE_YOUR_CALM, CLOSE_H2_FLOOD);
+    else
+        h->noise_left--;
 }
 
 void h2_guard_frame(struct h2_conn *h, const nghttp2_frame_hd *hd)

@@ -2,14 +2,19 @@
  * much.
  *
  * Noise are frames that ask for nothing: SETTINGS, PING, PRIORITY, WINDOW_UPDATE, empty DATA, what nobody
- * knows. A client may make some for each request and for what it is sent, and a few hundred besides, in ten
- * seconds. Resets are streams that ended before their time by the client's doing, whether it sent the
- * RST_STREAM or made us send it. Too much of either ends the connection with ENHANCE_YOUR_CALM. */
+ * knows. A client may make some for each request and each piece of a body that it is sent, and a few hundred
+ * besides, in ten seconds. Resets are streams that ended before their time by the client's doing, whether it
+ * sent the RST_STREAM or made us send it. Too much of either ends the connection with ENHANCE_YOUR_CALM. */
 #ifndef PROXY_H2_GUARD_H
 #define PROXY_H2_GUARD_H
 
 #include "proxy/h2_conn.h"
 
+void h2_guard_begin(struct h2_conn *h);
+/* What lets a client say more. */
+void h2_guard_request(struct h2_conn *h);
+void h2_guard_sent_data(struct h2_conn *h, size_t bytes);
+/* What it said. May end the connection. */
 void h2_guard_frame(struct h2_conn *h, const nghttp2_frame_hd *hd);
 void h2_guard_noise(struct h2_conn *h);
 void h2_guard_reset(struct h2_conn *h);

@@ -112,7 +112,7 @@ static struct exchange *begin_exchange(struct h2_stream *s, const struct http_he
     x->req = *req;
     x->head_bytes = (uint32_t)MIN(h->client->pw->h2->head.decoded_bytes, UINT32_MAX);
     h->client->requests++;
-    h->noise_requests++;
+    h2_guard_request(h);
     return x;
 }
 

@@ -16,6 +16,7 @@
 #include "proxy/client_out.h"
 #include "proxy/exchange.h"
 #include "proxy/h2_conn.h"
+#include "proxy/h2_guard.h"
 #include "proxy/h2_reply.h"
 
 #define ROOM_LEAST     (2 * KB)
@@ -378,6 +379,7 @@ static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const ui
     client_out_commit(c, H2_FRAME_HEAD);
     pieces_send(s, bytes);
     s->out_moved += bytes;
+    h2_guard_sent_data(h, bytes);
     if (s->full && s->bytes <= H2_STREAM_HOLDS) {
         s->full = false;
         h2_stream_wake(s, H2_WAKE_WRITE);
