@@ -146,7 +146,7 @@ static bool is_waited_for(struct client_conn *c)
                                                             : CLIENT_WAIT_NOTHING;
     const bool same = what == c->waited_for;
     c->waited_for = (uint8_t)what;
-    return same && (what == CLIENT_WAIT_REQUEST ||
+    return same && (what == CLIENT_WAIT_REQUEST || what == CLIENT_WAIT_TAKE ||
                     (what != CLIENT_WAIT_NOTHING && c->listener->config->min_rate_bytes_s > 0));
 }
 

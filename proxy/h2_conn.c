@@ -369,9 +369,7 @@ static void h2_settle(struct client_conn *c)
     else if (h->idle_since_ms == 0)
         h->idle_since_ms = now_ms;
     client_conn_save_input(c);
-    if (c->left != NULL)
-        client_conn_arm(c); /* write_timeout */
-    else
+    if (c->left == NULL) /* else write_timeout has begun: what the client sends does not put it off */
         h2_arm(c);
 }
 

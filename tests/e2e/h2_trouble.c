@@ -1,5 +1,7 @@
 /* h2_trouble.c: HTTP/2 where several things go wrong at once: instances that fail under uploads, queues,
  * sockets that are full when streams end. */
+#include <poll.h>
+
 #include "tests/support/h2.h"
 #include "tests/support/millpond.h"
 
@@ -71,10 +73,53 @@ static void an_upload_that_is_queued_anew_is_not_too_slow(void **state)
     millpond_stop(m);
 }
 
+/* ---- who takes nothing
+ * ----------------------------------------------------------------------------------------------------- */
+
+static void endless_script(struct origin_conn *c, const struct message *request, void *arg)
+{
+    static char piece[64 * 1024];
+    UNUSED(request);
+    UNUSED(arg);
+    origin_send(c, "HTTP/1.1 200 OK\r\nContent-Length: 1073741824\r\n\r\n");
+    while (origin_send_bytes(c, piece, sizeof piece))
+        ;
+    origin_close(c);
+}
+
+/* Sends something now and then, and reads nothing, until the connection is broken. */
+static void drip_until_broken(struct wire *w, const void *bytes, size_t n)
+{
+    struct pollfd p = {.fd = w->fd};
+    for (int waited_ms = 0; wire_send(w, bytes, n) && poll(&p, 1, 30) == 0; waited_ms += 30)
+        EXPECT(waited_ms < support_wait_ms(), "still open");
+}
+
+static void what_it_sends_puts_no_write_timeout_off(void **state)
+{
+    UNUSED(state);
+    static const unsigned char ping[17] = {0, 0, 8, NGHTTP2_PING};
+    struct origin *app = origin_start(endless_script, NULL);
+    struct millpond *m = start("write_timeout = 300ms\nmin_rate = 0\n", pool_lines("app", 1, app));
+    struct h2_client *c = h2_open(m->port, .window = INT32_MAX, .rcvbuf_bytes = 4096);
+    h2_window_update(c, 0, INT32_MAX - 65535);
+    h2_get(c, 1, "/big");
+    origin_wait_requests(app, 1);
+    drip_until_broken(&c->wire, ping, sizeof ping);
+    origin_wait_open(app, 0);
+    struct client *plain = client_open_rcvbuf(m->port, 4096);
+    client_send(plain, "GET /big HTTP/1.1\r\nHost: test\r\n\r\n");
+    origin_wait_requests(app, 2);
+    drip_until_broken(&plain->wire, "G", 1);
+    millpond_wait_idle(m);
+    millpond_stop(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         E2E_TEST(an_upload_that_is_queued_anew_is_not_too_slow),
+        E2E_TEST(what_it_sends_puts_no_write_timeout_off),
     };
     return E2E_RUN("e2e/h2_trouble", tests);
 }
