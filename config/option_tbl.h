@@ -411,7 +411,8 @@ OPTION(ROUTE, "split", OTHER, "", ANY, 0, LATER,
 OPTION(ROUTE, "mirror", POOL_REF, "", ANY, 0, LATER, "Pool that gets a copy of the requests.")
 OPTION(ROUTE, "websocket", BOOL, "yes", ANY, 0, AT(config_route, websocket),
        "Whether a GET may go on to another protocol by Upgrade, as a WebSocket does. `no`: instances do not "
-       "learn that it was asked for. HTTP/2 and TLS are never gone on to in this way.")
+       "learn that it was asked for, and clients of HTTP/2, who ask by CONNECT, get 403. HTTP/2 and TLS are "
+       "never gone on to in this way.")
 OPTION(ROUTE, "tunnel_timeout", DURATION, "1h", RANGE(1, DAY_MS), 0, AT(config_route, tunnel_timeout_ms),
        "How long a WebSocket, or what else came of an Upgrade, stays open while nothing passes, either way.")
 OPTION(ROUTE, "timeout", DURATION, "0", RANGE(0, DAY_MS), 0, AT(config_route, timeout_ms),

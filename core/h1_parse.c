@@ -400,6 +400,7 @@ static const char *const error_names[H1_ERROR_COUNT] = {
     [H1_ERR_CHUNK_EXTENSION] = "chunk_extension",
     [H1_ERR_CHUNK_END] = "chunk_end",
     [H1_ERR_TRAILER_TOO_LARGE] = "trailer_too_large",
+    [H1_ERR_PROTOCOL_UNKNOWN] = "protocol_unknown",
 };
 
 unsigned h1_error_status(enum h1_error e)

@@ -38,7 +38,8 @@
     X(CHUNK_SIZE, 400, "malformed chunk size")                                                               \
     X(CHUNK_EXTENSION, 400, "chunk extension too long or malformed")                                         \
     X(CHUNK_END, 400, "chunk data not followed by CRLF")                                                     \
-    X(TRAILER_TOO_LARGE, 431, "trailer section too large")
+    X(TRAILER_TOO_LARGE, 431, "trailer section too large")                                                   \
+    X(PROTOCOL_UNKNOWN, 501, "CONNECT for another protocol than websocket")
 
 enum h1_error {
     H1_OK = 0,

@@ -16,10 +16,9 @@
 #define LINE_EXTRA   4 /* ": " and CRLF */
 
 static const slice_t pseudo_names[H2_PSEUDO_COUNT] = {
-    [H2_PSEUDO_METHOD] = {":method", 7},
-    [H2_PSEUDO_SCHEME] = {":scheme", 7},
-    [H2_PSEUDO_AUTHORITY] = {":authority", 10},
-    [H2_PSEUDO_PATH] = {":path", 5},
+    [H2_PSEUDO_METHOD] = {":method", 7},        [H2_PSEUDO_SCHEME] = {":scheme", 7},
+    [H2_PSEUDO_AUTHORITY] = {":authority", 10}, [H2_PSEUDO_PATH] = {":path", 5},
+    [H2_PSEUDO_PROTOCOL] = {":protocol", 9},
 };
 
 static slice_t moved(slice_t s, const char *from, char *to, size_t bytes)
@@ -263,17 +262,41 @@ static bool path_is_sound(slice_t path, uint8_t method)
     return true;
 }
 
+/* What asks for a WebSocket in HTTP/1.1, in the place of an extended CONNECT. */
+static const char *settle_websocket(struct h2_head *h, struct http_head *out)
+{
+    static const struct http_field asks[] = {
+        {{"connection", 10}, {"upgrade", 7}, HTTP_FIELD_CONNECTION},
+        {{"upgrade", 7}, {"websocket", 9}, HTTP_FIELD_UPGRADE},
+    };
+    unsigned kept = 0;
+    for (unsigned i = 0; i < h->field_count; i++) {
+        if (h->fields[i].id == HTTP_FIELD_CONTENT_LENGTH)
+            return "a CONNECT with Content-Length";
+        if (!slice_ieq(h->fields[i].name, SLICE_LIT("sec-websocket-key")))
+            h->fields[kept++] = h->fields[i];
+    }
+    h->field_count = kept;
+    memcpy(h->text, "GET", 3);
+    out->method_text = slice_make(h->text, 3);
+    out->method = HTTP_GET;
+    return field_push(h, &asks[0]) && field_push(h, &asks[1]) ? NULL : "out of memory";
+}
+
 /* Of the request line. */
 static const char *settle_line(struct h2_head *h, const struct h1_limits *limits, struct http_head *out)
 {
     const slice_t method = h->pseudo[H2_PSEUDO_METHOD], path = h->pseudo[H2_PSEUDO_PATH];
     const slice_t scheme = h->pseudo[H2_PSEUDO_SCHEME], authority = h->pseudo[H2_PSEUDO_AUTHORITY];
+    const slice_t protocol = h->pseudo[H2_PSEUDO_PROTOCOL];
     if (method.ptr == NULL || !http_is_token(method) || method.len > H2_HEAD_METHOD_MAX)
         return "a :method that is none";
     memcpy(h->text, method.ptr, method.len);
     out->method_text = slice_make(h->text, method.len);
     out->method = (uint8_t)http_method_lookup(out->method_text);
-    if (out->method == HTTP_CONNECT) {
+    if (protocol.ptr != NULL && out->method != HTTP_CONNECT)
+        return "a :protocol without CONNECT";
+    if (out->method == HTTP_CONNECT && protocol.ptr == NULL) {
         out->target = authority;
         return authority.ptr == NULL || path.ptr != NULL || scheme.ptr != NULL
                    ? "CONNECT with a :path or :scheme"
@@ -287,6 +310,11 @@ static const char *settle_line(struct h2_head *h, const struct h1_limits *limits
         return "a :path that is none";
     else
         out->target = path;
+    if (protocol.ptr == NULL || h->refused != H1_OK)
+        return NULL;
+    if (slice_ieq(protocol, SLICE_LIT("websocket")))
+        return settle_websocket(h, out);
+    h->refused = H1_ERR_PROTOCOL_UNKNOWN;
     return NULL;
 }
 

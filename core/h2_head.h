@@ -6,6 +6,9 @@
  * stream. What is well-formed and merely more than is wanted (too large, too many, too long) is refused with
  * a status, as in HTTP/1.1. Everything that was decoded counts, kept or not, cookie crumbs too, so a few
  * bytes on the wire cannot become many here. Crumbs of a cookie are joined, and Host is what :authority says.
+ * A CONNECT that asks for a WebSocket (RFC 8441) becomes the GET with Connection and Upgrade that asks for
+ * one in HTTP/1.1, but for Sec-WebSocket-Key, which belongs to a connection. For other protocols it is
+ * refused.
  *
  * Bytes in, a verdict out; any thread. */
 #ifndef CORE_H2_HEAD_H
@@ -15,7 +18,14 @@
 
 #define H2_HEAD_METHOD_MAX 32
 
-enum h2_pseudo { H2_PSEUDO_METHOD, H2_PSEUDO_SCHEME, H2_PSEUDO_AUTHORITY, H2_PSEUDO_PATH, H2_PSEUDO_COUNT };
+enum h2_pseudo {
+    H2_PSEUDO_METHOD,
+    H2_PSEUDO_SCHEME,
+    H2_PSEUDO_AUTHORITY,
+    H2_PSEUDO_PATH,
+    H2_PSEUDO_PROTOCOL, /* RFC 8441 */
+    H2_PSEUDO_COUNT
+};
 
 /* One head under way. Its memory grows to what the limits allow, and is kept from one head to the next. Zero
  * it before the first; h2_head_free at the end. */

@@ -64,5 +64,7 @@ int net_socket_error(int fd);
 void net_keep_alive(int fd);
 /* Closing it will break the connection (RST) instead of ending it; what was not sent is lost. */
 void net_reset_on_close(int fd);
+/* A connection broke, while nothing was read from it or behind what was. */
+bool net_broke(int fd);
 
 #endif

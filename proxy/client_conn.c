@@ -299,10 +299,6 @@ static void client_conn_on_deadline(struct deadline *d)
     CHECK_MAGIC(c, CLIENT_CONN_MAGIC);
     const struct config_listen *cfg = c->listener->config;
     enum close_reason why = CLOSE_IDLE_TIMEOUT;
-    if (c->state == CLIENT_TUNNEL) {
-        tunnel_on_client_deadline(c);
-        return;
-    }
     if (c->left != NULL) {
         if (!client_conn_too_slow(c, cfg->write_timeout_ms, CLOSE_WRITE_TIMEOUT, &why)) {
             client_conn_arm(c);

@@ -19,6 +19,7 @@
 #include "proxy/partial.h"
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
+#include "proxy/tunnel.h"
 #include "proxy/upstream_conn.h"
 
 #define EXCHANGE_FREE_MAX    64
@@ -314,6 +315,8 @@ void exchange_on_client_writable(struct exchange *x)
     CHECK_MAGIC(x, EXCHANGE_MAGIC);
     if (x->phase == PHASE_DELIVER)
         phase_run(x);
+    else if (x->phase == PHASE_TUNNEL)
+        tunnel_on_client_writable(x);
 }
 
 void exchange_on_client_readable(struct exchange *x)
@@ -321,6 +324,8 @@ void exchange_on_client_readable(struct exchange *x)
     CHECK_MAGIC(x, EXCHANGE_MAGIC);
     if (x->phase == PHASE_FETCH || x->phase == PHASE_DELIVER)
         fetch_pump_body(x);
+    else if (x->phase == PHASE_TUNNEL)
+        phase_run(x);
 }
 
 size_t exchange_stream_room(const struct exchange *x, size_t most)

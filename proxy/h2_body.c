@@ -13,6 +13,7 @@
 #include "proxy/h2_stream.h"
 #include "proxy/listener.h"
 #include "proxy/phase.h"
+#include "proxy/tunnel.h"
 #include "proxy/upstream_conn.h"
 
 #define IN_LEAST       (2 * KB)
@@ -46,15 +47,20 @@ bool h2_stream_take(struct h2_stream *s, const uint8_t *data, size_t bytes)
     return true;
 }
 
-static void begin_reading(struct h2_stream *s, struct exchange *x)
+static void widen_window(struct h2_stream *s)
 {
-    x->body_state = BODY_READING;
-    h2_stream_was_not_slow(s);
     if (s->in_ended || s->conn->wide_windows >= H2_WINDOW_READ_MAX)
         return;
     s->in_wide = true;
     s->conn->wide_windows++;
     nghttp2_session_set_local_window_size(s->conn->session, NGHTTP2_FLAG_NONE, s->id, H2_WINDOW_READ);
+}
+
+static void begin_reading(struct h2_stream *s, struct exchange *x)
+{
+    x->body_state = BODY_READING;
+    h2_stream_was_not_slow(s);
+    widen_window(s);
 }
 
 static void send_continue(struct h2_stream *s, struct exchange *x)
@@ -64,19 +70,27 @@ static void send_continue(struct h2_stream *s, struct exchange *x)
         h2_stream_interim(s, SLICE_LIT("HTTP/1.1 100 Continue\r\n"));
 }
 
-static enum h1_body_read body_piece(struct h2_stream *s, struct exchange *x, slice_t *piece)
+slice_t h2_stream_take_input(struct h2_stream *s)
 {
     struct h2_conn *h = s->conn;
-    *piece = slice_make(s->in + s->in_pos, s->in_len - s->in_pos);
+    if (s->in_pos == s->in_len)
+        return SLICE_EMPTY;
+    const slice_t piece = slice_make(s->in + s->in_pos, s->in_len - s->in_pos);
     s->in_pos = s->in_len = 0; /* the bytes stay until more come */
-    x->body_read += piece->len;
-    if (x->framing.kind == H1_BODY_LENGTH)
-        x->body_left -= MIN(x->body_left, (uint64_t)piece->len);
-    nghttp2_session_consume_stream(h->session, s->id, piece->len);
-    const size_t withheld = MIN(h->withheld, piece->len);
+    nghttp2_session_consume_stream(h->session, s->id, piece.len);
+    const size_t withheld = MIN(h->withheld, piece.len);
     h->withheld -= withheld;
     nghttp2_session_consume_connection(h->session, withheld);
     h2_conn_schedule(h);
+    return piece;
+}
+
+static enum h1_body_read body_piece(struct h2_stream *s, struct exchange *x, slice_t *piece)
+{
+    *piece = h2_stream_take_input(s);
+    x->body_read += piece->len;
+    if (x->framing.kind == H1_BODY_LENGTH)
+        x->body_left -= MIN(x->body_left, (uint64_t)piece->len);
     return x->body_read > (uint64_t)x->listen->max_body_bytes ? H1_BODY_TOO_BIG : H1_BODY_PIECE;
 }
 
@@ -102,6 +116,12 @@ enum h1_body_read h2_stream_read_body(struct h2_stream *s, struct exchange *x, s
     return H1_BODY_END;
 }
 
+void h2_stream_tunnel_begin(struct h2_stream *s)
+{
+    s->tunnel = true;
+    widen_window(s);
+}
+
 void h2_stream_expects_body(struct h2_stream *s)
 {
     h2_conn_schedule(s->conn); /* which sets the deadline */
@@ -117,7 +137,7 @@ void h2_stream_was_not_slow(struct h2_stream *s)
 void h2_stream_frame_body(const struct h2_stream *s, struct h1_framing *f)
 {
     f->keep_alive = true;
-    if (f->kind != H1_BODY_NONE)
+    if (f->kind != H1_BODY_NONE || tunnel_is_connect(s->exchange))
         return;
     if (!s->in_ended) {
         f->kind = H1_BODY_CHUNKED;
@@ -145,7 +165,7 @@ static bool too_slow(const struct h2_stream *s, dur_ms_t timeout_ms, enum close_
     *why = CLOSE_MIN_RATE;
     if (window_ms < RATE_WINDOW_MS || *moved == 0)
         return false;
-    if (l->min_rate_bytes_s > 0 && *moved < (uint64_t)(l->min_rate_bytes_s * window_ms / 1000))
+    if (!s->tunnel && l->min_rate_bytes_s > 0 && *moved < (uint64_t)(l->min_rate_bytes_s * window_ms / 1000))
         return true;
     *since_ms = now_of(s);
     *moved = 0;

@@ -293,16 +293,22 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, 
 static void stop_upload(nghttp2_session *session, const nghttp2_frame *frame)
 {
     const struct h2_stream *s = stream_of(session, frame->hd.stream_id);
-    if (s != NULL && !s->in_ended && !s->cut)
+    if (s != NULL && !s->in_ended && !s->cut && !s->tunnel)
         nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_NO_ERROR);
+}
+
+/* INTERNAL_ERROR is our own trouble, or an instance's. */
+static bool is_clients_fault(nghttp2_session *session, const nghttp2_frame *frame)
+{
+    const struct h2_stream *s = stream_of(session, frame->hd.stream_id);
+    const uint32_t code = frame->rst_stream.error_code;
+    return code != NGHTTP2_NO_ERROR && code != NGHTTP2_INTERNAL_ERROR && (s == NULL || !s->faultless);
 }
 
 static int on_frame_sent(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 {
     if (frame->hd.type == NGHTTP2_RST_STREAM) {
-        /* INTERNAL_ERROR is our own trouble, or an instance's. */
-        if (frame->rst_stream.error_code != NGHTTP2_NO_ERROR &&
-            frame->rst_stream.error_code != NGHTTP2_INTERNAL_ERROR)
+        if (is_clients_fault(session, frame))
             h2_guard_reset(arg);
     } else if (frame->hd.type == NGHTTP2_GOAWAY) {
         struct client_conn *c = ((struct h2_conn *)arg)->client;

@@ -18,6 +18,7 @@
 #include "proxy/h2_conn.h"
 #include "proxy/h2_guard.h"
 #include "proxy/h2_reply.h"
+#include "proxy/tunnel.h"
 
 #define ROOM_LEAST     (2 * KB)
 #define ROOM_MOST      (64 * KB)
@@ -91,6 +92,8 @@ void h2_stream_end(struct h2_stream *s)
         exchange_on_client_writable(x);
     }
     x = s->exchange;
+    if (x != NULL && s->tunnel && s->ended && s->in_ended)
+        tunnel_take_rest(x);
     s->exchange = NULL;
     s->cut = true;
     if (x != NULL)
@@ -134,6 +137,27 @@ void h2_stream_reset(struct h2_stream *s, uint32_t code, enum close_reason why)
 void h2_stream_abort(struct h2_stream *s, enum close_reason why)
 {
     h2_stream_reset(s, NGHTTP2_INTERNAL_ERROR, why);
+}
+
+/* As TCP would have it: CANCEL for a reset (RFC 8441 section 5), END_STREAM for the end, and who still sends
+ * is told not to. */
+void h2_stream_tunnel_over(struct h2_stream *s, bool broken)
+{
+    nghttp2_session *session = s->conn->session;
+    s->tunnel = false;
+    s->faultless = broken;
+    if (s->cut)
+        return;
+    if (broken) {
+        s->cut = true;
+        pieces_drop(s);
+        nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, s->id, NGHTTP2_CANCEL);
+    } else if (!s->ended) {
+        h2_stream_finish(s, SLICE_EMPTY);
+    } else if (!s->in_ended && nghttp2_session_get_stream_local_close(session, s->id) == 1) {
+        nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, s->id, NGHTTP2_NO_ERROR);
+    }
+    h2_conn_schedule(s->conn);
 }
 
 void h2_stream_exchange_done(struct h2_stream *s)

@@ -42,12 +42,14 @@ struct h2_stream {
     struct list node, wake_node;
     uint8_t wake; /* set of enum h2_wake */
     bool head_sent, no_body;
-    bool deferred; /* nghttp2 waits for more of the body */
-    bool ended;    /* all of it was added */
-    bool full;     /* more than it holds was added: the exchange waits */
-    bool cut;      /* reset by us */
-    bool in_ended; /* END_STREAM came */
-    bool in_wide;  /* counts in h2_conn.wide_windows */
+    bool deferred;  /* nghttp2 waits for more of the body */
+    bool ended;     /* all of it was added */
+    bool full;      /* more than it holds was added: the exchange waits */
+    bool cut;       /* reset by us */
+    bool in_ended;  /* END_STREAM came */
+    bool in_wide;   /* counts in h2_conn.wide_windows */
+    bool tunnel;    /* its exchange is one, and each direction ends by itself */
+    bool faultless; /* what ended it was not the client's doing */
     /* output */
     struct h2_piece few[H2_STREAM_FEW], *pieces; /* from `piece_first` on */
     unsigned piece_first, piece_count, piece_room;
@@ -93,6 +95,15 @@ void h2_stream_was_not_slow(struct h2_stream *s);
 void h2_stream_frame_body(const struct h2_stream *s, struct h1_framing *f);
 /* How many bytes that must be copied are worth having at once. */
 size_t h2_stream_room(const struct h2_stream *s);
+
+/* ---- for the tunnel that its exchange has become (tunnel_client.h)
+ * ----------------------------------------------------------- */
+
+void h2_stream_tunnel_begin(struct h2_stream *s);
+/* The bytes that have come, or none; valid until more come. The client's window opens by as much. */
+slice_t h2_stream_take_input(struct h2_stream *s);
+/* It ends, both ways. `broken`: by RST_STREAM, whatever waits. The exchange is about to end. */
+void h2_stream_tunnel_over(struct h2_stream *s, bool broken);
 
 static inline bool h2_stream_is_broken(const struct h2_stream *s)
 {

@@ -109,8 +109,8 @@ void phase_client_gone(struct exchange *x)
         upstream_conn_resume(x->upstream);
         return;
     }
-    if (x->phase == PHASE_TUNNEL)
-        tunnel_abandoned(x);
+    if (x->phase == PHASE_TUNNEL && tunnel_outlives_client(x))
+        return;
     exchange_drop_fetch(x);
     if (x->phase != PHASE_WAIT && x->phase != PHASE_REMOTE && x->phase != PHASE_FETCH &&
         x->phase != PHASE_DELIVER && x->phase != PHASE_TUNNEL)
@@ -132,6 +132,8 @@ void exchange_abandon(struct exchange *x)
 
 enum phase_result phase_answer(struct exchange *x, unsigned status, slice_t type, slice_t body)
 {
+    if (status / 100 == 2 && UNLIKELY(tunnel_is_connect(x)))
+        return phase_answer_error(x, 403, "there is no WebSocket here");
     x->status = (uint16_t)status;
     x->source = SOURCE_LOCAL;
     x->local_type = type;

@@ -360,8 +360,12 @@ enum phase_result phase_fetch(struct exchange *x)
 {
     if (x->instance != NULL || UNLIKELY(x->queued != NULL))
         return PHASE_PARK; /* a try is under way */
-    if (x->upstream_head.ptr == NULL && !phase_fetch_prepare(x))
-        return fetch_give_up(x, FETCH_NO_MEMORY);
+    if (x->upstream_head.ptr == NULL) {
+        if (UNLIKELY(http_head_has(&x->req, HTTP_FIELD_UPGRADE)) && tunnel_is_refused(x))
+            return phase_answer_error(x, 403, "this route allows no WebSocket");
+        if (!phase_fetch_prepare(x))
+            return fetch_give_up(x, FETCH_NO_MEMORY);
+    }
     return fetch_start(x);
 }
 

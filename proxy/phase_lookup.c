@@ -18,6 +18,7 @@
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
 #include "proxy/stale.h"
+#include "proxy/tunnel.h"
 
 #define WAIT_ROUNDS_MAX                                                                                      \
     4 /* look-ups after a wait that ended in "look again", before fetching without the cache */
@@ -347,7 +348,8 @@ void phase_wait_timeout(struct exchange *x)
     else if (x->phase == PHASE_FETCH && x->queued != NULL) {
         fetch_queue_leave(x);
         phase_fetch_failed(x, FETCH_QUEUE_TIMEOUT);
-    }
+    } else if (x->phase == PHASE_TUNNEL)
+        tunnel_on_deadline(x);
 }
 
 void phase_wait_on_event(void *arg, enum cache_event event)

@@ -23,6 +23,7 @@
 #include "proxy/proxy_worker.h"
 #include "proxy/stale.h"
 #include "proxy/tags.h"
+#include "proxy/tunnel.h"
 #include "proxy/upstream_conn.h"
 
 #define PASS_MEMORY_MS                                                                                       \
@@ -392,6 +393,8 @@ void exchange_on_response_head(struct exchange *x, const struct http_head *head,
         own_fetch_on_head(x, head);
         return;
     }
+    if (UNLIKELY(x->tunnel != NULL) && tunnel_is_declined(x, head))
+        return;
     if (head->status == 304 && x->stale != NULL && !merge_confirms(x, head)) {
         if (x->client_refused) /* still fresh by its own head, but known to be old */
             cache_forget(x->pw->cache, x->stale);

@@ -145,10 +145,15 @@ void proxy_worker_drain(struct proxy_worker *pw)
 
 void proxy_worker_abort(struct proxy_worker *pw)
 {
+    LIST_FOREACH_SAFE (n, next, &pw->exchanges) {
+        struct exchange *x = CONTAINER_OF(n, struct exchange, node);
+        if (x->phase == PHASE_TUNNEL)
+            tunnel_close(x, CLOSE_SHUTDOWN);
+    }
     LIST_FOREACH_SAFE (n, next, &pw->conns) {
         struct client_conn *c = CONTAINER_OF(n, struct client_conn, node);
-        if (c->state == CLIENT_TUNNEL)
-            tunnel_close(c->exchange, CLOSE_SHUTDOWN);
+        if (c->state == CLIENT_H2) /* the ends of its tunnels */
+            h2_server_run(c);
         client_conn_close(c, CLOSE_SHUTDOWN);
     }
     LIST_FOREACH_SAFE (n, next, &pw->exchanges) { /* fetches that went on without their client */

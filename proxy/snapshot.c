@@ -49,6 +49,7 @@ static bool snapshot_build_routes(struct snapshot *s)
         struct route *route = &s->routes[i];
         route->config = r;
         route->pool = r->pool < 0 ? NULL : balancer_set_pool(s->balancers, (size_t)r->pool);
+        s->allows_websocket |= r->websocket && r->pool >= 0;
         route->label = metrics_label(slice_str(r->name));
         route->always_matches =
             r->hosts.count == 0 && r->path_count == 0 && r->methods.count == 0 && r->header_count == 0;

@@ -45,6 +45,7 @@ struct snapshot {
     struct tls_site **tls;               /* of each listener, NULL where plain; NULL: no listener has TLS */
     struct access_format *access_format; /* NULL: access log off */
     uint64_t slow_request_us;            /* 0 = off */
+    bool allows_websocket;               /* a route that has a pool does */
 };
 
 /* Control thread. Takes its own reference on `c`. NULL and a message in `err` on failure. */

@@ -20,16 +20,17 @@
 #include "core/metrics.h"
 #include "core/net.h"
 #include "core/panic.h"
+#include "core/websocket_key.h"
 #include "proxy/affinity.h"
-#include "proxy/client_out.h"
+#include "proxy/client.h"
 #include "proxy/client_tls.h"
 #include "proxy/forward.h"
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
+#include "proxy/tunnel_client.h"
 #include "proxy/upgrade.h"
 #include "proxy/upstream_conn.h"
 
-#define TUNNEL_STEP    (32 * KB)
 #define STEPS_PER_TURN 16 /* then other connections get their turn */
 
 /* One direction: OPEN -> ENDED -> SHUT, or OPEN -> SHUT when its reader is gone. */
@@ -42,6 +43,7 @@ enum tunnel_way {
 /* In the exchange's arena. */
 struct tunnel {
     slice_t offer; /* protocols the instance was offered */
+    char *key;     /* of a WebSocket that a client of HTTP/2 asked for: Sec-WebSocket-Key, ours; else NULL */
     bool open;
     bool instance_broke;            /* sending to it failed, before its end was read */
     uint8_t to_instance, to_client; /* enum tunnel_way, way_set */
@@ -49,6 +51,7 @@ struct tunnel {
     uint8_t over;                   /* enum close_reason, CLOSE_OPEN until decided */
     mono_ms_t moved_ms;             /* the last byte passed */
     mono_ms_t taken_ms;             /* the client took the last byte, or nothing waits for it */
+    dur_ms_t half_open_ms;          /* how long one side may be silent when the other has ended */
 };
 
 static void way_set(uint8_t *way, enum tunnel_way to)
@@ -60,12 +63,23 @@ static void way_set(uint8_t *way, enum tunnel_way to)
 /* ---- the request, and the answer to it
  * ---------------------------------------------------------------------------- */
 
+/* No such field comes by HTTP/2 but for what core/h2_head.h makes of CONNECT. */
+bool tunnel_is_connect(const struct exchange *x)
+{
+    return x->http2 && http_head_has(&x->req, HTTP_FIELD_UPGRADE);
+}
+
+bool tunnel_is_refused(const struct exchange *x)
+{
+    return tunnel_is_connect(x) && !x->route->config->websocket;
+}
+
 bool tunnel_prepare(struct exchange *x)
 {
     char list[UPGRADE_OFFER_MAX];
     size_t len = upgrade_offer(&x->req, list);
     if (len == 0 || x->req.method != HTTP_GET || x->body_state != BODY_ABSENT || x->client == NULL ||
-        x->stream != NULL || !x->route->config->websocket)
+        !x->route->config->websocket)
         return true;
     ASSERT(x->flight == NULL); /* cache_request_usable lets no such request in */
     struct tunnel *t = arena_calloc(&x->arena, sizeof *t);
@@ -73,6 +87,12 @@ bool tunnel_prepare(struct exchange *x)
     if (t == NULL || offer.ptr == NULL)
         return false;
     t->offer = offer;
+    if (tunnel_is_connect(x)) {
+        t->key = arena_alloc(&x->arena, WEBSOCKET_KEY_BYTES);
+        if (t->key == NULL)
+            return false;
+        websocket_key_make(t->key);
+    }
     x->tunnel = t;
     x->fresh_only = true; /* so that it never meets the end of an idle connection: it is not sent twice */
     return true;
@@ -83,28 +103,72 @@ void tunnel_put_fields(struct text *t, const struct exchange *x)
     TEXT_LIT(t, "Connection: Upgrade\r\nUpgrade: ");
     text_put(t, x->tunnel->offer);
     TEXT_LIT(t, "\r\n");
+    if (x->tunnel->key == NULL)
+        return;
+    TEXT_LIT(t, "Sec-WebSocket-Key: ");
+    text_put(t, slice_make(x->tunnel->key, WEBSOCKET_KEY_BYTES));
+    TEXT_LIT(t, "\r\n");
+}
+
+static bool key_is_answered(const char *key, const struct http_head *head)
+{
+    char accept[WEBSOCKET_ACCEPT_BYTES];
+    const struct http_field *f = http_head_find(head, SLICE_LIT("sec-websocket-accept"));
+    websocket_key_answer(key, accept);
+    return f != NULL && slice_eq(f->value, slice_make(accept, sizeof accept));
 }
 
 bool tunnel_is_agreed(const struct exchange *x, const struct http_head *head)
 {
-    return x->tunnel != NULL && x->client != NULL && upgrade_accepted(head, x->tunnel->offer).len > 0;
+    const struct tunnel *t = x->tunnel;
+    return t != NULL && x->client != NULL && upgrade_accepted(head, t->offer).len > 0 &&
+           (t->key == NULL || key_is_answered(t->key, head));
+}
+
+bool tunnel_is_declined(struct exchange *x, const struct http_head *head)
+{
+    if (x->tunnel->key == NULL || head->status / 100 != 2)
+        return false;
+    phase_fetch_release(x, FETCH_NONE);
+    phase_answer_error(x, 502, "the instance answered, and did not go over to WebSocket");
+    phase_run(x);
+    return true;
+}
+
+/* RFC 8441 section 5: to a client of HTTP/2 the 101 is a 200, and no key was answered. */
+static struct http_head as_connected(struct exchange *x, const struct http_head *head)
+{
+    struct http_head to = *head;
+    to.status = 200;
+    to.reason = SLICE_EMPTY;
+    to.field_count = 0;
+    for (unsigned i = 0; i < head->field_count; i++) {
+        if (!slice_ieq(head->fields[i].name, SLICE_LIT("sec-websocket-accept")))
+            to.fields[to.field_count++] = head->fields[i];
+    }
+    x->req.present &= ~(HTTP_BIT(IF_MATCH) | HTTP_BIT(IF_NONE_MATCH) | HTTP_BIT(IF_MODIFIED_SINCE) |
+                        HTTP_BIT(IF_UNMODIFIED_SINCE) | HTTP_BIT(RANGE)); /* none is about a tunnel */
+    return to;
 }
 
 void exchange_on_switch(struct exchange *x, const struct http_head *head)
 {
     CHECK_MAGIC(x, EXCHANGE_MAGIC);
     ASSERT(x->phase == PHASE_FETCH);
-    slice_t fields = forward_response_head(x, head, false);
+    const bool connect = x->tunnel->key != NULL;
     slice_t protocol = upgrade_accepted(head, x->tunnel->offer);
+    const struct http_head to = connect ? as_connected(x, head) : *head;
+    slice_t fields = forward_response_head(x, &to, false);
     x->first_byte_us = x->pw->worker->now_us;
-    x->status = 101;
+    x->status = to.status;
     x->source = SOURCE_TUNNEL;
     x->keep_alive = false;
-    if (fields.ptr != NULL)
+    x->response_head = fields;
+    if (fields.ptr != NULL && !connect)
         x->response_head = arena_printf(&x->arena, SLICE_FMT "Upgrade: " SLICE_FMT "\r\n", SLICE_ARG(fields),
                                         SLICE_ARG(protocol));
     if (UNLIKELY(x->affinity != NULL))
-        affinity_pin(x, head);
+        affinity_pin(x, &to);
     phase_set(x, PHASE_DELIVER);
     phase_run(x);
 }
@@ -154,6 +218,7 @@ static void tunnel_shed(struct exchange *x)
     memcpy(kept.fields, fields, sizeof fields);
     *x->tunnel = tunnel;
     x->tunnel->offer = SLICE_EMPTY;
+    x->tunnel->key = NULL;
     x->req = kept;
     x->identity_fields = 0;
     x->target = (struct h1_target){.path = SLICE_EMPTY};
@@ -171,8 +236,8 @@ static struct tunnel *tunnel_open(struct exchange *x)
     struct tunnel *t = x->tunnel;
     t->open = true;
     t->moved_ms = t->taken_ms = worker_now_ms(x->pw->worker);
-    client_conn_set_state(x->client, CLIENT_TUNNEL);
-    net_keep_alive(x->client->fd);
+    t->half_open_ms = x->listen->idle_timeout_ms;
+    tunnel_client_begin(x);
     net_keep_alive(x->upstream->fd);
     proxy_count(x->pw, METRIC_TUNNELS, 1);
     proxy_count(x->pw, METRIC_TUNNELS_OPEN, 1);
@@ -183,20 +248,36 @@ static struct tunnel *tunnel_open(struct exchange *x)
 }
 
 /* From here on it counts as a request again, like any that is about to end. */
-void tunnel_abandoned(struct exchange *x)
+static void tunnel_uncount(struct exchange *x)
 {
     x->response_end_us = x->pw->worker->now_us;
     proxy_count(x->pw, METRIC_TUNNELS_OPEN, -1);
     proxy_count(x->pw, METRIC_EXCHANGES_OPEN, 1);
 }
 
+bool tunnel_outlives_client(struct exchange *x)
+{
+    const struct tunnel *t = x->tunnel;
+    if (t->to_client == WAY_SHUT && t->to_instance == WAY_ENDED) {
+        phase_run(x);
+        return true;
+    }
+    net_reset_on_close(x->upstream->fd);
+    tunnel_uncount(x);
+    return false;
+}
+
 /* The end says nothing about the instance's health, which answered well when it was asked. */
 static enum phase_result tunnel_end(struct exchange *x)
 {
+    const struct client_conn *c = x->client;
     x->close_reason = x->tunnel->over;
-    if (x->client->broken && !x->client->eof)
+    if (c != NULL && x->stream == NULL && c->broken && !c->eof)
         net_reset_on_close(x->upstream->fd);
-    tunnel_abandoned(x);
+    if (c != NULL)
+        tunnel_client_over(x, x->tunnel->over == CLOSE_UPSTREAM_CUT);
+    deadline_lapse(&x->wait_deadline);
+    tunnel_uncount(x);
     phase_fetch_release(x, FETCH_NONE);
     phase_set(x, PHASE_LOG);
     return PHASE_MORE;
@@ -212,19 +293,11 @@ static void instance_broke(struct exchange *x, enum fetch_error e)
 {
     proxy_count(x->pw, METRIC_UPSTREAM_ERRORS, 1);
     x->fetch_error = (uint8_t)e;
-    x->client->reset_on_close = true;
     x->tunnel->over = CLOSE_UPSTREAM_CUT;
 }
 
 /* ---- moving bytes
  * ------------------------------------------------------------------------------------------------- */
-
-/* Did it break while nothing is read from it, or behind what was read? */
-static bool socket_broke(int fd)
-{
-    char byte;
-    return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno != EAGAIN && errno != EINTR;
-}
 
 static void tunnel_moved(struct exchange *x)
 {
@@ -237,7 +310,7 @@ static bool turn_is_over(struct exchange *x, unsigned *steps)
     if ((*steps)-- > 0)
         return false;
     *steps = 0;
-    worker_at_turn_end(x->pw->worker, &x->client->again);
+    tunnel_client_again(x);
     return true;
 }
 
@@ -247,23 +320,6 @@ static void way_ends(struct exchange *x, uint8_t *way, enum close_reason whose)
     tunnel_moved(x);
     if (x->tunnel->first_end == CLOSE_OPEN)
         x->tunnel->first_end = (uint8_t)whose;
-}
-
-/* As recv(2). */
-static ssize_t client_take(struct client_conn *c, char *buf)
-{
-    struct tls_conn *t = c->tls != NULL ? &c->tls->conn : NULL;
-    ssize_t n = -1;
-    errno = EAGAIN;
-    while (c->readable &&
-           (n = t == NULL ? recv(c->fd, buf, TUNNEL_STEP, 0) : tls_conn_read(t, buf, TUNNEL_STEP)) < 0 &&
-           errno == EINTR)
-        continue;
-    if (n < 0 && errno == EAGAIN && t != NULL && c->readable && socket_broke(c->fd))
-        errno = ECONNRESET;
-    if (n <= 0)
-        c->readable = n < 0 && errno == EAGAIN && t != NULL && !t->drained;
-    return n;
 }
 
 /* It takes no more; what it has sent before may still be there to be read. */
@@ -294,32 +350,32 @@ static bool instance_takes(struct exchange *x)
     return !upstream_conn_is_blocked(u);
 }
 
+/* Bytes of the client, or its end. false: there is nothing now, or it broke. */
+static bool move_to_instance(struct exchange *x)
+{
+    slice_t piece;
+    switch (tunnel_client_read(x, &piece)) {
+    case TUNNEL_READ_BYTES:
+        send_to_instance(x, piece.ptr, piece.len);
+        return true;
+    case TUNNEL_READ_END:
+        way_ends(x, &x->tunnel->to_instance, CLOSE_TUNNEL_CLIENT);
+        return true;
+    case TUNNEL_READ_BROKEN:
+        client_broke(x);
+        break;
+    case TUNNEL_READ_NOTHING:
+        break;
+    }
+    return false;
+}
+
 static void pump_to_instance(struct exchange *x, unsigned *steps)
 {
     struct tunnel *t = x->tunnel;
-    struct client_conn *c = x->client;
     while (instance_takes(x) && t->to_instance == WAY_OPEN) {
-        if (c->in_len > 0) { /* read ahead, with the request */
-            size_t n = c->in_len;
-            send_to_instance(x, c->in_ptr, n);
-            client_conn_consume(c, n);
-            continue;
-        }
-        if (turn_is_over(x, steps))
+        if (turn_is_over(x, steps) || !move_to_instance(x))
             return;
-        ssize_t n = client_take(c, x->pw->relay_buffer);
-        if (n > 0) {
-            proxy_count(x->pw, METRIC_CLIENT_BYTES_IN, n);
-            send_to_instance(x, x->pw->relay_buffer, (size_t)n);
-        } else if (n == 0) {
-            c->eof = true;
-            way_ends(x, &t->to_instance, CLOSE_TUNNEL_CLIENT);
-        } else if (errno == EAGAIN) {
-            return;
-        } else {
-            client_broke(x);
-            return;
-        }
     }
     if (t->to_instance == WAY_ENDED && x->upstream->unsent == NULL) {
         if (x->upstream->tls != NULL)
@@ -327,38 +383,40 @@ static void pump_to_instance(struct exchange *x, unsigned *steps)
         shutdown(x->upstream->fd, SHUT_WR);
         way_set(&t->to_instance, WAY_SHUT);
     }
-    if (c->readable && socket_broke(c->fd))
+    if (x->client != NULL && !tunnel_client_rest(x, t->to_instance == WAY_OPEN))
         client_broke(x);
-    c->readable &= t->to_instance == WAY_OPEN;
+}
+
+void tunnel_take_rest(struct exchange *x)
+{
+    struct tunnel *t = x->tunnel;
+    while (t->to_instance == WAY_OPEN && move_to_instance(x))
+        continue;
 }
 
 static bool client_takes(struct exchange *x)
 {
-    struct client_conn *c = x->client;
-    uint64_t before = c->bytes_out;
-    if (c->left != NULL && c->writable)
-        client_out_resume(c);
-    if (c->left == NULL || c->bytes_out != before)
+    const bool moved = tunnel_client_resume(x), waits = tunnel_client_waits(x);
+    if (!waits || moved)
         x->tunnel->taken_ms = worker_now_ms(x->pw->worker);
-    if (c->bytes_out != before)
+    if (moved)
         tunnel_moved(x);
-    return c->left == NULL && !c->broken;
+    return !waits && !client_is_broken(x);
 }
 
 static void send_to_client(struct exchange *x, const char *data, size_t n)
 {
     x->response_bytes += n;
     tunnel_moved(x);
-    client_out_add(x->client, data, n, NULL);
-    client_out_flush(x->client);
+    tunnel_client_send(x, data, n);
 }
 
 /* 0 and less as recv(2). */
-static ssize_t instance_take(struct upstream_conn *u, char *buf)
+static ssize_t instance_take(struct upstream_conn *u, char *buf, size_t room)
 {
     ssize_t n;
     do
-        n = u->tls == NULL ? recv(u->fd, buf, TUNNEL_STEP, 0) : tls_conn_read(u->tls, buf, TUNNEL_STEP);
+        n = u->tls == NULL ? recv(u->fd, buf, room, 0) : tls_conn_read(u->tls, buf, room);
     while (n < 0 && errno == EINTR);
     if (n > 0)
         proxy_count(u->pw, METRIC_UPSTREAM_BYTES_IN, n);
@@ -380,7 +438,7 @@ static bool move_to_client(struct exchange *x)
     }
     if (!u->readable)
         return false;
-    ssize_t n = instance_take(u, x->pw->relay_buffer);
+    ssize_t n = instance_take(u, x->pw->relay_buffer, tunnel_client_room(x));
     if (n > 0)
         send_to_client(x, x->pw->relay_buffer, (size_t)n);
     else if (n == 0 && !x->tunnel->instance_broke)
@@ -393,23 +451,20 @@ static bool move_to_client(struct exchange *x)
 static void pump_to_client(struct exchange *x, unsigned *steps)
 {
     struct tunnel *t = x->tunnel;
-    struct client_conn *c = x->client;
     while (client_takes(x) && t->to_client == WAY_OPEN) {
         if (turn_is_over(x, steps) || !move_to_client(x))
             break;
     }
     if (t->to_client != WAY_OPEN && x->upstream->readable) { /* it has ended: is it gone altogether? */
         x->upstream->readable = false;
-        if (t->to_instance != WAY_SHUT && socket_broke(x->upstream->fd))
+        if (t->to_instance != WAY_SHUT && net_broke(x->upstream->fd))
             way_set(&t->to_instance, WAY_SHUT);
     }
-    if (t->to_client == WAY_ENDED && c->left == NULL && !c->broken) {
-        if (c->tls != NULL)
-            tls_conn_close(&c->tls->conn);
-        shutdown(c->fd, SHUT_WR);
+    if (t->to_client == WAY_ENDED && !tunnel_client_waits(x) && !client_is_broken(x)) {
+        tunnel_client_end(x);
         way_set(&t->to_client, WAY_SHUT);
     }
-    if (c->broken)
+    if (x->stream == NULL && x->client->broken)
         client_broke(x);
 }
 
@@ -422,26 +477,28 @@ static mono_ms_t silence_ends_ms(const struct exchange *x)
     const struct tunnel *t = x->tunnel;
     dur_ms_t ms = x->route->config->tunnel_timeout_ms;
     if (t->first_end != CLOSE_OPEN)
-        ms = MIN(ms, x->listen->idle_timeout_ms);
+        ms = MIN(ms, t->half_open_ms);
     return t->moved_ms + ms;
 }
 
+/* Of a stream, h2_stream_watch looks after this. */
 static mono_ms_t client_stall_ends_ms(const struct exchange *x)
 {
-    return x->client->left == NULL ? INT64_MAX : x->tunnel->taken_ms + x->listen->write_timeout_ms;
+    if (x->client == NULL || x->stream != NULL || x->client->left == NULL)
+        return INT64_MAX;
+    return x->tunnel->taken_ms + x->listen->write_timeout_ms;
 }
 
 static void tunnel_arm(struct exchange *x)
 {
-    deadline_set(x->pw->worker, &x->client->deadline, MIN(silence_ends_ms(x), client_stall_ends_ms(x)));
+    deadline_set(x->pw->worker, &x->wait_deadline, MIN(silence_ends_ms(x), client_stall_ends_ms(x)));
 }
 
-void tunnel_on_client_deadline(struct client_conn *c)
+void tunnel_on_deadline(struct exchange *x)
 {
-    struct exchange *x = c->exchange;
-    mono_ms_t now_ms = worker_now_ms(c->pw->worker);
+    mono_ms_t now_ms = worker_now_ms(x->pw->worker);
     if (now_ms >= client_stall_ends_ms(x)) {
-        c->broken = true;
+        x->client->broken = true;
         tunnel_close(x, CLOSE_WRITE_TIMEOUT);
     } else if (now_ms >= silence_ends_ms(x)) {
         tunnel_close(x, CLOSE_TUNNEL_TIMEOUT);
@@ -475,6 +532,12 @@ void exchange_on_tunnel(struct exchange *x)
     phase_run(x);
 }
 
+void tunnel_on_client_writable(struct exchange *x)
+{
+    tunnel_moved(x);
+    phase_run(x);
+}
+
 enum phase_result phase_tunnel(struct exchange *x)
 {
     struct tunnel *t = x->tunnel;
@@ -484,7 +547,7 @@ enum phase_result phase_tunnel(struct exchange *x)
     if (t->over == CLOSE_OPEN)
         pump_to_instance(x, &steps);
     steps = STEPS_PER_TURN;
-    if (t->over == CLOSE_OPEN)
+    if (t->over == CLOSE_OPEN && x->client != NULL)
         pump_to_client(x, &steps);
     if (t->over == CLOSE_OPEN && t->to_instance == WAY_SHUT && t->to_client == WAY_SHUT)
         t->over = t->first_end;

@@ -1,6 +1,6 @@
 /* websocket.c: WebSockets with an implementation that is not ours at both ends (Python's websockets, of
  * Debian): over plain connections and TLS, with compression, pings and large messages, and with an instance
- * that is killed. */
+ * that is killed; to an instance that speaks TLS; and over HTTP/2, asked for by HAProxy and by a browser. */
 #include "tests/support/app.h"
 #include "tests/support/millpond.h"
 #include "tests/support/tls.h"
@@ -80,6 +80,119 @@ static void messages_of_all_sizes(void **state)
     millpond_stop(m);
 }
 
+static char *pool_of(int port)
+{
+    return textf("[pool app]\nserver = 127.0.0.1:%d\nhealth_check = off\n", port);
+}
+
+/* HAProxy turns what comes by HTTP/1.1 into extended CONNECT. Before the first, its connection has to be
+ * there, since it asks for none before it has heard that it may. */
+static struct app by_http2(struct millpond *m, const struct tls_cert *cert)
+{
+    const char *tls = cert != NULL ? "ssl verify none alpn h2" : "proto h2";
+    struct app ha = app_haproxy("", textf("127.0.0.1:%d %s ws h2", m->port, tls),
+                                "mode http\n http-reuse always\n timeout tunnel 1m\n");
+    client_get(ha.port, "/first", "");
+    return ha;
+}
+
+static void over_http2(void **state)
+{
+    UNUSED(state);
+    if (!has_websockets())
+        skip();
+    struct app a = echo_app();
+    struct tls_cert *cert = tls_cert_make("cert");
+    for (int tls = 0; tls < 2; tls++) {
+        struct millpond *m =
+            millpond_start(.main = "workers = 1",
+                           .listen = tls ? tls_cert_lines(cert) : "protocols = h2, http/1.1, h2c",
+                           .rest = pool_of(a.port));
+        struct app ha = by_http2(m, tls ? cert : NULL);
+        struct proc *c = client_program(textf("ws://127.0.0.1:%d/chat", ha.port), everything);
+        EXPECT(proc_exit_code(c) == 0, "%s", capture_all(&c->err));
+        assert_string_equal(capture_all(&c->out), "hello\npong\nclosed 1000\n");
+        json_t *line = millpond_access_line(m, "/chat");
+        assert_string_equal(json_string_value(json_find(line, "version")), "HTTP/2");
+        assert_int_equal(json_integer_value(json_find(line, "status")), 200);
+        expect_in(json_string_value(json_find(line, "close")), "tunnel_");
+        millpond_wait_figure(m, "tunnels", 0);
+        proc_kill(ha.proc);
+        millpond_stop(m);
+    }
+}
+
+/* HAProxy that shows this certificate, before the application. */
+static struct app behind_tls(const struct tls_cert *cert, int port)
+{
+    char *pem = support_path("instance.pem");
+    support_write_file(pem, textf("%s%s", support_read_file(cert->file), support_read_file(cert->key_file)));
+    return app_haproxy(textf("ssl crt %s", pem), textf("127.0.0.1:%d", port),
+                       "mode http\n timeout tunnel 1m\n");
+}
+
+static void to_an_instance_with_tls(void **state)
+{
+    UNUSED(state);
+    if (!has_websockets())
+        skip();
+    struct app a = echo_app();
+    struct tls_cert *cert = tls_cert_make("cert");
+    struct app instance = behind_tls(cert, a.port);
+    struct millpond *m = millpond_start(.main = "workers = 1", .listen = "protocols = h2, http/1.1, h2c",
+                                        .rest = textf("%stls = yes\ntls_ca = %s\ntls_sni = localhost\n",
+                                                      pool_of(instance.port), cert->file));
+    expect_everything(m, textf("ws://127.0.0.1:%d/chat", m->port));
+    struct app ha = by_http2(m, NULL);
+    struct proc *c = client_program(textf("ws://127.0.0.1:%d/chat", ha.port), everything);
+    EXPECT(proc_exit_code(c) == 0, "%s", capture_all(&c->err));
+    assert_string_equal(capture_all(&c->out), "hello\npong\nclosed 1000\n");
+    millpond_wait_figure(m, "tunnels_opened", 2);
+    assert_true(millpond_figure(m, "upstream_tls_handshakes") >= 2);
+    proc_kill(ha.proc);
+    millpond_stop(m);
+}
+
+#define PAGE                                                                                                 \
+    "<html><body><script>const ws = new WebSocket('wss://' + location.host + '/chat');"                      \
+    "ws.onopen = () => ws.send('hello');"                                                                    \
+    "ws.onmessage = m => { fetch('/said?' + m.data); ws.close(); };"                                         \
+    "</script></body></html>"
+
+/* A browser asks for it over the connection that the page came by. */
+static void a_browser(void **state)
+{
+    UNUSED(state);
+    if (!has_websockets() || !app_has("chromium"))
+        skip();
+    struct app a = echo_app();
+    struct origin *site =
+        origin_start_fixed(textf("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nCache-Control: "
+                                 "no-store\r\nContent-Length: %zu\r\n\r\n%s",
+                                 strlen(PAGE), PAGE));
+    struct millpond *m =
+        millpond_start(.main = "workers = 1", .listen = tls_cert_lines(tls_cert_make("cert")),
+                       .rest = textf("%s%s[route ws]\npath = /chat\npool = app\n[route rest]\npool = site\n",
+                                     pool_of(a.port), pool_lines("site", 1, site)));
+    const char *argv[] = {"chromium",
+                          "--headless=new",
+                          "--no-sandbox",
+                          "--disable-gpu",
+                          "--ignore-certificate-errors",
+                          "--remote-debugging-port=0",
+                          textf("--user-data-dir=%s", support_path("browser")),
+                          textf("https://localhost:%d/page", m->port),
+                          NULL};
+    struct proc *browser = proc_start(&(struct proc_options){.argv = argv});
+    millpond_wait_access(m, "/said?hello", 1);
+    json_t *line = millpond_access_line(m, "/chat");
+    assert_string_equal(json_string_value(json_find(line, "version")), "HTTP/2");
+    assert_string_equal(json_string_value(json_find(line, "tls")), "TLSv1.3");
+    proc_kill(browser);
+    millpond_wait_figure(m, "tunnels", 0);
+    millpond_stop(m);
+}
+
 /* The client learns of it, and what it opens next is the other's. */
 static void killed_instance(void **state)
 {
@@ -111,8 +224,8 @@ static void killed_instance(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        E2E_TEST(messages_of_all_sizes),
-        E2E_TEST(killed_instance),
+        E2E_TEST(messages_of_all_sizes),   E2E_TEST(killed_instance), E2E_TEST(over_http2),
+        E2E_TEST(to_an_instance_with_tls), E2E_TEST(a_browser),
     };
     return E2E_RUN("websocket", tests);
 }

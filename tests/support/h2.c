@@ -199,6 +199,8 @@ static void take_frame(struct h2_client *c, uint8_t type, uint8_t flags, uint32_
         a->reset = get32(p);
         break;
     case NGHTTP2_SETTINGS:
+        for (size_t at = 0; at + 6 <= n; at += 6)
+            c->connects |= p[at + 1] == NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL && get32(p + at + 2) == 1;
         c->settings_acked += (flags & NGHTTP2_FLAG_ACK) != 0;
         if ((flags & NGHTTP2_FLAG_ACK) == 0 && c->acks)
             h2_frame(c, NGHTTP2_SETTINGS, NGHTTP2_FLAG_ACK, 0, NULL, 0);
@@ -255,6 +257,18 @@ struct h2_answer *h2_wait_head_(struct h2_client *c, uint32_t id)
         if (!h2_read(c))
             support_fail("stream %u gets no head; GOAWAY %lld", id, (long long)c->goaway);
     }
+    return a;
+}
+
+struct h2_answer *h2_wait_body_(struct h2_client *c, uint32_t id, size_t bytes)
+{
+    struct h2_answer *a = h2_answer(c, id);
+    while (a->body_len < bytes && !a->ended && a->reset == H2_NO_CODE) {
+        if (!h2_read(c))
+            break;
+    }
+    if (a->body_len < bytes)
+        support_fail("stream %u: %zu bytes of %zu; reset %lld", id, a->body_len, bytes, (long long)a->reset);
     return a;
 }
 

@@ -27,6 +27,7 @@ struct h2_client {
     struct h2_answer answer[H2_STREAMS_MAX]; /* of stream 2 * i + 1 */
     bool no_window_updates;                  /* for what comes */
     bool acks;                               /* SETTINGS are acknowledged, PINGs answered */
+    bool connects;                           /* the server takes extended CONNECT (RFC 8441) */
     unsigned settings_acked, pings_acked, goaways;
     int64_t goaway; /* code of the last */
     uint32_t last_stream_id;
@@ -64,6 +65,9 @@ struct h2_answer *h2_wait_(struct h2_client *c, uint32_t id);
 /* Until its head is there. */
 #define h2_wait_head(c, id) (SUPPORT_AT, h2_wait_head_(c, id))
 struct h2_answer *h2_wait_head_(struct h2_client *c, uint32_t id);
+/* Until so many bytes of its body are there. */
+#define h2_wait_body(c, id, bytes) (SUPPORT_AT, h2_wait_body_(c, id, bytes))
+struct h2_answer *h2_wait_body_(struct h2_client *c, uint32_t id, size_t bytes);
 /* Until all that was sent before has been worked on: a PING and its answer. */
 #define h2_sync(c) (SUPPORT_AT, h2_sync_(c))
 void h2_sync_(struct h2_client *c);

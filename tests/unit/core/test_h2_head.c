@@ -252,11 +252,70 @@ static void test_trailers(void **state)
     assert_non_null(h->malformed);
 }
 
+#define WEBSOCKET                                                                                            \
+    ":method", "CONNECT", ":protocol", "websocket", ":scheme", "https", ":path", "/ws?a", ":authority", "test"
+
+/* As HTTP/1.1 would ask for it. */
+static void test_websocket(void **state)
+{
+    struct http_head out;
+    assert_int_equal(HEAD(*state, &out, WEBSOCKET, "sec-websocket-version", "13", "Sec-WebSocket-Key", "x"),
+                     H2_HEAD_MALFORMED); /* upper case */
+    assert_int_equal(HEAD(*state, &out, WEBSOCKET, "sec-websocket-key", "a", "sec-websocket-version", "13",
+                          "sec-websocket-key", "b"),
+                     H2_HEAD_OK);
+    expect_slice(out.method_text, "GET");
+    assert_int_equal(out.method, HTTP_GET);
+    expect_slice(out.target, "/ws?a");
+    assert_string_equal(value_of(&out, "connection"), "upgrade");
+    assert_string_equal(value_of(&out, "upgrade"), "websocket");
+    assert_string_equal(value_of(&out, "sec-websocket-version"), "13");
+    assert_null(value_of(&out, "sec-websocket-key"));
+    assert_true(http_head_has(&out, HTTP_FIELD_UPGRADE) && http_head_has(&out, HTTP_FIELD_CONNECTION));
+    assert_int_equal(out.field_count, 4);
+    const struct http_field *last = &out.fields[out.field_count - 1]; /* still one stretch */
+    assert_int_equal(last->id, HTTP_FIELD_HOST);
+    assert_true(last->value.ptr > out.method_text.ptr);
+}
+
+static void test_connect_is_malformed(void **state)
+{
+    struct http_head out;
+    assert_int_equal(HEAD(*state, &out, GET, ":protocol", "websocket"), H2_HEAD_MALFORMED);
+    assert_int_equal(HEAD(*state, &out, WEBSOCKET, ":protocol", "websocket"), H2_HEAD_MALFORMED);
+    assert_int_equal(HEAD(*state, &out, WEBSOCKET, "content-length", "0"), H2_HEAD_MALFORMED);
+    assert_int_equal(HEAD(*state, &out, WEBSOCKET, "upgrade", "websocket"), H2_HEAD_MALFORMED);
+    assert_int_equal(HEAD(*state, &out, WEBSOCKET, "host", "other"), H2_HEAD_MALFORMED);
+    assert_int_equal(HEAD(*state, &out, ":method", "CONNECT", ":protocol", "websocket", ":authority", "test"),
+                     H2_HEAD_MALFORMED);
+    assert_int_equal(HEAD(*state, &out, ":method", "CONNECT", ":protocol", "websocket", ":authority", "test",
+                          ":scheme", "https", ":path", "*"),
+                     H2_HEAD_MALFORMED);
+    assert_int_equal(HEAD(*state, &out, ":method", "CONNECT", ":protocol", "websocket", ":authority", "test",
+                          ":scheme", "ws", ":path", "/"),
+                     H2_HEAD_MALFORMED);
+}
+
+static void test_other_protocols(void **state)
+{
+    static const char *const others[] = {"connect-udp", "webtransport", "", "websocket2", "h2c"};
+    struct http_head out;
+    for (size_t i = 0; i < ARRAY_LEN(others); i++) {
+        assert_int_equal(HEAD(*state, &out, ":method", "CONNECT", ":protocol", others[i], ":scheme", "https",
+                              ":path", "/", ":authority", "test"),
+                         H2_HEAD_REFUSED);
+        assert_int_equal(h1_error_status(((struct h2_head *)*state)->refused), 501);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         T(test_sound),
+        T(test_websocket),
+        T(test_connect_is_malformed),
+        T(test_other_protocols),
         T(test_is_one_stretch),
         T(test_host_stands_for_authority),
         T(test_crumbs_are_joined),
