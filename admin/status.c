@@ -255,6 +255,10 @@ static void pools_on_instance(void *arg, const struct instance_info *info)
     put_int(o, "ejections", info->ejections);
     put_int(o, "in_flight", info->in_flight);
     put_int(o, "max_connections", (uint64_t)info->max_connections);
+    if (info->idle_ms > 0) {
+        put_int(o, "idle_limit_ms", (uint64_t)info->idle_ms);
+        put_text(o, "idle_limit_from", info->idle_from);
+    }
     put_int(o, "requests", info->requests);
     put_int(o, "failures", info->failures);
     put_int(o, "probes_ok", info->probes_ok);

@@ -131,6 +131,14 @@ static void in_flight_text(const json_t *instance, char *text, size_t bytes)
         snprintf(text + n, bytes - (size_t)n, " of %" JSON_INTEGER_FORMAT, most);
 }
 
+static void print_idle_limit(const json_t *pool, const json_t *instance, FILE *out)
+{
+    if (int_of(instance, "idle_limit_ms") > 0)
+        fprintf(out, "%s/%s: unused connections are given up after %.1f s (%s)\n", text_of(pool, "name"),
+                text_of(instance, "name"), (double)int_of(instance, "idle_limit_ms") / 1000,
+                text_of(instance, "idle_limit_from"));
+}
+
 void admin_pools_print(const json_t *pools, wall_ms_t now_ms, FILE *out)
 {
     static const char *const titles[] = {"POOL",      "BALANCE",  "INSTANCE", "STATE",  "FOR", "WEIGHT",
@@ -170,6 +178,10 @@ void admin_pools_print(const json_t *pools, wall_ms_t now_ms, FILE *out)
         if (int_of(pool, "waiting") > 0)
             fprintf(out, "pool %s: %" JSON_INTEGER_FORMAT " requests wait for an instance with room\n",
                     text_of(pool, "name"), int_of(pool, "waiting"));
+        json_array_foreach(json_object_get(pool, "instances"), j, instance)
+        {
+            print_idle_limit(pool, instance, out);
+        }
     }
 }
 

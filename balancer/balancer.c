@@ -502,6 +502,18 @@ uint64_t balancer_retire(struct balancer *b, const char *pool, const char *serve
 
 #define BALANCER_REASON_BYTES (INSTANCE_REASON_BYTES + ORDER_WHO_BYTES + 64)
 
+/* What is learned counts only where it is less than the pool's own idle_timeout. */
+static void balancer_info_idle(struct instance_info *info, const struct pool *p, const struct instance *i)
+{
+    static const char *const names[] = {
+        [IDLE_LIMIT_UNKNOWN] = "", [IDLE_LIMIT_TOLD] = "announced", [IDLE_LIMIT_SEEN] = "observed"};
+    mono_ms_t now_ms = worker_current_ms();
+    dur_ms_t ms = idle_limit_ms(&i->idle_limit, now_ms);
+    bool counts = ms < p->config->idle_timeout_ms;
+    info->idle_ms = counts ? ms : 0;
+    info->idle_from = counts ? names[idle_limit_from(&i->idle_limit, now_ms)] : "";
+}
+
 static struct instance_info balancer_info_of(const struct pool *p, const struct member *m, char *reason)
 {
     struct instance *i = m->instance;
@@ -544,6 +556,7 @@ void balancer_each_instance(struct balancer *b, void (*each)(void *arg, const st
         for (size_t n = 0; n < pool->member_count; n++) {
             char reason[BALANCER_REASON_BYTES];
             struct instance_info info = balancer_info_of(pool, &pool->members[n], reason);
+            balancer_info_idle(&info, pool, pool->members[n].instance);
             each(arg, &info);
         }
     }

@@ -109,6 +109,14 @@ void instance_release(struct instance *i, enum fetch_error outcome);
 /* Worker, with a lease: its answer began after `us`. */
 void instance_observe(struct instance *i, mono_us_t us);
 
+/* Worker: how long a connection to it may have been idle and still be used, for a request that may be sent
+ * twice, or may not; INT64_MAX: nothing is known. */
+dur_ms_t instance_idle_ms(const struct instance *i, bool repeatable);
+/* Worker: a response came with this Keep-Alive field; it closed a connection that had been idle for so long.
+ */
+void instance_on_keep_alive(struct instance *i, slice_t value);
+void instance_on_idle_close(struct instance *i, dur_ms_t idle_ms);
+
 /* Any thread. Valid while a lease or the set is held. */
 const struct net_addr *instance_addr(const struct instance *i);
 const char *instance_name(const struct instance *i);
@@ -181,6 +189,8 @@ struct instance_info {
     unsigned share_percent;    /* of its weight: less than 100 for slow_start after it came back */
     const char *spared;        /* why it is not ejected although it fails; "" */
     int max_connections;       /* 0: no limit */
+    dur_ms_t idle_ms;          /* unused connections are given up after this; 0: as configured */
+    const char *idle_from;     /* "announced" by the instance, "observed", or "" */
     unsigned waiting;          /* of the pool: requests for which no instance is free */
     uint64_t in_flight, requests, failures, probes_ok, probes_failed, ejections;
 };

@@ -18,6 +18,7 @@
  * passes by an instance without references, never revives it. */
 #include "balancer/instance.h"
 
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -315,6 +316,31 @@ void instance_observe(struct instance *i, mono_us_t us)
 {
     CHECK_MAGIC(i, INSTANCE_MAGIC);
     latency_observe(&i->latency, us, worker_current_ms());
+}
+
+/* A request that must not be sent twice takes only connections idle for less, where nothing is known. */
+#define INSTANCE_YOUNG_MS 1000
+
+dur_ms_t instance_idle_ms(const struct instance *i, bool repeatable)
+{
+    if (LIKELY(idle_limit_is_blank(&i->idle_limit)))
+        return repeatable ? IDLE_LIMIT_NONE : INSTANCE_YOUNG_MS;
+    mono_ms_t now_ms = worker_current_ms();
+    return repeatable ? idle_limit_ms(&i->idle_limit, now_ms)
+                      : idle_limit_safe_ms(&i->idle_limit, INSTANCE_YOUNG_MS, now_ms);
+}
+
+void instance_on_keep_alive(struct instance *i, slice_t value)
+{
+    idle_limit_tell(&i->idle_limit, value, worker_current_ms());
+}
+
+void instance_on_idle_close(struct instance *i, dur_ms_t idle_ms)
+{
+    dur_ms_t learned = idle_limit_on_close(&i->idle_limit, idle_ms, worker_current_ms());
+    if (learned > 0)
+        log_info("%s: closes unused connections after %" PRId64 " ms; they are given up before", i->title,
+                 learned);
 }
 
 /* --- life and death --- */

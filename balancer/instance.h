@@ -9,6 +9,7 @@
 #include "balancer/balancer.h"
 #include "balancer/health_passive.h"
 #include "balancer/health_probe.h"
+#include "balancer/idle_limit.h"
 #include "balancer/latency.h"
 #include "balancer/queue.h"
 #include "core/list.h"
@@ -67,6 +68,7 @@ struct instance {
     _Atomic uint8_t last_failure; /* enum fetch_error */
     _Atomic uint8_t takes;        /* INSTANCE_TAKES_..., by the active set */
     _Atomic bool mail_posted;
+    struct idle_limit idle_limit;
     struct mail mail;                           /* trouble seen by a worker; holds a reference while posted */
     struct mail death_mail;                     /* the last reference went on another thread */
     _Alignas(CACHE_LINE) _Atomic uint64_t refs; /* leases << 32 | references */

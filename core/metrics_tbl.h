@@ -31,6 +31,10 @@
     COUNTER(UPSTREAM_CONNECTS, "upstream_connects", "Connections opened to instances")                       \
     COUNTER(UPSTREAM_REUSES, "upstream_reuses", "Requests sent on an idle upstream connection")              \
     COUNTER(UPSTREAM_SPILL_TAKEN, "upstream_spill_taken", "Idle connections taken over from another worker") \
+    COUNTER(UPSTREAM_IDLE_CLOSED, "upstream_idle_closed",                                                    \
+            "Idle upstream connections that their instance closed")                                          \
+    COUNTER(UPSTREAM_REUSE_RACES, "upstream_reuse_races",                                                    \
+            "Requests sent again since the instance closed the idle connection just then")                   \
     COUNTER(UPSTREAM_RETRIES, "upstream_retries", "Tries beyond the first")                                  \
     COUNTER(UPSTREAM_ERRORS, "upstream_errors", "Tries that failed")                                         \
     COUNTER(EJECTIONS, "ejections", "Times an instance was left out for failing")                            \

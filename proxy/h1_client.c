@@ -72,6 +72,8 @@ static enum step client_begin_body(struct upstream_conn *u, struct input *in, co
     struct exchange *x = u->exchange;
     const struct h1_framing framing = u->framing;
     bool empty = framing.kind == H1_BODY_NONE || (framing.kind == H1_BODY_LENGTH && framing.length == 0);
+    if (UNLIKELY(http_head_has(head, HTTP_FIELD_KEEP_ALIVE)))
+        instance_on_keep_alive(u->instance, http_head_get(head, HTTP_FIELD_KEEP_ALIVE)->value);
     if (empty) {
         client_release(u, in);
         exchange_on_response_head(x, head, &framing);

@@ -21,8 +21,6 @@
 
 #define CONTINUE_MS                                                                                          \
     1000 /* how long an instance may take to answer Expect: 100-continue before the body is sent anyway */
-#define YOUNG_IDLE_MS                                                                                        \
-    1000 /* a request that must not be sent twice takes only connections idle for less than this */
 
 static bool fetch_is_idempotent(const struct exchange *x)
 {
@@ -189,11 +187,11 @@ static bool fetch_send_request(struct exchange *x)
 
 /* An idle connection that began with TLS by these settings; with a PROXY header each is used once. */
 static struct upstream_conn *fetch_take_prefaced(struct exchange *x, const struct config_pool *cfg,
-                                                 dur_ms_t max_idle_ms)
+                                                 bool repeatable)
 {
     if (x->fresh_only || cfg->send_proxy_protocol != PROXY_HEADER_OFF)
         return NULL;
-    return upstream_pool_take_tls(x->pw, x->instance, pool_tls(x->route->pool), max_idle_ms);
+    return upstream_pool_take_tls(x->pw, x->instance, pool_tls(x->route->pool), repeatable);
 }
 
 /* With x->instance: FETCH_NONE, or why it failed at once. */
@@ -203,11 +201,11 @@ static inline enum fetch_error fetch_try_instance(struct exchange *x)
     const struct config_pool *cfg = fetch_pool_config(x);
     x->request_sent = false;
     x->tried[x->tries++ % EXCHANGE_MAX_TRIES] = x->instance;
-    dur_ms_t max_idle_ms = fetch_is_idempotent(x) ? 0 : YOUNG_IDLE_MS;
+    bool repeatable = fetch_is_idempotent(x);
     if (UNLIKELY(cfg->prefaced))
-        x->upstream = fetch_take_prefaced(x, cfg, max_idle_ms);
+        x->upstream = fetch_take_prefaced(x, cfg, repeatable);
     else
-        x->upstream = x->fresh_only ? NULL : upstream_pool_take(x->pw, x->instance, max_idle_ms);
+        x->upstream = x->fresh_only ? NULL : upstream_pool_take(x->pw, x->instance, repeatable);
     if (x->upstream == NULL) {
         x->upstream = upstream_conn_open(x->pw, x->instance, x, cfg->connect_timeout_ms, &e);
         return x->upstream == NULL ? e : FETCH_NONE;
@@ -272,6 +270,10 @@ static bool fetch_try_failed(struct exchange *x, enum fetch_error e)
     if (x->instance != NULL && !reused)
         log_warn("%s/%s: %s%s", fetch_pool_config(x)->name, instance_name(x->instance), outcome_fetch_text(e),
                  retry ? "; trying again" : "");
+    if (UNLIKELY(reused)) {
+        proxy_count(x->pw, METRIC_UPSTREAM_REUSE_RACES, retry);
+        instance_on_idle_close(x->instance, x->connected_us / 1000 - x->upstream->idle_since_ms);
+    }
     phase_fetch_release(x, reused ? FETCH_CANCELLED : e); /* which says nothing about the instance */
     if (retry && reused) { /* the instance is fine, the connection was old: once more on a fresh one */
         x->fresh_only = true;

@@ -232,8 +232,11 @@ void upstream_conn_on_event(evutil_socket_t fd, short what, void *arg)
     case UPSTREAM_HANDSHAKE:
         return;
     case UPSTREAM_IDLE: /* bytes or an end that nobody asked for: it cannot be used any more */
-        if (u->readable)
+        if (u->readable) {
+            proxy_count(u->pw, METRIC_UPSTREAM_IDLE_CLOSED, 1);
+            instance_on_idle_close(u->instance, worker_now_ms(u->pw->worker) - u->idle_since_ms);
             upstream_conn_close(&u);
+        }
         return;
     case UPSTREAM_TUNNEL:
         exchange_on_tunnel(u->exchange);

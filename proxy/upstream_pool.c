@@ -129,17 +129,20 @@ static struct upstream_conn *take_spilled(struct proxy_worker *pw, struct instan
             continue;
         }
         struct upstream_conn *u = upstream_conn_adopt(pw, sp.fd, sp.instance);
-        if (u != NULL)
+        if (u != NULL) {
+            u->idle_since_ms = sp.idle_since_ms;
             proxy_count(pw, METRIC_UPSTREAM_SPILL_TAKEN, 1);
+        }
         return u;
     }
     return NULL;
 }
 
 static inline struct upstream_conn *pool_take(struct proxy_worker *pw, struct instance *i,
-                                              const struct tls_target *tls, dur_ms_t max_idle_ms)
+                                              const struct tls_target *tls, bool repeatable)
 {
-    mono_ms_t idle_after_ms = max_idle_ms > 0 ? worker_now_ms(pw->worker) - max_idle_ms : 0;
+    dur_ms_t max_idle_ms = instance_idle_ms(i, repeatable);
+    mono_ms_t idle_after_ms = worker_now_ms(pw->worker) - max_idle_ms;
     LIST_FOREACH_SAFE (n, next, &pw->upstreams.idle) {
         struct upstream_conn *u = CONTAINER_OF(n, struct upstream_conn, node);
         if (u->instance != i || u->target != tls)
@@ -147,22 +150,22 @@ static inline struct upstream_conn *pool_take(struct proxy_worker *pw, struct in
         if (u->idle_since_ms < idle_after_ms)
             return NULL;
         upstream_pool_forget(pw, u);
-        if (!u->readable)
+        if (!u->readable && (repeatable || upstream_conn_is_quiet(u)))
             return u;
         upstream_conn_close(&u);
     }
     return tls == NULL ? take_spilled(pw, i, idle_after_ms) : NULL;
 }
 
-struct upstream_conn *upstream_pool_take(struct proxy_worker *pw, struct instance *i, dur_ms_t max_idle_ms)
+struct upstream_conn *upstream_pool_take(struct proxy_worker *pw, struct instance *i, bool repeatable)
 {
-    return pool_take(pw, i, NULL, max_idle_ms);
+    return pool_take(pw, i, NULL, repeatable);
 }
 
 struct upstream_conn *upstream_pool_take_tls(struct proxy_worker *pw, struct instance *i,
-                                             const struct tls_target *tls, dur_ms_t max_idle_ms)
+                                             const struct tls_target *tls, bool repeatable)
 {
-    return pool_take(pw, i, tls, max_idle_ms);
+    return pool_take(pw, i, tls, repeatable);
 }
 
 static void pool_spill(struct proxy_worker *pw, struct upstream_conn *u)
@@ -184,7 +187,7 @@ void upstream_pool_put(struct proxy_worker *pw, struct upstream_conn *u, unsigne
     }
     u->readable = false;
     u->idle_since_ms = worker_now_ms(pw->worker);
-    u->idle_until_ms = u->idle_since_ms + idle_timeout_ms;
+    u->idle_until_ms = u->idle_since_ms + MIN(idle_timeout_ms, instance_idle_ms(u->instance, true));
     deadline_set(pw->worker, &u->deadline, u->idle_until_ms);
     LIST_FOREACH (n, &pw->upstreams.idle) {
         same += CONTAINER_OF(n, struct upstream_conn, node)->instance == u->instance;

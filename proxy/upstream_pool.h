@@ -29,12 +29,12 @@ void upstream_spill_destroy(struct upstream_spill *s); /* closes what is left */
 
 void upstream_pool_init(struct upstream_pool *p);
 
-/* An idle plain connection to `i`, registered with this worker's loop, or NULL. With `max_idle_ms` > 0 only
- * one that was idle for less (a request that must not be sent twice wants a young one). */
-struct upstream_conn *upstream_pool_take(struct proxy_worker *pw, struct instance *i, dur_ms_t max_idle_ms);
+/* An idle plain connection to `i`, registered with this worker's loop, or NULL: one that the instance surely
+ * keeps (instance_idle_ms). For a request that is not `repeatable` it has just been looked at. */
+struct upstream_conn *upstream_pool_take(struct proxy_worker *pw, struct instance *i, bool repeatable);
 /* The same of those that speak TLS by these settings. */
 struct upstream_conn *upstream_pool_take_tls(struct proxy_worker *pw, struct instance *i,
-                                             const struct tls_target *tls, dur_ms_t max_idle_ms);
+                                             const struct tls_target *tls, bool repeatable);
 /* Keeps `u` (whose exchange is over) for later, or closes it when `max_idle` is reached or the worker drains.
  */
 void upstream_pool_put(struct proxy_worker *pw, struct upstream_conn *u, unsigned max_idle,

@@ -126,6 +126,8 @@ void balancer_each_instance(struct balancer *b, void (*each)(void *arg, const st
          .spared = "",
          .ejections = 7,
          .in_flight = 2,
+         .idle_ms = 4000,
+         .idle_from = "announced",
          .requests = 40,
          .failures = 1,
          .probes_ok = 9},

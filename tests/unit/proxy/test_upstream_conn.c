@@ -135,7 +135,7 @@ static void test_kept_with_unused_edge(void **state)
     o.u->readable = true;
     struct upstream_conn *u = o.u;
     assert_true(give_back(&o));
-    assert_ptr_equal(upstream_pool_take(o.f.pw, o.x->instance, 0), u);
+    assert_ptr_equal(upstream_pool_take(o.f.pw, o.x->instance, true), u);
     upstream_conn_assign(u, o.x);
     o.x->upstream = u;
     end(&o);

@@ -58,9 +58,9 @@ static int put(struct proxy_worker *pw, struct instance *i, unsigned max_idle, i
 }
 
 /* Takes one and closes it; its descriptor, or -1. */
-static int take(struct proxy_worker *pw, struct instance *i, dur_ms_t max_idle_ms)
+static int take(struct proxy_worker *pw, struct instance *i, bool repeatable)
 {
-    struct upstream_conn *u = upstream_pool_take(pw, i, max_idle_ms);
+    struct upstream_conn *u = upstream_pool_take(pw, i, repeatable);
     if (u == NULL)
         return -1;
     assert_ptr_equal(u->instance, i);
@@ -83,11 +83,11 @@ static void test_own_and_last_used_first(void **state)
     start(&p);
     int first = put(p.f.pw, p.a, 8, &peers[0]), wrong = put(p.f.pw, p.b, 8, &peers[1]);
     int last = put(p.f.pw, p.a, 8, &peers[2]);
-    assert_int_equal(take(p.f.pw, p.a, 0), last);
-    assert_int_equal(take(p.f.pw, p.a, 0), first);
-    assert_int_equal(take(p.f.pw, p.a, 0), -1);
-    assert_int_equal(take(p.other, p.b, 0), -1); /* idle ones below the limit are the worker's own */
-    assert_int_equal(take(p.f.pw, p.b, 0), wrong);
+    assert_int_equal(take(p.f.pw, p.a, true), last);
+    assert_int_equal(take(p.f.pw, p.a, true), first);
+    assert_int_equal(take(p.f.pw, p.a, true), -1);
+    assert_int_equal(take(p.other, p.b, true), -1); /* idle ones below the limit are the worker's own */
+    assert_int_equal(take(p.f.pw, p.b, true), wrong);
     for (size_t i = 0; i < ARRAY_LEN(peers); i++)
         close(peers[i]);
     end(&p);
@@ -104,12 +104,12 @@ static void test_surplus_serves_another_worker(void **state)
     int newest = put(p.f.pw, p.a, 1, &peers[2]);
     assert_int_equal(p.f.pw->upstreams.count, 2);
     uint64_t before = metrics_total(METRIC_UPSTREAM_SPILL_TAKEN);
-    assert_int_equal(take(p.other, p.b, 0), -1);
-    assert_int_equal(take(p.other, p.a, 0), oldest);
-    assert_int_equal(take(p.other, p.a, 0), -1);
+    assert_int_equal(take(p.other, p.b, true), -1);
+    assert_int_equal(take(p.other, p.a, true), oldest);
+    assert_int_equal(take(p.other, p.a, true), -1);
     assert_int_equal(metrics_total(METRIC_UPSTREAM_SPILL_TAKEN) - before, 1);
-    assert_int_equal(take(p.f.pw, p.a, 0), newest);
-    assert_int_equal(take(p.f.pw, p.b, 0), kept_b);
+    assert_int_equal(take(p.f.pw, p.a, true), newest);
+    assert_int_equal(take(p.f.pw, p.b, true), kept_b);
     for (size_t i = 0; i < ARRAY_LEN(peers); i++)
         close(peers[i]);
     end(&p);
@@ -124,7 +124,7 @@ static void test_dead_and_old_ones_are_not_given(void **state)
     put(p.f.pw, p.a, 1, &peers[0]);
     put(p.f.pw, p.a, 1, &peers[1]); /* the first is in the spill now */
     close(peers[0]);
-    assert_int_equal(take(p.other, p.a, 0), -1);
+    assert_int_equal(take(p.other, p.a, true), -1);
     close(peers[1]); /* idle in its own pool: the end is an event */
     event_base_loop(p.f.worker->base, EVLOOP_NONBLOCK);
     assert_int_equal(p.f.pw->upstreams.count, 0);
@@ -133,7 +133,7 @@ static void test_dead_and_old_ones_are_not_given(void **state)
     put(p.f.pw, p.a, 1, &keep);
     /* the spilled one is past idle_timeout */
     p.other_worker->now_us = p.f.worker->now_us + (mono_us_t)(IDLE_MS + 1) * 1000;
-    assert_int_equal(take(p.other, p.a, 0), -1);
+    assert_int_equal(take(p.other, p.a, true), -1);
     assert_true(peer_is_closed(peers[2]));
     close(peers[2]);
     close(keep);
@@ -147,10 +147,51 @@ static void test_what_must_not_be_sent_twice_wants_a_young_one(void **state)
     int peers[2];
     start(&p);
     int fd = put(p.f.pw, p.a, 1, &peers[0]);
-    p.f.worker->now_us += 900 * 1000;
-    assert_int_equal(take(p.f.pw, p.a, 500), -1);
-    assert_int_equal(take(p.f.pw, p.a, 1000), fd);
+    p.f.worker->now_us += 1100 * 1000;
+    assert_int_equal(take(p.f.pw, p.a, false), -1);
+    assert_int_equal(take(p.f.pw, p.a, true), fd);
     close(peers[0]);
+    fd = put(p.f.pw, p.a, 1, &peers[0]);
+    p.f.worker->now_us += 900 * 1000;
+    assert_int_equal(take(p.f.pw, p.a, false), fd);
+    close(peers[0]);
+    end(&p);
+}
+
+static void test_nor_one_whose_end_has_come_unseen(void **state)
+{
+    UNUSED(state);
+    struct pools p;
+    int peers[2];
+    start(&p);
+    put(p.f.pw, p.a, 8, &peers[0]);
+    put(p.f.pw, p.a, 8, &peers[1]);
+    close(peers[0]);
+    close(peers[1]); /* the loop has not run */
+    assert_int_equal(take(p.f.pw, p.a, false), -1);
+    end(&p);
+}
+
+static void test_as_long_as_the_instance_says(void **state)
+{
+    UNUSED(state);
+    struct pools p;
+    int peers[4];
+    start(&p);
+    int before = put(p.f.pw, p.a, 8, &peers[0]), other = put(p.f.pw, p.b, 8, &peers[1]);
+    instance_on_keep_alive(p.a, SLICE_LIT("timeout=5"));
+    p.f.worker->now_us += 4100 * 1000;
+    assert_int_equal(take(p.f.pw, p.a, true), -1);
+    assert_int_equal(take(p.f.pw, p.b, true), other);
+    p.f.worker->now_us -= 200 * 1000;
+    assert_int_equal(take(p.f.pw, p.a, false), before);
+    put(p.f.pw, p.a, 1, &peers[2]);
+    put(p.f.pw, p.a, 1, &peers[3]); /* now the first is in the spill */
+    p.other_worker->now_us = p.f.worker->now_us + 4100 * 1000;
+    assert_int_equal(take(p.other, p.a, true), -1);
+    assert_true(peer_is_closed(peers[2]));
+    for (size_t i = 0; i < ARRAY_LEN(peers); i++)
+        close(peers[i]);
     end(&p);
 }
 
@@ -166,7 +207,7 @@ static void test_spill_is_bounded(void **state)
     for (size_t i = 0; i < ARRAY_LEN(peers); i++)
         closed += peer_is_closed(peers[i]);
     assert_int_equal(closed, 3);
-    while (take(p.other, p.a, 0) >= 0)
+    while (take(p.other, p.a, true) >= 0)
         given++;
     assert_int_equal(given, 256);
     for (size_t i = 0; i < ARRAY_LEN(peers); i++)
@@ -196,6 +237,8 @@ int main(void)
         cmocka_unit_test(test_surplus_serves_another_worker),
         cmocka_unit_test(test_dead_and_old_ones_are_not_given),
         cmocka_unit_test(test_what_must_not_be_sent_twice_wants_a_young_one),
+        cmocka_unit_test(test_nor_one_whose_end_has_come_unseen),
+        cmocka_unit_test(test_as_long_as_the_instance_says),
         cmocka_unit_test(test_spill_is_bounded),
         cmocka_unit_test(test_nothing_is_kept_while_draining),
     };
