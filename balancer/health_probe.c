@@ -1,7 +1,8 @@
 /* health_probe.c: see health_probe.h.
  *
  * One probe is one connection: connect, and for http send a GET and read up to the end of the head. The
- * verdict falls there; the body is then read and thrown away within bounds, because an instance whose answer
+ * verdict falls there, or in the body when that must hold something; the rest is read and thrown away within
+ * bounds, because an instance whose answer
  * is cut off by a reset fills its own log with broken pipes every two seconds. GET and not HEAD: small
  * frameworks answer HEAD with 404 or 405.
  *
@@ -19,6 +20,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "balancer/health_body.h"
 #include "core/h1_parse.h"
 #include "core/hash.h"
 #include "core/panic.h"
@@ -39,6 +41,7 @@ struct health_tls {
 struct health_exchange {
     struct health_tls *tls; /* NULL: plain */
     struct h1_parser parser;
+    struct health_body body;
     unsigned interim; /* 1xx responses skipped */
     size_t filled;    /* bytes in `buffer` */
     size_t drained;
@@ -54,7 +57,8 @@ static void health_on_limit(struct deadline *d);
 static void health_set_phase(struct health_probe *p, enum health_phase to)
 {
     ASSERT(to == HEALTH_IDLE || to == p->phase + 1 ||
-           (to == HEALTH_SENDING && p->phase == HEALTH_CONNECTING));
+           (to == HEALTH_SENDING && p->phase == HEALTH_CONNECTING) ||
+           (to == HEALTH_DRAINING && p->phase == HEALTH_READING));
     p->phase = to;
 }
 
@@ -238,6 +242,9 @@ static void health_on_limit(struct deadline *d)
         health_close(p);
     else if (p->phase == HEALTH_CONNECTING)
         health_finish(p, HEALTH_UNREACHABLE, "connect timed out after %ld ms", timeout_ms);
+    else if (p->phase == HEALTH_SEARCHING)
+        health_finish(p, HEALTH_UNHEALTHY, "no \"%.40s\" in the body within %ld ms", p->settings.body,
+                      timeout_ms);
     else
         health_finish(p, HEALTH_UNHEALTHY, "no response within %ld ms", timeout_ms);
 }
@@ -351,13 +358,41 @@ static void health_on_connected(struct health_probe *p)
         health_begin_sending(p);
 }
 
-static void health_judge_status(struct health_probe *p, unsigned status)
+static void health_judge_body(struct health_probe *p, enum health_body_verdict verdict)
+{
+    struct health_exchange *x = p->exchange;
+    if (verdict == HEALTH_BODY_MORE && x->drained <= HEALTH_DRAIN_BYTES)
+        return;
+    health_set_phase(p, HEALTH_DRAINING);
+    if (verdict == HEALTH_BODY_FOUND)
+        health_finish(p, HEALTH_OK, "status and body are right");
+    else if (verdict == HEALTH_BODY_BROKEN)
+        health_finish(p, HEALTH_UNHEALTHY, "bad response: its body is cut off or not framed as it says");
+    else
+        health_finish(p, HEALTH_UNHEALTHY, "the body does not hold \"%.50s\"", p->settings.body);
+}
+
+static void health_begin_searching(struct health_probe *p, const struct http_head *head)
+{
+    struct health_exchange *x = p->exchange;
+    const size_t head_bytes = x->parser.head_bytes;
+    const bool ok = health_body_begin(&x->body, head, p->settings.body);
+    health_set_phase(p, HEALTH_SEARCHING);
+    health_judge_body(p, ok ? health_body_take(&x->body, x->buffer + head_bytes, x->filled - head_bytes)
+                            : HEALTH_BODY_BROKEN);
+}
+
+static void health_judge_head(struct health_probe *p, const struct http_head *head)
 {
     bool expected = false;
     for (size_t i = 0; i < p->settings.range_count; i++)
-        expected |= status >= p->settings.ranges[i].from && status <= p->settings.ranges[i].to;
+        expected |= head->status >= p->settings.ranges[i].from && head->status <= p->settings.ranges[i].to;
+    if (expected && p->settings.body != NULL && p->settings.body[0] != '\0') {
+        health_begin_searching(p, head);
+        return;
+    }
     health_set_phase(p, HEALTH_DRAINING);
-    health_finish(p, expected ? HEALTH_OK : HEALTH_UNHEALTHY, "status %u", status);
+    health_finish(p, expected ? HEALTH_OK : HEALTH_UNHEALTHY, "status %u", head->status);
 }
 
 /* An interim response (RFC 9110 section 15.2) is not the answer; 101 ends HTTP on this connection and is. */
@@ -390,7 +425,7 @@ static void health_parse(struct health_probe *p)
     else if (x->interim > HEALTH_MAX_INTERIM)
         health_finish(p, HEALTH_UNHEALTHY, "bad response: too many interim responses");
     else if (status == H1_DONE)
-        health_judge_status(p, head.status);
+        health_judge_head(p, &head);
     else if (x->filled == sizeof x->buffer)
         health_finish(p, HEALTH_UNHEALTHY, "bad response: %s", h1_error_text(H1_ERR_HEAD_TOO_LARGE));
 }
@@ -408,6 +443,20 @@ static void health_read(struct health_probe *p)
         x->filled += (size_t)n;
         health_parse(p);
     }
+}
+
+static void health_search(struct health_probe *p)
+{
+    struct health_exchange *x = p->exchange;
+    ssize_t n = health_receive(p, x->buffer, sizeof x->buffer);
+    if (n < 0) {
+        if (errno != EAGAIN && errno != EINTR)
+            health_fail_errno(p, errno);
+        return;
+    }
+    x->drained += (size_t)n;
+    health_judge_body(p, n == 0 ? health_body_close(&x->body)
+                                : health_body_take(&x->body, x->buffer, (size_t)n));
 }
 
 static void health_drain(struct health_probe *p)
@@ -442,6 +491,9 @@ static void health_on_event(evutil_socket_t fd, short what, void *arg)
         break;
     case HEALTH_READING:
         health_read(p);
+        break;
+    case HEALTH_SEARCHING:
+        health_search(p);
         break;
     case HEALTH_DRAINING:
         health_drain(p);

@@ -18,9 +18,10 @@ struct health_settings {
     uint16_t port;                          /* behind the host; 0 = none */
     enum proxy_header_version proxy_header; /* sent first */
     struct tls_target *tls;                 /* NULL: plain */
-    const char *tls_name;
+    const char *tls_name, *tls_ca;          /* the latter tells targets apart */
     const struct config_status_range *ranges;
     size_t range_count;
+    const char *body; /* what the body must hold; NULL or "": anything */
     dur_ms_t interval_ms, timeout_ms;
     int rise, fall; /* for the owner */
 };
@@ -37,7 +38,8 @@ struct health_result {
     char reason[HEALTH_REASON_BYTES];
 };
 
-/* idle -> connecting (-> handshake) -> sending -> reading -> draining -> idle, and from everywhere to idle.
+/* idle -> connecting (-> handshake) -> sending -> reading (-> searching) -> draining -> idle, and from
+ * everywhere to idle.
  */
 enum health_phase {
     HEALTH_IDLE,
@@ -45,6 +47,7 @@ enum health_phase {
     HEALTH_HANDSHAKE, /* of TLS */
     HEALTH_SENDING,
     HEALTH_READING,
+    HEALTH_SEARCHING, /* the body, for what it must hold */
     HEALTH_DRAINING
 };
 

@@ -132,7 +132,7 @@ void instance_on_probe(struct instance *i, const struct health_result *result)
         i->registry->on_event(i->registry, i, INSTANCE_EVENT_UNREACHABLE);
 }
 
-static void instance_on_health(struct health_probe *p, const struct health_result *result)
+static void instance_on_health(struct health_share *p, const struct health_result *result)
 {
     struct instance *i = CONTAINER_OF(p, struct instance, probe);
     CHECK_MAGIC(i, INSTANCE_MAGIC);
@@ -148,7 +148,8 @@ void instance_watch(struct instance *i, const struct health_settings *settings)
     i->fall = settings->fall;
     if (settings->kind != CONFIG_HEALTH_OFF) {
         bool waits = instance_state(i) == INSTANCE_DOWN;
-        health_probe_start(&i->probe, settings, waits ? settings->interval_ms : 0);
+        if (!health_share_start(&i->probe, settings, waits ? settings->interval_ms : 0))
+            log_error("%s: out of memory, it is not probed until the next reload", i->title);
         atomic_store_explicit(&i->watch_fall, (uint32_t)MAX(settings->fall, 1), memory_order_relaxed);
         return;
     }
@@ -163,7 +164,7 @@ void instance_unwatch(struct instance *i)
     atomic_store_explicit(&i->watch_fall, 0, memory_order_relaxed);
     atomic_store_explicit(&i->eject_after, 0, memory_order_relaxed);
     atomic_store_explicit(&i->takes, 0, memory_order_relaxed); /* until pool_open */
-    health_probe_stop(&i->probe);
+    health_share_stop(&i->probe);
 }
 
 void instance_inherit(struct instance *i, const struct instance *from)
@@ -193,7 +194,7 @@ static void instance_on_mail(struct worker *w, struct mail *m)
     if (limit > 0 && instance_is_usable(i)) {
         if (refusals >= limit)
             instance_set_state(i, INSTANCE_DOWN, "connect refused (%u requests in a row)", refusals);
-        health_probe_hurry(&i->probe);
+        health_share_hurry(&i->probe);
     }
     uint32_t eject_after = atomic_load_explicit(&i->eject_after, memory_order_relaxed);
     if (eject_after > 0 && atomic_load(&i->failures_in_row) >= eject_after &&
@@ -349,7 +350,7 @@ static void instance_free(void *obj)
 {
     struct instance *i = obj;
     CHECK_MAGIC(i, INSTANCE_MAGIC);
-    ASSERT(!i->probe.started && atomic_load(&i->refs) == 0);
+    ASSERT(i->probe.prober == NULL && atomic_load(&i->refs) == 0);
     list_remove(&i->node);
     i->magic = 0;
     queue_unref(i->queue);
@@ -411,6 +412,7 @@ void instance_registry_init(struct instance_registry *r, struct worker *control,
     *r = (struct instance_registry){
         .control = control, .control_thread = pthread_self(), .on_event = on_event};
     list_init(&r->instances);
+    health_probers_init(&r->probers, control);
 }
 
 static struct instance *instance_find(struct instance_registry *r, const char *pool_name, const char *name,
@@ -477,7 +479,7 @@ struct instance *instance_get(struct instance_registry *r, const char *pool_name
         return NULL;
     }
     i->label = metrics_label(slice_str(i->title));
-    health_probe_init(&i->probe, r->control, &i->addr, instance_on_health);
+    health_share_init(&i->probe, &r->probers, &i->addr, instance_on_health);
     if (addr != NULL) {
         i->addr = *addr;
         net_addr_format(addr, i->addr_text);

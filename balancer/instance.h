@@ -8,7 +8,7 @@
 
 #include "balancer/balancer.h"
 #include "balancer/health_passive.h"
-#include "balancer/health_probe.h"
+#include "balancer/health_share.h"
 #include "balancer/idle_limit.h"
 #include "balancer/latency.h"
 #include "balancer/queue.h"
@@ -32,6 +32,7 @@ struct instance_registry {
     struct worker *control;
     pthread_t control_thread;
     struct list instances;
+    struct health_probers probers;
     uint32_t last_id;
     /* Runs inside the change. It may unwatch `i` and drop references: what dies on this thread is freed at
      * the end of the turn. */
@@ -51,7 +52,7 @@ struct instance {
     struct queue *queue; /* of all instances of the pool; a reference */
     /* control thread */
     struct list node;
-    struct health_probe probe;
+    struct health_share probe;
     int rise, fall;
     unsigned oks_in_row, fails_in_row;
     uint64_t probes_ok, probes_failed;

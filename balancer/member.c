@@ -67,6 +67,8 @@ static void member_watch(struct member *m)
         .proxy_header = pool->send_proxy_protocol,
         .tls = m->pool->tls,
         .tls_name = m->pool->tls != NULL ? pool_server_tls_name(m->pool, m->config) : NULL,
+        .tls_ca = pool->tls_ca,
+        .body = pool->health_body,
         .ranges = pool->health_status,
         .range_count = pool->health_status_count,
         .interval_ms = pool->health_interval_ms,

@@ -436,6 +436,7 @@ static char *build_begin_pool(struct build *b)
                                   .sticky_cookie = "",
                                   .health_path = "/",
                                   .health_host = "",
+                                  .health_body = "",
                                   .tls_ca = "",
                                   .tls_sni = ""};
     return (char *)p;

@@ -71,6 +71,9 @@ static void check_pool(struct build *b, const struct config_pool *pool, const st
     }
     check_pool_balance(b, pool, section);
     check_pool_leaks(b, pool, section);
+    if (pool->health_body[0] != '\0' && pool->health != CONFIG_HEALTH_HTTP)
+        check_report(b, true, section, "health_body",
+                     "only HTTP probes see a body; write health_check = http, or remove the line");
     if (all_drained)
         check_report(b, true, section, "server",
                      "every server has weight=0, so none is used; give one a weight");

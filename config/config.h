@@ -149,6 +149,7 @@ struct config_pool { /* [pool NAME] */
     const char *health_host; /* "" = the server's host */
     struct config_status_range *health_status;
     size_t health_status_count;
+    const char *health_body; /* "" = anything */
     dur_ms_t health_interval_ms, health_timeout_ms;
     int health_rise, health_fall;
     int eject_errors; /* 0 = never */

@@ -154,6 +154,8 @@ OPTION(POOL, "health_host", HOST, "", ANY, 0, AT(config_pool, health_host),
        "Host field of an HTTP probe. Without it the host of the server.")
 OPTION(POOL, "health_status", STATUSES, "200-399", RANGE(100, 599), OPTION_LIST | OPTION_COMMAS, HERE,
        "Status codes of a healthy answer, such as `200-399` or `200, 204`.")
+OPTION(POOL, "health_body", TEXT, "", RANGE(1, 200), 0, AT(config_pool, health_body),
+       "Text that the body of a healthy answer holds, byte for byte, within its first 256K.")
 OPTION(POOL, "health_interval", DURATION, "2s", RANGE(10, DAY_MS), 0, AT(config_pool, health_interval_ms),
        "Time between two probes, with jitter.")
 OPTION(POOL, "health_timeout", DURATION, "1s", RANGE(1, DAY_MS), 0, AT(config_pool, health_timeout_ms),

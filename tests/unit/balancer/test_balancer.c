@@ -274,7 +274,7 @@ static void test_dropped_instance_is_not_probed(void **state)
     struct balancer_set *new = build(text, a, "; server = ", b);
     balancer_set_activate(env.b, new);
     assert_int_equal(list_all().count, 1);
-    assert_false(leaving->probe.started);
+    assert_null(health_share_probe(&leaving->probe));
     assert_int_equal(instance_state(leaving), INSTANCE_UP);
     expect_picks(old, 0, "abab");
     balancer_set_unref(old);

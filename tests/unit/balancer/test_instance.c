@@ -286,23 +286,24 @@ static void test_trouble_brings_the_probe_forward(void **state)
     static const enum fetch_error troubles[] = {FETCH_CONNECT_REFUSED, FETCH_CONNECT_FAILED,
                                                 FETCH_CONNECT_TIMEOUT, FETCH_RESET};
     watch(CONFIG_HEALTH_TCP);
+    struct health_probe *probe = health_share_probe(&env.i->probe);
     for (size_t t = 0; t < ARRAY_LEN(troubles); t++) {
-        env.i->probe.begun_ms = 1; /* long ago */
-        deadline_clear(env.w, &env.i->probe.next);
-        deadline_set(env.w, &env.i->probe.next, clock_mono_ms() + 500000);
+        probe->begun_ms = 1; /* long ago */
+        deadline_clear(env.w, &probe->next);
+        deadline_set(env.w, &probe->next, clock_mono_ms() + 500000);
         request(FETCH_NONE);
         worker_drain(env.w);
-        assert_true(env.i->probe.next.at_ms > clock_mono_ms() + 400000);
+        assert_true(probe->next.at_ms > clock_mono_ms() + 400000);
         request(troubles[t]);
         worker_drain(env.w);
-        assert_true(env.i->probe.next.at_ms <= clock_mono_ms());
+        assert_true(probe->next.at_ms <= clock_mono_ms());
     }
     /* but not closer than a tenth of the interval to the one before */
-    env.i->probe.begun_ms = clock_mono_ms();
-    deadline_set(env.w, &env.i->probe.next, clock_mono_ms() + 500000);
+    probe->begun_ms = clock_mono_ms();
+    deadline_set(env.w, &probe->next, clock_mono_ms() + 500000);
     request(FETCH_RESET);
     worker_drain(env.w);
-    assert_int_equal(env.i->probe.next.at_ms, env.i->probe.begun_ms + 100000);
+    assert_int_equal(probe->next.at_ms, probe->begun_ms + 100000);
 }
 
 static void test_health_off(void **state)
@@ -314,7 +315,7 @@ static void test_health_off(void **state)
         request(FETCH_CONNECT_REFUSED);
     worker_drain(env.w);
     expect_state(INSTANCE_UP);
-    assert_false(env.i->probe.started);
+    assert_null(health_share_probe(&env.i->probe));
 }
 
 static void test_health_switched_off_brings_it_up(void **state)

@@ -8,14 +8,17 @@ struct option_case {
     const char *key, *good, *bad[3], *part;
 };
 
-#define M OPTION_MILLPOND
-#define L OPTION_LOG
-#define N OPTION_LISTEN
-#define P OPTION_POOL
-#define C OPTION_CACHE
-#define R OPTION_REDIS
-#define T OPTION_ROUTE
-#define A OPTION_ADMIN
+#define M         OPTION_MILLPOND
+#define L         OPTION_LOG
+#define N         OPTION_LISTEN
+#define P         OPTION_POOL
+#define C         OPTION_CACHE
+#define R         OPTION_REDIS
+#define T         OPTION_ROUTE
+#define A         OPTION_ADMIN
+#define FIFTY_ONE "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+#define TOO_LONG  FIFTY_ONE FIFTY_ONE FIFTY_ONE FIFTY_ONE
+
 static const struct option_case cases[] = {
     {M, "workers", "3", {"many", "0", "1025"}, "write one, or auto"},
     {M, "user", "www-data", {""}, "there is no value"},
@@ -80,6 +83,7 @@ static const struct option_case cases[] = {
     {P, "health_path", "/up?x=1", {"up", "/a b", ""}, "begin it with a slash"},
     {P, "health_host", "app.example:80", {"a b", "http://a", ""}, "is not a host"},
     {P, "health_status", "200, 300-302", {"2xx", "99", "300-200"}, "is not a status code or range"},
+    {P, "health_body", "\"state\": \"up\"", {TOO_LONG, ""}, "200"},
     {P, "health_interval", "10ms", {"9ms", "5", "2d"}, "from 10ms to 1d"},
     {P, "health_timeout", "4s", {"0", "5", "2d"}, "from 1ms to 1d"},
     {P, "health_rise", "5", {"0", "101", "x"}, "from 1 to 100"},

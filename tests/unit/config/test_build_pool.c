@@ -11,7 +11,8 @@ static void test_members(void **state)
         "health_status = 300-302\nhealth_interval = 5s\nhealth_timeout = 2s\nhealth_rise = 4\n"
         "health_fall = 5\nconnect_timeout = 6s\nresponse_timeout = 7s\nidle_timeout = 8s\n"
         "retries = 9\nretry_budget = 10%\nretry_on = reset\nretry_on = 503, 504\nmax_idle = 11\n"
-        "send_proxy_protocol = v1\ntls = yes\ntls_verify = no\ntls_ca = /ca.pem\ntls_sni = b.example\n");
+        "send_proxy_protocol = v1\ntls = yes\ntls_verify = no\ntls_ca = /ca.pem\ntls_sni = b.example\n"
+        "health_body = it is up\n");
     const struct config_pool *p = &c->pools[0];
     assert_string_equal(p->name, "a");
     assert_int_equal(p->origin.line, 1);
@@ -33,6 +34,7 @@ static void test_members(void **state)
     assert_int_equal(p->health, CONFIG_HEALTH_OFF);
     assert_string_equal(p->health_path, "/up");
     assert_string_equal(p->health_host, "h");
+    assert_string_equal(p->health_body, "it is up");
     assert_int_equal(p->health_status_count, 3);
     assert_true(p->health_status[1].from == 204 && p->health_status[1].to == 204);
     assert_true(p->health_status[2].from == 300 && p->health_status[2].to == 302);
