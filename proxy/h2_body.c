@@ -13,7 +13,7 @@
 #include "proxy/h2_stream.h"
 #include "proxy/listener.h"
 #include "proxy/phase.h"
-#include "proxy/upstream_conn.h"
+#include "proxy/upstream.h"
 
 #define IN_LEAST       (2 * KB)
 #define RATE_WINDOW_MS 10000
@@ -164,7 +164,7 @@ static bool is_awaited(const struct h2_stream *s)
 {
     const struct exchange *x = s->exchange;
     return x != NULL && x->body_state == BODY_READING && !h2_stream_has_input(s) &&
-           (x->upstream == NULL || !upstream_conn_is_blocked(x->upstream));
+           (x->upstream == NULL || !upstream_is_blocked(x));
 }
 
 static void body_too_slow(struct h2_stream *s, enum close_reason why)
