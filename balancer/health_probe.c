@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "balancer/health_h2.h"
 #include "core/h1_parse.h"
 #include "core/hash.h"
 #include "core/panic.h"
@@ -38,13 +39,15 @@ struct health_tls {
 
 struct health_exchange {
     struct health_tls *tls; /* NULL: plain */
+    struct health_h2 *h2;   /* NULL: HTTP/1.1 */
     struct h1_parser parser;
     unsigned interim; /* 1xx responses skipped */
     size_t filled;    /* bytes in `buffer` */
     size_t drained;
+    const char *request; /* behind `buffer`, or of h2 */
     size_t request_bytes, sent;
     char buffer[HEALTH_BUFFER_BYTES];
-    char request[];
+    char text[];
 };
 
 static void health_on_event(evutil_socket_t fd, short what, void *arg);
@@ -79,6 +82,8 @@ static void health_close(struct health_probe *p)
         tls_conn_free(&p->exchange->tls->conn);
         free(p->exchange->tls);
     }
+    if (p->exchange != NULL)
+        health_h2_free(p->exchange->h2);
     free(p->exchange);
     p->exchange = NULL;
     health_set_phase(p, HEALTH_IDLE);
@@ -180,6 +185,21 @@ static bool health_watch(struct health_probe *p, short what)
     "GET %s HTTP/1.1\r\nHost: %s%s\r\nUser-Agent: millpond/" MILLPOND_VERSION                                \
     " (health check)\r\nAccept: */*\r\nConnection: close\r\n\r\n"
 
+static bool health_make_h2(struct health_probe *p, const char *path, const char *host, const char *port)
+{
+    struct health_exchange *x = malloc(sizeof *x + strlen(host) + strlen(port) + 1);
+    if (x == NULL)
+        return false;
+    memset(x, 0, offsetof(struct health_exchange, buffer));
+    p->exchange = x;
+    strcpy(stpcpy(x->text, host), port);
+    x->h2 = health_h2_new(p->settings.tls != NULL ? "https" : "http", x->text, path);
+    if (x->h2 == NULL)
+        return false;
+    x->request = health_h2_request(x->h2, &x->request_bytes);
+    return true;
+}
+
 static bool health_make_exchange(struct health_probe *p)
 {
     const char *path = "", *host = "";
@@ -190,12 +210,15 @@ static bool health_make_exchange(struct health_probe *p)
         if (p->settings.port != 0)
             snprintf(port, sizeof port, ":%u", p->settings.port);
     }
+    if (p->settings.http2 && p->settings.kind == CONFIG_HEALTH_HTTP)
+        return health_make_h2(p, path, host, port);
     int bytes = snprintf(NULL, 0, HEALTH_REQUEST, path, host, port);
     struct health_exchange *x = malloc(sizeof *x + (size_t)bytes + 1);
     if (x == NULL)
         return false;
     memset(x, 0, offsetof(struct health_exchange, buffer));
-    snprintf(x->request, (size_t)bytes + 1, HEALTH_REQUEST, path, host, port);
+    snprintf(x->text, (size_t)bytes + 1, HEALTH_REQUEST, path, host, port);
+    x->request = x->text;
     x->request_bytes = (size_t)bytes;
     p->exchange = x;
     return true;
@@ -243,12 +266,13 @@ static void health_on_limit(struct deadline *d)
 }
 
 /* As send(2) and recv(2). */
-static ssize_t health_write(struct health_probe *p, char *bytes, size_t n)
+static ssize_t health_write(struct health_probe *p, const char *bytes, size_t n)
 {
     struct health_tls *tls = p->exchange->tls;
     if (tls == NULL)
         return send(p->fd, bytes, n, MSG_NOSIGNAL);
-    ssize_t sent = tls_conn_write(&tls->conn, &(struct iovec){bytes, n}, 1, worker_now_ms(p->control));
+    ssize_t sent = tls_conn_write(&tls->conn, &(struct iovec){(void *)(uintptr_t)bytes, n}, 1,
+                                  worker_now_ms(p->control));
     errno = sent < 0 ? ECONNRESET : EAGAIN;
     return sent == 0 ? -1 : sent;
 }
@@ -356,7 +380,8 @@ static void health_judge_status(struct health_probe *p, unsigned status)
     bool expected = false;
     for (size_t i = 0; i < p->settings.range_count; i++)
         expected |= status >= p->settings.ranges[i].from && status <= p->settings.ranges[i].to;
-    health_set_phase(p, HEALTH_DRAINING);
+    if (p->exchange->h2 == NULL) /* else the connection need not end as HTTP/1.1's does */
+        health_set_phase(p, HEALTH_DRAINING);
     health_finish(p, expected ? HEALTH_OK : HEALTH_UNHEALTHY, "status %u", status);
 }
 
@@ -395,6 +420,16 @@ static void health_parse(struct health_probe *p)
         health_finish(p, HEALTH_UNHEALTHY, "bad response: %s", h1_error_text(H1_ERR_HEAD_TOO_LARGE));
 }
 
+static void health_parse_h2(struct health_probe *p, size_t n)
+{
+    const char *why = NULL;
+    const int status = health_h2_read(p->exchange->h2, p->exchange->buffer, n, &why);
+    if (status < 0)
+        health_finish(p, HEALTH_UNHEALTHY, "bad response: %s", why);
+    else if (status > 0)
+        health_judge_status(p, (unsigned)status);
+}
+
 static void health_read(struct health_probe *p)
 {
     struct health_exchange *x = p->exchange;
@@ -404,6 +439,8 @@ static void health_read(struct health_probe *p)
             health_fail_errno(p, errno);
     } else if (n == 0) {
         health_finish(p, HEALTH_UNHEALTHY, "closed before the response was complete");
+    } else if (x->h2 != NULL) {
+        health_parse_h2(p, (size_t)n);
     } else {
         x->filled += (size_t)n;
         health_parse(p);

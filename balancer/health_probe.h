@@ -19,6 +19,7 @@ struct health_settings {
     enum proxy_header_version proxy_header; /* sent first */
     struct tls_target *tls;                 /* NULL: plain */
     const char *tls_name;
+    bool http2;
     const struct config_status_range *ranges;
     size_t range_count;
     dur_ms_t interval_ms, timeout_ms;

@@ -59,7 +59,7 @@ void phase_fetch_release(struct exchange *x, enum fetch_error outcome)
 
 static void replay_record(struct exchange *x, slice_t piece)
 {
-    if (x->replay_lost || !fetch_is_idempotent(x)) {
+    if (x->replay_lost || (!fetch_is_idempotent(x) && x->call == NULL)) { /* which may turn out unprocessed */
         x->replay_lost = true;
         return;
     }
@@ -175,6 +175,12 @@ static struct upstream_conn *fetch_take_prefaced(struct exchange *x, const struc
     return upstream_pool_take_tls(x->pw, x->instance, pool_tls(x->route->pool), max_idle_ms);
 }
 
+static enum fetch_error fetch_place_call(struct exchange *x, dur_ms_t max_idle_ms)
+{
+    const enum fetch_error e = h2_call_place(x, max_idle_ms);
+    return e != FETCH_NONE || !upstream_is_open(x) || fetch_send_request(x) ? e : FETCH_RESET;
+}
+
 /* With x->instance: FETCH_NONE, or why it failed at once. */
 static inline enum fetch_error fetch_try_instance(struct exchange *x)
 {
@@ -183,6 +189,8 @@ static inline enum fetch_error fetch_try_instance(struct exchange *x)
     x->request_sent = false;
     x->tried[x->tries++ % EXCHANGE_MAX_TRIES] = x->instance;
     dur_ms_t max_idle_ms = fetch_is_idempotent(x) ? 0 : YOUNG_IDLE_MS;
+    if (UNLIKELY(cfg->prefaced) && cfg->protocol == CONFIG_UPSTREAM_H2)
+        return fetch_place_call(x, max_idle_ms);
     if (UNLIKELY(cfg->prefaced))
         x->upstream = fetch_take_prefaced(x, cfg, max_idle_ms);
     else
@@ -302,7 +310,8 @@ bool phase_fetch_prepare(struct exchange *x)
     x->fetch_us = x->pw->worker->now_us;
     pool_count_request(x->route->pool);
     x->conditions_dropped = x->flight != NULL || UNLIKELY(x->own_fetch != NULL);
-    if (UNLIKELY(http_head_has(&x->req, HTTP_FIELD_UPGRADE)) && !tunnel_prepare(x))
+    if (UNLIKELY(http_head_has(&x->req, HTTP_FIELD_UPGRADE)) &&
+        fetch_pool_config(x)->protocol == CONFIG_UPSTREAM_HTTP_1 && !tunnel_prepare(x))
         return false;
     if (exchange_own_head(x))
         x->upstream_head = forward_request_head(x);
