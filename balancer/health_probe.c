@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "balancer/health_body.h"
+#include "balancer/health_h2.h"
 #include "core/h1_parse.h"
 #include "core/hash.h"
 #include "core/panic.h"
@@ -40,14 +41,16 @@ struct health_tls {
 
 struct health_exchange {
     struct health_tls *tls; /* NULL: plain */
+    struct health_h2 *h2;   /* NULL: HTTP/1.1 */
     struct h1_parser parser;
     struct health_body body;
     unsigned interim; /* 1xx responses skipped */
     size_t filled;    /* bytes in `buffer` */
     size_t drained;
+    const char *request; /* behind `buffer`, or of h2 */
     size_t request_bytes, sent;
     char buffer[HEALTH_BUFFER_BYTES];
-    char request[];
+    char text[];
 };
 
 static void health_on_event(evutil_socket_t fd, short what, void *arg);
@@ -83,6 +86,8 @@ static void health_close(struct health_probe *p)
         tls_conn_free(&p->exchange->tls->conn);
         free(p->exchange->tls);
     }
+    if (p->exchange != NULL)
+        health_h2_free(p->exchange->h2);
     free(p->exchange);
     p->exchange = NULL;
     health_set_phase(p, HEALTH_IDLE);
@@ -184,6 +189,21 @@ static bool health_watch(struct health_probe *p, short what)
     "GET %s HTTP/1.1\r\nHost: %s%s\r\nUser-Agent: millpond/" MILLPOND_VERSION                                \
     " (health check)\r\nAccept: */*\r\nConnection: close\r\n\r\n"
 
+static bool health_make_h2(struct health_probe *p, const char *path, const char *host, const char *port)
+{
+    struct health_exchange *x = malloc(sizeof *x + strlen(host) + strlen(port) + 1);
+    if (x == NULL)
+        return false;
+    memset(x, 0, offsetof(struct health_exchange, buffer));
+    p->exchange = x;
+    strcpy(stpcpy(x->text, host), port);
+    x->h2 = health_h2_new(p->settings.tls != NULL ? "https" : "http", x->text, path);
+    if (x->h2 == NULL)
+        return false;
+    x->request = health_h2_request(x->h2, &x->request_bytes);
+    return true;
+}
+
 static bool health_make_exchange(struct health_probe *p)
 {
     const char *path = "", *host = "";
@@ -194,12 +214,15 @@ static bool health_make_exchange(struct health_probe *p)
         if (p->settings.port != 0)
             snprintf(port, sizeof port, ":%u", p->settings.port);
     }
+    if (p->settings.http2 && p->settings.kind == CONFIG_HEALTH_HTTP)
+        return health_make_h2(p, path, host, port);
     int bytes = snprintf(NULL, 0, HEALTH_REQUEST, path, host, port);
     struct health_exchange *x = malloc(sizeof *x + (size_t)bytes + 1);
     if (x == NULL)
         return false;
     memset(x, 0, offsetof(struct health_exchange, buffer));
-    snprintf(x->request, (size_t)bytes + 1, HEALTH_REQUEST, path, host, port);
+    snprintf(x->text, (size_t)bytes + 1, HEALTH_REQUEST, path, host, port);
+    x->request = x->text;
     x->request_bytes = (size_t)bytes;
     p->exchange = x;
     return true;
@@ -250,12 +273,13 @@ static void health_on_limit(struct deadline *d)
 }
 
 /* As send(2) and recv(2). */
-static ssize_t health_write(struct health_probe *p, char *bytes, size_t n)
+static ssize_t health_write(struct health_probe *p, const char *bytes, size_t n)
 {
     struct health_tls *tls = p->exchange->tls;
     if (tls == NULL)
         return send(p->fd, bytes, n, MSG_NOSIGNAL);
-    ssize_t sent = tls_conn_write(&tls->conn, &(struct iovec){bytes, n}, 1, worker_now_ms(p->control));
+    ssize_t sent = tls_conn_write(&tls->conn, &(struct iovec){(void *)(uintptr_t)bytes, n}, 1,
+                                  worker_now_ms(p->control));
     errno = sent < 0 ? ECONNRESET : EAGAIN;
     return sent == 0 ? -1 : sent;
 }
@@ -382,17 +406,27 @@ static void health_begin_searching(struct health_probe *p, const struct http_hea
                             : HEALTH_BODY_BROKEN);
 }
 
+static bool health_is_expected(const struct health_probe *p, unsigned status)
+{
+    for (size_t i = 0; i < p->settings.range_count; i++)
+        if (status >= p->settings.ranges[i].from && status <= p->settings.ranges[i].to)
+            return true;
+    return false;
+}
+
+static void health_judge_status(struct health_probe *p, unsigned status)
+{
+    if (p->exchange->h2 == NULL) /* else the connection need not end as HTTP/1.1's does */
+        health_set_phase(p, HEALTH_DRAINING);
+    health_finish(p, health_is_expected(p, status) ? HEALTH_OK : HEALTH_UNHEALTHY, "status %u", status);
+}
+
 static void health_judge_head(struct health_probe *p, const struct http_head *head)
 {
-    bool expected = false;
-    for (size_t i = 0; i < p->settings.range_count; i++)
-        expected |= head->status >= p->settings.ranges[i].from && head->status <= p->settings.ranges[i].to;
-    if (expected && p->settings.body != NULL && p->settings.body[0] != '\0') {
+    if (health_is_expected(p, head->status) && p->settings.body != NULL && p->settings.body[0] != '\0')
         health_begin_searching(p, head);
-        return;
-    }
-    health_set_phase(p, HEALTH_DRAINING);
-    health_finish(p, expected ? HEALTH_OK : HEALTH_UNHEALTHY, "status %u", head->status);
+    else
+        health_judge_status(p, head->status);
 }
 
 /* An interim response (RFC 9110 section 15.2) is not the answer; 101 ends HTTP on this connection and is. */
@@ -430,6 +464,16 @@ static void health_parse(struct health_probe *p)
         health_finish(p, HEALTH_UNHEALTHY, "bad response: %s", h1_error_text(H1_ERR_HEAD_TOO_LARGE));
 }
 
+static void health_parse_h2(struct health_probe *p, size_t n)
+{
+    const char *why = NULL;
+    const int status = health_h2_read(p->exchange->h2, p->exchange->buffer, n, &why);
+    if (status < 0)
+        health_finish(p, HEALTH_UNHEALTHY, "bad response: %s", why);
+    else if (status > 0)
+        health_judge_status(p, (unsigned)status);
+}
+
 static void health_read(struct health_probe *p)
 {
     struct health_exchange *x = p->exchange;
@@ -439,6 +483,8 @@ static void health_read(struct health_probe *p)
             health_fail_errno(p, errno);
     } else if (n == 0) {
         health_finish(p, HEALTH_UNHEALTHY, "closed before the response was complete");
+    } else if (x->h2 != NULL) {
+        health_parse_h2(p, (size_t)n);
     } else {
         x->filled += (size_t)n;
         health_parse(p);

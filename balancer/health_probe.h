@@ -19,6 +19,7 @@ struct health_settings {
     enum proxy_header_version proxy_header; /* sent first */
     struct tls_target *tls;                 /* NULL: plain */
     const char *tls_name, *tls_ca;          /* the latter tells targets apart */
+    bool http2;
     const struct config_status_range *ranges;
     size_t range_count;
     const char *body; /* what the body must hold; NULL or "": anything */

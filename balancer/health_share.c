@@ -54,8 +54,9 @@ static bool is_same_tls(const struct health_settings *a, const struct health_set
 
 static bool is_same_request(const struct health_settings *a, const struct health_settings *b)
 {
-    return a->port == b->port && is_same_text(a->path, b->path) && is_same_text(a->host, b->host) &&
-           is_same_text(a->body, b->body) && a->range_count == b->range_count &&
+    return a->port == b->port && a->http2 == b->http2 && is_same_text(a->path, b->path) &&
+           is_same_text(a->host, b->host) && is_same_text(a->body, b->body) &&
+           a->range_count == b->range_count &&
            (a->range_count == 0 || memcmp(a->ranges, b->ranges, a->range_count * sizeof *a->ranges) == 0);
 }
 

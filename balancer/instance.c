@@ -276,6 +276,7 @@ static __attribute__((cold, noinline)) void instance_note_trouble(struct instanc
     case FETCH_CONNECT_FAILED:
     case FETCH_CONNECT_TIMEOUT:
     case FETCH_TLS_FAILED:
+    case FETCH_REFUSED:
     case FETCH_RESET:
     case FETCH_RESPONSE_TIMEOUT:
     case FETCH_BAD_RESPONSE:

@@ -65,6 +65,7 @@ static void member_watch(struct member *m)
                     ? port
                     : 0, /* RFC 9110 section 7.2: unless it is the default one */
         .proxy_header = pool->send_proxy_protocol,
+        .http2 = pool->protocol == CONFIG_UPSTREAM_H2,
         .tls = m->pool->tls,
         .tls_name = m->pool->tls != NULL ? pool_server_tls_name(m->pool, m->config) : NULL,
         .tls_ca = pool->tls_ca,

@@ -380,7 +380,8 @@ struct tls_target *pool_tls_new(const struct config *c, const struct config_pool
                                 size_t err_bytes)
 {
     char why[512];
-    struct tls_target *t = tls_target_new(config->tls_verify, config->tls_ca, why, sizeof why);
+    struct tls_target *t = tls_target_new(config->protocol == CONFIG_UPSTREAM_H2, config->tls_verify,
+                                          config->tls_ca, why, sizeof why);
     struct config_origin at = config_pool_origin(c, config, "tls_ca");
     if (t == NULL)
         snprintf(err, err_bytes, "%s:%d: [pool %s] tls_ca: %s", at.file, at.line, config->name, why);

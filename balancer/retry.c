@@ -83,6 +83,7 @@ static unsigned retry_flag_of(enum fetch_error e, const struct retry_context *ct
     case FETCH_CONNECT_FAILED:
     case FETCH_CONNECT_TIMEOUT:
     case FETCH_TLS_FAILED:
+    case FETCH_REFUSED: /* RFC 9113 section 8.7: nothing was processed */
         return CONFIG_RETRY_CONNECT;
     case FETCH_RESET:
         return CONFIG_RETRY_RESET;

@@ -526,7 +526,8 @@ void config_build(struct build *b)
         c->listens[i].diverts = c->listens[i].redirect_to_https || c->listens[i].acme_webroot[0] != '\0' ||
                                 c->listens[i].tls_client_verify == TLS_VERIFY_REQUIRED;
     for (size_t i = 0; i < c->pool_count; i++)
-        c->pools[i].prefaced = c->pools[i].tls || c->pools[i].send_proxy_protocol != PROXY_HEADER_OFF;
+        c->pools[i].prefaced = c->pools[i].tls || c->pools[i].send_proxy_protocol != PROXY_HEADER_OFF ||
+                               c->pools[i].protocol != CONFIG_UPSTREAM_HTTP_1;
     build_redis_servers(b);
     build_sections(b, true); /* they name pools */
 }

@@ -56,6 +56,17 @@ static void check_pool_balance(struct build *b, const struct config_pool *pool,
     }
 }
 
+/* A connection by HTTP/2 is for many requests, of different clients. */
+static void check_pool_protocol(struct build *b, const struct config_pool *pool,
+                                const struct source_section *section)
+{
+    if (pool->protocol == CONFIG_UPSTREAM_H2 && pool->send_proxy_protocol != PROXY_HEADER_OFF)
+        check_report(
+            b, false, section, "protocol",
+            "connections by HTTP/2 are shared by clients, and send_proxy_protocol names one for each; "
+            "remove one of the two");
+}
+
 static void check_pool(struct build *b, const struct config_pool *pool, const struct source_section *section)
 {
     bool all_drained = pool->server_count > 0, all_backup = pool->server_count > 0;
@@ -97,6 +108,7 @@ static void check_pools(struct build *b)
         const struct source_section *section = check_section(b, OPTION_POOL, i);
         check_pool(b, &c->pools[i], section);
         check_pool_tls(b, &c->pools[i], section);
+        check_pool_protocol(b, &c->pools[i], section);
         if (!check_pool_used(c, i) && b->source->problems->errors == 0)
             check_report(b, true, section, NULL, "no route uses this pool; name it in a route, or remove it");
     }

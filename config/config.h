@@ -135,6 +135,8 @@ struct config_status_range {
     uint16_t from, to;
 };
 
+enum config_upstream_protocol { CONFIG_UPSTREAM_HTTP_1, CONFIG_UPSTREAM_H2 };
+
 struct config_pool { /* [pool NAME] */
     const char *name;
     struct config_origin origin;
@@ -161,11 +163,12 @@ struct config_pool { /* [pool NAME] */
     int retry_budget_percent;
     unsigned retry_on;
     int max_idle; /* per worker */
+    enum config_upstream_protocol protocol;
     enum proxy_header_version send_proxy_protocol;
     int queue; /* requests that may wait; 0 = none */
     dur_ms_t queue_timeout_ms;
     bool tls, tls_verify;
-    bool prefaced;       /* connections begin with more than HTTP: one of these two is given */
+    bool prefaced;       /* connections are not plain HTTP/1.1 from the start: one of these is given */
     const char *tls_ca;  /* "" = the authorities of the system */
     const char *tls_sni; /* "" = the server's host */
 };

@@ -203,8 +203,10 @@ OPTION(POOL, "tls_ca", PATH, "", ANY, 0, AT(config_pool, tls_ca),
        "PEM file of the authorities they are checked against. Without it those of the system.")
 OPTION(POOL, "tls_sni", HOST, "", ANY, 0, AT(config_pool, tls_sni),
        "Name that is asked for, and that the certificates have to be for. Without it the host of the server.")
-OPTION(POOL, "protocol", WORD, "http/1.1", WORDS("http/1.1 h2", NULL), 0, LATER,
-       "Protocol towards the instances.")
+OPTION(POOL, "protocol", WORD, "http/1.1", WORDS("http/1.1 h2", NULL), 0, AT(config_pool, protocol),
+       "Protocol towards the instances. With `tls` they have to agree to `h2` by ALPN; without, they are "
+       "spoken to "
+       "so from the first byte. A worker's requests share its connections. Probes speak it, too.")
 OPTION(
     POOL, "send_proxy_protocol", WORD, "off", WORDS("off v1 v2", NULL), 0,
     AT(config_pool, send_proxy_protocol),

@@ -18,7 +18,7 @@
 static const slice_t pseudo_names[H2_PSEUDO_COUNT] = {
     [H2_PSEUDO_METHOD] = {":method", 7},        [H2_PSEUDO_SCHEME] = {":scheme", 7},
     [H2_PSEUDO_AUTHORITY] = {":authority", 10}, [H2_PSEUDO_PATH] = {":path", 5},
-    [H2_PSEUDO_PROTOCOL] = {":protocol", 9},
+    [H2_PSEUDO_PROTOCOL] = {":protocol", 9},    [H2_PSEUDO_STATUS] = {":status", 7},
 };
 
 static slice_t moved(slice_t s, const char *from, char *to, size_t bytes)
@@ -80,12 +80,12 @@ static bool field_push(struct h2_head *h, const struct http_field *f)
     return true;
 }
 
-bool h2_head_begin(struct h2_head *h, bool trailers)
+bool h2_head_begin(struct h2_head *h, enum h2_head_kind kind)
 {
     h->text_used = H2_HEAD_METHOD_MAX;
     h->field_count = h->decoded_fields = h->crumbs = 0;
     h->decoded_bytes = 0;
-    h->trailers = trailers;
+    h->kind = kind;
     memset(h->pseudo, 0, sizeof h->pseudo);
     h->malformed = NULL;
     h->refused = H1_OK;
@@ -125,9 +125,9 @@ static const char *add_pseudo(struct h2_head *h, slice_t name, slice_t value)
     unsigned i = 0;
     while (i < H2_PSEUDO_COUNT && !slice_eq(name, pseudo_names[i]))
         i++;
-    if (h->trailers)
+    if (h->kind == H2_HEAD_TRAILERS)
         return "a pseudo field among the trailers";
-    if (i == H2_PSEUDO_COUNT)
+    if (i == H2_PSEUDO_COUNT || (i == H2_PSEUDO_STATUS) != (h->kind == H2_HEAD_RESPONSE))
         return "an unknown pseudo field";
     if (h->field_count > 0)
         return "a pseudo field behind others";
@@ -327,6 +327,16 @@ static enum h2_verdict refused(struct http_head *out)
     return H2_HEAD_REFUSED;
 }
 
+static void give_fields(const struct h2_head *h, struct http_head *out)
+{
+    out->fields = h->fields;
+    out->field_count = (uint16_t)h->field_count;
+    for (unsigned i = 0; i < h->field_count; i++) {
+        if (h->fields[i].id != HTTP_FIELD_OTHER)
+            out->present |= (uint64_t)1 << h->fields[i].id;
+    }
+}
+
 enum h2_verdict h2_head_end(struct h2_head *h, const struct h1_limits *limits, struct http_head *out)
 {
     *out = (struct http_head){.version_minor = 1};
@@ -343,12 +353,23 @@ enum h2_verdict h2_head_end(struct h2_head *h, const struct h1_limits *limits, s
         return H2_HEAD_MALFORMED;
     if (h->refused != H1_OK)
         return refused(out);
-    out->fields = h->fields;
-    out->field_count = (uint16_t)h->field_count;
-    for (unsigned i = 0; i < h->field_count; i++) {
-        if (h->fields[i].id != HTTP_FIELD_OTHER)
-            out->present |= (uint64_t)1 << h->fields[i].id;
-    }
+    give_fields(h, out);
+    return H2_HEAD_OK;
+}
+
+enum h2_verdict h2_head_end_response(struct h2_head *h, struct http_head *out)
+{
+    const slice_t status = h->pseudo[H2_PSEUDO_STATUS];
+    uint64_t number = 0;
+    *out = (struct http_head){.version_minor = 1};
+    if (h->malformed == NULL && (status.len != 3 || !slice_to_u64(status, &number) || number < 100))
+        h->malformed = "a :status that is none";
+    if (h->malformed != NULL)
+        return H2_HEAD_MALFORMED;
+    if (h->refused != H1_OK)
+        return H2_HEAD_REFUSED;
+    out->status = (uint16_t)number;
+    give_fields(h, out);
     return H2_HEAD_OK;
 }
 

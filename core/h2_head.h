@@ -18,12 +18,15 @@
 
 #define H2_HEAD_METHOD_MAX 32
 
+enum h2_head_kind { H2_HEAD_REQUEST, H2_HEAD_RESPONSE, H2_HEAD_TRAILERS };
+
 enum h2_pseudo {
     H2_PSEUDO_METHOD,
     H2_PSEUDO_SCHEME,
     H2_PSEUDO_AUTHORITY,
     H2_PSEUDO_PATH,
     H2_PSEUDO_PROTOCOL, /* RFC 8441 */
+    H2_PSEUDO_STATUS,
     H2_PSEUDO_COUNT
 };
 
@@ -34,7 +37,7 @@ struct h2_head {
     size_t text_room, text_used;
     struct http_field *fields; /* into `text`, or constant */
     unsigned field_room, field_count;
-    bool trailers;
+    enum h2_head_kind kind;
     size_t decoded_bytes; /* as many as the lines would have in HTTP/1.1 */
     unsigned decoded_fields, crumbs;
     slice_t pseudo[H2_PSEUDO_COUNT]; /* .ptr NULL: not there; into `text` */
@@ -43,7 +46,7 @@ struct h2_head {
 };
 
 /* The next head, or trailer section. false: no memory. */
-bool h2_head_begin(struct h2_head *h, bool trailers);
+bool h2_head_begin(struct h2_head *h, enum h2_head_kind kind);
 /* The next of its fields. false: no memory. */
 bool h2_head_add(struct h2_head *h, slice_t name, slice_t value, const struct h1_limits *limits);
 
@@ -54,6 +57,9 @@ enum h2_verdict {
 };
 /* All fields are there. Slices in *out lie in `h`, from method_text on, until its next head. */
 enum h2_verdict h2_head_end(struct h2_head *h, const struct h1_limits *limits, struct http_head *out);
+
+/* The same of a response; refused or malformed are one to who gets it. */
+enum h2_verdict h2_head_end_response(struct h2_head *h, struct http_head *out);
 
 /* A trailer section as HTTP/1.1 would bring it, blank line included, into `buf` of h2_head_trailers_bytes. */
 size_t h2_head_trailers_bytes(const struct h2_head *h);

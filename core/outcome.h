@@ -143,6 +143,7 @@ enum close_reason {
     X(CONNECT_FAILED, "connect_failed", 502, "the connection could not be made")                             \
     X(TLS_FAILED, "tls_failed", 502, "the TLS handshake with the instance failed")                           \
     X(RESET, "reset", 502, "the connection broke before the response")                                       \
+    X(REFUSED, "refused", 503, "the instance took no more requests for now")                                 \
     X(RESPONSE_TIMEOUT, "response_timeout", 504, "no response byte within response_timeout")                 \
     X(TIMEOUT, "timeout", 504, "the response did not begin within the route's timeout")                      \
     X(BAD_RESPONSE, "bad_response", 502, "the response broke HTTP framing")                                  \

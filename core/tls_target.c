@@ -27,9 +27,11 @@ static int target_on_session(SSL *ssl, SSL_SESSION *session)
 
 /* As for listeners (tls_server.c), but that the end of a connection without a close_notify is an error: a
  * response may end with its connection, and must not be cut by who cannot read it. */
-static SSL_CTX *context_new(void)
+static SSL_CTX *context_new(bool http2)
 {
-    static const unsigned char alpn[] = "\x08http/1.1";
+    static const unsigned char http_1_alpn[] = "\x08http/1.1", http_2_alpn[] = "\x02h2";
+    const unsigned char *alpn = http2 ? http_2_alpn : http_1_alpn;
+    const unsigned alpn_bytes = http2 ? sizeof http_2_alpn - 1 : sizeof http_1_alpn - 1;
     SSL_CTX *tls = SSL_CTX_new(TLS_client_method());
     if (tls == NULL)
         return NULL;
@@ -41,16 +43,16 @@ static SSL_CTX *context_new(void)
     SSL_CTX_set_session_cache_mode(tls, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
     SSL_CTX_sess_set_new_cb(tls, target_on_session);
     if (SSL_CTX_set_min_proto_version(tls, TLS1_2_VERSION) == 1 &&
-        SSL_CTX_set_alpn_protos(tls, alpn, sizeof alpn - 1) == 0)
+        SSL_CTX_set_alpn_protos(tls, alpn, alpn_bytes) == 0)
         return tls;
     SSL_CTX_free(tls);
     return NULL;
 }
 
-struct tls_target *tls_target_new(bool verify, const char *ca, char *err, size_t err_bytes)
+struct tls_target *tls_target_new(bool http2, bool verify, const char *ca, char *err, size_t err_bytes)
 {
     struct tls_target *t = calloc(1, sizeof *t);
-    SSL_CTX *tls = t != NULL ? context_new() : NULL;
+    SSL_CTX *tls = t != NULL ? context_new(http2) : NULL;
     if (tls == NULL) {
         snprintf(err, err_bytes, "TLS cannot be set up: out of memory; start with more");
         free(t);

@@ -30,9 +30,10 @@ struct tls_target {
     struct tls_target_session sessions[TLS_TARGET_SESSIONS]; /* under lock */
 };
 
-/* Control thread, or a command. `ca` is a PEM file, "" the authorities of the system; nothing is read without
- * `verify`. NULL, and "what is wrong; what would be right" in `err`. */
-struct tls_target *tls_target_new(bool verify, const char *ca, char *err, size_t err_bytes);
+/* Control thread, or a command. ALPN offers HTTP/2, or HTTP/1.1, alone. `ca` is a PEM file, "" the
+ * authorities of the system; nothing is read without `verify`. NULL, and "what is wrong; what would be right"
+ * in `err`. */
+struct tls_target *tls_target_new(bool http2, bool verify, const char *ca, char *err, size_t err_bytes);
 struct tls_target *tls_target_ref(struct tls_target *t); /* any thread */
 void tls_target_unref(struct tls_target *t);             /* any thread; NULL is fine */
 

@@ -23,7 +23,7 @@
 #include "proxy/listener.h"
 #include "proxy/server.h"
 #include "proxy/tunnel.h"
-#include "proxy/upstream_conn.h"
+#include "proxy/upstream.h"
 
 #define LINGER_MS        2000
 #define LINGER_MAX_BYTES (256 * KB)
@@ -318,7 +318,7 @@ static void client_conn_on_deadline(struct deadline *d)
         if (c->exchange == NULL || c->exchange->body_state != BODY_READING)
             return;
         if (c->exchange->queued != NULL ||
-            (c->exchange->upstream != NULL && upstream_conn_is_blocked(c->exchange->upstream))) {
+            (c->exchange->upstream != NULL && upstream_is_blocked(c->exchange))) {
             c->rate_since_ms = worker_now_ms(c->pw->worker); /* the instance is slow, not the client */
             client_conn_arm(c);
             return;

@@ -20,7 +20,7 @@
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
 #include "proxy/tunnel.h"
-#include "proxy/upstream_conn.h"
+#include "proxy/upstream.h"
 
 #define EXCHANGE_FREE_MAX    64
 #define EXCHANGE_ARENA_EXTRA (256 * KB) /* beyond the listener's max_header_size, for copies of heads */
@@ -108,15 +108,13 @@ struct exchange *exchange_new_background(const struct exchange *of)
 static void heir_take_fetch(struct exchange *x, struct exchange *of)
 {
     x->flight = of->flight;
-    x->upstream = of->upstream;
     x->instance = of->instance;
     x->stale = of->stale;
     x->filling = of->filling;
     x->fetch_counted = of->fetch_counted;
-    x->upstream->exchange = x;
+    upstream_hand_over(of, x);
     cache_fill_set_leader(x->flight, x);
     of->flight = NULL;
-    of->upstream = NULL;
     of->instance = NULL;
     of->stale = NULL;
     of->filling = of->fetch_counted = of->fresh_only = false;

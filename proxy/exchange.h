@@ -19,6 +19,7 @@ struct config_listen;
 struct deliver_range;
 struct fetch_place;
 struct fetch_timeout;
+struct h2_call;
 struct h2_stream;
 struct h2_tally;
 struct instance;
@@ -147,6 +148,7 @@ struct exchange {
     /* fetch */
     struct pool_affinity *affinity; /* if the route has_affinity; in the arena */
     struct upstream_conn *upstream;
+    struct h2_call *call;           /* on `upstream`, which it shares with others; NULL: HTTP/1.1 */
     struct fetch_place *queued;     /* waits for an instance with room: fetch_queue.h */
     struct fetch_timeout *timeout;  /* of its route; NULL: none. In the arena */
     struct instance *instance;      /* lease of the try under way */

@@ -15,7 +15,7 @@
 #include "proxy/fetch_queue.h"
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
-#include "proxy/upstream_conn.h"
+#include "proxy/upstream.h"
 
 struct fetch_timeout {
     struct deadline deadline;
@@ -29,15 +29,14 @@ static dur_ms_t limit_ms(const struct exchange *x)
 
 static bool waits_for_client(const struct exchange *x)
 {
-    return x->upstream != NULL && x->upstream->state == UPSTREAM_ACTIVE && x->client != NULL &&
-           x->body_state != BODY_ABSENT && x->body_state != BODY_DONE &&
-           !upstream_conn_is_blocked(x->upstream);
+    return x->upstream != NULL && upstream_is_open(x) && x->client != NULL && x->body_state != BODY_ABSENT &&
+           x->body_state != BODY_DONE && !upstream_is_blocked(x);
 }
 
 /* What the try under way has come to. */
 static enum fetch_error blame(const struct exchange *x)
 {
-    if (x->upstream == NULL || x->upstream->state != UPSTREAM_ACTIVE)
+    if (x->upstream == NULL || !upstream_is_open(x))
         return x->tries == 1 ? FETCH_CONNECT_TIMEOUT : FETCH_CANCELLED;
     dur_ms_t had_ms = (x->pw->worker->now_us - x->connected_us) / 1000;
     return x->tries == 1 || 2 * had_ms >= limit_ms(x) ? FETCH_RESPONSE_TIMEOUT : FETCH_CANCELLED;

@@ -306,7 +306,10 @@ slice_t forward_response_head(struct exchange *x, const struct http_head *head, 
             TEXT_LIT(&t, ", ");
         }
     }
-    TEXT_LIT(&t, VIA_TEXT "\r\n");
+    if (UNLIKELY(x->route->http2_pool))
+        TEXT_LIT(&t, VIA_TEXT_2 "\r\n");
+    else
+        TEXT_LIT(&t, VIA_TEXT "\r\n");
     return t.overflow ? (slice_t){NULL, 0} : text_slice(&t);
 }
 

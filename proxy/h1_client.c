@@ -311,3 +311,25 @@ void h1_client_run(struct upstream_conn *u)
     if (u->reading != UPSTREAM_READ_HEAD)
         exchange_on_upstream_rested(u->exchange);
 }
+
+/* ---- the request
+ * ---------------------------------------------------------------------------------------------------- */
+
+bool h1_client_send_body(struct exchange *x, slice_t piece)
+{
+    char head[24];
+    struct iovec iov[3];
+    int n = 0;
+    if (x->framing.kind == H1_BODY_CHUNKED)
+        iov[n++] = (struct iovec){head, h1_chunk_head(head, piece.len)};
+    iov[n++] = (struct iovec){(void *)(uintptr_t)piece.ptr, piece.len};
+    if (x->framing.kind == H1_BODY_CHUNKED)
+        iov[n++] = (struct iovec){"\r\n", 2};
+    return upstream_conn_send(x->upstream, iov, n);
+}
+
+bool h1_client_send_end(struct exchange *x, slice_t trailers)
+{
+    struct iovec iov[3] = {{"0\r\n", 3}, {(void *)(uintptr_t)trailers.ptr, trailers.len}, {"\r\n", 2}};
+    return x->framing.kind != H1_BODY_CHUNKED || upstream_conn_send(x->upstream, iov, 3);
+}

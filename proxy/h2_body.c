@@ -14,9 +14,8 @@
 #include "proxy/listener.h"
 #include "proxy/phase.h"
 #include "proxy/tunnel.h"
-#include "proxy/upstream_conn.h"
+#include "proxy/upstream.h"
 
-#define IN_LEAST       (2 * KB)
 #define RATE_WINDOW_MS 10000
 
 static mono_ms_t now_of(const struct h2_stream *s)
@@ -26,23 +25,8 @@ static mono_ms_t now_of(const struct h2_stream *s)
 
 bool h2_stream_take(struct h2_stream *s, const uint8_t *data, size_t bytes)
 {
-    if (s->in_pos > 0 && s->in_len + bytes > s->in_room) {
-        memmove(s->in, s->in + s->in_pos, s->in_len - s->in_pos);
-        s->in_len -= s->in_pos;
-        s->in_pos = 0;
-    }
-    if (s->in_len + bytes > s->in_room) {
-        size_t room = MAX(s->in_room, (size_t)IN_LEAST);
-        while (room < s->in_len + bytes)
-            room *= 2;
-        char *in = realloc(s->in, room);
-        if (in == NULL)
-            return false;
-        s->in = in;
-        s->in_room = room;
-    }
-    memcpy(s->in + s->in_len, data, bytes);
-    s->in_len += bytes;
+    if (!byte_queue_put(&s->in, data, bytes))
+        return false;
     s->in_moved += bytes;
     return true;
 }
@@ -66,17 +50,17 @@ static void begin_reading(struct h2_stream *s, struct exchange *x)
 static void send_continue(struct h2_stream *s, struct exchange *x)
 {
     x->expects_continue = false;
-    if (s->in_len == 0 && !x->head_sent)
+    if (s->in.len == 0 && !x->head_sent)
         h2_stream_interim(s, SLICE_LIT("HTTP/1.1 100 Continue\r\n"));
 }
 
 slice_t h2_stream_take_input(struct h2_stream *s)
 {
     struct h2_conn *h = s->conn;
-    if (s->in_pos == s->in_len)
+    const slice_t piece = byte_queue_front(&s->in);
+    if (piece.len == 0)
         return SLICE_EMPTY;
-    const slice_t piece = slice_make(s->in + s->in_pos, s->in_len - s->in_pos);
-    s->in_pos = s->in_len = 0; /* the bytes stay until more come */
+    byte_queue_drop(&s->in, piece.len);
     nghttp2_session_consume_stream(h->session, s->id, piece.len);
     const size_t withheld = MIN(h->withheld, piece.len);
     h->withheld -= withheld;
@@ -102,14 +86,12 @@ enum h1_body_read h2_stream_read_body(struct h2_stream *s, struct exchange *x, s
         begin_reading(s, x);
     if (x->expects_continue)
         send_continue(s, x);
-    if (s->in_pos < s->in_len)
+    if (byte_queue_bytes(&s->in) > 0)
         return body_piece(s, x, piece);
     if (!s->in_ended && (x->framing.kind != H1_BODY_LENGTH || x->body_left > 0))
         return H1_BODY_WAIT;
     x->body_state = BODY_DONE;
-    free(s->in);
-    s->in = NULL;
-    s->in_room = 0;
+    byte_queue_free(&s->in);
     x->trailers = s->in_trailers != NULL
                       ? arena_copy(&x->arena, slice_make(s->in_trailers, s->in_trailers_bytes))
                       : SLICE_EMPTY;
@@ -143,10 +125,10 @@ void h2_stream_frame_body(const struct h2_stream *s, struct h1_framing *f)
         f->kind = H1_BODY_CHUNKED;
     } else if (s->in_trailers != NULL) {
         f->kind = H1_BODY_CHUNKED;
-    } else if (s->in_len > 0) {
+    } else if (byte_queue_bytes(&s->in) > 0) {
         f->kind = H1_BODY_LENGTH;
         f->has_length = true;
-        f->length = s->in_len;
+        f->length = byte_queue_bytes(&s->in);
     }
 }
 
@@ -184,7 +166,7 @@ static bool is_awaited(const struct h2_stream *s)
 {
     const struct exchange *x = s->exchange;
     return x != NULL && x->body_state == BODY_READING && !h2_stream_has_input(s) && x->queued == NULL &&
-           (x->upstream == NULL || !upstream_conn_is_blocked(x->upstream));
+           (x->upstream == NULL || !upstream_is_blocked(x));
 }
 
 static void body_too_slow(struct h2_stream *s, enum close_reason why)

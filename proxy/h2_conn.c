@@ -21,53 +21,7 @@
 
 #define ROUNDS_PER_TURN 16
 #define WATCH_MS        2500
-#define DRAIN_NOTICE_MS 1000       /* between saying that the end comes and the end of new requests */
-#define SEND_HEAD_MAX   (256 * KB) /* of a response, decoded */
-#define CONTINUATIONS   8
-
-/* ---- what a worker's connections share
- * --------------------------------------------------------------------------- */
-
-static bool scratch_options(struct h2_scratch *s)
-{
-    if (nghttp2_option_new(&s->option) != 0)
-        return false;
-    nghttp2_option_set_no_auto_window_update(s->option, 1);
-    nghttp2_option_set_no_closed_streams(s->option, 1);
-    nghttp2_option_set_max_continuations(s->option, CONTINUATIONS);
-    nghttp2_option_set_max_send_header_block_length(s->option, SEND_HEAD_MAX);
-    nghttp2_option_set_stream_reset_rate_limit(s->option, UINT32_MAX, UINT32_MAX); /* h2_guard.h does this */
-    nghttp2_option_set_builtin_recv_extension_type(s->option, NGHTTP2_PRIORITY_UPDATE);
-    return true;
-}
-
-struct h2_scratch *h2_scratch_of(struct proxy_worker *pw)
-{
-    if (pw->h2 != NULL)
-        return pw->h2;
-    struct h2_scratch *s = calloc(1, sizeof *s);
-    if (s == NULL)
-        return NULL;
-    if (nghttp2_session_callbacks_new(&s->callbacks) != 0 || !scratch_options(s)) {
-        h2_scratch_free(s);
-        return NULL;
-    }
-    h2_recv_callbacks(s->callbacks);
-    h2_send_callbacks(s->callbacks);
-    return pw->h2 = s;
-}
-
-void h2_scratch_free(struct h2_scratch *s)
-{
-    if (s == NULL)
-        return;
-    ASSERT(s->spent_count == 0);
-    nghttp2_session_callbacks_del(s->callbacks);
-    nghttp2_option_del(s->option);
-    h2_head_free(&s->head);
-    free(s->nv);
-    free(s);
-}
+#define DRAIN_NOTICE_MS 1000 /* between saying that the end comes and the end of new requests */
 
 void h2_tally_unref(struct h2_tally **t)
 {
@@ -130,9 +84,7 @@ void h2_conn_free(struct h2_conn *h)
     nghttp2_session_del(h->session);
     if (h->tally != NULL)
         h2_tally_unref(&h->tally);
-    if (h->cut_head != NULL)
-        h2_head_free(h->cut_head);
-    free(h->cut_head);
+    h2_scratch_drop(&h->cut_head);
     free(h);
 }
 
@@ -230,31 +182,6 @@ static bool h2_send(struct h2_conn *h)
 /* ---- input
  * -------------------------------------------------------------------------------------------------------- */
 
-/* The worker's scratch has room for one header block; a cut one is put aside until the rest comes. */
-static void restore_head(struct h2_conn *h)
-{
-    struct h2_head *head = &h->client->pw->h2->head;
-    if (h->cut_head == NULL)
-        return;
-    h2_head_free(head);
-    *head = *h->cut_head;
-    free(h->cut_head);
-    h->cut_head = NULL;
-}
-
-static bool put_head_aside(struct h2_conn *h)
-{
-    struct h2_head *head = &h->client->pw->h2->head;
-    if (!h->in_head)
-        return true;
-    h->cut_head = malloc(sizeof *h->cut_head);
-    if (h->cut_head == NULL)
-        return false;
-    *h->cut_head = *head;
-    *head = (struct h2_head){0};
-    return true;
-}
-
 static bool is_flood(ssize_t error)
 {
     return error == NGHTTP2_ERR_FLOODED || error == NGHTTP2_ERR_TOO_MANY_CONTINUATIONS;
@@ -270,7 +197,7 @@ static bool h2_read(struct h2_conn *h)
     char *rest = c->rest;
     c->rest = NULL;
     c->in_len = 0;
-    restore_head(h);
+    h2_scratch_restore(c->pw->h2, &h->cut_head);
     const ssize_t n = nghttp2_session_mem_recv(h->session, (const uint8_t *)in.ptr, in.len);
     free(rest);
     if (n < 0) { /* what is no frame at all: nghttp2 has said what it could */
@@ -280,7 +207,7 @@ static bool h2_read(struct h2_conn *h)
         nghttp2_session_terminate_session(h->session,
                                           is_flood(n) ? NGHTTP2_ENHANCE_YOUR_CALM : NGHTTP2_PROTOCOL_ERROR);
     }
-    if (!put_head_aside(h))
+    if (h->in_head && !h2_scratch_put_aside(c->pw->h2, &h->cut_head))
         c->broken = true;
     return true;
 }

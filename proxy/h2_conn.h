@@ -14,9 +14,8 @@
 
 #include <nghttp2/nghttp2.h>
 
-#include "core/h2_head.h"
 #include "proxy/client_conn.h"
-#include "proxy/proxy_worker.h"
+#include "proxy/h2_scratch.h"
 
 #define H2_FRAME_HEAD      9
 #define H2_FRAME_PAYLOAD   (16 * KB - H2_FRAME_HEAD) /* a full frame of data fits one record of TLS */
@@ -24,9 +23,6 @@
 #define H2_WINDOW_READ     (128 * KB)                /* of one that is being read, for a few at a time */
 #define H2_WINDOW_READ_MAX 4
 #define H2_WINDOW_TOGETHER (1 * MB)
-#define H2_HEAD_PARTS      6
-
-struct h2_scratch;
 
 /* Requests of one connection that still cost something, here or at an instance, though their stream may be
  * gone. Shared with their exchanges, so that whoever resets streams does not get more than h2_max_streams. */
@@ -80,21 +76,6 @@ void h2_conn_fail(struct h2_conn *h, uint32_t code, enum close_reason why);
 bool h2_conn_flush(struct h2_conn *h);
 /* A reference that the batch may still need, given up after the write. */
 void h2_conn_spend(struct h2_conn *h, struct cache_object *o);
-
-/* What the worker's connections share: made with the first. */
-struct h2_scratch {
-    nghttp2_session_callbacks *callbacks;
-    nghttp2_option *option;
-    struct h2_head head; /* the header block under way of the connection that is being fed */
-    nghttp2_nv *nv;      /* of `nv_room` */
-    unsigned nv_room;
-    slice_t part[H2_HEAD_PARTS]; /* of a response's head that is being put together */
-    unsigned part_count;
-    unsigned spent_count;
-    struct cache_object *spent[OUT_MAX_IOV];
-};
-struct h2_scratch *h2_scratch_of(struct proxy_worker *pw); /* NULL: no memory */
-void h2_scratch_free(struct h2_scratch *s);                /* NULL is fine */
 
 /* h2_recv.c: what comes. */
 void h2_recv_callbacks(nghttp2_session_callbacks *cb);

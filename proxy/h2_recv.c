@@ -39,7 +39,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     struct h2_head *head = &h->client->pw->h2->head;
     const struct config_listen *l = h->client->listener->config;
     const bool trailers = frame->headers.cat != NGHTTP2_HCAT_REQUEST;
-    if (!h2_head_begin(head, trailers))
+    if (!h2_head_begin(head, trailers ? H2_HEAD_TRAILERS : H2_HEAD_REQUEST))
         return NGHTTP2_ERR_CALLBACK_FAILURE;
     if (!trailers &&
         h->tally->live >= (unsigned)l->h2_max_streams) { /* streams are over, what they began is not */

@@ -59,7 +59,7 @@ static void stream_free(void *arg)
     if (s->pieces != s->few)
         free(s->pieces);
     free(s->trailers);
-    free(s->in);
+    byte_queue_free(&s->in);
     free(s->in_trailers);
     s->magic = 0;
     free(s);

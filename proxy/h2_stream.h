@@ -9,6 +9,7 @@
 #ifndef PROXY_H2_STREAM_H
 #define PROXY_H2_STREAM_H
 
+#include "core/byte_queue.h"
 #include "core/list.h"
 #include "core/slice.h"
 #include "core/worker.h"
@@ -59,8 +60,9 @@ struct h2_stream {
     mono_ms_t out_since_ms; /* how long the client has been slow, and how many bytes it took meanwhile */
     uint64_t out_moved;
     /* input */
-    char *in, *in_trailers;
-    size_t in_pos, in_len, in_room, in_trailers_bytes;
+    struct byte_queue in;
+    char *in_trailers;
+    size_t in_trailers_bytes;
     mono_ms_t in_since_ms;
     uint64_t in_moved;
     struct grave grave;
@@ -112,7 +114,7 @@ static inline bool h2_stream_is_broken(const struct h2_stream *s)
 
 static inline bool h2_stream_has_input(const struct h2_stream *s)
 {
-    return s->in_pos < s->in_len || s->in_ended;
+    return byte_queue_bytes(&s->in) > 0 || s->in_ended;
 }
 
 /* ---- for h2_conn.c and h2_recv.c

@@ -19,7 +19,7 @@
 #include "proxy/purge.h"
 #include "proxy/to_https.h"
 #include "proxy/tunnel.h"
-#include "proxy/upstream_conn.h"
+#include "proxy/upstream.h"
 
 #define LOCATION_MAX (16 * KB)
 
@@ -106,7 +106,7 @@ void phase_client_gone(struct exchange *x)
         x->no_store = NO_STORE_ABANDONED;
     }
     if (phase_fetch_is_wanted(x)) {
-        upstream_conn_resume(x->upstream);
+        upstream_resume(x);
         return;
     }
     if (x->phase == PHASE_TUNNEL && tunnel_outlives_client(x))

@@ -10,7 +10,7 @@
 #include "proxy/own_fetch.h"
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
-#include "proxy/upstream_conn.h"
+#include "proxy/upstream.h"
 
 #define BATCH_MAX_BYTES (64 * KB) /* pipelined answers gathered before a write */
 #define PUMP_IOV        32
@@ -223,8 +223,8 @@ static enum phase_result deliver_from_relay(struct exchange *x)
         phase_fetch_release(x, FETCH_NONE);
     if (x->upstream == NULL)
         return x->own_fetch != NULL && own_fetch_is_due(x) ? PHASE_MORE : deliver_finish(x);
-    if (x->upstream->paused)
-        upstream_conn_resume(x->upstream);
+    if (upstream_is_paused(x))
+        upstream_resume(x);
     return PHASE_PARK;
 }
 

@@ -17,7 +17,7 @@
 #include "proxy/proxy_worker.h"
 #include "proxy/stale.h"
 #include "proxy/tunnel.h"
-#include "proxy/upstream_conn.h"
+#include "proxy/upstream.h"
 
 #define CONTINUE_MS                                                                                          \
     1000 /* how long an instance may take to answer Expect: 100-continue before the body is sent anyway */
@@ -41,7 +41,7 @@ static bool fetch_is_failure(unsigned status)
 void phase_fetch_release(struct exchange *x, enum fetch_error outcome)
 {
     if (x->upstream != NULL)
-        upstream_conn_close(&x->upstream);
+        upstream_leave(x);
     if (x->instance == NULL)
         return;
     if (x->last_instance != NULL)
@@ -58,7 +58,7 @@ void phase_fetch_release(struct exchange *x, enum fetch_error outcome)
 
 static void replay_record(struct exchange *x, slice_t piece)
 {
-    if (x->replay_lost || !fetch_is_idempotent(x)) {
+    if (x->replay_lost || (!fetch_is_idempotent(x) && x->call == NULL)) { /* which may turn out unprocessed */
         x->replay_lost = true;
         return;
     }
@@ -72,23 +72,8 @@ static void replay_record(struct exchange *x, slice_t piece)
     x->replay.len += piece.len;
 }
 
-static bool fetch_send_body(struct exchange *x, slice_t piece)
-{
-    char head[24];
-    struct iovec iov[3];
-    int n = 0;
-    if (x->framing.kind == H1_BODY_CHUNKED)
-        iov[n++] = (struct iovec){head, h1_chunk_head(head, piece.len)};
-    iov[n++] = (struct iovec){(void *)(uintptr_t)piece.ptr, piece.len};
-    if (x->framing.kind == H1_BODY_CHUNKED)
-        iov[n++] = (struct iovec){"\r\n", 2};
-    return upstream_conn_send(x->upstream, iov, n);
-}
-
 static bool fetch_send_body_end(struct exchange *x)
 {
-    if (x->framing.kind != H1_BODY_CHUNKED)
-        return true;
     slice_t fields = SLICE_EMPTY;
     if (x->trailers.len > 2) {
         struct h1_parser p = {0};
@@ -97,8 +82,7 @@ static bool fetch_send_body_end(struct exchange *x)
         if (h1_parse_fields(&p, x->trailers.ptr, x->trailers.len, &head, &limits) == H1_DONE)
             fields = forward_trailers(x, &head);
     }
-    struct iovec iov[3] = {{"0\r\n", 3}, {(void *)(uintptr_t)fields.ptr, fields.len}, {"\r\n", 2}};
-    return upstream_conn_send(x->upstream, iov, 3);
+    return upstream_send_end(x, fields);
 }
 
 static void fetch_body_refused(struct exchange *x, unsigned status, const char *detail)
@@ -135,14 +119,13 @@ void fetch_pump_body(struct exchange *x)
     if (x->awaits_continue && (x->client == NULL || !client_has_input(x)))
         return;
     x->awaits_continue = false;
-    while (x->upstream != NULL && x->client != NULL && x->upstream->state == UPSTREAM_ACTIVE &&
-           x->body_state != BODY_DONE && x->body_state != BODY_ABSENT &&
-           !upstream_conn_is_blocked(x->upstream)) {
+    while (x->upstream != NULL && x->client != NULL && upstream_is_open(x) && x->body_state != BODY_DONE &&
+           x->body_state != BODY_ABSENT && !upstream_is_blocked(x)) {
         bool sent = true;
         switch (client_read_body(x, &piece)) {
         case H1_BODY_PIECE:
             replay_record(x, piece);
-            sent = fetch_send_body(x, piece);
+            sent = upstream_send_body(x, piece);
             break;
         case H1_BODY_END:
             if (UNLIKELY(x->timeout != NULL))
@@ -160,7 +143,7 @@ void fetch_pump_body(struct exchange *x)
             return;
         }
         if (!sent) { /* an early answer may still be there to be read */
-            upstream_conn_resume(x->upstream);
+            upstream_resume(x);
             return;
         }
     }
@@ -171,13 +154,12 @@ void fetch_pump_body(struct exchange *x)
 
 static bool fetch_send_request(struct exchange *x)
 {
-    struct iovec iov[2] = {{(void *)(uintptr_t)x->upstream_head.ptr, x->upstream_head.len}, {NULL, 0}};
     x->sent_wall_ms = x->pw->worker->now_wall_ms;
     x->connected_us = x->pw->worker->now_us;
-    x->request_sent = upstream_conn_send(x->upstream, iov, 1);
+    x->request_sent = upstream_send_head(x);
     if (!x->request_sent)
         return false;
-    if (x->replay.len > 0 && !fetch_send_body(x, x->replay))
+    if (x->replay.len > 0 && !upstream_send_body(x, x->replay))
         return false;
     x->awaits_continue = x->expects_continue;
     if (x->awaits_continue)
@@ -194,6 +176,12 @@ static struct upstream_conn *fetch_take_prefaced(struct exchange *x, const struc
     return upstream_pool_take_tls(x->pw, x->instance, pool_tls(x->route->pool), repeatable);
 }
 
+static enum fetch_error fetch_place_call(struct exchange *x, bool repeatable)
+{
+    const enum fetch_error e = h2_call_place(x, instance_idle_ms(x->instance, repeatable));
+    return e != FETCH_NONE || !upstream_is_open(x) || fetch_send_request(x) ? e : FETCH_RESET;
+}
+
 /* With x->instance: FETCH_NONE, or why it failed at once. */
 static inline enum fetch_error fetch_try_instance(struct exchange *x)
 {
@@ -202,6 +190,8 @@ static inline enum fetch_error fetch_try_instance(struct exchange *x)
     x->request_sent = false;
     x->tried[x->tries++ % EXCHANGE_MAX_TRIES] = x->instance;
     bool repeatable = fetch_is_idempotent(x);
+    if (UNLIKELY(cfg->prefaced) && cfg->protocol == CONFIG_UPSTREAM_H2)
+        return fetch_place_call(x, repeatable);
     if (UNLIKELY(cfg->prefaced))
         x->upstream = fetch_take_prefaced(x, cfg, repeatable);
     else
@@ -233,7 +223,7 @@ static enum fetch_error fetch_try(struct exchange *x)
 /* On a kept-alive connection that has not brought a byte of this response. */
 static bool fetch_on_reused(const struct exchange *x)
 {
-    return x->upstream != NULL && x->upstream->reused && !x->upstream->response_bytes_seen;
+    return x->upstream != NULL && upstream_is_reused(x);
 }
 
 /* No instance was asked, or the last try has been ended already. */
@@ -272,7 +262,8 @@ static bool fetch_try_failed(struct exchange *x, enum fetch_error e)
                  retry ? "; trying again" : "");
     if (UNLIKELY(reused)) {
         proxy_count(x->pw, METRIC_UPSTREAM_REUSE_RACES, retry);
-        instance_on_idle_close(x->instance, x->connected_us / 1000 - x->upstream->idle_since_ms);
+        if (x->call == NULL) /* HTTP/2 says it by GOAWAY */
+            instance_on_idle_close(x->instance, x->connected_us / 1000 - x->upstream->idle_since_ms);
     }
     phase_fetch_release(x, reused ? FETCH_CANCELLED : e); /* which says nothing about the instance */
     if (retry && reused) { /* the instance is fine, the connection was old: once more on a fresh one */
@@ -318,7 +309,7 @@ static enum phase_result fetch_start(struct exchange *x)
     }
     if (UNLIKELY(x->queued != NULL))
         return PHASE_PARK;
-    if (x->upstream->state == UPSTREAM_ACTIVE)
+    if (upstream_is_open(x))
         fetch_pump_body(x);
     return PHASE_PARK;
 }
@@ -345,7 +336,8 @@ bool phase_fetch_prepare(struct exchange *x)
     x->fetch_us = x->pw->worker->now_us;
     pool_count_request(x->route->pool);
     x->conditions_dropped = x->flight != NULL || UNLIKELY(x->own_fetch != NULL);
-    if (UNLIKELY(http_head_has(&x->req, HTTP_FIELD_UPGRADE)) && !tunnel_prepare(x))
+    if (UNLIKELY(http_head_has(&x->req, HTTP_FIELD_UPGRADE)) &&
+        fetch_pool_config(x)->protocol == CONFIG_UPSTREAM_HTTP_1 && !tunnel_prepare(x))
         return false;
     if (exchange_own_head(x))
         x->upstream_head = forward_request_head(x);
@@ -386,7 +378,7 @@ void phase_fetch_granted(struct exchange *x, struct instance *i)
     enum fetch_error e = fetch_try_instance(x);
     if (e != FETCH_NONE)
         phase_fetch_failed(x, e);
-    else if (x->upstream->state == UPSTREAM_ACTIVE)
+    else if (upstream_is_open(x))
         fetch_pump_body(x);
 }
 

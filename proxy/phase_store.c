@@ -24,7 +24,7 @@
 #include "proxy/stale.h"
 #include "proxy/tags.h"
 #include "proxy/tunnel.h"
-#include "proxy/upstream_conn.h"
+#include "proxy/upstream.h"
 
 #define PASS_MEMORY_MS                                                                                       \
     120000 /* how long a key whose response may not be shared is fetched without queueing */
@@ -530,7 +530,7 @@ static void exchange_on_fill_room(void *arg)
 {
     struct exchange *x = arg;
     if (x->upstream != NULL)
-        upstream_conn_resume(x->upstream);
+        upstream_resume(x);
 }
 
 bool exchange_wants_pause(struct exchange *x)

@@ -57,6 +57,7 @@ static bool snapshot_build_routes(struct snapshot *s)
         route->has_affinity =
             pool != NULL && (pool->balance == CONFIG_BALANCE_HASH || pool->sticky_cookie[0] != '\0');
         route->limits_pool = pool != NULL && pool_is_limited(route->pool);
+        route->http2_pool = pool != NULL && pool_config(route->pool)->protocol == CONFIG_UPSTREAM_H2;
         route->times_pool = pool != NULL && pool_is_timed(route->pool);
         route->guards_tries = r->timeout_ms > 0 || r->retry_idempotency_key;
         route->is_plain = r->allow.count == 0 && r->deny.count == 0 && r->rate_limit.amount == 0 &&

@@ -30,6 +30,7 @@ struct route {
     bool is_plain;          /* for all addresses, without limit or affinity, and not answered by itself */
     bool has_affinity;      /* the pool has hash_on or sticky_cookie: affinity.h */
     bool limits_pool;       /* an instance of the pool has max_connections: fetch_queue.h */
+    bool http2_pool;        /* the pool has protocol = h2 */
     bool times_pool;        /* the pool goes by how long its instances take */
     bool guards_tries;      /* timeout or retry_idempotency_key is given */
     bool edits_response;    /* fields of responses are set or removed, or browser_ttl is given */

@@ -14,6 +14,7 @@
 #include "core/panic.h"
 #include "proxy/exchange.h"
 #include "proxy/h1_client.h"
+#include "proxy/h2_client.h"
 #include "proxy/introduce.h"
 #include "proxy/proxy_worker.h"
 #include "proxy/upstream_tls.h"
@@ -23,10 +24,12 @@
 static void upstream_conn_set_state(struct upstream_conn *u, enum upstream_state s)
 {
     static const uint8_t legal[] = {
-        [UPSTREAM_CONNECTING] = 1u << UPSTREAM_HANDSHAKE | 1u << UPSTREAM_ACTIVE | 1u << UPSTREAM_CLOSED,
-        [UPSTREAM_HANDSHAKE] = 1u << UPSTREAM_ACTIVE | 1u << UPSTREAM_CLOSED,
+        [UPSTREAM_CONNECTING] =
+            1u << UPSTREAM_HANDSHAKE | 1u << UPSTREAM_ACTIVE | 1u << UPSTREAM_H2 | 1u << UPSTREAM_CLOSED,
+        [UPSTREAM_HANDSHAKE] = 1u << UPSTREAM_ACTIVE | 1u << UPSTREAM_H2 | 1u << UPSTREAM_CLOSED,
         [UPSTREAM_ACTIVE] = 1u << UPSTREAM_IDLE | 1u << UPSTREAM_TUNNEL | 1u << UPSTREAM_CLOSED,
         [UPSTREAM_TUNNEL] = 1u << UPSTREAM_CLOSED,
+        [UPSTREAM_H2] = 1u << UPSTREAM_CLOSED,
         [UPSTREAM_IDLE] = 1u << UPSTREAM_ACTIVE | 1u << UPSTREAM_CLOSED,
         [UPSTREAM_CLOSED] = 0,
     };
@@ -41,6 +44,8 @@ static dur_ms_t response_timeout_ms(const struct upstream_conn *u)
 
 void upstream_conn_expect_bytes(struct upstream_conn *u)
 {
+    if (UNLIKELY(u->h2 != NULL)) /* each call for itself */
+        return;
     deadline_set(u->pw->worker, &u->deadline, worker_now_ms(u->pw->worker) + response_timeout_ms(u));
 }
 
@@ -60,6 +65,10 @@ static void upstream_conn_on_deadline(struct deadline *d)
     struct upstream_conn *self = u;
     if (u->state == UPSTREAM_IDLE) {
         upstream_conn_close(&self);
+        return;
+    }
+    if (u->h2 != NULL) {
+        h2_client_on_deadline(u->h2);
         return;
     }
     if (u->state == UPSTREAM_TUNNEL) {
@@ -137,7 +146,7 @@ static ssize_t upstream_write(struct upstream_conn *u, const struct iovec *iov, 
 bool upstream_conn_send(struct upstream_conn *u, const struct iovec *iov, int count)
 {
     CHECK_MAGIC(u, UPSTREAM_CONN_MAGIC);
-    ASSERT(u->state == UPSTREAM_ACTIVE || u->state == UPSTREAM_TUNNEL);
+    ASSERT(u->state == UPSTREAM_ACTIVE || u->state == UPSTREAM_TUNNEL || u->state == UPSTREAM_H2);
     if (u->unsent != NULL) /* a request's head and the kept part of its body come one after the other */
         return upstream_keep_or_break(u, iov, count, 0);
     size_t bytes = 0;
@@ -184,8 +193,30 @@ static enum fetch_error connect_error(int error)
     return error == ETIMEDOUT ? FETCH_CONNECT_TIMEOUT : FETCH_CONNECT_FAILED;
 }
 
+const struct pool *upstream_conn_pool(const struct upstream_conn *u)
+{
+    return UNLIKELY(u->h2 != NULL) ? h2_client_pool(u->h2) : u->exchange->route->pool;
+}
+
+void upstream_conn_failed(struct upstream_conn *u, enum fetch_error e)
+{
+    if (u->h2 != NULL)
+        h2_client_failed(u->h2, e);
+    else
+        exchange_on_upstream_error(u->exchange, e);
+}
+
+void upstream_conn_set_ready(struct upstream_conn *u)
+{
+    upstream_conn_set_state(u, UPSTREAM_H2);
+}
+
 void upstream_conn_ready(struct upstream_conn *u)
 {
+    if (UNLIKELY(u->h2 != NULL)) {
+        h2_client_begin(u->h2);
+        return;
+    }
     upstream_conn_set_state(u, UPSTREAM_ACTIVE);
     upstream_conn_expect_bytes(u);
     exchange_on_connected(u->exchange);
@@ -195,15 +226,19 @@ static void upstream_on_connect(struct upstream_conn *u)
 {
     int error = net_socket_error(u->fd);
     if (error != 0) {
-        exchange_on_upstream_error(u->exchange, connect_error(error));
+        upstream_conn_failed(u, connect_error(error));
         return;
     }
-    const struct pool *pool = u->exchange->route->pool;
+    const struct pool *pool = upstream_conn_pool(u);
+    if (UNLIKELY(pool == NULL)) {
+        upstream_conn_close(&u);
+        return;
+    }
     enum proxy_header_version header = pool_config(pool)->send_proxy_protocol;
     struct tls_target *tls = pool_tls(pool);
     if (UNLIKELY((header != PROXY_HEADER_OFF && !introduce_client(u, header)) ||
                  (tls != NULL && !upstream_tls_open(u, tls)))) {
-        exchange_on_upstream_error(u->exchange, FETCH_CONNECT_FAILED);
+        upstream_conn_failed(u, FETCH_CONNECT_FAILED);
         return;
     }
     if (LIKELY(tls == NULL)) {
@@ -240,6 +275,9 @@ void upstream_conn_on_event(evutil_socket_t fd, short what, void *arg)
         return;
     case UPSTREAM_TUNNEL:
         exchange_on_tunnel(u->exchange);
+        return;
+    case UPSTREAM_H2:
+        h2_client_run(u->h2);
         return;
     case UPSTREAM_CONNECTING:
         if (u->writable || u->hup)
@@ -357,6 +395,8 @@ static void upstream_conn_free(void *arg)
 {
     struct upstream_conn *u = arg;
     upstream_tls_free(u);
+    if (u->h2 != NULL)
+        h2_client_free(u->h2);
     free(u);
 }
 
@@ -368,6 +408,8 @@ static void upstream_conn_drop(struct upstream_conn *u)
     if (u->tls != NULL && (u->state == UPSTREAM_IDLE || u->reading == UPSTREAM_READ_DONE))
         tls_conn_close(u->tls);
     upstream_conn_set_state(u, UPSTREAM_CLOSED);
+    if (u->h2 != NULL)
+        h2_client_closed(u->h2);
     deadline_clear(u->pw->worker, &u->deadline);
     event_del(&u->event);
     list_remove(&u->again.node);

@@ -1,6 +1,7 @@
 /* upstream_conn.h: one connection to an instance, and HTTP/1.1 as its client speaks it.
  *
  *   CONNECTING (-> HANDSHAKE) -> ACTIVE <-> IDLE,  ACTIVE -> TUNNEL,  any -> CLOSED
+ *                             -> H2
  *
  * The connection turns bytes into a response for its exchange (exchange_on_response_*), and sends the request
  * head and body that the exchange gives it. It never decides about retries or caching. It dies through the
@@ -16,6 +17,7 @@
 #include "core/worker.h"
 
 struct exchange;
+struct h2_client;
 struct instance;
 struct proxy_worker;
 struct tls_conn;
@@ -26,6 +28,7 @@ enum upstream_state {
     UPSTREAM_HANDSHAKE, /* of TLS: upstream_tls.h */
     UPSTREAM_ACTIVE,
     UPSTREAM_TUNNEL, /* what comes is no HTTP any more: tunnel.h */
+    UPSTREAM_H2,     /* shared by calls: h2_client.h */
     UPSTREAM_IDLE,
     UPSTREAM_CLOSED
 };
@@ -45,6 +48,7 @@ struct upstream_conn {
     /* owner thread */
     struct tls_conn *tls;            /* NULL: plain */
     const struct tls_target *target; /* by which settings `tls` was made, or NULL */
+    struct h2_client *h2;            /* its session; NULL: HTTP/1.1 */
     uint8_t state;                   /* enum upstream_state, upstream_conn_set_state */
     uint8_t reading;                 /* enum upstream_reading */
     bool readable, writable;         /* edges seen and not yet used up */
@@ -83,6 +87,12 @@ int upstream_conn_detach(struct upstream_conn *u, struct instance **i);
 void upstream_conn_on_event(evutil_socket_t fd, short what, void *arg);
 /* It is connected, with everything that comes before the request. */
 void upstream_conn_ready(struct upstream_conn *u);
+/* CONNECTING or HANDSHAKE -> H2. */
+void upstream_conn_set_ready(struct upstream_conn *u);
+/* It could not be made. */
+void upstream_conn_failed(struct upstream_conn *u, enum fetch_error e);
+/* By whose settings it is being opened; NULL: nobody waits for it any more. */
+const struct pool *upstream_conn_pool(const struct upstream_conn *u);
 /* Whether nobody said anything on a connection that nothing is expected on, not even its end. */
 bool upstream_conn_is_quiet(struct upstream_conn *u);
 

@@ -11,6 +11,7 @@
 #include "balancer/balancer.h"
 #include "core/metrics.h"
 #include "core/panic.h"
+#include "proxy/h2_client.h"
 #include "proxy/proxy_worker.h"
 #include "proxy/server.h"
 #include "proxy/upstream_conn.h"
@@ -100,6 +101,7 @@ static bool spill_put(struct upstream_spill *s, const struct spilled *sp)
 void upstream_pool_init(struct upstream_pool *p)
 {
     list_init(&p->idle);
+    list_init(&p->shared);
     p->count = 0;
 }
 
@@ -212,6 +214,10 @@ void upstream_pool_close_all(struct proxy_worker *pw)
 {
     LIST_FOREACH_SAFE (n, next, &pw->upstreams.idle) {
         struct upstream_conn *u = CONTAINER_OF(n, struct upstream_conn, node);
+        upstream_conn_close(&u);
+    }
+    LIST_FOREACH_SAFE (n, next, &pw->upstreams.shared) {
+        struct upstream_conn *u = CONTAINER_OF(n, struct h2_client, node)->conn;
         upstream_conn_close(&u);
     }
 }

@@ -20,6 +20,7 @@ struct upstream_conn;
 struct upstream_pool {
     struct list idle; /* struct upstream_conn, most recently used first */
     unsigned count;
+    struct list shared; /* h2_client.node: those by HTTP/2, idle or not */
 };
 
 /* The shared part; owned by the server. */

@@ -10,12 +10,13 @@
 #include "core/panic.h"
 #include "proxy/exchange.h"
 #include "proxy/h1_client.h"
+#include "proxy/h2_client.h"
 #include "proxy/proxy_worker.h"
 
 bool upstream_tls_open(struct upstream_conn *u, struct tls_target *target)
 {
     struct proxy_worker *pw = u->pw;
-    const char *name = pool_tls_name(u->exchange->route->pool, u->instance);
+    const char *name = pool_tls_name(upstream_conn_pool(u), u->instance);
     struct tls_conn *t = malloc(sizeof *t);
     if (pw->tls_out == NULL)
         pw->tls_out = calloc(1, sizeof *pw->tls_out);
@@ -41,8 +42,19 @@ void upstream_tls_free(struct upstream_conn *u)
 
 void upstream_tls_step(struct upstream_conn *u)
 {
+    const struct pool *pool = upstream_conn_pool(u);
+    if (UNLIKELY(pool == NULL)) {
+        upstream_conn_close(&u);
+        return;
+    }
     switch (tls_conn_handshake(u->tls)) {
     case TLS_STEP_DONE:
+        if (u->h2 != NULL && tls_conn_protocol(u->tls) != TLS_PROTOCOL_HTTP_2) {
+            log_warn("%s/%s: TLS: it does not offer HTTP/2 by ALPN; set protocol = http/1.1",
+                     pool_config(pool)->name, instance_name(u->instance));
+            upstream_conn_failed(u, FETCH_TLS_FAILED);
+            return;
+        }
         proxy_count(u->pw, METRIC_UPSTREAM_TLS_HANDSHAKES, 1);
         proxy_count(u->pw, METRIC_UPSTREAM_TLS_RESUMED, tls_conn_is_resumed(u->tls));
         u->readable = true;
@@ -51,9 +63,8 @@ void upstream_tls_step(struct upstream_conn *u)
     case TLS_STEP_WAIT:
         return;
     default:
-        log_warn("%s/%s: TLS: %s", pool_config(u->exchange->route->pool)->name, instance_name(u->instance),
-                 u->tls->why);
-        exchange_on_upstream_error(u->exchange, FETCH_TLS_FAILED);
+        log_warn("%s/%s: TLS: %s", pool_config(pool)->name, instance_name(u->instance), u->tls->why);
+        upstream_conn_failed(u, FETCH_TLS_FAILED);
     }
 }
 

@@ -52,7 +52,7 @@ static int teardown(void **state)
 static struct tls_target *target_make(bool verify, const char *ca)
 {
     char err[600];
-    struct tls_target *t = tls_target_new(verify, ca, err, sizeof err);
+    struct tls_target *t = tls_target_new(false, verify, ca, err, sizeof err);
     if (t == NULL)
         support_fail("%s", err);
     return t;
@@ -168,9 +168,9 @@ static void files_that_cannot_be_used(void **state)
     char err[600];
     char *empty = support_path("empty.pem");
     support_write_file(empty, "");
-    assert_null(tls_target_new(true, empty, err, sizeof err));
+    assert_null(tls_target_new(false, true, empty, err, sizeof err));
     expect_in(err, "empty.pem has no certificate");
-    assert_null(tls_target_new(true, support_path("none.pem"), err, sizeof err));
+    assert_null(tls_target_new(false, true, support_path("none.pem"), err, sizeof err));
     expect_in(err, "none.pem cannot be read");
     struct tls_target *t = tls_target_ref(target_make(false, empty)); /* not looked at */
     tls_target_unref(t);
