@@ -240,6 +240,7 @@ static const struct api_endpoint api_endpoints[] = {
     {"/api/drain", EVHTTP_REQ_POST, API_NEEDS_TOKEN, api_post_drain},
     {"/api/ready", EVHTTP_REQ_POST, API_NEEDS_TOKEN, api_post_ready},
     {"/api/weight", EVHTTP_REQ_POST, API_NEEDS_TOKEN, api_post_weight},
+    {"/api/resume", EVHTTP_REQ_POST, API_NEEDS_TOKEN, api_post_resume},
     {"/api/stop", EVHTTP_REQ_POST, API_NEEDS_SOCKET, api_post_stop},
     {"/metrics", EVHTTP_REQ_GET, API_NEEDS_METRICS, api_get_metrics},
 };

@@ -45,12 +45,19 @@ static void test_address_needs_token(void **state)
 {
     struct fixture *f = *state;
     struct net_addr a = admin_local_addr(f->admin);
-    static const char *const guarded[] = {"GET /api/status",  "GET /api/pools",
-                                          "GET /api/config",  "GET /metrics",
-                                          "POST /api/reload", "POST /api/purge",
-                                          "POST /api/drain",  "POST /api/ready",
-                                          "POST /api/weight", "GET /api/explain?url=http:a",
-                                          "GET /api/events",  "HEAD /api/status"};
+    static const char *const guarded[] = {"GET /api/status",
+                                          "GET /api/pools",
+                                          "GET /api/config",
+                                          "GET /metrics",
+                                          "POST /api/reload",
+                                          "POST /api/purge",
+                                          "POST /api/drain",
+                                          "POST /api/ready",
+                                          "POST /api/weight",
+                                          "POST /api/resume",
+                                          "GET /api/explain?url=http:a",
+                                          "GET /api/events",
+                                          "HEAD /api/status"};
     static const char *const wrong[] = {
         FX_HOST,
         FX_HOST "Authorization: Bearer secret-token-0124\r\n",
