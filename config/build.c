@@ -384,6 +384,7 @@ static const build_fn build_fns[OPTION_TYPE_COUNT] = {
     [OPTION_KEY_COOKIES] = build_key_cookie,
     [OPTION_KEY_LANGUAGES] = build_key_language,
     [OPTION_RATE_LIMIT] = build_rate_limit,
+    [OPTION_SPLIT] = build_split,
     [OPTION_REDIS_URL] = build_redis_url,
     [OPTION_REDIS_NAME] = build_redis_name,
 };
@@ -457,6 +458,7 @@ static char *build_begin_route(struct build *b)
             .bypass_header = "",
             .tags = "",
             .rate_limit = {.header = "", .text = ""},
+            .split = {.name = "", .text = ""},
             .ttl_ms = CONFIG_TTL_UNSET,
             .ttl_404_ms = CONFIG_TTL_UNSET,
             .ttl_5xx_ms = CONFIG_TTL_UNSET,

@@ -84,7 +84,8 @@ static void check_pool(struct build *b, const struct config_pool *pool, const st
 static bool check_pool_used(const struct config *c, size_t pool)
 {
     for (size_t i = 0; i < c->route_count; i++) {
-        if (c->routes[i].pool == (int)pool)
+        const struct config_route *r = &c->routes[i];
+        if (r->pool == (int)pool || (r->split.text[0] != '\0' && r->split.pools[1] == (int)pool))
             return true;
     }
     return false;
@@ -216,7 +217,7 @@ static void check_listens(struct build *b)
 
 static void check_route_answer(struct build *b, const struct source_section *section)
 {
-    static const char *const keys[] = {"pool", "redirect", "respond"};
+    static const char *const keys[] = {"pool", "split", "redirect", "respond"};
     const struct source_value *first = NULL;
     for (const struct source_value *v = section->first; v != NULL; v = v->next) {
         bool answer = false;
@@ -226,7 +227,7 @@ static void check_route_answer(struct build *b, const struct source_section *sec
             continue;
         if (first != NULL)
             problem_add(b->source->problems, false, v->origin, section->label, v->option->key,
-                        "%s on line %d answers already; keep one of pool, redirect and respond",
+                        "%s on line %d answers already; keep one of pool, split, redirect and respond",
                         first->option->key, first->origin.line);
         first = first == NULL ? v : first;
     }

@@ -267,6 +267,16 @@ struct config_rate_limit { /* of a route */
     const char *text;      /* as written */
 };
 
+enum config_split_by { CONFIG_SPLIT_CLIENT_IP, CONFIG_SPLIT_COOKIE, CONFIG_SPLIT_HEADER };
+
+struct config_split { /* of a route */
+    int pools[2];     /* indices into config.pools: stable, canary */
+    int weights[2];   /* both 0: there is no split */
+    enum config_split_by by;
+    const char *name; /* of the cookie or field; "" */
+    const char *text; /* as written */
+};
+
 struct config_route { /* [route NAME] */
     const char *name;
     struct config_origin origin;
@@ -277,7 +287,9 @@ struct config_route { /* [route NAME] */
     struct config_strings methods;
     struct config_header_match *headers;
     size_t header_count;
-    int pool;                            /* index into config.pools, -1 when the route answers itself */
+    int pool;                  /* index into config.pools, -1 when the route answers itself */
+    struct config_split split; /* `pool` is the first of it then */
+    int split_max_errors_percent, split_max_latency_percent, split_samples;
     int redirect_status, respond_status; /* 0 = not used */
     const char *redirect_target;         /* may contain $uri, $host */
     const char *respond_text;

@@ -73,6 +73,7 @@ enum option_section {
     X(KEY_COOKIES, "names of cookies")                                                                       \
     X(KEY_LANGUAGES, "language tags")                                                                        \
     X(RATE_LIMIT, "rate, `burst=`, `by=`, `shared`")                                                         \
+    X(SPLIT, "two pools with weights, `by=`")                                                                \
     X(REDIS_URL, "URL")                                                                                      \
     X(REDIS_NAME, "text without blanks")                                                                     \
     X(NAMES, "names")                                                                                        \

@@ -408,8 +408,21 @@ OPTION(ROUTE, "remove_request_header", FIELD_REMOVE, "", ANY, OPTION_LIST | OPTI
        AT(config_route, request_edits), "Removes a field of the request.")
 OPTION(ROUTE, "remove_response_header", FIELD_REMOVE, "", ANY, OPTION_LIST | OPTION_COMMAS,
        AT(config_route, response_edits), "Removes a field of the response.")
-OPTION(ROUTE, "split", OTHER, "", ANY, 0, LATER,
-       "Pools by weight, such as `stable=95 canary=5 by=cookie:NAME`.")
+OPTION(
+    ROUTE, "split", SPLIT, "", ANY, 0, HERE,
+    "In place of `pool`: two of them and the share of each, such as `stable=95 canary=5`. The second is the "
+    "canary, which gets nothing more once it does worse than the first by the three options below. A client "
+    "stays with its side, `by=client_ip`, `by=cookie:NAME` or `by=header:NAME`; a cookie or field that holds "
+    "the name of a pool chooses it.")
+OPTION(ROUTE, "split_max_errors", PERCENT, "5%", RANGE(0, 100), 0, AT(config_route, split_max_errors_percent),
+       "By how many percent of its requests more the canary may fail than the other side. 100% = any.")
+OPTION(ROUTE, "split_max_latency", PERCENT, "100%", RANGE(0, 10000), 0,
+       AT(config_route, split_max_latency_percent),
+       "By how much longer than on the other side the canary may take to begin the answer, of 95% of the "
+       "requests; "
+       "20 ms more are always allowed. 10000% = any.")
+OPTION(ROUTE, "split_samples", COUNT, "100", RANGE(20, 1000000), 0, AT(config_route, split_samples),
+       "Requests that each side must have answered before the two are compared.")
 OPTION(ROUTE, "mirror", POOL_REF, "", ANY, 0, LATER, "Pool that gets a copy of the requests.")
 OPTION(ROUTE, "websocket", BOOL, "yes", ANY, 0, AT(config_route, websocket),
        "Whether a GET may go on to another protocol by Upgrade, as a WebSocket does. `no`: instances do not "

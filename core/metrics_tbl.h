@@ -40,6 +40,8 @@
     COUNTER(EJECTIONS, "ejections", "Times an instance was left out for failing")                            \
     COUNTER(EJECTIONS_SPARED, "ejections_spared",                                                            \
             "Times a failing instance was not left out, for want of better ones")                            \
+    COUNTER(SPLIT_CANARY, "split_canary_requests", "Requests that a split gave to its canary")               \
+    COUNTER(SPLIT_STOPS, "split_stops", "Times a canary got no more requests, since it did worse")           \
     COUNTER(QUEUE_WAITS, "queue_waits", "Requests that waited for an instance with room")                    \
     GAUGE(QUEUED, "queued", "Requests that wait for an instance with room")                                  \
     COUNTER(UPSTREAM_BYTES_IN, "upstream_received_bytes", "Bytes received from instances")                   \

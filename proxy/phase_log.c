@@ -7,6 +7,7 @@
 #include "proxy/client_tls.h"
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
+#include "proxy/split.h"
 #include "proxy/stale.h"
 
 static int64_t span_us(mono_us_t from, mono_us_t to)
@@ -102,8 +103,11 @@ static inline void count_fetch(struct exchange *x)
 {
     if (x->fetch_error != FETCH_NONE)
         metrics_count_fetch_error(x->pw->worker->metrics, (enum fetch_error)x->fetch_error);
-    if (x->fetch_counted)
+    if (x->fetch_counted) {
         proxy_count(x->pw, METRIC_FETCHES_OPEN, -1);
+        if (UNLIKELY(x->route->split != NULL))
+            split_count(x);
+    }
 }
 
 static void count(struct exchange *x, uint64_t duration_us)

@@ -6,6 +6,7 @@
 
 #include "core/metrics.h"
 #include "core/panic.h"
+#include "proxy/split.h"
 #include "proxy/tls_site.h"
 
 #define NS_PER_S 1000000000LL
@@ -17,7 +18,10 @@ static void snapshot_free(struct snapshot *s)
     access_format_free(s->access_format);
     tls_sites_free(s->tls, s->config->listen_count);
     config_unref(s->config);
+    for (size_t i = 0; s->routes != NULL && i < s->route_count; i++)
+        split_unref(s->routes[i].split);
     free(s->routes);
+    free(s->canaries);
     free(s);
 }
 
@@ -37,33 +41,77 @@ static void snapshot_build_limit(struct route *route)
     route->limit_id = hash_bytes(&parts, sizeof parts);
 }
 
+static void snapshot_set_pool(struct snapshot *s, struct route *route, int pool_index)
+{
+    const struct config_route *r = route->config;
+    route->pool = pool_index < 0 ? NULL : balancer_set_pool(s->balancers, (size_t)pool_index);
+    const struct config_pool *pool = pool_index < 0 ? NULL : pool_config(route->pool);
+    route->has_affinity =
+        pool != NULL && (pool->balance == CONFIG_BALANCE_HASH || pool->sticky_cookie[0] != '\0');
+    route->limits_pool = pool != NULL && pool_is_limited(route->pool);
+    route->times_pool = pool != NULL && pool_is_timed(route->pool);
+    route->is_plain = r->allow.count == 0 && r->deny.count == 0 && r->rate_limit.amount == 0 &&
+                      r->redirect_status == 0 && r->respond_status == 0 && !route->has_affinity &&
+                      r->split.text[0] == '\0';
+}
+
+/* Of a route that is split, and ready otherwise. */
+static bool snapshot_build_split(struct snapshot *s, struct route *route)
+{
+    const struct config_split *split = &route->config->split;
+    struct route *canary = &s->canaries[s->canary_count];
+    if (split->text[0] == '\0')
+        return true;
+    route->split = split_new();
+    if (route->split == NULL)
+        return false;
+    *canary = *route;
+    canary->stable = route;
+    snapshot_set_pool(s, canary, split->pools[1]);
+    cache_key_rules_make_canary(route->config, s->config->pools[split->pools[1]].name, &canary->rules.key);
+    route->canary = canary;
+    s->canary_count++;
+    return true;
+}
+
+void snapshot_keep_splits(struct snapshot *s, const struct snapshot *from)
+{
+    for (size_t i = 0; i < s->canary_count; i++) {
+        struct route *canary = &s->canaries[i], *route = &s->routes[canary->stable - s->routes];
+        for (size_t k = 0; k < from->canary_count; k++) {
+            const struct route *old = &from->canaries[k];
+            if (strcmp(route->config->name, old->config->name) != 0 ||
+                strcmp(route->config->split.text, old->config->split.text) != 0)
+                continue;
+            split_unref(route->split);
+            route->split = canary->split = split_ref(old->split);
+        }
+    }
+}
+
 static bool snapshot_build_routes(struct snapshot *s)
 {
     const struct config *c = s->config;
     s->routes = calloc(c->route_count, sizeof *s->routes);
-    if (s->routes == NULL)
+    s->canaries = calloc(c->route_count, sizeof *s->canaries);
+    if (s->routes == NULL || s->canaries == NULL)
         return false;
     s->route_count = c->route_count;
     for (size_t i = 0; i < c->route_count; i++) {
         const struct config_route *r = &c->routes[i];
         struct route *route = &s->routes[i];
         route->config = r;
-        route->pool = r->pool < 0 ? NULL : balancer_set_pool(s->balancers, (size_t)r->pool);
+        snapshot_set_pool(s, route, r->pool);
         s->allows_websocket |= r->websocket && r->pool >= 0;
         route->label = metrics_label(slice_str(r->name));
         route->always_matches =
             r->hosts.count == 0 && r->path_count == 0 && r->methods.count == 0 && r->header_count == 0;
-        const struct config_pool *pool = r->pool < 0 ? NULL : pool_config(route->pool);
-        route->has_affinity =
-            pool != NULL && (pool->balance == CONFIG_BALANCE_HASH || pool->sticky_cookie[0] != '\0');
-        route->limits_pool = pool != NULL && pool_is_limited(route->pool);
-        route->times_pool = pool != NULL && pool_is_timed(route->pool);
         route->guards_tries = r->timeout_ms > 0 || r->retry_idempotency_key;
-        route->is_plain = r->allow.count == 0 && r->deny.count == 0 && r->rate_limit.amount == 0 &&
-                          r->redirect_status == 0 && r->respond_status == 0 && !route->has_affinity;
         route->edits_response = r->response_edit_count > 0 || r->browser_ttl_ms != CONFIG_TTL_UNSET;
         cache_rules_from_config(c, r, &route->rules);
         snapshot_build_limit(route);
+        if (!snapshot_build_split(s, route))
+            return false;
     }
     return true;
 }

@@ -15,6 +15,7 @@
 #include "proxy/access_log.h"
 
 struct arena;
+struct split;
 struct tls_site;
 struct tls_tickets;
 
@@ -23,16 +24,19 @@ struct route {
     const struct config_route *config;
     struct pool *pool; /* NULL when the route answers itself */
     struct cache_rules rules;
-    struct rate_limit rate; /* of each client; step_ns 0: no limit */
-    hash128_t limit_id;     /* tells it from other limits */
-    uint16_t label;         /* metrics label of its name */
-    bool always_matches;    /* no condition at all */
-    bool is_plain;          /* for all addresses, without limit or affinity, and not answered by itself */
-    bool has_affinity;      /* the pool has hash_on or sticky_cookie: affinity.h */
-    bool limits_pool;       /* an instance of the pool has max_connections: fetch_queue.h */
-    bool times_pool;        /* the pool goes by how long its instances take */
-    bool guards_tries;      /* timeout or retry_idempotency_key is given */
-    bool edits_response;    /* fields of responses are set or removed, or browser_ttl is given */
+    struct rate_limit rate;     /* of each client; step_ns 0: no limit */
+    hash128_t limit_id;         /* tells it from other limits */
+    uint16_t label;             /* metrics label of its name */
+    bool always_matches;        /* no condition at all */
+    bool is_plain;              /* for all addresses, without limit or affinity, and not answered by itself */
+    bool has_affinity;          /* the pool has hash_on or sticky_cookie: affinity.h */
+    bool limits_pool;           /* an instance of the pool has max_connections: fetch_queue.h */
+    bool times_pool;            /* the pool goes by how long its instances take */
+    bool guards_tries;          /* timeout or retry_idempotency_key is given */
+    bool edits_response;        /* fields of responses are set or removed, or browser_ttl is given */
+    struct split *split;        /* the requests are split: split.h; a reference. NULL: they are not */
+    const struct route *canary; /* the same route for the side of the canary; NULL: there is none */
+    const struct route *stable; /* of the canary: the route that is listed */
 };
 
 /* Set once; `refs` is atomic. */
@@ -42,6 +46,8 @@ struct snapshot {
     struct balancer_set *balancers;
     struct route *routes;
     size_t route_count;
+    struct route *canaries; /* of those that are split */
+    size_t canary_count;
     struct tls_site **tls;               /* of each listener, NULL where plain; NULL: no listener has TLS */
     struct access_format *access_format; /* NULL: access log off */
     uint64_t slow_request_us;            /* 0 = off */
@@ -50,6 +56,9 @@ struct snapshot {
 
 /* Control thread. Takes its own reference on `c`. NULL and a message in `err` on failure. */
 struct snapshot *snapshot_build(struct config *c, struct balancer *b, char *err, size_t err_bytes);
+/* Control thread, before anybody else has it: splits that `from` has as well, word for word, go on as they
+ * are. */
+void snapshot_keep_splits(struct snapshot *s, const struct snapshot *from);
 /* Control thread, before anybody else has it: loads the certificates of its listeners. false and a message.
  */
 bool snapshot_load_tls(struct snapshot *s, struct tls_tickets *tickets, char *err, size_t err_bytes);

@@ -181,6 +181,14 @@ static const struct option_case cases[] = {
      "50/s burst=100 by=header:X-Key",
      {"50", "50/s burst=x", "50/s by=me"},
      "is no rate; begin with one, such as 50/s"},
+    {T,
+     "split",
+     "app=1 b=1\n[pool b]\nserver = a:2",
+     {"app=1", "app", "app=1 by=me"},
+     "is no pool with a weight"},
+    {T, "split_max_errors", "1%", {"1", "101%", "x%"}, "a percent sign"},
+    {T, "split_max_latency", "1000%", {"1", "10001%", "x%"}, "a percent sign"},
+    {T, "split_samples", "20", {"19", "1000001", "x"}, "from 20 to 1000000"},
     {T, "allow", "10.0.0.0/8", {"a", "10.0.0.0/33", ""}, "is not a network"},
     {T, "deny", "::/0", {"a", "::/129", ""}, "is not a network"},
     {T, "set_request_header", "X-A: $client_ip, b", {"X-A", "X A: b", "X-A: $ip"}, "write Name: value"},
@@ -267,7 +275,7 @@ static void test_everything_at_once(void **state)
     struct config *c = config_load_text("t.ini", text, len, &p);
     assert_null(c);
     /* Every value is complained about, in the order of the lines, and nothing else is. */
-    bad += 2; /* pool, redirect and respond exclude each other, too */
+    bad += 3; /* pool, split, redirect and respond exclude each other, too */
     if (p.errors != bad || p.count != bad)
         print_problems(&p);
     assert_int_equal(p.errors, bad);
