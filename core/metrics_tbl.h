@@ -37,6 +37,8 @@
     COUNTER(EJECTIONS_SPARED, "ejections_spared",                                                            \
             "Times a failing instance was not left out, for want of better ones")                            \
     COUNTER(QUEUE_WAITS, "queue_waits", "Requests that waited for an instance with room")                    \
+    COUNTER(QUEUE_SHED, "queue_shed", "Requests that were dropped since too many waited (queue_target)")     \
+    COUNTER(CALM_PAGES, "calm_pages", "Requests that were answered with the calm page of their route")       \
     GAUGE(QUEUED, "queued", "Requests that wait for an instance with room")                                  \
     COUNTER(UPSTREAM_BYTES_IN, "upstream_received_bytes", "Bytes received from instances")                   \
     COUNTER(UPSTREAM_BYTES_OUT, "upstream_sent_bytes", "Bytes sent to instances")                            \

@@ -8,6 +8,7 @@
 #include "core/log.h"
 #include "core/metrics.h"
 #include "core/panic.h"
+#include "proxy/calm_page.h"
 #include "proxy/client.h"
 #include "proxy/fetch_queue.h"
 #include "proxy/forward.h"
@@ -238,7 +239,8 @@ static bool fetch_on_reused(const struct exchange *x)
 /* No instance was asked. */
 static bool fetch_is_without_try(enum fetch_error e)
 {
-    return e == FETCH_NO_INSTANCE || e == FETCH_QUEUE_FULL || e == FETCH_QUEUE_TIMEOUT;
+    return e == FETCH_NO_INSTANCE || e == FETCH_QUEUE_FULL || e == FETCH_QUEUE_TIMEOUT ||
+           e == FETCH_QUEUE_SHED;
 }
 
 static bool fetch_may_retry(struct exchange *x, enum fetch_error e, unsigned status)
@@ -296,7 +298,7 @@ static enum phase_result fetch_give_up(struct exchange *x, enum fetch_error e)
     }
     if (x->no_store == NO_STORE_STORED) /* it was on its way into the cache */
         x->no_store = NO_STORE_FETCH_FAILED;
-    return phase_answer_error(x, outcome_fetch_status(e), outcome_fetch_text(e));
+    return calm_page_or_error(x, e, outcome_fetch_status(e));
 }
 
 static enum phase_result fetch_start(struct exchange *x)

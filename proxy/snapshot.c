@@ -6,6 +6,7 @@
 
 #include "core/metrics.h"
 #include "core/panic.h"
+#include "proxy/calm_page.h"
 #include "proxy/tls_site.h"
 
 #define NS_PER_S 1000000000LL
@@ -17,6 +18,8 @@ static void snapshot_free(struct snapshot *s)
     access_format_free(s->access_format);
     tls_sites_free(s->tls, s->config->listen_count);
     config_unref(s->config);
+    for (size_t i = 0; i < s->route_count; i++)
+        calm_page_free(s->routes[i].calm);
     free(s->routes);
     free(s);
 }
@@ -66,6 +69,14 @@ static bool snapshot_build_routes(struct snapshot *s)
     return true;
 }
 
+static bool snapshot_load_pages(struct snapshot *s, char *err, size_t err_bytes)
+{
+    for (size_t i = 0; i < s->route_count; i++)
+        if (!calm_page_load(s->config, s->routes[i].config, &s->routes[i].calm, err, err_bytes))
+            return false;
+    return true;
+}
+
 struct snapshot *snapshot_build(struct config *c, struct balancer *b, char *err, size_t err_bytes)
 {
     struct snapshot *s = calloc(1, sizeof *s);
@@ -88,8 +99,8 @@ struct snapshot *snapshot_build(struct config *c, struct balancer *b, char *err,
         snapshot_free(s);
         return NULL;
     }
-    if (!snapshot_build_routes(s)) {
-        snprintf(err, err_bytes, "out of memory");
+    snprintf(err, err_bytes, "out of memory");
+    if (!snapshot_build_routes(s) || !snapshot_load_pages(s, err, err_bytes)) {
         snapshot_free(s);
         return NULL;
     }

@@ -15,6 +15,7 @@
 #include "proxy/access_log.h"
 
 struct arena;
+struct calm_page;
 struct tls_site;
 struct tls_tickets;
 
@@ -26,6 +27,7 @@ struct route {
     struct rate_limit rate; /* of each client; step_ns 0: no limit */
     hash128_t limit_id;     /* tells it from other limits */
     uint16_t label;         /* metrics label of its name */
+    struct calm_page *calm; /* NULL: none */
     bool always_matches;    /* no condition at all */
     bool is_plain;          /* for all addresses, without limit or affinity, and not answered by itself */
     bool has_affinity;      /* the pool has hash_on or sticky_cookie: affinity.h */

@@ -61,6 +61,7 @@ static const struct {
     {P, "health_path", "/"},
     {P, "health_host", ""},
     {P, "health_status", "200-399"},
+    {P, "health_body", ""},
     {P, "health_interval", "2s"},
     {P, "health_timeout", "1s"},
     {P, "health_rise", "2"},
@@ -78,6 +79,7 @@ static const struct {
     {P, "max_idle", "128"},
     {P, "queue", "1000"},
     {P, "queue_timeout", "5s"},
+    {P, "queue_target", "0"},
     {P, "tls", "off"},
     {P, "tls_verify", "yes"},
     {P, "tls_ca", ""},
@@ -157,6 +159,7 @@ static const struct {
     {T, "remove_response_header", ""},
     {T, "split", ""},
     {T, "mirror", ""},
+    {T, "calm_page", ""},
     {T, "websocket", "yes"},
     {T, "tunnel_timeout", "1h"},
 #define A OPTION_ADMIN
