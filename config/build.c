@@ -454,6 +454,7 @@ static char *build_begin_route(struct build *b)
             .pool = -1,
             .redirect_target = "",
             .respond_text = "",
+            .calm_page = "",
             .bypass_cookie = "",
             .bypass_header = "",
             .tags = "",

@@ -162,8 +162,8 @@ struct config_pool { /* [pool NAME] */
     unsigned retry_on;
     int max_idle; /* per worker */
     enum proxy_header_version send_proxy_protocol;
-    int queue; /* requests that may wait; 0 = none */
-    dur_ms_t queue_timeout_ms;
+    int queue;                                  /* requests that may wait; 0 = none */
+    dur_ms_t queue_timeout_ms, queue_target_ms; /* the latter 0 = off */
     bool tls, tls_verify;
     bool prefaced;       /* connections begin with more than HTTP: one of these two is given */
     const char *tls_ca;  /* "" = the authorities of the system */
@@ -314,6 +314,7 @@ struct config_route { /* [route NAME] */
     struct config_cidrs allow, deny;
     struct config_field_edit *request_edits, *response_edits;
     size_t request_edit_count, response_edit_count;
+    const char *calm_page; /* "" = none */
     bool websocket;
     dur_ms_t tunnel_timeout_ms;
     dur_ms_t timeout_ms; /* of all tries; 0 = none */

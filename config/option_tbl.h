@@ -189,6 +189,9 @@ OPTION(POOL, "retry_budget", PERCENT, "20%", RANGE(0, 100), 0, AT(config_pool, r
 OPTION(POOL, "retry_on", RETRY_ON, "connect, reset, 502, 503, 504",
        WORDS("connect reset 502 503 504 off", NULL), OPTION_LIST | OPTION_COMMAS, AT(config_pool, retry_on),
        "What is tried again. Status codes count for idempotent methods only. `off` is nothing.")
+OPTION(POOL, "queue_target", DURATION, "0", RANGE(0, DAY_MS), 0, AT(config_pool, queue_target_ms),
+       "When requests have been waiting for ten times as long without a break, those that wait longer than "
+       "this are answered 503 instead, so that the others need not wait that long. 0 = off.")
 OPTION(POOL, "max_idle", COUNT, "128", RANGE(0, 1000000), 0, AT(config_pool, max_idle),
        "Unused connections to an instance kept by each worker.")
 OPTION(POOL, "queue", COUNT, "1000", RANGE(0, 1000000), 0, AT(config_pool, queue),
@@ -424,6 +427,10 @@ OPTION(ROUTE, "split_max_latency", PERCENT, "100%", RANGE(0, 10000), 0,
 OPTION(ROUTE, "split_samples", COUNT, "100", RANGE(20, 1000000), 0, AT(config_route, split_samples),
        "Requests that each side must have answered before the two are compared.")
 OPTION(ROUTE, "mirror", POOL_REF, "", ANY, 0, LATER, "Pool that gets a copy of the requests.")
+OPTION(ROUTE, "calm_page", PATH, "", ANY, 0, AT(config_route, calm_page),
+       "File that is answered, with 503, when no instance can be reached or has room: `.html`, `.txt`, "
+       "`.json` or "
+       "`.xml`, at most 256K. Read when the configuration is.")
 OPTION(ROUTE, "websocket", BOOL, "yes", ANY, 0, AT(config_route, websocket),
        "Whether a GET may go on to another protocol by Upgrade, as a WebSocket does. `no`: instances do not "
        "learn that it was asked for, and clients of HTTP/2, who ask by CONNECT, get 403. HTTP/2 and TLS are "

@@ -43,6 +43,8 @@
     COUNTER(SPLIT_CANARY, "split_canary_requests", "Requests that a split gave to its canary")               \
     COUNTER(SPLIT_STOPS, "split_stops", "Times a canary got no more requests, since it did worse")           \
     COUNTER(QUEUE_WAITS, "queue_waits", "Requests that waited for an instance with room")                    \
+    COUNTER(QUEUE_SHED, "queue_shed", "Requests that were dropped since too many waited (queue_target)")     \
+    COUNTER(CALM_PAGES, "calm_pages", "Requests that were answered with the calm page of their route")       \
     GAUGE(QUEUED, "queued", "Requests that wait for an instance with room")                                  \
     COUNTER(UPSTREAM_BYTES_IN, "upstream_received_bytes", "Bytes received from instances")                   \
     COUNTER(UPSTREAM_BYTES_OUT, "upstream_sent_bytes", "Bytes sent to instances")                            \

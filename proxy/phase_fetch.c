@@ -8,6 +8,7 @@
 #include "core/log.h"
 #include "core/metrics.h"
 #include "core/panic.h"
+#include "proxy/calm_page.h"
 #include "proxy/client.h"
 #include "proxy/fetch_queue.h"
 #include "proxy/fetch_timeout.h"
@@ -239,7 +240,8 @@ static bool fetch_on_reused(const struct exchange *x)
 /* No instance was asked, or the last try has been ended already. */
 static bool fetch_is_without_try(enum fetch_error e)
 {
-    return e == FETCH_NO_INSTANCE || e == FETCH_QUEUE_FULL || e == FETCH_QUEUE_TIMEOUT || e == FETCH_TIMEOUT;
+    return e == FETCH_NO_INSTANCE || e == FETCH_QUEUE_FULL || e == FETCH_QUEUE_TIMEOUT ||
+           e == FETCH_QUEUE_SHED || e == FETCH_TIMEOUT;
 }
 
 static bool fetch_may_retry(struct exchange *x, enum fetch_error e, unsigned status)
@@ -304,7 +306,7 @@ static enum phase_result fetch_give_up(struct exchange *x, enum fetch_error e)
         x->no_store = NO_STORE_FETCH_FAILED;
     if (UNLIKELY(x->asset_missing) && !fetch_is_without_try(e))
         return phase_answer_error(x, 404, "the instances that could be asked do not have it");
-    return phase_answer_error(x, outcome_fetch_status(e), outcome_fetch_text(e));
+    return calm_page_or_error(x, e, outcome_fetch_status(e));
 }
 
 static enum phase_result fetch_start(struct exchange *x)

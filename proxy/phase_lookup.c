@@ -10,6 +10,7 @@
 #include "cache/request_rules.h"
 #include "cache/stale.h"
 #include "cache/storable.h"
+#include "proxy/calm_page.h"
 #include "proxy/client_conn.h"
 #include "proxy/fetch_queue.h"
 #include "proxy/no_vary.h"
@@ -300,7 +301,7 @@ static void wait_failed(struct exchange *x)
         x->fetch_error = FETCH_NONE;
         wait_fetch_alone(x, NO_STORE_STATUS);
     } else {
-        phase_answer_error(x, status, outcome_fetch_text(e));
+        calm_page_or_error(x, e, status);
         phase_run(x);
     }
 }
@@ -346,8 +347,9 @@ void phase_wait_timeout(struct exchange *x)
     else if (x->phase == PHASE_FETCH && x->awaits_continue)
         exchange_on_continue(x);
     else if (x->phase == PHASE_FETCH && x->queued != NULL) {
-        fetch_queue_leave(x);
-        phase_fetch_failed(x, FETCH_QUEUE_TIMEOUT);
+        enum fetch_error e = fetch_queue_expire(x);
+        if (e != FETCH_NONE)
+            phase_fetch_failed(x, e);
     } else if (x->phase == PHASE_TUNNEL)
         tunnel_on_deadline(x);
 }

@@ -6,6 +6,7 @@
 
 #include "core/metrics.h"
 #include "core/panic.h"
+#include "proxy/calm_page.h"
 #include "proxy/split.h"
 #include "proxy/tls_site.h"
 
@@ -18,8 +19,10 @@ static void snapshot_free(struct snapshot *s)
     access_format_free(s->access_format);
     tls_sites_free(s->tls, s->config->listen_count);
     config_unref(s->config);
-    for (size_t i = 0; s->routes != NULL && i < s->route_count; i++)
+    for (size_t i = 0; i < s->route_count; i++) {
         split_unref(s->routes[i].split);
+        calm_page_free(s->routes[i].calm);
+    }
     free(s->routes);
     free(s->canaries);
     free(s);
@@ -116,6 +119,16 @@ static bool snapshot_build_routes(struct snapshot *s)
     return true;
 }
 
+static bool snapshot_load_pages(struct snapshot *s, char *err, size_t err_bytes)
+{
+    for (size_t i = 0; i < s->route_count; i++)
+        if (!calm_page_load(s->config, s->routes[i].config, &s->routes[i].calm, err, err_bytes))
+            return false;
+    for (size_t i = 0; i < s->canary_count; i++)
+        s->canaries[i].calm = s->canaries[i].stable->calm;
+    return true;
+}
+
 struct snapshot *snapshot_build(struct config *c, struct balancer *b, char *err, size_t err_bytes)
 {
     struct snapshot *s = calloc(1, sizeof *s);
@@ -138,8 +151,8 @@ struct snapshot *snapshot_build(struct config *c, struct balancer *b, char *err,
         snapshot_free(s);
         return NULL;
     }
-    if (!snapshot_build_routes(s)) {
-        snprintf(err, err_bytes, "out of memory");
+    snprintf(err, err_bytes, "out of memory");
+    if (!snapshot_build_routes(s) || !snapshot_load_pages(s, err, err_bytes)) {
         snapshot_free(s);
         return NULL;
     }

@@ -15,6 +15,7 @@
 #include "proxy/access_log.h"
 
 struct arena;
+struct calm_page;
 struct split;
 struct tls_site;
 struct tls_tickets;
@@ -34,6 +35,7 @@ struct route {
     bool times_pool;            /* the pool goes by how long its instances take */
     bool guards_tries;          /* timeout or retry_idempotency_key is given */
     bool edits_response;        /* fields of responses are set or removed, or browser_ttl is given */
+    struct calm_page *calm;     /* NULL: none */
     struct split *split;        /* the requests are split: split.h; a reference. NULL: they are not */
     const struct route *canary; /* the same route for the side of the canary; NULL: there is none */
     const struct route *stable; /* of the canary: the route that is listed */

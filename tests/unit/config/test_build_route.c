@@ -16,7 +16,7 @@ static void test_members(void **state)
         "remove_request_header = Cookie, X-Z\nset_response_header = X-R: a, b\n"
         "remove_response_header = Server\n"
         "websocket = no\ntunnel_timeout = 6s\nkeep_assets = 7s\ntimeout = 7s\nretry_idempotency_key = yes\n"
-        "[route last]\n");
+        "calm_page = /calm.html\n[route last]\n");
     const struct config_route *r = &c->routes[0];
     assert_int_equal(c->route_count, 2);
     assert_int_equal(r->id, 0);
@@ -58,6 +58,7 @@ static void test_members(void **state)
     assert_int_equal(r->response_edit_count, 2);
     assert_string_equal(r->response_edits[0].value, "a, b");
     assert_null(r->response_edits[1].value);
+    assert_string_equal(r->calm_page, "/calm.html");
     assert_true(!r->websocket && c->routes[1].websocket);
     assert_int_equal(r->tunnel_timeout_ms, 6000);
     assert_int_equal(c->routes[1].tunnel_timeout_ms, 3600 * 1000);
