@@ -158,6 +158,7 @@ static const struct {
     {T, "split", ""},
     {T, "mirror", ""},
     {T, "websocket", "yes"},
+    {T, "early_hints", "pass"},
     {T, "tunnel_timeout", "1h"},
 #define A OPTION_ADMIN
     {A, "socket", "runtime_dir/admin.sock"},
