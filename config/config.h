@@ -233,6 +233,8 @@ struct config_header_match { /* "Name: value"; value "" matches any */
 
 enum config_route_cache { CONFIG_CACHE_ON, CONFIG_CACHE_OFF, CONFIG_CACHE_BYPASS_IF };
 
+enum config_early_hints { CONFIG_EARLY_HINTS_OFF, CONFIG_EARLY_HINTS_PASS, CONFIG_EARLY_HINTS_LEARN };
+
 #define CONFIG_TTL_UNSET INT64_MIN
 
 struct config_field_edit { /* set_*: value != NULL; remove_*: value == NULL */
@@ -316,6 +318,7 @@ struct config_route { /* [route NAME] */
     size_t request_edit_count, response_edit_count;
     const char *calm_page; /* "" = none */
     bool websocket;
+    enum config_early_hints early_hints;
     dur_ms_t tunnel_timeout_ms;
     dur_ms_t timeout_ms; /* of all tries; 0 = none */
     bool retry_idempotency_key;

@@ -435,6 +435,11 @@ OPTION(ROUTE, "websocket", BOOL, "yes", ANY, 0, AT(config_route, websocket),
        "Whether a GET may go on to another protocol by Upgrade, as a WebSocket does. `no`: instances do not "
        "learn that it was asked for, and clients of HTTP/2, who ask by CONNECT, get 403. HTTP/2 and TLS are "
        "never gone on to in this way.")
+OPTION(
+    ROUTE, "early_hints", WORD, "pass", WORDS("off pass learn", NULL), 0, AT(config_route, early_hints),
+    "103 (Early Hints) of instances: passed on or left out. `learn`: besides, a client of HTTP/2 that has to "
+    "wait is told at once what the stored response, too old to be used, had in `Link` as preload and "
+    "preconnect.")
 OPTION(ROUTE, "tunnel_timeout", DURATION, "1h", RANGE(1, DAY_MS), 0, AT(config_route, tunnel_timeout_ms),
        "How long a WebSocket, or what else came of an Upgrade, stays open while nothing passes, either way.")
 OPTION(ROUTE, "timeout", DURATION, "0", RANGE(0, DAY_MS), 0, AT(config_route, timeout_ms),

@@ -60,6 +60,9 @@
     COUNTER(CACHE_COLLAPSED, "cache_collapsed", "Requests that shared another request's fetch")              \
     COUNTER(CACHE_LEFT_BEHIND, "cache_left_behind",                                                          \
             "Readers of a response too large to be stored that were too slow for the others")                \
+    COUNTER(EARLY_HINTS, "early_hints", "Responses 103 (Early Hints) of instances that were passed on")      \
+    COUNTER(EARLY_HINTS_LEARNED, "early_hints_learned",                                                      \
+            "Responses 103 made of the links of a stored response")                                          \
     COUNTER(CACHE_STALE, "cache_stale", "Requests answered from a stale stored response")                    \
     COUNTER(CACHE_REFRESHES, "cache_refreshes", "Fetches in the background that renew a stored response")    \
     COUNTER(CACHE_EARLY, "cache_early_refreshes", "Those of them begun before the response was stale")       \

@@ -93,6 +93,7 @@ struct exchange {
     bool keyed;              /* its Idempotency-Key makes it one that may be repeated */
     bool http2;              /* it came by HTTP/2 */
     uint8_t credentials;     /* enum no_store_reason: guard_credentials */
+    bool hinted;             /* a 103 of ours went out: early_hints.h */
     bool vary_miss;          /* of the URL, other variants are stored */
     uint8_t reuse_races;     /* tries lost to connections the instance was closing */
     uint8_t wait_rounds;

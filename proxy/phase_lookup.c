@@ -12,6 +12,7 @@
 #include "cache/storable.h"
 #include "proxy/calm_page.h"
 #include "proxy/client_conn.h"
+#include "proxy/early_hints.h"
 #include "proxy/fetch_queue.h"
 #include "proxy/no_vary.h"
 #include "proxy/own_fetch.h"
@@ -132,6 +133,8 @@ static enum phase_result lookup_fetch(struct exchange *x, struct cache_object *o
                                       bool alone)
 {
     enum cache_verdict v = lookup_miss_verdict(x, old);
+    if (UNLIKELY(old != NULL && x->route->config->early_hints == CONFIG_EARLY_HINTS_LEARN))
+        early_hints_learn(x);
     x->source = SOURCE_NONE;
     x->object = NULL;
     if (x->pass_forced)

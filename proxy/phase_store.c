@@ -367,15 +367,6 @@ bool phase_store_response(struct exchange *x, const struct http_head *head)
 /* ---- called by the upstream connection
  * ------------------------------------------------------------------------------ */
 
-void exchange_on_interim(struct exchange *x, const struct http_head *head)
-{
-    if (x->client == NULL || x->head_sent || x->req.version_minor == 0 || client_is_blocked(x))
-        return;
-    slice_t text = forward_interim(x, head);
-    if (text.ptr != NULL)
-        client_interim(x, text);
-}
-
 void exchange_on_response_head(struct exchange *x, const struct http_head *head,
                                const struct h1_framing *framing)
 {

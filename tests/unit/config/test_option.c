@@ -165,6 +165,7 @@ static const struct {
     {T, "mirror", ""},
     {T, "calm_page", ""},
     {T, "websocket", "yes"},
+    {T, "early_hints", "pass"},
     {T, "tunnel_timeout", "1h"},
     {T, "timeout", "0"},
     {T, "retry_idempotency_key", "no"},
