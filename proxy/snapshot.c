@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/quantile.h"
 #include "core/metrics.h"
 #include "core/panic.h"
 #include "proxy/tls_site.h"
@@ -17,6 +18,8 @@ static void snapshot_free(struct snapshot *s)
     access_format_free(s->access_format);
     tls_sites_free(s->tls, s->config->listen_count);
     config_unref(s->config);
+    for (size_t i = 0; i < s->route_count; i++)
+        free(s->routes[i].heads);
     free(s->routes);
     free(s);
 }
@@ -57,6 +60,10 @@ static bool snapshot_build_routes(struct snapshot *s)
             pool != NULL && (pool->balance == CONFIG_BALANCE_HASH || pool->sticky_cookie[0] != '\0');
         route->limits_pool = pool != NULL && pool_is_limited(route->pool);
         route->times_pool = pool != NULL && pool_is_timed(route->pool);
+        route->hedges = pool != NULL && r->hedge_ms != 0;
+        if (route->hedges && r->hedge_ms == CONFIG_HEDGE_P95 &&
+            (route->heads = calloc(1, sizeof *route->heads)) == NULL)
+            return false;
         route->guards_tries = r->timeout_ms > 0 || r->retry_idempotency_key;
         route->is_plain = r->allow.count == 0 && r->deny.count == 0 && r->rate_limit.amount == 0 &&
                           r->redirect_status == 0 && r->respond_status == 0 && !route->has_affinity;
