@@ -236,6 +236,7 @@ enum config_route_cache { CONFIG_CACHE_ON, CONFIG_CACHE_OFF, CONFIG_CACHE_BYPASS
 enum config_early_hints { CONFIG_EARLY_HINTS_OFF, CONFIG_EARLY_HINTS_PASS, CONFIG_EARLY_HINTS_LEARN };
 
 #define CONFIG_TTL_UNSET INT64_MIN
+#define CONFIG_HEDGE_P95 INT64_C(-1)
 
 struct config_field_edit { /* set_*: value != NULL; remove_*: value == NULL */
     const char *name, *value;
@@ -322,6 +323,7 @@ struct config_route { /* [route NAME] */
     dur_ms_t tunnel_timeout_ms;
     dur_ms_t timeout_ms; /* of all tries; 0 = none */
     bool retry_idempotency_key;
+    dur_ms_t hedge_ms; /* 0 = off */
 };
 
 struct config_admin {   /* [admin] */

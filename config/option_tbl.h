@@ -450,6 +450,11 @@ OPTION(
     ROUTE, "retry_idempotency_key", BOOL, "no", ANY, 0, AT(config_route, retry_idempotency_key),
     "Whether a request with an Idempotency-Key is tried again like an idempotent one, whatever its method. "
     "Only for applications that carry out a key once, however often it comes.")
+OPTION(
+    ROUTE, "hedge", HEDGE, "off", RANGE(1, DAY_MS), 0, HERE,
+    "When a second instance is asked for the same GET or HEAD, since the first has not answered: after a "
+    "duration, or after the time in which 95% of this route's responses begin (`p95`). Whose response begins "
+    "first is sent on; `retry_budget` bounds it.")
 
 OPTION(ADMIN, "socket", PATH, "runtime_dir/admin.sock", RANGE(1, 107), OPTION_RESTART | OPTION_COMPUTED,
        AT(config_admin, socket), "Unix socket for the command line.")

@@ -36,6 +36,9 @@
     COUNTER(UPSTREAM_REUSE_RACES, "upstream_reuse_races",                                                    \
             "Requests sent again since the instance closed the idle connection just then")                   \
     COUNTER(UPSTREAM_RETRIES, "upstream_retries", "Tries beyond the first")                                  \
+    COUNTER(HEDGES, "hedges", "Requests sent to a second instance since the first had not answered")         \
+    COUNTER(HEDGES_WON, "hedges_won", "Those of them that the second one answered")                          \
+    COUNTER(HEDGES_DENIED, "hedges_denied", "Requests for which the retry budget did not allow that")        \
     COUNTER(UPSTREAM_ERRORS, "upstream_errors", "Tries that failed")                                         \
     COUNTER(EJECTIONS, "ejections", "Times an instance was left out for failing")                            \
     COUNTER(EJECTIONS_SPARED, "ejections_spared",                                                            \

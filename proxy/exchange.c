@@ -12,6 +12,7 @@
 #include "proxy/client_identity.h"
 #include "proxy/fetch_timeout.h"
 #include "proxy/h2_conn.h"
+#include "proxy/hedge.h"
 #include "proxy/h2_stream.h"
 #include "proxy/no_vary.h"
 #include "proxy/listener.h"
@@ -104,6 +105,26 @@ struct exchange *exchange_new_background(const struct exchange *of)
     return x;
 }
 
+struct exchange *exchange_new_second(const struct exchange *of)
+{
+    struct exchange *x = exchange_create(of->pw, of->view, of->listen);
+    if (x == NULL)
+        return NULL;
+    list_remove(&x->node); /* who abandons exchanges abandons `of` */
+    x->phase = PHASE_FETCH;
+    x->background = x->head_owned = true;
+    x->route = of->route;
+    x->secure = of->secure;
+    x->http2 = of->http2;
+    x->req = of->req;
+    x->target = of->target;
+    x->host = of->host;
+    x->client_ip = of->client_ip;
+    x->conditions_dropped = of->conditions_dropped;
+    x->upstream_head = of->upstream_head;
+    return x;
+}
+
 /* The tries of `of` begin anew. */
 static void heir_take_fetch(struct exchange *x, struct exchange *of)
 {
@@ -162,6 +183,8 @@ static void exchange_free_rare(struct exchange *x)
         own_fetch_free(x);
     if (x->timeout != NULL)
         fetch_timeout_end(x);
+    if (x->hedge != NULL)
+        hedge_free(x);
     if (x->tally != NULL) {
         x->tally->live--;
         h2_tally_unref(&x->tally);
@@ -175,7 +198,7 @@ void exchange_free(struct exchange *x)
     ASSERT(x->upstream == NULL && x->instance == NULL && x->flight == NULL);
     deadline_clear(pw->worker, &x->wait_deadline);
     if (UNLIKELY(((uintptr_t)x->remote | (uintptr_t)x->own_fetch | (uintptr_t)x->tally |
-                  (uintptr_t)x->timeout) != 0))
+                  (uintptr_t)x->timeout | (uintptr_t)x->hedge) != 0))
         exchange_free_rare(x);
     ASSERT(x->queued == NULL);
     if (x->follower != NULL)

@@ -19,6 +19,7 @@ struct config_listen;
 struct deliver_range;
 struct fetch_place;
 struct fetch_timeout;
+struct hedge;
 struct h2_stream;
 struct h2_tally;
 struct instance;
@@ -150,6 +151,7 @@ struct exchange {
     struct upstream_conn *upstream;
     struct fetch_place *queued;     /* waits for an instance with room: fetch_queue.h */
     struct fetch_timeout *timeout;  /* of its route; NULL: none. In the arena */
+    struct hedge *hedge;            /* of routes that hedge: hedge.h. In the arena */
     struct instance *instance;      /* lease of the try under way */
     struct instance *last_instance; /* for the log; a reference */
     struct instance *tried[EXCHANGE_MAX_TRIES];
@@ -183,7 +185,10 @@ struct exchange *exchange_new_background(const struct exchange *of);
  * flight, upstream connection and lease are no longer of `of`, which may make another fetch. NULL when out of
  * memory: nothing has changed. */
 struct exchange *exchange_new_heir(struct exchange *of);
-/* Only the log phase ends an exchange. */
+/* The other side of a second try for the fetch of `of`, whose listener is still there: hedge.h. It borrows
+ * the request, and must not outlive `of`. NULL when out of memory. */
+struct exchange *exchange_new_second(const struct exchange *of);
+/* Only the log phase ends an exchange, but for a second try's. */
 void exchange_free(struct exchange *x);
 
 /* Moves the request head from the read buffer into the arena; needed before the exchange parks. Without

@@ -4,6 +4,7 @@
 #include "proxy/explain_json.h"
 
 #include "cache/stale.h"
+#include "proxy/hedge.h"
 
 #define TEXT_MAX   2048
 #define ROUTES_MAX 16
@@ -100,6 +101,12 @@ void explain_add_route(json_t *o, const struct explain_case *e)
         put_str(route, "split", r->config->split.text);
     if (r->config->rate_limit.amount > 0)
         put_str(route, "rate_limit", r->config->rate_limit.text);
+    if (r->config->timeout_ms > 0)
+        put_int(route, "timeout_ms", r->config->timeout_ms);
+    if (r->hedges) {
+        put_str(route, "hedge", r->heads != NULL ? "p95" : "fixed");
+        put_int(route, "hedge_after_us", hedge_after_us(r));
+    }
     json_object_set_new(o, "route", route);
 }
 

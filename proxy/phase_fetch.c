@@ -13,6 +13,7 @@
 #include "proxy/fetch_queue.h"
 #include "proxy/fetch_timeout.h"
 #include "proxy/forward.h"
+#include "proxy/hedge.h"
 #include "proxy/own_fetch.h"
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
@@ -41,6 +42,8 @@ static bool fetch_is_failure(unsigned status)
 
 void phase_fetch_release(struct exchange *x, enum fetch_error outcome)
 {
+    if (UNLIKELY(x->hedge != NULL))
+        hedge_stop(x);
     if (x->upstream != NULL)
         upstream_conn_close(&x->upstream);
     if (x->instance == NULL)
@@ -200,6 +203,8 @@ static inline enum fetch_error fetch_try_instance(struct exchange *x)
 {
     enum fetch_error e = FETCH_NONE;
     const struct config_pool *cfg = fetch_pool_config(x);
+    if (UNLIKELY(x->route->hedges) && x->tries == 0)
+        hedge_begin(x);
     x->request_sent = false;
     x->tried[x->tries++ % EXCHANGE_MAX_TRIES] = x->instance;
     bool repeatable = fetch_is_idempotent(x);
@@ -214,6 +219,11 @@ static inline enum fetch_error fetch_try_instance(struct exchange *x)
     proxy_count(x->pw, METRIC_UPSTREAM_REUSES, 1);
     upstream_conn_assign(x->upstream, x);
     return fetch_send_request(x) ? FETCH_NONE : FETCH_RESET;
+}
+
+NOINLINE enum fetch_error phase_fetch_try(struct exchange *x)
+{
+    return fetch_try_instance(x);
 }
 
 /* Starts one try. FETCH_NONE, or why it failed at once; or it waits (x->queued). */
@@ -376,6 +386,8 @@ enum phase_result phase_fetch(struct exchange *x)
 void phase_fetch_failed(struct exchange *x, enum fetch_error e)
 {
     ASSERT(x->phase == PHASE_FETCH);
+    if (UNLIKELY(x->hedge != NULL) && hedge_on_failure(x, e))
+        return;
     if (!fetch_try_failed(x, e))
         fetch_give_up(x, e);
     phase_run(x);

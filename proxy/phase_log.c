@@ -5,6 +5,7 @@
 #include "core/panic.h"
 #include "proxy/client.h"
 #include "proxy/client_tls.h"
+#include "proxy/hedge.h"
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
 #include "proxy/split.h"
@@ -69,6 +70,7 @@ static void fill_record(struct exchange *x, struct access_record *r)
         .instance = x->last_instance != NULL ? slice_str(instance_name(x->last_instance)) : SLICE_EMPTY,
         .tries = (uint64_t)x->tries + x->reuse_races,
         .retries = x->tries + x->reuse_races > 1 ? (uint64_t)x->tries + x->reuse_races - 1 : 0,
+        .hedge = hedge_text(x),
         .fetch_error = x->fetch_error,
         .close = x->close_reason,
         .request_id = x->request_id.ptr != NULL ? x->request_id : SLICE_EMPTY,

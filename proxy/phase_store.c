@@ -14,6 +14,7 @@
 #include "proxy/client.h"
 #include "proxy/deliver.h"
 #include "proxy/forward.h"
+#include "proxy/hedge.h"
 #include "proxy/invalidate.h"
 #include "proxy/merge_head.h"
 #include "proxy/no_vary.h"
@@ -372,6 +373,8 @@ void exchange_on_response_head(struct exchange *x, const struct http_head *head,
 {
     CHECK_MAGIC(x, EXCHANGE_MAGIC);
     ASSERT(x->phase == PHASE_FETCH);
+    if (UNLIKELY(x->hedge != NULL) && (x = hedge_on_head(x, head->status)) == NULL)
+        return;
     x->first_byte_us = x->pw->worker->now_us;
     x->response_framing = *framing;
     if (UNLIKELY(x->route->times_pool) && x->body_state == BODY_ABSENT)

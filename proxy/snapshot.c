@@ -6,6 +6,7 @@
 
 #include "core/metrics.h"
 #include "core/panic.h"
+#include "core/quantile.h"
 #include "proxy/calm_page.h"
 #include "proxy/split.h"
 #include "proxy/tls_site.h"
@@ -22,6 +23,7 @@ static void snapshot_free(struct snapshot *s)
     for (size_t i = 0; i < s->route_count; i++) {
         split_unref(s->routes[i].split);
         calm_page_free(s->routes[i].calm);
+        free(s->routes[i].heads);
     }
     free(s->routes);
     free(s->canaries);
@@ -109,6 +111,10 @@ static bool snapshot_build_routes(struct snapshot *s)
         route->label = metrics_label(slice_str(r->name));
         route->always_matches =
             r->hosts.count == 0 && r->path_count == 0 && r->methods.count == 0 && r->header_count == 0;
+        route->hedges = r->pool >= 0 && r->hedge_ms != 0;
+        if (route->hedges && r->hedge_ms == CONFIG_HEDGE_P95 &&
+            (route->heads = calloc(1, sizeof *route->heads)) == NULL)
+            return false;
         route->guards_tries = r->timeout_ms > 0 || r->retry_idempotency_key;
         route->edits_response = r->response_edit_count > 0 || r->browser_ttl_ms != CONFIG_TTL_UNSET;
         cache_rules_from_config(c, r, &route->rules);

@@ -16,6 +16,7 @@
 
 struct arena;
 struct calm_page;
+struct quantile;
 struct split;
 struct tls_site;
 struct tls_tickets;
@@ -26,6 +27,7 @@ struct route {
     struct pool *pool; /* NULL when the route answers itself */
     struct cache_rules rules;
     struct rate_limit rate;     /* of each client; step_ns 0: no limit */
+    struct quantile *heads;     /* how long its heads take, when hedge goes by that; else NULL */
     hash128_t limit_id;         /* tells it from other limits */
     uint16_t label;             /* metrics label of its name */
     bool always_matches;        /* no condition at all */
@@ -33,6 +35,7 @@ struct route {
     bool has_affinity;          /* the pool has hash_on or sticky_cookie: affinity.h */
     bool limits_pool;           /* an instance of the pool has max_connections: fetch_queue.h */
     bool times_pool;            /* the pool goes by how long its instances take */
+    bool hedges;                /* a slow GET or HEAD is sent to a second instance: hedge.h */
     bool guards_tries;          /* timeout or retry_idempotency_key is given */
     bool edits_response;        /* fields of responses are set or removed, or browser_ttl is given */
     struct calm_page *calm;     /* NULL: none */

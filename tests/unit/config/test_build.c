@@ -168,6 +168,7 @@ static const struct option_case cases[] = {
     {T, "tunnel_timeout", "2h", {"0", "2d", "5"}, ""},
     {T, "timeout", "10s", {"10", "2d", "x"}, "has no unit"},
     {T, "retry_idempotency_key", "yes", {"maybe", "1", ""}, "write yes, no"},
+    {T, "hedge", "p95", {"p99", "0", "2d"}, "write off, p95 or a duration"},
     {T, "key_headers", "X-A, x-b", {"X A", "X-A, x-a", ""}, "is not a field name"},
     {T, "key_cookies", "a, A", {"a b", "a, a", "a;"}, "is no name of a cookie"},
     {T, "key_device", "yes", {"maybe", "1", ""}, "write yes, no"},

@@ -169,6 +169,7 @@ static const struct {
     {T, "tunnel_timeout", "1h"},
     {T, "timeout", "0"},
     {T, "retry_idempotency_key", "no"},
+    {T, "hedge", "off"},
 #define A OPTION_ADMIN
     {A, "socket", "runtime_dir/admin.sock"},
     {A, "socket_mode", "0660"},
