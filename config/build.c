@@ -460,6 +460,7 @@ static char *build_begin_route(struct build *b)
             .origin = b->section->origin,
             .id = (uint16_t)(b->config->route_count - 1),
             .pool = -1,
+            .mirror = -1,
             .redirect_target = "",
             .respond_text = "",
             .calm_page = "",

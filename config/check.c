@@ -85,7 +85,8 @@ static bool check_pool_used(const struct config *c, size_t pool)
 {
     for (size_t i = 0; i < c->route_count; i++) {
         const struct config_route *r = &c->routes[i];
-        if (r->pool == (int)pool || (r->split.text[0] != '\0' && r->split.pools[1] == (int)pool))
+        if (r->pool == (int)pool || r->mirror == (int)pool ||
+            (r->split.text[0] != '\0' && r->split.pools[1] == (int)pool))
             return true;
     }
     return false;
@@ -238,6 +239,20 @@ static void check_route_answer(struct build *b, const struct source_section *sec
             "there is no pool to answer it; write a section [pool app], or redirect or respond here");
 }
 
+static void check_route_mirror(struct build *b, const struct config_route *r,
+                               const struct source_section *section)
+{
+    if (r->mirror < 0)
+        return;
+    if (r->pool < 0)
+        check_report(b, true, section, "mirror",
+                     "nothing is copied, since no instance is asked; name a pool, or remove the line");
+    else if (r->pool == r->mirror)
+        check_report(
+            b, true, section, "mirror",
+            "the instances get each request twice, since this is the pool that answers; name another");
+}
+
 static void check_route_cache(struct build *b, const struct config_route *r,
                               const struct source_section *section)
 {
@@ -247,7 +262,6 @@ static void check_route_cache(struct build *b, const struct config_route *r,
                                        "min_ttl",
                                        "max_ttl",
                                        "browser_ttl",
-                                       "keep_assets",
                                        "stale_while_revalidate",
                                        "stale_if_error",
                                        "early_refresh",
@@ -390,6 +404,7 @@ static void check_routes(struct build *b)
         if (it->id != OPTION_ROUTE)
             continue;
         check_route_answer(b, it);
+        check_route_mirror(b, &b->config->routes[index], it);
         check_route_cache(b, &b->config->routes[index], it);
         check_route_leaks(b, &b->config->routes[index], it);
         check_route_key(b, &b->config->routes[index], it);

@@ -291,6 +291,7 @@ struct config_route { /* [route NAME] */
     struct config_header_match *headers;
     size_t header_count;
     int pool;                  /* index into config.pools, -1 when the route answers itself */
+    int mirror;                /* likewise; -1: none */
     struct config_split split; /* `pool` is the first of it then */
     int split_max_errors_percent, split_max_latency_percent, split_samples;
     int redirect_status, respond_status; /* 0 = not used */

@@ -426,7 +426,10 @@ OPTION(ROUTE, "split_max_latency", PERCENT, "100%", RANGE(0, 10000), 0,
        "20 ms more are always allowed. 10000% = any.")
 OPTION(ROUTE, "split_samples", COUNT, "100", RANGE(20, 1000000), 0, AT(config_route, split_samples),
        "Requests that each side must have answered before the two are compared.")
-OPTION(ROUTE, "mirror", POOL_REF, "", ANY, 0, LATER, "Pool that gets a copy of the requests.")
+OPTION(ROUTE, "mirror", POOL_REF, "", ANY, 0, AT(config_route, mirror),
+       "Pool that gets a copy of each request an instance is asked, with `Millpond-Mirror: 1`; what it "
+       "answers is "
+       "thrown away, and nothing waits for it. Bodies of more than 64K are not copied.")
 OPTION(ROUTE, "calm_page", PATH, "", ANY, 0, AT(config_route, calm_page),
        "File that is answered, with 503, when no instance can be reached or has room: `.html`, `.txt`, "
        "`.json` or "

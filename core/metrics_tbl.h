@@ -45,6 +45,10 @@
             "Times a failing instance was not left out, for want of better ones")                            \
     COUNTER(SPLIT_CANARY, "split_canary_requests", "Requests that a split gave to its canary")               \
     COUNTER(SPLIT_STOPS, "split_stops", "Times a canary got no more requests, since it did worse")           \
+    COUNTER(MIRRORED, "mirrored_requests", "Copies of requests that were begun to be sent to a mirror")      \
+    COUNTER(MIRROR_FAILURES, "mirror_failures", "Those of them that got no whole answer, or a server error") \
+    COUNTER(MIRROR_SKIPS, "mirror_skips", "Requests not copied: too many at once, or too long a body")       \
+    GAUGE(MIRRORS_OPEN, "mirrors_in_flight", "Copies being sent or answered, or waiting for their body")     \
     COUNTER(QUEUE_WAITS, "queue_waits", "Requests that waited for an instance with room")                    \
     COUNTER(QUEUE_SHED, "queue_shed", "Requests that were dropped since too many waited (queue_target)")     \
     COUNTER(CALM_PAGES, "calm_pages", "Requests that were answered with the calm page of their route")       \

@@ -14,6 +14,7 @@
 #include "proxy/h2_conn.h"
 #include "proxy/hedge.h"
 #include "proxy/h2_stream.h"
+#include "proxy/mirror.h"
 #include "proxy/no_vary.h"
 #include "proxy/listener.h"
 #include "proxy/own_fetch.h"
@@ -174,6 +175,30 @@ struct exchange *exchange_new_heir(struct exchange *of)
     return x;
 }
 
+struct exchange *exchange_new_mirror(const struct exchange *of, const struct route *route, slice_t head,
+                                     slice_t body)
+{
+    struct exchange *x = exchange_create(of->pw, of->view, of->listen);
+    if (x == NULL)
+        return NULL;
+    x->phase = PHASE_FETCH;
+    x->background = x->is_mirror = true;
+    x->head_owned = true; /* of its own it has none */
+    x->route = route;
+    x->req.method = of->req.method;
+    x->req.version_minor = of->req.version_minor;
+    x->framing = of->framing;
+    x->body_state = of->body_state == BODY_ABSENT ? BODY_ABSENT : BODY_DONE;
+    x->client_ip = arena_copy(&x->arena, of->client_ip);
+    x->upstream_head = arena_copy(&x->arena, head);
+    x->replay = arena_copy(&x->arena, body);
+    if (x->client_ip.ptr == NULL || x->upstream_head.ptr == NULL || x->replay.ptr == NULL) {
+        exchange_free(x);
+        return NULL;
+    }
+    return x;
+}
+
 /* What few have: one look at all of it. */
 static void exchange_free_rare(struct exchange *x)
 {
@@ -185,6 +210,8 @@ static void exchange_free_rare(struct exchange *x)
         fetch_timeout_end(x);
     if (x->hedge != NULL)
         hedge_free(x);
+    if (x->mirror != NULL)
+        mirror_drop(x);
     if (x->tally != NULL) {
         x->tally->live--;
         h2_tally_unref(&x->tally);
@@ -198,7 +225,7 @@ void exchange_free(struct exchange *x)
     ASSERT(x->upstream == NULL && x->instance == NULL && x->flight == NULL);
     deadline_clear(pw->worker, &x->wait_deadline);
     if (UNLIKELY(((uintptr_t)x->remote | (uintptr_t)x->own_fetch | (uintptr_t)x->tally |
-                  (uintptr_t)x->timeout | (uintptr_t)x->hedge) != 0))
+                  (uintptr_t)x->timeout | (uintptr_t)x->hedge | (uintptr_t)x->mirror) != 0))
         exchange_free_rare(x);
     ASSERT(x->queued == NULL);
     if (x->follower != NULL)

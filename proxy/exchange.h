@@ -23,6 +23,7 @@ struct hedge;
 struct h2_stream;
 struct h2_tally;
 struct instance;
+struct mirror_copy;
 struct no_vary_use;
 struct own_fetch;
 struct partial;
@@ -85,6 +86,8 @@ struct exchange {
     bool stale_renewed;      /* VERDICT_STALE by stale-while-revalidate */
     bool stale_on_error;     /* VERDICT_STALE because the fetch failed */
     bool asset_missing;      /* an instance answered 404 on a route with keep_assets */
+    bool is_mirror;          /* sends a copy of a request: mirror.h */
+    bool mirror_asked;       /* its copy was thought of */
     bool asset_kept;         /* stale_on_error, since all did: assets.h */
     bool peer_trusted;       /* it came from one of trusted_proxies */
     bool secure;             /* it came over TLS: exchange_scheme */
@@ -137,6 +140,7 @@ struct exchange {
     bool object_held;
     struct cache_object *stale;  /* a reference: what is being revalidated, or completed */
     struct partial *partial;     /* the fetch is about a part, or follows from one: partial.h; in the arena */
+    struct mirror_copy *mirror;  /* is going to be copied: mirror.h */
     struct own_fetch *own_fetch; /* was too slow for a shared one: own_fetch.h; in the arena */
     struct phase_limit_use *limit;   /* it is over its route's rate_limit, or Redis is asked; in the arena */
     struct phase_remote_use *remote; /* of the store that nodes share; NULL: none yet. In the arena */
@@ -188,6 +192,10 @@ struct exchange *exchange_new_heir(struct exchange *of);
 /* The other side of a second try for the fetch of `of`, whose listener is still there: hedge.h. It borrows
  * the request, and must not outlive `of`. NULL when out of memory. */
 struct exchange *exchange_new_second(const struct exchange *of);
+/* One without a client, in phase FETCH, that asks an instance of `route` with this head, as it is sent, and
+ * this body; both are copied. NULL when out of memory. */
+struct exchange *exchange_new_mirror(const struct exchange *of, const struct route *route, slice_t head,
+                                     slice_t body);
 /* Only the log phase ends an exchange, but for a second try's. */
 void exchange_free(struct exchange *x);
 

@@ -88,6 +88,8 @@ static void exchange_drop_fetch(struct exchange *x)
 
 bool phase_fetch_is_wanted(struct exchange *x)
 {
+    if (x->is_mirror)
+        return true;
     if (x->flight == NULL || x->upstream == NULL)
         return false;
     if (x->filling)

@@ -14,6 +14,7 @@
 #include "proxy/fetch_timeout.h"
 #include "proxy/forward.h"
 #include "proxy/hedge.h"
+#include "proxy/mirror.h"
 #include "proxy/own_fetch.h"
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
@@ -145,6 +146,8 @@ void fetch_pump_body(struct exchange *x)
         bool sent = true;
         switch (client_read_body(x, &piece)) {
         case H1_BODY_PIECE:
+            if (UNLIKELY(x->mirror != NULL))
+                mirror_record(x, piece);
             replay_record(x, piece);
             sent = fetch_send_body(x, piece);
             break;
@@ -152,6 +155,8 @@ void fetch_pump_body(struct exchange *x)
             if (UNLIKELY(x->timeout != NULL))
                 fetch_timeout_on_body(x);
             sent = fetch_send_body_end(x);
+            if (UNLIKELY(x->mirror != NULL))
+                mirror_send(x);
             break;
         case H1_BODY_WAIT:
             client_expects_body(x);
@@ -367,6 +372,8 @@ bool phase_fetch_prepare(struct exchange *x)
         return false;
     proxy_count(x->pw, METRIC_FETCHES_OPEN, !x->fetch_counted);
     x->fetch_counted = true;
+    if (UNLIKELY(x->route->mirror != NULL))
+        mirror_begin(x);
     return true;
 }
 
@@ -380,7 +387,10 @@ enum phase_result phase_fetch(struct exchange *x)
         if (!phase_fetch_prepare(x))
             return fetch_give_up(x, FETCH_NO_MEMORY);
     }
-    return fetch_start(x);
+    enum phase_result r = fetch_start(x);
+    if (UNLIKELY(x->mirror != NULL) && x->body_state == BODY_ABSENT)
+        mirror_send(x);
+    return r;
 }
 
 void phase_fetch_failed(struct exchange *x, enum fetch_error e)

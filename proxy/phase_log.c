@@ -6,6 +6,7 @@
 #include "proxy/client.h"
 #include "proxy/client_tls.h"
 #include "proxy/hedge.h"
+#include "proxy/mirror.h"
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
 #include "proxy/split.h"
@@ -144,8 +145,11 @@ enum phase_result phase_log(struct exchange *x)
     struct client_conn *c = x->client;
     struct proxy_worker *pw = x->pw;
     if (x->background) {
-        count_fetch(x);
-        if (!x->inherited)
+        if (x->is_mirror)
+            mirror_end(x);
+        else
+            count_fetch(x);
+        if (!x->is_mirror && !x->inherited)
             stale_refresh_done(x);
         exchange_free(x);
         proxy_worker_check_done(pw);

@@ -347,6 +347,8 @@ void phase_wait_timeout(struct exchange *x)
     CHECK_MAGIC(x, EXCHANGE_MAGIC);
     if (x->phase == PHASE_WAIT)
         wait_fetch_alone(x, NO_STORE_WAIT_LIMIT);
+    else if (UNLIKELY(x->is_mirror) && x->phase == PHASE_DELIVER)
+        exchange_abandon(x);
     else if (x->phase == PHASE_FETCH && x->awaits_continue)
         exchange_on_continue(x);
     else if (x->phase == PHASE_FETCH && x->queued != NULL) {

@@ -17,6 +17,7 @@
 #include "proxy/hedge.h"
 #include "proxy/invalidate.h"
 #include "proxy/merge_head.h"
+#include "proxy/mirror.h"
 #include "proxy/no_vary.h"
 #include "proxy/own_fetch.h"
 #include "proxy/partial.h"
@@ -379,6 +380,10 @@ void exchange_on_response_head(struct exchange *x, const struct http_head *head,
     x->response_framing = *framing;
     if (UNLIKELY(x->route->times_pool) && x->body_state == BODY_ABSENT)
         instance_observe(x->instance, x->first_byte_us - x->connected_us);
+    if (UNLIKELY(x->is_mirror)) {
+        mirror_on_head(x, head);
+        return;
+    }
     if (head->status == 304 && x->conditions_dropped && x->stale == NULL) {
         phase_fetch_failed(x, FETCH_BAD_RESPONSE); /* it confirms what nobody asked about */
         return;

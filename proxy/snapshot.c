@@ -27,6 +27,7 @@ static void snapshot_free(struct snapshot *s)
     }
     free(s->routes);
     free(s->canaries);
+    free(s->mirrors);
     free(s);
 }
 
@@ -58,6 +59,18 @@ static void snapshot_set_pool(struct snapshot *s, struct route *route, int pool_
     route->is_plain = r->allow.count == 0 && r->deny.count == 0 && r->rate_limit.amount == 0 &&
                       r->redirect_status == 0 && r->respond_status == 0 && !route->has_affinity &&
                       r->split.text[0] == '\0';
+}
+
+/* Of a route that is ready otherwise, but for its split, whose sides have it as well. */
+static void snapshot_build_mirror(struct snapshot *s, struct route *route)
+{
+    if (route->config->mirror < 0 || route->pool == NULL)
+        return;
+    struct route *mirror = &s->mirrors[s->mirror_count++];
+    *mirror = *route;
+    snapshot_set_pool(s, mirror, route->config->mirror);
+    mirror->has_affinity = false;
+    route->mirror = mirror;
 }
 
 /* Of a route that is split, and ready otherwise. */
@@ -99,7 +112,8 @@ static bool snapshot_build_routes(struct snapshot *s)
     const struct config *c = s->config;
     s->routes = calloc(c->route_count, sizeof *s->routes);
     s->canaries = calloc(c->route_count, sizeof *s->canaries);
-    if (s->routes == NULL || s->canaries == NULL)
+    s->mirrors = calloc(c->route_count, sizeof *s->mirrors);
+    if (s->routes == NULL || s->canaries == NULL || s->mirrors == NULL)
         return false;
     s->route_count = c->route_count;
     for (size_t i = 0; i < c->route_count; i++) {
@@ -119,6 +133,7 @@ static bool snapshot_build_routes(struct snapshot *s)
         route->edits_response = r->response_edit_count > 0 || r->browser_ttl_ms != CONFIG_TTL_UNSET;
         cache_rules_from_config(c, r, &route->rules);
         snapshot_build_limit(route);
+        snapshot_build_mirror(s, route);
         if (!snapshot_build_split(s, route))
             return false;
     }

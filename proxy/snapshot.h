@@ -41,6 +41,7 @@ struct route {
     struct calm_page *calm;     /* NULL: none */
     struct split *split;        /* the requests are split: split.h; a reference. NULL: they are not */
     const struct route *canary; /* the same route for the side of the canary; NULL: there is none */
+    const struct route *mirror; /* the same route for the copies of requests; NULL: they are not copied */
     const struct route *stable; /* of the canary: the route that is listed */
 };
 
@@ -51,6 +52,8 @@ struct snapshot {
     struct balancer_set *balancers;
     struct route *routes;
     size_t route_count;
+    struct route *mirrors; /* of those with `mirror` */
+    size_t mirror_count;
     struct route *canaries; /* of those that are split */
     size_t canary_count;
     struct tls_site **tls;               /* of each listener, NULL where plain; NULL: no listener has TLS */

@@ -189,6 +189,7 @@ static const struct option_case cases[] = {
      "app=1 b=1\n[pool b]\nserver = a:2",
      {"app=1", "app", "app=1 by=me"},
      "is no pool with a weight"},
+    {T, "mirror", "app", {"ap", "a b", ""}, "did you mean \"app\"?"},
     {T, "split_max_errors", "1%", {"1", "101%", "x%"}, "a percent sign"},
     {T, "split_max_latency", "1000%", {"1", "10001%", "x%"}, "a percent sign"},
     {T, "split_samples", "20", {"19", "1000001", "x"}, "from 20 to 1000000"},

@@ -282,7 +282,8 @@ static void test_folded_classes(void **state)
     UNUSED(state);
     static const char request[] = "GET / HTTP/1.1\r\nHost: h\r\nUser-Agent: a Mobile b\r\n"
                                   "Accept-Language: xx, de-AT;q=0.5\r\nAccept-Language: yy\r\n"
-                                  "Millpond-Device: forged\r\nmillpond-language: forged\r\n\r\n";
+                                  "Millpond-Device: forged\r\nmillpond-language: forged\r\n"
+                                  "millpond-mirror: forged\r\n\r\n";
     struct one o;
     const char *h = start(&o, FOLDING, "198.51.100.7:4", request);
     expect(h, "\r\nMillpond-Device: mobile\r\nMillpond-Language: de\r\nAccept-Language: de\r\n");
