@@ -76,9 +76,13 @@ struct admin_ops {
      * draining), "listeners" (array of address texts), "tls" (array: "listen",
      * "problem" (null, or why changed files are not used), "certificates" with "file", "names" and when each
      * expires), "redis" (null, or an object with "mode", "trouble" and
-     * "servers"), and into its "config" object "last_reload" {"ok",
+     * "servers"), "splits" (array: "route", "state", "stopped_at_ms", and "stable" and "canary" with "pool",
+     * "weight", "requests", "failures", "p95_ms"), and into its "config" object "last_reload" {"ok",
      * "at_ms" (wall clock), "problems" (array of strings)} once there was one. */
     void (*status)(void *arg, json_t *into);
+    /* Gives the canary of a route its share again; the route's object of "splits" in the status, NULL: no
+     * such route is split. */
+    json_t *(*resume)(void *arg, const char *route, const char *who);
     /* What would happen to this request now, and why. true: an object goes to `reply`, before this returns or
      * later, perhaps after admin_destroy; false with static texts in *error and *hint when the question makes
      * no request. */

@@ -243,6 +243,7 @@ static const struct api_endpoint api_endpoints[] = {
     {"/api/weight", EVHTTP_REQ_POST, API_NEEDS_TOKEN, api_post_weight},
     {"/api/add", EVHTTP_REQ_POST, API_NEEDS_TOKEN, api_post_add},
     {"/api/remove", EVHTTP_REQ_POST, API_NEEDS_TOKEN, api_post_remove},
+    {"/api/resume", EVHTTP_REQ_POST, API_NEEDS_TOKEN, api_post_resume},
     {"/api/stop", EVHTTP_REQ_POST, API_NEEDS_SOCKET, api_post_stop},
     {"/metrics", EVHTTP_REQ_GET, API_NEEDS_METRICS, api_get_metrics},
 };

@@ -148,3 +148,23 @@ void api_post_weight(struct api_call *c)
 {
     api_order(c, BALANCER_WEIGHT, WEIGHT_ADVICE);
 }
+
+void api_post_resume(struct api_call *c)
+{
+    static const char advice[] = "send {\"route\": \"NAME\"}";
+    char who[128];
+    json_t *body = api_body(c, advice);
+    if (body == NULL)
+        return;
+    const char *route = json_string_value(json_object_get(body, "route"));
+    if (route == NULL || json_object_size(body) != 1) {
+        api_fail(c, HTTP_BADREQUEST, "the body is no such order", advice);
+    } else {
+        json_t *split = c->a->ops.resume(c->a->ops.arg, route, api_who(c, who, sizeof who));
+        if (split != NULL)
+            api_send_json(c, HTTP_OK, split);
+        else
+            api_fail(c, HTTP_NOTFOUND, "no such route is split", "`millpond status` lists those that are");
+    }
+    json_decref(body);
+}

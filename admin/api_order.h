@@ -1,4 +1,5 @@
-/* api_order.h: POST /api/drain, /api/ready and /api/weight: orders about one server of a pool. */
+/* api_order.h: POST /api/drain, /api/ready and /api/weight: orders about one server of a pool; /api/resume
+ * about a route. */
 #ifndef ADMIN_API_ORDER_H
 #define ADMIN_API_ORDER_H
 
@@ -22,5 +23,9 @@ void api_send_server(struct api_call *c, const char *pool, const char *server);
 /* Refuses with the names there are: those of the pool's servers, or of all. */
 void api_fail_unknown(struct api_call *c, const char *pool, bool in_pool);
 void api_fail_last(struct api_call *c);
+
+/* POST /api/resume: the canary of a route gets its share again. Answers with the split as the status shows
+ * it; 404 for a route that is not split. */
+void api_post_resume(struct api_call *c);
 
 #endif

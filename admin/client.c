@@ -52,7 +52,7 @@ struct client { /* lives during one command */
 static const char usage_text[] =
     "usage: millpond status|pools|events|reload|stop [-c FILE | -s SOCKET] [--json]\n"
     "       millpond drain POOL/SERVER [--wait] [--force] | ready POOL/SERVER\n"
-    "       millpond weight POOL/SERVER N|configured [--force]\n"
+    "       millpond weight POOL/SERVER N|configured [--force] | resume ROUTE\n"
     "       millpond add POOL ADDRESS [WEIGHT] [name=...] [--save] | remove POOL/SERVER [--save] [--wait] "
     "[--force]\n"
     "                      [-c FILE | -s SOCKET] [--json]\n"
@@ -348,6 +348,7 @@ static const struct command commands[] = {
     {"status", run_status}, {"pools", run_pools},     {"reload", run_reload}, {"stop", run_stop},
     {"purge", run_purge},   {"explain", run_explain}, {"drain", run_order},   {"ready", run_order},
     {"weight", run_order},  {"events", run_events},   {"add", run_change},    {"remove", run_change},
+    {"weight", run_order},  {"events", run_events},   {"resume", run_order},
 };
 
 enum client_option {

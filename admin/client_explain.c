@@ -123,6 +123,20 @@ static void print_place(const json_t *o, FILE *out)
     fprintf(out, ":%" JSON_INTEGER_FORMAT ")", int_of(o, "line"));
 }
 
+/* How long the instances have. */
+static void print_patience(const json_t *route, FILE *out)
+{
+    const json_int_t after_us = int_of(route, "hedge_after_us");
+    if (json_object_get(route, "timeout_ms") != NULL)
+        fprintf(out, "; given up after %" JSON_INTEGER_FORMAT " ms (timeout)", int_of(route, "timeout_ms"));
+    if (json_object_get(route, "hedge") == NULL)
+        return;
+    if (after_us > 0)
+        fprintf(out, "; a second instance is asked after %.1f ms (hedge)", (double)after_us / 1000);
+    else
+        fputs("; a second instance is asked once it is known how long responses take (hedge)", out);
+}
+
 static void print_route(const json_t *answer, FILE *out)
 {
     const json_t *route = json_object_get(answer, "route"), *before = json_object_get(route, "did_not_match");
@@ -155,6 +169,7 @@ static void print_route(const json_t *answer, FILE *out)
         put(out, text_of(route, "rate_limit"));
         fputs(" (rate_limit)", out);
     }
+    print_patience(route, out);
     fputc('\n', out);
 }
 

@@ -28,6 +28,10 @@ static bool read_weight(json_t *wish, const char *word)
 const char *client_order_read(json_t *wish, const char *command, int count, char *const *words)
 {
     const bool weighs = strcmp(command, "weight") == 0;
+    if (strcmp(command, "resume") == 0)
+        return count == 1 && json_object_set_new(wish, "route", json_string(words[0])) == 0
+                   ? NULL
+                   : "write the name of one route";
     if (count != (weighs ? 2 : 1))
         return weighs ? "write POOL/SERVER and a weight" : "write one POOL/SERVER";
     const char *slash = strchr(words[0], '/');
@@ -58,6 +62,12 @@ json_t *client_order_find(const json_t *answer, const char *name)
 
 void client_order_print(const json_t *server, FILE *out)
 {
+    const json_t *canary = json_object_get(server, "canary");
+    if (canary != NULL) {
+        fprintf(out, "route %s: %s gets its share again\n", text_of(server, "route"),
+                text_of(canary, "pool"));
+        return;
+    }
     const json_int_t weight = int_of(server, "weight"), configured = int_of(server, "configured_weight");
     const json_int_t in_flight = int_of(server, "in_flight");
     const char *state = text_of(server, "state");

@@ -1,4 +1,5 @@
-/* client_order.h: what `millpond drain`, `ready` and `weight` send and print. Pure but for the stream. */
+/* client_order.h: what `millpond drain`, `ready`, `weight` and `resume` send and print. Pure but for the
+ * stream. */
 #ifndef ADMIN_CLIENT_ORDER_H
 #define ADMIN_CLIENT_ORDER_H
 
@@ -14,7 +15,7 @@ const char *client_order_read(json_t *wish, const char *command, int count, char
  * "POOL/SERVER". */
 json_t *client_order_find(const json_t *answer, const char *name);
 
-/* The answer, a server, for people. */
+/* The answer, a server or a split, for people. */
 void client_order_print(const json_t *server, FILE *out);
 
 #endif

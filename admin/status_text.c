@@ -437,6 +437,27 @@ static void tls_print(const json_t *sites, wall_ms_t now_ms, FILE *out)
     }
 }
 
+static void splits_print(const json_t *splits, wall_ms_t now_ms, FILE *out)
+{
+    size_t i;
+    json_t *split;
+    json_array_foreach(splits, i, split)
+    {
+        const json_t *stable = json_object_get(split, "stable"), *canary = json_object_get(split, "canary");
+        const char *state = text_of(split, "state");
+        fprintf(out, "split     %s: %s %" JSON_INTEGER_FORMAT ", %s %" JSON_INTEGER_FORMAT,
+                text_of(split, "route"), text_of(stable, "pool"), int_of(stable, "weight"),
+                text_of(canary, "pool"), int_of(canary, "weight"));
+        if (strncmp(state, "stopped", strlen("stopped")) == 0) {
+            char age[32];
+            format_age(age, sizeof age, (now_ms - int_of(split, "stopped_at_ms")) / 1000);
+            fprintf(out, "; the canary was STOPPED %s ago for its %s", age,
+                    strcmp(state, "stopped_for_errors") == 0 ? "errors" : "latency");
+        }
+        fputc('\n', out);
+    }
+}
+
 static void events_print(const json_t *events, FILE *out)
 {
     if (json_array_size(events) == 0)
@@ -483,6 +504,7 @@ void admin_status_print(const json_t *status, wall_ms_t now_ms, FILE *out)
     purges_print(json_object_get(json_object_get(status, "cache"), "purge_log"), now_ms, out);
     redis_print_line(json_object_get(status, "redis"), out);
     sharing_print(json_object_get(status, "purges"), out);
+    splits_print(json_object_get(status, "splits"), now_ms, out);
     fputc('\n', out);
     admin_pools_print(json_object_get(status, "pools"), now_ms, out);
     redis_print_servers(json_object_get(status, "redis"), now_ms, out);

@@ -140,6 +140,8 @@ struct retry_context {
 };
 /* The free retry after a reused connection died does not count against retries or budget. */
 bool pool_may_retry(struct pool *p, enum fetch_error e, const struct retry_context *ctx);
+/* Worker: does the budget allow one more try that is nobody's retry? Takes it. */
+bool pool_may_hedge(struct pool *p);
 /* Worker: once per request, feeds the retry budget. */
 void pool_count_request(struct pool *p);
 

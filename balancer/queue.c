@@ -6,13 +6,23 @@
  * may take what was freed for the first in the queue, who then waits for the next one: rejected is to make
  * newcomers wait while anybody does, since those who wait may be waiting for another instance.
  *
- * A grant travels as mail, as a lease that counts already, so that nobody overtakes it on the way. */
+ * A grant travels as mail, as a lease that counts already, so that nobody overtakes it on the way.
+ *
+ * Who is dropped under overload: as with CoDel (RFC 8289), a queue that has stood for an interval is one, and
+ * a crowd that is served within it is left alone. Rejected is CoDel's law of which to drop, ever more of them
+ * at intervals that shrink with the square root of their number: it waits for senders to slow down, which
+ * visitors do not. With half as many again as can be served, those served waited 4.3 s by that law and 93 ms
+ * by this one (median; target 100 ms, otherwise no limit but 5 s), and as many were served. Rejected is also
+ * to serve the newest first meanwhile: the oldest who is left has waited for the target at most, and where
+ * few are too many, it drops those whose turn would have come (p99 of the wait 419 ms against 152). */
 #include "balancer/queue.h"
 
 #include <stdlib.h>
 
 #include "balancer/instance.h"
 #include "core/panic.h"
+
+#define QUEUE_TELL_MS 60000
 
 struct queue *queue_new(void)
 {
@@ -46,6 +56,9 @@ bool queue_enter(struct queue *q, struct queue_place *p, size_t most)
     lock_take(&q->lock);
     bool room = queue_length(q) < most;
     if (room) {
+        if (list_empty(&q->waiting))
+            q->standing_ms = p->entered_ms;
+        p->standing_ms = q->standing_ms;
         p->mail.on_mail = queue_on_mail;
         p->is_waiting = true;
         list_push_back(&q->waiting, &p->node);
@@ -53,6 +66,18 @@ bool queue_enter(struct queue *q, struct queue_place *p, size_t most)
     }
     lock_drop(&q->lock);
     return room;
+}
+
+mono_ms_t queue_drop_at_ms(const struct queue_place *p, dur_ms_t target_ms)
+{
+    return MAX(p->entered_ms + target_ms, p->standing_ms + QUEUE_INTERVAL_TARGETS * target_ms);
+}
+
+bool queue_tells_of_drops(struct queue *q, mono_ms_t now_ms)
+{
+    mono_ms_t told_ms = atomic_load_explicit(&q->told_ms, memory_order_relaxed);
+    return (told_ms == 0 || now_ms - told_ms >= QUEUE_TELL_MS) &&
+           atomic_compare_exchange_strong(&q->told_ms, &told_ms, now_ms);
 }
 
 static void queue_remove_locked(struct queue *q, struct queue_place *p)

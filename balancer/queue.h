@@ -14,11 +14,16 @@
 
 struct instance;
 
+/* Somebody has waited for this many targets without a break: no crowd that comes and goes, but overload. */
+#define QUEUE_INTERVAL_TARGETS 10
+
 struct queue {
     struct lock lock;
-    struct list waiting; /* under the lock; oldest first */
+    struct list waiting;   /* under the lock, as the next; oldest first */
+    mono_ms_t standing_ms; /* since when somebody waits */
     _Atomic uint32_t count;
-    unsigned refs; /* control thread: instances */
+    _Atomic mono_ms_t told_ms; /* people were told last that some are dropped; 0: never */
+    unsigned refs;             /* control thread: instances */
 };
 
 /* One who waits; lies in its owner, who is a worker. */
@@ -27,6 +32,8 @@ struct queue_place {
     bool is_waiting;            /* likewise */
     const struct instance *pin; /* likewise: takes only this one; only compared. NULL: any */
     struct worker *worker;
+    mono_ms_t entered_ms,
+        standing_ms; /* by the worker's clock; the latter of the queue when it was entered */
     struct instance *granted;
     struct mail mail;
     /* On `worker`: a lease on `i`, which is the owner's now. */
@@ -40,6 +47,12 @@ void queue_unref(struct queue *q);
 /* false: there are `most` already. The caller then looks once more for a free instance: one that was freed
  * before is nobody's to give. */
 bool queue_enter(struct queue *q, struct queue_place *p, size_t most);
+/* From when on one who waits is to be dropped, if others wait, too: it has waited for `target_ms`, and the
+ * queue has not been empty for QUEUE_INTERVAL_TARGETS times as long. It cannot become empty before that one
+ * leaves. */
+mono_ms_t queue_drop_at_ms(const struct queue_place *p, dur_ms_t target_ms);
+/* true: people are to be told, which they are at most once in a minute. Any thread. */
+bool queue_tells_of_drops(struct queue *q, mono_ms_t now_ms);
 /* true: it waits no longer. false: a grant is on its way, and on_grant will still be called. */
 bool queue_leave(struct queue *q, struct queue_place *p);
 

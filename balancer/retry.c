@@ -130,6 +130,12 @@ bool pool_may_retry(struct pool *p, enum fetch_error e, const struct retry_conte
     }
 }
 
+bool pool_may_hedge(struct pool *p)
+{
+    CHECK_MAGIC(p, POOL_MAGIC);
+    return retry_budget_take(&p->budget, worker_current_ms(), p->config->retry_budget_percent);
+}
+
 void pool_count_request(struct pool *p)
 {
     CHECK_MAGIC(p, POOL_MAGIC);

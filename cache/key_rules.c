@@ -54,15 +54,27 @@ static uint64_t fingerprint(const struct config_route *r)
     return h;
 }
 
-void cache_key_rules_make(const struct config_route *r, struct cache_key_rules *out)
+static void make_custom(const struct config_route *r, uint64_t h, struct cache_key_rules *out)
 {
-    *out = (struct cache_key_rules){.custom = NULL};
-    if (is_default(r))
-        return;
     out->custom = &r->key;
     struct text t = text_make(out->tag, sizeof out->tag);
     TEXT_LIT(&t, " rules:");
-    text_put_hex16(t.at, fingerprint(r));
+    text_put_hex16(t.at, h);
+}
+
+void cache_key_rules_make(const struct config_route *r, struct cache_key_rules *out)
+{
+    *out = (struct cache_key_rules){.custom = NULL};
+    if (!is_default(r))
+        make_custom(r, fingerprint(r), out);
+}
+
+void cache_key_rules_make_canary(const struct config_route *r, const char *pool, struct cache_key_rules *out)
+{
+    uint64_t h = fingerprint(r);
+    mix_text(&h, "canary");
+    mix_text(&h, pool);
+    make_custom(r, h, out);
 }
 
 static bool is_any(slice_t name, const char *const *names, size_t count)

@@ -20,6 +20,8 @@ struct cache_key_rules {
 };
 
 void cache_key_rules_make(const struct config_route *r, struct cache_key_rules *out);
+/* The same for the canary of a route that is split, `pool`: what it answers lies apart. */
+void cache_key_rules_make_canary(const struct config_route *r, const char *pool, struct cache_key_rules *out);
 
 static inline slice_t cache_key_rules_tag(const struct cache_key_rules *k)
 {

@@ -334,6 +334,13 @@ static void build_heuristic(struct build *b, const struct config_option *o, slic
     build_ok(b, item, value_parse_heuristic(item, &cache->heuristic_percent, &cache->heuristic_max_ms));
 }
 
+static void build_hedge(struct build *b, const struct config_option *o, slice_t item, char *base)
+{
+    struct config_route *route = (void *)base;
+    UNUSED(o);
+    build_ok(b, item, value_parse_hedge(item, &route->hedge_ms));
+}
+
 static const build_fn build_fns[OPTION_TYPE_COUNT] = {
     [OPTION_TEXT] = build_plain_text,
     [OPTION_PATH] = build_path,
@@ -365,6 +372,7 @@ static const build_fn build_fns[OPTION_TYPE_COUNT] = {
     [OPTION_PROTOCOLS] = build_protocol,
     [OPTION_RATE] = build_rate,
     [OPTION_RETRY_ON] = build_retry_on,
+    [OPTION_HEDGE] = build_hedge,
     [OPTION_HEURISTIC] = build_heuristic,
     [OPTION_HOST_PATTERNS] = build_host_pattern,
     [OPTION_PATH_PATTERNS] = build_path_pattern,
@@ -384,6 +392,7 @@ static const build_fn build_fns[OPTION_TYPE_COUNT] = {
     [OPTION_KEY_COOKIES] = build_key_cookie,
     [OPTION_KEY_LANGUAGES] = build_key_language,
     [OPTION_RATE_LIMIT] = build_rate_limit,
+    [OPTION_SPLIT] = build_split,
     [OPTION_REDIS_URL] = build_redis_url,
     [OPTION_REDIS_NAME] = build_redis_name,
 };
@@ -451,12 +460,15 @@ static char *build_begin_route(struct build *b)
             .origin = b->section->origin,
             .id = (uint16_t)(b->config->route_count - 1),
             .pool = -1,
+            .mirror = -1,
             .redirect_target = "",
             .respond_text = "",
+            .calm_page = "",
             .bypass_cookie = "",
             .bypass_header = "",
             .tags = "",
             .rate_limit = {.header = "", .text = ""},
+            .split = {.name = "", .text = ""},
             .ttl_ms = CONFIG_TTL_UNSET,
             .ttl_404_ms = CONFIG_TTL_UNSET,
             .ttl_5xx_ms = CONFIG_TTL_UNSET,

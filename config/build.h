@@ -123,6 +123,9 @@ void build_key_language(struct build *b, const struct config_option *o, slice_t 
 /* build_limit.c */
 void build_rate_limit(struct build *b, const struct config_option *o, slice_t item, char *base);
 
+/* build_split.c */
+void build_split(struct build *b, const struct config_option *o, slice_t item, char *base);
+
 /* build_redis.c */
 void build_redis_url(struct build *b, const struct config_option *o, slice_t item, char *base);
 void build_redis_name(struct build *b, const struct config_option *o, slice_t item, char *base);

@@ -95,7 +95,9 @@ static void check_pool(struct build *b, const struct config_pool *pool, const st
 static bool check_pool_used(const struct config *c, size_t pool)
 {
     for (size_t i = 0; i < c->route_count; i++) {
-        if (c->routes[i].pool == (int)pool)
+        const struct config_route *r = &c->routes[i];
+        if (r->pool == (int)pool || r->mirror == (int)pool ||
+            (r->split.text[0] != '\0' && r->split.pools[1] == (int)pool))
             return true;
     }
     return false;
@@ -228,7 +230,7 @@ static void check_listens(struct build *b)
 
 static void check_route_answer(struct build *b, const struct source_section *section)
 {
-    static const char *const keys[] = {"pool", "redirect", "respond"};
+    static const char *const keys[] = {"pool", "split", "redirect", "respond"};
     const struct source_value *first = NULL;
     for (const struct source_value *v = section->first; v != NULL; v = v->next) {
         bool answer = false;
@@ -238,7 +240,7 @@ static void check_route_answer(struct build *b, const struct source_section *sec
             continue;
         if (first != NULL)
             problem_add(b->source->problems, false, v->origin, section->label, v->option->key,
-                        "%s on line %d answers already; keep one of pool, redirect and respond",
+                        "%s on line %d answers already; keep one of pool, split, redirect and respond",
                         first->option->key, first->origin.line);
         first = first == NULL ? v : first;
     }
@@ -247,6 +249,20 @@ static void check_route_answer(struct build *b, const struct source_section *sec
         check_report(
             b, false, section, NULL,
             "there is no pool to answer it; write a section [pool app], or redirect or respond here");
+}
+
+static void check_route_mirror(struct build *b, const struct config_route *r,
+                               const struct source_section *section)
+{
+    if (r->mirror < 0)
+        return;
+    if (r->pool < 0)
+        check_report(b, true, section, "mirror",
+                     "nothing is copied, since no instance is asked; name a pool, or remove the line");
+    else if (r->pool == r->mirror)
+        check_report(
+            b, true, section, "mirror",
+            "the instances get each request twice, since this is the pool that answers; name another");
 }
 
 static void check_route_cache(struct build *b, const struct config_route *r,
@@ -258,7 +274,6 @@ static void check_route_cache(struct build *b, const struct config_route *r,
                                        "min_ttl",
                                        "max_ttl",
                                        "browser_ttl",
-                                       "keep_assets",
                                        "stale_while_revalidate",
                                        "stale_if_error",
                                        "early_refresh",
@@ -401,6 +416,7 @@ static void check_routes(struct build *b)
         if (it->id != OPTION_ROUTE)
             continue;
         check_route_answer(b, it);
+        check_route_mirror(b, &b->config->routes[index], it);
         check_route_cache(b, &b->config->routes[index], it);
         check_route_leaks(b, &b->config->routes[index], it);
         check_route_key(b, &b->config->routes[index], it);

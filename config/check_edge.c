@@ -16,6 +16,8 @@ void check_listen_protocols(struct build *b, const struct config_listen *l,
     static const char *const of_h2[] = {"h2_max_streams", "h2_max_resets"};
     const bool tls = l->tls_certificates.count > 0,
                h2 = (l->protocols & (tls ? CONFIG_PROTOCOL_H2 : CONFIG_PROTOCOL_H2C)) != 0;
+    if (b->source->problems->errors > 0)
+        return;
     if (source_value_given(section, "protocols") != NULL) {
         if (!tls && l->protocols == CONFIG_PROTOCOL_H2)
             edge_warn(b, section, "protocols",

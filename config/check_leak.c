@@ -156,6 +156,8 @@ static void leak_identities(struct build *b, const struct config_route *r,
         leak_identity(b, section, "key_headers", r->key.headers.items[i]);
     leak_identity(b, section, "cache", r->bypass_header);
     leak_identity(b, section, "rate_limit", r->rate_limit.header);
+    if (r->split.by == CONFIG_SPLIT_HEADER)
+        leak_identity(b, section, "split", r->split.name);
 }
 
 void check_pool_leaks(struct build *b, const struct config_pool *p, const struct source_section *section)

@@ -165,8 +165,8 @@ struct config_pool { /* [pool NAME] */
     int max_idle; /* per worker */
     enum config_upstream_protocol protocol;
     enum proxy_header_version send_proxy_protocol;
-    int queue; /* requests that may wait; 0 = none */
-    dur_ms_t queue_timeout_ms;
+    int queue;                                  /* requests that may wait; 0 = none */
+    dur_ms_t queue_timeout_ms, queue_target_ms; /* the latter 0 = off */
     bool tls, tls_verify;
     bool prefaced;       /* connections are not plain HTTP/1.1 from the start: one of these is given */
     const char *tls_ca;  /* "" = the authorities of the system */
@@ -236,7 +236,10 @@ struct config_header_match { /* "Name: value"; value "" matches any */
 
 enum config_route_cache { CONFIG_CACHE_ON, CONFIG_CACHE_OFF, CONFIG_CACHE_BYPASS_IF };
 
+enum config_early_hints { CONFIG_EARLY_HINTS_OFF, CONFIG_EARLY_HINTS_PASS, CONFIG_EARLY_HINTS_LEARN };
+
 #define CONFIG_TTL_UNSET INT64_MIN
+#define CONFIG_HEDGE_P95 INT64_C(-1)
 
 struct config_field_edit { /* set_*: value != NULL; remove_*: value == NULL */
     const char *name, *value;
@@ -270,6 +273,16 @@ struct config_rate_limit { /* of a route */
     const char *text;      /* as written */
 };
 
+enum config_split_by { CONFIG_SPLIT_CLIENT_IP, CONFIG_SPLIT_COOKIE, CONFIG_SPLIT_HEADER };
+
+struct config_split { /* of a route */
+    int pools[2];     /* indices into config.pools: stable, canary */
+    int weights[2];   /* both 0: there is no split */
+    enum config_split_by by;
+    const char *name; /* of the cookie or field; "" */
+    const char *text; /* as written */
+};
+
 struct config_route { /* [route NAME] */
     const char *name;
     struct config_origin origin;
@@ -280,7 +293,10 @@ struct config_route { /* [route NAME] */
     struct config_strings methods;
     struct config_header_match *headers;
     size_t header_count;
-    int pool;                            /* index into config.pools, -1 when the route answers itself */
+    int pool;                  /* index into config.pools, -1 when the route answers itself */
+    int mirror;                /* likewise; -1: none */
+    struct config_split split; /* `pool` is the first of it then */
+    int split_max_errors_percent, split_max_latency_percent, split_samples;
     int redirect_status, respond_status; /* 0 = not used */
     const char *redirect_target;         /* may contain $uri, $host */
     const char *respond_text;
@@ -305,10 +321,13 @@ struct config_route { /* [route NAME] */
     struct config_cidrs allow, deny;
     struct config_field_edit *request_edits, *response_edits;
     size_t request_edit_count, response_edit_count;
+    const char *calm_page; /* "" = none */
     bool websocket;
+    enum config_early_hints early_hints;
     dur_ms_t tunnel_timeout_ms;
     dur_ms_t timeout_ms; /* of all tries; 0 = none */
     bool retry_idempotency_key;
+    dur_ms_t hedge_ms; /* 0 = off */
 };
 
 struct config_admin {   /* [admin] */

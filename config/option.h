@@ -54,6 +54,7 @@ enum option_section {
     X(STATUSES, "status codes")                                                                              \
     X(PROTOCOLS, "words")                                                                                    \
     X(RETRY_ON, "words")                                                                                     \
+    X(HEDGE, "`off`, `p95` or a duration")                                                                   \
     X(HEURISTIC, "percentage `up to` duration, or `off`")                                                    \
     X(HOST_PATTERNS, "host patterns")                                                                        \
     X(PATH_PATTERNS, "path patterns")                                                                        \
@@ -73,6 +74,7 @@ enum option_section {
     X(KEY_COOKIES, "names of cookies")                                                                       \
     X(KEY_LANGUAGES, "language tags")                                                                        \
     X(RATE_LIMIT, "rate, `burst=`, `by=`, `shared`")                                                         \
+    X(SPLIT, "two pools with weights, `by=`")                                                                \
     X(REDIS_URL, "URL")                                                                                      \
     X(REDIS_NAME, "text without blanks")                                                                     \
     X(NAMES, "names")                                                                                        \

@@ -189,6 +189,9 @@ OPTION(POOL, "retry_budget", PERCENT, "20%", RANGE(0, 100), 0, AT(config_pool, r
 OPTION(POOL, "retry_on", RETRY_ON, "connect, reset, 502, 503, 504",
        WORDS("connect reset 502 503 504 off", NULL), OPTION_LIST | OPTION_COMMAS, AT(config_pool, retry_on),
        "What is tried again. Status codes count for idempotent methods only. `off` is nothing.")
+OPTION(POOL, "queue_target", DURATION, "0", RANGE(0, DAY_MS), 0, AT(config_pool, queue_target_ms),
+       "When requests have been waiting for ten times as long without a break, those that wait longer than "
+       "this are answered 503 instead, so that the others need not wait that long. 0 = off.")
 OPTION(POOL, "max_idle", COUNT, "128", RANGE(0, 1000000), 0, AT(config_pool, max_idle),
        "Unused connections to an instance kept by each worker.")
 OPTION(POOL, "queue", COUNT, "1000", RANGE(0, 1000000), 0, AT(config_pool, queue),
@@ -410,13 +413,38 @@ OPTION(ROUTE, "remove_request_header", FIELD_REMOVE, "", ANY, OPTION_LIST | OPTI
        AT(config_route, request_edits), "Removes a field of the request.")
 OPTION(ROUTE, "remove_response_header", FIELD_REMOVE, "", ANY, OPTION_LIST | OPTION_COMMAS,
        AT(config_route, response_edits), "Removes a field of the response.")
-OPTION(ROUTE, "split", OTHER, "", ANY, 0, LATER,
-       "Pools by weight, such as `stable=95 canary=5 by=cookie:NAME`.")
-OPTION(ROUTE, "mirror", POOL_REF, "", ANY, 0, LATER, "Pool that gets a copy of the requests.")
+OPTION(
+    ROUTE, "split", SPLIT, "", ANY, 0, HERE,
+    "In place of `pool`: two of them and the share of each, such as `stable=95 canary=5`. The second is the "
+    "canary, which gets nothing more once it does worse than the first by the three options below. A client "
+    "stays with its side, `by=client_ip`, `by=cookie:NAME` or `by=header:NAME`; a cookie or field that holds "
+    "the name of a pool chooses it.")
+OPTION(ROUTE, "split_max_errors", PERCENT, "5%", RANGE(0, 100), 0, AT(config_route, split_max_errors_percent),
+       "By how many percent of its requests more the canary may fail than the other side. 100% = any.")
+OPTION(ROUTE, "split_max_latency", PERCENT, "100%", RANGE(0, 10000), 0,
+       AT(config_route, split_max_latency_percent),
+       "By how much longer than on the other side the canary may take to begin the answer, of 95% of the "
+       "requests; "
+       "20 ms more are always allowed. 10000% = any.")
+OPTION(ROUTE, "split_samples", COUNT, "100", RANGE(20, 1000000), 0, AT(config_route, split_samples),
+       "Requests that each side must have answered before the two are compared.")
+OPTION(ROUTE, "mirror", POOL_REF, "", ANY, 0, AT(config_route, mirror),
+       "Pool that gets a copy of each request an instance is asked, with `Millpond-Mirror: 1`; what it "
+       "answers is "
+       "thrown away, and nothing waits for it. Bodies of more than 64K are not copied.")
+OPTION(ROUTE, "calm_page", PATH, "", ANY, 0, AT(config_route, calm_page),
+       "File that is answered, with 503, when no instance can be reached or has room: `.html`, `.txt`, "
+       "`.json` or "
+       "`.xml`, at most 256K. Read when the configuration is.")
 OPTION(ROUTE, "websocket", BOOL, "yes", ANY, 0, AT(config_route, websocket),
        "Whether a GET may go on to another protocol by Upgrade, as a WebSocket does. `no`: instances do not "
        "learn that it was asked for, and clients of HTTP/2, who ask by CONNECT, get 403. HTTP/2 and TLS are "
        "never gone on to in this way.")
+OPTION(
+    ROUTE, "early_hints", WORD, "pass", WORDS("off pass learn", NULL), 0, AT(config_route, early_hints),
+    "103 (Early Hints) of instances: passed on or left out. `learn`: besides, a client of HTTP/2 that has to "
+    "wait is told at once what the stored response, too old to be used, had in `Link` as preload and "
+    "preconnect.")
 OPTION(ROUTE, "tunnel_timeout", DURATION, "1h", RANGE(1, DAY_MS), 0, AT(config_route, tunnel_timeout_ms),
        "How long a WebSocket, or what else came of an Upgrade, stays open while nothing passes, either way.")
 OPTION(ROUTE, "timeout", DURATION, "0", RANGE(0, DAY_MS), 0, AT(config_route, timeout_ms),
@@ -427,6 +455,11 @@ OPTION(
     ROUTE, "retry_idempotency_key", BOOL, "no", ANY, 0, AT(config_route, retry_idempotency_key),
     "Whether a request with an Idempotency-Key is tried again like an idempotent one, whatever its method. "
     "Only for applications that carry out a key once, however often it comes.")
+OPTION(
+    ROUTE, "hedge", HEDGE, "off", RANGE(1, DAY_MS), 0, HERE,
+    "When a second instance is asked for the same GET or HEAD, since the first has not answered: after a "
+    "duration, or after the time in which 95% of this route's responses begin (`p95`). Whose response begins "
+    "first is sent on; `retry_budget` bounds it.")
 
 OPTION(ADMIN, "socket", PATH, "runtime_dir/admin.sock", RANGE(1, 107), OPTION_RESTART | OPTION_COMPUTED,
        AT(config_admin, socket), "Unix socket for the command line.")

@@ -46,7 +46,8 @@ struct config_origin config_route_origin(const struct config *c, const struct co
     const struct source *source = &c->priv->source;
     const struct source_section *route = source_section_find(source, OPTION_ROUTE, r->name);
     const struct source_section *cache = source_section_find(source, OPTION_CACHE, NULL);
-    const struct source_value *v = route != NULL ? source_value_given(route, key) : NULL;
+    const bool routes_have_it = option_find(OPTION_ROUTE, slice_str(key)) != NULL;
+    const struct source_value *v = route != NULL && routes_have_it ? source_value_given(route, key) : NULL;
     if (v == NULL && cache != NULL && option_find(OPTION_CACHE, slice_str(key)) != NULL)
         v = source_value_given(cache, key);
     return v != NULL ? v->origin : (struct config_origin){NULL, 0};

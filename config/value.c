@@ -148,6 +148,20 @@ slice_t value_next_word(slice_t *s)
     return word;
 }
 
+const char *value_parse_hedge(slice_t s, dur_ms_t *out)
+{
+    *out = 0;
+    if (slice_eq(s, SLICE_LIT("off")))
+        return NULL;
+    *out = CONFIG_HEDGE_P95;
+    if (slice_eq(s, SLICE_LIT("p95")))
+        return NULL;
+    if (value_parse_duration(s, out) != NULL || *out < 1 || *out > 24 * 60 * 60 * INT64_C(1000))
+        return "is no time to wait for the first instance; write off, p95 or a duration up to 1d, such as "
+               "200ms";
+    return NULL;
+}
+
 const char *value_parse_heuristic(slice_t s, int *percent, dur_ms_t *max)
 {
     static const char advice[] = "is no rule; write a share and a limit, such as 10% up to 1d, or off";

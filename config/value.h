@@ -36,6 +36,8 @@ const char *value_parse_field_name(slice_t s);
 /* "200" or "200-399" */
 const char *value_parse_status_range(slice_t s, struct config_status_range *out);
 /* "10% up to 1d" or "off" */
+/* `off` 0, `p95` CONFIG_HEDGE_P95. */
+const char *value_parse_hedge(slice_t s, dur_ms_t *out);
 const char *value_parse_heuristic(slice_t s, int *percent, dur_ms_t *max);
 /* Variables of a template ($name) must be among the blank-separated `allowed`. NULL, or sets `unknown`. */
 const char *value_check_variables(slice_t s, const char *allowed, slice_t *unknown);

@@ -36,11 +36,22 @@
     COUNTER(UPSTREAM_REUSE_RACES, "upstream_reuse_races",                                                    \
             "Requests sent again since the instance closed the idle connection just then")                   \
     COUNTER(UPSTREAM_RETRIES, "upstream_retries", "Tries beyond the first")                                  \
+    COUNTER(HEDGES, "hedges", "Requests sent to a second instance since the first had not answered")         \
+    COUNTER(HEDGES_WON, "hedges_won", "Those of them that the second one answered")                          \
+    COUNTER(HEDGES_DENIED, "hedges_denied", "Requests for which the retry budget did not allow that")        \
     COUNTER(UPSTREAM_ERRORS, "upstream_errors", "Tries that failed")                                         \
     COUNTER(EJECTIONS, "ejections", "Times an instance was left out for failing")                            \
     COUNTER(EJECTIONS_SPARED, "ejections_spared",                                                            \
             "Times a failing instance was not left out, for want of better ones")                            \
+    COUNTER(SPLIT_CANARY, "split_canary_requests", "Requests that a split gave to its canary")               \
+    COUNTER(SPLIT_STOPS, "split_stops", "Times a canary got no more requests, since it did worse")           \
+    COUNTER(MIRRORED, "mirrored_requests", "Copies of requests that were begun to be sent to a mirror")      \
+    COUNTER(MIRROR_FAILURES, "mirror_failures", "Those of them that got no whole answer, or a server error") \
+    COUNTER(MIRROR_SKIPS, "mirror_skips", "Requests not copied: too many at once, or too long a body")       \
+    GAUGE(MIRRORS_OPEN, "mirrors_in_flight", "Copies being sent or answered, or waiting for their body")     \
     COUNTER(QUEUE_WAITS, "queue_waits", "Requests that waited for an instance with room")                    \
+    COUNTER(QUEUE_SHED, "queue_shed", "Requests that were dropped since too many waited (queue_target)")     \
+    COUNTER(CALM_PAGES, "calm_pages", "Requests that were answered with the calm page of their route")       \
     GAUGE(QUEUED, "queued", "Requests that wait for an instance with room")                                  \
     COUNTER(UPSTREAM_BYTES_IN, "upstream_received_bytes", "Bytes received from instances")                   \
     COUNTER(UPSTREAM_BYTES_OUT, "upstream_sent_bytes", "Bytes sent to instances")                            \
@@ -56,6 +67,9 @@
     COUNTER(CACHE_COLLAPSED, "cache_collapsed", "Requests that shared another request's fetch")              \
     COUNTER(CACHE_LEFT_BEHIND, "cache_left_behind",                                                          \
             "Readers of a response too large to be stored that were too slow for the others")                \
+    COUNTER(EARLY_HINTS, "early_hints", "Responses 103 (Early Hints) of instances that were passed on")      \
+    COUNTER(EARLY_HINTS_LEARNED, "early_hints_learned",                                                      \
+            "Responses 103 made of the links of a stored response")                                          \
     COUNTER(CACHE_STALE, "cache_stale", "Requests answered from a stale stored response")                    \
     COUNTER(CACHE_REFRESHES, "cache_refreshes", "Fetches in the background that renew a stored response")    \
     COUNTER(CACHE_EARLY, "cache_early_refreshes", "Those of them begun before the response was stale")       \

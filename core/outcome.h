@@ -138,6 +138,8 @@ enum close_reason {
     X(QUEUE_FULL, "queue_full", 503, "every instance has its max_connections, and the queue is full")        \
     X(QUEUE_TIMEOUT, "queue_timeout", 503,                                                                   \
       "every instance has its max_connections; none was free within queue_timeout")                          \
+    X(QUEUE_SHED, "queue_shed", 503,                                                                         \
+      "every instance has its max_connections, and has had for long; dropped after queue_target")            \
     X(CONNECT_REFUSED, "connect_refused", 502, "the instance refused the connection")                        \
     X(CONNECT_TIMEOUT, "connect_timeout", 504, "connecting took longer than connect_timeout")                \
     X(CONNECT_FAILED, "connect_failed", 502, "the connection could not be made")                             \

@@ -17,7 +17,9 @@
     X(REFUSED, "refused", "a reload was refused for what is wrong with the configuration")                   \
     X(STATE, "state", "an instance, or a Redis server, is in another state")                                 \
     X(SPARED, "spared", "an instance fails and is not left out")                                             \
+    X(SPLIT, "split", "a canary gets no more requests, or gets them again")                                  \
     X(ORDER, "order", "an operator drained, weighted, added or removed a server")                            \
+    X(SHED, "shed", "requests of a pool wait for so long that some are dropped; once a minute")              \
     X(PURGE, "purge", "something was purged")
 
 enum timeline_kind {

@@ -23,7 +23,7 @@ struct access_record {
     int cache;    /* enum cache_verdict */
     int no_store; /* enum no_store_reason; -1 = does not apply */
     int64_t age_s;
-    slice_t route, pool, instance;
+    slice_t route, pool, instance, hedge;
     uint64_t tries, retries;
     int fetch_error; /* enum fetch_error */
     int close;       /* enum close_reason; CLOSE_OPEN = the connection stays */
@@ -61,6 +61,8 @@ struct access_record {
     X("instance", TEXT, instance, "text", "instance that answered last")                                     \
     X("tries", U64, tries, "number", "times an instance was asked")                                          \
     X("retries", U64, retries, "number", "tries beyond the first")                                           \
+    X("hedge", TEXT, hedge, "text",                                                                          \
+      "a second instance was asked beside the first: `won` if its response was sent, else `lost`")           \
     X("fetch_error", FETCH, fetch_error, "text", "what went wrong with the fetch")                           \
     X("close", CLOSE, close, "text", "why the client's connection ended; absent when it stays open")         \
     X("request_id", TEXT, request_id, "text", "X-Request-Id")                                                \

@@ -18,6 +18,7 @@
 #include "config/config.h"
 #include "core/net.h"
 #include "core/tls_target.h"
+#include "proxy/calm_page.h"
 #include "proxy/redis_link.h"
 #include "proxy/ticket_keys.h"
 #include "proxy/tls_site.h"
@@ -151,6 +152,21 @@ static bool check_pool_files(struct check_report *r, const struct config *c)
     return ok;
 }
 
+static bool check_page_files(struct check_report *r, const struct config *c)
+{
+    char err[1024];
+    bool ok = true;
+    for (size_t i = 0; i < c->route_count; i++) {
+        struct calm_page *page;
+        if (!calm_page_load(c, &c->routes[i], &page, err, sizeof err)) {
+            report_text(r->problems, err);
+            ok = false;
+        }
+        calm_page_free(page);
+    }
+    return ok;
+}
+
 static void check_names(struct check_report *r, const struct config *c)
 {
     json_t *asked = json_object();
@@ -209,8 +225,9 @@ bool command_check_file(const char *path, bool json, FILE *out)
     if (ok) {
         check_names(&r, c);
         bool redis = check_redis_files(&r, c), tls = check_tls_files(&r, c), pools = check_pool_files(&r, c);
-        ok = redis && tls && pools;
-        found.errors += !redis + !tls + !pools;
+        bool pages = check_page_files(&r, c);
+        ok = redis && tls && pools && pages;
+        found.errors += !redis + !tls + !pools + !pages;
         config_unref(c);
     }
     if (json)

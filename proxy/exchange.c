@@ -12,7 +12,9 @@
 #include "proxy/client_identity.h"
 #include "proxy/fetch_timeout.h"
 #include "proxy/h2_conn.h"
+#include "proxy/hedge.h"
 #include "proxy/h2_stream.h"
+#include "proxy/mirror.h"
 #include "proxy/no_vary.h"
 #include "proxy/listener.h"
 #include "proxy/own_fetch.h"
@@ -104,6 +106,26 @@ struct exchange *exchange_new_background(const struct exchange *of)
     return x;
 }
 
+struct exchange *exchange_new_second(const struct exchange *of)
+{
+    struct exchange *x = exchange_create(of->pw, of->view, of->listen);
+    if (x == NULL)
+        return NULL;
+    list_remove(&x->node); /* who abandons exchanges abandons `of` */
+    x->phase = PHASE_FETCH;
+    x->background = x->head_owned = true;
+    x->route = of->route;
+    x->secure = of->secure;
+    x->http2 = of->http2;
+    x->req = of->req;
+    x->target = of->target;
+    x->host = of->host;
+    x->client_ip = of->client_ip;
+    x->conditions_dropped = of->conditions_dropped;
+    x->upstream_head = of->upstream_head;
+    return x;
+}
+
 /* The tries of `of` begin anew. */
 static void heir_take_fetch(struct exchange *x, struct exchange *of)
 {
@@ -151,6 +173,30 @@ struct exchange *exchange_new_heir(struct exchange *of)
     return x;
 }
 
+struct exchange *exchange_new_mirror(const struct exchange *of, const struct route *route, slice_t head,
+                                     slice_t body)
+{
+    struct exchange *x = exchange_create(of->pw, of->view, of->listen);
+    if (x == NULL)
+        return NULL;
+    x->phase = PHASE_FETCH;
+    x->background = x->is_mirror = true;
+    x->head_owned = true; /* of its own it has none */
+    x->route = route;
+    x->req.method = of->req.method;
+    x->req.version_minor = of->req.version_minor;
+    x->framing = of->framing;
+    x->body_state = of->body_state == BODY_ABSENT ? BODY_ABSENT : BODY_DONE;
+    x->client_ip = arena_copy(&x->arena, of->client_ip);
+    x->upstream_head = arena_copy(&x->arena, head);
+    x->replay = arena_copy(&x->arena, body);
+    if (x->client_ip.ptr == NULL || x->upstream_head.ptr == NULL || x->replay.ptr == NULL) {
+        exchange_free(x);
+        return NULL;
+    }
+    return x;
+}
+
 /* What few have: one look at all of it. */
 static void exchange_free_rare(struct exchange *x)
 {
@@ -160,6 +206,10 @@ static void exchange_free_rare(struct exchange *x)
         own_fetch_free(x);
     if (x->timeout != NULL)
         fetch_timeout_end(x);
+    if (x->hedge != NULL)
+        hedge_free(x);
+    if (x->mirror != NULL)
+        mirror_drop(x);
     if (x->tally != NULL) {
         x->tally->live--;
         h2_tally_unref(&x->tally);
@@ -173,7 +223,7 @@ void exchange_free(struct exchange *x)
     ASSERT(x->upstream == NULL && x->instance == NULL && x->flight == NULL);
     deadline_clear(pw->worker, &x->wait_deadline);
     if (UNLIKELY(((uintptr_t)x->remote | (uintptr_t)x->own_fetch | (uintptr_t)x->tally |
-                  (uintptr_t)x->timeout) != 0))
+                  (uintptr_t)x->timeout | (uintptr_t)x->hedge | (uintptr_t)x->mirror) != 0))
         exchange_free_rare(x);
     ASSERT(x->queued == NULL);
     if (x->follower != NULL)

@@ -20,9 +20,11 @@ struct deliver_range;
 struct fetch_place;
 struct fetch_timeout;
 struct h2_call;
+struct hedge;
 struct h2_stream;
 struct h2_tally;
 struct instance;
+struct mirror_copy;
 struct no_vary_use;
 struct own_fetch;
 struct partial;
@@ -85,6 +87,8 @@ struct exchange {
     bool stale_renewed;      /* VERDICT_STALE by stale-while-revalidate */
     bool stale_on_error;     /* VERDICT_STALE because the fetch failed */
     bool asset_missing;      /* an instance answered 404 on a route with keep_assets */
+    bool is_mirror;          /* sends a copy of a request: mirror.h */
+    bool mirror_asked;       /* its copy was thought of */
     bool asset_kept;         /* stale_on_error, since all did: assets.h */
     bool peer_trusted;       /* it came from one of trusted_proxies */
     bool secure;             /* it came over TLS: exchange_scheme */
@@ -94,6 +98,7 @@ struct exchange {
     bool keyed;              /* its Idempotency-Key makes it one that may be repeated */
     bool http2;              /* it came by HTTP/2 */
     uint8_t credentials;     /* enum no_store_reason: guard_credentials */
+    bool hinted;             /* a 103 of ours went out: early_hints.h */
     bool vary_miss;          /* of the URL, other variants are stored */
     uint8_t reuse_races;     /* tries lost to connections the instance was closing */
     uint8_t wait_rounds;
@@ -136,6 +141,7 @@ struct exchange {
     bool object_held;
     struct cache_object *stale;  /* a reference: what is being revalidated, or completed */
     struct partial *partial;     /* the fetch is about a part, or follows from one: partial.h; in the arena */
+    struct mirror_copy *mirror;  /* is going to be copied: mirror.h */
     struct own_fetch *own_fetch; /* was too slow for a shared one: own_fetch.h; in the arena */
     struct phase_limit_use *limit;   /* it is over its route's rate_limit, or Redis is asked; in the arena */
     struct phase_remote_use *remote; /* of the store that nodes share; NULL: none yet. In the arena */
@@ -151,6 +157,7 @@ struct exchange {
     struct h2_call *call;           /* on `upstream`, which it shares with others; NULL: HTTP/1.1 */
     struct fetch_place *queued;     /* waits for an instance with room: fetch_queue.h */
     struct fetch_timeout *timeout;  /* of its route; NULL: none. In the arena */
+    struct hedge *hedge;            /* of routes that hedge: hedge.h. In the arena */
     struct instance *instance;      /* lease of the try under way */
     struct instance *last_instance; /* for the log; a reference */
     struct instance *tried[EXCHANGE_MAX_TRIES];
@@ -184,7 +191,14 @@ struct exchange *exchange_new_background(const struct exchange *of);
  * flight, upstream connection and lease are no longer of `of`, which may make another fetch. NULL when out of
  * memory: nothing has changed. */
 struct exchange *exchange_new_heir(struct exchange *of);
-/* Only the log phase ends an exchange. */
+/* The other side of a second try for the fetch of `of`, whose listener is still there: hedge.h. It borrows
+ * the request, and must not outlive `of`. NULL when out of memory. */
+struct exchange *exchange_new_second(const struct exchange *of);
+/* One without a client, in phase FETCH, that asks an instance of `route` with this head, as it is sent, and
+ * this body; both are copied. NULL when out of memory. */
+struct exchange *exchange_new_mirror(const struct exchange *of, const struct route *route, slice_t head,
+                                     slice_t body);
+/* Only the log phase ends an exchange, but for a second try's. */
 void exchange_free(struct exchange *x);
 
 /* Moves the request head from the read buffer into the arena; needed before the exchange parks. Without

@@ -13,6 +13,7 @@
 #include "proxy/explain_case.h"
 #include "proxy/explain_json.h"
 #include "proxy/explain_remote.h"
+#include "proxy/split.h"
 
 static const char *find_route(struct exchange *x, const char **hint)
 {
@@ -21,6 +22,8 @@ static const char *find_route(struct exchange *x, const char **hint)
     if (rr.path.ptr == NULL)
         return "out of memory";
     x->route = route_match(x->view->shared, &rr);
+    if (x->route != NULL && x->route->split != NULL)
+        split_choose(x);
     if (x->route != NULL && x->route->has_affinity)
         affinity_read(x);
     return NULL;

@@ -4,6 +4,7 @@
 #include "proxy/explain_json.h"
 
 #include "cache/stale.h"
+#include "proxy/hedge.h"
 
 #define TEXT_MAX   2048
 #define ROUTES_MAX 16
@@ -83,8 +84,9 @@ void explain_add_route(json_t *o, const struct explain_case *e)
     put_origin(route, r->config->origin);
     slice_t text = conditions(&e->x->arena, r->config);
     explain_put_text(route, "matches", text.len > 0 ? text : SLICE_LIT("everything"));
-    for (const struct route *other = e->snapshot->routes; other < r && json_array_size(before) < ROUTES_MAX;
-         other++)
+    const struct route *listed = r->stable != NULL ? r->stable : r;
+    for (const struct route *other = e->snapshot->routes;
+         other < listed && json_array_size(before) < ROUTES_MAX; other++)
         json_array_append_new(before, json_string(other->config->name));
     json_object_set_new(route, "did_not_match", before);
     if (r->pool != NULL) {
@@ -95,8 +97,16 @@ void explain_add_route(json_t *o, const struct explain_case *e)
             put_str(route, "sticky_cookie", pool->sticky_cookie);
     }
     put_bool(route, "limits_addresses", r->config->allow.count + r->config->deny.count > 0);
+    if (r->split != NULL)
+        put_str(route, "split", r->config->split.text);
     if (r->config->rate_limit.amount > 0)
         put_str(route, "rate_limit", r->config->rate_limit.text);
+    if (r->config->timeout_ms > 0)
+        put_int(route, "timeout_ms", r->config->timeout_ms);
+    if (r->hedges) {
+        put_str(route, "hedge", r->heads != NULL ? "p95" : "fixed");
+        put_int(route, "hedge_after_us", hedge_after_us(r));
+    }
     json_object_set_new(o, "route", route);
 }
 

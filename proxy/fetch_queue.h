@@ -11,7 +11,11 @@ enum fetch_error fetch_queue_pick(struct exchange *x);
 /* It waits no longer, if it did: its client has left, or the time is over. */
 void fetch_queue_leave(struct exchange *x);
 
-/* Seconds after which a client whose request found no room may try again; 0: that was not what happened. */
+/* Its wait_deadline came while it waited: FETCH_NONE when it goes on waiting, else why it does not any more.
+ */
+enum fetch_error fetch_queue_expire(struct exchange *x);
+/* Seconds after which a client for whom no instance was to be had may try again; 0: that was not what
+ * happened. */
 uint64_t fetch_queue_retry_after_s(const struct exchange *x);
 
 #endif

@@ -7,12 +7,13 @@
 
 #define FOLD_FIELDS_MAX 160 /* bytes that fold_put_fields writes at most */
 
-/* Millpond-Device and Millpond-Language come from us or from nobody. */
+/* Millpond-Device, Millpond-Language and Millpond-Mirror come from us or from nobody. */
 static inline bool fold_is_ours(const struct http_field *f)
 {
     if (LIKELY(f->id != HTTP_FIELD_OTHER || (f->name.len != 15 && f->name.len != 17)))
         return false;
     return slice_ieq(f->name, SLICE_LIT("Millpond-Device")) ||
+           slice_ieq(f->name, SLICE_LIT("Millpond-Mirror")) ||
            slice_ieq(f->name, SLICE_LIT("Millpond-Language"));
 }
 

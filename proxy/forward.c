@@ -313,6 +313,21 @@ slice_t forward_response_head(struct exchange *x, const struct http_head *head, 
     return t.overflow ? (slice_t){NULL, 0} : text_slice(&t);
 }
 
+/* What the final response would not bring either, be it hidden here or by the route, and no cookie: that may
+ * still be taken out of it. */
+static bool interim_field_travels(const struct exchange *x, const struct http_head *head,
+                                  const struct http_field *f)
+{
+    const struct config_route *r = x->route->config;
+    const uint64_t dropped =
+        HTTP_BIT(CONTENT_LENGTH) | HTTP_BIT(WARNING) | HTTP_BIT(SET_COOKIE) | CACHE_CONTROL_HIDDEN;
+    if (f->id != HTTP_FIELD_OTHER && ((dropped >> f->id) & 1))
+        return false;
+    return !http_field_is_hop_by_hop(f->id) && !http_field_named_by_connection(head, f) &&
+           cache_tag_field_of(f) == CACHE_TAG_FIELDS &&
+           !forward_is_edited(r->response_edits, r->response_edit_count, f->name);
+}
+
 slice_t forward_interim(struct exchange *x, const struct http_head *head)
 {
     size_t bound = head_bound(head);
@@ -326,10 +341,8 @@ slice_t forward_interim(struct exchange *x, const struct http_head *head)
     text_put(&t, head->reason.len > 0 ? head->reason : http_status_reason(head->status));
     TEXT_LIT(&t, "\r\n");
     for (unsigned i = 0; i < head->field_count; i++) {
-        const struct http_field *f = &head->fields[i];
-        if (f->id != HTTP_FIELD_CONTENT_LENGTH && !http_field_is_hop_by_hop(f->id) &&
-            !http_field_named_by_connection(head, f))
-            put_field(&t, f->name, f->value);
+        if (interim_field_travels(x, head, &head->fields[i]))
+            put_field(&t, head->fields[i].name, head->fields[i].value);
     }
     TEXT_LIT(&t, "\r\n");
     return t.overflow ? (slice_t){NULL, 0} : text_slice(&t);

@@ -20,7 +20,7 @@
 #include "proxy/tunnel.h"
 
 #define RESPONSE_HEAD_MAX (64 * KB)
-#define INTERIM_MAX       16 /* 1xx responses before the final one */
+#define INTERIM_MAX       16 /* 1xx responses before the final one; all of them RESPONSE_HEAD_MAX at most */
 #define READS_PER_EVENT   16 /* then other connections get their turn */
 
 /* What a step made of the input. */
@@ -117,8 +117,9 @@ static enum step client_read_head(struct upstream_conn *u, struct input *in)
         return client_begin_body(u, in, &head);
     if (head.status == 101)
         return client_switch(u, in, &head);
+    u->interim_bytes = (u->interim_count == 0 ? 0 : u->interim_bytes) + (uint32_t)u->parser.head_bytes;
     u->parser = (struct h1_parser){0};
-    if (++u->interim_count > INTERIM_MAX)
+    if (++u->interim_count > INTERIM_MAX || u->interim_bytes > RESPONSE_HEAD_MAX)
         return client_fail(u, FETCH_BAD_RESPONSE);
     if (head.status == 100)
         exchange_on_continue(u->exchange);

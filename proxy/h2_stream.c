@@ -117,6 +117,8 @@ void h2_stream_wake(struct h2_stream *s, enum h2_wake why)
 
 void h2_stream_break(struct h2_stream *s)
 {
+    if (!s->head_sent) /* it may have begun one; the next head is another's */
+        s->conn->client->pw->h2->part_count = 0;
     h2_stream_wake(s, H2_WAKE_BREAK);
 }
 

@@ -22,6 +22,7 @@ static const char usage_text[] =
     "  status               what the running server does; pools: its instances; events: what changed\n"
     "  drain | ready        take an instance, POOL/SERVER, out of use or back; weight: how much it gets\n"
     "  add | remove         give a pool one instance more, or one less, while it runs\n"
+    "  resume ROUTE         give a canary that was stopped its share again\n"
     "  reload | stop        change to the new configuration; stop after open requests\n"
     "  explain URL          what would happen to a request, why, and what would change it\n"
     "  purge URL...         make stored copies of a URL disappear\n"
@@ -132,8 +133,9 @@ static const struct command {
     {"stop", admin_client_main},    {"purge", admin_client_main},
     {"add", admin_client_main},     {"remove", admin_client_main},
     {"drain", admin_client_main},   {"ready", admin_client_main},
-    {"weight", admin_client_main},  {"pools", admin_client_main},
-    {"explain", admin_client_main}, {"events", admin_client_main},
+    {"resume", admin_client_main},  {"weight", admin_client_main},
+    {"pools", admin_client_main},   {"explain", admin_client_main},
+    {"events", admin_client_main},
 };
 
 static bool is_planned(const char *name)

@@ -17,6 +17,7 @@
 #include "proxy/listener.h"
 #include "proxy/proxy_worker.h"
 #include "proxy/purge.h"
+#include "proxy/split.h"
 #include "proxy/to_https.h"
 #include "proxy/tunnel.h"
 #include "proxy/upstream.h"
@@ -87,6 +88,8 @@ static void exchange_drop_fetch(struct exchange *x)
 
 bool phase_fetch_is_wanted(struct exchange *x)
 {
+    if (x->is_mirror)
+        return true;
     if (x->flight == NULL || x->upstream == NULL)
         return false;
     if (x->filling)
@@ -317,6 +320,10 @@ enum phase_result phase_route_go_on(struct exchange *x)
     if (r->respond_status != 0)
         return phase_answer(x, (unsigned)r->respond_status, SLICE_LIT("text/plain; charset=utf-8"),
                             slice_str(r->respond_text));
+    if (UNLIKELY(x->route->split != NULL)) {
+        split_choose(x);
+        proxy_count(x->pw, METRIC_SPLIT_CANARY, x->route->stable != NULL);
+    }
     if (x->route->has_affinity)
         affinity_read(x);
     return route_look_up(x);

@@ -7,6 +7,7 @@
 #include "proxy/deliver.h"
 #include "proxy/deliver_range.h"
 #include "proxy/error_page.h"
+#include "proxy/mirror.h"
 #include "proxy/own_fetch.h"
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
@@ -278,6 +279,8 @@ static NOINLINE void relay_to_stream(struct exchange *x, const char *data, size_
 void deliver_relay(struct exchange *x, const char *data, size_t n)
 {
     struct client_conn *c = x->client;
+    if (c == NULL && x->is_mirror)
+        mirror_discard(x, n);
     if (c == NULL || x->source != SOURCE_RELAY || x->body_suppressed || n == 0)
         return;
     if (UNLIKELY(x->stream != NULL)) {

@@ -8,10 +8,13 @@
 #include "core/log.h"
 #include "core/metrics.h"
 #include "core/panic.h"
+#include "proxy/calm_page.h"
 #include "proxy/client.h"
 #include "proxy/fetch_queue.h"
 #include "proxy/fetch_timeout.h"
 #include "proxy/forward.h"
+#include "proxy/hedge.h"
+#include "proxy/mirror.h"
 #include "proxy/own_fetch.h"
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
@@ -40,6 +43,8 @@ static bool fetch_is_failure(unsigned status)
 
 void phase_fetch_release(struct exchange *x, enum fetch_error outcome)
 {
+    if (UNLIKELY(x->hedge != NULL))
+        hedge_stop(x);
     if (x->upstream != NULL)
         upstream_leave(x);
     if (x->instance == NULL)
@@ -124,6 +129,8 @@ void fetch_pump_body(struct exchange *x)
         bool sent = true;
         switch (client_read_body(x, &piece)) {
         case H1_BODY_PIECE:
+            if (UNLIKELY(x->mirror != NULL))
+                mirror_record(x, piece);
             replay_record(x, piece);
             sent = upstream_send_body(x, piece);
             break;
@@ -131,6 +138,8 @@ void fetch_pump_body(struct exchange *x)
             if (UNLIKELY(x->timeout != NULL))
                 fetch_timeout_on_body(x);
             sent = fetch_send_body_end(x);
+            if (UNLIKELY(x->mirror != NULL))
+                mirror_send(x);
             break;
         case H1_BODY_WAIT:
             client_expects_body(x);
@@ -187,6 +196,8 @@ static inline enum fetch_error fetch_try_instance(struct exchange *x)
 {
     enum fetch_error e = FETCH_NONE;
     const struct config_pool *cfg = fetch_pool_config(x);
+    if (UNLIKELY(x->route->hedges) && x->tries == 0)
+        hedge_begin(x);
     x->request_sent = false;
     x->tried[x->tries++ % EXCHANGE_MAX_TRIES] = x->instance;
     bool repeatable = fetch_is_idempotent(x);
@@ -203,6 +214,11 @@ static inline enum fetch_error fetch_try_instance(struct exchange *x)
     proxy_count(x->pw, METRIC_UPSTREAM_REUSES, 1);
     upstream_conn_assign(x->upstream, x);
     return fetch_send_request(x) ? FETCH_NONE : FETCH_RESET;
+}
+
+NOINLINE enum fetch_error phase_fetch_try(struct exchange *x)
+{
+    return fetch_try_instance(x);
 }
 
 /* Starts one try. FETCH_NONE, or why it failed at once; or it waits (x->queued). */
@@ -229,7 +245,8 @@ static bool fetch_on_reused(const struct exchange *x)
 /* No instance was asked, or the last try has been ended already. */
 static bool fetch_is_without_try(enum fetch_error e)
 {
-    return e == FETCH_NO_INSTANCE || e == FETCH_QUEUE_FULL || e == FETCH_QUEUE_TIMEOUT || e == FETCH_TIMEOUT;
+    return e == FETCH_NO_INSTANCE || e == FETCH_QUEUE_FULL || e == FETCH_QUEUE_TIMEOUT ||
+           e == FETCH_QUEUE_SHED || e == FETCH_TIMEOUT;
 }
 
 static bool fetch_may_retry(struct exchange *x, enum fetch_error e, unsigned status)
@@ -295,7 +312,7 @@ static enum phase_result fetch_give_up(struct exchange *x, enum fetch_error e)
         x->no_store = NO_STORE_FETCH_FAILED;
     if (UNLIKELY(x->asset_missing) && !fetch_is_without_try(e))
         return phase_answer_error(x, 404, "the instances that could be asked do not have it");
-    return phase_answer_error(x, outcome_fetch_status(e), outcome_fetch_text(e));
+    return calm_page_or_error(x, e, outcome_fetch_status(e));
 }
 
 static enum phase_result fetch_start(struct exchange *x)
@@ -347,6 +364,8 @@ bool phase_fetch_prepare(struct exchange *x)
         return false;
     proxy_count(x->pw, METRIC_FETCHES_OPEN, !x->fetch_counted);
     x->fetch_counted = true;
+    if (UNLIKELY(x->route->mirror != NULL))
+        mirror_begin(x);
     return true;
 }
 
@@ -360,12 +379,17 @@ enum phase_result phase_fetch(struct exchange *x)
         if (!phase_fetch_prepare(x))
             return fetch_give_up(x, FETCH_NO_MEMORY);
     }
-    return fetch_start(x);
+    enum phase_result r = fetch_start(x);
+    if (UNLIKELY(x->mirror != NULL) && x->body_state == BODY_ABSENT)
+        mirror_send(x);
+    return r;
 }
 
 void phase_fetch_failed(struct exchange *x, enum fetch_error e)
 {
     ASSERT(x->phase == PHASE_FETCH);
+    if (UNLIKELY(x->hedge != NULL) && hedge_on_failure(x, e))
+        return;
     if (!fetch_try_failed(x, e))
         fetch_give_up(x, e);
     phase_run(x);

@@ -5,8 +5,11 @@
 #include "core/panic.h"
 #include "proxy/client.h"
 #include "proxy/client_tls.h"
+#include "proxy/hedge.h"
+#include "proxy/mirror.h"
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
+#include "proxy/split.h"
 #include "proxy/stale.h"
 
 static int64_t span_us(mono_us_t from, mono_us_t to)
@@ -68,6 +71,7 @@ static void fill_record(struct exchange *x, struct access_record *r)
         .instance = x->last_instance != NULL ? slice_str(instance_name(x->last_instance)) : SLICE_EMPTY,
         .tries = (uint64_t)x->tries + x->reuse_races,
         .retries = x->tries + x->reuse_races > 1 ? (uint64_t)x->tries + x->reuse_races - 1 : 0,
+        .hedge = hedge_text(x),
         .fetch_error = x->fetch_error,
         .close = x->close_reason,
         .request_id = x->request_id.ptr != NULL ? x->request_id : SLICE_EMPTY,
@@ -102,8 +106,11 @@ static inline void count_fetch(struct exchange *x)
 {
     if (x->fetch_error != FETCH_NONE)
         metrics_count_fetch_error(x->pw->worker->metrics, (enum fetch_error)x->fetch_error);
-    if (x->fetch_counted)
+    if (x->fetch_counted) {
         proxy_count(x->pw, METRIC_FETCHES_OPEN, -1);
+        if (UNLIKELY(x->route->split != NULL))
+            split_count(x);
+    }
 }
 
 static void count(struct exchange *x, uint64_t duration_us)
@@ -138,8 +145,11 @@ enum phase_result phase_log(struct exchange *x)
     struct client_conn *c = x->client;
     struct proxy_worker *pw = x->pw;
     if (x->background) {
-        count_fetch(x);
-        if (!x->inherited)
+        if (x->is_mirror)
+            mirror_end(x);
+        else
+            count_fetch(x);
+        if (!x->is_mirror && !x->inherited)
             stale_refresh_done(x);
         exchange_free(x);
         proxy_worker_check_done(pw);

@@ -10,7 +10,9 @@
 #include "cache/request_rules.h"
 #include "cache/stale.h"
 #include "cache/storable.h"
+#include "proxy/calm_page.h"
 #include "proxy/client_conn.h"
+#include "proxy/early_hints.h"
 #include "proxy/fetch_queue.h"
 #include "proxy/no_vary.h"
 #include "proxy/own_fetch.h"
@@ -131,6 +133,8 @@ static enum phase_result lookup_fetch(struct exchange *x, struct cache_object *o
                                       bool alone)
 {
     enum cache_verdict v = lookup_miss_verdict(x, old);
+    if (UNLIKELY(old != NULL && x->route->config->early_hints == CONFIG_EARLY_HINTS_LEARN))
+        early_hints_learn(x);
     x->source = SOURCE_NONE;
     x->object = NULL;
     if (x->pass_forced)
@@ -300,7 +304,7 @@ static void wait_failed(struct exchange *x)
         x->fetch_error = FETCH_NONE;
         wait_fetch_alone(x, NO_STORE_STATUS);
     } else {
-        phase_answer_error(x, status, outcome_fetch_text(e));
+        calm_page_or_error(x, e, status);
         phase_run(x);
     }
 }
@@ -343,11 +347,14 @@ void phase_wait_timeout(struct exchange *x)
     CHECK_MAGIC(x, EXCHANGE_MAGIC);
     if (x->phase == PHASE_WAIT)
         wait_fetch_alone(x, NO_STORE_WAIT_LIMIT);
+    else if (UNLIKELY(x->is_mirror) && x->phase == PHASE_DELIVER)
+        exchange_abandon(x);
     else if (x->phase == PHASE_FETCH && x->awaits_continue)
         exchange_on_continue(x);
     else if (x->phase == PHASE_FETCH && x->queued != NULL) {
-        fetch_queue_leave(x);
-        phase_fetch_failed(x, FETCH_QUEUE_TIMEOUT);
+        enum fetch_error e = fetch_queue_expire(x);
+        if (e != FETCH_NONE)
+            phase_fetch_failed(x, e);
     } else if (x->phase == PHASE_TUNNEL)
         tunnel_on_deadline(x);
 }

@@ -14,8 +14,10 @@
 #include "proxy/client.h"
 #include "proxy/deliver.h"
 #include "proxy/forward.h"
+#include "proxy/hedge.h"
 #include "proxy/invalidate.h"
 #include "proxy/merge_head.h"
+#include "proxy/mirror.h"
 #include "proxy/no_vary.h"
 #include "proxy/own_fetch.h"
 #include "proxy/partial.h"
@@ -367,24 +369,21 @@ bool phase_store_response(struct exchange *x, const struct http_head *head)
 /* ---- called by the upstream connection
  * ------------------------------------------------------------------------------ */
 
-void exchange_on_interim(struct exchange *x, const struct http_head *head)
-{
-    if (x->client == NULL || x->head_sent || x->req.version_minor == 0 || client_is_blocked(x))
-        return;
-    slice_t text = forward_interim(x, head);
-    if (text.ptr != NULL)
-        client_interim(x, text);
-}
-
 void exchange_on_response_head(struct exchange *x, const struct http_head *head,
                                const struct h1_framing *framing)
 {
     CHECK_MAGIC(x, EXCHANGE_MAGIC);
     ASSERT(x->phase == PHASE_FETCH);
+    if (UNLIKELY(x->hedge != NULL) && (x = hedge_on_head(x, head->status)) == NULL)
+        return;
     x->first_byte_us = x->pw->worker->now_us;
     x->response_framing = *framing;
     if (UNLIKELY(x->route->times_pool) && x->body_state == BODY_ABSENT)
         instance_observe(x->instance, x->first_byte_us - x->connected_us);
+    if (UNLIKELY(x->is_mirror)) {
+        mirror_on_head(x, head);
+        return;
+    }
     if (head->status == 304 && x->conditions_dropped && x->stale == NULL) {
         phase_fetch_failed(x, FETCH_BAD_RESPONSE); /* it confirms what nobody asked about */
         return;

@@ -6,6 +6,7 @@
 #include "proxy/redis_watch.h"
 #include "proxy/server.h"
 #include "proxy/snapshot.h"
+#include "proxy/split.h"
 #include "proxy/url_key.h"
 
 static struct cache *ops_cache(void *arg)
@@ -58,6 +59,7 @@ static void ops_status(void *arg, json_t *into)
     json_object_set_new(into, "listeners", list);
     json_object_set_new(into, "tls", server_tls_status(s));
     json_object_set_new(into, "redis", redis_watch_status(s->redis_watch));
+    json_object_set_new(into, "splits", split_status(s->snapshot));
     json_object_set_new(into, "purges", purge_share_status(s->purge_share));
     json_t *config = json_object_get(into, "config");
     if (!s->reload_tried || config == NULL)
@@ -68,6 +70,23 @@ static void ops_status(void *arg, json_t *into)
     json_object_set_new(last, "problems",
                         s->reload_problems != NULL ? json_copy(s->reload_problems) : json_array());
     json_object_set_new(config, "last_reload", last);
+}
+
+static json_t *ops_resume(void *arg, const char *route, const char *who)
+{
+    const struct server *s = arg;
+    size_t i;
+    json_t *split, *found = NULL;
+    if (!split_start(s->snapshot, route, who))
+        return NULL;
+    json_t *list = split_status(s->snapshot);
+    json_array_foreach(list, i, split)
+    {
+        if (strcmp(json_string_value(json_object_get(split, "route")), route) == 0)
+            found = json_incref(split);
+    }
+    json_decref(list);
+    return found;
 }
 
 static bool ops_explain(void *arg, const struct admin_question *q, const struct admin_reply *reply,
@@ -103,6 +122,7 @@ struct admin *server_admin_create(struct server *s, char *err, size_t err_bytes)
                                   .url_keys = server_url_keys,
                                   .purge_fate = ops_purge_fate,
                                   .status = ops_status,
+                                  .resume = ops_resume,
                                   .explain = ops_explain};
     return admin_create(s->control, &ops, s->snapshot->config, err, err_bytes);
 }

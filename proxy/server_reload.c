@@ -293,6 +293,7 @@ bool server_change_over(struct server *s, struct config *c, json_t *problems)
         problem_add(problems, err);
         return false;
     }
+    snapshot_keep_splits(snap, s->snapshot);
     struct change_mail **mails = NULL;
     bool ok = prepare_redis(s, c, problems) && prepare_listeners(s, c, &p, problems);
     if (ok && (mails = prepare_mails(s, p.count)) == NULL) {

@@ -6,6 +6,9 @@
 
 #include "core/metrics.h"
 #include "core/panic.h"
+#include "core/quantile.h"
+#include "proxy/calm_page.h"
+#include "proxy/split.h"
 #include "proxy/tls_site.h"
 
 #define NS_PER_S 1000000000LL
@@ -17,7 +20,14 @@ static void snapshot_free(struct snapshot *s)
     access_format_free(s->access_format);
     tls_sites_free(s->tls, s->config->listen_count);
     config_unref(s->config);
+    for (size_t i = 0; i < s->route_count; i++) {
+        split_unref(s->routes[i].split);
+        calm_page_free(s->routes[i].calm);
+        free(s->routes[i].heads);
+    }
     free(s->routes);
+    free(s->canaries);
+    free(s->mirrors);
     free(s);
 }
 
@@ -37,35 +47,107 @@ static void snapshot_build_limit(struct route *route)
     route->limit_id = hash_bytes(&parts, sizeof parts);
 }
 
+static void snapshot_set_pool(struct snapshot *s, struct route *route, int pool_index)
+{
+    const struct config_route *r = route->config;
+    route->pool = pool_index < 0 ? NULL : balancer_set_pool(s->balancers, (size_t)pool_index);
+    const struct config_pool *pool = pool_index < 0 ? NULL : pool_config(route->pool);
+    route->has_affinity =
+        pool != NULL && (pool->balance == CONFIG_BALANCE_HASH || pool->sticky_cookie[0] != '\0');
+    route->limits_pool = pool != NULL && pool_is_limited(route->pool);
+    route->times_pool = pool != NULL && pool_is_timed(route->pool);
+    route->http2_pool = pool != NULL && pool->protocol == CONFIG_UPSTREAM_H2;
+    route->is_plain = r->allow.count == 0 && r->deny.count == 0 && r->rate_limit.amount == 0 &&
+                      r->redirect_status == 0 && r->respond_status == 0 && !route->has_affinity &&
+                      r->split.text[0] == '\0';
+}
+
+/* Of a route that is ready otherwise, but for its split, whose sides have it as well. */
+static void snapshot_build_mirror(struct snapshot *s, struct route *route)
+{
+    if (route->config->mirror < 0 || route->pool == NULL)
+        return;
+    struct route *mirror = &s->mirrors[s->mirror_count++];
+    *mirror = *route;
+    snapshot_set_pool(s, mirror, route->config->mirror);
+    mirror->has_affinity = false;
+    route->mirror = mirror;
+}
+
+/* Of a route that is split, and ready otherwise. */
+static bool snapshot_build_split(struct snapshot *s, struct route *route)
+{
+    const struct config_split *split = &route->config->split;
+    struct route *canary = &s->canaries[s->canary_count];
+    if (split->text[0] == '\0')
+        return true;
+    route->split = split_new();
+    if (route->split == NULL)
+        return false;
+    *canary = *route;
+    canary->stable = route;
+    snapshot_set_pool(s, canary, split->pools[1]);
+    cache_key_rules_make_canary(route->config, s->config->pools[split->pools[1]].name, &canary->rules.key);
+    route->canary = canary;
+    s->canary_count++;
+    return true;
+}
+
+void snapshot_keep_splits(struct snapshot *s, const struct snapshot *from)
+{
+    for (size_t i = 0; i < s->canary_count; i++) {
+        struct route *canary = &s->canaries[i], *route = &s->routes[canary->stable - s->routes];
+        for (size_t k = 0; k < from->canary_count; k++) {
+            const struct route *old = &from->canaries[k];
+            if (strcmp(route->config->name, old->config->name) != 0 ||
+                strcmp(route->config->split.text, old->config->split.text) != 0)
+                continue;
+            split_unref(route->split);
+            route->split = canary->split = split_ref(old->split);
+        }
+    }
+}
+
 static bool snapshot_build_routes(struct snapshot *s)
 {
     const struct config *c = s->config;
     s->routes = calloc(c->route_count, sizeof *s->routes);
-    if (s->routes == NULL)
+    s->canaries = calloc(c->route_count, sizeof *s->canaries);
+    s->mirrors = calloc(c->route_count, sizeof *s->mirrors);
+    if (s->routes == NULL || s->canaries == NULL || s->mirrors == NULL)
         return false;
     s->route_count = c->route_count;
     for (size_t i = 0; i < c->route_count; i++) {
         const struct config_route *r = &c->routes[i];
         struct route *route = &s->routes[i];
         route->config = r;
-        route->pool = r->pool < 0 ? NULL : balancer_set_pool(s->balancers, (size_t)r->pool);
+        snapshot_set_pool(s, route, r->pool);
         s->allows_websocket |= r->websocket && r->pool >= 0;
         route->label = metrics_label(slice_str(r->name));
         route->always_matches =
             r->hosts.count == 0 && r->path_count == 0 && r->methods.count == 0 && r->header_count == 0;
-        const struct config_pool *pool = r->pool < 0 ? NULL : pool_config(route->pool);
-        route->has_affinity =
-            pool != NULL && (pool->balance == CONFIG_BALANCE_HASH || pool->sticky_cookie[0] != '\0');
-        route->limits_pool = pool != NULL && pool_is_limited(route->pool);
-        route->http2_pool = pool != NULL && pool_config(route->pool)->protocol == CONFIG_UPSTREAM_H2;
-        route->times_pool = pool != NULL && pool_is_timed(route->pool);
+        route->hedges = r->pool >= 0 && r->hedge_ms != 0;
+        if (route->hedges && r->hedge_ms == CONFIG_HEDGE_P95 &&
+            (route->heads = calloc(1, sizeof *route->heads)) == NULL)
+            return false;
         route->guards_tries = r->timeout_ms > 0 || r->retry_idempotency_key;
-        route->is_plain = r->allow.count == 0 && r->deny.count == 0 && r->rate_limit.amount == 0 &&
-                          r->redirect_status == 0 && r->respond_status == 0 && !route->has_affinity;
         route->edits_response = r->response_edit_count > 0 || r->browser_ttl_ms != CONFIG_TTL_UNSET;
         cache_rules_from_config(c, r, &route->rules);
         snapshot_build_limit(route);
+        snapshot_build_mirror(s, route);
+        if (!snapshot_build_split(s, route))
+            return false;
     }
+    return true;
+}
+
+static bool snapshot_load_pages(struct snapshot *s, char *err, size_t err_bytes)
+{
+    for (size_t i = 0; i < s->route_count; i++)
+        if (!calm_page_load(s->config, s->routes[i].config, &s->routes[i].calm, err, err_bytes))
+            return false;
+    for (size_t i = 0; i < s->canary_count; i++)
+        s->canaries[i].calm = s->canaries[i].stable->calm;
     return true;
 }
 
@@ -91,8 +173,8 @@ struct snapshot *snapshot_build(struct config *c, struct balancer *b, char *err,
         snapshot_free(s);
         return NULL;
     }
-    if (!snapshot_build_routes(s)) {
-        snprintf(err, err_bytes, "out of memory");
+    snprintf(err, err_bytes, "out of memory");
+    if (!snapshot_build_routes(s) || !snapshot_load_pages(s, err, err_bytes)) {
         snapshot_free(s);
         return NULL;
     }

@@ -15,6 +15,9 @@
 #include "proxy/access_log.h"
 
 struct arena;
+struct calm_page;
+struct quantile;
+struct split;
 struct tls_site;
 struct tls_tickets;
 
@@ -23,17 +26,24 @@ struct route {
     const struct config_route *config;
     struct pool *pool; /* NULL when the route answers itself */
     struct cache_rules rules;
-    struct rate_limit rate; /* of each client; step_ns 0: no limit */
-    hash128_t limit_id;     /* tells it from other limits */
-    uint16_t label;         /* metrics label of its name */
-    bool always_matches;    /* no condition at all */
-    bool is_plain;          /* for all addresses, without limit or affinity, and not answered by itself */
-    bool has_affinity;      /* the pool has hash_on or sticky_cookie: affinity.h */
-    bool limits_pool;       /* an instance of the pool has max_connections: fetch_queue.h */
-    bool http2_pool;        /* the pool has protocol = h2 */
-    bool times_pool;        /* the pool goes by how long its instances take */
-    bool guards_tries;      /* timeout or retry_idempotency_key is given */
-    bool edits_response;    /* fields of responses are set or removed, or browser_ttl is given */
+    struct rate_limit rate;     /* of each client; step_ns 0: no limit */
+    struct quantile *heads;     /* how long its heads take, when hedge goes by that; else NULL */
+    hash128_t limit_id;         /* tells it from other limits */
+    uint16_t label;             /* metrics label of its name */
+    bool always_matches;        /* no condition at all */
+    bool is_plain;              /* for all addresses, without limit or affinity, and not answered by itself */
+    bool has_affinity;          /* the pool has hash_on or sticky_cookie: affinity.h */
+    bool limits_pool;           /* an instance of the pool has max_connections: fetch_queue.h */
+    bool times_pool;            /* the pool goes by how long its instances take */
+    bool http2_pool;            /* the pool has protocol = h2 */
+    bool hedges;                /* a slow GET or HEAD is sent to a second instance: hedge.h */
+    bool guards_tries;          /* timeout or retry_idempotency_key is given */
+    bool edits_response;        /* fields of responses are set or removed, or browser_ttl is given */
+    struct calm_page *calm;     /* NULL: none */
+    struct split *split;        /* the requests are split: split.h; a reference. NULL: they are not */
+    const struct route *canary; /* the same route for the side of the canary; NULL: there is none */
+    const struct route *mirror; /* the same route for the copies of requests; NULL: they are not copied */
+    const struct route *stable; /* of the canary: the route that is listed */
 };
 
 /* Set once; `refs` is atomic. */
@@ -43,6 +53,10 @@ struct snapshot {
     struct balancer_set *balancers;
     struct route *routes;
     size_t route_count;
+    struct route *mirrors; /* of those with `mirror` */
+    size_t mirror_count;
+    struct route *canaries; /* of those that are split */
+    size_t canary_count;
     struct tls_site **tls;               /* of each listener, NULL where plain; NULL: no listener has TLS */
     struct access_format *access_format; /* NULL: access log off */
     uint64_t slow_request_us;            /* 0 = off */
@@ -51,6 +65,9 @@ struct snapshot {
 
 /* Control thread. Takes its own reference on `c`. NULL and a message in `err` on failure. */
 struct snapshot *snapshot_build(struct config *c, struct balancer *b, char *err, size_t err_bytes);
+/* Control thread, before anybody else has it: splits that `from` has as well, word for word, go on as they
+ * are. */
+void snapshot_keep_splits(struct snapshot *s, const struct snapshot *from);
 /* Control thread, before anybody else has it: loads the certificates of its listeners. false and a message.
  */
 bool snapshot_load_tls(struct snapshot *s, struct tls_tickets *tickets, char *err, size_t err_bytes);

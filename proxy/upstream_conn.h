@@ -57,6 +57,7 @@ struct upstream_conn {
     bool hup;                        /* FIN or worse is in the socket, perhaps behind unread data */
     bool look_due; /* bytes have come, and perhaps an end with them: upstream_conn_look_later */
     uint8_t interim_count;
+    uint32_t interim_bytes;   /* if interim_count > 0 */
     bool response_bytes_seen; /* any byte of the current response */
     struct exchange *exchange;
     struct event event;

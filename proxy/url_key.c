@@ -25,7 +25,8 @@ size_t proxy_url_keys(const struct snapshot *s, const struct cache_url *url, str
     const struct route *r = route_next_for(s, url->host, path, NULL);
     do {
         const struct config_key *rules = r != NULL ? r->rules.key.custom : NULL;
-        keys[count].goes_on = rules != NULL || (r != NULL && r->config->keep_request_headers.count > 0);
+        keys[count].goes_on = rules != NULL || (r != NULL && r->config->keep_request_headers.count > 0) ||
+                              (r != NULL && r->canary != NULL);
         keys[count].is_cached = r != NULL && r->rules.enabled;
         if (!cache_key_of_url(arena, rules != NULL ? rules : &cache_key_default, url, &keys[count].key))
             return 0;

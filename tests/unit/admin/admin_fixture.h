@@ -255,12 +255,21 @@ static inline bool fx_explain(void *arg, const struct admin_question *q, const s
     return true;
 }
 
+static json_t *fx_resume(void *arg, const char *route, const char *who)
+{
+    UNUSED(arg);
+    assert_true(who[0] != '\0');
+    return strcmp(route, "shop") == 0 ? json_pack("{s:s, s:{s:s}}", "route", route, "canary", "pool", "new")
+                                      : NULL;
+}
+
 static const struct admin_ops fx_ops = {.cache = fx_cache,
                                         .balancer = fx_balancer,
                                         .config = fx_config,
                                         .reload = fx_reload,
                                         .stop = fx_stop,
                                         .status = fx_status,
+                                        .resume = fx_resume,
                                         .explain = fx_explain};
 
 static inline struct admin_ops fx_ops_for(struct fixture *f)

@@ -49,9 +49,10 @@ static void test_address_needs_token(void **state)
                                           "GET /api/config",  "GET /metrics",
                                           "POST /api/reload", "POST /api/purge",
                                           "POST /api/drain",  "POST /api/ready",
-                                          "POST /api/weight", "GET /api/explain?url=http:a",
+                                          "POST /api/weight", "POST /api/resume",
                                           "POST /api/add",    "POST /api/remove",
-                                          "GET /api/events",  "HEAD /api/status"};
+                                          "GET /api/events",  "GET /api/explain?url=http:a",
+                                          "HEAD /api/status"};
     static const char *const wrong[] = {
         FX_HOST,
         FX_HOST "Authorization: Bearer secret-token-0124\r\n",

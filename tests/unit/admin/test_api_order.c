@@ -157,6 +157,23 @@ static void test_wrong_usage(void **state)
     assert_int_equal(fake_order.count, 0);
 }
 
+static void test_resume(void **state)
+{
+    struct fixture *f = *state;
+    json_t *o = post(f, "resume", "{\"route\": \"shop\"}", 200);
+    assert_string_equal(json_string_value(json_object_get(o, "route")), "shop");
+    json_decref(o);
+    json_decref(post(f, "resume", "{\"route\": \"other\"}", 404));
+    json_decref(post(f, "resume", "{\"route\": 1}", 400));
+    json_decref(post(f, "resume", "{\"route\": \"shop\", \"x\": 1}", 400));
+    json_decref(post(f, "resume", "{}", 400));
+    expect_command(f, "resume shop", 0, "route shop: new gets its share again\n", "");
+    expect_command(f, "resume other", 1, "", "no such route is split");
+    expect_command(f, "resume", 2, "", "write the name of one route");
+    expect_command(f, "resume a b", 2, "", "write the name of one route");
+    expect_command(f, "resume shop --force", 2, "", "option of drain and weight");
+}
+
 static void expect_printed(const char *server, const char *want)
 {
     char *text = NULL;
@@ -186,8 +203,13 @@ static void test_what_is_printed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(test_orders),   T(test_what_makes_no_order), T(test_refusals),
-        T(test_commands), T(test_wrong_usage),         cmocka_unit_test(test_what_is_printed),
+        T(test_orders),
+        T(test_what_makes_no_order),
+        T(test_refusals),
+        T(test_commands),
+        T(test_wrong_usage),
+        T(test_resume),
+        cmocka_unit_test(test_what_is_printed),
     };
     return cmocka_run_group_tests_name("admin/api_order", tests, NULL, NULL);
 }

@@ -232,6 +232,37 @@ static void test_pinned_ones_wait_for_theirs(void **state)
     instance_release(a[1], FETCH_NONE);
 }
 
+static mono_ms_t drop_at_ms(struct waiter *w, mono_ms_t now_ms)
+{
+    *w = (struct waiter){.place = {.worker = env.w, .on_grant = on_grant, .entered_ms = now_ms}};
+    assert_true(queue_enter(pool_queue(pool()), &w->place, 3));
+    return queue_drop_at_ms(&w->place, 100);
+}
+
+/* A crowd may take ten targets; in a queue that has stood for longer each waits for one. */
+static void test_when_one_is_dropped(void **state)
+{
+    UNUSED(state);
+    struct waiter w[3];
+    use(OFF A);
+    struct instance *held[2] = {take('a'), take('a')};
+    struct queue *q = pool_queue(pool());
+    assert_int_equal(drop_at_ms(&w[0], 5000), 6000);
+    assert_int_equal(drop_at_ms(&w[1], 5700), 6000);
+    assert_true(queue_leave(q, &w[0].place));
+    assert_int_equal(drop_at_ms(&w[2], 5950), 6050);
+    assert_int_equal(drop_at_ms(&w[0], 9000), 9100);
+    for (unsigned i = 0; i < 3; i++)
+        assert_true(queue_leave(q, &w[i].place));
+    assert_int_equal(drop_at_ms(&w[0], 9001), 10001); /* it was empty */
+    assert_true(queue_leave(q, &w[0].place));
+    assert_true(queue_tells_of_drops(q, 100000));
+    assert_false(queue_tells_of_drops(q, 159999));
+    assert_true(queue_tells_of_drops(q, 160000));
+    instance_release(held[0], FETCH_NONE);
+    instance_release(held[1], FETCH_NONE);
+}
+
 /* Nobody waits for one that takes nobody any more: drained, or no longer there. */
 static void test_pinned_ones_move_on(void **state)
 {
@@ -391,6 +422,7 @@ int main(void)
         T(test_first_come_first_served),
         T(test_leaving_too_late),
         T(test_pinned_ones_wait_for_theirs),
+        T(test_when_one_is_dropped),
         T(test_pinned_ones_move_on),
         T(test_room_from_elsewhere),
         T(test_a_server_that_is_gone_gets_nobody),

@@ -100,6 +100,7 @@ static const struct option_case cases[] = {
     {P, "retry_on", "connect, 503", {"timeout", "500", "off, 502"}, "write any of connect"},
     {P, "queue", "0", {"x", "1000001", "-1"}, "is not a number"},
     {P, "queue_timeout", "1ms", {"0", "5", "2d"}, "from 1ms to 1d"},
+    {P, "queue_target", "100ms", {"2d", "5", "x"}, "from 0 to 1d"},
     {P, "max_idle", "0", {"x", "1000001", "-1"}, "is not a number"},
     {C, "store", "off", {"disk", "none", ""}, "write one of: off, memory, tiered, redis"},
     {C, "memory_size", "1M", {"1023K", "x", "64MB"}, "from 1M to 1024T"},
@@ -162,10 +163,12 @@ static const struct option_case cases[] = {
     {T, "key_query", "except: utm_*, campaign, a", {"some", "only", "all: a"}, "is no choice of parameters"},
     {T, "key_sort", "no", {"maybe", "1", ""}, "write yes, no"},
     {T, "no_vary_search", "no", {"maybe", "1", ""}, "write yes, no"},
+    {T, "calm_page", "/calm.html", {"calm.html", ""}, "write one with a slash"},
     {T, "websocket", "no", {"maybe", "1", ""}, "write yes, no"},
     {T, "tunnel_timeout", "2h", {"0", "2d", "5"}, ""},
     {T, "timeout", "10s", {"10", "2d", "x"}, "has no unit"},
     {T, "retry_idempotency_key", "yes", {"maybe", "1", ""}, "write yes, no"},
+    {T, "hedge", "p95", {"p99", "0", "2d"}, "write off, p95 or a duration"},
     {T, "key_headers", "X-A, x-b", {"X A", "X-A, x-a", ""}, "is not a field name"},
     {T, "key_cookies", "a, A", {"a b", "a, a", "a;"}, "is no name of a cookie"},
     {T, "key_device", "yes", {"maybe", "1", ""}, "write yes, no"},
@@ -181,6 +184,15 @@ static const struct option_case cases[] = {
      "50/s burst=100 by=header:X-Key",
      {"50", "50/s burst=x", "50/s by=me"},
      "is no rate; begin with one, such as 50/s"},
+    {T,
+     "split",
+     "app=1 b=1\n[pool b]\nserver = a:2",
+     {"app=1", "app", "app=1 by=me"},
+     "is no pool with a weight"},
+    {T, "mirror", "app", {"ap", "a b", ""}, "did you mean \"app\"?"},
+    {T, "split_max_errors", "1%", {"1", "101%", "x%"}, "a percent sign"},
+    {T, "split_max_latency", "1000%", {"1", "10001%", "x%"}, "a percent sign"},
+    {T, "split_samples", "20", {"19", "1000001", "x"}, "from 20 to 1000000"},
     {T, "allow", "10.0.0.0/8", {"a", "10.0.0.0/33", ""}, "is not a network"},
     {T, "deny", "::/0", {"a", "::/129", ""}, "is not a network"},
     {T, "set_request_header", "X-A: $client_ip, b", {"X-A", "X A: b", "X-A: $ip"}, "write Name: value"},
@@ -267,7 +279,7 @@ static void test_everything_at_once(void **state)
     struct config *c = config_load_text("t.ini", text, len, &p);
     assert_null(c);
     /* Every value is complained about, in the order of the lines, and nothing else is. */
-    bad += 2; /* pool, redirect and respond exclude each other, too */
+    bad += 3; /* pool, split, redirect and respond exclude each other, too */
     if (p.errors != bad || p.count != bad)
         print_problems(&p);
     assert_int_equal(p.errors, bad);

@@ -116,9 +116,10 @@ static void test_limits(void **state)
     assert_int_equal(c->pools[0].queue, 1000);
     assert_int_equal(c->pools[0].queue_timeout_ms, 5000);
     config_unref(c);
-    c = load_ok(APP "queue = 3\nqueue_timeout = 2s\n");
+    c = load_ok(APP "queue = 3\nqueue_timeout = 2s\nqueue_target = 50ms\n");
     assert_int_equal(c->pools[0].queue, 3);
     assert_int_equal(c->pools[0].queue_timeout_ms, 2000);
+    assert_int_equal(c->pools[0].queue_target_ms, 50);
     config_unref(c);
 }
 

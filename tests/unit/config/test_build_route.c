@@ -15,8 +15,8 @@ static void test_members(void **state)
         "set_request_header = X-Ip: $client_ip:$host\nset_request_header = X-E:\n"
         "remove_request_header = Cookie, X-Z\nset_response_header = X-R: a, b\n"
         "remove_response_header = Server\n"
-        "websocket = no\ntunnel_timeout = 6s\nkeep_assets = 7s\ntimeout = 7s\nretry_idempotency_key = yes\n"
-        "[route last]\n");
+        "websocket = no\nearly_hints = learn\ntunnel_timeout = 6s\nkeep_assets = 7s\ntimeout = 7s\n"
+        "retry_idempotency_key = yes\nhedge = 250ms\ncalm_page = /calm.html\n[route last]\n");
     const struct config_route *r = &c->routes[0];
     assert_int_equal(c->route_count, 2);
     assert_int_equal(r->id, 0);
@@ -58,12 +58,16 @@ static void test_members(void **state)
     assert_int_equal(r->response_edit_count, 2);
     assert_string_equal(r->response_edits[0].value, "a, b");
     assert_null(r->response_edits[1].value);
+    assert_string_equal(r->calm_page, "/calm.html");
     assert_true(!r->websocket && c->routes[1].websocket);
+    assert_true(r->early_hints == CONFIG_EARLY_HINTS_LEARN &&
+                c->routes[1].early_hints == CONFIG_EARLY_HINTS_PASS);
     assert_int_equal(r->tunnel_timeout_ms, 6000);
     assert_int_equal(c->routes[1].tunnel_timeout_ms, 3600 * 1000);
     assert_int_equal(r->keep_assets_ms, 7000);
     assert_int_equal(c->routes[1].keep_assets_ms, 0);
     assert_true(r->timeout_ms == 7000 && c->routes[1].timeout_ms == 0);
+    assert_true(r->hedge_ms == 250 && c->routes[1].hedge_ms == 0);
     assert_true(r->retry_idempotency_key && !c->routes[1].retry_idempotency_key);
     config_unref(c);
 }

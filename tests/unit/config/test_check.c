@@ -106,7 +106,17 @@ static void test_one_answer_per_route(void **state)
     UNUSED(state);
     expect_error(APP "[route a]\npool = app\nrespond = 200\n",
                  "t.ini:5: [route a] respond: pool on line 4 answers already");
-    expect_error("[route a]\nredirect = 301 /x\nrespond = 200\n", "keep one of pool, redirect and respond");
+    expect_error("[route a]\nredirect = 301 /x\nrespond = 200\n",
+                 "keep one of pool, split, redirect and respond");
+}
+
+static void test_mirrors(void **state)
+{
+    UNUSED(state);
+    expect_warning(APP "[route a]\nmirror = app\n", "the instances get each request twice");
+    expect_warning(APP "[route a]\nrespond = 200\nmirror = app\n[route b]\n", "nothing is copied");
+    expect_no_problem(APP "[pool next]\nserver = a:1\n[route a]\nmirror = next\n");
+    expect_no_problem(APP "[route a]\ncache = off\nkeep_assets = 1d\n"); /* others are asked all the same */
 }
 
 static void test_ttl_that_does_nothing(void **state)
@@ -187,6 +197,7 @@ int main(void)
         cmocka_unit_test(test_limits_that_exclude_each_other),
         cmocka_unit_test(test_proxy_protocol_of_nobody),
         cmocka_unit_test(test_one_answer_per_route),
+        cmocka_unit_test(test_mirrors),
         cmocka_unit_test(test_ttl_that_does_nothing),
         cmocka_unit_test(test_keys_that_share_little),
         cmocka_unit_test(test_shadowed_routes),

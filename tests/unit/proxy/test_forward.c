@@ -282,7 +282,8 @@ static void test_folded_classes(void **state)
     UNUSED(state);
     static const char request[] = "GET / HTTP/1.1\r\nHost: h\r\nUser-Agent: a Mobile b\r\n"
                                   "Accept-Language: xx, de-AT;q=0.5\r\nAccept-Language: yy\r\n"
-                                  "Millpond-Device: forged\r\nmillpond-language: forged\r\n\r\n";
+                                  "Millpond-Device: forged\r\nmillpond-language: forged\r\n"
+                                  "millpond-mirror: forged\r\n\r\n";
     struct one o;
     const char *h = start(&o, FOLDING, "198.51.100.7:4", request);
     expect(h, "\r\nMillpond-Device: mobile\r\nMillpond-Language: de\r\nAccept-Language: de\r\n");
@@ -462,9 +463,12 @@ static void test_interim(void **state)
     UNUSED(state);
     struct one o;
     struct http_head head = {.fields = response_fields};
-    start(&o, FIX_APP, "198.51.100.7:4", "GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+    start(&o, FIX_APP "[route r]\nremove_response_header = X-Gone\n", "198.51.100.7:4",
+          "GET / HTTP/1.1\r\nHost: h\r\n\r\n");
     fix_parse_response(
-        "HTTP/1.1 103 \r\nLink: </a>\r\nConnection: close, x-hop\r\nContent-Length: 3\r\nX-Hop: 1\r\n\r\n",
+        "HTTP/1.1 103 \r\nLink: </a>\r\nConnection: close, x-hop\r\nContent-Length: 3\r\nX-Hop: 1\r\n"
+        "Set-Cookie: a=1\r\nSurrogate-Key: k\r\nSurrogate-Control: max-age=1\r\n"
+        "Millpond-Cache-Control: no-store\r\nX-Gone: 1\r\nxkey: k\r\n\r\n",
         &head);
     slice_t text = forward_interim(o.x, &head);
     assert_true(slice_eq(text, SLICE_LIT("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")));

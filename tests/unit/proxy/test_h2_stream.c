@@ -272,6 +272,23 @@ static void test_reset_in_the_middle(void **state)
     end(&h);
 }
 
+/* Parts of heads lie in one place for all streams: what was begun and failed is no part of the next. */
+static void test_no_head_begins_with_anothers(void **state)
+{
+    UNUSED(state);
+    struct h2_fix h;
+    begin(&h, 0);
+    put_request(&h, 1, "POST", "/own");
+    feed(&h);
+    struct h2_stream *s = CONTAINER_OF(h.c->h2->streams.next, struct h2_stream, node);
+    s->head_sent = false;
+    assert_true(h2_stream_add(s, HEAD, strlen(HEAD), NULL));
+    assert_int_equal(h.f.pw->h2->part_count, 1);
+    h2_stream_break(s);
+    assert_int_equal(h.f.pw->h2->part_count, 0);
+    end(&h);
+}
+
 /* A frame that was promised waits for the socket, and its stream is given up meanwhile: what it promised is
  * gone. */
 static void test_reset_while_the_socket_is_full(void **state)
@@ -321,6 +338,7 @@ int main(void)
         cmocka_unit_test(test_small_pieces_join),
         cmocka_unit_test(test_room),
         cmocka_unit_test(test_reset_in_the_middle),
+        cmocka_unit_test(test_no_head_begins_with_anothers),
         cmocka_unit_test(test_reset_while_the_socket_is_full),
     };
     return cmocka_run_group_tests_name("proxy/h2_stream", tests, fix_group_setup, fix_group_teardown);
