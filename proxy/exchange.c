@@ -10,6 +10,7 @@
 #include "proxy/affinity.h"
 #include "proxy/client_conn.h"
 #include "proxy/client_identity.h"
+#include "proxy/grpc.h"
 #include "proxy/h2_conn.h"
 #include "proxy/h2_stream.h"
 #include "proxy/no_vary.h"
@@ -156,6 +157,8 @@ static void exchange_free_rare(struct exchange *x)
         phase_remote_cancel(x);
     if (x->own_fetch != NULL)
         own_fetch_free(x);
+    if (x->grpc != NULL)
+        grpc_free(x);
     if (x->tally != NULL) {
         x->tally->live--;
         h2_tally_unref(&x->tally);
@@ -168,7 +171,8 @@ void exchange_free(struct exchange *x)
     struct proxy_worker *pw = x->pw;
     ASSERT(x->upstream == NULL && x->instance == NULL && x->flight == NULL);
     deadline_clear(pw->worker, &x->wait_deadline);
-    if (UNLIKELY(((uintptr_t)x->remote | (uintptr_t)x->own_fetch | (uintptr_t)x->tally) != 0))
+    if (UNLIKELY(
+            ((uintptr_t)x->remote | (uintptr_t)x->own_fetch | (uintptr_t)x->tally | (uintptr_t)x->grpc) != 0))
         exchange_free_rare(x);
     ASSERT(x->queued == NULL);
     if (x->follower != NULL)

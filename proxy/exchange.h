@@ -18,6 +18,7 @@ struct client_conn;
 struct config_listen;
 struct deliver_range;
 struct fetch_place;
+struct grpc_call;
 struct h2_call;
 struct h2_stream;
 struct h2_tally;
@@ -145,6 +146,7 @@ struct exchange {
     struct pool_affinity *affinity; /* if the route has_affinity; in the arena */
     struct upstream_conn *upstream;
     struct h2_call *call;           /* on `upstream`, which it shares with others; NULL: HTTP/1.1 */
+    struct grpc_call *grpc;         /* it is one of gRPC; in the arena: grpc.h */
     struct fetch_place *queued;     /* waits for an instance with room: fetch_queue.h */
     struct instance *instance;      /* lease of the try under way */
     struct instance *last_instance; /* for the log; a reference */

@@ -501,6 +501,69 @@ static void responses_are_cached(void **state)
     millpond_stop(m);
 }
 
+/* ---- gRPC: what its libraries would hide
+ * -----------------------------------------------------------------------------------------------------------
+ */
+
+#define GRPC_POST(path) H2_POST(path), "content-type", "application/grpc+proto", "te", "trailers"
+
+static void grpc_deadlines_end_what_waits(void **state)
+{
+    UNUSED(state);
+    struct millpond *m = start("");
+    struct h2_client *c = h2_open(m->port);
+    h2_headers(c, 0, 1, GRPC_POST("/s/a"), "grpc-timeout", "100m");
+    struct h2_client *i = h2_accept(&instance, 0, 0);
+    expect_in(h2_wait_asked(i, 1)->head, "grpc-timeout: 100m\n");
+    struct h2_answer *a = h2_wait(c, 1);
+    assert_int_equal(a->status, 200);
+    expect_in(a->head, "grpc-status: 4\n");
+    expect_in(a->head, "content-type: application/grpc\n");
+    while (h2_answer(i, 1)->reset == H2_NO_CODE)
+        EXPECT(h2_read(i), "no reset");
+    h2_headers(c, 0, 3, GRPC_POST("/s/b"), "grpc-timeout", "300m");
+    h2_wait_asked(i, 3);
+    h2_headers(i, 0, 3, ":status", "200", "content-type", "application/grpc");
+    h2_data(i, 0, 3, "part", 4);
+    h2_expect(c, 3, 200, "part");
+    expect_in(h2_answer(c, 3)->head, "grpc-status: 4\n");
+    while (h2_answer(i, 3)->reset == H2_NO_CODE)
+        EXPECT(h2_read(i), "no reset");
+    assert_int_equal(millpond_figure(m, "upstream_errors"), 0);
+    millpond_stop(m);
+}
+
+/* It is not its client's upload that is slow. */
+static void grpc_streams_may_rest(void **state)
+{
+    UNUSED(state);
+    instance = h2_listen();
+    struct millpond *m =
+        millpond_start(.main = "workers = 1\n",
+                       .listen = "protocols = h2, http/1.1, h2c\nbody_timeout = 100ms\n",
+                       .rest = textf("[pool app]\nserver = 127.0.0.1:%d\nprotocol = h2\nhealth_check = off\n"
+                                     "response_timeout = 1s\nretries = 0\n",
+                                     instance.port));
+    struct h2_client *c = h2_open(m->port);
+    h2_headers(c, 0, 1, H2_POST("/other")); /* of another kind: the clock of this test */
+    h2_headers(c, 0, 3, GRPC_POST("/s/a"));
+    struct h2_client *i = h2_accept(&instance, 0, 0);
+    h2_wait_asked(i, 1);
+    h2_wait_asked(i, 3);
+    h2_headers(i, 0, 3, ":status", "200", "content-type", "application/grpc");
+    h2_expect(c, 1, 408, NULL);
+    h2_data(c, END, 3, "x", 1);
+    assert_string_equal(h2_wait(i, 3)->body, "x");
+    h2_headers(i, END, 3, "grpc-status", "0");
+    h2_expect(c, 3, 200, "");
+    h2_headers(c, 0, 5, GRPC_POST("/s/b"));
+    h2_wait_asked(i, 5);
+    struct h2_answer *a = h2_wait(c, 5); /* silent in both directions */
+    assert_int_equal(a->status, 200);
+    expect_in(a->head, "grpc-status: 14\n");
+    millpond_stop(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -521,6 +584,8 @@ int main(void)
         E2E_TEST(trailers_pass_both_ways),
         E2E_TEST(interim_responses_pass),
         E2E_TEST(responses_are_cached),
+        E2E_TEST(grpc_deadlines_end_what_waits),
+        E2E_TEST(grpc_streams_may_rest),
     };
     return E2E_RUN("e2e/h2_instances", tests);
 }
