@@ -10,6 +10,7 @@
 #include "proxy/deliver.h"
 #include "proxy/deliver_range.h"
 #include "proxy/forward.h"
+#include "proxy/grpc.h"
 #include "proxy/hsts.h"
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
@@ -273,6 +274,8 @@ static void put_local_head(struct text *t, struct exchange *x)
         deliver_range_put_fields(t, x);
     if (x->status == 429 || x->status == 503)
         put_retry_after(t, x);
+    if (UNLIKELY(x->grpc != NULL))
+        grpc_put_fields(t, x);
     if (x->status >= 400)
         TEXT_LIT(t, "Cache-Control: no-store\r\n");
     TEXT_LIT(t, "X-Request-Id: ");

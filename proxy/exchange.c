@@ -11,6 +11,7 @@
 #include "proxy/client_conn.h"
 #include "proxy/client_identity.h"
 #include "proxy/fetch_timeout.h"
+#include "proxy/grpc.h"
 #include "proxy/h2_conn.h"
 #include "proxy/hedge.h"
 #include "proxy/h2_stream.h"
@@ -210,6 +211,8 @@ static void exchange_free_rare(struct exchange *x)
         hedge_free(x);
     if (x->mirror != NULL)
         mirror_drop(x);
+    if (x->grpc != NULL)
+        grpc_free(x);
     if (x->tally != NULL) {
         x->tally->live--;
         h2_tally_unref(&x->tally);
@@ -223,7 +226,8 @@ void exchange_free(struct exchange *x)
     ASSERT(x->upstream == NULL && x->instance == NULL && x->flight == NULL);
     deadline_clear(pw->worker, &x->wait_deadline);
     if (UNLIKELY(((uintptr_t)x->remote | (uintptr_t)x->own_fetch | (uintptr_t)x->tally |
-                  (uintptr_t)x->timeout | (uintptr_t)x->hedge | (uintptr_t)x->mirror) != 0))
+                  (uintptr_t)x->timeout | (uintptr_t)x->hedge | (uintptr_t)x->mirror | (uintptr_t)x->grpc) !=
+                 0))
         exchange_free_rare(x);
     ASSERT(x->queued == NULL);
     if (x->follower != NULL)

@@ -19,6 +19,7 @@ struct config_listen;
 struct deliver_range;
 struct fetch_place;
 struct fetch_timeout;
+struct grpc_call;
 struct h2_call;
 struct hedge;
 struct h2_stream;
@@ -155,6 +156,7 @@ struct exchange {
     struct pool_affinity *affinity; /* if the route has_affinity; in the arena */
     struct upstream_conn *upstream;
     struct h2_call *call;           /* on `upstream`, which it shares with others; NULL: HTTP/1.1 */
+    struct grpc_call *grpc;         /* it is one of gRPC; in the arena: grpc.h */
     struct fetch_place *queued;     /* waits for an instance with room: fetch_queue.h */
     struct fetch_timeout *timeout;  /* of its route; NULL: none. In the arena */
     struct hedge *hedge;            /* of routes that hedge: hedge.h. In the arena */

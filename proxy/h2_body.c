@@ -165,8 +165,8 @@ static bool is_held_up(const struct h2_stream *s)
 static bool is_awaited(const struct h2_stream *s)
 {
     const struct exchange *x = s->exchange;
-    return x != NULL && x->body_state == BODY_READING && !h2_stream_has_input(s) && x->queued == NULL &&
-           (x->upstream == NULL || !upstream_is_blocked(x));
+    return x != NULL && x->grpc == NULL && x->body_state == BODY_READING && !h2_stream_has_input(s) &&
+           x->queued == NULL && (x->upstream == NULL || !upstream_is_blocked(x));
 }
 
 static void body_too_slow(struct h2_stream *s, enum close_reason why)

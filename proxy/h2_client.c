@@ -75,7 +75,8 @@ static bool client_suits(struct h2_client *h, const struct exchange *x, dur_ms_t
         return false;
     if (!h2_client_is_ready(h))
         return true;
-    if (max_idle_ms > 0 && h->call_count == 0 && h->idle_since_ms < now_ms - max_idle_ms) {
+    if (max_idle_ms > 0 && h->call_count == 0 && h->idle_since_ms > 0 &&
+        h->idle_since_ms < now_ms - max_idle_ms) {
         h2_client_leave(h);
         return false;
     }
@@ -323,12 +324,21 @@ static bool is_over(struct h2_client *h)
     return h->call_count == 0 && (h->leaving || h->conn->pw->draining);
 }
 
+static void say_goodbye(struct h2_client *h)
+{
+    nghttp2_session_terminate_session(h->session, NGHTTP2_NO_ERROR);
+    client_send(h);
+    h->conn->reading = UPSTREAM_READ_DONE; /* nothing is cut */
+}
+
 /* Exchanges that have yet to take what came may do so; then it closes. */
 static void client_settle(struct h2_client *h)
 {
     struct upstream_conn *u = h->conn;
     const mono_ms_t now_ms = worker_now_ms(u->pw->worker);
     if (is_over(h)) {
+        if (!h->broken && h->call_count == 0)
+            say_goodbye(h);
         h->broken = true;
         h->running = true;
         fail_calls(h, FETCH_RESET);

@@ -19,7 +19,7 @@
 #include "core/quantile.h"
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
-#include "proxy/upstream_conn.h"
+#include "proxy/upstream.h"
 
 enum hedge_outcome { HEDGE_NONE, HEDGE_LOST, HEDGE_WON };
 
@@ -62,8 +62,7 @@ static void second_end(struct hedge *h, enum fetch_error e)
 /* On a kept-alive connection that the instance was closing: says nothing about it. */
 static enum fetch_error blame(const struct exchange *x, enum fetch_error e)
 {
-    const struct upstream_conn *u = x->upstream;
-    return e == FETCH_RESET && u != NULL && u->reused && !u->response_bytes_seen ? FETCH_CANCELLED : e;
+    return e == FETCH_RESET && x->upstream != NULL && upstream_is_reused(x) ? FETCH_CANCELLED : e;
 }
 
 /* The first exchange goes on with what the second one has; its own try ends with `e`. */
@@ -72,14 +71,12 @@ static void take_over(struct hedge *h, enum fetch_error e)
     struct exchange *x = h->first, *s = h->second;
     h->second = NULL;
     phase_fetch_release(x, e);
-    x->upstream = s->upstream;
+    if (s->upstream != NULL)
+        upstream_hand_over(s, x);
     x->instance = s->instance;
     x->request_sent = s->request_sent;
     x->sent_wall_ms = s->sent_wall_ms;
     x->connected_us = s->connected_us;
-    if (x->upstream != NULL)
-        x->upstream->exchange = x;
-    s->upstream = NULL;
     s->instance = NULL;
     h->second = s;
     second_free(h);

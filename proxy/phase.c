@@ -14,6 +14,7 @@
 #include "proxy/client_identity.h"
 #include "proxy/fetch_queue.h"
 #include "proxy/error_page.h"
+#include "proxy/grpc.h"
 #include "proxy/listener.h"
 #include "proxy/proxy_worker.h"
 #include "proxy/purge.h"
@@ -148,6 +149,10 @@ enum phase_result phase_answer(struct exchange *x, unsigned status, slice_t type
 
 enum phase_result phase_answer_error(struct exchange *x, unsigned status, const char *detail)
 {
+    if (UNLIKELY(x->grpc != NULL)) {
+        grpc_answer(x, status, detail);
+        return PHASE_MORE;
+    }
     struct error_page page = error_page_make(&x->arena, &x->req, status, detail, exchange_request_id(x));
     return phase_answer(x, status, page.type, page.body.ptr == NULL ? SLICE_EMPTY : page.body);
 }

@@ -13,6 +13,7 @@
 #include "proxy/fetch_queue.h"
 #include "proxy/fetch_timeout.h"
 #include "proxy/forward.h"
+#include "proxy/grpc.h"
 #include "proxy/hedge.h"
 #include "proxy/mirror.h"
 #include "proxy/own_fetch.h"
@@ -353,8 +354,9 @@ bool phase_fetch_prepare(struct exchange *x)
     x->fetch_us = x->pw->worker->now_us;
     pool_count_request(x->route->pool);
     x->conditions_dropped = x->flight != NULL || UNLIKELY(x->own_fetch != NULL);
-    if (UNLIKELY(http_head_has(&x->req, HTTP_FIELD_UPGRADE)) &&
-        fetch_pool_config(x)->protocol == CONFIG_UPSTREAM_HTTP_1 && !tunnel_prepare(x))
+    if (UNLIKELY(http_head_has(&x->req, HTTP_FIELD_UPGRADE)) && !x->route->http2_pool && !tunnel_prepare(x))
+        return false;
+    if (UNLIKELY(x->route->http2_pool) && !grpc_begin(x))
         return false;
     if (exchange_own_head(x))
         x->upstream_head = forward_request_head(x);

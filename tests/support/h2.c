@@ -1,6 +1,8 @@
 /* h2.c: see h2.h. Frames by hand; nghttp2 only decodes heads. */
 #include "tests/support/h2.h"
 
+#include <netinet/in.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 #define FRAME_HEAD 9
@@ -50,21 +52,90 @@ bool h2_frame(struct h2_client *c, uint8_t type, uint8_t flags, uint32_t id, con
     return sent;
 }
 
-struct h2_client *h2_open_(int port, const struct h2_options *o)
+static struct h2_client *h2_new(int fd)
 {
-    static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     struct h2_client *c = calloc(1, sizeof *c);
-    int fd = wire_connect(port, o->rcvbuf_bytes);
-    if (c == NULL || fd < 0)
-        support_fail("cannot connect to 127.0.0.1:%d", port);
+    if (c == NULL)
+        support_fail("out of memory");
     wire_init(&c->wire, fd);
     nghttp2_hd_inflate_new(&c->inflater);
     c->goaway = H2_NO_CODE;
-    c->acks = !o->no_acks;
-    c->no_window_updates = o->no_window_updates;
+    c->acks = true;
     for (unsigned i = 0; i < H2_STREAMS_MAX; i++)
         c->answer[i].reset = H2_NO_CODE;
     support_on_end(h2_free, c);
+    return c;
+}
+
+/* ---- the other side
+ * --------------------------------------------------------------------------------------------------- */
+
+static void listener_free(void *arg)
+{
+    close((int)(intptr_t)arg);
+}
+
+struct h2_listener h2_listen(void)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t bytes = sizeof a;
+    struct h2_listener l = {.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+    if (l.fd < 0 || bind(l.fd, (struct sockaddr *)&a, sizeof a) != 0 || listen(l.fd, 64) != 0 ||
+        getsockname(l.fd, (struct sockaddr *)&a, &bytes) != 0)
+        support_fail("cannot listen");
+    l.port = ntohs(a.sin_port);
+    support_on_end(listener_free, (void *)(intptr_t)l.fd);
+    return l;
+}
+
+struct h2_client *h2_accept_(const struct h2_listener *l, uint32_t streams, uint32_t window)
+{
+    struct pollfd p = {.fd = l->fd, .events = POLLIN};
+    unsigned char entries[12];
+    size_t n = 0;
+    if (poll(&p, 1, support_wait_ms()) != 1)
+        support_fail("nobody connects");
+    struct h2_client *c = h2_new(accept4(l->fd, NULL, NULL, SOCK_CLOEXEC));
+    while (c->wire.len < 24) {
+        if (!wire_more(&c->wire, support_wait_ms()))
+            support_fail("no preface comes");
+    }
+    if (memcmp(c->wire.buf, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 24) != 0)
+        support_fail("a connection that does not begin with the preface: %.24s", c->wire.buf);
+    wire_take(&c->wire, 24);
+    for (unsigned i = 0; i < 2; i++) {
+        const uint32_t value = i == 0 ? streams : window;
+        if (value == 0)
+            continue;
+        entries[n] = 0;
+        entries[n + 1] =
+            i == 0 ? NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS : NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE;
+        put32(entries + n + 2, value);
+        n += 6;
+    }
+    h2_frame(c, NGHTTP2_SETTINGS, 0, 0, entries, n);
+    return c;
+}
+
+struct h2_answer *h2_wait_asked_(struct h2_client *c, uint32_t id)
+{
+    struct h2_answer *a = h2_answer(c, id);
+    while (a->head == NULL) {
+        if (!h2_read(c))
+            support_fail("no request comes on stream %u", id);
+    }
+    return a;
+}
+
+struct h2_client *h2_open_(int port, const struct h2_options *o)
+{
+    static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    int fd = wire_connect(port, o->rcvbuf_bytes);
+    if (fd < 0)
+        support_fail("cannot connect to 127.0.0.1:%d", port);
+    struct h2_client *c = h2_new(fd);
+    c->acks = !o->no_acks;
+    c->no_window_updates = o->no_window_updates;
     if (o->silent)
         return c;
     unsigned char entry[6] = {0, NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE};

@@ -44,6 +44,19 @@ struct h2_options {
 struct h2_client *h2_open_(int port, const struct h2_options *o);
 void h2_close(struct h2_client *c);
 
+/* The other side: an instance of frames. What a client asks lies in its answers: `head` has the pseudo
+ * fields, too. */
+struct h2_listener {
+    int fd, port;
+};
+struct h2_listener h2_listen(void);
+/* The next connection to it, with SETTINGS of a limit of streams and a window; 0: the default. */
+#define h2_accept(l, streams, window) (SUPPORT_AT, h2_accept_(l, streams, window))
+struct h2_client *h2_accept_(const struct h2_listener *l, uint32_t streams, uint32_t window);
+/* Until the head of the request is there, or all of it. */
+#define h2_wait_asked(c, id) (SUPPORT_AT, h2_wait_asked_(c, id))
+struct h2_answer *h2_wait_asked_(struct h2_client *c, uint32_t id);
+
 /* false: the server is gone. */
 bool h2_frame(struct h2_client *c, uint8_t type, uint8_t flags, uint32_t id, const void *payload, size_t n);
 /* HEADERS with END_HEADERS and `flags`; names and values up to NULL. */
