@@ -53,7 +53,7 @@ struct h2_conn {
     /* floods: h2_guard.h */
     mono_ms_t noise_since_ms;
     uint64_t noise_bytes_out;
-    unsigned noise, noise_requests;
+    unsigned noise, noise_requests, noise_pieces;
     int64_t resets_paid_us;
 };
 

@@ -7,11 +7,13 @@
 #define NOISE_WINDOW_MS   10000
 #define NOISE_FREE        500
 #define NOISE_PER_REQUEST 8
+#define NOISE_PER_PIECE   4   /* of a response, sent as soon as it was there: two windows, and a PING */
 #define NOISE_BYTES       512 /* sent, for one more */
 
 static uint64_t noise_allowed(const struct h2_conn *h)
 {
     return NOISE_FREE + (uint64_t)h->noise_requests * NOISE_PER_REQUEST +
+           (uint64_t)h->noise_pieces * NOISE_PER_PIECE +
            (h->client->bytes_out - h->noise_bytes_out) / NOISE_BYTES;
 }
 
@@ -19,7 +21,7 @@ void h2_guard_noise(struct h2_conn *h)
 {
     const mono_ms_t now_ms = worker_now_ms(h->client->pw->worker);
     if (h->noise == 0 || now_ms - h->noise_since_ms > NOISE_WINDOW_MS) {
-        h->noise = h->noise_requests = 0;
+        h->noise = h->noise_requests = h->noise_pieces = 0;
         h->noise_since_ms = now_ms;
         h->noise_bytes_out = h->client->bytes_out;
     }

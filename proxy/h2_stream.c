@@ -378,6 +378,7 @@ static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const ui
         return NGHTTP2_ERR_WOULDBLOCK;
     memcpy(client_out_reserve(c, H2_FRAME_HEAD), head, H2_FRAME_HEAD);
     client_out_commit(c, H2_FRAME_HEAD);
+    h->noise_pieces += bytes == s->bytes; /* it was not the window that made it small */
     pieces_send(s, bytes);
     s->out_moved += bytes;
     if (s->full && s->bytes <= H2_STREAM_HOLDS) {
