@@ -195,6 +195,11 @@ bench-cluster: build $(DEPS_TEST)
 	@$(MAKE) --no-print-directory -C bench/load
 	@MILLPOND=$(abspath $(BIN)) bench/cluster --only '$(ONLY)'
 
+# make chaos: what visitors notice of instances that die, hang, lie or vanish, and of deploys.
+.PHONY: chaos
+chaos: build $(DEPS_TEST)
+	@MILLPOND=$(abspath $(BIN)) bench/chaos --only '$(ONLY)'
+
 docs: build
 	@packaging/make-docs $(BIN)
 

@@ -8,7 +8,7 @@
 #define NOISE_MOST        20000
 #define NOISE_MS          20 /* for one more */
 #define NOISE_PER_REQUEST 8
-#define NOISE_PER_DATA    2   /* the window of its stream, and of the connection */
+#define NOISE_PER_DATA    4   /* the windows of its stream and of the connection, and a PING */
 #define NOISE_DATA_BYTES  256 /* smaller frames are what windows of few bytes are answered with */
 
 static void earn(struct h2_conn *h, uint32_t n)
@@ -27,9 +27,9 @@ void h2_guard_request(struct h2_conn *h)
     earn(h, NOISE_PER_REQUEST);
 }
 
-void h2_guard_sent_data(struct h2_conn *h, size_t bytes)
+void h2_guard_sent_data(struct h2_conn *h, size_t bytes, bool all)
 {
-    if (bytes >= NOISE_DATA_BYTES)
+    if (all || bytes >= NOISE_DATA_BYTES)
         earn(h, NOISE_PER_DATA);
 }
 

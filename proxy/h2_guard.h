@@ -13,7 +13,8 @@
 void h2_guard_begin(struct h2_conn *h);
 /* What lets a client say more. */
 void h2_guard_request(struct h2_conn *h);
-void h2_guard_sent_data(struct h2_conn *h, size_t bytes);
+/* A DATA frame; `all`: of all that there was, so that it is not the window that made it small. */
+void h2_guard_sent_data(struct h2_conn *h, size_t bytes, bool all);
 /* What it said. May end the connection. */
 void h2_guard_frame(struct h2_conn *h, const nghttp2_frame_hd *hd);
 void h2_guard_noise(struct h2_conn *h);

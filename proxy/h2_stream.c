@@ -403,9 +403,9 @@ static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const ui
         return NGHTTP2_ERR_WOULDBLOCK;
     memcpy(client_out_reserve(c, H2_FRAME_HEAD), head, H2_FRAME_HEAD);
     client_out_commit(c, H2_FRAME_HEAD);
+    h2_guard_sent_data(h, bytes, bytes == s->bytes);
     pieces_send(s, bytes);
     s->out_moved += bytes;
-    h2_guard_sent_data(h, bytes);
     if (s->full && s->bytes <= H2_STREAM_HOLDS) {
         s->full = false;
         h2_stream_wake(s, H2_WAKE_WRITE);

@@ -152,6 +152,8 @@ static inline struct upstream_conn *pool_take(struct proxy_worker *pw, struct in
         if (u->idle_since_ms < idle_after_ms)
             return NULL;
         upstream_pool_forget(pw, u);
+        /* Its end may lie in the socket, and the event be due later in this turn. Who may not be sent twice
+         * looks. */
         if (!u->readable && (repeatable || upstream_conn_is_quiet(u)))
             return u;
         upstream_conn_close(&u);

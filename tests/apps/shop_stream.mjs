@@ -1,5 +1,5 @@
-// shop_stream.mjs PORT [ADDRESS]: the same shop as shop.mjs, written as a page that streams: it answers in pieces, chunked, with
-// a pause as for a database between them.
+// shop_stream.mjs PORT [ADDRESS]: the same shop as shop.mjs, written as a page that streams: it answers in pieces,
+// chunked, with a pause as for a database between them.
 import { createServer } from 'node:http';
 import { setTimeout as pause } from 'node:timers/promises';
 

@@ -102,6 +102,7 @@ static void a_slow_upload_is_the_clients_own_time(void **state)
     assert_true(client_is_silent(c));
     client_send(c, "b");
     expect_body(client_read(c), "ab");
+    gate_open(g);
     millpond_stop(m);
     origin_stop(o);
 }

@@ -10,6 +10,7 @@
  *
  * and no POST ever comes to two instances, nor twice to one. */
 #include <signal.h>
+#include <sys/wait.h>
 
 #include "tests/support/app.h"
 #include "tests/support/chaos.h"
@@ -45,16 +46,20 @@ static void end_apps(struct chaos *ch)
     chaos_expect_once(ch);
 }
 
+/* Killed while it has an order that it has not answered. */
 static void killed(void **state)
 {
     UNUSED(state);
     struct chaos *ch = start_apps();
-    chaos_wait(ch, LASTS);
-    settle(ch, &apps[0]);
-    chaos_wait(ch, LASTS);
-    apps[0] = app_shop("node", "shop.mjs", apps[0].port);
-    chaos_wait_state(ch, "a", "up");
-    chaos_wait(ch, LASTS);
+    for (unsigned i = 0; i < 2; i++) {
+        struct capture *out = &apps[0].proc->out;
+        capture_wait(out, "order ", support_count(capture_text(out), "order ") + 1);
+        settle(ch, &apps[0]);
+        chaos_wait(ch, LASTS);
+        apps[0] = app_shop("node", "shop.mjs", apps[0].port);
+        chaos_wait_state(ch, "a", "up");
+        chaos_wait(ch, LASTS);
+    }
     end_apps(ch);
     chaos_expect_gets_well(ch);
     chaos_expect_posts(ch, "a", " reset ");
@@ -163,11 +168,53 @@ static void connect_blackhole(void **state)
     millpond_stop(chaos_millpond(ch));
 }
 
+/* ---- between two events
+ * --------------------------------------------------------------------------------------------- */
+
+static void ends_after_the_gate(struct origin_conn *c, const struct message *request, void *arg)
+{
+    origin_respond(c, 200, "Cache-Control: no-store\r\n", "well");
+    if (strcmp(request->method, "GET") == 0) {
+        gate_pass(arg);
+        origin_close(c);
+    }
+}
+
+static void wait_stopped(struct millpond *m)
+{
+    siginfo_t info;
+    proc_signal(m->proc, SIGSTOP);
+    if (waitid(P_PID, (id_t)m->proc->pid, &info, WSTOPPED | WNOWAIT) != 0)
+        support_fail("waitid: %s", strerror(errno));
+}
+
+/* The POST comes, and the idle connection ends, while Millpond looks at neither. It sees them in this order,
+ * and must not send the one into the other. */
+static void posted_as_the_connection_ends(void **state)
+{
+    UNUSED(state);
+    struct gate *g = gate_new();
+    struct origin *o = origin_start(ends_after_the_gate, g);
+    struct millpond *m =
+        millpond_start(.main = "workers = 1", .cache = "store = off", .rest = pool_lines("app", 1, o));
+    struct client *c = client_open(m->port);
+    client_send(c, "GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+    expect_status(client_read(c), 200);
+    wait_stopped(m);
+    client_send(c, "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 4\r\n\r\nbody");
+    gate_open(g);
+    origin_wait_open(o, 0);
+    proc_signal(m->proc, SIGCONT);
+    expect_status(client_read(c), 200);
+    assert_int_equal(origin_requests_for(o, "/"), 2);
+    millpond_stop(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         E2E_TEST(killed),           E2E_TEST(stopped),           E2E_TEST(flaps),
-        E2E_TEST(all_down_then_up), E2E_TEST(connect_blackhole),
+        E2E_TEST(all_down_then_up), E2E_TEST(connect_blackhole), E2E_TEST(posted_as_the_connection_ends),
     };
     return E2E_RUN("chaos_gone", tests);
 }

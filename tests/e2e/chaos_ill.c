@@ -1,9 +1,11 @@
-/* chaos_ill.c: an instance that is there and does harm: slow by bytes, RST in the middle of a body, silence,
- * garbage. Three instances, one of them falls ill under steady load and gets well again, with every policy.
+/* chaos_ill.c: an instance that is there and does harm: slow by bytes, RST in the middle of a body or in
+ * place of an answer, silence, garbage. Three instances, one of them falls ill under steady load and gets
+ * well again, with every policy.
  *
  *     illness    GET                                  POST
  *     slow       none fails                           none fails
  *     RST        those that it cut fail, visibly      those that it cut fail, visibly
+ *     dies       none fails                           those that it took fail, 502
  *     silent     none fails                           those that it took fail, 504, after response_timeout
  *     garbage    none fails                           those that it took fail, 502
  *
@@ -63,6 +65,17 @@ static void reset_in_the_middle(void **state)
     millpond_stop(chaos_millpond(ch));
 }
 
+static void dies_of_each_request(void **state)
+{
+    UNUSED(state);
+    struct chaos *ch = start(true);
+    fall_ill(ch, CHAOS_DIES);
+    chaos_expect_gets_well(ch);
+    chaos_expect_failed_is_ill(ch, false, true);
+    chaos_expect_posts(ch, "a", " reset ");
+    millpond_stop(chaos_millpond(ch));
+}
+
 static void accepts_and_never_answers(void **state)
 {
     UNUSED(state);
@@ -88,9 +101,8 @@ static void answers_garbage(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        E2E_TEST(slow_by_bytes),
-        E2E_TEST(reset_in_the_middle),
-        E2E_TEST(accepts_and_never_answers),
+        E2E_TEST(slow_by_bytes),        E2E_TEST(reset_in_the_middle),
+        E2E_TEST(dies_of_each_request), E2E_TEST(accepts_and_never_answers),
         E2E_TEST(answers_garbage),
     };
     return E2E_RUN("chaos_ill", tests);

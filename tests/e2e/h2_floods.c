@@ -365,6 +365,40 @@ static void large_script(struct origin_conn *c, const struct message *request, v
         continue;
 }
 
+/* One event each time the gate lets it. */
+static void events_script(struct origin_conn *c, const struct message *request, void *arg)
+{
+    if (strcmp(request->target, "/p") == 0) {
+        origin_respond(c, 200, "Cache-Control: max-age=600\r\n", "p");
+        return;
+    }
+    origin_send(c,
+                "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n");
+    while (gate_pass(arg) && origin_send_chunk(c, "data: x\n\n", 9))
+        ;
+    origin_close(c);
+}
+
+/* Whoever gives back the window of each event, of stream and connection, asks for nothing. */
+static void windows_given_back_for_each_event_are_nothing(void **state)
+{
+    UNUSED(state);
+    const unsigned events = 600;
+    struct gate *event = gate_new();
+    start_before(origin_start(events_script, event), "");
+    struct h2_client *c = h2_open(m->port);
+    h2_get(c, 1, "/events");
+    for (unsigned i = 1; i <= events; i++) {
+        gate_let(event, 1);
+        while (h2_answer(c, 1)->body_len < 9 * i)
+            EXPECT(h2_read(c), "no event %u", i);
+    }
+    h2_sync(c);
+    assert_int_equal(c->goaway, H2_NO_CODE);
+    bystander_goes_on();
+    millpond_stop(m);
+}
+
 /* 100 responses whose clients open no window. */
 static void windows_that_stay_shut(void **state)
 {
@@ -411,6 +445,24 @@ static void a_client_that_never_reads(void **state)
     millpond_stop(m);
 }
 
+/* But a window of a byte after the other makes us send a frame for each. */
+static void windows_of_a_byte(void **state)
+{
+    UNUSED(state);
+    start_before(origin_start(large_script, NULL), "");
+    struct h2_client *c = h2_open(m->port, .window = 1, .no_window_updates = true);
+    h2_get(c, 1, "/1");
+    for (unsigned i = 1; i < 3000 && c->goaways == 0; i++) {
+        while (h2_answer(c, 1)->body_len < i && c->goaways == 0)
+            EXPECT(h2_read(c), "byte %u has not come", i);
+        h2_window_update(c, 1, 1);
+    }
+    assert_int_equal(c->goaway, NGHTTP2_ENHANCE_YOUR_CALM);
+    h2_wait_end(c);
+    bystander_goes_on();
+    millpond_stop(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -433,6 +485,8 @@ int main(void)
         E2E_TEST(settings_that_are_not_acknowledged),
         E2E_TEST(uploads_that_stop),
         E2E_TEST(windows_that_stay_shut),
+        E2E_TEST(windows_given_back_for_each_event_are_nothing),
+        E2E_TEST(windows_of_a_byte),
         E2E_TEST(a_client_that_never_reads),
     };
     return E2E_RUN("e2e/h2_floods", tests);

@@ -1,7 +1,8 @@
 /* chaos.h: steady load on pools with every policy at once, and a book of what became of each request.
  *
  * One Millpond with a pool per policy, all of the same three instances, called POLICY-a, -b and -c; two
- * clients per pool, each GET and POST in turn, every request with a number of its own:
+ * clients per pool, each GET and POST in turn, with and without a body, every request with a number of its
+ * own:
  *
  *     GET /least_connections/get/17        POST /least_connections/post/18
  *
@@ -84,6 +85,7 @@ enum chaos_illness {
     CHAOS_WELL,
     CHAOS_SLOW,   /* a few bytes at a time */
     CHAOS_RESETS, /* RST in the middle of the body */
+    CHAOS_DIES,   /* reads, and RST instead of an answer */
     CHAOS_SILENT, /* accepts and reads, and never answers */
     CHAOS_GARBAGE /* answers something that is no HTTP */
 };

@@ -34,6 +34,9 @@ static void answer_ill(struct origin_conn *c, enum chaos_illness illness, const 
                     PAGE_BYTES, RESET_AFTER, page);
         origin_reset(c);
         return;
+    case CHAOS_DIES:
+        origin_reset(c);
+        return;
     case CHAOS_SILENT:
         origin_wait_peer_close(c);
         c->done = true;
