@@ -21,7 +21,7 @@ static inline size_t byte_queue_bytes(const struct byte_queue *q)
 
 static inline slice_t byte_queue_front(const struct byte_queue *q)
 {
-    return slice_make(q->ptr + q->pos, q->len - q->pos);
+    return q->len == 0 ? SLICE_EMPTY : slice_make(q->ptr + q->pos, q->len - q->pos);
 }
 
 /* The first n are read; they stay where they are until more come. */

@@ -119,7 +119,7 @@ static bool has_grpc(void)
 static struct app grpc_server(void)
 {
     static const char program[] =
-        "import grpc, time\n"
+        "import grpc, threading\n"
         "from concurrent import futures\n"
         "def one(r, c):\n"
         "    m = dict(c.invocation_metadata())\n"
@@ -132,7 +132,8 @@ static struct app grpc_server(void)
         "def echo(it, c):\n"
         "    for r in it: yield r\n"
         "def slow(r, c):\n"
-        "    while c.is_active(): time.sleep(0.01)\n"
+        "    ended = threading.Event()\n"
+        "    if c.add_callback(ended.set): ended.wait()\n"
         "    print('cancelled', flush=True)\n"
         "    return b''\n"
         "h = {'one': grpc.unary_unary_rpc_method_handler(one), 'bad': "

@@ -21,7 +21,7 @@ static void expect(enum retry_verdict want, enum fetch_error e, struct retry_con
 static void test_connect_errors_for_any_method(void **state)
 {
     UNUSED(state);
-    static const enum fetch_error errors[] = {FETCH_CONNECT_REFUSED, FETCH_CONNECT_FAILED,
+    static const enum fetch_error errors[] = {FETCH_REFUSED, FETCH_CONNECT_REFUSED, FETCH_CONNECT_FAILED,
                                               FETCH_CONNECT_TIMEOUT};
     for (size_t i = 0; i < ARRAY_LEN(errors); i++) {
         expect(RETRY_COUNTED, errors[i], get, CONFIG_RETRY_CONNECT);

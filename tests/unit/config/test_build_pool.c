@@ -59,6 +59,17 @@ static void test_members(void **state)
     config_unref(c);
 }
 
+static void test_protocol(void **state)
+{
+    UNUSED(state);
+    struct config *c = load_ok("[pool a]\nserver = x.example:80\nprotocol = h2\n[pool b]\nserver = y:1\n");
+    assert_int_equal(c->pools[0].protocol, CONFIG_UPSTREAM_H2);
+    assert_true(c->pools[0].prefaced);
+    assert_int_equal(c->pools[1].protocol, CONFIG_UPSTREAM_HTTP_1);
+    assert_false(c->pools[1].prefaced);
+    config_unref(c);
+}
+
 static void test_balance(void **state)
 {
     static const struct {
@@ -193,13 +204,10 @@ static void test_retry_on_off(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_balance),
-        cmocka_unit_test(test_staying_in_use),
-        cmocka_unit_test(test_members),
-        cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_many_servers_keep_their_order),
-        cmocka_unit_test(test_bad_servers),
-        cmocka_unit_test(test_duplicate_names),
+        cmocka_unit_test(test_protocol),       cmocka_unit_test(test_balance),
+        cmocka_unit_test(test_staying_in_use), cmocka_unit_test(test_members),
+        cmocka_unit_test(test_limits),         cmocka_unit_test(test_many_servers_keep_their_order),
+        cmocka_unit_test(test_bad_servers),    cmocka_unit_test(test_duplicate_names),
         cmocka_unit_test(test_retry_on_off),
     };
     return cmocka_run_group_tests_name("config/build_pool", tests, NULL, NULL);

@@ -15,6 +15,8 @@ static void test_nothing_to_do(void **state)
 static void test_pool_without_server(void **state)
 {
     UNUSED(state);
+    expect_error(APP "protocol = h2\nsend_proxy_protocol = v2\n",
+                 "[pool app] protocol: connections by HTTP/2 are shared by clients");
     expect_error("[pool app]\n", "t.ini:1: [pool app]: the pool has no server; write at least one");
     expect_error(APP "[pool b]\nretries = 1\n[route b]\npool = b\nhost = b\n[route rest]\n",
                  "t.ini:3: [pool b]: the pool has no server");

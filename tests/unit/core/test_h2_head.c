@@ -308,6 +308,38 @@ static void test_other_protocols(void **state)
     }
 }
 
+static enum h2_verdict response_of(struct h2_head *h, const char *const *f, struct http_head *out)
+{
+    assert_true(h2_head_begin(h, H2_HEAD_RESPONSE));
+    for (; f[0] != NULL; f += 2)
+        assert_true(h2_head_add(h, slice_str(f[0]), slice_str(f[1]), &limits));
+    return h2_head_end_response(h, out);
+}
+#define RESPONSE(h, out, ...) response_of(h, (const char *const[]){__VA_ARGS__, NULL}, out)
+
+static void test_responses(void **state)
+{
+    struct http_head out;
+    assert_int_equal(RESPONSE(*state, &out, ":status", "204", "etag", "\"a\"", "set-cookie", "b=c"),
+                     H2_HEAD_OK);
+    assert_int_equal(out.status, 204);
+    assert_int_equal(out.field_count, 2);
+    assert_true(http_head_has(&out, HTTP_FIELD_ETAG));
+    assert_string_equal(value_of(&out, "set-cookie"), "b=c");
+    static const char *const statuses[] = {"", "20", "2000", "2x0", "+20", "099", "1e2"};
+    for (size_t i = 0; i < ARRAY_LEN(statuses); i++)
+        assert_int_equal(RESPONSE(*state, &out, ":status", statuses[i]), H2_HEAD_MALFORMED);
+    assert_int_equal(RESPONSE(*state, &out, "server", "x"), H2_HEAD_MALFORMED);
+    assert_int_equal(RESPONSE(*state, &out, ":status", "200", ":path", "/"), H2_HEAD_MALFORMED);
+    assert_int_equal(RESPONSE(*state, &out, ":status", "200", "Server", "x"), H2_HEAD_MALFORMED);
+    assert_int_equal(RESPONSE(*state, &out, ":status", "200", "connection", "x"), H2_HEAD_MALFORMED);
+    assert_int_equal(HEAD(*state, &out, GET, ":status", "200"), H2_HEAD_MALFORMED);
+    char value[4097];
+    memset(value, 'v', 4096);
+    value[4096] = '\0';
+    assert_int_equal(RESPONSE(*state, &out, ":status", "200", "server", value), H2_HEAD_REFUSED);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -326,6 +358,7 @@ int main(void)
         T(test_limits),
         T(test_connect),
         T(test_trailers),
+        T(test_responses),
     };
     return cmocka_run_group_tests_name("core/h2_head", tests, NULL, NULL);
 }
