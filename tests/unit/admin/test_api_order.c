@@ -171,7 +171,7 @@ static void test_resume(void **state)
     expect_command(f, "resume other", 1, "", "no such route is split");
     expect_command(f, "resume", 2, "", "write the name of one route");
     expect_command(f, "resume a b", 2, "", "write the name of one route");
-    expect_command(f, "resume shop --force", 2, "", "option of drain and weight");
+    expect_command(f, "resume shop --force", 2, "", "option of drain, weight and remove");
 }
 
 static void expect_printed(const char *server, const char *want)
