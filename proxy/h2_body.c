@@ -70,11 +70,20 @@ static void send_continue(struct h2_stream *s, struct exchange *x)
         h2_stream_interim(s, SLICE_LIT("HTTP/1.1 100 Continue\r\n"));
 }
 
+static void input_free(struct h2_stream *s)
+{
+    free(s->in);
+    s->in = NULL;
+    s->in_pos = s->in_len = s->in_room = 0;
+}
+
 slice_t h2_stream_take_input(struct h2_stream *s)
 {
     struct h2_conn *h = s->conn;
-    if (s->in_pos == s->in_len)
+    if (s->in_pos == s->in_len) { /* a tunnel may have nothing for an hour */
+        input_free(s);
         return SLICE_EMPTY;
+    }
     const slice_t piece = slice_make(s->in + s->in_pos, s->in_len - s->in_pos);
     s->in_pos = s->in_len = 0; /* the bytes stay until more come */
     nghttp2_session_consume_stream(h->session, s->id, piece.len);
@@ -107,9 +116,7 @@ enum h1_body_read h2_stream_read_body(struct h2_stream *s, struct exchange *x, s
     if (!s->in_ended && (x->framing.kind != H1_BODY_LENGTH || x->body_left > 0))
         return H1_BODY_WAIT;
     x->body_state = BODY_DONE;
-    free(s->in);
-    s->in = NULL;
-    s->in_room = 0;
+    input_free(s);
     x->trailers = s->in_trailers != NULL
                       ? arena_copy(&x->arena, slice_make(s->in_trailers, s->in_trailers_bytes))
                       : SLICE_EMPTY;
