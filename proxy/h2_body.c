@@ -58,8 +58,10 @@ slice_t h2_stream_take_input(struct h2_stream *s)
 {
     struct h2_conn *h = s->conn;
     const slice_t piece = byte_queue_front(&s->in);
-    if (piece.len == 0)
+    if (piece.len == 0) { /* a tunnel may have nothing for an hour */
+        byte_queue_free(&s->in);
         return SLICE_EMPTY;
+    }
     byte_queue_drop(&s->in, piece.len);
     nghttp2_session_consume_stream(h->session, s->id, piece.len);
     const size_t withheld = MIN(h->withheld, piece.len);

@@ -102,7 +102,8 @@ size_t h2_stream_room(const struct h2_stream *s);
  * ----------------------------------------------------------- */
 
 void h2_stream_tunnel_begin(struct h2_stream *s);
-/* The bytes that have come, or none; valid until more come. The client's window opens by as much. */
+/* The bytes that have come, or none; valid until more come, or the next call. The client's window opens by as
+ * much. */
 slice_t h2_stream_take_input(struct h2_stream *s);
 /* It ends, both ways. `broken`: by RST_STREAM, whatever waits. The exchange is about to end. */
 void h2_stream_tunnel_over(struct h2_stream *s, bool broken);
