@@ -9,32 +9,38 @@
 #define STORE_OFF  "store = off"
 #define HEDGE_SOON "hedge = 20ms\n"
 
-/* One of two instances; which one is asked first is a matter of turns. Whoever is asked first waits at the
- * gate, from the path /slow on; the other one answers. */
+/* Two instances, of which the second is a backup: so it is clear who is asked first. Requests for /slow wait
+ * at the gate of whom they came to. */
 struct pair {
-    struct gate *gate, *second_gate; /* the other one has none, unless the test gives it one */
-    _Atomic int asked;               /* for paths that begin with /slow */
+    struct gate *gate, *second_gate; /* the second has none, unless the test gives it one */
+    _Atomic int asked;               /* but for /quick */
     int first_status, second_status;
     bool first_resets;
     const char *fields;
 };
 
-static void pair_script(struct origin_conn *c, const struct message *request, void *arg)
+static void first_script(struct origin_conn *c, const struct message *request, void *arg)
 {
     struct pair *p = arg;
     const bool slow = strncmp(request->target, "/slow", 5) == 0;
-    const bool first = slow && atomic_fetch_add(&p->asked, 1) == 0;
-    if (first)
+    if (slow) {
+        atomic_fetch_add(&p->asked, 1);
         gate_pass(p->gate);
-    else if (slow && p->second_gate != NULL)
-        gate_pass(p->second_gate);
-    if (first && p->first_resets)
+    }
+    if (slow && p->first_resets)
         origin_reset(c);
     else
-        origin_respond(c, first ? p->first_status : p->second_status, p->fields,
-                       first  ? "first"
-                       : slow ? "second"
-                              : "quick");
+        origin_respond(c, slow ? p->first_status : 200, p->fields, slow ? "first" : "quick");
+}
+
+static void second_script(struct origin_conn *c, const struct message *request, void *arg)
+{
+    struct pair *p = arg;
+    UNUSED(request);
+    atomic_fetch_add(&p->asked, 1);
+    if (p->second_gate != NULL)
+        gate_pass(p->second_gate);
+    origin_respond(c, p->second_status, p->fields, "second");
 }
 
 static struct pair *pair_new(void)
@@ -47,9 +53,11 @@ static struct pair *pair_new(void)
 
 static struct millpond *start(struct pair *p, const char *cache, const char *pool, const char *route)
 {
-    struct origin *a = origin_start(pair_script, p), *b = origin_start(pair_script, p);
+    struct origin *a = origin_start(first_script, p), *b = origin_start(second_script, p);
     return millpond_start(.listen = "protocols = h2c, http/1.1", .cache = cache,
-                          .rest = textf("%s%s[route r]\n%s", pool_lines("app", 2, a, b), pool, route));
+                          .rest = textf("[pool app]\nhealth_check = off\nserver = 127.0.0.1:%d name=a\n"
+                                        "server = 127.0.0.1:%d name=b backup\n%s[route r]\n%s",
+                                        origin_port(a), origin_port(b), pool, route));
 }
 
 static void expect_hedge(struct millpond *m, const char *path, const char *outcome, int tries)
@@ -99,28 +107,12 @@ static void the_second_answers_for_a_slow_first(void **state)
     millpond_stop(m);
 }
 
-/* Both wait; the first is let go first. */
-static void both_script(struct origin_conn *c, const struct message *request, void *arg)
-{
-    struct pair *p = arg;
-    const bool first = atomic_fetch_add(&p->asked, 1) == 0;
-    UNUSED(request);
-    if (first)
-        gate_pass(p->gate);
-    else
-        origin_wait_peer_close(c);
-    if (first)
-        origin_respond(c, 200, NO_STORE, "first");
-}
-
 static void the_first_may_still_win(void **state)
 {
     UNUSED(state);
     struct pair *p = pair_new();
-    struct origin *a = origin_start(both_script, p), *b = origin_start(both_script, p);
-    struct millpond *m =
-        millpond_start(.cache = STORE_OFF, .rest = textf("%seject_errors = 1\n[route r]\n" HEDGE_SOON,
-                                                         pool_lines("app", 2, a, b)));
+    p->second_gate = gate_new();
+    struct millpond *m = start(p, STORE_OFF, "eject_errors = 1\n", HEDGE_SOON);
     struct client *c = client_open(m->port);
     client_send(c, "GET /slow HTTP/1.1\r\nHost: test\r\n\r\n");
     millpond_wait_figure(m, "hedges", 1);
@@ -199,7 +191,8 @@ static void not_without_room_or_another_instance(void **state)
 {
     UNUSED(state);
     struct pair *p = pair_new();
-    struct origin *a = origin_start(pair_script, p), *b = origin_start(pair_script, p);
+    p->second_gate = p->gate;
+    struct origin *a = origin_start(first_script, p), *b = origin_start(second_script, p);
     struct millpond *m = millpond_start(
             .main = "workers = 1", .cache = STORE_OFF,
             .rest = textf(
@@ -220,7 +213,7 @@ static void not_without_room_or_another_instance(void **state)
     assert_int_equal(millpond_figure(m, "hedges"), 0);
     assert_int_equal(millpond_figure(m, "queued"), 0);
     gate_open(p->gate);
-    expect_body(client_read(holds), "first");
+    expect_status(client_read(holds), 200);
     millpond_stop(m);
 }
 
@@ -275,10 +268,8 @@ static void who_leaves_ends_both(void **state)
 {
     UNUSED(state);
     struct pair *p = pair_new();
-    struct origin *a = origin_start(both_script, p), *b = origin_start(both_script, p);
-    struct millpond *m =
-        millpond_start(.listen = "protocols = h2c, http/1.1", .cache = STORE_OFF,
-                       .rest = textf("%s[route r]\n" HEDGE_SOON, pool_lines("app", 2, a, b)));
+    p->second_gate = gate_new();
+    struct millpond *m = start(p, STORE_OFF, "", HEDGE_SOON);
     struct h2_client *h = h2_open(m->port);
     h2_get(h, 1, "/slow");
     millpond_wait_figure(m, "hedges", 1);
