@@ -119,6 +119,9 @@ const char *health_h2_request(const struct health_h2 *h, size_t *bytes)
 int health_h2_read(struct health_h2 *h, const char *bytes, size_t n, const char **why)
 {
     const ssize_t read = nghttp2_session_mem_recv(h->session, (const uint8_t *)bytes, n);
+    const uint8_t *unsent; /* a goodbye among it has the session end */
+    while (nghttp2_session_mem_send(h->session, &unsent) > 0)
+        continue;
     if (h->status == 0 && (read < 0 || nghttp2_session_want_read(h->session) == 0)) {
         h->status = -1;
         h->why = "no HTTP/2";

@@ -220,6 +220,16 @@ void h2_client_schedule(struct h2_client *h)
 /* ---- input
  * -------------------------------------------------------------------------------------------------------- */
 
+void h2_client_pass_on(struct h2_client *h, const struct h2_call *next)
+{
+    struct h2_call *c = h->open;
+    if (c == NULL || c == next)
+        return;
+    h->open = NULL;
+    if (c->exchange != NULL)
+        exchange_on_upstream_rested(c->exchange);
+}
+
 static void client_feed(struct h2_client *h, const char *bytes, size_t n)
 {
     struct h2_scratch *s = h->conn->pw->h2;
@@ -227,6 +237,7 @@ static void client_feed(struct h2_client *h, const char *bytes, size_t n)
     h2_scratch_restore(s, &h->cut_head);
     if (nghttp2_session_mem_recv(h->session, (const uint8_t *)bytes, n) < 0)
         h->broken = true; /* no frames at all, or a flood of them; nghttp2 has said what it could */
+    h2_client_pass_on(h, NULL);
     if (h->in_head && !h2_scratch_put_aside(s, &h->cut_head))
         h->broken = true;
 }

@@ -37,6 +37,7 @@ struct h2_client {
     struct list calls; /* h2_call.node */
     struct list wake;  /* h2_call.wake_node: something is to be done for them */
     unsigned call_count;
+    struct h2_call *open; /* whose client's head is in the worker's batch: the next call must not add to it */
     struct h2_head *cut_head; /* of a header block that has not come whole; NULL: none */
     bool in_head;             /* a header block is under way */
     bool running;             /* in h2_client_run */
@@ -79,6 +80,8 @@ void h2_client_free(struct h2_client *h);
 void h2_client_schedule(struct h2_client *h);
 /* No new calls; it closes after the last. */
 void h2_client_leave(struct h2_client *h);
+/* `next` goes on now, NULL: nobody: what another has added to the batch leaves first. */
+void h2_client_pass_on(struct h2_client *h, const struct h2_call *next);
 void h2_client_callbacks(nghttp2_session_callbacks *cb);
 
 #endif

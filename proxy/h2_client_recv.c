@@ -44,6 +44,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
 {
     struct h2_client *h = arg;
     const struct h2_call *c = call_of(session, frame->hd.stream_id);
+    h2_client_pass_on(h, c);
     h->in_head = true;
     return h2_head_begin(&h->conn->pw->h2->head,
                          c != NULL && c->head_seen ? H2_HEAD_TRAILERS : H2_HEAD_RESPONSE)
@@ -134,6 +135,7 @@ static void on_response(struct h2_call *c, bool ended)
     c->in_ended = ended;
     const struct h1_framing framing = c->framing;
     struct exchange *x = ended ? h2_call_release(c) : c->exchange;
+    c->client->open = c;
     exchange_on_response_head(x, &response, &framing);
     h2_call_wake(c, H2_CALL_WAKE_READ);
 }
@@ -201,6 +203,7 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
     struct h2_client *h = arg;
     struct h2_call *c = call_of(session, frame->hd.stream_id);
     const bool ended = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
+    h2_client_pass_on(h, c);
     switch (frame->hd.type) {
     case NGHTTP2_HEADERS:
         on_headers(h, c, ended);
@@ -239,7 +242,7 @@ static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t id, co
 {
     struct h2_call *c = call_of(session, id);
     UNUSED(flags);
-    UNUSED(arg);
+    h2_client_pass_on(arg, c);
     nghttp2_session_consume_connection(session, bytes);
     if (c == NULL || c->exchange == NULL || !c->head_seen)
         return 0;
@@ -257,7 +260,7 @@ static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t id, co
 static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, void *arg)
 {
     struct h2_call *c = call_of(session, id);
-    UNUSED(arg);
+    h2_client_pass_on(arg, c);
     if (c == NULL)
         return 0;
     nghttp2_session_set_stream_user_data(session, id, NULL);

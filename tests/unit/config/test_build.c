@@ -76,7 +76,7 @@ static const struct option_case cases[] = {
     {P, "tls_ca", "/ca.pem", {"ca.pem", ""}, "write one with a slash"},
     {P, "tls_sni", "app.example", {"a b", "http://a", ""}, "is not a host"},
     {P, "send_proxy_protocol", "v2", {"yes", "3", ""}, "write one of: off, v1, v2"},
-    {P, "protocol", "h2", {"h2c", "2", ""}, "write one of: http/1.1, h2"},
+    {P, "protocol", "h2", {"2", "spdy", ""}, "write one of: http/1.1, h2"},
     {P, "balance", "two_choices", {"random", "robin", ""}, "write one of: round_robin, least_connections"},
     {P, "hash_on", "header:X-User", {"ip", "header:", "cookie:a b"}, "write client_ip, path, header:NAME"},
     {P, "sticky_cookie", "server", {"a b", "all", "srv*"}, "is no name of a cookie"},
