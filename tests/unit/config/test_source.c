@@ -25,7 +25,7 @@ static void test_every_key_not_supported_yet_is_refused(void **state)
         expect_error(text, place);
         refused++;
     }
-    assert_true(refused > 3);
+    assert_true(refused > 0);
 }
 
 static void test_unknown_section(void **state)
