@@ -173,8 +173,12 @@ struct snapshot *snapshot_build(struct config *c, struct balancer *b, char *err,
         snapshot_free(s);
         return NULL;
     }
-    snprintf(err, err_bytes, "out of memory");
-    if (!snapshot_build_routes(s) || !snapshot_load_pages(s, err, err_bytes)) {
+    if (!snapshot_build_routes(s)) {
+        snprintf(err, err_bytes, "out of memory");
+        snapshot_free(s);
+        return NULL;
+    }
+    if (!snapshot_load_pages(s, err, err_bytes)) {
         snapshot_free(s);
         return NULL;
     }

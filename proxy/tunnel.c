@@ -71,7 +71,7 @@ bool tunnel_is_connect(const struct exchange *x)
 
 bool tunnel_is_refused(const struct exchange *x)
 {
-    return tunnel_is_connect(x) && !x->route->config->websocket;
+    return tunnel_is_connect(x) && (!x->route->config->websocket || x->route->http2_pool);
 }
 
 bool tunnel_prepare(struct exchange *x)
