@@ -183,7 +183,9 @@ static void what_is_no_websocket_is_refused(void **state)
     struct millpond *m =
         start_with(o, "",
                    "[route own]\npath = /own\nrespond = 200 hello\n[route off]\npath = /off\nwebsocket = no\n"
-                   "[route moved]\npath = /moved\nredirect = 302 /ws\n[route rest]\npool = app\n");
+                   "[route moved]\npath = /moved\nredirect = 302 /ws\n[route h2]\npath = /h2\npool = h2\n"
+                   "[route rest]\npool = app\n[pool h2]\nserver = 127.0.0.1:9\nprotocol = h2\n"
+                   "health_check = off\n");
     struct h2_client *c = h2_open(m->port);
     h2_headers(c, 0, 1, ":method", "CONNECT", ":protocol", "connect-udp", ":scheme", "http", ":authority",
                "test", ":path", "/ws");
@@ -205,7 +207,9 @@ static void what_is_no_websocket_is_refused(void **state)
     h2_headers(c, 0, 17, CONNECT("/ws"), "upgrade", "websocket");
     assert_int_equal(h2_wait(c, 17)->reset, NGHTTP2_PROTOCOL_ERROR);
     assert_int_equal(origin_requests(o), 0);
-    open_tunnel(c, 19);
+    h2_headers(c, 0, 19, CONNECT("/h2")); /* HTTP/2 to instances has no WebSockets */
+    h2_expect(c, 19, 403, NULL);
+    open_tunnel(c, 21);
     assert_int_equal(millpond_figure(m, "tunnels_opened"), 1);
     h2_close(c);
     millpond_wait_idle(m);
