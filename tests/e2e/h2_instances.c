@@ -223,14 +223,20 @@ static void silence_ends_in_504(void **state)
     UNUSED(state);
     struct millpond *m = start("response_timeout = 200ms\nretries = 0\n");
     struct h2_client *c = h2_open(m->port);
-    h2_get(c, 1, "/a");
+    h2_get(c, 1, "/heard");
     struct h2_client *i = h2_accept(&instance, 0, 0);
-    h2_wait(i, 1);
-    h2_expect(c, 1, 504, NULL);
-    while (h2_answer(i, 1)->reset == H2_NO_CODE)
+    h2_wait_asked(i, 1);
+    while (i->settings_acked == 0)
+        EXPECT(h2_read(i), "no acknowledgement");
+    h2_headers(i, END, 1, OK_HEAD);
+    h2_expect(c, 1, 200, "");
+    h2_get(c, 3, "/a");
+    h2_wait(i, 3);
+    h2_expect(c, 3, 504, NULL);
+    while (h2_answer(i, 3)->reset == H2_NO_CODE)
         EXPECT(h2_read(i), "no reset");
-    assert_int_equal(h2_answer(i, 1)->reset, NGHTTP2_CANCEL);
-    h2_get(c, 3, "/b"); /* it said nothing at all: perhaps it is gone */
+    assert_int_equal(h2_answer(i, 3)->reset, NGHTTP2_CANCEL);
+    h2_get(c, 5, "/b"); /* it said nothing at all: perhaps it is gone */
     h2_wait(h2_accept(&instance, 0, 0), 1);
     millpond_stop(m);
 }
