@@ -166,6 +166,7 @@ static const struct option_case cases[] = {
     {T, "no_vary_search", "no", {"maybe", "1", ""}, "write yes, no"},
     {T, "calm_page", "/calm.html", {"calm.html", ""}, "write one with a slash"},
     {T, "websocket", "no", {"maybe", "1", ""}, "write yes, no"},
+    {T, "early_hints", "learn", {"yes", "push", ""}, "write one of: off, pass, learn"},
     {T, "tunnel_timeout", "2h", {"0", "2d", "5"}, ""},
     {T, "timeout", "10s", {"10", "2d", "x"}, "has no unit"},
     {T, "retry_idempotency_key", "yes", {"maybe", "1", ""}, "write yes, no"},
