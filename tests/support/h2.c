@@ -7,9 +7,17 @@
 
 #define FRAME_HEAD 9
 
+static struct h2_client *opened;
+
 static void h2_free(void *arg)
 {
     struct h2_client *c = arg;
+    for (struct h2_client **at = &opened; *at != NULL; at = &(*at)->next) {
+        if (*at == c) {
+            *at = c->next;
+            break;
+        }
+    }
     for (unsigned i = 0; i < H2_STREAMS_MAX; i++) {
         free(c->answer[i].head);
         free(c->answer[i].body);
@@ -24,6 +32,12 @@ void h2_close(struct h2_client *c)
     if (c->wire.fd >= 0)
         close(c->wire.fd);
     c->wire.fd = -1;
+}
+
+void h2_close_all(void)
+{
+    for (struct h2_client *c = opened; c != NULL; c = c->next)
+        h2_close(c);
 }
 
 static void put32(unsigned char *at, uint32_t v)
@@ -134,6 +148,8 @@ struct h2_client *h2_open_(int port, const struct h2_options *o)
     if (fd < 0)
         support_fail("cannot connect to 127.0.0.1:%d", port);
     struct h2_client *c = h2_new(fd);
+    c->next = opened;
+    opened = c;
     c->acks = !o->no_acks;
     c->no_window_updates = o->no_window_updates;
     if (o->silent)

@@ -32,6 +32,7 @@ struct h2_client {
     int64_t goaway; /* code of the last */
     uint32_t last_stream_id;
     uint64_t window_given[2]; /* by WINDOW_UPDATE: to the connection, to all streams */
+    struct h2_client *next;   /* opened before it */
 };
 
 struct h2_options {
@@ -43,6 +44,8 @@ struct h2_options {
 #define h2_open(port, ...) (SUPPORT_AT, h2_open_(port, &(struct h2_options){__VA_ARGS__}))
 struct h2_client *h2_open_(int port, const struct h2_options *o);
 void h2_close(struct h2_client *c);
+/* Those that h2_open opened: a stop need not wait until they have understood GOAWAY. */
+void h2_close_all(void);
 
 /* The other side: an instance of frames. What a client asks lies in its answers: `head` has the pseudo
  * fields, too. */

@@ -8,6 +8,8 @@
 #include <signal.h>
 #include <sys/stat.h>
 
+#include "tests/support/h2.h"
+
 static const char *binary(void)
 {
     const char *path = getenv("MILLPOND");
@@ -175,6 +177,7 @@ void millpond_expect_clean_end_(struct millpond *m)
 void millpond_stop_(struct millpond *m)
 {
     client_close_all();
+    h2_close_all();
     proc_signal(m->proc, SIGTERM);
     millpond_expect_clean_end_(m);
 }
