@@ -83,4 +83,5 @@ void fetch_timeout_on_body(struct exchange *x)
 void fetch_timeout_end(struct exchange *x)
 {
     deadline_clear(x->pw->worker, &x->timeout->deadline);
+    x->timeout = NULL;
 }

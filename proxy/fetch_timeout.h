@@ -11,7 +11,8 @@ bool fetch_timeout_begin(struct exchange *x);
 /* All of the request's body is there: only now it is up to the instances alone, and the time runs anew.
  * x->timeout is not NULL. */
 void fetch_timeout_on_body(struct exchange *x);
-/* The exchange ends. x->timeout is not NULL. */
+/* It is over for good: the exchange ends, or its arena is emptied. x->timeout is not NULL, and is afterwards.
+ */
 void fetch_timeout_end(struct exchange *x);
 
 #endif

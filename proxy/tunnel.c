@@ -24,6 +24,7 @@
 #include "proxy/affinity.h"
 #include "proxy/client.h"
 #include "proxy/client_tls.h"
+#include "proxy/fetch_timeout.h"
 #include "proxy/forward.h"
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
@@ -205,6 +206,9 @@ static void tunnel_shed(struct exchange *x)
     if (text.overflow || x->limit != NULL || x->remote != NULL || x->no_vary != NULL)
         return;
     const struct tunnel tunnel = *x->tunnel;
+    if (x->timeout != NULL)
+        fetch_timeout_end(x);
+    x->affinity = NULL;
     arena_reset(&x->arena);
     char *at = arena_alloc(&x->arena, sizeof copy);
     kept.fields = arena_alloc(&x->arena, sizeof fields);

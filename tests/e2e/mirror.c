@@ -10,10 +10,12 @@
 static void app_script(struct origin_conn *c, const struct message *request, void *arg)
 {
     UNUSED(arg);
-    origin_respond(c, 200,
-                   strcmp(request->target, "/cached") == 0 ? "Cache-Control: max-age=600\r\n"
-                                                           : "Cache-Control: no-store\r\n",
-                   "app");
+    const char *fields = "Cache-Control: no-store\r\n";
+    if (strcmp(request->target, "/cached") == 0)
+        fields = "Cache-Control: max-age=600\r\n";
+    else if (strcmp(request->target, "/stale") == 0)
+        fields = "Cache-Control: max-age=0, stale-while-revalidate=600\r\nAge: 5\r\n";
+    origin_respond(c, 200, fields, "app");
 }
 
 /* Passes the gate, then answers with another body, of which nobody may see anything. */
@@ -139,6 +141,19 @@ static void what_the_cache_answers_is_not_copied(void **state)
     origin_wait_requests(s.mirror, 2);
     assert_int_equal(origin_requests_for(s.mirror, "/cached"), 1);
     assert_int_equal(millpond_figure(s.m, "mirrored_requests"), 2);
+    finish(&s);
+}
+
+/* They are asked of instances as others are, though no client waits for them. */
+static void renewals_in_the_background_are_copied(void **state)
+{
+    UNUSED(state);
+    struct site s = site_of(mirror_script, 0, "");
+    for (unsigned i = 0; i < 2; i++) {
+        expect_app(client_get(s.m->port, "/stale", ""));
+        origin_wait_requests(s.app, i + 1);
+        origin_wait_requests(s.mirror, i + 1);
+    }
     finish(&s);
 }
 
@@ -308,6 +323,7 @@ int main(void)
         E2E_TEST(bodies_are_copied),
         E2E_TEST(http2_requests_are_copied),
         E2E_TEST(what_the_cache_answers_is_not_copied),
+        E2E_TEST(renewals_in_the_background_are_copied),
         E2E_TEST(long_bodies_are_not_copied),
         E2E_TEST(unfinished_bodies_are_not_copied),
         E2E_TEST(hanging_mirror_holds_up_nobody),

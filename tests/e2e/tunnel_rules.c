@@ -235,6 +235,19 @@ static void speaks_script(struct origin_conn *c, const struct message *request, 
     origin_wait_peer_close(c);
 }
 
+/* It is over with the answer, and its clock does not stay in what an open tunnel gives back. */
+static void timeout_of_the_route_ends_with_the_answer(void **state)
+{
+    UNUSED(state);
+    struct origin *o = tunnel_origin(NULL);
+    struct millpond *m = millpond_before(o, "[route all]\ntimeout = 2s\ntunnel_timeout = 2200ms\n");
+    struct client *c = tunnel_open(m->port);
+    client_expect_closed(c);
+    assert_string_equal(text_of(millpond_access_line(m, "/ws"), "close"), "tunnel_timeout");
+    millpond_wait_idle(m);
+    millpond_stop(m);
+}
+
 /* Twice as long as tunnel_timeout, one byte at a time. */
 static void what_speaks_now_and_then_lasts(void **state)
 {
@@ -342,6 +355,7 @@ int main(void)
         E2E_TEST(what_was_not_sent_goes_to_another_instance),
         E2E_TEST(connections_of_tunnels_count),
         E2E_TEST(idle_tunnel_ends_after_tunnel_timeout),
+        E2E_TEST(timeout_of_the_route_ends_with_the_answer),
         E2E_TEST(what_speaks_now_and_then_lasts),
         E2E_TEST(half_open_tunnel_ends_after_idle_timeout),
         E2E_TEST(tunnels_outlive_a_reload),
