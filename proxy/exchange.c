@@ -36,7 +36,7 @@ static void exchange_on_wait_deadline(struct deadline *d)
 
 /* All but what depends on where the request comes from. */
 static inline __attribute__((always_inline)) struct exchange *
-exchange_create(struct proxy_worker *pw, struct snapshot_view *view, const struct config_listen *listen)
+exchange_create(struct proxy_worker *pw, struct snapshot_view *view, size_t ceiling_bytes)
 {
     struct list *n = list_pop_front(&pw->free_exchanges);
     struct exchange *x = n != NULL ? CONTAINER_OF(n, struct exchange, node) : malloc(sizeof *x);
@@ -51,8 +51,7 @@ exchange_create(struct proxy_worker *pw, struct snapshot_view *view, const struc
     x->start_wall_ms = pw->worker->now_wall_ms;
     x->response_length = -1;
     deadline_init(&x->wait_deadline, exchange_on_wait_deadline);
-    arena_init(&x->arena, x->arena_block, sizeof x->arena_block,
-               (size_t)listen->max_header_bytes * 3 + EXCHANGE_ARENA_EXTRA);
+    arena_init(&x->arena, x->arena_block, sizeof x->arena_block, ceiling_bytes);
     list_push_back(&pw->exchanges, &x->node);
     pw->exchange_count++;
     return x;
@@ -60,11 +59,13 @@ exchange_create(struct proxy_worker *pw, struct snapshot_view *view, const struc
 
 struct exchange *exchange_new(struct proxy_worker *pw, struct client_conn *c)
 {
-    struct exchange *x = exchange_create(pw, pw->view, c->listener->config);
+    const struct config_listen *listen = c->listener->config;
+    struct exchange *x =
+        exchange_create(pw, pw->view, (size_t)listen->max_header_bytes * 3 + EXCHANGE_ARENA_EXTRA);
     if (x == NULL)
         return NULL;
     x->client = c;
-    x->listen = c->listener->config;
+    x->listen = listen;
     x->client_ip = client_conn_ip(c);
     x->peer_trusted = c->peer_trusted;
     x->secure = c->tls != NULL;
@@ -78,7 +79,7 @@ struct exchange *exchange_new(struct proxy_worker *pw, struct client_conn *c)
 
 struct exchange *exchange_new_background(const struct exchange *of)
 {
-    struct exchange *x = exchange_create(of->pw, of->view, of->listen);
+    struct exchange *x = exchange_create(of->pw, of->view, of->arena.ceiling_bytes);
     if (x == NULL)
         return NULL;
     x->phase = of->pw->remote != NULL && phase_remote_may_ask(of, of->object) ? PHASE_REMOTE : PHASE_FETCH;
@@ -109,7 +110,7 @@ struct exchange *exchange_new_background(const struct exchange *of)
 
 struct exchange *exchange_new_second(const struct exchange *of)
 {
-    struct exchange *x = exchange_create(of->pw, of->view, of->listen);
+    struct exchange *x = exchange_create(of->pw, of->view, of->arena.ceiling_bytes);
     if (x == NULL)
         return NULL;
     list_remove(&x->node); /* who abandons exchanges abandons `of` */
@@ -148,7 +149,7 @@ static void heir_take_fetch(struct exchange *x, struct exchange *of)
 struct exchange *exchange_new_heir(struct exchange *of)
 {
     ASSERT(of->phase == PHASE_DELIVER && of->flight != NULL && of->upstream != NULL && of->client != NULL);
-    struct exchange *x = exchange_create(of->pw, of->view, of->listen);
+    struct exchange *x = exchange_create(of->pw, of->view, of->arena.ceiling_bytes);
     if (x == NULL)
         return NULL;
     if ((of->partial != NULL && (x->partial = arena_alloc(&x->arena, sizeof *x->partial)) == NULL) ||
@@ -177,7 +178,7 @@ struct exchange *exchange_new_heir(struct exchange *of)
 struct exchange *exchange_new_mirror(const struct exchange *of, const struct route *route, slice_t head,
                                      slice_t body)
 {
-    struct exchange *x = exchange_create(of->pw, of->view, of->listen);
+    struct exchange *x = exchange_create(of->pw, of->view, of->arena.ceiling_bytes);
     if (x == NULL)
         return NULL;
     x->phase = PHASE_FETCH;

@@ -9,10 +9,12 @@
 
 static void app_script(struct origin_conn *c, const struct message *request, void *arg)
 {
+    static const char stale[] = "Cache-Control: max-age=0, stale-while-revalidate=600\r\nAge: 5\r\n";
     UNUSED(arg);
     origin_respond(c, 200,
-                   strcmp(request->target, "/cached") == 0 ? "Cache-Control: max-age=600\r\n"
-                                                           : "Cache-Control: no-store\r\n",
+                   strcmp(request->target, "/cached") == 0  ? "Cache-Control: max-age=600\r\n"
+                   : strcmp(request->target, "/stale") == 0 ? stale
+                                                            : "Cache-Control: no-store\r\n",
                    "app");
 }
 
@@ -118,6 +120,7 @@ static void http2_requests_are_copied(void **state)
     struct h2_client *c = h2_open(s.m->port);
     h2_get(c, 1, "/p");
     h2_expect(c, 1, 200, "app");
+    origin_wait_requests(s.mirror, 1);
     h2_headers(c, 0, 3, H2_POST("/q"));
     h2_data(c, 0, 3, "one ", 4);
     h2_data(c, NGHTTP2_FLAG_END_STREAM, 3, "two", 3);
@@ -139,6 +142,19 @@ static void what_the_cache_answers_is_not_copied(void **state)
     origin_wait_requests(s.mirror, 2);
     assert_int_equal(origin_requests_for(s.mirror, "/cached"), 1);
     assert_int_equal(millpond_figure(s.m, "mirrored_requests"), 2);
+    finish(&s);
+}
+
+/* Of which there is no client. */
+static void what_is_fetched_in_the_background_is_copied(void **state)
+{
+    UNUSED(state);
+    struct site s = site_of(mirror_script, 0, "");
+    expect_app(client_get(s.m->port, "/stale", ""));
+    expect_app(client_get(s.m->port, "/stale", ""));
+    origin_wait_requests(s.mirror, 2);
+    origin_wait_requests(s.app, 2);
+    expect_field(origin_request(s.mirror, 1), "Millpond-Mirror", "1");
     finish(&s);
 }
 
@@ -308,6 +324,7 @@ int main(void)
         E2E_TEST(bodies_are_copied),
         E2E_TEST(http2_requests_are_copied),
         E2E_TEST(what_the_cache_answers_is_not_copied),
+        E2E_TEST(what_is_fetched_in_the_background_is_copied),
         E2E_TEST(long_bodies_are_not_copied),
         E2E_TEST(unfinished_bodies_are_not_copied),
         E2E_TEST(hanging_mirror_holds_up_nobody),
