@@ -20,8 +20,9 @@ static void body_prepare(struct health_body *b)
 
 bool health_body_begin(struct health_body *b, const struct http_head *head, const char *wanted)
 {
-    *b = (struct health_body){.wanted = wanted, .wanted_bytes = strlen(wanted)};
+    *b = (struct health_body){.wanted_bytes = strlen(wanted)};
     ASSERT(b->wanted_bytes > 0 && b->wanted_bytes <= HEALTH_BODY_WANTED_MAX);
+    memcpy(b->wanted, wanted, b->wanted_bytes);
     body_prepare(b);
     if (h1_response_framing(head, HTTP_GET, &b->framing) != H1_OK)
         return false;

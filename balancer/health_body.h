@@ -15,7 +15,7 @@ enum health_body_verdict {
 };
 
 struct health_body {
-    const char *wanted; /* borrowed */
+    char wanted[HEALTH_BODY_WANTED_MAX]; /* a copy: a reload may come meanwhile */
     size_t wanted_bytes, matched;
     uint8_t back[HEALTH_BODY_WANTED_MAX]; /* where a match may go on that failed */
     struct h1_framing framing;
