@@ -186,6 +186,7 @@ void h2_client_leave(struct h2_client *h)
 
 void h2_client_closed(struct h2_client *h)
 {
+    h->broken = true; /* perhaps in the middle of h2_client_run: with its last exchange the worker ends */
     list_remove(&h->turn.node);
     list_remove(&h->node);
     LIST_FOREACH (n, &h->calls) {
@@ -283,10 +284,11 @@ static void client_work(struct h2_client *h)
 /* ---- output
  * ------------------------------------------------------------------------------------------------------- */
 
-static bool client_write(struct h2_client *h, size_t n)
+/* false: nothing may follow now. */
+static bool client_write(struct h2_client *h, const void *data, size_t n)
 {
-    const struct iovec out = {h->conn->pw->relay_buffer, n};
-    if (n > 0 && !upstream_conn_send(h->conn, &out, 1))
+    const struct iovec out = {(void *)(uintptr_t)data, n};
+    if (n > 0 && !h->broken && !upstream_conn_send(h->conn, &out, 1))
         h->broken = true;
     return !h->broken && h->conn->unsent == NULL;
 }
@@ -310,9 +312,8 @@ static void client_send(struct h2_client *h)
         if (n <= 0)
             break;
         if (used + (size_t)n > READ_BUFFER_BYTES) {
-            if (!client_write(h, used)) { /* this piece cannot be given back */
-                const struct iovec last = {(void *)(uintptr_t)data, (size_t)n};
-                h->broken |= !upstream_conn_send(u, &last, 1);
+            if (!client_write(h, to, used)) { /* this piece cannot be given back */
+                client_write(h, data, (size_t)n);
                 return;
             }
             used = 0;
@@ -320,7 +321,7 @@ static void client_send(struct h2_client *h)
         memcpy(to + used, data, (size_t)n);
         used += (size_t)n;
     }
-    client_write(h, used);
+    client_write(h, to, used);
 }
 
 /* ---- one turn

@@ -349,13 +349,13 @@ void phase_wait_timeout(struct exchange *x)
         wait_fetch_alone(x, NO_STORE_WAIT_LIMIT);
     else if (UNLIKELY(x->is_mirror) && x->phase == PHASE_DELIVER)
         exchange_abandon(x);
-    else if (x->phase == PHASE_FETCH && x->awaits_continue)
-        exchange_on_continue(x);
-    else if (x->phase == PHASE_FETCH && x->queued != NULL) {
+    else if (x->phase == PHASE_FETCH && x->queued != NULL) { /* `awaits_continue` is of an earlier try */
         enum fetch_error e = fetch_queue_expire(x);
         if (e != FETCH_NONE)
             phase_fetch_failed(x, e);
-    } else if (x->phase == PHASE_TUNNEL)
+    } else if (x->phase == PHASE_FETCH && x->awaits_continue)
+        exchange_on_continue(x);
+    else if (x->phase == PHASE_TUNNEL)
         tunnel_on_deadline(x);
 }
 

@@ -145,6 +145,36 @@ static void the_wait_ends(void **state)
     origin_stop(o);
 }
 
+static void breaks_script(struct origin_conn *c, const struct message *request, void *arg)
+{
+    UNUSED(request);
+    UNUSED(arg);
+    origin_close(c);
+}
+
+/* Who was asked first wanted the body announced, and broke: that wait is over. */
+static void the_wait_ends_also_behind_a_try_with_100_continue(void **state)
+{
+    UNUSED(state);
+    struct slow *s = slow_new();
+    struct origin *o = origin_start(slow_script, s);
+    struct origin *breaks =
+        origin_start_with(&(struct origin_options){.script = breaks_script, .head_only = true});
+    struct millpond *m = start(o, "max_connections=1",
+                               textf("server = 127.0.0.1:%d max_connections=1\nretries = 3\n"
+                                     "queue_timeout = 200ms\n",
+                                     origin_port(breaks)));
+    struct client *runs = ask(m, "/runs");
+    gate_wait_arrived(s->gate, 1);
+    struct client *c = client_open(m->port);
+    client_send(c, "PUT /waits HTTP/1.1\r\nHost: test\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n");
+    expect_status(client_read(c), 503);
+    assert_int_equal(millpond_figure(m, "queue_waits"), 1);
+    gate_open(s->gate);
+    expect_body(client_read(runs), "/runs");
+    millpond_stop(m);
+}
+
 static void who_has_left_waits_no_longer(void **state)
 {
     UNUSED(state);
@@ -236,10 +266,15 @@ static void stopping_waits_for_those_who_wait(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        E2E_TEST(who_came_first_is_served_first), E2E_TEST(an_instance_never_gets_more),
-        E2E_TEST(a_full_queue_says_so),           E2E_TEST(the_wait_ends),
-        E2E_TEST(who_has_left_waits_no_longer),   E2E_TEST(stale_instead_of_waiting_in_vain),
-        E2E_TEST(a_reload_lets_them_in),          E2E_TEST(stopping_waits_for_those_who_wait),
+        E2E_TEST(who_came_first_is_served_first),
+        E2E_TEST(an_instance_never_gets_more),
+        E2E_TEST(a_full_queue_says_so),
+        E2E_TEST(the_wait_ends),
+        E2E_TEST(the_wait_ends_also_behind_a_try_with_100_continue),
+        E2E_TEST(who_has_left_waits_no_longer),
+        E2E_TEST(stale_instead_of_waiting_in_vain),
+        E2E_TEST(a_reload_lets_them_in),
+        E2E_TEST(stopping_waits_for_those_who_wait),
     };
     return E2E_RUN("balance_queue", tests);
 }
