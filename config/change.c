@@ -56,7 +56,7 @@ bool config_change_note(struct config_changes *l, const char *pool, const char *
                         bool was_in_file)
 {
     struct config_change *old = config_change_find(l, pool, server);
-    bool in_file = old != NULL ? old->in_file : was_in_file;
+    bool in_file = was_in_file || (old != NULL && old->in_file);
     if (text == NULL && !in_file) {
         if (old != NULL)
             config_change_forget(l, old);

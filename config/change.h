@@ -43,7 +43,7 @@ struct config_change *config_change_find(const struct config_changes *l, const c
 /* Is there room for one about this server? */
 bool config_change_fits(const struct config_changes *l, const char *pool, const char *server);
 /* Notes that the server is there, with this text, or is not (NULL), whatever the files say. `was_in_file`: it
- * stood there until now. False: out of memory, nothing has changed. */
+ * stands there. False: out of memory, nothing has changed. */
 bool config_change_note(struct config_changes *l, const char *pool, const char *server, const char *text,
                         bool was_in_file);
 void config_change_forget(struct config_changes *l, struct config_change *c);

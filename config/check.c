@@ -85,6 +85,9 @@ static void check_pool(struct build *b, const struct config_pool *pool, const st
     if (pool->health_body[0] != '\0' && pool->health != CONFIG_HEALTH_HTTP)
         check_report(b, true, section, "health_body",
                      "only HTTP probes see a body; write health_check = http, or remove the line");
+    else if (pool->health_body[0] != '\0' && pool->protocol == CONFIG_UPSTREAM_H2)
+        check_report(b, true, section, "health_body",
+                     "probes by HTTP/2 look at the status alone; remove the line, or protocol = h2");
     if (all_drained)
         check_report(b, true, section, "server",
                      "every server has weight=0, so none is used; give one a weight");

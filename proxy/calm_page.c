@@ -111,7 +111,7 @@ static bool page_is_for(enum fetch_error e)
 enum phase_result calm_page_or_error(struct exchange *x, enum fetch_error e, unsigned status)
 {
     const struct calm_page *p = x->route->calm;
-    if (p == NULL || x->grpc != NULL || !page_is_for(e))
+    if (p == NULL || x->grpc != NULL || !page_is_for(e)) /* a program would not read it */
         return phase_answer_error(x, status, outcome_fetch_text(e));
     proxy_count(x->pw, METRIC_CALM_PAGES, 1);
     return phase_answer(x, 503, p->type, slice_make(p->bytes, p->len));

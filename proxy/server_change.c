@@ -96,6 +96,19 @@ static bool change_add(struct server *s, const struct admin_server_change *what,
     return true;
 }
 
+/* Somebody may have written there what was added before (`--save`): a reload must not bring it back. */
+static bool file_has(const struct server *s, const struct admin_server_change *what)
+{
+    struct config_problems found = {0};
+    struct config *c = config_load(s->config_path, &found);
+    const struct config_pool *pool = c != NULL ? config_find_pool(c, what->pool) : NULL;
+    const bool has = pool != NULL && config_server_named(pool, what->server) != NULL;
+    if (c != NULL)
+        config_unref(c);
+    config_problems_free(&found);
+    return has;
+}
+
 static bool change_remove(struct server *s, const struct admin_server_change *what,
                           const struct config_pool *pool, struct admin_changed *out)
 {
@@ -106,7 +119,7 @@ static bool change_remove(struct server *s, const struct admin_server_change *wh
     if (there == NULL && (before == NULL || before->text != NULL))
         return change_fail(out, ADMIN_CHANGE_NO_SERVER);
     if (there != NULL) {
-        const bool was_in_file = !there->added;
+        const bool was_in_file = !there->added || file_has(s, what);
         if (pool->server_count == 1)
             return change_refuse(out, "it is the only server of its pool",
                                  "add another one first, or take the pool out of the ini file");

@@ -159,6 +159,21 @@ static void saving_edits_one_line(void **state)
     finish(m);
 }
 
+/* It was added, saved and removed, all of it between two reloads. */
+static void removed_ones_stay_away_though_they_were_saved(void **state)
+{
+    UNUSED(state);
+    struct millpond *m = start("");
+    done(millpond_cli(m, "add", "app", address(1), "name=b", "--save", "-c", m->ini, NULL), "saved: line ");
+    done(millpond_cli(m, "remove", "app/b", NULL), "app/b: removed");
+    done(millpond_cli(m, "reload", NULL), "");
+    assert_string_equal(seen(m, 4, ""), "aaaa");
+    done(millpond_cli(m, "add", "app", address(1), "name=b", NULL), "app/b: ");
+    done(millpond_cli(m, "reload", NULL), "");
+    assert_int_equal(support_count(seen(m, 8, ""), "b"), 4);
+    finish(m);
+}
+
 static void mistakes_change_nothing(void **state)
 {
     UNUSED(state);
@@ -190,6 +205,7 @@ int main(void)
         E2E_TEST(visitors_of_a_removed_one_move),
         E2E_TEST(changes_under_load_cost_nobody_anything),
         E2E_TEST(saving_edits_one_line),
+        E2E_TEST(removed_ones_stay_away_though_they_were_saved),
         E2E_TEST(mistakes_change_nothing),
     };
     return E2E_RUN("balance_servers", tests);

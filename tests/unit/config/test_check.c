@@ -150,6 +150,17 @@ static void test_keys_that_share_little(void **state)
         APP "[route a]\nkey_language = en\ncache = off\n"); /* the application is told all the same */
 }
 
+static void test_probes_that_see_no_body(void **state)
+{
+    UNUSED(state);
+    expect_no_problem(APP "health_body = up\n");
+    expect_no_problem(APP "protocol = h2\n");
+    expect_warning(APP "health_check = tcp\nhealth_body = up\n",
+                   "[pool app] health_body: only HTTP probes see a body");
+    expect_warning(APP "protocol = h2\nhealth_body = up\n",
+                   "[pool app] health_body: probes by HTTP/2 look at the status alone");
+}
+
 static void test_shadowed_routes(void **state)
 {
     static const struct shadow_case pairs[] = {
@@ -202,6 +213,7 @@ int main(void)
         cmocka_unit_test(test_mirrors),
         cmocka_unit_test(test_ttl_that_does_nothing),
         cmocka_unit_test(test_keys_that_share_little),
+        cmocka_unit_test(test_probes_that_see_no_body),
         cmocka_unit_test(test_shadowed_routes),
     };
     return cmocka_run_group_tests_name("config/check", tests, NULL, NULL);
