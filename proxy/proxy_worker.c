@@ -140,6 +140,11 @@ void proxy_worker_drain(struct proxy_worker *pw)
     }
     if (pw->remote != NULL) /* who asked hears before this worker is done */
         cache_remote_end_peeks(pw->remote);
+    LIST_FOREACH_SAFE (n, next, &pw->exchanges) { /* nobody waits for these */
+        struct exchange *x = CONTAINER_OF(n, struct exchange, node);
+        if (x->is_mirror)
+            exchange_abandon(x);
+    }
     proxy_worker_check_done(pw);
 }
 

@@ -1,5 +1,7 @@
 /* mirror.c: copies of requests for another pool: what they are, and that neither a mirror that hangs nor one
  * that is dead or slow is noticed by who asked. */
+#include <signal.h>
+
 #include "tests/support/h2.h"
 #include "tests/support/millpond.h"
 
@@ -45,7 +47,7 @@ static struct site site_of(origin_script *mirror, int mirror_port, const char *p
     gate_open(s.gate);
     s.app = origin_start(app_script, NULL);
     s.mirror = mirror != NULL ? origin_start(mirror, s.gate) : NULL;
-    s.m = millpond_start(.listen = LISTEN, .main = "workers = 1\n",
+    s.m = millpond_start(.listen = LISTEN, .main = "workers = 1\nshutdown_timeout = 1h\n",
                          .rest = textf("[pool app]\nserver = 127.0.0.1:%d\nhealth_check = off\n[pool next]\n"
                                        "server = 127.0.0.1:%d\nhealth_check = off\n%s[route r]\n"
                                        "mirror = next\n",
@@ -211,6 +213,19 @@ static void hanging_mirror_holds_up_nobody(void **state)
     finish(&s);
 }
 
+static void hanging_mirror_holds_up_no_stop(void **state)
+{
+    UNUSED(state);
+    struct site s = site_of(mirror_script, 0, "response_timeout = 1h\n");
+    gate_shut(s.gate);
+    expect_app(client_get(s.m->port, "/a", ""));
+    gate_wait_arrived(s.gate, 1);
+    client_close_all();
+    proc_signal(s.m->proc, SIGTERM);
+    millpond_expect_clean_end(s.m);
+    gate_open(s.gate);
+}
+
 static void copies_are_bounded(void **state)
 {
     UNUSED(state);
@@ -327,6 +342,7 @@ int main(void)
         E2E_TEST(long_bodies_are_not_copied),
         E2E_TEST(unfinished_bodies_are_not_copied),
         E2E_TEST(hanging_mirror_holds_up_nobody),
+        E2E_TEST(hanging_mirror_holds_up_no_stop),
         E2E_TEST(copies_are_bounded),
         E2E_TEST(dead_mirror_fails_nobody),
         E2E_TEST(errors_of_the_mirror_are_counted),
