@@ -121,9 +121,11 @@ static void test_sweeping_while_others_store(void **state)
     UNUSED(state);
     pthread_t thread;
     assert_int_equal(pthread_create(&thread, NULL, store_again, NULL), 0);
-    while (fix_stats(c).inserts < 2 * OBJECTS) {
+    for (uint64_t seen = 0; seen < 2 * OBJECTS;) { /* at most one for each that is stored */
         purge(CACHE_PURGE_TAG, "go");
-        sched_yield();
+        while (fix_stats(c).inserts == seen)
+            sched_yield();
+        seen = fix_stats(c).inserts;
     }
     pthread_join(thread, NULL);
     purge(CACHE_PURGE_TAG, "go");
