@@ -1,5 +1,5 @@
 # Millpond. The usual targets: make, make run, make test, make lint, make install.
-# Variables: CC=gcc|clang  SAN=address|undefined|thread  ALLOC=jemalloc|libc  PREFIX= DESTDIR= CONFIG=file.ini
+# Variables: CC=gcc|clang  SAN=address|undefined|address+undefined|thread  ALLOC=jemalloc|libc  PREFIX= DESTDIR= CONFIG=file.ini
 # Everything that is built goes below build/, one folder per compiler and sanitizer.
 
 .DELETE_ON_ERROR:
@@ -29,10 +29,12 @@ ifeq ($(SAN),address)
 SANFLAGS := -fsanitize=address -fno-omit-frame-pointer
 else ifeq ($(SAN),undefined)
 SANFLAGS := -fsanitize=undefined -fno-sanitize-recover=undefined
+else ifeq ($(SAN),address+undefined)
+SANFLAGS := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 else ifeq ($(SAN),thread)
 SANFLAGS := -fsanitize=thread
 else ifneq ($(SAN),)
-$(error SAN is address, undefined or thread)
+$(error SAN is address, undefined, address+undefined or thread)
 endif
 ifeq ($(ALLOC),jemalloc)
 LIBS += -ljemalloc
