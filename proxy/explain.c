@@ -53,19 +53,16 @@ static json_t *answer(struct explain_case *e, const struct admin_question *q, co
     return o;
 }
 
-bool explain_question(const struct explain_place *p, const struct admin_question *q,
-                      const struct admin_reply *reply, const char **error, const char **hint)
+static bool ask(struct snapshot_view *view, const struct explain_place *p, const struct admin_question *q,
+                const struct admin_reply *reply, const char **error, const char **hint)
 {
-    struct snapshot_view view = {(struct snapshot *)(uintptr_t)p->snapshot, 1};
     struct exchange *x = malloc(sizeof *x);
     struct explain_redis redis;
-    *error = "out of memory";
-    *hint = "try again";
     if (x == NULL)
         return false;
     memset(x, 0, sizeof *x);
     x->magic = EXCHANGE_MAGIC;
-    x->view = &view;
+    x->view = view;
     arena_init(&x->arena, x->arena_block, sizeof x->arena_block, 4 * MB);
     struct explain_case e = {.snapshot = p->snapshot, .cache = p->cache, .x = x, .now_ms = clock_wall_ms()};
     *error = explain_read_request(x, q, hint);
@@ -80,5 +77,18 @@ bool explain_question(const struct explain_place *p, const struct admin_question
         reply->on_answer(reply->to, o);
     arena_reset(&x->arena);
     free(x);
+    return ok;
+}
+
+bool explain_question(const struct explain_place *p, const struct admin_question *q,
+                      const struct admin_reply *reply, const char **error, const char **hint)
+{
+    *error = "out of memory";
+    *hint = "try again";
+    struct snapshot_view *view = snapshot_view_new(snapshot_ref((struct snapshot *)(uintptr_t)p->snapshot));
+    if (view == NULL)
+        return false;
+    const bool ok = ask(view, p, q, reply, error, hint);
+    snapshot_view_unref(view);
     return ok;
 }
