@@ -182,6 +182,7 @@ static void instances_are_at_unix_sockets(void **state)
     expect_served(front);
     millpond_stop(behind); /* the socket is gone with it */
     millpond_wait_log(front, "app/local: up -> down: connect", 1);
+    millpond_wait_state(front, "local", "down");
     expect_status(client_get(front->port, "/q", ""), 503);
     behind = behind_start(textf("unix:%s", path));
     millpond_wait_log(front, "app/local: down -> up", 1);
