@@ -30,7 +30,9 @@ SANFLAGS := -fsanitize=address -fno-omit-frame-pointer
 else ifeq ($(SAN),undefined)
 SANFLAGS := -fsanitize=undefined -fno-sanitize-recover=undefined
 else ifeq ($(SAN),address+undefined)
-SANFLAGS := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+# Stack frames that AddressSanitizer moves to find uses after return are not aligned as their variables want.
+SANFLAGS := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer \
+            $(if $(findstring clang,$(CC)),,--param asan-use-after-return=0)
 else ifeq ($(SAN),thread)
 SANFLAGS := -fsanitize=thread
 else ifneq ($(SAN),)
