@@ -1,8 +1,7 @@
 /* test_api_order.c: POST /api/drain, ready and weight, and the commands that send them: what is ordered, what
  * is refused with which words, and that a body which is not understood orders nothing. */
-#include "admin_fixture.h"
+#include "command_fixture.h"
 
-#include "admin/client.h"
 #include "admin/client_order.h"
 
 static int setup(void **state)
@@ -102,58 +101,39 @@ static void test_refusals(void **state)
 /* ---- the commands
  * ------------------------------------------------------------------------------------------------ */
 
-static void expect_command(struct fixture *f, const char *line, int status, const char *out, const char *err)
-{
-    char copy[200], *argv[16], *rest = copy;
-    int argc = 0;
-    size_t out_len, err_len;
-    char *out_text = NULL, *err_text = NULL;
-    snprintf(copy, sizeof copy, "%s -s %s", line, f->socket);
-    for (char *word; (word = strsep(&rest, " ")) != NULL;)
-        argv[argc++] = word;
-    argv[argc] = NULL;
-    FILE *o = open_memstream(&out_text, &out_len), *e = open_memstream(&err_text, &err_len);
-    int got = admin_client_run(argc, argv, o, e);
-    fclose(o);
-    fclose(e);
-    if (got != status || strstr(out_text, out) == NULL || strstr(err_text, err) == NULL)
-        fail_msg("%s: status %d, out '%s', err '%s'", line, got, out_text, err_text);
-    free(out_text);
-    free(err_text);
-}
-
 static void test_commands(void **state)
 {
     struct fixture *f = *state;
-    expect_command(f, "drain img/app-2", 0, "img/app-2: starting, with weight 1\n", "");
+    fx_expect_command(f, "drain img/app-2", 0, "img/app-2: starting, with weight 1\n", "");
     assert_string_equal(fake_order.text, "drain img app-2 -1");
-    expect_command(f, "weight app/app-2 7 --force", 0, "app/app-2: down, with weight 5 (configured: 6)\n",
-                   "");
+    fx_expect_command(f, "weight app/app-2 7 --force", 0, "app/app-2: down, with weight 5 (configured: 6)\n",
+                      "");
     assert_string_equal(fake_order.text, "weight app app-2 7 force");
-    expect_command(f, "weight app/app-2 configured", 0, "", "");
+    fx_expect_command(f, "weight app/app-2 configured", 0, "", "");
     assert_string_equal(fake_order.text, "weight app app-2 -1");
-    expect_command(f, "ready app/app-2", 0, "", "");
+    fx_expect_command(f, "ready app/app-2", 0, "", "");
     assert_string_equal(fake_order.text, "ready app app-2 -1");
     /* the stand-in does not drain: so does what somebody else takes back meanwhile */
-    expect_command(f, "drain app/app-2 --wait", 1, "", "millpond drain: app/app-2 is not drained any more");
+    fx_expect_command(f, "drain app/app-2 --wait", 1, "",
+                      "millpond drain: app/app-2 is not drained any more");
     fake_order.result = BALANCER_LAST_ONE;
-    expect_command(f, "drain app/app-2", 1, "", "it is the last one of its pool that takes requests");
+    fx_expect_command(f, "drain app/app-2", 1, "", "it is the last one of its pool that takes requests");
 }
 
 static void test_wrong_usage(void **state)
 {
     struct fixture *f = *state;
-    expect_command(f, "drain", 2, "", "write one POOL/SERVER");
-    expect_command(f, "drain a/b c/d", 2, "", "write one POOL/SERVER");
-    expect_command(f, "drain app", 2, "", "write the server as POOL/SERVER");
-    expect_command(f, "ready app/", 2, "", "write the server as POOL/SERVER");
-    expect_command(f, "weight app/b", 2, "", "write POOL/SERVER and a weight");
-    expect_command(f, "weight app/b -1", 2, "", "unknown option -1");
-    expect_command(f, "weight app/b 1001", 2, "", "a weight is 0 to 1000");
-    expect_command(f, "weight app/b 1x", 2, "", "a weight is 0 to 1000");
-    expect_command(f, "ready app/b --force", 2, "", "option of drain, weight and remove");
-    expect_command(f, "weight app/b 1 --wait", 2, "", "option of purge, drain and remove");
-    expect_command(f, "drain app/b --soft", 2, "", "option of purge: --soft");
+    fx_expect_command(f, "drain", 2, "", "write one POOL/SERVER");
+    fx_expect_command(f, "drain a/b c/d", 2, "", "write one POOL/SERVER");
+    fx_expect_command(f, "drain app", 2, "", "write the server as POOL/SERVER");
+    fx_expect_command(f, "ready app/", 2, "", "write the server as POOL/SERVER");
+    fx_expect_command(f, "weight app/b", 2, "", "write POOL/SERVER and a weight");
+    fx_expect_command(f, "weight app/b -1", 2, "", "unknown option -1");
+    fx_expect_command(f, "weight app/b 1001", 2, "", "a weight is 0 to 1000");
+    fx_expect_command(f, "weight app/b 1x", 2, "", "a weight is 0 to 1000");
+    fx_expect_command(f, "ready app/b --force", 2, "", "option of drain, weight and remove");
+    fx_expect_command(f, "weight app/b 1 --wait", 2, "", "option of purge, drain and remove");
+    fx_expect_command(f, "drain app/b --soft", 2, "", "option of purge: --soft");
     assert_int_equal(fake_order.count, 0);
 }
 
@@ -167,11 +147,11 @@ static void test_resume(void **state)
     json_decref(post(f, "resume", "{\"route\": 1}", 400));
     json_decref(post(f, "resume", "{\"route\": \"shop\", \"x\": 1}", 400));
     json_decref(post(f, "resume", "{}", 400));
-    expect_command(f, "resume shop", 0, "route shop: new gets its share again\n", "");
-    expect_command(f, "resume other", 1, "", "no such route is split");
-    expect_command(f, "resume", 2, "", "write the name of one route");
-    expect_command(f, "resume a b", 2, "", "write the name of one route");
-    expect_command(f, "resume shop --force", 2, "", "option of drain, weight and remove");
+    fx_expect_command(f, "resume shop", 0, "route shop: new gets its share again\n", "");
+    fx_expect_command(f, "resume other", 1, "", "no such route is split");
+    fx_expect_command(f, "resume", 2, "", "write the name of one route");
+    fx_expect_command(f, "resume a b", 2, "", "write the name of one route");
+    fx_expect_command(f, "resume shop --force", 2, "", "option of drain, weight and remove");
 }
 
 static void expect_printed(const char *server, const char *want)

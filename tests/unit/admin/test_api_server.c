@@ -1,8 +1,6 @@
 /* test_api_server.c: POST /api/add and /api/remove, and the commands that send them: what the proxy is asked,
  * and how its refusals are told. */
-#include "admin_fixture.h"
-
-#include "admin/client.h"
+#include "command_fixture.h"
 
 static struct {
     struct admin_changed answer; /* to the next ones */
@@ -48,54 +46,34 @@ static int teardown(void **state)
     return 0;
 }
 
-static void expect_command(struct fixture *f, const char *line, int status, const char *out, const char *err)
-{
-    char copy[200], *argv[16], *rest = copy;
-    int argc = 0;
-    size_t out_len, err_len;
-    char *out_text = NULL, *err_text = NULL;
-    snprintf(copy, sizeof copy, "%s -s %s", line, f->socket);
-    for (char *word; (word = strsep(&rest, " ")) != NULL;)
-        argv[argc++] = word;
-    argv[argc] = NULL;
-    FILE *o = open_memstream(&out_text, &out_len), *e = open_memstream(&err_text, &err_len);
-    int got = admin_client_run(argc, argv, o, e);
-    fclose(o);
-    fclose(e);
-    if (got != status || strstr(out_text, out) == NULL || strstr(err_text, err) == NULL)
-        fail_msg("%s: status %d, out '%s', err '%s'", line, got, out_text, err_text);
-    free(out_text);
-    free(err_text);
-}
-
 static void test_commands(void **state)
 {
-    expect_command(*state, "add app 10.0.0.3:3000", 0, "app/app-2: down, with weight 5", "");
+    fx_expect_command(*state, "add app 10.0.0.3:3000", 0, "app/app-2: down, with weight 5", "");
     assert_string_equal(fake_change.text, "add app 10.0.0.3:3000");
-    expect_command(*state, "add app 10.0.0.3:3000 7 name=c backup", 0, "app/app-2", "");
+    fx_expect_command(*state, "add app 10.0.0.3:3000 7 name=c backup", 0, "app/app-2", "");
     assert_string_equal(fake_change.text, "add app 10.0.0.3:3000 weight=7 name=c backup");
     fake_change.answer.in_flight = 3;
-    expect_command(*state, "remove app/unix:/x", 0, "app/unix:/x: removed; no new requests, 3 still run\n",
-                   "");
+    fx_expect_command(*state, "remove app/unix:/x", 0, "app/unix:/x: removed; no new requests, 3 still run\n",
+                      "");
     assert_string_equal(fake_change.text, "remove app/unix:/x");
-    expect_command(*state, "remove app/c --force", 0, "", "");
+    fx_expect_command(*state, "remove app/c --force", 0, "", "");
     assert_string_equal(fake_change.text, "remove app/c force");
 }
 
 static void test_refusals(void **state)
 {
     fake_change.answer.result = ADMIN_CHANGE_NO_POOL;
-    expect_command(*state, "add app x:1", 1, "", "no such pool; there are app/a\"1, app/app-2, img/app-2");
+    fx_expect_command(*state, "add app x:1", 1, "", "no such pool; there are app/a\"1, app/app-2, img/app-2");
     fake_change.answer.result = ADMIN_CHANGE_NO_SERVER;
-    expect_command(*state, "remove app/x", 1, "", "no such server; there are app/a\"1, app/app-2\n");
+    fx_expect_command(*state, "remove app/x", 1, "", "no such server; there are app/a\"1, app/app-2\n");
     fake_change.answer.result = ADMIN_CHANGE_LAST_ONE;
-    expect_command(*state, "remove app/x", 1, "", "it is the last one of its pool that takes requests");
+    fx_expect_command(*state, "remove app/x", 1, "", "it is the last one of its pool that takes requests");
     fake_change.answer.result = ADMIN_CHANGE_REFUSED;
     fake_change.answer.error = "no";
     fake_change.answer.hint = "do this";
-    expect_command(*state, "remove app/x", 1, "", "millpond remove: no; do this\n");
+    fx_expect_command(*state, "remove app/x", 1, "", "millpond remove: no; do this\n");
     fake_change.with_problems = true;
-    expect_command(*state, "add app x", 1, "", "millpond add: no; do this\n  x: it is wrong; mend it\n");
+    fx_expect_command(*state, "add app x", 1, "", "millpond add: no; do this\n  x: it is wrong; mend it\n");
 }
 
 static void test_what_asks_for_nothing(void **state)
@@ -128,13 +106,13 @@ static void test_what_asks_for_nothing(void **state)
 
 static void test_wrong_usage(void **state)
 {
-    expect_command(*state, "add app", 2, "", "write the pool and the address");
-    expect_command(*state, "remove app", 2, "", "write one server as POOL/SERVER");
-    expect_command(*state, "remove app/x app/y", 2, "", "write one server as POOL/SERVER");
-    expect_command(*state, "add app x:1 --force", 2, "", "option of drain, weight and remove: --force");
-    expect_command(*state, "add app x:1 --wait", 2, "", "option of purge, drain and remove: --wait");
-    expect_command(*state, "drain app/x --save", 2, "", "option of add and remove: --save");
-    expect_command(*state, "add app x:1 --save", 2, "", "--save needs the file as well: -c FILE");
+    fx_expect_command(*state, "add app", 2, "", "write the pool and the address");
+    fx_expect_command(*state, "remove app", 2, "", "write one server as POOL/SERVER");
+    fx_expect_command(*state, "remove app/x app/y", 2, "", "write one server as POOL/SERVER");
+    fx_expect_command(*state, "add app x:1 --force", 2, "", "option of drain, weight and remove: --force");
+    fx_expect_command(*state, "add app x:1 --wait", 2, "", "option of purge, drain and remove: --wait");
+    fx_expect_command(*state, "drain app/x --save", 2, "", "option of add and remove: --save");
+    fx_expect_command(*state, "add app x:1 --save", 2, "", "--save needs the file as well: -c FILE");
     assert_int_equal(fake_change.count, 0);
 }
 
