@@ -226,9 +226,19 @@ struct h2_answer *h2_answer(struct h2_client *c, uint32_t id)
     return &c->answer[id / 2];
 }
 
+/* What holds `len` bytes and their end, doubling: memory checkers move a text each time it grows. */
+static size_t append_room(size_t len)
+{
+    size_t room = 256;
+    while (room <= len)
+        room *= 2;
+    return room;
+}
+
 static void append(char **text, size_t *len, const void *bytes, size_t n)
 {
-    *text = realloc(*text, *len + n + 1);
+    if (*text == NULL || append_room(*len + n) != append_room(*len))
+        *text = realloc(*text, append_room(*len + n));
     memcpy(*text + *len, bytes, n);
     *len += n;
     (*text)[*len] = '\0';
