@@ -361,7 +361,7 @@ def measure_idle_memory(place, process, port):
                 if not part:
                     raise Failed(f"closed connection {len(held)}")
                 answer += part
-        time.sleep(0.5)
+        time.sleep(6)
         after = process.memory_bytes()
         for s in held[::100]:
             s.setblocking(False)
