@@ -60,7 +60,6 @@ struct tls_image {
 static struct {
     /* set once */
     char *base; /* NULL: nothing sleeps */
-    size_t bytes;
     /* under lock */
     struct lock lock;
     uint32_t *next; /* of each place in a list, the one behind it */
@@ -75,7 +74,7 @@ static _Thread_local bool making;
 
 static bool is_place(const void *p)
 {
-    return (uintptr_t)p - (uintptr_t)places.base < places.bytes;
+    return (uintptr_t)p - (uintptr_t)places.base < PLACES * PLACE_BYTES;
 }
 
 static uint32_t pop(uint32_t *list)
@@ -139,7 +138,7 @@ static void *on_malloc(size_t n, const char *file, int line)
 {
     UNUSED(file);
     UNUSED(line);
-    if (UNLIKELY(making) && n > PAGE_BYTES && n <= PLACE_BYTES) {
+    if (UNLIKELY(n > PAGE_BYTES) && making && n <= PLACE_BYTES) {
         making = false;
         void *at = place_take();
         if (at != NULL)
@@ -187,7 +186,6 @@ void tls_sleep_init(void)
     }
     IS_ROOT(at, bytes);
     places.base = at;
-    places.bytes = bytes;
 }
 
 /* ---- sleep
@@ -235,7 +233,7 @@ static void image_put(const struct tls_image *m, uint64_t *words)
 struct tls_image *tls_sleep_begin(SSL *ssl)
 {
     uint64_t *words = (uint64_t *)(void *)ssl;
-    if (!is_place(ssl))
+    if (places.base == NULL || !is_place(ssl))
         return NULL;
     struct tls_image *m = image_take(words);
     if (m == NULL)
