@@ -106,6 +106,7 @@ bool client_tls_open(struct client_conn *c, struct tls_site *site)
 
 void client_tls_free(struct client_conn *c)
 {
+    deadline_clear(c->pw->worker, &c->tls->rest);
     tls_conn_free(&c->tls->conn);
     free(c->tls);
     c->tls = NULL;
