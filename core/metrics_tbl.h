@@ -15,6 +15,7 @@
     COUNTER(TLS_HANDSHAKES, "tls_handshakes", "TLS handshakes with clients that succeeded")                  \
     COUNTER(TLS_RESUMED, "tls_resumed", "Those of them that went on with an earlier session")                \
     GAUGE(TLS_HANDSHAKES_OPEN, "tls_handshakes_in_flight", "TLS handshakes with clients under way")          \
+    GAUGE(TLS_ASLEEP, "tls_asleep", "Client connections by TLS that gave back memory until they are used")   \
     COUNTER(H2_CONNECTIONS, "h2_connections", "Client connections that spoke HTTP/2")                        \
     COUNTER(H2_RESETS, "h2_resets", "HTTP/2 streams that ended before their time by the client's doing")     \
     COUNTER(H2_REFUSED, "h2_refused",                                                                        \

@@ -19,6 +19,7 @@
 #include <sys/socket.h>
 
 #include "core/panic.h"
+#include "core/tls_sleep.h"
 
 /* Records begin small enough for one TCP segment, so that a client can use the first bytes while the
  * connection is still slow, and are full ones once it has shown that it takes more. */
@@ -181,7 +182,7 @@ static bool conn_init(struct tls_conn *t, SSL *ssl, int fd, struct tls_out *out)
 
 bool tls_conn_open(struct tls_conn *t, struct tls_server *server, int fd, struct tls_out *out)
 {
-    if (!conn_init(t, SSL_new(server->contexts[0]), fd, out))
+    if (!conn_init(t, tls_sleep_new(server->contexts[0]), fd, out))
         return false;
     SSL_set_accept_state(t->ssl);
     t->server = tls_server_ref(server);
@@ -199,9 +200,24 @@ bool tls_conn_open_to(struct tls_conn *t, struct tls_target *target, const char 
     return true;
 }
 
+/* Awake. */
+static SSL *conn_ssl(struct tls_conn *t)
+{
+    if (UNLIKELY(t->image != NULL))
+        tls_sleep_end(t->ssl, &t->image);
+    return t->ssl;
+}
+
+bool tls_conn_sleep(struct tls_conn *t)
+{
+    if (t->image == NULL && t->established && !t->broken && t->rest == NULL && SSL_has_pending(t->ssl) == 0)
+        t->image = tls_sleep_begin(t->ssl);
+    return t->image != NULL;
+}
+
 void tls_conn_free(struct tls_conn *t)
 {
-    SSL_free(t->ssl);
+    SSL_free(conn_ssl(t));
     tls_server_unref(t->server);
     tls_target_unref(t->target);
     free(t->rest);
@@ -294,7 +310,7 @@ ssize_t tls_conn_read(struct tls_conn *t, char *buf, size_t room)
     size_t got = 0;
     while (!t->broken) {
         ERR_clear_error();
-        int n = SSL_read_ex(t->ssl, buf, room, &got);
+        int n = SSL_read_ex(conn_ssl(t), buf, room, &got);
         int e = n == 1 ? SSL_ERROR_NONE : SSL_get_error(t->ssl, n);
         conn_flush(t);
         if (e == SSL_ERROR_NONE) {
@@ -317,7 +333,7 @@ ssize_t tls_conn_read(struct tls_conn *t, char *buf, size_t room)
 
 bool tls_conn_is_dry(const struct tls_conn *t)
 {
-    return t->drained && SSL_has_pending(t->ssl) == 0;
+    return t->drained && (t->image != NULL || SSL_has_pending(t->ssl) == 0);
 }
 
 /* ---- writing
@@ -373,7 +389,7 @@ static bool conn_seal(struct tls_conn *t, slice_t data)
 {
     size_t taken = 0;
     ERR_clear_error();
-    if (SSL_write_ex(t->ssl, data.ptr, data.len, &taken) != 1 || taken != data.len) {
+    if (SSL_write_ex(conn_ssl(t), data.ptr, data.len, &taken) != 1 || taken != data.len) {
         conn_fail(t);
         ERR_clear_error();
         return false;
@@ -420,7 +436,7 @@ void tls_conn_close(struct tls_conn *t)
         return;
     t->closing = true;
     ERR_clear_error();
-    SSL_shutdown(t->ssl);
+    SSL_shutdown(conn_ssl(t));
     conn_flush(t);
     ERR_clear_error();
 }
@@ -428,26 +444,26 @@ void tls_conn_close(struct tls_conn *t)
 /* ---- what it is
  * ---------------------------------------------------------------------------------------------------- */
 
-const char *tls_conn_version(const struct tls_conn *t)
+const char *tls_conn_version(struct tls_conn *t)
 {
-    return SSL_get_version(t->ssl);
+    return SSL_get_version(conn_ssl(t));
 }
 
-const char *tls_conn_cipher(const struct tls_conn *t)
+const char *tls_conn_cipher(struct tls_conn *t)
 {
-    return SSL_get_cipher_name(t->ssl);
+    return SSL_get_cipher_name(conn_ssl(t));
 }
 
-bool tls_conn_is_resumed(const struct tls_conn *t)
+bool tls_conn_is_resumed(struct tls_conn *t)
 {
-    return SSL_session_reused(t->ssl) == 1;
+    return SSL_session_reused(conn_ssl(t)) == 1;
 }
 
-enum tls_protocol tls_conn_protocol(const struct tls_conn *t)
+enum tls_protocol tls_conn_protocol(struct tls_conn *t)
 {
     const unsigned char *name;
     unsigned bytes;
-    SSL_get0_alpn_selected(t->ssl, &name, &bytes);
+    SSL_get0_alpn_selected(conn_ssl(t), &name, &bytes);
     if (bytes == 2 && memcmp(name, "h2", 2) == 0)
         return TLS_PROTOCOL_HTTP_2;
     return bytes > 0 ? TLS_PROTOCOL_HTTP_1 : TLS_PROTOCOL_NONE;

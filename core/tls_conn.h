@@ -7,7 +7,7 @@
  * one send(2), or by as few as its size allows; so does a flight of the handshake.
  *
  * One thread: the worker's, whose connections share a struct tls_out, which is empty between calls. An idle
- * connection has no buffer. */
+ * connection has no buffer, and can sleep. */
 #ifndef CORE_TLS_CONN_H
 #define CORE_TLS_CONN_H
 
@@ -19,6 +19,7 @@
 #include "core/tls_target.h"
 
 struct ssl_st;
+struct tls_image;
 
 #define TLS_RECORD_BYTES 16384 /* most data that a record holds */
 #define TLS_RECORD_EXTRA 256   /* more than any cipher adds to it */
@@ -50,6 +51,8 @@ struct tls_conn {
     struct tls_out *out;
     int fd;
     /* owner thread */
+    /* asleep; NULL: awake. Nobody touches `ssl` of a sleeper */
+    struct tls_image *image;
     bool drained;         /* the socket had no more; until the next event */
     bool hup;             /* the client's end is behind what can be read */
     bool ended;           /* it has been read */
@@ -109,9 +112,17 @@ void tls_conn_close(struct tls_conn *t);
 /* ---- once established
  * -------------------------------------------------------------------------------------------- */
 
-const char *tls_conn_version(const struct tls_conn *t); /* "TLSv1.3" */
-const char *tls_conn_cipher(const struct tls_conn *t);
-bool tls_conn_is_resumed(const struct tls_conn *t);
-enum tls_protocol tls_conn_protocol(const struct tls_conn *t);
+const char *tls_conn_version(struct tls_conn *t); /* "TLSv1.3" */
+const char *tls_conn_cipher(struct tls_conn *t);
+bool tls_conn_is_resumed(struct tls_conn *t);
+enum tls_protocol tls_conn_protocol(struct tls_conn *t);
+
+/* Nothing is expected of it for a while: it gives memory back (tls_sleep.h) if it can, and is as before for
+ * its owner. Whatever asks for OpenSSL wakes it. Whether it sleeps. */
+bool tls_conn_sleep(struct tls_conn *t);
+static inline bool tls_conn_is_asleep(const struct tls_conn *t)
+{
+    return t->image != NULL;
+}
 
 #endif

@@ -18,6 +18,10 @@
 #define HANDSHAKES_LEAST 16
 #define HANDSHAKES_US    3000 /* of a turn, and the rest of a step: a millisecond with an RSA key */
 
+/* To fall asleep and wake costs as much as a request of a kilobyte or two. */
+#define AWAKE_MS       5000
+#define AWAKE_IDLE_MAX 8 /* of the time that a connection may be idle, so large a part at most */
+
 static unsigned handshakes_max(const struct proxy_worker *pw)
 {
     unsigned share = (unsigned)pw->view->shared->config->main.max_connections / 4;
@@ -42,6 +46,35 @@ static struct client_conn *handshake_to_give_up(const struct proxy_worker *pw)
     return CONTAINER_OF(pw->handshakes.next, struct client_tls, node)->client;
 }
 
+/* ---- sleep
+ * ---------------------------------------------------------------------------------------------------------
+ */
+
+static void client_tls_on_rest(struct deadline *d)
+{
+    struct client_conn *c = CONTAINER_OF(d, struct client_tls, rest)->client;
+    CHECK_MAGIC(c, CLIENT_CONN_MAGIC);
+    c->tls->sleeps = tls_conn_sleep(&c->tls->conn);
+    proxy_count(c->pw, METRIC_TLS_ASLEEP, c->tls->sleeps);
+}
+
+static void wake(struct client_conn *c)
+{
+    proxy_count(c->pw, METRIC_TLS_ASLEEP, -c->tls->sleeps);
+    c->tls->sleeps = false;
+}
+
+void client_tls_used(struct client_conn *c)
+{
+    const dur_ms_t awake_ms = MIN(AWAKE_MS, c->listener->config->idle_timeout_ms / AWAKE_IDLE_MAX);
+    if (UNLIKELY(c->tls->sleeps))
+        wake(c);
+    deadline_set(c->pw->worker, &c->tls->rest, worker_now_ms(c->pw->worker) + awake_ms);
+}
+
+/* ---- begin and end
+ * ------------------------------------------------------------------------------------------------- */
+
 bool client_tls_open(struct client_conn *c, struct tls_site *site)
 {
     struct proxy_worker *pw = c->pw;
@@ -57,6 +90,8 @@ bool client_tls_open(struct client_conn *c, struct tls_site *site)
     }
     t->client = c;
     t->is_due = true;
+    t->sleeps = false;
+    deadline_init(&t->rest, client_tls_on_rest);
     c->tls = t;
     tls_conn_on_event(&t->conn, c->hup); /* seen while a PROXY header was awaited */
     client_conn_set_state(c, CLIENT_HANDSHAKE);
@@ -71,6 +106,7 @@ bool client_tls_open(struct client_conn *c, struct tls_site *site)
 
 void client_tls_free(struct client_conn *c)
 {
+    deadline_clear(c->pw->worker, &c->tls->rest);
     tls_conn_free(&c->tls->conn);
     free(c->tls);
     c->tls = NULL;
@@ -125,6 +161,7 @@ static void handshake_succeeded(struct client_conn *c)
     proxy_count(c->pw, METRIC_TLS_HANDSHAKES, 1);
     proxy_count(c->pw, METRIC_TLS_RESUMED, tls_conn_is_resumed(&c->tls->conn));
     client_conn_set_state(c, CLIENT_IDLE);
+    client_tls_used(c);
     if (tls_conn_protocol(&c->tls->conn) == TLS_PROTOCOL_HTTP_2)
         h2_server_begin(c);
     else
@@ -172,18 +209,26 @@ void client_tls_on_event(evutil_socket_t fd, short what, void *arg)
     client_conn_on_event(fd, what, arg);
 }
 
+/* To say the last word one must be awake. Who slept gives all back before the next one does, since a stop
+ * ends very many in one turn; no call of OpenSSL is under way then that would miss it. */
 void client_tls_end(struct client_conn *c)
 {
+    const bool slept = c->tls->sleeps;
     if (c->state == CLIENT_HANDSHAKE)
         handshake_done(c);
     else if (c->exchange == NULL && c->left == NULL && !c->broken && !c->reset_on_close)
         tls_conn_close(&c->tls->conn);
+    deadline_clear(c->pw->worker, &c->tls->rest);
+    wake(c);
+    if (slept && c->exchange == NULL && c->h2 == NULL)
+        tls_conn_free(&c->tls->conn);
 }
 
 enum client_read client_tls_read(struct client_conn *c)
 {
     struct proxy_worker *pw = c->pw;
     struct tls_conn *t = &c->tls->conn;
+    client_tls_used(c);
     ssize_t n = tls_conn_read(t, pw->read_buffer + c->in_len, READ_BUFFER_BYTES - c->in_len);
     if (n > 0) {
         c->readable = !tls_conn_is_dry(t);
@@ -206,6 +251,7 @@ ssize_t client_tls_write(struct client_conn *c, const struct iovec *iov, unsigne
 {
     struct tls_conn *t = &c->tls->conn;
     uint64_t before = t->wire_bytes;
+    client_tls_used(c);
     ssize_t n = tls_conn_write(t, iov, count, worker_now_ms(c->pw->worker));
     uint64_t sent = t->wire_bytes - before;
     proxy_count(c->pw, METRIC_CLIENT_BYTES_OUT, (int64_t)sent);

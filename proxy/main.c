@@ -5,6 +5,7 @@
 #include "admin/admin.h"
 #include "config/config.h"
 #include "core/base.h"
+#include "core/tls_sleep.h"
 #include "proxy/command_check.h"
 #include "proxy/demo.h"
 #include "proxy/demo_app.h"
@@ -150,6 +151,7 @@ static bool is_planned(const char *name)
 
 int main(int argc, char **argv)
 {
+    tls_sleep_init();
     if (argc < 2 || strcmp(argv[1], "-c") == 0)
         return command_run(argc, argv);
     for (size_t i = 0; i < ARRAY_LEN(commands); i++) {

@@ -35,7 +35,7 @@ static int64_t record_age_s(const struct exchange *x)
 
 static void fill_tls(const struct exchange *x, struct access_record *r)
 {
-    const struct tls_conn *t = &x->client->tls->conn;
+    struct tls_conn *t = &x->client->tls->conn;
     r->tls = slice_str(tls_conn_version(t));
     r->tls_cipher = slice_str(tls_conn_cipher(t));
     r->tls_client = x->peer != NULL ? x->peer->subject : SLICE_EMPTY;

@@ -31,6 +31,8 @@ static ssize_t conn_take(struct client_conn *c, char *buf)
     struct tls_conn *t = c->tls != NULL ? &c->tls->conn : NULL;
     ssize_t n = -1;
     errno = EAGAIN;
+    if (t != NULL)
+        client_tls_used(c);
     while (c->readable &&
            (n = t == NULL ? recv(c->fd, buf, TUNNEL_STEP, 0) : tls_conn_read(t, buf, TUNNEL_STEP)) < 0 &&
            errno == EINTR)

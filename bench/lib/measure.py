@@ -24,6 +24,7 @@ import time
 OBJECTS = 30000
 MIX_OBJECTS, MIX_DRAWS = 100000, 200000
 RATE, RATE_SECONDS = 5000, 1.5
+IDLE_SECONDS = 6
 TICK = os.sysconf("SC_CLK_TCK")
 LIBC = ctypes.CDLL(None)
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
@@ -343,7 +344,7 @@ def measure_speed(place, process, port, cpus):
 
 
 def measure_idle_memory(place, process, port):
-    """Bytes per connection that has had one answer and waits."""
+    """Bytes per connection that has had one answer and waits, for IDLE_SECONDS at least."""
     before = process.memory_bytes()
     request = f"GET {place.work.path} HTTP/1.1\r\nHost: bench.test\r\n\r\n".encode()
     held = []
@@ -361,7 +362,7 @@ def measure_idle_memory(place, process, port):
                 if not part:
                     raise Failed(f"closed connection {len(held)}")
                 answer += part
-        time.sleep(0.5)
+        time.sleep(IDLE_SECONDS)
         after = process.memory_bytes()
         for s in held[::100]:
             s.setblocking(False)

@@ -1,0 +1,177 @@
+/* tls_idle.c: connections by TLS that sleep while nothing happens on them, and what wakes them: a request, a
+ * response that comes late, a frame, a message through a tunnel, a stop, their own end. */
+#include <signal.h>
+
+#include "tests/e2e/tunnel.h"
+#include "tests/support/millpond.h"
+#include "tests/support/pages.h"
+#include "tests/support/tls.h"
+
+/* They sleep after an eighth of it. */
+#define IDLE "idle_timeout = 10s\n"
+
+static struct page pages[] = {{.path = "/p", .fields = "Cache-Control: max-age=600\r\n"},
+                              {.path = "/late", .fields = "Cache-Control: no-store\r\n"},
+                              {0}};
+
+static struct millpond *start(struct origin *o, const char *lines)
+{
+    for (struct page *p = pages; p->path != NULL; p++)
+        p->served = 0;
+    return millpond_start(.listen = textf("%s%s", tls_cert_lines(tls_cert_make("cert")), lines),
+                          .rest = pool_lines("app", 1, o));
+}
+
+static struct tls_client *open_one(struct millpond *m, int version)
+{
+    struct tls_client *c = tls_client_open(m->port, .name = "test", .max_version = version);
+    EXPECT(c->ok, "%s", c->error);
+    return c;
+}
+
+static void sleepers_are_served(void **state)
+{
+    UNUSED(state);
+    enum { COUNT = 20 };
+    struct millpond *m = start(origin_start(pages_script, pages), IDLE);
+    struct tls_client *c[COUNT];
+    for (int i = 0; i < COUNT; i++) {
+        c[i] = open_one(m, i % 2 == 0 ? TLS1_3_VERSION : TLS1_2_VERSION);
+        if (i != 0) /* one that has asked for nothing yet */
+            expect_in(tls_client_get(c[i], "/p", ""), "/p#1");
+    }
+    for (int round = 0; round < 2; round++) {
+        millpond_wait_figure(m, "tls_asleep", COUNT);
+        for (int i = 0; i < COUNT; i++)
+            expect_in(tls_client_get(c[i], "/p", ""), "/p#1");
+        EXPECT(millpond_figure(m, "tls_asleep") < COUNT, "nobody woke");
+    }
+    tls_client_close(c[0]);
+    millpond_wait_figure(m, "tls_asleep", COUNT - 1);
+    for (int i = 1; i < COUNT; i++)
+        tls_client_close(c[i]); /* without a word */
+    millpond_wait_figure(m, "tls_asleep", 0);
+    millpond_wait_idle(m);
+    millpond_stop(m);
+}
+
+static void a_late_response_wakes_its_connection(void **state)
+{
+    UNUSED(state);
+    static const char ask[] = "GET /late HTTP/1.1\r\nHost: test\r\n\r\n";
+    pages[1].gate = gate_new();
+    struct millpond *m = start(origin_start(pages_script, pages), IDLE);
+    struct tls_client *c = open_one(m, TLS1_3_VERSION);
+    assert_true(tls_client_send(c, ask, strlen(ask)));
+    gate_wait_arrived(pages[1].gate, 1);
+    millpond_wait_figure(m, "tls_asleep", 1);
+    gate_open(pages[1].gate);
+    expect_in(tls_client_read(c), "/late#1");
+    assert_int_equal(millpond_figure(m, "tls_asleep"), 0);
+    json_t *line = millpond_access_line(m, "\"/late\"");
+    assert_string_equal(json_string_value(json_object_get(line, "tls")), "TLSv1.3");
+    millpond_stop(m);
+    pages[1].gate = NULL;
+}
+
+/* The type of the next frame. */
+static int frame_read(struct tls_client *c)
+{
+    const unsigned char *head = (const unsigned char *)tls_client_wait_bytes(c, 9);
+    const size_t n = (size_t)head[0] << 16 | (size_t)head[1] << 8 | head[2];
+    const int type = head[3];
+    if (n > 0)
+        tls_client_wait_bytes(c, n);
+    return type;
+}
+
+static void http_2_sleeps_as_well(void **state)
+{
+    UNUSED(state);
+    enum { PING = 6, PING_BYTES = 17 };
+    static const char hello[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0\0\0\0\4\1\0\0\0\0";
+    static const char ping[PING_BYTES + 1] = "\0\0\10\6\0\0\0\0\0pingping";
+    struct millpond *m = start(origin_start(pages_script, pages), IDLE);
+    struct tls_client *c = tls_client_open(m->port, .name = "test", .alpn = "h2");
+    EXPECT(c->ok, "%s", c->error);
+    assert_true(tls_client_send(c, hello, sizeof hello - 1));
+    for (int round = 0; round < 2; round++) {
+        millpond_wait_figure(m, "tls_asleep", 1);
+        assert_true(tls_client_send(c, ping, PING_BYTES));
+        while (frame_read(c) != PING)
+            continue;
+        assert_int_equal(millpond_figure(m, "tls_asleep"), 0);
+    }
+    tls_client_close(c);
+    millpond_stop(m);
+}
+
+static void tunnels_sleep_as_well(void **state)
+{
+    UNUSED(state);
+    struct origin *o = tunnel_origin("hello");
+    struct millpond *m = start(o, IDLE);
+    struct tls_client *c = open_one(m, TLS1_3_VERSION);
+    assert_true(tls_client_send(c, TUNNEL_ASK, strlen(TUNNEL_ASK)));
+    expect_in(tls_client_read(c), "HTTP/1.1 101");
+    assert_string_equal(tls_client_wait_bytes(c, 5), "hello");
+    for (int round = 0; round < 2; round++) {
+        millpond_wait_figure(m, "tls_asleep", 1);
+        assert_true(tls_client_send(c, "message", 7));
+        assert_string_equal(tls_client_wait_bytes(c, 7), "message");
+        assert_int_equal(millpond_figure(m, "tls_asleep"), 0);
+    }
+    millpond_wait_figure(m, "tls_asleep", 1);
+    SSL_shutdown(c->ssl);
+    assert_string_equal(tls_client_wait_bytes(c, 3), "bye");
+    tls_client_drain(c);
+    assert_true(c->clean_end);
+    millpond_wait_figure(m, "tls_asleep", 0);
+    millpond_stop(m);
+}
+
+static void their_time_ends_and_they_are_told(void **state)
+{
+    UNUSED(state);
+    struct millpond *m = start(origin_start(pages_script, pages), "idle_timeout = 6s\n");
+    struct tls_client *c = open_one(m, TLS1_3_VERSION);
+    expect_in(tls_client_get(c, "/p", ""), "/p#1");
+    millpond_wait_figure(m, "tls_asleep", 1);
+    tls_client_drain(c);
+    assert_true(c->clean_end);
+    assert_int_equal(millpond_figure(m, "tls_asleep"), 0);
+    millpond_stop(m);
+}
+
+static void a_stop_wakes_them(void **state)
+{
+    UNUSED(state);
+    enum { COUNT = 10 };
+    struct millpond *m = start(origin_start(pages_script, pages), IDLE);
+    struct tls_client *c[COUNT];
+    for (int i = 0; i < COUNT; i++) {
+        c[i] = open_one(m, i % 2 == 0 ? TLS1_3_VERSION : TLS1_2_VERSION);
+        expect_in(tls_client_get(c[i], "/p", ""), "/p#1");
+    }
+    millpond_wait_figure(m, "tls_asleep", COUNT);
+    proc_signal(m->proc, SIGTERM);
+    for (int i = 0; i < COUNT; i++) {
+        tls_client_drain(c[i]);
+        assert_true(c[i]->clean_end);
+    }
+    assert_int_equal(proc_exit_code(m->proc), 0);
+    millpond_expect_clean_end(m);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        E2E_TEST(sleepers_are_served),
+        E2E_TEST(a_late_response_wakes_its_connection),
+        E2E_TEST(http_2_sleeps_as_well),
+        E2E_TEST(tunnels_sleep_as_well),
+        E2E_TEST(their_time_ends_and_they_are_told),
+        E2E_TEST(a_stop_wakes_them),
+    };
+    return E2E_RUN("tls_idle", tests);
+}
