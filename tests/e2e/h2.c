@@ -495,6 +495,59 @@ static void urgent_ones_come_first(void **state)
     millpond_stop(m);
 }
 
+/* Two streams that wait for the window of their connection, which then opens: how much the one that was
+ * asked for last has when the other is through. `update`: PRIORITY_UPDATE for the first, behind its head. */
+static size_t share_of_the_second(struct millpond *m, const char *first, const char *second,
+                                  const char *update)
+{
+    struct h2_client *c = h2_open(m->port, .no_window_updates = true);
+    h2_get(c, 1, "/stored"); /* takes all of the connection's window, and stands */
+    h2_wait_body(c, 1, 65535);
+    for (uint32_t id = 3; id <= 5; id += 2) {
+        h2_headers(c, NGHTTP2_FLAG_END_STREAM, id, H2_GET("/stored"), "priority", id == 3 ? first : second);
+        h2_window_update(c, id, 1 << 20);
+    }
+    if (update != NULL) {
+        char payload[40] = {0, 0, 0, 3};
+        memcpy(payload + 4, update, strlen(update));
+        h2_frame(c, NGHTTP2_PRIORITY_UPDATE, 0, 0, payload, 4 + strlen(update));
+    }
+    h2_sync(c);
+    assert_int_equal(h2_answer(c, 3)->body_len + h2_answer(c, 5)->body_len, 0);
+    h2_window_update(c, 0, 3 << 20);
+    while (!h2_answer(c, 3)->ended)
+        EXPECT(h2_read(c), "nothing more");
+    const size_t share = h2_answer(c, 5)->body_len;
+    expect_large(c, 3);
+    expect_large(c, 5);
+    h2_close(c);
+    return share;
+}
+
+static void priorities_are_obeyed(void **state)
+{
+    UNUSED(state);
+    static const struct {
+        const char *first, *second, *update;
+        size_t least, most; /* of the second, in KB */
+    } rows[] = {
+        {"u=3", "u=3", NULL, 0, 64},            /* one after the other */
+        {"u=3, i", "u=3, i", NULL, 768, 1024},  /* in turns */
+        {"u=3", "u=0", NULL, 1024, 1024},       /* the more urgent one first */
+        {"u=0", "u=3", "u=7", 1024, 1024},      /* as was said later */
+        {"u=7", "u=3", "u=0", 0, 64},           /* in either direction */
+        {"u=3", "u=3, i", "u=3, i", 768, 1024}, /* of turns, too */
+    };
+    struct millpond *m = start(origin_start(large_script, NULL));
+    client_get(m->port, "/stored", "");
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        const size_t share = share_of_the_second(m, rows[i].first, rows[i].second, rows[i].update) / 1024;
+        EXPECT(share >= rows[i].least && share <= rows[i].most, "%s and %s: %zu KB", rows[i].first,
+               rows[i].second, share);
+    }
+    millpond_stop(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -515,6 +568,7 @@ int main(void)
         E2E_TEST(windows_may_be_tiny),
         E2E_TEST(a_stalled_upload_stalls_no_other),
         E2E_TEST(urgent_ones_come_first),
+        E2E_TEST(priorities_are_obeyed),
     };
     return E2E_RUN("e2e/h2", tests);
 }

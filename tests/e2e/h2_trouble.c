@@ -115,11 +115,40 @@ static void what_it_sends_puts_no_write_timeout_off(void **state)
     millpond_stop(m);
 }
 
+static void late_end_script(struct origin_conn *c, const struct message *request, void *arg)
+{
+    UNUSED(request);
+    origin_send(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n");
+    gate_pass(arg);
+    origin_send(c, "0\r\n\r\n");
+}
+
+/* Its window is as large as the body: only the end is still to come, and waits for the window to open. */
+static void an_end_that_is_not_taken_has_its_time(void **state)
+{
+    UNUSED(state);
+    struct gate *g = gate_new();
+    struct origin *app = origin_start(late_end_script, g);
+    struct millpond *m =
+        start("write_timeout = 300ms\nidle_timeout = 400ms\n", pool_lines("app", 1, app));
+    struct h2_client *c = h2_open(m->port, .window = 4, .no_window_updates = true);
+    h2_get(c, 1, "/late");
+    h2_wait_body(c, 1, 4);
+    gate_open(g);
+    struct h2_answer *a = h2_wait(c, 1);
+    assert_int_equal(a->reset, NGHTTP2_CANCEL);
+    h2_wait_end(c); /* it is idle now */
+    assert_int_equal(c->goaway, NGHTTP2_NO_ERROR);
+    millpond_wait_figure(m, "h2_streams", 0);
+    millpond_stop(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         E2E_TEST(an_upload_that_is_queued_anew_is_not_too_slow),
         E2E_TEST(what_it_sends_puts_no_write_timeout_off),
+        E2E_TEST(an_end_that_is_not_taken_has_its_time),
     };
     return E2E_RUN("e2e/h2_trouble", tests);
 }
