@@ -129,8 +129,7 @@ static void an_end_that_is_not_taken_has_its_time(void **state)
     UNUSED(state);
     struct gate *g = gate_new();
     struct origin *app = origin_start(late_end_script, g);
-    struct millpond *m =
-        start("write_timeout = 300ms\nidle_timeout = 400ms\n", pool_lines("app", 1, app));
+    struct millpond *m = start("write_timeout = 300ms\nidle_timeout = 400ms\n", pool_lines("app", 1, app));
     struct h2_client *c = h2_open(m->port, .window = 4, .no_window_updates = true);
     h2_get(c, 1, "/late");
     h2_wait_body(c, 1, 4);

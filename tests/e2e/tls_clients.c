@@ -165,12 +165,29 @@ static void nobody_can_forge_it_by_http2(void **state)
     struct millpond *m = start("optional");
     const char *const ports[] = {"secure", "secure", "open"};
     for (unsigned i = 0; i < ARRAY_LEN(ports); i++) {
-        const char *argv[] = {"curl", "-sSk", "--http2", "-w", " %{http_version}",
-                              "-H", "x-ssl-client-verify: SUCCESS", "-H", "x-ssl-client-s-dn: CN=root",
-                              "-H", "x_ssl_client_s_dn: CN=root", "-H", "x-ssl-client-sha256: 00",
-                              "-H", "client-cert: :AA==:", "-H", "other: kept",
+        const char *argv[] = {"curl",
+                              "-sSk",
+                              "--http2",
+                              "-w",
+                              " %{http_version}",
+                              "-H",
+                              "x-ssl-client-verify: SUCCESS",
+                              "-H",
+                              "x-ssl-client-s-dn: CN=root",
+                              "-H",
+                              "x_ssl_client_s_dn: CN=root",
+                              "-H",
+                              "x-ssl-client-sha256: 00",
+                              "-H",
+                              "client-cert: :AA==:",
+                              "-H",
+                              "other: kept",
                               textf("https://localhost:%d/q", millpond_port(m, ports[i])),
-                              i == 0 ? "--cert" : NULL, alice->file, "--key", alice->key_file, NULL};
+                              i == 0 ? "--cert" : NULL,
+                              alice->file,
+                              "--key",
+                              alice->key_file,
+                              NULL};
         struct proc_result r = proc_run(argv);
         EXPECT(r.exit_code == 0, "curl: %s", r.err);
         assert_string_equal(r.out, textf("/q#%u 2", i + 1));
