@@ -260,6 +260,25 @@ static void content_length_binds_data(void **state)
     millpond_stop(m);
 }
 
+/* RFC 9113 section 8.1: nothing comes behind trailers, so their frame says that it is the last. */
+static void trailers_end_the_request(void **state)
+{
+    UNUSED(state);
+    struct origin *app = origin_start(echo_script, NULL);
+    struct millpond *m = start(app);
+    struct h2_client *c = h2_open(m->port);
+    h2_headers(c, 0, 1, H2_POST("/q"));
+    h2_data(c, 0, 1, "abc", 3);
+    h2_headers(c, 0, 1, "x-sum", "1");
+    assert_int_equal(h2_wait(c, 1)->reset, NGHTTP2_PROTOCOL_ERROR);
+    h2_headers(c, 0, 3, H2_POST("/q"), "content-length", "3");
+    h2_data(c, 0, 3, "abc", 3);
+    h2_headers(c, NGHTTP2_FLAG_END_STREAM, 3, "x-sum", "1");
+    h2_expect(c, 3, 200, "abc");
+    assert_int_equal(c->goaway, H2_NO_CODE);
+    millpond_stop(m);
+}
+
 static void what_is_too_much_gets_a_status(void **state)
 {
     UNUSED(state);
@@ -560,6 +579,7 @@ int main(void)
         E2E_TEST(expect_continue_is_answered),
         E2E_TEST(malformed_requests_end_their_stream_only),
         E2E_TEST(content_length_binds_data),
+        E2E_TEST(trailers_end_the_request),
         E2E_TEST(what_is_too_much_gets_a_status),
         E2E_TEST(trailers_and_early_hints_come_down),
         E2E_TEST(a_cut_response_is_reset),
