@@ -46,7 +46,7 @@ static void an_upload_that_is_queued_anew_is_not_too_slow(void **state)
     struct origin *other =
         origin_start_with(&(struct origin_options){.script = cutting_script, .arg = &s, .head_only = true});
     struct millpond *m =
-        start("body_timeout = 300ms\n",
+        start("body_timeout = 2s\n",
               textf("[pool app]\nhealth_check = off\nserver = 127.0.0.1:%d max_connections=1\n"
                     "queue_timeout = 1h\n%s[route other]\npath = /other\npool = other\n"
                     "[route all]\npool = app\n",
