@@ -496,32 +496,6 @@ static void a_stalled_upload_stalls_no_other(void **state)
     millpond_stop(m);
 }
 
-static void urgent_ones_come_first(void **state)
-{
-    UNUSED(state);
-    struct millpond *m = start(origin_start(large_script, NULL));
-    struct h2_client *c = h2_open(m->port, .no_window_updates = true);
-    h2_get(c, 1, "/stored");
-    h2_window_update(c, 0, 1 << 20);
-    h2_window_update(c, 1, 1 << 20);
-    expect_large(c, 1);
-    /* The connection's window is shut, so both wait when it opens. */
-    for (uint32_t id = 3; id <= 5; id += 2) {
-        h2_headers(c, NGHTTP2_FLAG_END_STREAM, id, H2_GET("/stored"), "priority", id == 3 ? "u=7" : "u=0");
-        h2_window_update(c, id, 1 << 20);
-    }
-    h2_sync(c);
-    size_t before = h2_answer(c, 3)->body_len;
-    h2_window_update(c, 0, 1 << 20);
-    while (h2_answer(c, 5)->body_len < (1 << 20) - 65536)
-        EXPECT(h2_read(c), "nothing more");
-    assert_int_equal(h2_answer(c, 3)->body_len, before);
-    h2_window_update(c, 0, 2 << 20);
-    expect_large(c, 5);
-    expect_large(c, 3);
-    millpond_stop(m);
-}
-
 /* Two streams that wait for the window of their connection, which then opens: how much the one that was
  * asked for last has when the other is through. `update`: PRIORITY_UPDATE for the first, behind its head. */
 static size_t share_of_the_second(struct millpond *m, const char *first, const char *second,
@@ -595,7 +569,6 @@ int main(void)
         E2E_TEST(a_stalled_stream_stalls_no_other),
         E2E_TEST(windows_may_be_tiny),
         E2E_TEST(a_stalled_upload_stalls_no_other),
-        E2E_TEST(urgent_ones_come_first),
         E2E_TEST(priorities_are_obeyed),
     };
     return E2E_RUN("e2e/h2", tests);
