@@ -156,12 +156,16 @@ static bool too_slow(const struct h2_stream *s, dur_ms_t timeout_ms, enum close_
     return false;
 }
 
-/* It is the client who holds the answer up, by a window that is shut. */
+/* It is the client who holds the answer up, by a window that is shut: what is left of it, or its mere end,
+ * which nghttp2 sends in an empty frame only while there is a window (RFC 9113 section 6.9.1 would allow it).
+ */
 static bool is_held_up(const struct h2_stream *s)
 {
     nghttp2_session *session = s->conn->session;
-    return s->bytes > 0 && (nghttp2_session_get_stream_remote_window_size(session, s->id) <= 0 ||
-                            nghttp2_session_get_remote_window_size(session) <= 0);
+    if (s->bytes == 0 && (!s->ended || nghttp2_session_get_stream_local_close(session, s->id) != 0))
+        return false;
+    return nghttp2_session_get_stream_remote_window_size(session, s->id) <= 0 ||
+           nghttp2_session_get_remote_window_size(session) <= 0;
 }
 
 static bool is_awaited(const struct h2_stream *s)

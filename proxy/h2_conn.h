@@ -44,6 +44,7 @@ struct h2_conn {
     bool goaway_noticed, goaway_sent, failed;
     unsigned wide_windows;
     size_t withheld; /* of the connection's window, until the client knows our settings */
+    size_t copied;   /* bytes of responses that wait in its streams and lie nowhere else */
     struct turn_hook turn;
     mono_ms_t begun_ms, idle_since_ms, watch_ms, head_since_ms, goaway_ms;
     /* floods: h2_guard.h */

@@ -65,13 +65,16 @@ static void stream_free(void *arg)
     free(s);
 }
 
+/* What the piece has left is given up. */
 static void piece_release(struct h2_stream *s, struct h2_piece *p)
 {
     struct worker *w = s->conn->client->pw->worker;
     if (p->held)
         h2_conn_spend(s->conn, p->owner);
-    if (p->block != NULL)
+    if (p->block != NULL) {
+        s->conn->copied -= p->bytes;
         worker_bury(w, &p->block->grave, free, p->block);
+    }
 }
 
 static void pieces_drop(struct h2_stream *s)
@@ -214,6 +217,7 @@ static bool copy_push(struct h2_stream *s, const void *ptr, size_t bytes)
         if (bytes <= (size_t)(last->block->bytes + last->block->room - end)) {
             memcpy(end, ptr, bytes);
             last->bytes += bytes;
+            s->conn->copied += bytes;
             return true;
         }
     }
@@ -226,6 +230,7 @@ static bool copy_push(struct h2_stream *s, const void *ptr, size_t bytes)
     p->ptr = b->bytes;
     p->bytes = bytes;
     p->block = b;
+    s->conn->copied += bytes;
     return true;
 }
 
@@ -323,7 +328,8 @@ void h2_stream_finish(struct h2_stream *s, slice_t trailers)
         stream_resume(s);
 }
 
-/* What windows and socket let go at once, or what makes the stream full. */
+/* What windows and socket let go at once, or what makes the stream full. That the socket is full is known
+ * when it has been written to: until then all streams of a connection together have as much as one. */
 size_t h2_stream_room(const struct h2_stream *s)
 {
     nghttp2_session *session = s->conn->session;
@@ -331,9 +337,9 @@ size_t h2_stream_room(const struct h2_stream *s)
         s->bytes < H2_STREAM_HOLDS - ROOM_LEAST ? H2_STREAM_HOLDS + 1 - s->bytes : ROOM_LEAST;
     const int32_t window = MIN(nghttp2_session_get_stream_remote_window_size(session, s->id),
                                nghttp2_session_get_remote_window_size(session));
-    if (s->conn->client->left != NULL || window <= 0)
+    if (s->conn->client->left != NULL || window <= 0 || s->conn->copied >= (size_t)ROOM_MOST)
         return least;
-    const size_t open = MIN((size_t)window, (size_t)ROOM_MOST);
+    const size_t open = MIN((size_t)window, (size_t)ROOM_MOST - s->conn->copied + s->bytes);
     return open > s->bytes + least ? open - s->bytes : least;
 }
 
@@ -378,6 +384,7 @@ static void pieces_send(struct h2_stream *s, size_t bytes)
         p->bytes -= n;
         bytes -= n;
         s->bytes -= n;
+        s->conn->copied -= p->block != NULL ? n : 0;
         if (p->bytes > 0)
             break;
         piece_release(s, p);

@@ -197,6 +197,42 @@ static void a_keyed_post_is_tried_again_where_the_route_allows(void **state)
     millpond_stop(m);
 }
 
+/* ---- bodies
+ * -------------------------------------------------------------------------------------------------------- */
+
+/* 16 KB are kept to be sent again, and not a byte more, however the length is told. */
+static void a_body_is_sent_again_up_to_a_bound(void **state)
+{
+    UNUSED(state);
+    enum { KEPT = 16 * 1024, TIMES = 6 };
+    struct origin *bad = origin_start(reset_script, NULL), *good = origin_start(echo_script, NULL);
+    struct millpond *m = millpond_start(.main = "workers = 1", .cache = NO_STORE,
+                                        .rest = textf("%sretry_budget = 100%%\neject_errors = 0\n",
+                                                      pool_lines("app", 2, bad, good)));
+    for (unsigned chunked = 0; chunked < 2; chunked++) {
+        for (unsigned more = 0; more < 2; more++) {
+            char *body = text_repeat('b', KEPT + more);
+            const char *request =
+                chunked ? textf("PUT / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n"
+                                "5\r\nbbbbb\r\n%zx\r\n%s\r\n0\r\n\r\n",
+                                strlen(body) - 5, body + 5)
+                        : textf("PUT / HTTP/1.1\r\nHost: test\r\nContent-Length: %zu\r\n\r\n%s", strlen(body),
+                                body);
+            unsigned lost = 0, before = origin_requests(bad);
+            for (int i = 0; i < TIMES; i++) {
+                struct message *r = client_raw(m->port, request);
+                lost += r->status == 502;
+                if (r->status != 502)
+                    expect_body(r, body);
+            }
+            assert_true(origin_requests(bad) > before);
+            EXPECT(more ? lost == origin_requests(bad) - before : lost == 0, "%s, %u more: %u of %d lost",
+                   chunked ? "chunked" : "with a length", more, lost, TIMES);
+        }
+    }
+    millpond_stop(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -207,6 +243,7 @@ int main(void)
         E2E_TEST(it_ends_the_wait_for_room_as_well),
         E2E_TEST(who_had_all_the_time_has_failed),
         E2E_TEST(a_keyed_post_is_tried_again_where_the_route_allows),
+        E2E_TEST(a_body_is_sent_again_up_to_a_bound),
     };
     return E2E_RUN("balance_tries", tests);
 }

@@ -1,5 +1,6 @@
 /* event_stream.c: streams of events (Server-Sent Events): each event passes when it is sent, nothing is
  * stored or shared, nobody waits for somebody else's, and a stream ends when either side leaves. */
+#include "tests/support/h2.h"
 #include "tests/support/millpond.h"
 #include "tests/support/tls.h"
 
@@ -111,6 +112,33 @@ static void events_pass_at_once_over_tls(void **state)
     millpond_stop(m);
 }
 
+/* Each in a frame of its own, by the time it was sent. */
+static void events_pass_at_once_over_http2(void **state)
+{
+    UNUSED(state);
+    static struct stream s; /* threads may outlive a test that fails */
+    s = (struct stream){.fields = "Cache-Control: public, max-age=600\r\n", .chunked = true, .events = 3};
+    struct origin *o = stream_origin(&s);
+    struct millpond *m = millpond_start(.listen = "protocols = h2, http/1.1, h2c\n",
+                                        .rest = textf("%s[route all]\nttl = 1h\n", pool_lines("app", 1, o)));
+    struct h2_client *c = h2_open(m->port);
+    for (uint32_t id = 1; id <= 3; id += 2) { /* the second would be a hit */
+        h2_get(c, id, "/events");
+        expect_in(h2_wait_head(c, id)->head, "content-type: text/event-stream\n");
+        for (unsigned i = 0; i < s.events; i++) {
+            h2_sync(c);
+            assert_int_equal(h2_answer(c, id)->body_len, 9 * i);
+            gate_let(s.event, 1);
+            h2_wait_body(c, id, 9 * (i + 1));
+        }
+        h2_expect(c, id, 200, "data: 0\n\ndata: 1\n\ndata: 2\n\n");
+    }
+    assert_int_equal(origin_requests(o), 2);
+    assert_int_equal(millpond_figure(m, "cache_stored"), 0);
+    millpond_stop(m);
+    origin_stop(o);
+}
+
 /* Some servers send the head with the first event, which may be a long time coming. */
 static void nobody_waits_for_another_stream(void **state)
 {
@@ -167,6 +195,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         E2E_TEST(events_pass_at_once),
         E2E_TEST(events_pass_at_once_over_tls),
+        E2E_TEST(events_pass_at_once_over_http2),
         E2E_TEST(nobody_waits_for_another_stream),
         E2E_TEST(stream_ends_when_its_client_leaves),
     };

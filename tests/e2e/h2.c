@@ -237,26 +237,53 @@ static void malformed_requests_end_their_stream_only(void **state)
     millpond_stop(m);
 }
 
-/* More or less DATA than Content-Length says: the stream ends, and the instance never sees a whole request.
- */
+/* More or less DATA than Content-Length says: the stream ends, and the instance never sees a whole request,
+ * whether it has its head already or not. */
 static void content_length_binds_data(void **state)
+{
+    UNUSED(state);
+    static const char *const wrong[] = {"10", "2"};
+    struct origin *app = origin_start(echo_script, NULL);
+    struct millpond *m = start(app);
+    struct h2_client *c = h2_open(m->port);
+    uint32_t id = 1;
+    for (unsigned late = 0; late < 2; late++) {
+        for (size_t i = 0; i < ARRAY_LEN(wrong); i++, id += 2) {
+            h2_headers(c, 0, id, H2_POST("/q"), "content-length", wrong[i]);
+            if (late)
+                millpond_wait_figure(m, "upstream_connections", 1);
+            h2_data(c, NGHTTP2_FLAG_END_STREAM, id, "abc", 3);
+            assert_int_equal(h2_wait(c, id)->reset, NGHTTP2_PROTOCOL_ERROR);
+            millpond_wait_figure(m, "upstream_connections", 0);
+        }
+    }
+    h2_headers(c, 0, id, H2_POST("/q"), "content-length", "3");
+    h2_data(c, NGHTTP2_FLAG_END_STREAM, id, "abc", 3);
+    h2_expect(c, id, 200, "abc");
+    origin_wait_open(app, 1);
+    unsigned whole = 0;
+    for (unsigned i = 0; i < origin_requests(app); i++)
+        whole += origin_request(app, i)->end == MESSAGE_COMPLETE;
+    assert_int_equal(whole, 1);
+    millpond_stop(m);
+}
+
+/* RFC 9113 section 8.1: nothing comes behind trailers, so their frame says that it is the last. */
+static void trailers_end_the_request(void **state)
 {
     UNUSED(state);
     struct origin *app = origin_start(echo_script, NULL);
     struct millpond *m = start(app);
     struct h2_client *c = h2_open(m->port);
-    h2_headers(c, 0, 1, H2_POST("/q"), "content-length", "10");
-    h2_data(c, NGHTTP2_FLAG_END_STREAM, 1, "abc", 3);
+    h2_headers(c, 0, 1, H2_POST("/q"));
+    h2_data(c, 0, 1, "abc", 3);
+    h2_headers(c, 0, 1, "x-sum", "1");
     assert_int_equal(h2_wait(c, 1)->reset, NGHTTP2_PROTOCOL_ERROR);
-    h2_headers(c, 0, 3, H2_POST("/q"), "content-length", "2");
-    h2_data(c, NGHTTP2_FLAG_END_STREAM, 3, "abc", 3);
-    assert_int_equal(h2_wait(c, 3)->reset, NGHTTP2_PROTOCOL_ERROR);
-    h2_headers(c, 0, 5, H2_POST("/q"), "content-length", "3");
-    h2_data(c, NGHTTP2_FLAG_END_STREAM, 5, "abc", 3);
-    h2_expect(c, 5, 200, "abc");
-    origin_wait_open(app, 1);
-    for (unsigned i = 0; i < origin_requests(app); i++)
-        assert_string_equal(origin_request(app, i)->body, "abc");
+    h2_headers(c, 0, 3, H2_POST("/q"), "content-length", "3");
+    h2_data(c, 0, 3, "abc", 3);
+    h2_headers(c, NGHTTP2_FLAG_END_STREAM, 3, "x-sum", "1");
+    h2_expect(c, 3, 200, "abc");
+    assert_int_equal(c->goaway, H2_NO_CODE);
     millpond_stop(m);
 }
 
@@ -469,29 +496,56 @@ static void a_stalled_upload_stalls_no_other(void **state)
     millpond_stop(m);
 }
 
-static void urgent_ones_come_first(void **state)
+/* Two streams that wait for the window of their connection, which then opens: how much the one that was
+ * asked for last has when the other is through. `update`: PRIORITY_UPDATE for the first, behind its head. */
+static size_t share_of_the_second(struct millpond *m, const char *first, const char *second,
+                                  const char *update)
 {
-    UNUSED(state);
-    struct millpond *m = start(origin_start(large_script, NULL));
     struct h2_client *c = h2_open(m->port, .no_window_updates = true);
-    h2_get(c, 1, "/stored");
-    h2_window_update(c, 0, 1 << 20);
-    h2_window_update(c, 1, 1 << 20);
-    expect_large(c, 1);
-    /* The connection's window is shut, so both wait when it opens. */
+    h2_get(c, 1, "/stored"); /* takes all of the connection's window, and stands */
+    h2_wait_body(c, 1, 65535);
     for (uint32_t id = 3; id <= 5; id += 2) {
-        h2_headers(c, NGHTTP2_FLAG_END_STREAM, id, H2_GET("/stored"), "priority", id == 3 ? "u=7" : "u=0");
+        h2_headers(c, NGHTTP2_FLAG_END_STREAM, id, H2_GET("/stored"), "priority", id == 3 ? first : second);
         h2_window_update(c, id, 1 << 20);
     }
+    if (update != NULL) {
+        char payload[40] = {0, 0, 0, 3};
+        memcpy(payload + 4, update, strlen(update));
+        h2_frame(c, NGHTTP2_PRIORITY_UPDATE, 0, 0, payload, 4 + strlen(update));
+    }
     h2_sync(c);
-    size_t before = h2_answer(c, 3)->body_len;
-    h2_window_update(c, 0, 1 << 20);
-    while (h2_answer(c, 5)->body_len < (1 << 20) - 65536)
+    assert_int_equal(h2_answer(c, 3)->body_len + h2_answer(c, 5)->body_len, 0);
+    h2_window_update(c, 0, 3 << 20);
+    while (!h2_answer(c, 3)->ended)
         EXPECT(h2_read(c), "nothing more");
-    assert_int_equal(h2_answer(c, 3)->body_len, before);
-    h2_window_update(c, 0, 2 << 20);
-    expect_large(c, 5);
+    const size_t share = h2_answer(c, 5)->body_len;
     expect_large(c, 3);
+    expect_large(c, 5);
+    h2_close(c);
+    return share;
+}
+
+static void priorities_are_obeyed(void **state)
+{
+    UNUSED(state);
+    static const struct {
+        const char *first, *second, *update;
+        size_t least, most; /* of the second, in KB */
+    } rows[] = {
+        {"u=3", "u=3", NULL, 0, 64},            /* one after the other */
+        {"u=3, i", "u=3, i", NULL, 768, 1024},  /* in turns */
+        {"u=3", "u=0", NULL, 1024, 1024},       /* the more urgent one first */
+        {"u=0", "u=3", "u=7", 1024, 1024},      /* as was said later */
+        {"u=7", "u=3", "u=0", 0, 64},           /* in either direction */
+        {"u=3", "u=3, i", "u=3, i", 768, 1024}, /* of turns, too */
+    };
+    struct millpond *m = start(origin_start(large_script, NULL));
+    client_get(m->port, "/stored", "");
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        const size_t share = share_of_the_second(m, rows[i].first, rows[i].second, rows[i].update) / 1024;
+        EXPECT(share >= rows[i].least && share <= rows[i].most, "%s and %s: %zu KB", rows[i].first,
+               rows[i].second, share);
+    }
     millpond_stop(m);
 }
 
@@ -507,6 +561,7 @@ int main(void)
         E2E_TEST(expect_continue_is_answered),
         E2E_TEST(malformed_requests_end_their_stream_only),
         E2E_TEST(content_length_binds_data),
+        E2E_TEST(trailers_end_the_request),
         E2E_TEST(what_is_too_much_gets_a_status),
         E2E_TEST(trailers_and_early_hints_come_down),
         E2E_TEST(a_cut_response_is_reset),
@@ -514,7 +569,7 @@ int main(void)
         E2E_TEST(a_stalled_stream_stalls_no_other),
         E2E_TEST(windows_may_be_tiny),
         E2E_TEST(a_stalled_upload_stalls_no_other),
-        E2E_TEST(urgent_ones_come_first),
+        E2E_TEST(priorities_are_obeyed),
     };
     return E2E_RUN("e2e/h2", tests);
 }

@@ -436,8 +436,7 @@ static void a_client_that_never_reads(void **state)
     millpond_wait_figure(m, "fetches_in_flight", 50);
     bystander_goes_on();
     uint64_t held = millpond_memory(m, "RssAnon") - before;
-    EXPECT(support_sanitized() || held < 50 * 80 * KB + 1 * MB, "%llu bytes are held",
-           (unsigned long long)held);
+    EXPECT(support_sanitized() || held < 50 * 32 * KB, "%llu bytes are held", (unsigned long long)held);
     millpond_wait_figure(m, "h2_streams", 0);
     bystander_goes_on();
     expect_in(millpond_admin(m, "GET", "/metrics")->body,

@@ -46,7 +46,7 @@ static void an_upload_that_is_queued_anew_is_not_too_slow(void **state)
     struct origin *other =
         origin_start_with(&(struct origin_options){.script = cutting_script, .arg = &s, .head_only = true});
     struct millpond *m =
-        start("body_timeout = 300ms\n",
+        start("body_timeout = 2s\n",
               textf("[pool app]\nhealth_check = off\nserver = 127.0.0.1:%d max_connections=1\n"
                     "queue_timeout = 1h\n%s[route other]\npath = /other\npool = other\n"
                     "[route all]\npool = app\n",
@@ -115,11 +115,118 @@ static void what_it_sends_puts_no_write_timeout_off(void **state)
     millpond_stop(m);
 }
 
+static void late_end_script(struct origin_conn *c, const struct message *request, void *arg)
+{
+    UNUSED(request);
+    origin_send(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n");
+    gate_pass(arg);
+    origin_send(c, "0\r\n\r\n");
+}
+
+/* Its window is as large as the body: only the end is still to come, and waits for the window to open. */
+static void an_end_that_is_not_taken_has_its_time(void **state)
+{
+    UNUSED(state);
+    struct gate *g = gate_new();
+    struct origin *app = origin_start(late_end_script, g);
+    struct millpond *m = start("write_timeout = 300ms\nidle_timeout = 400ms\n", pool_lines("app", 1, app));
+    struct h2_client *c = h2_open(m->port, .window = 4, .no_window_updates = true);
+    h2_get(c, 1, "/late");
+    h2_wait_body(c, 1, 4);
+    gate_open(g);
+    struct h2_answer *a = h2_wait(c, 1);
+    assert_int_equal(a->reset, NGHTTP2_CANCEL);
+    h2_wait_end(c); /* it is idle now */
+    assert_int_equal(c->goaway, NGHTTP2_NO_ERROR);
+    millpond_wait_figure(m, "h2_streams", 0);
+    millpond_stop(m);
+}
+
+/* ---- who makes us reset
+ * ---------------------------------------------------------------------------------------------------- */
+
+static void stored_script(struct origin_conn *c, const struct message *request, void *arg)
+{
+    if (strcmp(request->target, "/free") != 0) {
+        origin_send(c, "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 6\r\n\r\nabc");
+        gate_pass(arg);
+        origin_send(c, "def");
+    } else {
+        origin_respond(c, 200, NO_STORE, "free");
+    }
+}
+
+enum offence { ZERO_WINDOW, WIDE_WINDOW, DATA_BEHIND_THE_END, HEAD_BEHIND_THE_END, SHORT_PRIORITY, OFFENCES };
+
+static void offend(struct h2_client *c, uint32_t id, enum offence o)
+{
+    switch (o) {
+    case ZERO_WINDOW:
+        h2_window_update(c, id, 0);
+        break;
+    case WIDE_WINDOW:
+        h2_window_update(c, id, 0x7fffffff);
+        break;
+    case DATA_BEHIND_THE_END:
+        h2_data(c, 0, id, "x", 1);
+        break;
+    case HEAD_BEHIND_THE_END:
+        h2_headers(c, NGHTTP2_FLAG_END_STREAM, id, "x", "y");
+        break;
+    case SHORT_PRIORITY:
+        h2_frame(c, NGHTTP2_PRIORITY, 0, id, "1234", 4);
+        break;
+    case OFFENCES:
+        break;
+    }
+}
+
+/* Most end the connection at once. */
+static const int64_t ends_by[OFFENCES] = {
+    [ZERO_WINDOW] = NGHTTP2_PROTOCOL_ERROR,        [WIDE_WINDOW] = NGHTTP2_ENHANCE_YOUR_CALM,
+    [DATA_BEHIND_THE_END] = NGHTTP2_STREAM_CLOSED, [HEAD_BEHIND_THE_END] = NGHTTP2_STREAM_CLOSED,
+    [SHORT_PRIORITY] = NGHTTP2_FRAME_SIZE_ERROR,
+};
+
+/* CVE-2025-8671, by each frame that ends a stream and leaves its request to an instance, which never has more
+ * of them than one connection may begin. */
+static void instances_never_get_more_than_one_connection_may_ask(void **state)
+{
+    UNUSED(state);
+    for (enum offence o = 0; o < OFFENCES; o++) {
+        struct gate *g = gate_new();
+        struct origin *app = origin_start(stored_script, g);
+        struct millpond *m = start("h2_max_streams = 8\nh2_max_resets = 50/m\n", pool_lines("app", 1, app));
+        struct h2_client *c = h2_open(m->port), *other = h2_open(m->port);
+        h2_sync(c);
+        for (uint32_t i = 0; i < 100 && c->goaways == 0; i++) {
+            const uint32_t id = 2 * i + 1;
+            h2_get(c, id, textf("/%u", i));
+            while (i < 8 && h2_answer(c, id)->body_len < 3 && c->goaways == 0)
+                EXPECT(h2_read(c), "nothing of stream %u", id);
+            offend(c, id, o);
+            while (h2_answer(c, id)->reset == H2_NO_CODE && c->goaways == 0)
+                EXPECT(h2_read(c), "offence %d: stream %u is not reset", o, id);
+        }
+        EXPECT(c->goaways > 0, "offence %d: no GOAWAY", o);
+        EXPECT(c->goaway == ends_by[o], "offence %d: code %lld", o, (long long)c->goaway);
+        EXPECT(origin_requests(app) <= 8, "offence %d: %u requests", o, origin_requests(app));
+        h2_get(other, 1, "/free");
+        h2_expect(other, 1, 200, "free");
+        gate_open(g);
+        millpond_wait_figure(m, "fetches_in_flight", 0);
+        millpond_stop(m);
+        origin_stop(app);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         E2E_TEST(an_upload_that_is_queued_anew_is_not_too_slow),
         E2E_TEST(what_it_sends_puts_no_write_timeout_off),
+        E2E_TEST(an_end_that_is_not_taken_has_its_time),
+        E2E_TEST(instances_never_get_more_than_one_connection_may_ask),
     };
     return E2E_RUN("e2e/h2_trouble", tests);
 }

@@ -80,6 +80,53 @@ static void versions_ciphers_and_groups_are_as_asked(void **state)
     millpond_stop(m);
 }
 
+/* One handshake of openssl's own client, without its defaults. What was agreed on; NULL: nothing. */
+static char *agreed(struct millpond *m, const char *const *offer)
+{
+    const char *argv[16] = {"openssl", "s_client", "-connect", textf("127.0.0.1:%d", secure_port(m)),
+                            "-brief"};
+    for (size_t n = 5; *offer != NULL; n++)
+        argv[n] = *offer++;
+    struct proc_result r = proc_run(argv);
+    char *suite = strstr(r.err, "Ciphersuite: ");
+    if (suite == NULL || r.exit_code != 0)
+        return NULL;
+    suite += strlen("Ciphersuite: ");
+    return textf("%.*s", (int)strcspn(suite, "\n"), suite);
+}
+#define AGREED(m, ...) agreed(m, (const char *const[]){__VA_ARGS__, NULL})
+
+/* Without a word in the ini file: what Mozilla calls intermediate, but for DHE, and nothing else. */
+static void what_is_offered_by_itself(void **state)
+{
+    UNUSED(state);
+    static const char *const good[] = {"ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES256-GCM-SHA384",
+                                       "ECDHE-ECDSA-CHACHA20-POLY1305", "ECDHE-RSA-AES128-GCM-SHA256",
+                                       "ECDHE-RSA-AES256-GCM-SHA384",   "ECDHE-RSA-CHACHA20-POLY1305"};
+    static const char *const bad[] = {"AES128-GCM-SHA256",         "AES256-SHA",
+                                      "ECDHE-ECDSA-AES128-SHA",    "ECDHE-RSA-AES256-SHA384",
+                                      "DHE-RSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES128-CCM"};
+    static const char *const groups[] = {"X25519", "P-256", "P-384"};
+    struct millpond *m = start(
+        textf("%s%s", tls_cert_lines(tls_cert_make("e")), tls_cert_lines(tls_cert_make("r", .rsa = true))));
+    for (size_t i = 0; i < ARRAY_LEN(good); i++)
+        assert_string_equal(AGREED(m, "-tls1_2", "-cipher", good[i]), good[i]);
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+        EXPECT(AGREED(m, "-tls1_2", "-cipher", bad[i]) == NULL, "%s", bad[i]);
+    for (size_t i = 0; i < ARRAY_LEN(groups); i++)
+        EXPECT(AGREED(m, "-tls1_3", "-groups", groups[i]) != NULL, "%s", groups[i]);
+    EXPECT(AGREED(m, "-tls1_3", "-groups", "ffdhe2048") == NULL, "finite fields");
+    EXPECT(AGREED(m, "-tls1_1", "-cipher", "ALL:@SECLEVEL=0") == NULL, "TLS 1.1");
+    /* The client's order decides. */
+    assert_string_equal(
+        AGREED(m, "-tls1_3", "-ciphersuites", "TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256"),
+        "TLS_CHACHA20_POLY1305_SHA256");
+    assert_string_equal(
+        AGREED(m, "-tls1_3", "-ciphersuites", "TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256"),
+        "TLS_AES_128_GCM_SHA256");
+    millpond_stop(m);
+}
+
 /* ---- new ones
  * ------------------------------------------------------------------------------------------------------- */
 
@@ -272,6 +319,7 @@ int main(void)
         E2E_TEST(the_client_chooses_the_kind_of_key),
         E2E_TEST(the_chain_is_sent),
         E2E_TEST(versions_ciphers_and_groups_are_as_asked),
+        E2E_TEST(what_is_offered_by_itself),
         E2E_TEST(a_reload_brings_new_ones_and_drops_nobody),
         E2E_TEST(files_that_change_are_read),
         E2E_TEST(what_expires_is_said_at_the_start),

@@ -1,5 +1,6 @@
 /* tls_clients.c: clients that show certificates: who gets in, what the application is told and cannot be told
  * by anybody else, and what the cache gives to whom. */
+#include "tests/support/h2.h"
 #include "tests/support/millpond.h"
 #include "tests/support/pages.h"
 #include "tests/support/tls.h"
@@ -22,6 +23,7 @@ static struct millpond_options options(const char *verify_lines)
 {
     return (struct millpond_options){
         .main = textf("workers = 2\n%s", main_lines),
+        .listen = "protocols = h2, http/1.1, h2c",
         .rest =
             textf("%s[listen secure]\naddress = 127.0.0.1:0\n%s%s\n[listen open]\naddress = "
                   "127.0.0.1:0\n%s%s",
@@ -152,6 +154,60 @@ static void nobody_can_forge_it(void **state)
     }
     expect_in(origin_request(app, 4)->trailers, "Other: kept");
     expect_not_in(origin_request(app, 4)->trailers, "SSL");
+    millpond_stop(m);
+}
+
+/* By HTTP/2 as well, where names come in one spelling only: over TLS, without it, and in trailers. */
+static void nobody_can_forge_it_by_http2(void **state)
+{
+    static const char *const shown[] = {"SUCCESS", "NONE", "-"};
+    UNUSED(state);
+    struct millpond *m = start("optional");
+    const char *const ports[] = {"secure", "secure", "open"};
+    for (unsigned i = 0; i < ARRAY_LEN(ports); i++) {
+        const char *argv[] = {"curl",
+                              "-sSk",
+                              "--http2",
+                              "-w",
+                              " %{http_version}",
+                              "-H",
+                              "x-ssl-client-verify: SUCCESS",
+                              "-H",
+                              "x-ssl-client-s-dn: CN=root",
+                              "-H",
+                              "x_ssl_client_s_dn: CN=root",
+                              "-H",
+                              "x-ssl-client-sha256: 00",
+                              "-H",
+                              "client-cert: :AA==:",
+                              "-H",
+                              "other: kept",
+                              textf("https://localhost:%d/q", millpond_port(m, ports[i])),
+                              i == 0 ? "--cert" : NULL,
+                              alice->file,
+                              "--key",
+                              alice->key_file,
+                              NULL};
+        struct proc_result r = proc_run(argv);
+        EXPECT(r.exit_code == 0, "curl: %s", r.err);
+        assert_string_equal(r.out, textf("/q#%u 2", i + 1));
+        assert_string_equal(told(i, "X-SSL-Client-Verify"), shown[i]);
+        assert_string_equal(told(i, "X-SSL-Client-S-DN"), i == 0 ? "CN=alice" : "-");
+        assert_string_equal(told(i, "X-SSL-Client-SHA256"), i == 0 ? sha256_of(alice) : "-");
+        assert_string_equal(told(i, "X_SSL_Client_S_DN"), "-");
+        assert_string_equal(told(i, "Client-Cert"), "-");
+        assert_string_equal(told(i, "Other"), "kept");
+    }
+    struct h2_client *c = h2_open(m->port);
+    h2_headers(c, 0, 1, H2_POST("/q"), "x-ssl-client-verify", "SUCCESS", "x-ssl_client-s-dn", "CN=root");
+    h2_data(c, 0, 1, "x", 1);
+    h2_headers(c, NGHTTP2_FLAG_END_STREAM, 1, "x-ssl-client-sha256", "00", "x_ssl-client-verify", "SUCCESS",
+               "other", "kept");
+    h2_expect(c, 1, 200, NULL);
+    assert_string_equal(told(3, "X-SSL-Client-Verify"), "-");
+    assert_string_equal(told(3, "X-SSL_Client-S-DN"), "-");
+    expect_in(origin_request(app, 3)->trailers, "other: kept");
+    expect_not_in(origin_request(app, 3)->trailers, "ssl");
     millpond_stop(m);
 }
 
@@ -349,6 +405,7 @@ int main(void)
         E2E_TEST(only_whom_the_authority_knows_gets_in),
         E2E_TEST(who_may_show_one_and_does_is_known),
         E2E_TEST(nobody_can_forge_it),
+        E2E_TEST(nobody_can_forge_it_by_http2),
         E2E_TEST(sessions_know_whose_they_are),
         E2E_TEST(a_reload_that_requires_one_holds_for_all),
         E2E_TEST(authorities_that_change_are_read),

@@ -6,6 +6,8 @@
 #include "tests/support/pages.h"
 #include "tests/support/tls.h"
 
+#define FIELD "Strict-Transport-Security"
+
 static struct origin *app;
 
 static struct millpond *start(const char *listen_lines)
@@ -72,9 +74,14 @@ static void challenges_come_from_their_folder(void **state)
     expect_status(client_ask(m->port, "POST", "/.well-known/acme-challenge/Token-1_a", "", ""), 404);
     assert_int_equal(origin_requests(app), 0);
     millpond_stop(m);
+    /* Without a redirect, and by https, where an authority comes that was redirected elsewhere. */
+    m = start(textf("%sacme_webroot = %s\nhsts = preload", tls_cert_lines(tls_cert_make("a")), root));
+    char *secure =
+        tls_client_get(tls_client_open(m->port, .name = "test"), "/.well-known/acme-challenge/Token-1_a", "");
+    expect_in(secure, "\r\n\r\nToken-1_a.thumbprint");
+    expect_in(secure, FIELD ": max-age=63072000; includeSubDomains; preload\r\n");
+    millpond_stop(m);
 }
-
-#define FIELD "Strict-Transport-Security"
 
 static struct page pages[] = {
     {.path = "/stored", .fields = "Cache-Control: max-age=600\r\n", .etag = "\"e\""},

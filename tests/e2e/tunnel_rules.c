@@ -315,6 +315,34 @@ static void tunnels_outlive_a_reload(void **state)
     millpond_stop(m);
 }
 
+/* A tunnel is a request that runs: whoever drains its instance is told of it and can wait for its end. */
+static void drain_waits_for_tunnels(void **state)
+{
+    UNUSED(state);
+    struct origin *o = tunnel_origin(NULL), *other = tunnel_origin(NULL);
+    struct millpond *m =
+        millpond_start(.rest = textf("[pool app]\nhealth_check = off\nserver = 127.0.0.1:%d name=a\n",
+                                     origin_port(o)));
+    struct client *c = tunnel_open(m->port);
+    struct proc_result r =
+        millpond_cli(m, "add", "app", textf("127.0.0.1:%d", origin_port(other)), "name=b", NULL);
+    assert_int_equal(r.exit_code, 0);
+    const char *const words[] = {getenv("MILLPOND"), "drain", "app/a", "--wait", "-s", m->socket, NULL};
+    struct proc *waits = proc_start(&(struct proc_options){.argv = words});
+    capture_wait(&waits->out, "no new requests, 1 still run\n", 1);
+    struct client *next = tunnel_open(m->port);
+    assert_int_equal(origin_open(other), 1);
+    client_send(c, "more");
+    tunnel_expect(c, "more");
+    assert_false(waits->reaped);
+    client_close(c);
+    capture_wait(&waits->out, "no request runs there any more\n", 1);
+    assert_int_equal(proc_exit_code(waits), 0);
+    client_close(next);
+    millpond_wait_figure(m, "tunnels", 0);
+    millpond_stop(m);
+}
+
 static void stop_waits_for_tunnels_up_to_shutdown_timeout(void **state)
 {
     UNUSED(state);
@@ -359,6 +387,7 @@ int main(void)
         E2E_TEST(what_speaks_now_and_then_lasts),
         E2E_TEST(half_open_tunnel_ends_after_idle_timeout),
         E2E_TEST(tunnels_outlive_a_reload),
+        E2E_TEST(drain_waits_for_tunnels),
         E2E_TEST(stop_waits_for_tunnels_up_to_shutdown_timeout),
         E2E_TEST(stop_does_not_wait_longer_than_the_last_tunnel),
     };
