@@ -162,10 +162,20 @@ static bool health_is_own_lack(int error)
            error == EADDRNOTAVAIL;
 }
 
+/* With TLS 1.3 an instance says that it does not like our certificate when the handshake seems done. */
+static const char *health_refusal(const struct health_probe *p)
+{
+    struct health_tls *tls = p->exchange != NULL ? p->exchange->tls : NULL;
+    return tls != NULL && tls_conn_is_refused(&tls->conn) ? tls->conn.why : NULL;
+}
+
 static void health_fail_errno(struct health_probe *p, int error)
 {
+    const char *refusal = health_refusal(p);
     enum health_verdict verdict = p->phase <= HEALTH_CONNECTING ? HEALTH_UNREACHABLE : HEALTH_UNHEALTHY;
-    if (health_is_own_lack(error))
+    if (refusal != NULL)
+        health_finish(p, HEALTH_UNHEALTHY, "TLS: %s", refusal);
+    else if (health_is_own_lack(error))
         health_finish(p, HEALTH_SKIPPED, "%s", strerror(error));
     else if (error == ECONNREFUSED)
         health_finish(p, verdict, "connect refused");

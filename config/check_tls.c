@@ -1,5 +1,5 @@
-/* check_tls.c: rules about TLS of listeners that need no file: those of the files themselves are known when
- * they are read (proxy/tls_site.c). */
+/* check_tls.c: rules about TLS, of listeners and of pools, that need no file: those of the files themselves
+ * are known when they are read (proxy/tls_site.c). */
 #include "config/build.h"
 
 /* The index-th value of a key that was given, for its line. */
@@ -71,6 +71,27 @@ static void check_clients(struct build *b, const struct config_listen *l,
             "remove the line");
 }
 
+/* A certificate for instances takes its key, and TLS. */
+static void check_pool_pair(struct build *b, const struct config_pool *p,
+                            const struct source_section *section)
+{
+    static const char *const keys[] = {"tls_certificate", "tls_key"};
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+        const struct source_value *v = source_value_given(section, keys[i]);
+        if (v == NULL || (i == 0 ? p->tls_certificate : p->tls_key)[0] == '\0')
+            continue;
+        if (!p->tls)
+            problem_add(b->source->problems, false, v->origin, section->label, keys[i],
+                        "instances are shown a certificate over TLS only, and tls is off; add tls = yes, or "
+                        "remove the line");
+        else if (source_value_given(section, keys[1 - i]) == NULL)
+            problem_add(b->source->problems, false, v->origin, section->label, keys[i],
+                        "a certificate takes its key, and %s is missing; write both, or neither",
+                        keys[1 - i]);
+        return;
+    }
+}
+
 /* Of a pool. */
 void check_pool_tls(struct build *b, const struct config_pool *p, const struct source_section *section)
 {
@@ -81,6 +102,7 @@ void check_pool_tls(struct build *b, const struct config_pool *p, const struct s
             problem_add(b->source->problems, true, v->origin, section->label, keys[i],
                         "it does nothing without tls = yes; add that, or remove the line");
     }
+    check_pool_pair(b, p, section);
     const struct source_value *ca = source_value_given(section, "tls_ca"),
                               *sni = source_value_given(section, "tls_sni");
     if (ca != NULL && p->tls && !p->tls_verify)

@@ -136,7 +136,7 @@ static bool check_tls_files(struct check_report *r, const struct config *c)
     return ok;
 }
 
-/* And of the authorities of pools. */
+/* And of the authorities and certificates of pools. */
 static bool check_pool_files(struct check_report *r, const struct config *c)
 {
     char err[1024];
@@ -147,6 +147,8 @@ static bool check_pool_files(struct check_report *r, const struct config *c)
             report_text(r->problems, err);
             ok = false;
         }
+        if (pool_tls_doubt(c, &c->pools[i], t, clock_wall_ms(), err, sizeof err) != NULL)
+            report_warn(r, "%s", err);
         tls_target_unref(t);
     }
     return ok;

@@ -22,6 +22,7 @@
 #include "proxy/h2_scratch.h"
 #include "proxy/proxy_worker.h"
 #include "proxy/upstream_conn.h"
+#include "proxy/upstream_tls.h"
 
 #define ROUNDS_PER_TURN 16
 #define WINDOW_TOGETHER (4 * MB)
@@ -49,7 +50,6 @@ static struct h2_client *client_open(struct exchange *x, dur_ms_t connect_timeou
     u->exchange = NULL;
     u->h2 = h;
     h->conn = u;
-    h->target = pool_tls(x->route->pool);
     h->opened_ms = worker_now_ms(x->pw->worker);
     list_init(&h->calls);
     list_init(&h->wake);
@@ -71,7 +71,7 @@ static unsigned calls_at_once(const struct h2_client *h)
 static bool client_suits(struct h2_client *h, const struct exchange *x, dur_ms_t max_idle_ms)
 {
     const mono_ms_t now_ms = worker_now_ms(x->pw->worker);
-    if (h->conn->instance != x->instance || h->leaving || h->target != pool_tls(x->route->pool))
+    if (h->conn->instance != x->instance || h->leaving || h->conn->target != pool_tls(x->route->pool))
         return false;
     if (!h2_client_is_ready(h))
         return true;
@@ -351,9 +351,10 @@ static void client_settle(struct h2_client *h)
     if (is_over(h)) {
         if (!h->broken && h->call_count == 0)
             say_goodbye(h);
+        const enum fetch_error e = h->broken ? upstream_tls_judge(u) : FETCH_RESET;
         h->broken = true;
         h->running = true;
-        fail_calls(h, FETCH_RESET);
+        fail_calls(h, e);
         h->running = false;
         if (h2_client_pool(h) == NULL)
             upstream_conn_close(&u);

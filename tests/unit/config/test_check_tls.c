@@ -67,6 +67,24 @@ static void test_pools(void **state)
     expect_no_problem(APP "tls = yes\ntls_verify = no\ntls_sni = a\n");
 }
 
+static void test_pool_pairs(void **state)
+{
+    UNUSED(state);
+    struct config *c = load_ok(APP "tls = yes\n" C("1") K("1"));
+    assert_string_equal(c->pools[0].tls_certificate, "/c1.pem");
+    assert_string_equal(c->pools[0].tls_key, "/k1.pem");
+    config_unref(c);
+    expect_error(APP "tls = yes\n" C("1"),
+                 "t.ini:4: [pool app] tls_certificate: a certificate takes its key, and "
+                 "tls_key is missing;");
+    expect_error(APP "tls = yes\n" K("1"), "t.ini:4: [pool app] tls_key: a certificate takes its key, and "
+                                           "tls_certificate is missing;");
+    expect_error(APP C("1") K("1"),
+                 "t.ini:3: [pool app] tls_certificate: instances are shown a certificate over TLS only");
+    expect_error(APP "tls = off\n" C("1") K("1"), "t.ini:4: [pool app] tls_certificate: instances are shown");
+    expect_error(APP "tls = yes\n" C("1") C("2") K("1"), "tls_certificate");
+}
+
 static void test_values_and_lines(void **state)
 {
     UNUSED(state);
@@ -88,9 +106,10 @@ static void test_values_and_lines(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_pairs),    cmocka_unit_test(test_unused),
-        cmocka_unit_test(test_redirect), cmocka_unit_test(test_clients),
-        cmocka_unit_test(test_pools),    cmocka_unit_test(test_values_and_lines),
+        cmocka_unit_test(test_pairs),      cmocka_unit_test(test_unused),
+        cmocka_unit_test(test_redirect),   cmocka_unit_test(test_clients),
+        cmocka_unit_test(test_pools),      cmocka_unit_test(test_values_and_lines),
+        cmocka_unit_test(test_pool_pairs),
     };
     return cmocka_run_group_tests_name("config/check_tls", tests, NULL, NULL);
 }
