@@ -63,9 +63,15 @@ void phase_fetch_release(struct exchange *x, enum fetch_error outcome)
 /* ---- request body
  * ----------------------------------------------------------------------------------------------- */
 
+/* A call of HTTP/2, or what is sent behind a handshake that the instance has yet to judge (TLS 1.3). */
+static bool may_turn_out_unprocessed(const struct exchange *x)
+{
+    return x->call != NULL || (x->upstream != NULL && x->upstream->tls != NULL && !x->upstream->reused);
+}
+
 static void replay_record(struct exchange *x, slice_t piece)
 {
-    if (x->replay_lost || (!fetch_is_idempotent(x) && x->call == NULL)) { /* which may turn out unprocessed */
+    if (x->replay_lost || (!fetch_is_idempotent(x) && !may_turn_out_unprocessed(x))) {
         x->replay_lost = true;
         return;
     }
