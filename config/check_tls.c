@@ -44,7 +44,17 @@ static void check_unused(struct build *b, const struct source_section *section)
     }
 }
 
-/* A redirect to itself, seen from a client. */
+/* By us, or by whoever is believed to stand in front. */
+static bool is_tls_ended(const struct config *c)
+{
+    for (size_t i = 0; i < c->listen_count; i++) {
+        if (c->listens[i].tls_certificates.count > 0)
+            return true;
+    }
+    return c->main.trusted_proxies.count > 0;
+}
+
+/* A redirect to itself, seen from a client, or to nobody. */
 static void check_redirect(struct build *b, const struct config_listen *l,
                            const struct source_section *section)
 {
@@ -52,6 +62,12 @@ static void check_redirect(struct build *b, const struct config_listen *l,
     if (l->redirect_to_https && l->tls_certificates.count > 0 && v != NULL)
         problem_add(b->source->problems, true, v->origin, section->label, "redirect_to_https",
                     "it does nothing where all requests come over TLS; write it in the section of port 80");
+    else if (l->redirect_to_https && v != NULL && b->source->problems->errors == 0 &&
+             !is_tls_ended(b->config))
+        problem_add(
+            b->source->problems, true, v->origin, section->label, "redirect_to_https",
+            "nobody answers what clients are sent to, since no [listen] has a certificate; add one with "
+            "tls_certificate and tls_key, or name in trusted_proxies who ends TLS in front");
 }
 
 /* Whom to believe is said by whoever asks, and the other way round. */

@@ -27,10 +27,21 @@ static void test_unused(void **state)
     expect_no_problem(SECURE C("1") K("1") "tls_ciphers = A\ntls_groups = B\ntls_min_version = 1.3\n");
 }
 
+static const char *textof(const char *a, const char *b, const char *c)
+{
+    static char text[512];
+    snprintf(text, sizeof text, "%s%s%s", a, b, c);
+    return text;
+}
+
 static void test_redirect(void **state)
 {
     UNUSED(state);
-    expect_no_problem(SECURE "redirect_to_https = yes\nacme_webroot = /var/www\n");
+    static const char plain[] = "[listen y]\naddress = :80\nredirect_to_https = yes\n";
+    expect_no_problem(textof(SECURE C("1") K("1"), plain, "acme_webroot = /var/www\n"));
+    expect_warning(textof(APP, plain, ""),
+                   "t.ini:5: [listen y] redirect_to_https: nobody answers what clients are sent to");
+    expect_no_problem(textof(APP "[millpond]\ntrusted_proxies = 10.0.0.0/8\n", plain, ""));
     expect_warning(SECURE C("1") K("1") "redirect_to_https = yes\n",
                    "t.ini:6: [listen x] redirect_to_https: it does nothing where all");
 }
