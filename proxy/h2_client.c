@@ -184,6 +184,21 @@ void h2_client_leave(struct h2_client *h)
     h2_client_schedule(h);
 }
 
+/* RFC 9113 section 6.8. The worker's last exchange may end in the middle of h2_client_run, where the session
+ * must not be asked to send: so the frame is written by hand. Instances begin no streams, so none was
+ * processed. */
+void h2_client_end(struct h2_client *h)
+{
+    static const unsigned char goaway[] = {0, 0, 8, NGHTTP2_GOAWAY, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
+    struct upstream_conn *u = h->conn;
+    if (u->state == UPSTREAM_H2 && !h->broken && u->unsent == NULL) {
+        const struct iovec frame = {(void *)(uintptr_t)goaway, sizeof goaway};
+        upstream_conn_send(u, &frame, 1);
+        u->reading = UPSTREAM_READ_DONE; /* nothing is cut */
+    }
+    upstream_conn_close(&u);
+}
+
 void h2_client_closed(struct h2_client *h)
 {
     h->broken = true; /* perhaps in the middle of h2_client_run: with its last exchange the worker ends */

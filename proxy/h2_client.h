@@ -67,6 +67,8 @@ void h2_client_run(struct h2_client *h);
 /* It could not be made. */
 void h2_client_failed(struct h2_client *h, enum fetch_error e);
 void h2_client_on_deadline(struct h2_client *h);
+/* The worker ends: says goodbye and closes. */
+void h2_client_end(struct h2_client *h);
 /* It is being closed; no exchange waits for it any more. */
 void h2_client_closed(struct h2_client *h);
 void h2_client_free(struct h2_client *h);
