@@ -315,7 +315,8 @@ static void check_route_cache(struct build *b, const struct config_route *r,
 static void check_route_tunnel(struct build *b, const struct config_route *r,
                                const struct source_section *section)
 {
-    if (!r->websocket && source_value_given(section, "tunnel_timeout") != NULL)
+    if (!r->websocket && b->source->problems->errors == 0 &&
+        source_value_given(section, "tunnel_timeout") != NULL)
         check_report(b, true, section, "tunnel_timeout",
                      "it does nothing with websocket = no, which leaves no tunnel; remove one of the two");
 }
