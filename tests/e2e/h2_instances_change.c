@@ -46,7 +46,7 @@ static struct tls_cert *instance_cert(const char *name, const struct tls_cert *i
 static char *pool(const char *protocol, const char *servers)
 {
     return textf("[pool app]\n%sprotocol = %s\ntls = yes\ntls_ca = %s\ntls_sni = app.test\n"
-                 "health_interval = 100ms\nconnect_timeout = 10s\n",
+                 "health_interval = 100ms\nhealth_timeout = 10s\nconnect_timeout = 10s\n",
                  servers, protocol, authority->file);
 }
 

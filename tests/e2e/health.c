@@ -59,11 +59,11 @@ static void the_body_says_so_by_http_2(void **state)
     page = textf("%s{\"state\": \"starting\"}", filler);
     struct origin *o = origin_start(page_script, NULL);
     struct app ha = app_haproxy("proto h2", textf("127.0.0.1:%d", origin_port(o)), "mode http\n");
-    struct millpond *m =
-        millpond_start(.rest = textf(
-                           "[pool app]\nserver = 127.0.0.1:%d name=a\nprotocol = h2\nhealth_interval = 20ms\n"
-                           "health_rise = 1\nhealth_fall = 2\nhealth_body = \"state\": \"up\"\n",
-                           ha.port));
+    struct millpond *m = millpond_start(
+            .rest = textf(
+                "[pool app]\nserver = 127.0.0.1:%d name=a\nprotocol = h2\nhealth_interval = 20ms\n"
+                "health_rise = 1\nhealth_timeout = 10s\nhealth_fall = 2\nhealth_body = \"state\": \"up\"\n",
+                ha.port));
     millpond_wait_log(m, "app/a: starting -> down: the body does not hold \"\"state\": \"up\"\"", 1);
     page = textf("%s{\"state\": \"up\"}", filler);
     millpond_wait_log(m, "app/a: down -> up: status and body are right", 1);

@@ -67,8 +67,9 @@ static void who_asks_is_shown_it(void **state)
     for (size_t v = 0; v < ARRAY_LEN(versions); v++) {
         struct app ha = instance_of(authority, versions[v]);
         for (size_t p = 0; p < ARRAY_LEN(protocols); p++) {
-            struct millpond *m = start(
-                pool(ha.port, textf("%s%shealth_interval = 20ms\n", tls_cert_lines(pond), protocols[p])));
+            struct millpond *m =
+                start(pool(ha.port, textf("%s%shealth_interval = 20ms\nhealth_timeout = 10s\n",
+                                          tls_cert_lines(pond), protocols[p])));
             millpond_wait_log(m, "starting -> up: first probe succeeded (status 200)", 1);
             expect_body(client_get(m->port, "/q", ""), "pond");
             expect_body(client_ask(m->port, "POST", "/q", "", "x"), "pond");
@@ -105,7 +106,10 @@ static void who_is_not_liked_hears_why(void **state)
             millpond_wait_log(m, textf("app/127.0.0.1:%d: TLS: %s", ha.port, why), 1);
             millpond_access_line(m, "\"tls_failed\"");
             millpond_stop(m);
-            m = start(pool(ha.port, textf("%shealth_interval = 20ms\nhealth_fall = 2\n", lines)));
+            if (i % ARRAY_LEN(protocols) != v)
+                continue;
+            m = start(pool(
+                ha.port, textf("%shealth_interval = 20ms\nhealth_timeout = 10s\nhealth_fall = 2\n", lines)));
             millpond_wait_log(m, textf("-> down: TLS: %s (2 probes failed)", why), 1);
             expect_in(millpond_cli(m, "status", NULL).out, textf("TLS: %s", why));
             millpond_stop(m);
@@ -203,8 +207,9 @@ static void other_authorities_are_believed(void **state)
     UNUSED(state);
     prepare();
     struct app ha = instance_of(authority, versions[1]);
-    char *lines = textf("%shealth_interval = 20ms\nhealth_fall = 2\nhealth_rise = 1\nretries = 0\n",
-                        tls_cert_lines(pond));
+    char *lines = textf(
+        "%shealth_interval = 20ms\nhealth_timeout = 10s\nhealth_fall = 2\nhealth_rise = 1\nretries = 0\n",
+        tls_cert_lines(pond));
     char *good = support_read_file(authority->file);
     struct millpond *m = start(textf("%s%s[route b]\npath = /b/*\npool = b\n[route a]\npool = app\n",
                                      pool(ha.port, lines), pool_named("b", ha.port, lines)));
