@@ -147,21 +147,21 @@ static void write_redis(struct prometheus_text *out, const json_t *redis)
     }
 }
 
-#define CERTIFICATE_NAME "millpond_tls_certificate_expires_timestamp_seconds"
-
-static void write_certificates(struct prometheus_text *out, const json_t *sites)
+/* Of listeners, or of pools that show one to their instances. */
+static void write_certificates(struct prometheus_text *out, const json_t *sites, const char *owner,
+                               const char *name, const char *help)
 {
-    size_t i, k;
+    size_t i, k, count = 0;
     json_t *site, *c;
-    if (json_array_size(sites) == 0)
+    json_array_foreach(sites, i, site) count += json_array_size(json_object_get(site, "certificates"));
+    if (count == 0)
         return;
-    prometheus_family(out, CERTIFICATE_NAME, "gauge",
-                      "When a certificate in use expires, seconds since 1970");
+    prometheus_family(out, name, "gauge", help);
     json_array_foreach(sites, i, site) json_array_foreach(json_object_get(site, "certificates"), k, c)
     {
-        const struct prometheus_label labels[] = {{"listen", text_of(site, "listen")},
+        const struct prometheus_label labels[] = {{owner, text_of(site, owner)},
                                                   {"file", text_of(c, "file")}};
-        prometheus_sample(out, CERTIFICATE_NAME, "", labels, ARRAY_LEN(labels),
+        prometheus_sample(out, name, "", labels, ARRAY_LEN(labels),
                           (double)(json_integer_value(json_object_get(c, "expires_at_ms")) / 1000));
     }
 }
@@ -179,7 +179,12 @@ static void write_more(void *arg, struct prometheus_text *out)
     json_decref(pools);
     json_t *proxy = json_object();
     a->ops.status(a->ops.arg, proxy);
-    write_certificates(out, json_object_get(proxy, "tls"));
+    write_certificates(out, json_object_get(proxy, "tls"), "listen",
+                       "millpond_tls_certificate_expires_timestamp_seconds",
+                       "When a certificate in use expires, seconds since 1970");
+    write_certificates(out, json_object_get(proxy, "tls_pools"), "pool",
+                       "millpond_upstream_tls_certificate_expires_timestamp_seconds",
+                       "When a certificate that instances are shown expires, seconds since 1970");
     write_redis(out, json_object_get(proxy, "redis"));
     json_decref(proxy);
 }

@@ -416,7 +416,7 @@ static void admin_print(const json_t *admin, FILE *out)
     fputc('\n', out);
 }
 
-static void tls_print(const json_t *sites, wall_ms_t now_ms, FILE *out)
+static void tls_print(const json_t *sites, const char *owner, wall_ms_t now_ms, FILE *out)
 {
     size_t i, k;
     json_t *site, *c;
@@ -425,15 +425,17 @@ static void tls_print(const json_t *sites, wall_ms_t now_ms, FILE *out)
         json_array_foreach(json_object_get(site, "certificates"), k, c)
         {
             json_int_t days = int_of(c, "expires_in_days");
-            fprintf(out, "tls       %s: %s for %s, ", text_of(site, "listen"), text_of(c, "file"),
-                    text_of(c, "names"));
+            const char *names = text_of(c, "names");
+            fprintf(out, "tls       %s: %s%s%s, ", text_of(site, owner), text_of(c, "file"),
+                    names[0] != '\0' ? " for " : "", names);
             if (int_of(c, "expires_at_ms") <= now_ms)
                 fputs("expired\n", out);
             else
                 fprintf(out, "expires in %" JSON_INTEGER_FORMAT " day%s\n", days, days == 1 ? "" : "s");
         }
         if (text_of(site, "problem")[0] != '\0')
-            fprintf(out, "          changed files are not used: %s\n", text_of(site, "problem"));
+            fprintf(out, "tls       %s: changed files are not used: %s\n", text_of(site, owner),
+                    text_of(site, "problem"));
     }
 }
 
@@ -485,7 +487,8 @@ void admin_status_print(const json_t *status, wall_ms_t now_ms, FILE *out)
     }
     if (json_array_size(json_object_get(status, "listeners")) > 0)
         fputc('\n', out);
-    tls_print(json_object_get(status, "tls"), now_ms, out);
+    tls_print(json_object_get(status, "tls"), "listen", now_ms, out);
+    tls_print(json_object_get(status, "tls_pools"), "pool", now_ms, out);
     admin_print(json_object_get(status, "admin"), out);
     fprintf(out,
             "clients   %" JSON_INTEGER_FORMAT " of %" JSON_INTEGER_FORMAT ", %" JSON_INTEGER_FORMAT

@@ -360,6 +360,16 @@ void balancer_set_activate(struct balancer *b, struct balancer_set *s)
         deadline_clear(b->control, &b->passive_at);
 }
 
+bool balancer_look_tls(struct balancer *b)
+{
+    CHECK_MAGIC(b, BALANCER_MAGIC);
+    bool tried = false;
+    worker_refresh_clock(b->control);
+    for (size_t p = 0; b->active != NULL && p < b->active->pool_count; p++)
+        tried |= pool_look_tls(b->active->pools[p], b->active->config);
+    return tried;
+}
+
 /* --- what people order --- */
 
 static struct member *balancer_find_member(struct balancer_set *s, const struct balancer_order *o,

@@ -72,8 +72,11 @@ uint16_t pool_pin_of_value(const struct pool *p, slice_t value);
 uint16_t pool_pin_of_instance(const struct pool *p, const struct instance *i);
 slice_t pool_pin_value(const struct pool *p, uint16_t pin);
 
-/* How TLS is spoken to the instances; NULL: it is not. Any thread, while the set is held. */
+/* How TLS is spoken to the instances at the moment; NULL, as long as the set is held: it is not. Any thread;
+ * to compare with, since files that change put another in its place. */
 struct tls_target *pool_tls(const struct pool *p);
+/* Any thread that RCU knows: a reference, or NULL. */
+struct tls_target *pool_tls_get(const struct pool *p);
 /* Worker: the name that this instance is asked for and has to prove; lives as long as the set. NULL: it is no
  * longer one that is picked. */
 const char *pool_tls_name(const struct pool *p, const struct instance *i);
@@ -81,6 +84,15 @@ const char *pool_tls_name(const struct pool *p, const struct instance *i);
  * NAME] key: what is wrong; what would be right". */
 struct tls_target *pool_tls_new(const struct config *c, const struct config_pool *config, char *err,
                                 size_t err_bytes);
+/* Control thread. Pools of the active set whose files have changed go by what these hold now; true when that
+ * was tried with any. */
+bool balancer_look_tls(struct balancer *b);
+/* Control thread: NULL, or why the files as they are now are not in use. */
+const char *pool_tls_problem(const struct pool *p);
+/* What there is to say about the certificate that instances are shown: NULL, or "file:line: [pool NAME] key:
+ * ..." in `buf`. */
+const char *pool_tls_doubt(const struct config *c, const struct config_pool *config,
+                           const struct tls_target *t, wall_ms_t now_ms, char *buf, size_t buf_bytes);
 
 /* Worker: an instance to try next, its in-flight count raised, or NULL when none is usable. Instances in
  * `tried` are avoided while another usable one is left (backups included); when all were tried the best is

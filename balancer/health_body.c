@@ -18,19 +18,24 @@ static void body_prepare(struct health_body *b)
     }
 }
 
-bool health_body_begin(struct health_body *b, const struct http_head *head, const char *wanted)
+void health_body_look_for(struct health_body *b, const char *wanted)
 {
     *b = (struct health_body){.wanted_bytes = strlen(wanted)};
     ASSERT(b->wanted_bytes > 0 && b->wanted_bytes <= HEALTH_BODY_WANTED_MAX);
     memcpy(b->wanted, wanted, b->wanted_bytes);
     body_prepare(b);
+}
+
+bool health_body_begin(struct health_body *b, const struct http_head *head, const char *wanted)
+{
+    health_body_look_for(b, wanted);
     if (h1_response_framing(head, HTTP_GET, &b->framing) != H1_OK)
         return false;
     b->left = b->framing.length;
     return true;
 }
 
-static bool body_search(struct health_body *b, slice_t data)
+bool health_body_search(struct health_body *b, slice_t data)
 {
     for (size_t i = 0; i < data.len; i++) {
         while (b->matched > 0 && data.ptr[i] != b->wanted[b->matched])
@@ -51,7 +56,7 @@ static enum health_body_verdict body_take_chunks(struct health_body *b, const ch
         case H1_CHUNK_MORE:
             return HEALTH_BODY_MORE;
         case H1_CHUNK_DATA:
-            if (body_search(b, data))
+            if (health_body_search(b, data))
                 return HEALTH_BODY_FOUND;
             break;
         case H1_CHUNK_TRAILERS:
@@ -78,7 +83,7 @@ enum health_body_verdict health_body_take(struct health_body *b, const char *byt
     case H1_BODY_UNTIL_CLOSE:
         break;
     }
-    if (body_search(b, slice_make(bytes, len)))
+    if (health_body_search(b, slice_make(bytes, len)))
         return HEALTH_BODY_FOUND;
     return b->framing.kind == H1_BODY_LENGTH && b->left == 0 ? HEALTH_BODY_MISSING : HEALTH_BODY_MORE;
 }

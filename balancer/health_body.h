@@ -23,7 +23,13 @@ struct health_body {
     uint64_t left; /* of an announced length */
 };
 
-/* `wanted` has 1 to HEALTH_BODY_WANTED_MAX bytes. false: the head says nothing that could be read. */
+/* Only looks for it, in a body that others take out of its frames. `wanted` has 1 to HEALTH_BODY_WANTED_MAX
+ * bytes. */
+void health_body_look_for(struct health_body *b, const char *wanted);
+/* What came next of that body; true: there it was. */
+bool health_body_search(struct health_body *b, slice_t data);
+
+/* As health_body_look_for, by the head of HTTP/1.1. false: that says nothing that could be read. */
 bool health_body_begin(struct health_body *b, const struct http_head *head, const char *wanted);
 /* What came next on the connection; MORE: it is not decided yet. Not to be asked again after another verdict.
  */

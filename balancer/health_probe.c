@@ -162,10 +162,20 @@ static bool health_is_own_lack(int error)
            error == EADDRNOTAVAIL;
 }
 
+/* With TLS 1.3 an instance says that it does not like our certificate when the handshake seems done. */
+static const char *health_refusal(const struct health_probe *p)
+{
+    struct health_tls *tls = p->exchange != NULL ? p->exchange->tls : NULL;
+    return tls != NULL && tls_conn_is_refused(&tls->conn) ? tls->conn.why : NULL;
+}
+
 static void health_fail_errno(struct health_probe *p, int error)
 {
+    const char *refusal = health_refusal(p);
     enum health_verdict verdict = p->phase <= HEALTH_CONNECTING ? HEALTH_UNREACHABLE : HEALTH_UNHEALTHY;
-    if (health_is_own_lack(error))
+    if (refusal != NULL)
+        health_finish(p, HEALTH_UNHEALTHY, "TLS: %s", refusal);
+    else if (health_is_own_lack(error))
         health_finish(p, HEALTH_SKIPPED, "%s", strerror(error));
     else if (error == ECONNREFUSED)
         health_finish(p, verdict, "connect refused");
@@ -197,7 +207,7 @@ static bool health_make_h2(struct health_probe *p, const char *path, const char 
     memset(x, 0, offsetof(struct health_exchange, buffer));
     p->exchange = x;
     strcpy(stpcpy(x->text, host), port);
-    x->h2 = health_h2_new(p->settings.tls != NULL ? "https" : "http", x->text, path);
+    x->h2 = health_h2_new(p->settings.tls != NULL ? "https" : "http", x->text, path, p->settings.body);
     if (x->h2 == NULL)
         return false;
     x->request = health_h2_request(x->h2, &x->request_bytes);
@@ -385,9 +395,10 @@ static void health_on_connected(struct health_probe *p)
 static void health_judge_body(struct health_probe *p, enum health_body_verdict verdict)
 {
     struct health_exchange *x = p->exchange;
-    if (verdict == HEALTH_BODY_MORE && x->drained <= HEALTH_DRAIN_BYTES)
-        return;
-    health_set_phase(p, HEALTH_DRAINING);
+    if (verdict == HEALTH_BODY_MORE && x->drained <= (x->h2 != NULL ? 2 : 1) * HEALTH_DRAIN_BYTES)
+        return; /* HTTP/2 counts what is body by itself; frames may not go on for ever either */
+    if (x->h2 == NULL)
+        health_set_phase(p, HEALTH_DRAINING);
     if (verdict == HEALTH_BODY_FOUND)
         health_finish(p, HEALTH_OK, "status and body are right");
     else if (verdict == HEALTH_BODY_BROKEN)
@@ -468,10 +479,24 @@ static void health_parse_h2(struct health_probe *p, size_t n)
 {
     const char *why = NULL;
     const int status = health_h2_read(p->exchange->h2, p->exchange->buffer, n, &why);
-    if (status < 0)
+    if (status < 0) {
         health_finish(p, HEALTH_UNHEALTHY, "bad response: %s", why);
-    else if (status > 0)
+    } else if (status > 0 && health_h2_looks(p->exchange->h2) && health_is_expected(p, (unsigned)status)) {
+        health_set_phase(p, HEALTH_SEARCHING);
+        health_judge_body(p, health_h2_body(p->exchange->h2));
+    } else if (status > 0) {
         health_judge_status(p, (unsigned)status);
+    }
+}
+
+/* `n` is 0 at the end of the connection, before that of the body. */
+static enum health_body_verdict health_search_h2(struct health_exchange *x, size_t n)
+{
+    const char *why;
+    if (n == 0)
+        return HEALTH_BODY_BROKEN;
+    health_h2_read(x->h2, x->buffer, n, &why);
+    return health_h2_body(x->h2);
 }
 
 static void health_read(struct health_probe *p)
@@ -501,8 +526,11 @@ static void health_search(struct health_probe *p)
         return;
     }
     x->drained += (size_t)n;
-    health_judge_body(p, n == 0 ? health_body_close(&x->body)
-                                : health_body_take(&x->body, x->buffer, (size_t)n));
+    if (x->h2 != NULL)
+        health_judge_body(p, health_search_h2(x, (size_t)n));
+    else
+        health_judge_body(p, n == 0 ? health_body_close(&x->body)
+                                    : health_body_take(&x->body, x->buffer, (size_t)n));
 }
 
 static void health_drain(struct health_probe *p)

@@ -18,7 +18,7 @@ struct health_settings {
     uint16_t port;                          /* behind the host; 0 = none */
     enum proxy_header_version proxy_header; /* sent first */
     struct tls_target *tls;                 /* NULL: plain */
-    const char *tls_name, *tls_ca;          /* the latter tells targets apart */
+    const char *tls_name;
     bool http2;
     const struct config_status_range *ranges;
     size_t range_count;

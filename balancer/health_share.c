@@ -43,13 +43,11 @@ static bool is_same_text(const char *a, const char *b)
     return strcmp(a != NULL ? a : "", b != NULL ? b : "") == 0;
 }
 
-/* Authorities are told apart by their file: pools of one configuration have loaded it at the same time. */
 static bool is_same_tls(const struct health_settings *a, const struct health_settings *b)
 {
     if (a->tls == NULL || b->tls == NULL)
         return a->tls == b->tls;
-    return a->tls->verify == b->tls->verify && is_same_text(a->tls_ca, b->tls_ca) &&
-           is_same_text(a->tls_name, b->tls_name);
+    return tls_target_is_same(a->tls, b->tls) && is_same_text(a->tls_name, b->tls_name);
 }
 
 static bool is_same_request(const struct health_settings *a, const struct health_settings *b)

@@ -66,9 +66,8 @@ static void member_watch(struct member *m)
                     : 0, /* RFC 9110 section 7.2: unless it is the default one */
         .proxy_header = pool->send_proxy_protocol,
         .http2 = pool->protocol == CONFIG_UPSTREAM_H2,
-        .tls = m->pool->tls,
-        .tls_name = m->pool->tls != NULL ? pool_server_tls_name(m->pool, m->config) : NULL,
-        .tls_ca = pool->tls_ca,
+        .tls = pool_tls(m->pool),
+        .tls_name = pool->tls ? pool_server_tls_name(m->pool, m->config) : NULL,
         .body = pool->health_body,
         .ranges = pool->health_status,
         .range_count = pool->health_status_count,
@@ -81,6 +80,12 @@ static void member_watch(struct member *m)
     atomic_store_explicit(&m->instance->max_in_flight, (uint32_t)m->config->max_connections,
                           memory_order_relaxed);
     atomic_store_explicit(&m->instance->eject_after, (uint32_t)pool->eject_errors, memory_order_relaxed);
+}
+
+void member_renew_probe(struct member *m)
+{
+    if (m->active)
+        member_watch(m);
 }
 
 /* Stands on `instance` (a reference, consumed) from now on. */

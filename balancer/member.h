@@ -64,6 +64,9 @@ void member_activate(struct member *m);
 /* Stops looking up; the instance's probe is the caller's, who knows whether another set goes on with it. */
 void member_deactivate(struct member *m);
 
+/* Its pool speaks TLS in another way: so does the probe from its next question on. */
+void member_renew_probe(struct member *m);
+
 /* Its instance, starting or down, cannot be reached: stand on the name's next address, if there is one. */
 void member_on_unreachable(struct member *m);
 

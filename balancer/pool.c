@@ -14,7 +14,6 @@
 
 #include "core/log.h"
 #include "core/panic.h"
-#include "core/tls_target.h"
 
 static void pool_view_free(void *obj)
 {
@@ -188,7 +187,7 @@ void pool_destroy(struct pool *p)
         member_clear(&p->members[m]);
     free(p->members);
     free(p->pins);
-    tls_target_unref(p->tls);
+    pool_tls_clear(&p->tls);
     p->magic = 0;
     free(p);
 }
@@ -370,48 +369,4 @@ slice_t pool_pin_value(const struct pool *p, uint16_t pin)
 {
     ASSERT(pin > 0 && pin <= p->member_count);
     return slice_make(p->pins[pin - 1], STICKY_CHARS);
-}
-
-/* ---- TLS
- * ------------------------------------------------------------------------------------------------------------
- */
-
-struct tls_target *pool_tls_new(const struct config *c, const struct config_pool *config, char *err,
-                                size_t err_bytes)
-{
-    char why[512];
-    struct tls_target *t = tls_target_new(config->protocol == CONFIG_UPSTREAM_H2, config->tls_verify,
-                                          config->tls_ca, why, sizeof why);
-    struct config_origin at = config_pool_origin(c, config, "tls_ca");
-    if (t == NULL)
-        snprintf(err, err_bytes, "%s:%d: [pool %s] tls_ca: %s", at.file, at.line, config->name, why);
-    return t;
-}
-
-bool pool_load_tls(struct pool *p, const struct config *c, char *err, size_t err_bytes)
-{
-    p->tls = p->config->tls ? pool_tls_new(c, p->config, err, err_bytes) : NULL;
-    return p->tls != NULL || !p->config->tls;
-}
-
-const char *pool_server_tls_name(const struct pool *p, const struct config_server *server)
-{
-    return p->config->tls_sni[0] != '\0' ? p->config->tls_sni : server->host;
-}
-
-struct tls_target *pool_tls(const struct pool *p)
-{
-    return p->tls;
-}
-
-const char *pool_tls_name(const struct pool *p, const struct instance *i)
-{
-    const char *name = NULL;
-    rcu_enter();
-    const struct pool_view *v = atomic_load_explicit(&p->view, memory_order_acquire);
-    for (size_t k = 0; v != NULL && name == NULL && k < v->count; k++)
-        if (v->entries[k].instance == i)
-            name = pool_server_tls_name(p, v->entries[k].server);
-    rcu_leave();
-    return name;
 }

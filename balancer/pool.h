@@ -6,6 +6,7 @@
 #include "balancer/instance.h"
 #include "balancer/member.h"
 #include "balancer/policy.h"
+#include "balancer/pool_tls.h"
 #include "balancer/retry.h"
 #include "balancer/sticky.h"
 #include "core/rcu.h"
@@ -37,7 +38,7 @@ struct pool {
     bool timed;   /* as the policy is */
     bool limited; /* there is a server with max_connections */
     struct instance_registry *registry;
-    struct tls_target *tls; /* NULL: plain */
+    struct pool_tls tls; /* locks itself */
     struct member *members;
     size_t member_count;
     char (*pins)[STICKY_CHARS + 1]; /* the cookie's value for each server; NULL without sticky_cookie */
@@ -56,12 +57,6 @@ struct pool {
  * NULL when out of memory. */
 struct pool *pool_create(struct instance_registry *r, const struct config_pool *config,
                          const struct sticky_key *key);
-/* Before anybody else has it: what TLS needs from files. false and "file:line: [pool NAME] key: ..." in
- * `err`.
- */
-bool pool_load_tls(struct pool *p, const struct config *c, char *err, size_t err_bytes);
-/* The name that instances which stand for this server are asked for. */
-const char *pool_server_tls_name(const struct pool *p, const struct config_server *server);
 /* No worker uses it any more. */
 void pool_destroy(struct pool *p);
 /* Builds the view anew from states and weights. False: out of memory; the old view stays and `stale` says so.

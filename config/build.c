@@ -447,7 +447,9 @@ static char *build_begin_pool(struct build *b)
                                   .health_host = "",
                                   .health_body = "",
                                   .tls_ca = "",
-                                  .tls_sni = ""};
+                                  .tls_sni = "",
+                                  .tls_certificate = "",
+                                  .tls_key = ""};
     return (char *)p;
 }
 

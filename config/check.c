@@ -65,6 +65,10 @@ static void check_pool_protocol(struct build *b, const struct config_pool *pool,
             b, false, section, "protocol",
             "connections by HTTP/2 are shared by clients, and send_proxy_protocol names one for each; "
             "remove one of the two");
+    if (pool->send_proxy_protocol != PROXY_HEADER_OFF && source_value_given(section, "max_idle") != NULL)
+        check_report(b, true, section, "max_idle",
+                     "it does nothing with send_proxy_protocol, by which each connection is for one request; "
+                     "remove one of the two");
 }
 
 static void check_pool(struct build *b, const struct config_pool *pool, const struct source_section *section)
@@ -85,9 +89,6 @@ static void check_pool(struct build *b, const struct config_pool *pool, const st
     if (pool->health_body[0] != '\0' && pool->health != CONFIG_HEALTH_HTTP)
         check_report(b, true, section, "health_body",
                      "only HTTP probes see a body; write health_check = http, or remove the line");
-    else if (pool->health_body[0] != '\0' && pool->protocol == CONFIG_UPSTREAM_H2)
-        check_report(b, true, section, "health_body",
-                     "probes by HTTP/2 look at the status alone; remove the line, or protocol = h2");
     if (all_drained)
         check_report(b, true, section, "server",
                      "every server has weight=0, so none is used; give one a weight");
@@ -311,6 +312,15 @@ static void check_route_cache(struct build *b, const struct config_route *r,
         check_report(b, false, section, "min_ttl", "it is longer than max_ttl; swap the two");
 }
 
+static void check_route_tunnel(struct build *b, const struct config_route *r,
+                               const struct source_section *section)
+{
+    if (!r->websocket && b->source->problems->errors == 0 &&
+        source_value_given(section, "tunnel_timeout") != NULL)
+        check_report(b, true, section, "tunnel_timeout",
+                     "it does nothing with websocket = no, which leaves no tunnel; remove one of the two");
+}
+
 /* Fields that nearly every visitor sends with a value of his own. */
 static void check_route_key(struct build *b, const struct config_route *r,
                             const struct source_section *section)
@@ -423,6 +433,7 @@ static void check_routes(struct build *b)
         check_route_cache(b, &b->config->routes[index], it);
         check_route_leaks(b, &b->config->routes[index], it);
         check_route_key(b, &b->config->routes[index], it);
+        check_route_tunnel(b, &b->config->routes[index], it);
         check_route_limit(b, &b->config->routes[index], it);
         if (b->source->problems->errors == 0)
             check_shadowed(b, index, it);

@@ -1,5 +1,5 @@
-/* check_tls.c: rules about TLS of listeners that need no file: those of the files themselves are known when
- * they are read (proxy/tls_site.c). */
+/* check_tls.c: rules about TLS, of listeners and of pools, that need no file: those of the files themselves
+ * are known when they are read (proxy/tls_site.c). */
 #include "config/build.h"
 
 /* The index-th value of a key that was given, for its line. */
@@ -44,7 +44,17 @@ static void check_unused(struct build *b, const struct source_section *section)
     }
 }
 
-/* A redirect to itself, seen from a client. */
+/* By us, or by whoever is believed to stand in front. */
+static bool is_tls_ended(const struct config *c)
+{
+    for (size_t i = 0; i < c->listen_count; i++) {
+        if (c->listens[i].tls_certificates.count > 0)
+            return true;
+    }
+    return c->main.trusted_proxies.count > 0;
+}
+
+/* A redirect to itself, seen from a client, or to nobody. */
 static void check_redirect(struct build *b, const struct config_listen *l,
                            const struct source_section *section)
 {
@@ -52,6 +62,12 @@ static void check_redirect(struct build *b, const struct config_listen *l,
     if (l->redirect_to_https && l->tls_certificates.count > 0 && v != NULL)
         problem_add(b->source->problems, true, v->origin, section->label, "redirect_to_https",
                     "it does nothing where all requests come over TLS; write it in the section of port 80");
+    else if (l->redirect_to_https && v != NULL && b->source->problems->errors == 0 &&
+             !is_tls_ended(b->config))
+        problem_add(
+            b->source->problems, true, v->origin, section->label, "redirect_to_https",
+            "nobody answers what clients are sent to, since no [listen] has a certificate; add one with "
+            "tls_certificate and tls_key, or name in trusted_proxies who ends TLS in front");
 }
 
 /* Whom to believe is said by whoever asks, and the other way round. */
@@ -71,6 +87,27 @@ static void check_clients(struct build *b, const struct config_listen *l,
             "remove the line");
 }
 
+/* A certificate for instances takes its key, and TLS. */
+static void check_pool_pair(struct build *b, const struct config_pool *p,
+                            const struct source_section *section)
+{
+    static const char *const keys[] = {"tls_certificate", "tls_key"};
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+        const struct source_value *v = source_value_given(section, keys[i]);
+        if (v == NULL || (i == 0 ? p->tls_certificate : p->tls_key)[0] == '\0')
+            continue;
+        if (!p->tls)
+            problem_add(b->source->problems, false, v->origin, section->label, keys[i],
+                        "instances are shown a certificate over TLS only, and tls is off; add tls = yes, or "
+                        "remove the line");
+        else if (source_value_given(section, keys[1 - i]) == NULL)
+            problem_add(b->source->problems, false, v->origin, section->label, keys[i],
+                        "a certificate takes its key, and %s is missing; write both, or neither",
+                        keys[1 - i]);
+        return;
+    }
+}
+
 /* Of a pool. */
 void check_pool_tls(struct build *b, const struct config_pool *p, const struct source_section *section)
 {
@@ -81,6 +118,7 @@ void check_pool_tls(struct build *b, const struct config_pool *p, const struct s
             problem_add(b->source->problems, true, v->origin, section->label, keys[i],
                         "it does nothing without tls = yes; add that, or remove the line");
     }
+    check_pool_pair(b, p, section);
     const struct source_value *ca = source_value_given(section, "tls_ca"),
                               *sni = source_value_given(section, "tls_sni");
     if (ca != NULL && p->tls && !p->tls_verify)

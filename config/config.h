@@ -171,6 +171,7 @@ struct config_pool { /* [pool NAME] */
     bool prefaced;       /* connections are not plain HTTP/1.1 from the start: one of these is given */
     const char *tls_ca;  /* "" = the authorities of the system */
     const char *tls_sni; /* "" = the server's host */
+    const char *tls_certificate, *tls_key; /* that instances are shown; "" = none */
 };
 
 enum config_store { CONFIG_STORE_OFF, CONFIG_STORE_MEMORY, CONFIG_STORE_TIERED, CONFIG_STORE_REDIS };

@@ -206,6 +206,11 @@ OPTION(POOL, "tls_ca", PATH, "", ANY, 0, AT(config_pool, tls_ca),
        "PEM file of the authorities they are checked against. Without it those of the system.")
 OPTION(POOL, "tls_sni", HOST, "", ANY, 0, AT(config_pool, tls_sni),
        "Name that is asked for, and that the certificates have to be for. Without it the host of the server.")
+OPTION(POOL, "tls_certificate", PATH, "", ANY, 0, AT(config_pool, tls_certificate),
+       "PEM file of a certificate that instances are shown when they ask for one, by probes, too: that one "
+       "first, "
+       "then those of its issuers. Read anew when it changes, as are `tls_key` and `tls_ca`.")
+OPTION(POOL, "tls_key", PATH, "", ANY, 0, AT(config_pool, tls_key), "PEM file of its key.")
 OPTION(POOL, "protocol", WORD, "http/1.1", WORDS("http/1.1 h2", NULL), 0, AT(config_pool, protocol),
        "Protocol towards the instances. With `tls` they have to agree to `h2` by ALPN; without, they are "
        "spoken to "

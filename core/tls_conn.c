@@ -231,10 +231,31 @@ void tls_conn_on_event(struct tls_conn *t, bool hup)
     t->hup |= hup;
 }
 
+/* Alerts about the certificate that was shown, or was not (RFC 8446 section 6.2). Whoever sends one has taken
+ * no request: its handshake was never done. */
+static bool is_refusal(unsigned long error)
+{
+    switch (ERR_GET_LIB(error) == ERR_LIB_SSL ? ERR_GET_REASON(error) - SSL_AD_REASON_OFFSET : 0) {
+    case SSL3_AD_HANDSHAKE_FAILURE:
+    case SSL_AD_BAD_CERTIFICATE:
+    case SSL_AD_UNSUPPORTED_CERTIFICATE:
+    case SSL_AD_CERTIFICATE_REVOKED:
+    case SSL_AD_CERTIFICATE_EXPIRED:
+    case SSL_AD_CERTIFICATE_UNKNOWN:
+    case SSL_AD_UNKNOWN_CA:
+    case SSL_AD_ACCESS_DENIED:
+    case TLS13_AD_CERTIFICATE_REQUIRED:
+        return true;
+    default:
+        return false;
+    }
+}
+
 /* What OpenSSL has to say about a failure, in few words. */
 static void conn_fail(struct tls_conn *t)
 {
     unsigned long e = ERR_peek_error();
+    t->refused |= t->target != NULL && is_refusal(e);
     const char *why = e != 0 ? ERR_reason_error_string(e) : NULL;
     if (ERR_GET_REASON(e) == SSL_R_CERTIFICATE_VERIFY_FAILED)
         why = X509_verify_cert_error_string(SSL_get_verify_result(t->ssl));
@@ -329,6 +350,18 @@ ssize_t tls_conn_read(struct tls_conn *t, char *buf, size_t room)
     ERR_clear_error();
     errno = t->broken ? EPROTO : EAGAIN;
     return -1;
+}
+
+bool tls_conn_is_refused(struct tls_conn *t)
+{
+    char byte;
+    if (t->refused || t->server != NULL || !t->established)
+        return t->refused;
+    t->drained = t->broken = false; /* what was sent met the end; what came before that may still lie there */
+    t->why = NULL;
+    tls_conn_read(t, &byte, 1);
+    t->broken = true;
+    return t->refused;
 }
 
 bool tls_conn_is_dry(const struct tls_conn *t)

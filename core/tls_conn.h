@@ -53,14 +53,15 @@ struct tls_conn {
     /* owner thread */
     /* asleep; NULL: awake. Nobody touches `ssl` of a sleeper */
     struct tls_image *image;
-    bool drained;         /* the socket had no more; until the next event */
-    bool hup;             /* the client's end is behind what can be read */
-    bool ended;           /* it has been read */
-    bool broken;          /* an error of TLS or the socket; nothing more can be sent */
-    bool established;     /* the handshake is done */
-    bool closing;         /* close_notify was sent */
-    int first_byte;       /* of the connection; -1: none yet */
-    const char *why;      /* it broke, in a few words; static */
+    bool drained;     /* the socket had no more; until the next event */
+    bool hup;         /* the client's end is behind what can be read */
+    bool ended;       /* it has been read */
+    bool broken;      /* an error of TLS or the socket; nothing more can be sent */
+    bool established; /* the handshake is done */
+    bool refused;     /* with TLS 1.3 an instance looks at our certificate after that: it does not like it */
+    bool closing;     /* close_notify was sent */
+    int first_byte;   /* of the connection; -1: none yet */
+    const char *why;  /* it broke, in a few words; static */
     size_t no_data_bytes; /* received since there was data */
     char *rest;           /* sealed, and not taken by the kernel */
     size_t rest_used, rest_bytes;
@@ -92,6 +93,9 @@ enum tls_step tls_conn_handshake(struct tls_conn *t);
 
 /* As recv(2). -1 with EAGAIN: nothing now; EPROTO: the connection is broken. */
 ssize_t tls_conn_read(struct tls_conn *t, char *buf, size_t room);
+/* An instance that refuses us says so and closes, and what we had already begun to send meets a closed
+ * connection first: whether its word is there to be read. Only of connections that are given up. */
+bool tls_conn_is_refused(struct tls_conn *t);
 /* After a read: there is certainly nothing more until the next event. */
 bool tls_conn_is_dry(const struct tls_conn *t);
 

@@ -10,8 +10,21 @@
 #include <openssl/x509v3.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "core/slice.h"
+
+struct tls_stamp tls_stamp_of(const char *path)
+{
+    struct stat st;
+    if (stat(path, &st) != 0)
+        return (struct tls_stamp){0};
+    return (struct tls_stamp){.device = (uint64_t)st.st_dev,
+                              .inode = (uint64_t)st.st_ino,
+                              .bytes = (uint64_t)st.st_size,
+                              .modified_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec,
+                              .changed_ns = (int64_t)st.st_ctim.tv_sec * 1000000000 + st.st_ctim.tv_nsec};
+}
 
 /* A file that cannot be opened has a plainer reason than OpenSSL's. */
 static FILE *file_open(const char *path, char *err, size_t err_bytes)
@@ -79,13 +92,14 @@ static bool certificate_read(struct tls_identity *id, const char *path, char *er
     id->leaf = PEM_read_X509_AUX(f, NULL, no_passphrase, NULL);
     bool ok = id->leaf != NULL;
     if (!ok)
-        snprintf(err, err_bytes,
-                 "%s has no certificate that can be read; name a PEM file that begins with the server's own",
-                 path);
+        snprintf(
+            err, err_bytes,
+            "%s has no certificate that can be read; name a PEM file that begins with the one of the key",
+            path);
     if (ok && !chain_read(id, f)) {
         snprintf(err, err_bytes,
                  "%s has a certificate behind the first that cannot be read, or more than %d of them; leave "
-                 "what the server's own needs",
+                 "what the first one needs",
                  path, TLS_CHAIN_MAX);
         ok = false;
     }
@@ -125,7 +139,7 @@ static bool key_fits(const struct tls_identity *id, const char *certificate, con
         if (X509_check_private_key(id->chain[i], id->key) != 1)
             continue;
         snprintf(err, err_bytes,
-                 "%s has the certificate of the key %s in place %zu; put the server's own first, then the "
+                 "%s has the certificate of the key %s in place %zu; put that one first, then the "
                  "one that issued it",
                  certificate, key, i + 2);
         return false;
@@ -155,6 +169,27 @@ void tls_identity_free(struct tls_identity *id)
         X509_free(id->chain[i]);
     EVP_PKEY_free(id->key);
     *id = (struct tls_identity){.leaf = NULL};
+}
+
+bool tls_identity_use(const struct tls_identity *id, struct ssl_ctx_st *tls, const char *certificate,
+                      char *err, size_t err_bytes)
+{
+    STACK_OF(X509) *chain = sk_X509_new_null();
+    bool ok = chain != NULL;
+    for (size_t i = 0; ok && i < id->chain_count; i++)
+        ok = sk_X509_push(chain, id->chain[i]) > 0;
+    ERR_clear_error();
+    ok = ok && SSL_CTX_use_cert_and_key(tls, id->leaf, id->key, chain, 1) == 1;
+    sk_X509_free(chain); /* the context has references of its own */
+    if (!ok) {
+        const char *why = ERR_reason_error_string(ERR_peek_error());
+        snprintf(
+            err, err_bytes,
+            "%s cannot be used (%s); have one issued for a key of 2048 bits RSA or more, or an ECDSA key",
+            certificate, why != NULL ? why : "out of memory");
+    }
+    ERR_clear_error();
+    return ok;
 }
 
 /* ---- what it says
@@ -203,6 +238,37 @@ const char *tls_identity_doubt(const struct tls_identity *id, const char *certif
         return buf;
     }
     return NULL;
+}
+
+/* Authorities that once allowed both uses now leave this one out. */
+const char *tls_identity_client_doubt(const struct tls_identity *id, const char *certificate, char *buf,
+                                      size_t buf_bytes)
+{
+    if (X509_check_purpose(id->leaf, X509_PURPOSE_SSL_CLIENT, 0) == 1)
+        return NULL;
+    snprintf(
+        buf, buf_bytes,
+        "%s is not for clients (its extended key usage lacks clientAuth), so instances refuse it; have one "
+        "issued that is",
+        certificate);
+    return buf;
+}
+
+#define DAY_MS INT64_C(86400000)
+
+const char *tls_expiry_doubt(const char *file, wall_ms_t begins_ms, wall_ms_t ends_ms, wall_ms_t now_ms,
+                             const char *who, char *buf, size_t buf_bytes)
+{
+    const long long days = (ends_ms - now_ms) / DAY_MS;
+    if (now_ms < begins_ms)
+        snprintf(buf, buf_bytes, "%s is not valid yet; look at the clock, or wait", file);
+    else if (now_ms >= ends_ms)
+        snprintf(buf, buf_bytes, "%s has expired, so %s refuse it; renew it", file, who);
+    else if (days < TLS_EXPIRY_WARN_DAYS)
+        snprintf(buf, buf_bytes, "%s expires in %lld day%s; renew it", file, days, days == 1 ? "" : "s");
+    else
+        return NULL;
+    return buf;
 }
 
 /* Lower case, with its end; false: no name. */

@@ -11,6 +11,14 @@ struct evp_pkey_st;
 struct ssl_ctx_st;
 struct x509_st;
 
+/* What tells one version of a file from another. */
+struct tls_stamp {
+    uint64_t device, inode, bytes;
+    int64_t modified_ns, changed_ns;
+};
+/* Zeros: there is no such file. */
+struct tls_stamp tls_stamp_of(const char *path);
+
 /* The authorities in a PEM file become those that peers of `tls` are checked against; "" takes the system's.
  */
 bool tls_load_authorities(struct ssl_ctx_st *tls, const char *path, char *err, size_t err_bytes);
@@ -25,10 +33,14 @@ struct tls_identity {
     struct evp_pkey_st *key;
 };
 
-/* The first certificate of one file is the server's own, the others its chain; the other file (or the same)
+/* The first certificate of one file is the owner's own, the others its chain; the other file (or the same)
  * has its key. false: `id` is empty. */
 bool tls_identity_load(struct tls_identity *id, const char *certificate, const char *key, char *err,
                        size_t err_bytes);
+/* It is what connections of `tls` show, which takes references of its own. false: it cannot be used, and why.
+ */
+bool tls_identity_use(const struct tls_identity *id, struct ssl_ctx_st *tls, const char *certificate,
+                      char *err, size_t err_bytes);
 void tls_identity_free(struct tls_identity *id);
 
 /* When it begins and ends to be valid. */
@@ -37,6 +49,14 @@ wall_ms_t tls_identity_ends_ms(const struct tls_identity *id);
 /* What some clients will not accept although it can be used: NULL, or such a sentence in `buf`. */
 const char *tls_identity_doubt(const struct tls_identity *id, const char *certificate, char *buf,
                                size_t buf_bytes);
+/* The same of one that we show as a client. */
+const char *tls_identity_client_doubt(const struct tls_identity *id, const char *certificate, char *buf,
+                                      size_t buf_bytes);
+/* What there is to say about its time at `now_ms`: NULL, or such a sentence in `buf`. `who` refuses it once
+ * it has expired. */
+#define TLS_EXPIRY_WARN_DAYS 21
+const char *tls_expiry_doubt(const char *file, wall_ms_t begins_ms, wall_ms_t ends_ms, wall_ms_t now_ms,
+                             const char *who, char *buf, size_t buf_bytes);
 
 /* Its n-th name in lower case: DNS names of its subjectAltName, else its common name. false behind the last.
  * What is longer than a name can be is skipped. */

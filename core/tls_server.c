@@ -152,26 +152,6 @@ static SSL_CTX *context_new(struct tls_server *owner, const struct tls_settings 
     return NULL;
 }
 
-static bool context_add(SSL_CTX *tls, const struct tls_identity *id, const char *file, struct tls_problem *p)
-{
-    STACK_OF(X509) *chain = sk_X509_new_null();
-    bool ok = chain != NULL;
-    for (size_t i = 0; ok && i < id->chain_count; i++)
-        ok = sk_X509_push(chain, id->chain[i]) > 0;
-    ERR_clear_error();
-    ok = ok && SSL_CTX_use_cert_and_key(tls, id->leaf, id->key, chain, 1) == 1;
-    sk_X509_free(chain); /* the context has references of its own */
-    if (!ok) {
-        const char *why = ERR_reason_error_string(ERR_peek_error());
-        snprintf(
-            p->text, sizeof p->text,
-            "%s cannot be used (%s); have one issued for a key of 2048 bits RSA or more, or an ECDSA key",
-            file, why != NULL ? why : "out of memory");
-    }
-    ERR_clear_error();
-    return ok;
-}
-
 /* ---- the whole
  * ---------------------------------------------------------------------------------------------------- */
 
@@ -239,7 +219,8 @@ static bool server_make_context(struct tls_server *s, const struct tls_identity 
             continue;
         p->setting = TLS_SETTING_CERTIFICATE;
         p->index = (size_t)c->by_kind[k];
-        ok = context_add(s->contexts[choice], &ids[p->index], settings->pairs[p->index].certificate, p);
+        ok = tls_identity_use(&ids[p->index], s->contexts[choice], settings->pairs[p->index].certificate,
+                              p->text, sizeof p->text);
     }
     return ok;
 }

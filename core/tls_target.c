@@ -49,26 +49,73 @@ static SSL_CTX *context_new(bool http2)
     return NULL;
 }
 
-struct tls_target *tls_target_new(bool http2, bool verify, const char *ca, char *err, size_t err_bytes)
+static bool is_read(const struct tls_target_settings *s, enum tls_target_file f)
+{
+    return s->files[f][0] != '\0' && (f != TLS_TARGET_CA || s->verify);
+}
+
+void tls_target_stamp(const struct tls_target_settings *s, struct tls_stamp to[TLS_TARGET_FILES])
+{
+    for (unsigned f = 0; f < TLS_TARGET_FILES; f++)
+        to[f] = is_read(s, f) ? tls_stamp_of(s->files[f]) : (struct tls_stamp){0};
+}
+
+/* Our certificate, for instances that ask for one. */
+static bool target_take_identity(struct tls_target *t, const struct tls_target_settings *s, char *err,
+                                 size_t err_bytes)
+{
+    struct tls_identity id;
+    const char *file = s->files[TLS_TARGET_CERTIFICATE];
+    char doubt[600];
+    if (!tls_identity_load(&id, file, s->files[TLS_TARGET_KEY], err, err_bytes))
+        return false;
+    bool ok = tls_identity_use(&id, t->tls, file, err, err_bytes);
+    t->begins_ms = tls_identity_begins_ms(&id);
+    t->ends_ms = tls_identity_ends_ms(&id);
+    if (!tls_identity_name(&id, 0, t->name))
+        t->name[0] = '\0';
+    if (ok && tls_identity_client_doubt(&id, file, doubt, sizeof doubt) != NULL &&
+        (t->doubt = strdup(doubt)) == NULL) {
+        snprintf(err, err_bytes, "out of memory");
+        ok = false;
+    }
+    tls_identity_free(&id);
+    return ok;
+}
+
+/* The stamps come first: what changes while it is read is seen as a change. */
+struct tls_target *tls_target_new(const struct tls_target_settings *s, enum tls_target_file *of, char *err,
+                                  size_t err_bytes)
 {
     struct tls_target *t = calloc(1, sizeof *t);
-    SSL_CTX *tls = t != NULL ? context_new(http2) : NULL;
+    SSL_CTX *tls = t != NULL ? context_new(s->http2) : NULL;
+    *of = TLS_TARGET_CA;
     if (tls == NULL) {
         snprintf(err, err_bytes, "TLS cannot be set up: out of memory; start with more");
         free(t);
         return NULL;
     }
-    SSL_CTX_set_verify(tls, verify ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
-    if (verify && !tls_load_authorities(tls, ca, err, err_bytes)) {
-        SSL_CTX_free(tls);
-        free(t);
-        return NULL;
-    }
     t->tls = tls;
-    t->verify = verify;
+    t->http2 = s->http2;
+    t->verify = s->verify;
     lock_init(&t->lock, LOCK_TICKETS);
     atomic_init(&t->refs, 1);
-    return t;
+    tls_target_stamp(s, t->read);
+    SSL_CTX_set_verify(tls, s->verify ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
+    bool ok = !s->verify || tls_load_authorities(tls, s->files[TLS_TARGET_CA], err, err_bytes);
+    if (ok && is_read(s, TLS_TARGET_CERTIFICATE)) {
+        *of = TLS_TARGET_CERTIFICATE;
+        ok = target_take_identity(t, s, err, err_bytes);
+    }
+    if (ok)
+        return t;
+    tls_target_unref(t);
+    return NULL;
+}
+
+bool tls_target_is_same(const struct tls_target *a, const struct tls_target *b)
+{
+    return a->http2 == b->http2 && a->verify == b->verify && memcmp(a->read, b->read, sizeof a->read) == 0;
 }
 
 struct tls_target *tls_target_ref(struct tls_target *t)
@@ -85,6 +132,7 @@ void tls_target_unref(struct tls_target *t)
         SSL_SESSION_free(t->sessions[i].session);
     lock_destroy(&t->lock);
     SSL_CTX_free(t->tls);
+    free(t->doubt);
     free(t);
 }
 

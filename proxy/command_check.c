@@ -13,6 +13,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "balancer/balancer.h"
 #include "config/config.h"
@@ -136,7 +137,7 @@ static bool check_tls_files(struct check_report *r, const struct config *c)
     return ok;
 }
 
-/* And of the authorities of pools. */
+/* And of the authorities and certificates of pools. */
 static bool check_pool_files(struct check_report *r, const struct config *c)
 {
     char err[1024];
@@ -147,6 +148,8 @@ static bool check_pool_files(struct check_report *r, const struct config *c)
             report_text(r->problems, err);
             ok = false;
         }
+        if (pool_tls_doubt(c, &c->pools[i], t, clock_wall_ms(), err, sizeof err) != NULL)
+            report_warn(r, "%s", err);
         tls_target_unref(t);
     }
     return ok;
@@ -165,6 +168,23 @@ static bool check_page_files(struct check_report *r, const struct config *c)
         calm_page_free(page);
     }
     return ok;
+}
+
+/* Challenges are answered from there, and 404 as long as there is nothing. */
+static void check_folders(struct check_report *r, const struct config *c)
+{
+    for (size_t i = 0; i < c->listen_count; i++) {
+        const struct config_listen *l = &c->listens[i];
+        struct stat st;
+        if (l->acme_webroot[0] == '\0' || (stat(l->acme_webroot, &st) == 0 && S_ISDIR(st.st_mode)))
+            continue;
+        struct config_origin at = config_listen_origin(c, l, "acme_webroot", 0);
+        report_warn(
+            r,
+            "%s:%d: [listen %s] acme_webroot: %s is no folder that can be found, so every challenge is "
+            "answered 404; make it, or name the one that the ACME client writes to",
+            at.file, at.line, l->name, l->acme_webroot);
+    }
 }
 
 static void check_names(struct check_report *r, const struct config *c)
@@ -224,6 +244,7 @@ bool command_check_file(const char *path, bool json, FILE *out)
         report_text(found.items[i].warning ? r.warnings : r.problems, found.items[i].text);
     if (ok) {
         check_names(&r, c);
+        check_folders(&r, c);
         bool redis = check_redis_files(&r, c), tls = check_tls_files(&r, c), pools = check_pool_files(&r, c);
         bool pages = check_page_files(&r, c);
         ok = redis && tls && pools && pages;

@@ -248,6 +248,8 @@ void exchange_on_client_readable(struct exchange *x);
  * ------------------------------------------------------------------------- */
 
 void exchange_on_connected(struct exchange *x);
+/* Its connection broke before a byte of the response: upstream_tls_judge, and whether a request was sent. */
+enum fetch_error exchange_judge_break(struct exchange *x);
 void exchange_on_upstream_writable(struct exchange *x);
 /* 100: the instance wants the body. */
 void exchange_on_continue(struct exchange *x);

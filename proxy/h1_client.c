@@ -233,6 +233,8 @@ static enum step client_feed(struct upstream_conn *u, struct input *in)
 /* The instance closed, or the connection broke. */
 static enum step client_read_end(struct upstream_conn *u, int error)
 {
+    if (UNLIKELY(u->tls != NULL) && u->reading == UPSTREAM_READ_HEAD && !u->response_bytes_seen)
+        return client_fail(u, exchange_judge_break(u->exchange));
     if (u->reading == UPSTREAM_READ_HEAD)
         return client_fail(u, FETCH_RESET);
     if (u->reading == UPSTREAM_READ_BODY && u->framing.kind == H1_BODY_UNTIL_CLOSE && error == 0)

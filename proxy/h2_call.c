@@ -148,7 +148,7 @@ void h2_call_fail(struct h2_call *c, enum fetch_error e)
     struct exchange *x = c->exchange;
     if (x == NULL)
         return;
-    if (!c->head_out) { /* the instance has not seen it */
+    if (!c->head_out || e == FETCH_TLS_FAILED) { /* the instance has not seen it */
         x->request_sent = false;
         c->reused |= e == FETCH_RESET && h2_client_is_ready(c->client);
     }

@@ -22,6 +22,7 @@
 #include "proxy/h2_scratch.h"
 #include "proxy/proxy_worker.h"
 #include "proxy/upstream_conn.h"
+#include "proxy/upstream_tls.h"
 
 #define ROUNDS_PER_TURN 16
 #define WINDOW_TOGETHER (4 * MB)
@@ -49,7 +50,6 @@ static struct h2_client *client_open(struct exchange *x, dur_ms_t connect_timeou
     u->exchange = NULL;
     u->h2 = h;
     h->conn = u;
-    h->target = pool_tls(x->route->pool);
     h->opened_ms = worker_now_ms(x->pw->worker);
     list_init(&h->calls);
     list_init(&h->wake);
@@ -71,7 +71,7 @@ static unsigned calls_at_once(const struct h2_client *h)
 static bool client_suits(struct h2_client *h, const struct exchange *x, dur_ms_t max_idle_ms)
 {
     const mono_ms_t now_ms = worker_now_ms(x->pw->worker);
-    if (h->conn->instance != x->instance || h->leaving || h->target != pool_tls(x->route->pool))
+    if (h->conn->instance != x->instance || h->leaving || h->conn->target != pool_tls(x->route->pool))
         return false;
     if (!h2_client_is_ready(h))
         return true;
@@ -182,6 +182,21 @@ void h2_client_leave(struct h2_client *h)
 {
     h->leaving = true;
     h2_client_schedule(h);
+}
+
+/* RFC 9113 section 6.8. The worker's last exchange may end in the middle of h2_client_run, where the session
+ * must not be asked to send: so the frame is written by hand. Instances begin no streams, so none was
+ * processed. */
+void h2_client_end(struct h2_client *h)
+{
+    static const unsigned char goaway[] = {0, 0, 8, NGHTTP2_GOAWAY, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
+    struct upstream_conn *u = h->conn;
+    if (u->state == UPSTREAM_H2 && !h->broken && u->unsent == NULL) {
+        const struct iovec frame = {(void *)(uintptr_t)goaway, sizeof goaway};
+        upstream_conn_send(u, &frame, 1);
+        u->reading = UPSTREAM_READ_DONE; /* nothing is cut */
+    }
+    upstream_conn_close(&u);
 }
 
 void h2_client_closed(struct h2_client *h)
@@ -351,9 +366,10 @@ static void client_settle(struct h2_client *h)
     if (is_over(h)) {
         if (!h->broken && h->call_count == 0)
             say_goodbye(h);
+        const enum fetch_error e = h->broken ? upstream_tls_judge(u) : FETCH_RESET;
         h->broken = true;
         h->running = true;
-        fail_calls(h, FETCH_RESET);
+        fail_calls(h, e);
         h->running = false;
         if (h2_client_pool(h) == NULL)
             upstream_conn_close(&u);

@@ -23,7 +23,6 @@ struct h2_call;
 struct instance;
 struct pool;
 struct proxy_worker;
-struct tls_target;
 struct upstream_conn;
 
 #define H2_CLIENT_CALLS       100 /* on one connection, before another is opened; fewer if the instance says so */
@@ -32,10 +31,9 @@ struct upstream_conn;
 struct h2_client {
     struct upstream_conn *conn;
     nghttp2_session *session; /* NULL: not connected yet */
-    const struct tls_target *target;
-    struct list node;  /* pw->upstreams.shared */
-    struct list calls; /* h2_call.node */
-    struct list wake;  /* h2_call.wake_node: something is to be done for them */
+    struct list node;         /* pw->upstreams.shared */
+    struct list calls;        /* h2_call.node */
+    struct list wake;         /* h2_call.wake_node: something is to be done for them */
     unsigned call_count;
     struct h2_call *open; /* whose client's head is in the worker's batch: the next call must not add to it */
     struct h2_head *cut_head; /* of a header block that has not come whole; NULL: none */
@@ -69,6 +67,8 @@ void h2_client_run(struct h2_client *h);
 /* It could not be made. */
 void h2_client_failed(struct h2_client *h, enum fetch_error e);
 void h2_client_on_deadline(struct h2_client *h);
+/* The worker ends: says goodbye and closes. */
+void h2_client_end(struct h2_client *h);
 /* It is being closed; no exchange waits for it any more. */
 void h2_client_closed(struct h2_client *h);
 void h2_client_free(struct h2_client *h);

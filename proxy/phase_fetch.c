@@ -22,6 +22,7 @@
 #include "proxy/stale.h"
 #include "proxy/tunnel.h"
 #include "proxy/upstream.h"
+#include "proxy/upstream_tls.h"
 
 #define CONTINUE_MS                                                                                          \
     1000 /* how long an instance may take to answer Expect: 100-continue before the body is sent anyway */
@@ -62,9 +63,15 @@ void phase_fetch_release(struct exchange *x, enum fetch_error outcome)
 /* ---- request body
  * ----------------------------------------------------------------------------------------------- */
 
+/* A call of HTTP/2, or what is sent behind a handshake that the instance has yet to judge (TLS 1.3). */
+static bool may_turn_out_unprocessed(const struct exchange *x)
+{
+    return x->call != NULL || (x->upstream != NULL && x->upstream->tls != NULL && !x->upstream->reused);
+}
+
 static void replay_record(struct exchange *x, slice_t piece)
 {
-    if (x->replay_lost || (!fetch_is_idempotent(x) && x->call == NULL)) { /* which may turn out unprocessed */
+    if (x->replay_lost || (!fetch_is_idempotent(x) && !may_turn_out_unprocessed(x))) {
         x->replay_lost = true;
         return;
     }
@@ -437,11 +444,18 @@ bool fetch_retry_elsewhere(struct exchange *x)
 /* ---- called by the upstream connection
  * ------------------------------------------------------------------------------ */
 
+enum fetch_error exchange_judge_break(struct exchange *x)
+{
+    const enum fetch_error e = x->upstream != NULL ? upstream_tls_judge(x->upstream) : FETCH_RESET;
+    x->request_sent &= e != FETCH_TLS_FAILED;
+    return e;
+}
+
 void exchange_on_connected(struct exchange *x)
 {
     CHECK_MAGIC(x, EXCHANGE_MAGIC);
     if (!fetch_send_request(x)) {
-        phase_fetch_failed(x, FETCH_RESET);
+        phase_fetch_failed(x, exchange_judge_break(x));
         return;
     }
     fetch_pump_body(x);

@@ -166,6 +166,8 @@ void server_tls_commit(struct server *s);
 void server_tls_warn(struct server *s);
 /* An array with an object for each listener that has TLS. */
 json_t *server_tls_status(const struct server *s);
+/* The same for each pool whose instances are spoken to by TLS. */
+json_t *server_tls_pools_status(const struct server *s);
 /* A snapshot with all it takes to serve it. NULL and a message on failure. */
 struct snapshot *server_build_snapshot(struct server *s, struct config *c, char *err, size_t err_bytes);
 

@@ -58,6 +58,7 @@ static void ops_status(void *arg, json_t *into)
     }
     json_object_set_new(into, "listeners", list);
     json_object_set_new(into, "tls", server_tls_status(s));
+    json_object_set_new(into, "tls_pools", server_tls_pools_status(s));
     json_object_set_new(into, "redis", redis_watch_status(s->redis_watch));
     json_object_set_new(into, "splits", split_status(s->snapshot));
     json_object_set_new(into, "purges", purge_share_status(s->purge_share));

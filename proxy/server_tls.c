@@ -2,7 +2,9 @@
  * look at the files now and then, and words about those that expire. Control thread. Rejected:
  * inotify. Certificates are often links into folders that are replaced as a whole, and a look costs little.
  */
+#include "balancer/balancer.h"
 #include "core/log.h"
+#include "core/tls_target.h"
 #include "proxy/server.h"
 #include "proxy/snapshot.h"
 #include "proxy/tls_site.h"
@@ -34,6 +36,11 @@ void server_tls_warn(struct server *s)
         if (site != NULL)
             s->tls.next_doubt_ms = MIN(s->tls.next_doubt_ms, tls_site_staple_ends_ms(site, now_ms));
     }
+    for (size_t i = 0; i < snap->config->pool_count; i++) {
+        const struct tls_target *t = pool_tls(balancer_set_pool(snap->balancers, i));
+        if (pool_tls_doubt(snap->config, &snap->config->pools[i], t, now_ms, doubt, sizeof doubt) != NULL)
+            log_warn("%s", doubt);
+    }
 }
 
 static void server_on_look(struct deadline *d)
@@ -44,6 +51,7 @@ static void server_on_look(struct deadline *d)
     ticket_keys_look(&s->tls.keys, snap->config, &s->tls.tickets);
     for (size_t i = 0; snap->tls != NULL && i < snap->config->listen_count; i++)
         changed |= snap->tls[i] != NULL && tls_site_look(snap->config, snap->tls[i], &s->tls.tickets);
+    changed |= balancer_look_tls(s->balancer);
     if (changed || worker_now_ms(s->control) - s->tls.warned_ms >= DAY_MS ||
         clock_wall_ms() >= s->tls.next_doubt_ms)
         server_tls_warn(s);
@@ -95,11 +103,11 @@ struct snapshot *server_build_snapshot(struct server *s, struct config *c, char 
     return NULL;
 }
 
-static json_t *certificate_status(const struct tls_certificate *c)
+static json_t *certificate_json(const char *file, const char *names, wall_ms_t ends_ms)
 {
-    return json_pack("{s:s, s:s, s:I, s:I}", "file", c->file, "names", c->names, "expires_at_ms",
-                     (json_int_t)c->ends_ms, "expires_in_days",
-                     (json_int_t)((c->ends_ms - clock_wall_ms()) / DAY_MS));
+    return json_pack("{s:s, s:s, s:I, s:I}", "file", file, "names", names, "expires_at_ms",
+                     (json_int_t)ends_ms, "expires_in_days",
+                     (json_int_t)((ends_ms - clock_wall_ms()) / DAY_MS));
 }
 
 static json_t *staple_status(const struct tls_staple *t)
@@ -116,7 +124,8 @@ static json_t *site_status(const struct tls_site *site)
     const struct tls_server *t = atomic_load_explicit(&site->current, memory_order_acquire);
     json_t *list = json_array();
     for (size_t i = 0; i < t->certificate_count; i++)
-        json_array_append_new(list, certificate_status(&t->certificates[i]));
+        json_array_append_new(list, certificate_json(t->certificates[i].file, t->certificates[i].names,
+                                                     t->certificates[i].ends_ms));
     json_t *staples = json_array();
     for (size_t i = 0; i < t->staple_count; i++)
         json_array_append_new(staples, staple_status(&t->staples[i]));
@@ -131,6 +140,29 @@ json_t *server_tls_status(const struct server *s)
     for (size_t i = 0; snap->tls != NULL && i < snap->config->listen_count; i++) {
         if (snap->tls[i] != NULL)
             json_array_append_new(list, site_status(snap->tls[i]));
+    }
+    return list;
+}
+
+/* The certificate that a pool shows to its instances. */
+static json_t *pool_status(const struct config_pool *config, const struct pool *p)
+{
+    const struct tls_target *t = pool_tls(p);
+    json_t *list = json_array();
+    if (t->ends_ms != 0)
+        json_array_append_new(list, certificate_json(config->tls_certificate, t->name, t->ends_ms));
+    return json_pack("{s:s, s:s?, s:o}", "pool", config->name, "problem", pool_tls_problem(p), "certificates",
+                     list);
+}
+
+json_t *server_tls_pools_status(const struct server *s)
+{
+    const struct snapshot *snap = s->snapshot;
+    json_t *list = json_array();
+    for (size_t i = 0; i < snap->config->pool_count; i++) {
+        const struct pool *p = balancer_set_pool(snap->balancers, i);
+        if (pool_tls(p) != NULL)
+            json_array_append_new(list, pool_status(&snap->config->pools[i], p));
     }
     return list;
 }

@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "core/log.h"
 
@@ -55,17 +54,6 @@ static struct tls_server *server_load(const struct config *c, const struct confi
     struct config_origin at = config_listen_origin(c, l, key, problem.index);
     snprintf(err, err_bytes, "%s:%d: [listen %s] %s: %s", at.file, at.line, l->name, key, problem.text);
     return NULL;
-}
-
-struct tls_stamp tls_stamp_of(const char *path)
-{
-    struct stat st;
-    if (stat(path, &st) != 0)
-        return (struct tls_stamp){0};
-    return (struct tls_stamp){.inode = (uint64_t)st.st_ino,
-                              .bytes = (uint64_t)st.st_size,
-                              .modified_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec,
-                              .changed_ns = (int64_t)st.st_ctim.tv_sec * 1000000000 + st.st_ctim.tv_nsec};
 }
 
 /* The i-th file that the section names; NULL behind the last. */
@@ -157,23 +145,6 @@ void tls_sites_free(struct tls_site **sites, size_t count)
     free(sites);
 }
 
-#define DAY_MS INT64_C(86400000)
-
-static const char *expiry_doubt(const struct tls_certificate *t, wall_ms_t now_ms, char *buf,
-                                size_t buf_bytes)
-{
-    long long days = (t->ends_ms - now_ms) / DAY_MS;
-    if (now_ms < t->begins_ms)
-        snprintf(buf, buf_bytes, "%s is not valid yet; look at the clock, or wait", t->file);
-    else if (now_ms >= t->ends_ms)
-        snprintf(buf, buf_bytes, "%s has expired, so clients refuse it; renew it", t->file);
-    else if (days < TLS_EXPIRY_WARN_DAYS)
-        snprintf(buf, buf_bytes, "%s expires in %lld day%s; renew it", t->file, days, days == 1 ? "" : "s");
-    else
-        return NULL;
-    return buf;
-}
-
 size_t tls_site_doubts_max(const struct tls_site *s)
 {
     return s->config->tls_certificates.count + s->config->tls_ocsp.count;
@@ -182,7 +153,7 @@ size_t tls_site_doubts_max(const struct tls_site *s)
 static const char *certificate_doubt(const struct tls_certificate *t, wall_ms_t now_ms, char *buf,
                                      size_t buf_bytes)
 {
-    const char *why = expiry_doubt(t, now_ms, buf, buf_bytes);
+    const char *why = tls_expiry_doubt(t->file, t->begins_ms, t->ends_ms, now_ms, "clients", buf, buf_bytes);
     return why != NULL ? why : t->doubt;
 }
 

@@ -5,15 +5,8 @@
 #define PROXY_TLS_SITE_H
 
 #include "config/config.h"
+#include "core/tls_file.h"
 #include "core/tls_server.h"
-
-/* What tells one version of a file from another. */
-struct tls_stamp {
-    uint64_t inode, bytes;
-    int64_t modified_ns, changed_ns;
-};
-/* Zeros: there is no such file. */
-struct tls_stamp tls_stamp_of(const char *path);
 
 struct tls_site {
     const struct config_listen *config; /* set once, as the next */
@@ -33,7 +26,6 @@ void tls_sites_free(struct tls_site **sites, size_t count);
 /* Whether there is anything to say about the n-th certificate: what some clients will not accept, that it has
  * expired, or will within TLS_EXPIRY_WARN_DAYS; or, behind those, about a file of `tls_ocsp`; with its line.
  * `n` is less than tls_site_doubts_max. */
-#define TLS_EXPIRY_WARN_DAYS 21
 bool tls_site_doubt(const struct config *c, const struct tls_site *s, size_t n, wall_ms_t now_ms, char *buf,
                     size_t buf_bytes);
 

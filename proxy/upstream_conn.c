@@ -235,13 +235,12 @@ static void upstream_on_connect(struct upstream_conn *u)
         return;
     }
     enum proxy_header_version header = pool_config(pool)->send_proxy_protocol;
-    struct tls_target *tls = pool_tls(pool);
     if (UNLIKELY((header != PROXY_HEADER_OFF && !introduce_client(u, header)) ||
-                 (tls != NULL && !upstream_tls_open(u, tls)))) {
+                 (u->target != NULL && !upstream_tls_open(u)))) {
         upstream_conn_failed(u, FETCH_CONNECT_FAILED);
         return;
     }
-    if (LIKELY(tls == NULL)) {
+    if (LIKELY(u->target == NULL)) {
         upstream_conn_ready(u);
         return;
     }
@@ -374,6 +373,7 @@ struct upstream_conn *upstream_conn_open(struct proxy_worker *pw, struct instanc
     }
     instance_ref(i);
     u->exchange = x;
+    u->target = pool_tls_get(x->route->pool);
     proxy_count(pw, METRIC_UPSTREAM_CONNECTS, 1);
     deadline_set(pw->worker, &u->deadline, worker_now_ms(pw->worker) + connect_timeout_ms);
     return u;

@@ -45,17 +45,17 @@ struct upstream_conn {
     int fd;
     struct proxy_worker *pw;
     struct instance *instance; /* a reference */
+    struct tls_target *target; /* by which it speaks TLS, a reference; NULL: plain */
     /* owner thread */
-    struct tls_conn *tls;            /* NULL: plain */
-    const struct tls_target *target; /* by which settings `tls` was made, or NULL */
-    struct h2_client *h2;            /* its session; NULL: HTTP/1.1 */
-    uint8_t state;                   /* enum upstream_state, upstream_conn_set_state */
-    uint8_t reading;                 /* enum upstream_reading */
-    bool readable, writable;         /* edges seen and not yet used up */
-    bool reused;                     /* at least one response was read on it before */
-    bool paused;                     /* the exchange cannot take more now */
-    bool hup;                        /* FIN or worse is in the socket, perhaps behind unread data */
-    bool look_due; /* bytes have come, and perhaps an end with them: upstream_conn_look_later */
+    struct tls_conn *tls;    /* NULL: plain */
+    struct h2_client *h2;    /* its session; NULL: HTTP/1.1 */
+    uint8_t state;           /* enum upstream_state, upstream_conn_set_state */
+    uint8_t reading;         /* enum upstream_reading */
+    bool readable, writable; /* edges seen and not yet used up */
+    bool reused;             /* at least one response was read on it before */
+    bool paused;             /* the exchange cannot take more now */
+    bool hup;                /* FIN or worse is in the socket, perhaps behind unread data */
+    bool look_due;           /* bytes have come, and perhaps an end with them: upstream_conn_look_later */
     uint8_t interim_count;
     uint32_t interim_bytes;   /* if interim_count > 0 */
     bool response_bytes_seen; /* any byte of the current response */

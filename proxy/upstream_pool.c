@@ -219,7 +219,6 @@ void upstream_pool_close_all(struct proxy_worker *pw)
         upstream_conn_close(&u);
     }
     LIST_FOREACH_SAFE (n, next, &pw->upstreams.shared) {
-        struct upstream_conn *u = CONTAINER_OF(n, struct h2_client, node)->conn;
-        upstream_conn_close(&u);
+        h2_client_end(CONTAINER_OF(n, struct h2_client, node));
     }
 }

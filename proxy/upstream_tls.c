@@ -13,7 +13,7 @@
 #include "proxy/h2_client.h"
 #include "proxy/proxy_worker.h"
 
-bool upstream_tls_open(struct upstream_conn *u, struct tls_target *target)
+bool upstream_tls_open(struct upstream_conn *u)
 {
     struct proxy_worker *pw = u->pw;
     const char *name = pool_tls_name(upstream_conn_pool(u), u->instance);
@@ -21,18 +21,18 @@ bool upstream_tls_open(struct upstream_conn *u, struct tls_target *target)
     if (pw->tls_out == NULL)
         pw->tls_out = calloc(1, sizeof *pw->tls_out);
     if (name == NULL || t == NULL || pw->tls_out == NULL ||
-        !tls_conn_open_to(t, target, name, instance_id(u->instance), u->fd, pw->tls_out)) {
+        !tls_conn_open_to(t, u->target, name, instance_id(u->instance), u->fd, pw->tls_out)) {
         free(t);
         return false;
     }
     u->tls = t;
-    u->target = target;
     tls_conn_on_event(t, u->hup);
     return true;
 }
 
 void upstream_tls_free(struct upstream_conn *u)
 {
+    tls_target_unref(u->target);
     if (u->tls == NULL)
         return;
     tls_conn_free(u->tls);
@@ -66,6 +66,16 @@ void upstream_tls_step(struct upstream_conn *u)
         log_warn("%s/%s: TLS: %s", pool_config(pool)->name, instance_name(u->instance), u->tls->why);
         upstream_conn_failed(u, FETCH_TLS_FAILED);
     }
+}
+
+enum fetch_error upstream_tls_judge(struct upstream_conn *u)
+{
+    const struct pool *pool = upstream_conn_pool(u);
+    if (u->tls == NULL || u->reused || !tls_conn_is_refused(u->tls))
+        return FETCH_RESET;
+    if (pool != NULL)
+        log_warn("%s/%s: TLS: %s", pool_config(pool)->name, instance_name(u->instance), u->tls->why);
+    return FETCH_TLS_FAILED;
 }
 
 /* The socket may hold what is no data, such as tickets on an idle connection, so whoever waits for some looks

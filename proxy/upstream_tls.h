@@ -7,15 +7,20 @@
 #ifndef PROXY_UPSTREAM_TLS_H
 #define PROXY_UPSTREAM_TLS_H
 
+#include "core/outcome.h"
 #include "core/tls_conn.h"
 #include "proxy/upstream_conn.h"
 
-/* Begins the handshake of a fresh connection. false: out of memory, or the instance is no longer one of the
- * pool's. */
-bool upstream_tls_open(struct upstream_conn *u, struct tls_target *target);
+/* Begins the handshake of a fresh connection that has a target. false: out of memory, or the instance is no
+ * longer one of the pool's. */
+bool upstream_tls_open(struct upstream_conn *u);
 /* Goes on with it, and then with the connection, by upstream_conn_ready; or tells the exchange that it
  * failed. `u` may be closed on return. */
 void upstream_tls_step(struct upstream_conn *u);
+/* The connection broke before a response: FETCH_RESET, or FETCH_TLS_FAILED when the instance does not like
+ * our certificate, which with TLS 1.3 it says once we take the handshake for done; it has seen no request
+ * then. */
+enum fetch_error upstream_tls_judge(struct upstream_conn *u);
 /* As upstream_conn_on_event, for connections that speak TLS once they are made. */
 void upstream_tls_on_event(evutil_socket_t fd, short what, void *arg);
 /* Sends what it can; how much of the pieces is out, or -1. */

@@ -1,5 +1,7 @@
 /* cli.c: what the command line says without a running server: check (with names, and for programs) and
  * version. */
+#include <sys/stat.h>
+
 #include "tests/support/millpond.h"
 
 /* ".invalid" never resolves (RFC 6761 section 6.4). */
@@ -36,6 +38,25 @@ static void check_warns_of_names_that_do_not_resolve(void **state)
     r = millpond_run("check", "-c", ini, NULL);
     assert_int_equal(r.exit_code, 0);
     assert_string_equal(r.out, textf("%s: good\n", ini));
+}
+
+static void check_warns_of_a_webroot_that_is_none(void **state)
+{
+    UNUSED(state);
+    char *ini = support_path("acme.ini"), *file = support_path("file"), *folder = support_path("folder");
+    const char *const missing[] = {support_path("nowhere"), file};
+    support_write_file(file, "");
+    assert_int_equal(mkdir(folder, 0755), 0);
+    for (size_t i = 0; i < ARRAY_LEN(missing); i++) {
+        support_write_file(
+            ini, textf("[pool app]\nserver = 127.0.0.1:3001\n[listen web]\nacme_webroot = %s\n", missing[i]));
+        struct proc_result r = millpond_run("check", "-c", ini, NULL);
+        assert_int_equal(r.exit_code, 0);
+        expect_in(r.out, textf("acme.ini:4: [listen web] acme_webroot: %s is no folder", missing[i]));
+    }
+    support_write_file(
+        ini, textf("[pool app]\nserver = 127.0.0.1:3001\n[listen web]\nacme_webroot = %s\n", folder));
+    assert_string_equal(millpond_run("check", "-c", ini, NULL).out, textf("%s: good\n", ini));
 }
 
 static void check_speaks_json(void **state)
@@ -96,6 +117,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         E2E_TEST(check_warns_of_names_that_do_not_resolve),
+        E2E_TEST(check_warns_of_a_webroot_that_is_none),
         E2E_TEST(check_speaks_json),
         E2E_TEST(version_speaks_json),
     };

@@ -51,6 +51,28 @@ static void the_body_says_whether_it_is_well(void **state)
     origin_stop(o);
 }
 
+/* The same by HTTP/2, HAProxy before it, with a page that takes windows and frames. */
+static void the_body_says_so_by_http_2(void **state)
+{
+    UNUSED(state);
+    char *filler = text_repeat('.', 200000);
+    page = textf("%s{\"state\": \"starting\"}", filler);
+    struct origin *o = origin_start(page_script, NULL);
+    struct app ha = app_haproxy("proto h2", textf("127.0.0.1:%d", origin_port(o)), "mode http\n");
+    struct millpond *m = millpond_start(
+            .rest = textf(
+                "[pool app]\nserver = 127.0.0.1:%d name=a\nprotocol = h2\nhealth_interval = 20ms\n"
+                "health_rise = 1\nhealth_timeout = 10s\nhealth_fall = 2\nhealth_body = \"state\": \"up\"\n",
+                ha.port));
+    millpond_wait_log(m, "app/a: starting -> down: the body does not hold \"\"state\": \"up\"\"", 1);
+    page = textf("%s{\"state\": \"up\"}", filler);
+    millpond_wait_log(m, "app/a: down -> up: status and body are right", 1);
+    page = textf("%s%s{\"state\": \"up\"}", filler, filler); /* behind the first 256K */
+    millpond_wait_log(m, "app/a: up -> down: the body does not hold", 1);
+    millpond_stop(m);
+    origin_stop(o);
+}
+
 static void tcp_probes_shake_hands(void **state)
 {
     UNUSED(state);
@@ -80,6 +102,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         E2E_TEST(pools_that_ask_the_same_share_a_prober),
         E2E_TEST(the_body_says_whether_it_is_well),
+        E2E_TEST(the_body_says_so_by_http_2),
         E2E_TEST(tcp_probes_shake_hands),
     };
     return E2E_RUN("health", tests);

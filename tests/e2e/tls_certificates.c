@@ -269,7 +269,7 @@ static void check_says_what_is_wrong(void **state)
     EXPECT(good.exit_code == 0, "%s", good.out);
     expect_not_in(good.out, "warning");
     expect_problem(pair_lines(a->file, b->key_file), "is not that of the certificate");
-    expect_problem(pair_lines(turned, a->key_file), "in place 2; put the server's own first");
+    expect_problem(pair_lines(turned, a->key_file), "in place 2; put that one first");
     expect_problem(pair_lines(a->key_file, a->key_file), "has no certificate that can be read");
     expect_problem(pair_lines(a->file, a->file), "has no private key that can be read");
     expect_problem(pair_lines(a->file, locked), "passphrase");

@@ -86,6 +86,8 @@ struct tls_cert *tls_cert_make_(const char *name, const struct tls_cert_options 
     extension_add(c->x509, by->x509, NID_basic_constraints, o->authority ? "critical,CA:TRUE" : "CA:FALSE");
     if (!o->authority)
         names_add(c->x509, by->x509, o->names != NULL ? o->names : "localhost,test");
+    if (o->purpose != NULL)
+        extension_add(c->x509, by->x509, NID_ext_key_usage, o->purpose);
     if (c->key == NULL || X509_sign(c->x509, by->key, EVP_sha256()) == 0)
         support_fail("no certificate %s", name);
     cert_write(c, o);

@@ -21,9 +21,10 @@ struct tls_cert_options {
     const struct tls_cert *issuer; /* NULL: itself */
     bool rsa;                      /* else ECDSA */
     bool authority;
-    bool alone;   /* the file has no chain */
-    int days;     /* until it ends; 0: 90; negative: it ended */
-    int rsa_bits; /* 0: 2048 */
+    bool alone;          /* the file has no chain */
+    int days;            /* until it ends; 0: 90; negative: it ended */
+    int rsa_bits;        /* 0: 2048 */
+    const char *purpose; /* extended key usage, such as "serverAuth"; NULL: none */
 };
 /* tls_cert_make("name", .names = "a.test") */
 #define tls_cert_make(name, ...) (SUPPORT_AT, tls_cert_make_(name, &(struct tls_cert_options){__VA_ARGS__}))

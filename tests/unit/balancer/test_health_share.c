@@ -3,6 +3,7 @@
 #include "tests/unit/balancer/fixture.h"
 
 #include "balancer/health_share.h"
+#include "core/tls_target.h"
 
 #define SHARES 4
 
@@ -88,6 +89,13 @@ static bool heard_all(void *arg)
     return true;
 }
 
+static void stop_all(size_t n)
+{
+    UNUSED(n);
+    for (size_t i = 0; i < SHARES; i++)
+        health_share_stop(&env.s[i]);
+}
+
 static void test_who_shares(void **state)
 {
     UNUSED(state);
@@ -122,6 +130,36 @@ static void test_who_shares(void **state)
     assert_int_equal(probers(), 2);
 }
 
+/* Who shows another certificate, or believes others, asks another question. */
+static void test_who_shares_over_tls(void **state)
+{
+    UNUSED(state);
+    struct tls_target base = {.verify = true, .read = {{.inode = 1}, {.inode = 2}, {.inode = 3}}},
+                      equal = base;
+    struct health_settings s = settings();
+    s.tls = &base;
+    s.tls_name = "a";
+    start(0, &s);
+    s.tls = &equal;
+    start(1, &s);
+    assert_ptr_equal(health_share_probe(&env.s[0]), health_share_probe(&env.s[1]));
+    struct tls_target others[] = {base, base, base, base, base};
+    others[0].verify = false;
+    others[1].http2 = true;
+    others[2].read[TLS_TARGET_CA].inode = 7;
+    others[3].read[TLS_TARGET_CERTIFICATE].changed_ns = 7;
+    others[4].read[TLS_TARGET_KEY].bytes = 7;
+    for (size_t i = 0; i < ARRAY_LEN(others); i++) {
+        s.tls = &others[i];
+        start(2, &s);
+        assert_ptr_not_equal(health_share_probe(&env.s[2]), health_share_probe(&env.s[0]));
+    }
+    s.tls = NULL;
+    start(2, &s);
+    assert_ptr_not_equal(health_share_probe(&env.s[2]), health_share_probe(&env.s[0]));
+    stop_all(0);
+}
+
 static void test_each_hears_of_each_result_once(void **state)
 {
     UNUSED(state);
@@ -154,13 +192,6 @@ static void test_settings_are_of_one_who_is_there(void **state)
     assert_ptr_equal(health_share_probe(&env.s[1]), p);
     assert_string_equal(p->settings.path, "/changed");
     assert_int_equal(p->next.at_ms, next_ms);
-}
-
-static void stop_all(size_t n)
-{
-    UNUSED(n);
-    for (size_t i = 0; i < SHARES; i++)
-        health_share_stop(&env.s[i]);
 }
 
 static void test_all_leave_while_they_are_told(void **state)
@@ -209,6 +240,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(test_who_shares),
+        T(test_who_shares_over_tls),
         T(test_each_hears_of_each_result_once),
         T(test_settings_are_of_one_who_is_there),
         T(test_all_leave_while_they_are_told),

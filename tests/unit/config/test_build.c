@@ -74,6 +74,8 @@ static const struct option_case cases[] = {
     {P, "tls", "yes", {"1", "v2", ""}, "write yes, no"},
     {P, "tls_verify", "no", {"1", "off-ish", ""}, "write yes, no"},
     {P, "tls_ca", "/ca.pem", {"ca.pem", ""}, "write one with a slash"},
+    {P, "tls_certificate", "/a.pem\ntls_key = /a.pem\ntls = on", {"a.pem", ""}, "write one with a slash"},
+    {P, "tls_key", "/a.pem\ntls_certificate = /a.pem\ntls = on", {"a.pem", ""}, "write one with a slash"},
     {P, "tls_sni", "app.example", {"a b", "http://a", ""}, "is not a host"},
     {P, "send_proxy_protocol", "v2", {"yes", "3", ""}, "write one of: off, v1, v2"},
     {P, "protocol", "h2", {"2", "spdy", ""}, "write one of: http/1.1, h2"},

@@ -157,8 +157,13 @@ static void test_probes_that_see_no_body(void **state)
     expect_no_problem(APP "protocol = h2\n");
     expect_warning(APP "health_check = tcp\nhealth_body = up\n",
                    "[pool app] health_body: only HTTP probes see a body");
-    expect_warning(APP "protocol = h2\nhealth_body = up\n",
-                   "[pool app] health_body: probes by HTTP/2 look at the status alone");
+    expect_no_problem(APP "protocol = h2\nhealth_body = up\n");
+    expect_no_problem(APP "send_proxy_protocol = v2\n");
+    expect_warning(APP "send_proxy_protocol = v2\nmax_idle = 5\n",
+                   "t.ini:4: [pool app] max_idle: it does nothing with send_proxy_protocol");
+    expect_no_problem(APP "[route r]\nwebsocket = yes\ntunnel_timeout = 5s\n");
+    expect_warning(APP "[route r]\nwebsocket = no\ntunnel_timeout = 5s\n",
+                   "t.ini:5: [route r] tunnel_timeout: it does nothing with websocket = no");
 }
 
 static void test_shadowed_routes(void **state)

@@ -27,10 +27,21 @@ static void test_unused(void **state)
     expect_no_problem(SECURE C("1") K("1") "tls_ciphers = A\ntls_groups = B\ntls_min_version = 1.3\n");
 }
 
+static const char *textof(const char *a, const char *b, const char *c)
+{
+    static char text[512];
+    snprintf(text, sizeof text, "%s%s%s", a, b, c);
+    return text;
+}
+
 static void test_redirect(void **state)
 {
     UNUSED(state);
-    expect_no_problem(SECURE "redirect_to_https = yes\nacme_webroot = /var/www\n");
+    static const char plain[] = "[listen y]\naddress = :80\nredirect_to_https = yes\n";
+    expect_no_problem(textof(SECURE C("1") K("1"), plain, "acme_webroot = /var/www\n"));
+    expect_warning(textof(APP, plain, ""),
+                   "t.ini:5: [listen y] redirect_to_https: nobody answers what clients are sent to");
+    expect_no_problem(textof(APP "[millpond]\ntrusted_proxies = 10.0.0.0/8\n", plain, ""));
     expect_warning(SECURE C("1") K("1") "redirect_to_https = yes\n",
                    "t.ini:6: [listen x] redirect_to_https: it does nothing where all");
 }
@@ -67,6 +78,24 @@ static void test_pools(void **state)
     expect_no_problem(APP "tls = yes\ntls_verify = no\ntls_sni = a\n");
 }
 
+static void test_pool_pairs(void **state)
+{
+    UNUSED(state);
+    struct config *c = load_ok(APP "tls = yes\n" C("1") K("1"));
+    assert_string_equal(c->pools[0].tls_certificate, "/c1.pem");
+    assert_string_equal(c->pools[0].tls_key, "/k1.pem");
+    config_unref(c);
+    expect_error(APP "tls = yes\n" C("1"),
+                 "t.ini:4: [pool app] tls_certificate: a certificate takes its key, and "
+                 "tls_key is missing;");
+    expect_error(APP "tls = yes\n" K("1"), "t.ini:4: [pool app] tls_key: a certificate takes its key, and "
+                                           "tls_certificate is missing;");
+    expect_error(APP C("1") K("1"),
+                 "t.ini:3: [pool app] tls_certificate: instances are shown a certificate over TLS only");
+    expect_error(APP "tls = off\n" C("1") K("1"), "t.ini:4: [pool app] tls_certificate: instances are shown");
+    expect_error(APP "tls = yes\n" C("1") C("2") K("1"), "tls_certificate");
+}
+
 static void test_values_and_lines(void **state)
 {
     UNUSED(state);
@@ -88,9 +117,10 @@ static void test_values_and_lines(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_pairs),    cmocka_unit_test(test_unused),
-        cmocka_unit_test(test_redirect), cmocka_unit_test(test_clients),
-        cmocka_unit_test(test_pools),    cmocka_unit_test(test_values_and_lines),
+        cmocka_unit_test(test_pairs),      cmocka_unit_test(test_unused),
+        cmocka_unit_test(test_redirect),   cmocka_unit_test(test_clients),
+        cmocka_unit_test(test_pools),      cmocka_unit_test(test_values_and_lines),
+        cmocka_unit_test(test_pool_pairs),
     };
     return cmocka_run_group_tests_name("config/check_tls", tests, NULL, NULL);
 }

@@ -83,6 +83,8 @@ static const struct {
     {P, "tls", "off"},
     {P, "tls_verify", "yes"},
     {P, "tls_ca", ""},
+    {P, "tls_certificate", ""},
+    {P, "tls_key", ""},
     {P, "tls_sni", ""},
     {P, "protocol", "http/1.1"},
     {P, "send_proxy_protocol", "off"},

@@ -1,7 +1,9 @@
 /* test_tls_target.c: our client against our server, both ends in this thread: names and addresses that a
- * certificate is and is not for, sessions, what does not outlive its settings, and an end that is none. */
+ * certificate is and is not for, sessions, what does not outlive its settings, the
+ * certificate that we show and what comes of it, and an end that is none. */
 #include "core/tls_target.h"
 
+#include <fcntl.h>
 #include <openssl/ssl.h>
 #include <sys/socket.h>
 
@@ -15,6 +17,8 @@ static struct tls_server *server;
 static struct tls_conn ours, theirs;
 static int fds[2];
 
+static enum tls_verify asks;
+
 static void server_make(const char *names)
 {
     struct tls_cert *c = tls_cert_make("server", .names = names, .issuer = authority);
@@ -25,6 +29,8 @@ static void server_make(const char *names)
                                                    .ciphers = "intermediate",
                                                    .groups = "intermediate",
                                                    .sessions = "a",
+                                                   .verify = asks,
+                                                   .client_ca = authority->file,
                                                    .tickets = &tickets},
                             &problem);
     if (server == NULL)
@@ -34,6 +40,7 @@ static void server_make(const char *names)
 static int setup(void **state)
 {
     support_setup(state);
+    asks = TLS_VERIFY_OFF;
     out = calloc(1, sizeof *out);
     assert_true(tls_tickets_init(&tickets));
     authority = tls_cert_make("authority", .authority = true);
@@ -49,20 +56,40 @@ static int teardown(void **state)
     return support_teardown(state);
 }
 
+static struct tls_target *try_make(bool verify, const char *ca, const char *certificate, const char *key,
+                                   char err[600])
+{
+    enum tls_target_file of = TLS_TARGET_FILES;
+    struct tls_target *t = tls_target_new(
+        &(struct tls_target_settings){.verify = verify, .files = {ca, certificate, key}}, &of, err, 600);
+    if (t == NULL)
+        assert_int_equal(of, certificate[0] != '\0' ? TLS_TARGET_CERTIFICATE : TLS_TARGET_CA);
+    return t;
+}
+
+static struct tls_target *target_with(const struct tls_cert *c)
+{
+    char err[600];
+    struct tls_target *t =
+        try_make(true, authority->file, c != NULL ? c->file : "", c != NULL ? c->key_file : "", err);
+    if (t == NULL)
+        support_fail("%s", err);
+    return t;
+}
+
 static struct tls_target *target_make(bool verify, const char *ca)
 {
     char err[600];
-    struct tls_target *t = tls_target_new(false, verify, ca, err, sizeof err);
+    struct tls_target *t = try_make(verify, ca, "", "", err);
     if (t == NULL)
         support_fail("%s", err);
     return t;
 }
 
 /* Both ends, until neither can go on; what came of ours. */
-static enum tls_step connect_to(struct tls_target *t, const char *name, uint32_t key)
+static enum tls_step handshake(struct tls_target *t, const char *name, uint32_t key)
 {
     enum tls_step step = TLS_STEP_WAIT, other = TLS_STEP_WAIT;
-    char byte;
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
     assert_true(tls_conn_open(&theirs, server, fds[0], out));
     assert_true(tls_conn_open_to(&ours, t, name, key, fds[1], out));
@@ -72,6 +99,13 @@ static enum tls_step connect_to(struct tls_target *t, const char *name, uint32_t
         step = step == TLS_STEP_WAIT ? tls_conn_handshake(&ours) : step;
         other = other == TLS_STEP_WAIT ? tls_conn_handshake(&theirs) : other;
     }
+    return step;
+}
+
+static enum tls_step connect_to(struct tls_target *t, const char *name, uint32_t key)
+{
+    char byte;
+    const enum tls_step step = handshake(t, name, key);
     if (step == TLS_STEP_DONE) { /* the tickets come behind the handshake */
         tls_conn_on_event(&ours, false);
         assert_int_equal(tls_conn_read(&ours, &byte, 1), -1);
@@ -162,16 +196,101 @@ static void an_end_without_a_word_is_an_error(void **state)
     tls_target_unref(t);
 }
 
+/* What the server makes of us comes, with TLS 1.3, after our own side is done. */
+static void who_asks_is_shown_our_certificate(void **state)
+{
+    UNUSED(state);
+    char byte;
+    asks = TLS_VERIFY_REQUIRED;
+    server_make("a.test");
+    struct tls_cert *good = tls_cert_make("pond", .names = "pond.test", .issuer = authority),
+                    *late = tls_cert_make("late", .issuer = authority, .days = -2),
+                    *alien = tls_cert_make("alien");
+    const struct {
+        const struct tls_cert *cert;
+        const char *why;
+    } rows[] = {
+        {NULL, "tlsv13 alert certificate required"},
+        {late, "sslv3 alert certificate expired"},
+        {alien, "tlsv1 alert unknown ca"},
+        {good, NULL},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct tls_target *t = target_with(rows[i].cert);
+        handshake(t, "a.test", 1);
+        tls_conn_on_event(&ours, false);
+        const ssize_t n = tls_conn_read(&ours, &byte, 1);
+        assert_int_equal(n, -1);
+        assert_int_equal(errno, rows[i].why != NULL ? EPROTO : EAGAIN);
+        assert_int_equal(tls_conn_is_refused(&ours), rows[i].why != NULL);
+        if (rows[i].why != NULL)
+            assert_string_equal(ours.why, rows[i].why);
+        hang_up();
+        tls_target_unref(t);
+    }
+}
+
+/* The request meets a closed connection before the refusal was read. */
+static void a_refusal_is_found_behind_a_write_that_failed(void **state)
+{
+    UNUSED(state);
+    asks = TLS_VERIFY_REQUIRED;
+    server_make("a.test");
+    struct tls_target *t = target_with(NULL);
+    handshake(t, "a.test", 1);
+    close(fds[0]);
+    fds[0] = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    const struct iovec iov = {(char[]){"GET"}, 3};
+    assert_int_equal(tls_conn_write(&ours, &iov, 1, 1000), -1);
+    assert_string_equal(ours.why, "the connection broke");
+    assert_true(tls_conn_is_refused(&ours));
+    assert_string_equal(ours.why, "tlsv13 alert certificate required");
+    assert_true(tls_conn_is_refused(&ours));
+    hang_up();
+    tls_target_unref(t);
+}
+
+static void targets_differ_by_settings_and_versions_of_files(void **state)
+{
+    UNUSED(state);
+    struct tls_cert *c = tls_cert_make("pond", .names = "pond.test,other.test", .issuer = authority);
+    struct tls_target *a = target_with(c), *b = target_with(c), *none = target_with(NULL),
+                      *lax = target_make(false, authority->file), *system = target_make(false, "");
+    assert_true(tls_target_is_same(a, b));
+    assert_false(tls_target_is_same(a, none));
+    assert_false(tls_target_is_same(none, lax));
+    assert_true(tls_target_is_same(lax, system)); /* a file that is not read makes no difference */
+    assert_string_equal(a->name, "pond.test");
+    assert_null(a->doubt);
+    assert_true(a->ends_ms > clock_wall_ms() && none->ends_ms == 0);
+    support_write_file(c->key_file, support_read_file(c->key_file)); /* another version of it */
+    struct tls_target *later = target_with(c);
+    assert_false(tls_target_is_same(a, later));
+    struct tls_target *all[] = {a, b, none, lax, system, later};
+    for (size_t i = 0; i < ARRAY_LEN(all); i++)
+        tls_target_unref(all[i]);
+}
+
 static void files_that_cannot_be_used(void **state)
 {
     UNUSED(state);
     char err[600];
     char *empty = support_path("empty.pem");
     support_write_file(empty, "");
-    assert_null(tls_target_new(false, true, empty, err, sizeof err));
+    assert_null(try_make(true, empty, "", "", err));
     expect_in(err, "empty.pem has no certificate");
-    assert_null(tls_target_new(false, true, support_path("none.pem"), err, sizeof err));
+    assert_null(try_make(true, support_path("none.pem"), "", "", err));
     expect_in(err, "none.pem cannot be read");
+    struct tls_cert *a = tls_cert_make("a"), *b = tls_cert_make("b"),
+                    *weak = tls_cert_make("weak", .rsa = true, .rsa_bits = 512);
+    assert_null(try_make(false, "", a->file, b->key_file, err));
+    expect_in(err, "is not that of the certificate");
+    assert_null(try_make(false, "", empty, b->key_file, err));
+    expect_in(err, "empty.pem has no certificate");
+    assert_null(try_make(false, "", a->file, empty, err));
+    expect_in(err, "empty.pem has no private key");
+    assert_null(try_make(false, "", weak->file, weak->key_file, err));
+    expect_in(err, "weak.pem cannot be used (");
     struct tls_target *t = tls_target_ref(target_make(false, empty)); /* not looked at */
     tls_target_unref(t);
     tls_target_unref(t);
@@ -183,6 +302,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(names_are_checked, setup, teardown),
         cmocka_unit_test_setup_teardown(sessions_are_those_of_one_instance, setup, teardown),
         cmocka_unit_test_setup_teardown(an_end_without_a_word_is_an_error, setup, teardown),
+        cmocka_unit_test_setup_teardown(who_asks_is_shown_our_certificate, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_refusal_is_found_behind_a_write_that_failed, setup, teardown),
+        cmocka_unit_test_setup_teardown(targets_differ_by_settings_and_versions_of_files, setup, teardown),
         cmocka_unit_test_setup_teardown(files_that_cannot_be_used, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
