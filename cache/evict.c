@@ -129,12 +129,23 @@ void cache_evict_add(struct cache_evict *e, struct cache_object *o)
     lock_drop(&e->lock);
 }
 
-void cache_evict_remove(struct cache_evict *e, struct cache_object *o)
+void cache_evict_remove_some(struct cache_evict *e, struct cache_object *const *all, size_t n)
 {
     lock_take(&e->lock);
-    if (o->place != CACHE_PLACE_NONE)
-        evict_place_locked(e, o, CACHE_PLACE_NONE);
+    for (size_t i = 0; i < n; i++) { /* neighbours are strangers, anywhere in memory */
+        __builtin_prefetch(all[i]->queue.prev, 1);
+        __builtin_prefetch(all[i]->queue.next, 1);
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (all[i]->place != CACHE_PLACE_NONE)
+            evict_place_locked(e, all[i], CACHE_PLACE_NONE);
+    }
     lock_drop(&e->lock);
+}
+
+void cache_evict_remove(struct cache_evict *e, struct cache_object *o)
+{
+    cache_evict_remove_some(e, &o, 1);
 }
 
 static bool object_is_spent(const struct cache_object *o, wall_ms_t now_ms)
