@@ -44,20 +44,29 @@ static hash128_t object_primary_hash(const struct cache_object *o)
     return hash_bytes(o->text, o->primary_bytes);
 }
 
-/* What remains to do once the slot no longer holds the object. */
+/* What remains to do once the slots no longer hold the objects. */
+static void shard_forget_some(struct cache *c, struct cache_object *const *all, size_t n)
+{
+    for (size_t i = 0; i < n; i += UNLINK_BATCH) {
+        size_t count = MIN(n - i, UNLINK_BATCH);
+        cache_evict_remove_some(&c->evict, &all[i], count);
+        for (size_t k = i; k < i + count; k++)
+            cache_object_retire(all[k]);
+    }
+}
+
 static void shard_forget_locked(struct cache *c, struct cache_shard *sh, struct cache_object *o)
 {
-    cache_evict_remove(&c->evict, o);
     sh->objects--;
-    cache_object_retire(o);
+    shard_forget_some(c, &o, 1);
 }
 
 static void shard_drop_variants_locked(struct cache *c, struct cache_shard *sh, struct cache_marker *m)
 {
-    for (uint32_t i = 0; i < m->count; i++) {
+    for (uint32_t i = 0; i < m->count; i++)
         ASSERT(cache_index_remove(&sh->index, cache_entry_of_object(m->variants[i])));
-        shard_forget_locked(c, sh, m->variants[i]);
-    }
+    sh->objects -= m->count;
+    shard_forget_some(c, m->variants, m->count);
     m->count = 0;
 }
 
@@ -150,10 +159,7 @@ size_t cache_shard_unlink_some(struct cache *c, struct cache_shard *sh, struct c
         }
         sh->objects -= count;
         lock_drop(&sh->lock);
-        if (count > 0)
-            cache_evict_remove_some(&c->evict, out, count);
-        for (size_t k = 0; k < count; k++)
-            cache_object_retire(out[k]);
+        shard_forget_some(c, out, count);
         sum += count;
     }
     return sum;

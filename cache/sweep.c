@@ -117,6 +117,7 @@ static void *sweeper_main(void *arg)
             ;
         while (!sweeper_stops(sw) && atomic_load(&sw->swept_id) < atomic_load(&sw->wanted_id)) {
             mono_ms_t begin_ms = clock_mono_ms();
+            sleep_us(SLEEP_US); /* or it might take the processor of who has just woken it */
             sweeper_pass(c);
             sweeper_rest(sw, clock_mono_ms() - begin_ms);
         }

@@ -81,14 +81,18 @@ static int64_t clock_ns(clockid_t clock)
 }
 
 static _Atomic bool holds_are_timed;
-static _Thread_local bool is_ours; /* not the sweeper, nor the thread that runs RCU's callbacks */
+static _Thread_local bool is_ours;          /* not the sweeper, nor the thread that runs RCU's callbacks */
+static _Thread_local int64_t lock_waits_ns; /* in lock_take, altogether */
 
 struct holds {
-    _Atomic uint64_t count, over_50_us;
+    _Atomic uint64_t count, over_50_us, descheduled;
     _Atomic int64_t longest_cpu_ns, longest_ns;
 };
 
-static struct holds holds_of[2][LOCK_RANKS]; /* the library's threads; the worker */
+enum holder { SWEEPER, WORKER, CONTROL, HOLDERS };
+static const char *const holder_names[HOLDERS] = {"sweeper", "worker", "worker, in the controls"};
+static struct holds holds_of[HOLDERS][LOCK_RANKS];
+static _Atomic bool is_control;
 static _Thread_local struct {
     int64_t cpu_ns, wall_ns;
 } hold_began[LOCK_RANKS];
@@ -107,7 +111,9 @@ void __wrap_lock_drop(struct lock *l);
 
 void __wrap_lock_take(struct lock *l)
 {
+    int64_t begin_ns = clock_ns(CLOCK_MONOTONIC);
     __real_lock_take(l);
+    lock_waits_ns += clock_ns(CLOCK_MONOTONIC) - begin_ns;
     hold_began[l->rank].cpu_ns = -1;
     if (!atomic_load_explicit(&holds_are_timed, memory_order_relaxed))
         return;
@@ -124,25 +130,26 @@ void __wrap_lock_drop(struct lock *l)
     }
     uint8_t rank = l->rank;
     __real_lock_drop(l);
-    struct holds *h = &holds_of[is_ours][rank];
+    struct holds *h = &holds_of[!is_ours ? SWEEPER : atomic_load(&is_control) ? CONTROL : WORKER][rank];
     atomic_fetch_add(&h->count, wall_ns > 0);
     atomic_fetch_add(&h->over_50_us, cpu_ns > 50000);
+    atomic_fetch_add(&h->descheduled, wall_ns - cpu_ns > 100000);
     note_longest(&h->longest_cpu_ns, cpu_ns);
     note_longest(&h->longest_ns, wall_ns);
 }
 
 static void holds_print(void)
 {
-    printf("\n| lock | held by | times | longest, of its processor time | > 50 us of that | longest |\n"
-           "| --- | --- | ---: | ---: | ---: | ---: |\n");
+    printf("\n| lock | held by | times | longest, of its processor time | > 50 us of that | longest | holder "
+           "descheduled for > 100 us |\n| --- | --- | ---: | ---: | ---: | ---: | ---: |\n");
     for (unsigned rank = 0; rank < LOCK_RANKS; rank++) {
-        for (unsigned who = 0; who < 2; who++) {
+        for (unsigned who = 0; who < HOLDERS; who++) {
             struct holds *h = &holds_of[who][rank];
             if (h->count > 0)
-                printf("| %s | %s | %llu | %.1f us | %llu | %.1f us |\n", lock_rank_name(rank),
-                       who == 0 ? "sweeper" : "worker", (unsigned long long)h->count,
-                       (double)h->longest_cpu_ns / 1e3, (unsigned long long)h->over_50_us,
-                       (double)h->longest_ns / 1e3);
+                printf("| %s | %s | %llu | %.1f us | %llu | %.1f us | %llu |\n", lock_rank_name(rank),
+                       holder_names[who], (unsigned long long)h->count, (double)h->longest_cpu_ns / 1e3,
+                       (unsigned long long)h->over_50_us, (double)h->longest_ns / 1e3,
+                       (unsigned long long)h->descheduled);
         }
     }
 }
@@ -152,7 +159,7 @@ static void holds_print(void)
 
 struct figures {
     unsigned long count, over_100_us;
-    unsigned long worked, waited, descheduled; /* those over 1 ms */
+    unsigned long worked, locked, waited, descheduled; /* those over 1 ms */
     int64_t longest_ns, longest_cpu_ns;
 };
 
@@ -161,11 +168,13 @@ static const char *const phase_names[PHASES] = {"control: nothing else", "contro
                                                 "a tag of all of them was purged"};
 static struct figures looks[PHASES], stores[PHASES];
 static enum phase phase;
+static double phase_s[PHASES];
+static bool times_holds;
 static unsigned long stored;
 
 /* What a thread has used and how often it gave its processor away because it had to wait. */
 struct usage {
-    int64_t cpu_ns;
+    int64_t cpu_ns, lock_ns;
     long waits;
 };
 
@@ -173,7 +182,7 @@ static struct usage usage_now(void)
 {
     struct rusage r;
     getrusage(RUSAGE_THREAD, &r);
-    return (struct usage){clock_ns(CLOCK_THREAD_CPUTIME_ID), r.ru_nvcsw};
+    return (struct usage){clock_ns(CLOCK_THREAD_CPUTIME_ID), lock_waits_ns, r.ru_nvcsw};
 }
 
 /* Of one or of some, of which the longest took `ns`. */
@@ -188,10 +197,12 @@ static void figures_judge(struct figures *f, int64_t ns, struct usage before)
         return;
     if (cpu_ns > LONG_NS)
         f->worked++;
-    else if (now.waits != before.waits)
-        f->waited++;
-    else
+    else if (now.waits == before.waits)
         f->descheduled++;
+    else if (now.lock_ns - before.lock_ns > LONG_NS / 2)
+        f->locked++;
+    else
+        f->waited++;
 }
 
 static void worker_look(unsigned long first)
@@ -266,7 +277,10 @@ static void worker_run_for(enum phase which, bool (*done)(void))
 {
     pthread_t worker, stranger;
     phase = which;
+    atomic_store(&is_control, which != PURGE);
+    atomic_store(&holds_are_timed, times_holds);
     atomic_store(&stop, false);
+    int64_t begin_ns = clock_ns(CLOCK_MONOTONIC);
     start(&worker, worker_main);
     if (which == BESIDE_STRANGER)
         start(&stranger, stranger_main);
@@ -276,14 +290,17 @@ static void worker_run_for(enum phase which, bool (*done)(void))
     pthread_join(worker, NULL);
     if (which == BESIDE_STRANGER)
         pthread_join(stranger, NULL);
+    atomic_store(&holds_are_timed, false);
+    phase_s[which] += (double)(clock_ns(CLOCK_MONOTONIC) - begin_ns) / 1e9;
 }
 
 static void figures_print(const char *what, const struct figures f[PHASES])
 {
     for (unsigned i = 0; i < PHASES; i++)
-        printf("| %s | %s | %lu | %.0f us | %.0f us | %lu | %lu | %lu | %lu |\n", what, phase_names[i],
-               f[i].count, (double)f[i].longest_ns / 1e3, (double)f[i].longest_cpu_ns / 1e3, f[i].over_100_us,
-               f[i].worked, f[i].waited, f[i].descheduled);
+        printf("| %s | %s | %.1f s | %lu | %.0f us | %.0f us | %lu | %lu | %lu | %lu | %lu |\n", what,
+               phase_names[i], phase_s[i], f[i].count, (double)f[i].longest_ns / 1e3,
+               (double)f[i].longest_cpu_ns / 1e3, f[i].over_100_us, f[i].worked, f[i].locked, f[i].waited,
+               f[i].descheduled);
 }
 
 /* ---- the rounds
@@ -317,17 +334,19 @@ static void purge_round(void)
     struct cache_purge_result result;
     const struct cache_purge p = {.kind = CACHE_PURGE_TAG, .text = SLICE_LIT("site")};
     uint64_t shard_waits = lock_contended(LOCK_CACHE_SHARD), evict_waits = lock_contended(LOCK_CACHE_EVICT);
-    int64_t begin_ns = clock_ns(CLOCK_MONOTONIC);
+    int64_t begin_ns = clock_ns(CLOCK_MONOTONIC), begin_cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
     cache_purge(c, &p, 1, &result);
     int64_t call_ns = clock_ns(CLOCK_MONOTONIC) - begin_ns;
+    int64_t call_cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID) - begin_cpu_ns;
     worker_run_for(PURGE, memory_is_back);
     double took_s = (double)(clock_ns(CLOCK_MONOTONIC) - begin_ns) / 1e9;
     cache_get_stats(c, &after);
-    printf("Round %u: the call took %.1f us; %llu MB with %llu objects became %llu MB with %llu in %.2f s; "
+    printf("Round %u: the call took %.1f us (%.1f us of processor time); %llu MB with %llu objects became "
+           "%llu MB with %llu in %.2f s; "
            "waits for a lock meanwhile: %llu of a shard, %llu of eviction.\n",
-           round_now, (double)call_ns / 1e3, (unsigned long long)(before.bytes_used / MB),
-           (unsigned long long)before.objects, (unsigned long long)(after.bytes_used / MB),
-           (unsigned long long)after.objects, took_s,
+           round_now, (double)call_ns / 1e3, (double)call_cpu_ns / 1e3,
+           (unsigned long long)(before.bytes_used / MB), (unsigned long long)before.objects,
+           (unsigned long long)(after.bytes_used / MB), (unsigned long long)after.objects, took_s,
            (unsigned long long)(lock_contended(LOCK_CACHE_SHARD) - shard_waits),
            (unsigned long long)(lock_contended(LOCK_CACHE_EVICT) - evict_waits));
     fflush(stdout);
@@ -343,15 +362,17 @@ int main(void)
         store("other", n, "other ");
     for (unsigned i = 0; i < ROUNDS; i++)
         purge_round();
-    printf("\nProcessor time of look-ups: the longest of %d together. Over 1 ms are those in the last three "
+    printf("\nProcessor time of look-ups: the longest of %d together. Over 1 ms are those in the last four "
            "columns.\n\n"
-           "| what | while | times | longest | longest, of its processor time | > 100 us | > 1 ms: worked | "
-           "waited | descheduled |\n| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
+           "| what | while | for | times | longest | longest, of its processor time | > 100 us | > 1 ms: "
+           "worked | "
+           "waited for our locks | waited else | descheduled |\n"
+           "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
            BATCH);
     figures_print("look-up", looks);
     figures_print("store", stores);
     printf("\nOne more round, in which holds of locks are timed (which lengthens them by about 0.5 us).\n\n");
-    atomic_store(&holds_are_timed, true);
+    times_holds = true;
     purge_round();
     holds_print();
     cache_destroy(c);

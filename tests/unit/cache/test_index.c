@@ -197,6 +197,103 @@ static void test_without_memory_the_old_table_is_used_up(void **state)
     cache_index_close(&ix);
 }
 
+/* What no change may exceed, however large the table is: the work of a move that one change does. */
+struct step {
+    size_t cleared, moved;
+    uint64_t next, table;
+};
+
+static struct step step_of(const struct cache_index *ix)
+{
+    return (struct step){ix->cleared, ix->moved, ix->next, atomic_load(&ix->table)};
+}
+
+static void assert_small_step(const struct cache_index *ix, const struct step *before)
+{
+    const struct step now = step_of(ix);
+    size_t slots = (size_t)1 << (before->table >> 48);
+    bool same = before->next != 0;
+    size_t cleared = same ? before->cleared : 0, moved = same ? before->moved : 0;
+    if (now.next != 0) {
+        assert_in_range(now.cleared, cleared, cleared + 512);
+        assert_in_range(now.moved, moved, moved + 32);
+    } else if (now.table != before->table) {
+        assert_in_range(slots, moved, moved + 32);
+    }
+}
+
+static void assert_holds(struct cache_index *ix, struct cache_object *const *o, char (*keys)[12], size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        assert_ptr_equal(find(ix, keys[i], fix_key(keys[i]).hash.lo), o[i]);
+}
+
+/* Each change does a little, and what it changes is right in the old array and in the new one, wherever the
+ * move has come to. */
+static void test_a_move_goes_on_with_each_change(void **state)
+{
+    UNUSED(state);
+    enum { N = 6000 };
+    static struct cache_object *o[N];
+    static char keys[N][12];
+    struct cache_index ix;
+    size_t live = 0, changes_in_moves = 0;
+    uint64_t random = 12345;
+    assert_true(cache_index_open(&ix, &account));
+    for (size_t i = 0; i < N; i++)
+        snprintf(keys[i], sizeof keys[i], "key%zu", i);
+    for (unsigned change = 0; change < 120000 || live > 0; change++) {
+        random = random * 6364136223846793005u + 1442695040888963407u;
+        size_t i = (size_t)(random >> 33) % N;
+        /* Grows and shrinks in turn, and empties at last. */
+        bool puts = change < 120000 && (random >> 20) % 8 < (change / 12000 % 2 == 0 ? 7 : 1);
+        struct step before = step_of(&ix);
+        if (puts) {
+            struct cache_object *mine = make(keys[i], fix_key(keys[i]).hash.lo);
+            cache_entry_t old;
+            assert_true(cache_index_put(&ix, cache_entry_of_object(mine), &old));
+            assert_ptr_equal(cache_entry_object(old), o[i]);
+            live += o[i] == NULL;
+            if (o[i] != NULL)
+                cache_object_retire(o[i]);
+            o[i] = mine;
+        } else if (o[i] != NULL) {
+            drop(&ix, o[i]);
+            o[i] = NULL;
+            live--;
+        }
+        assert_small_step(&ix, &before);
+        assert_int_equal(ix.live, live);
+        changes_in_moves += ix.next != 0;
+        if (change % 997 == 0)
+            assert_holds(&ix, o, keys, N);
+    }
+    assert_true(changes_in_moves > 500);
+    assert_int_equal(ix.live, 0);
+    cache_index_close(&ix);
+}
+
+static void test_an_index_is_closed_in_the_middle_of_a_move(void **state)
+{
+    UNUSED(state);
+    struct cache_index ix;
+    size_t none = atomic_load(&account.used), n = 0;
+    static struct cache_object *o[1000];
+    assert_true(cache_index_open(&ix, &account));
+    while (ix.next == 0) {
+        char key[12];
+        snprintf(key, sizeof key, "key%zu", n);
+        o[n] = make(key, fix_key(key).hash.lo);
+        put(&ix, o[n++]);
+    }
+    for (size_t i = 0; i < n; i++)
+        cache_object_retire(o[i]);
+    ix.live = 0; /* as if they had been removed without a change */
+    cache_index_close(&ix);
+    rcu_flush();
+    assert_int_equal(atomic_load(&account.used), none);
+}
+
 /* Readers look for a fixed set while a writer lets the table grow and shrink under them. */
 struct race {
     struct cache_index ix;
@@ -264,6 +361,7 @@ int main(void)
         T(test_same_hash_different_keys),           T(test_replace_and_exact_removal),
         T(test_markers_and_objects_are_told_apart), T(test_grows_shrinks_and_gives_memory_back),
         T(test_tombstones_do_not_fill_the_table),   T(test_without_memory_the_old_table_is_used_up),
+        T(test_a_move_goes_on_with_each_change),    T(test_an_index_is_closed_in_the_middle_of_a_move),
         T(test_readers_while_the_table_changes),
     };
     return cmocka_run_group_tests_name("cache/index", tests, fix_group_setup, fix_group_teardown);
