@@ -108,7 +108,7 @@ static bool slot_is_entry(uint64_t slot)
     return slot != 0 && (slot & INDEX_PTR_MASK) != INDEX_TOMB;
 }
 
-static bool slot_matches(uint64_t slot, uint64_t hash, slice_t key)
+static inline __attribute__((always_inline)) bool slot_matches(uint64_t slot, uint64_t hash, slice_t key)
 {
     if (((slot ^ hash) & ~INDEX_PTR_MASK) != 0 || (slot & INDEX_PTR_MASK) == INDEX_TOMB)
         return false;
