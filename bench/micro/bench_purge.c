@@ -8,6 +8,8 @@
  * lost its processor: it worked, it waited (for a lock of ours, the allocator's or the kernel's), or it was
  * descheduled while it could have gone on. Only the first two can be the purge's doing.
  *
+ * As arguments it takes another number of objects, and of bytes of their bodies.
+ *
  * In one more round each hold of a lock is timed, which is what makes others wait: lock_take and lock_drop
  * are wrapped by the linker for that (-Wl,--wrap). */
 #include <pthread.h>
@@ -19,7 +21,6 @@
 #include "cache/purge.h"
 #include "cache/shard.h"
 
-#define OBJECTS    1000000
 #define OTHERS     1000
 #define ROUNDS     3
 #define BATCH      16 /* look-ups per question for the processor time */
@@ -28,6 +29,7 @@
 
 static struct cache *c;
 static unsigned round_now;
+static unsigned long objects = 1000000, body_bytes = 100;
 static _Atomic bool stop;
 
 static const char head[] =
@@ -55,7 +57,7 @@ static void store(const char *what, unsigned long n, const char *tags)
                               .head = slice_make(head, sizeof head - 1),
                               .status = 200,
                               .status_line_bytes = 17,
-                              .body_bytes = 100,
+                              .body_bytes = (int64_t)body_bytes,
                               .max_object_bytes = 1000000,
                               .fresh = {.response_ms = clock_wall_ms(), .lifetime_ms = 600000},
                               .tags = {.text = slice_str(tags), .bytes = {(uint16_t)strlen(tags)}}};
@@ -65,8 +67,14 @@ static void store(const char *what, unsigned long n, const char *tags)
         cache_flight_release(&j.flight, why, 0);
         return;
     }
-    memset(cache_fill_buffer(j.flight, &room), 'x', 100);
-    cache_fill_commit(j.flight, 100);
+    for (size_t left = body_bytes, piece; left > 0; left -= piece) {
+        char *at = cache_fill_buffer(j.flight, &room);
+        if (at == NULL)
+            abort();
+        piece = MIN(room, left);
+        memset(at, 'x', piece);
+        cache_fill_commit(j.flight, piece);
+    }
     cache_fill_finish(&j.flight);
 }
 
@@ -323,7 +331,7 @@ static void purge_round(void)
 {
     struct cache_stats before, after;
     round_now++;
-    for (unsigned long n = 0; n < OBJECTS; n++)
+    for (unsigned long n = 0; n < objects; n++)
         store("page", n, "site page ");
     cache_get_stats(c, &before);
     until_us = clock_mono_us() + CONTROL_US;
@@ -352,8 +360,12 @@ static void purge_round(void)
     fflush(stdout);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    if (argc > 1)
+        objects = strtoul(argv[1], NULL, 10);
+    if (argc > 2)
+        body_bytes = strtoul(argv[2], NULL, 10);
     is_ours = true;
     hash_seed_random();
     rcu_thread_start();
