@@ -184,8 +184,13 @@ static void move_follow(struct cache_index *ix, const _Atomic uint64_t *at, uint
     atomic_store_explicit(slot, is == 0 ? INDEX_TOMB : is, memory_order_relaxed);
 }
 
-static void move_begin(struct cache_index *ix, size_t want)
+/* Nothing happens when memory is short. */
+static void move_begin(struct cache_index *ix)
 {
+    size_t slots = table_slots(atomic_load_explicit(&ix->table, memory_order_relaxed));
+    /* As changes go on meanwhile, a quarter is the least, also when a smaller array could not be had before.
+     */
+    size_t want = MAX(ix->live + 1, slots / 8);
     unsigned log2 = INDEX_MIN_LOG2;
     while (((size_t)5 << log2) < want * 8)
         log2++;
@@ -231,6 +236,17 @@ static void move_on(struct cache_index *ix)
         move_end(ix);
 }
 
+/* Without memory for a larger array the old one is used up, but for the one empty slot that ends a probe. If
+ * there is memory again only then, there is no room left for changes that take some slots along each. */
+static bool move_at_once(struct cache_index *ix)
+{
+    if (ix->next == 0)
+        return false;
+    while (ix->next != 0)
+        move_on(ix);
+    return true;
+}
+
 /* ---- changes
  * ---------------------------------------------------------------------------------------------------- */
 
@@ -270,13 +286,14 @@ bool cache_index_put(struct cache_index *ix, cache_entry_t e, cache_entry_t *old
     }
     size_t slots = table_slots(atomic_load_explicit(&ix->table, memory_order_relaxed));
     if (ix->next == 0 && (ix->live + ix->tombs + 1) * 16 > slots * 13)
-        move_begin(ix, ix->live + 1);
-    /* Without memory for a larger array the old one is used up, but for the one empty slot that ends a probe.
-     */
+        move_begin(ix);
     bool was_tomb = atomic_load_explicit(free_slot, memory_order_relaxed) != 0;
-    if (ix->next == 0 && !was_tomb && ix->live + ix->tombs + 2 > slots)
-        return false;
-    ASSERT(was_tomb || ix->live + ix->tombs + 2 <= slots);
+    if (UNLIKELY(!was_tomb && ix->live + ix->tombs + 2 > slots)) {
+        if (!move_at_once(ix))
+            return false;
+        index_locate(ix, hash, entry_key(e), &free_slot);
+        was_tomb = atomic_load_explicit(free_slot, memory_order_relaxed) != 0;
+    }
     ix->tombs -= was_tomb;
     atomic_store_explicit(free_slot, slot_of(e, hash), memory_order_release);
     ix->live++;
@@ -298,7 +315,7 @@ bool cache_index_remove(struct cache_index *ix, cache_entry_t e)
     move_follow(ix, slot, hash, slot_of(e, hash), 0);
     size_t slots = table_slots(word);
     if (ix->next == 0 && slots > ((size_t)1 << INDEX_MIN_LOG2) && ix->live * 8 < slots)
-        move_begin(ix, ix->live);
+        move_begin(ix);
     if (ix->next != 0)
         move_on(ix);
     return true;
