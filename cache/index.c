@@ -236,23 +236,12 @@ static void move_on(struct cache_index *ix)
         move_end(ix);
 }
 
-/* Without memory for a larger array the old one is used up, but for the one empty slot that ends a probe. If
- * there is memory again only then, there is no room left for changes that take some slots along each. */
-static bool move_at_once(struct cache_index *ix)
-{
-    if (ix->next == 0)
-        return false;
-    while (ix->next != 0)
-        move_on(ix);
-    return true;
-}
-
 /* ---- changes
  * ---------------------------------------------------------------------------------------------------- */
 
 /* The slot that holds the key, or NULL with *free_slot where it would go. */
-static _Atomic uint64_t *index_locate(struct cache_index *ix, uint64_t hash, slice_t key,
-                                      _Atomic uint64_t **free_slot)
+static inline __attribute__((always_inline)) _Atomic uint64_t *
+index_locate(struct cache_index *ix, uint64_t hash, slice_t key, _Atomic uint64_t **free_slot)
 {
     uint64_t word = atomic_load_explicit(&ix->table, memory_order_relaxed);
     struct index_table *t = table_of(word);
@@ -269,6 +258,21 @@ static _Atomic uint64_t *index_locate(struct cache_index *ix, uint64_t hash, sli
             return &t->slots[i];
         }
     }
+}
+
+/* Without memory for a larger array the old one is used up, but for the one empty slot that ends a probe. If
+ * there is memory again only then, there is no room left for changes that take some slots along each. Where
+ * the key goes now; NULL: nowhere. */
+__attribute__((noinline)) static _Atomic uint64_t *move_at_once(struct cache_index *ix, uint64_t hash,
+                                                                slice_t key)
+{
+    _Atomic uint64_t *free_slot = NULL;
+    if (ix->next == 0)
+        return NULL;
+    while (ix->next != 0)
+        move_on(ix);
+    index_locate(ix, hash, key, &free_slot);
+    return free_slot;
 }
 
 bool cache_index_put(struct cache_index *ix, cache_entry_t e, cache_entry_t *old)
@@ -289,9 +293,9 @@ bool cache_index_put(struct cache_index *ix, cache_entry_t e, cache_entry_t *old
         move_begin(ix);
     bool was_tomb = atomic_load_explicit(free_slot, memory_order_relaxed) != 0;
     if (UNLIKELY(!was_tomb && ix->live + ix->tombs + 2 > slots)) {
-        if (!move_at_once(ix))
+        free_slot = move_at_once(ix, hash, entry_key(e));
+        if (free_slot == NULL)
             return false;
-        index_locate(ix, hash, entry_key(e), &free_slot);
         was_tomb = atomic_load_explicit(free_slot, memory_order_relaxed) != 0;
     }
     ix->tombs -= was_tomb;
