@@ -8,9 +8,9 @@
 #include "cache/variants.h"
 #include "core/panic.h"
 
-#define SWEEP_SLOTS  32  /* looked at per reservation that finds no room */
-#define CLEAR_SLOTS  256 /* unlinked under one hold of the lock, at the end */
-#define UNLINK_BATCH 8   /* unlinked under one hold of the lock */
+#define SWEEP_SLOTS  32               /* looked at per reservation that finds no room */
+#define CLEAR_SLOTS  256              /* unlinked under one hold of the lock, at the end */
+#define UNLINK_BATCH CACHE_EVICT_SOME /* unlinked under one hold of the lock */
 /* Memory that waits for a grace period is outside the limit; beyond this much no new object is begun. */
 #define DOOMED_SLACK (8 * MB)
 #define DOOMED_SHARE 8
