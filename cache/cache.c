@@ -347,7 +347,7 @@ void cache_get_stats(struct cache *c, struct cache_stats *out)
         lock_take(&sh->lock);
         out->objects += sh->objects;
         out->inserts += sh->inserts;
-        out->evictions += sh->evictions;
+        out->evictions += sh->evictions + atomic_load_explicit(&sh->swept, memory_order_relaxed);
         lock_drop(&sh->lock);
     }
 }

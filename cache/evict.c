@@ -99,10 +99,11 @@ bool cache_evict_has_ghost(struct cache_evict *e, uint64_t hash)
     return has;
 }
 
-/* The one setter between queues: `place` and the sums move together. */
-static void evict_place_locked(struct cache_evict *e, struct cache_object *o, enum cache_object_place place)
+/* The one setter between queues: `place` and the sums move together. `bytes` is the charge of the object,
+ * which is final: known before the lock is taken, where that is possible. */
+static void evict_place_locked(struct cache_evict *e, struct cache_object *o, enum cache_object_place place,
+                               size_t bytes)
 {
-    size_t bytes = cache_object_charge(o, true);
     if (o->place == CACHE_PLACE_SMALL)
         e->small_bytes -= bytes;
     else if (o->place == CACHE_PLACE_MAIN)
@@ -123,18 +124,34 @@ static void evict_place_locked(struct cache_evict *e, struct cache_object *o, en
 
 void cache_evict_add(struct cache_evict *e, struct cache_object *o)
 {
+    size_t bytes = cache_object_charge(o, true);
     lock_take(&e->lock);
     bool known = ghost_take_locked(e, o->hash, true);
-    evict_place_locked(e, o, known ? CACHE_PLACE_MAIN : CACHE_PLACE_SMALL);
+    evict_place_locked(e, o, known ? CACHE_PLACE_MAIN : CACHE_PLACE_SMALL, bytes);
+    lock_drop(&e->lock);
+}
+
+void cache_evict_remove_some(struct cache_evict *e, struct cache_object *const *all, size_t n)
+{
+    size_t bytes[CACHE_EVICT_SOME];
+    ASSERT(n <= CACHE_EVICT_SOME);
+    for (size_t i = 0; i < n; i++)
+        bytes[i] = cache_object_charge(all[i], true);
+    lock_take(&e->lock);
+    for (size_t i = 0; i < n; i++) { /* neighbours are strangers, anywhere in memory */
+        __builtin_prefetch(all[i]->queue.prev, 1);
+        __builtin_prefetch(all[i]->queue.next, 1);
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (all[i]->place != CACHE_PLACE_NONE)
+            evict_place_locked(e, all[i], CACHE_PLACE_NONE, bytes[i]);
+    }
     lock_drop(&e->lock);
 }
 
 void cache_evict_remove(struct cache_evict *e, struct cache_object *o)
 {
-    lock_take(&e->lock);
-    if (o->place != CACHE_PLACE_NONE)
-        evict_place_locked(e, o, CACHE_PLACE_NONE);
-    lock_drop(&e->lock);
+    cache_evict_remove_some(e, &o, 1);
 }
 
 static bool object_is_spent(const struct cache_object *o, wall_ms_t now_ms)
@@ -150,7 +167,7 @@ static struct cache_object *evict_small_locked(struct cache_evict *e, wall_ms_t 
     uint8_t freq = atomic_load_explicit(&o->freq, memory_order_relaxed);
     if (freq > 1 && !object_is_spent(o, now_ms)) {
         atomic_store_explicit(&o->freq, 0, memory_order_relaxed);
-        evict_place_locked(e, o, CACHE_PLACE_MAIN);
+        evict_place_locked(e, o, CACHE_PLACE_MAIN, cache_object_charge(o, true));
         return NULL;
     }
     ghost_add_locked(e, o->hash);
@@ -163,7 +180,7 @@ static struct cache_object *evict_main_locked(struct cache_evict *e, wall_ms_t n
     uint8_t freq = atomic_load_explicit(&o->freq, memory_order_relaxed);
     if (freq > 0 && !forced && !object_is_spent(o, now_ms)) {
         atomic_store_explicit(&o->freq, (uint8_t)(freq - 1), memory_order_relaxed);
-        evict_place_locked(e, o, CACHE_PLACE_MAIN);
+        evict_place_locked(e, o, CACHE_PLACE_MAIN, cache_object_charge(o, true));
         return NULL;
     }
     return o;
@@ -183,8 +200,9 @@ size_t cache_evict_pick(struct cache_evict *e, size_t bytes, wall_ms_t now_ms,
         steps++;
         if (o == NULL)
             continue;
-        sum += cache_object_charge(o, true);
-        evict_place_locked(e, o, CACHE_PLACE_NONE);
+        size_t charge = cache_object_charge(o, true);
+        sum += charge;
+        evict_place_locked(e, o, CACHE_PLACE_NONE, charge);
         out[n++] = cache_object_ref(o);
     }
     lock_drop(&e->lock);

@@ -43,6 +43,9 @@ size_t cache_evict_bytes(const struct cache_evict *e);
 void cache_evict_add(struct cache_evict *e, struct cache_object *o);
 /* Out of its queue, if it still is in one. Takes the lock. */
 void cache_evict_remove(struct cache_evict *e, struct cache_object *o);
+/* The same for a few, under one hold of the lock. */
+#define CACHE_EVICT_SOME 8
+void cache_evict_remove_some(struct cache_evict *e, struct cache_object *const *all, size_t n);
 /* Takes up to CACHE_EVICT_BATCH victims of together at least `bytes` (if there are) out of the queues, with a
  * reference each. The caller unlinks them from the index if they still are there. Takes the lock. */
 size_t cache_evict_pick(struct cache_evict *e, size_t bytes, wall_ms_t now_ms,

@@ -22,8 +22,9 @@ enum cache_body_kind {
     CACHE_BODY_SHARED  /* struct cache_body */
 };
 
-/* Where an object stands between index and eviction queues; under LOCK_CACHE_EVICT for SMALL and MAIN, under
- * the shard's lock otherwise.  NONE -> SMALL | MAIN -> NONE -> GONE | GONE_BODY;  SMALL <-> MAIN. */
+/* Where an object stands between index and eviction queues; under LOCK_CACHE_EVICT for SMALL and MAIN;
+ * otherwise his who puts it into the index, under the shard's lock, or took it out of there.  NONE -> SMALL |
+ * MAIN -> NONE -> GONE | GONE_BODY;  SMALL <-> MAIN. */
 enum cache_object_place {
     CACHE_PLACE_NONE, /* not in the index yet, or just taken out of a queue */
     CACHE_PLACE_SMALL,
@@ -136,7 +137,8 @@ static inline void cache_object_touch(struct cache_object *o)
         atomic_store_explicit(&o->freq, (uint8_t)(f + 1), memory_order_relaxed);
 }
 
-/* After it left index and queue, under the shard's lock: hands the index's reference to the reclaimer. */
+/* After it left index and queue, by who took it out of the index: hands the index's reference to the
+ * reclaimer. */
 void cache_object_retire(struct cache_object *o);
 
 #endif

@@ -8,8 +8,9 @@
 #include "cache/variants.h"
 #include "core/panic.h"
 
-#define SWEEP_SLOTS 32  /* looked at per reservation that finds no room */
-#define CLEAR_SLOTS 256 /* unlinked under one hold of the lock */
+#define SWEEP_SLOTS  32               /* looked at per reservation that finds no room */
+#define CLEAR_SLOTS  256              /* unlinked under one hold of the lock, at the end */
+#define UNLINK_BATCH CACHE_EVICT_SOME /* unlinked under one hold of the lock */
 /* Memory that waits for a grace period is outside the limit; beyond this much no new object is begun. */
 #define DOOMED_SLACK (8 * MB)
 #define DOOMED_SHARE 8
@@ -43,20 +44,29 @@ static hash128_t object_primary_hash(const struct cache_object *o)
     return hash_bytes(o->text, o->primary_bytes);
 }
 
-/* What remains to do once the slot no longer holds the object. */
+/* What remains to do once the slots no longer hold the objects. */
+static void shard_forget_some(struct cache *c, struct cache_object *const *all, size_t n)
+{
+    for (size_t i = 0; i < n; i += UNLINK_BATCH) {
+        size_t count = MIN(n - i, UNLINK_BATCH);
+        cache_evict_remove_some(&c->evict, &all[i], count);
+        for (size_t k = i; k < i + count; k++)
+            cache_object_retire(all[k]);
+    }
+}
+
 static void shard_forget_locked(struct cache *c, struct cache_shard *sh, struct cache_object *o)
 {
-    cache_evict_remove(&c->evict, o);
     sh->objects--;
-    cache_object_retire(o);
+    shard_forget_some(c, &o, 1);
 }
 
 static void shard_drop_variants_locked(struct cache *c, struct cache_shard *sh, struct cache_marker *m)
 {
-    for (uint32_t i = 0; i < m->count; i++) {
+    for (uint32_t i = 0; i < m->count; i++)
         ASSERT(cache_index_remove(&sh->index, cache_entry_of_object(m->variants[i])));
-        shard_forget_locked(c, sh, m->variants[i]);
-    }
+    sh->objects -= m->count;
+    shard_forget_some(c, m->variants, m->count);
     m->count = 0;
 }
 
@@ -108,7 +118,10 @@ void cache_shard_tidy_locked(struct cache *c, struct cache_shard *sh, hash128_t 
         marker_remove_if_empty_locked(c, sh, m, primary_hash);
 }
 
-bool cache_shard_unlink_locked(struct cache *c, struct cache_shard *sh, struct cache_object *o)
+/* Out of index and marker; false when it no longer is there. Its queue and the index's reference are the
+ * caller's business then, and nobody else's: who looks finds it no more, and the evictor only takes it out of
+ * the queue. */
+static bool shard_detach_locked(struct cache *c, struct cache_shard *sh, struct cache_object *o)
 {
     lock_assert_held(&sh->lock);
     if (!cache_index_remove(&sh->index, cache_entry_of_object(o)))
@@ -121,8 +134,35 @@ bool cache_shard_unlink_locked(struct cache *c, struct cache_shard *sh, struct c
         cache_marker_forget(m, o);
         marker_remove_if_empty_locked(c, sh, m, primary);
     }
+    return true;
+}
+
+bool cache_shard_unlink_locked(struct cache *c, struct cache_shard *sh, struct cache_object *o)
+{
+    if (!shard_detach_locked(c, sh, o))
+        return false;
     shard_forget_locked(c, sh, o);
     return true;
+}
+
+size_t cache_shard_unlink_some(struct cache *c, struct cache_shard *sh, struct cache_object *const *all,
+                               size_t n)
+{
+    size_t sum = 0;
+    for (size_t i = 0; i < n;) {
+        struct cache_object *out[UNLINK_BATCH];
+        size_t count = 0;
+        lock_take(&sh->lock);
+        for (size_t end = MIN(i + UNLINK_BATCH, n); i < end; i++) {
+            if (shard_detach_locked(c, sh, all[i])) /* else somebody was faster */
+                out[count++] = all[i];
+        }
+        sh->objects -= count;
+        lock_drop(&sh->lock);
+        shard_forget_some(c, out, count);
+        sum += count;
+    }
+    return sum;
 }
 
 /* The marker with a free place for `o`; a variant of the same key is out of it already. */
@@ -199,12 +239,8 @@ size_t cache_shard_check_url_locked(struct cache *c, struct cache_shard *sh, uin
     return valid;
 }
 
-enum sweep_what { SWEEP_DEAD, SWEEP_ALL };
-
-static bool sweep_wants(struct cache *c, struct cache_object *o, enum sweep_what what, wall_ms_t now_ms)
+static bool object_is_dead(struct cache *c, struct cache_object *o, wall_ms_t now_ms)
 {
-    if (what == SWEEP_ALL)
-        return true;
     uint64_t primary = cache_object_is_variant(o) ? object_primary_hash(o).lo : o->hash;
     if (cache_object_is_purged(&c->inval, o, primary))
         return true;
@@ -215,24 +251,17 @@ static bool sweep_wants(struct cache *c, struct cache_object *o, enum sweep_what
     return atomic_exchange_explicit(&o->freq, 0, memory_order_relaxed) == 0;
 }
 
-/* Looks at some slots; false after the shard's last one. */
-static bool shard_sweep(struct cache *c, struct cache_shard *sh, size_t *cursor, size_t slots,
-                        enum sweep_what what, wall_ms_t now_ms)
+/* Removes what lies in some slots; false after the shard's last one. */
+static bool shard_clear_some(struct cache *c, struct cache_shard *sh, size_t *cursor)
 {
     cache_entry_t found[CLEAR_SLOTS];
-    struct cache_object *doomed[CLEAR_SLOTS];
-    size_t doomed_count = 0;
     lock_take(&sh->lock);
-    size_t n = cache_index_scan(&sh->index, cursor, found, MIN(slots, CLEAR_SLOTS));
+    size_t n = cache_index_scan(&sh->index, cursor, found, CLEAR_SLOTS);
     for (size_t i = 0; i < n; i++) {
         struct cache_object *o = cache_entry_object(found[i]);
-        if (o != NULL && sweep_wants(c, o, what, now_ms))
-            doomed[doomed_count++] = o;
+        if (o != NULL)
+            cache_shard_unlink_locked(c, sh, o);
     }
-    for (size_t i = 0; i < doomed_count; i++)
-        cache_shard_unlink_locked(c, sh, doomed[i]);
-    if (what == SWEEP_DEAD)
-        sh->evictions += doomed_count;
     lock_drop(&sh->lock);
     return *cursor != 0;
 }
@@ -248,7 +277,7 @@ void cache_clear(struct cache *c)
             before = c->shards[i].objects;
             lock_drop(&c->shards[i].lock);
             size_t cursor = 0;
-            while (shard_sweep(c, &c->shards[i], &cursor, CLEAR_SLOTS, SWEEP_ALL, 0))
+            while (shard_clear_some(c, &c->shards[i], &cursor))
                 continue;
             lock_take(&c->shards[i].lock);
             before -= MIN(before, c->shards[i].objects);
@@ -279,17 +308,26 @@ static size_t bytes_over(struct cache *c, size_t bytes)
     return want > limit ? want - limit : 0;
 }
 
+/* Two that look at the same slots are in nobody's way. */
 static void sweep_some(struct cache *c, wall_ms_t now_ms)
 {
-    unsigned i = atomic_fetch_add_explicit(&c->sweep_shard, 1, memory_order_relaxed) % CACHE_SHARDS;
-    struct cache_shard *sh = &c->shards[i];
-    lock_take(&sh->lock);
-    size_t cursor = sh->sweep_cursor;
-    lock_drop(&sh->lock);
-    shard_sweep(c, sh, &cursor, SWEEP_SLOTS, SWEEP_DEAD, now_ms);
-    lock_take(&sh->lock);
-    sh->sweep_cursor = cursor;
-    lock_drop(&sh->lock);
+    unsigned shard = atomic_fetch_add_explicit(&c->sweep_shard, 1, memory_order_relaxed) % CACHE_SHARDS;
+    struct cache_shard *sh = &c->shards[shard];
+    cache_entry_t found[SWEEP_SLOTS];
+    struct cache_object *dead[SWEEP_SLOTS];
+    size_t dead_count = 0;
+    rcu_enter();
+    size_t cursor = atomic_load_explicit(&sh->sweep_cursor, memory_order_relaxed);
+    size_t n = cache_index_scan(&sh->index, &cursor, found, SWEEP_SLOTS);
+    atomic_store_explicit(&sh->sweep_cursor, cursor, memory_order_relaxed);
+    for (size_t i = 0; i < n; i++) {
+        struct cache_object *o = cache_entry_object(found[i]);
+        if (o != NULL && object_is_dead(c, o, now_ms))
+            dead[dead_count++] = o;
+    }
+    size_t gone = cache_shard_unlink_some(c, sh, dead, dead_count);
+    rcu_leave();
+    atomic_fetch_add_explicit(&sh->swept, gone, memory_order_relaxed);
 }
 
 bool cache_reserve(struct cache *c, size_t bytes)

@@ -22,9 +22,11 @@ struct cache_shard {
     struct lock lock;
     /* under the lock */
     struct list flights[CACHE_FLIGHT_BUCKETS]; /* by the primary key's hash; those that may be joined */
-    size_t sweep_cursor;
     size_t objects;
     uint64_t inserts, evictions;
+    /* atomic */
+    _Atomic size_t sweep_cursor; /* where those who make room look next */
+    _Atomic uint64_t swept;      /* what they found dead; with `evictions`, all that made room */
 };
 
 struct cache_no_vary_table;
@@ -78,6 +80,11 @@ struct cache_marker *cache_shard_mark_locked(struct cache *c, struct cache_shard
                                              slice_t primary, slice_t names);
 /* Takes the object out of index, marker and queue; false when it no longer is in the index. */
 bool cache_shard_unlink_locked(struct cache *c, struct cache_shard *sh, struct cache_object *o);
+/* No lock held, in the RCU section in which they were found: the same for those of them that still are in the
+ * index, a few under each hold of a lock. Who waits for the lock of the shard waits for the index alone.
+ * Returns how many. */
+size_t cache_shard_unlink_some(struct cache *c, struct cache_shard *sh, struct cache_object *const *all,
+                               size_t n);
 /* Removes what is stored for a URL, all variants; returns how many objects. */
 size_t cache_shard_drop_url_locked(struct cache *c, struct cache_shard *sh, uint64_t primary_hash,
                                    slice_t primary);

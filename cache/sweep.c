@@ -17,7 +17,6 @@
 #include "core/panic.h"
 
 #define STEP_SLOTS     64 /* looked at in one RCU section */
-#define UNLINK_BATCH   8  /* unlinked under one hold of the lock */
 #define RESTARTS_MAX   8
 #define SLICE_US       250
 #define SLEEP_US       500
@@ -31,16 +30,6 @@ static bool sweep_may_doom(struct cache *c)
 {
     size_t doomed = atomic_load_explicit(&c->account.doomed, memory_order_relaxed);
     return doomed <= atomic_load_explicit(&c->account.limit, memory_order_relaxed) / 16 + 4 * MB;
-}
-
-static void unlink_some(struct cache *c, struct cache_shard *sh, struct cache_object **doomed, size_t n)
-{
-    for (size_t i = 0; i < n;) {
-        lock_take(&sh->lock);
-        for (size_t end = MIN(i + UNLINK_BATCH, n); i < end; i++)
-            cache_shard_unlink_locked(c, sh, doomed[i]); /* false: somebody else was faster */
-        lock_drop(&sh->lock);
-    }
 }
 
 static bool object_is_gone(struct cache *c, struct cache_object *o)
@@ -65,12 +54,14 @@ bool cache_sweep_step(struct cache *c, struct cache_sweep *s)
     }
     s->table = table;
     size_t n = cache_index_scan(&sh->index, &s->cursor, found, STEP_SLOTS);
+    for (size_t i = 0; i < n; i++)
+        __builtin_prefetch((const void *)(uintptr_t)found[i]);
     for (size_t i = 0; i < n; i++) {
         struct cache_object *o = cache_entry_object(found[i]);
         if (o != NULL && object_is_gone(c, o))
             doomed[doomed_count++] = o;
     }
-    unlink_some(c, sh, doomed, doomed_count);
+    cache_shard_unlink_some(c, sh, doomed, doomed_count);
     rcu_leave();
     if (s->cursor != 0)
         return true;
@@ -126,6 +117,7 @@ static void *sweeper_main(void *arg)
             ;
         while (!sweeper_stops(sw) && atomic_load(&sw->swept_id) < atomic_load(&sw->wanted_id)) {
             mono_ms_t begin_ms = clock_mono_ms();
+            sleep_us(SLEEP_US); /* or it might take the processor of who has just woken it */
             sweeper_pass(c);
             sweeper_rest(sw, clock_mono_ms() - begin_ms);
         }

@@ -197,6 +197,134 @@ static void test_without_memory_the_old_table_is_used_up(void **state)
     cache_index_close(&ix);
 }
 
+/* Some thousand keys and what the index should hold of them. */
+enum { MODEL_KEYS = 6000 };
+struct model {
+    struct cache_index ix;
+    struct cache_object *o[MODEL_KEYS];
+    char keys[MODEL_KEYS][12];
+    size_t live, refused, changes_in_moves;
+};
+
+static void assert_model(struct model *m)
+{
+    for (size_t i = 0; i < MODEL_KEYS; i++)
+        assert_ptr_equal(find(&m->ix, m->keys[i], fix_key(m->keys[i]).hash.lo), m->o[i]);
+}
+
+static void model_put(struct model *m, size_t i, bool memory_is_short)
+{
+    struct cache_object *mine = make(m->keys[i], fix_key(m->keys[i]).hash.lo);
+    cache_entry_t old;
+    cache_memory_fail_after(memory_is_short ? 0 : -1);
+    bool done = cache_index_put(&m->ix, cache_entry_of_object(mine), &old);
+    cache_memory_fail_after(-1);
+    if (!done) {
+        assert_true(memory_is_short && m->o[i] == NULL);
+        m->refused++;
+        cache_object_unref(&mine);
+        return;
+    }
+    assert_ptr_equal(cache_entry_object(old), m->o[i]);
+    m->live += old == 0;
+    if (old != 0)
+        cache_object_retire(m->o[i]);
+    m->o[i] = mine;
+}
+
+static void model_drop(struct model *m, size_t i, bool memory_is_short)
+{
+    if (m->o[i] == NULL)
+        return;
+    cache_memory_fail_after(memory_is_short ? 0 : -1);
+    drop(&m->ix, m->o[i]);
+    cache_memory_fail_after(-1);
+    m->o[i] = NULL;
+    m->live--;
+}
+
+/* The work of a move that one change does is bounded, however large the table is. */
+static void assert_small_step(const struct cache_index *before, const struct cache_index *now)
+{
+    size_t slots = (size_t)1 << (atomic_load(&before->table) >> 48);
+    size_t cleared = before->next != 0 ? before->cleared : 0, moved = before->next != 0 ? before->moved : 0;
+    if (now->next != 0) {
+        assert_in_range(now->cleared, cleared, cleared + 512);
+        assert_in_range(now->moved, moved, moved + 32);
+    } else if (atomic_load(&now->table) != atomic_load(&before->table)) {
+        assert_in_range(slots, moved, moved + 32);
+    }
+}
+
+/* Grows and shrinks in turn, and empties at last. `short_for` of each 12000 changes find no memory. */
+static void model_run(struct model *m, unsigned short_for)
+{
+    enum { TURN = 12000, CHANGES = 10 * TURN };
+    uint64_t random = 12345;
+    assert_true(cache_index_open(&m->ix, &account));
+    for (size_t i = 0; i < MODEL_KEYS; i++)
+        snprintf(m->keys[i], sizeof m->keys[i], "key%zu", i);
+    for (unsigned change = 0; change < CHANGES || m->live > 0; change++) {
+        random = random * 6364136223846793005u + 1442695040888963407u;
+        size_t i = (size_t)(random >> 33) % MODEL_KEYS;
+        bool puts = change < CHANGES && (random >> 20) % 8 < (change / TURN % 2 == 0 ? 7 : 1);
+        bool is_short = change % TURN < short_for && change < CHANGES;
+        struct cache_index before = m->ix;
+        (puts ? model_put : model_drop)(m, i, is_short);
+        if (short_for == 0)
+            assert_small_step(&before, &m->ix);
+        assert_int_equal(m->ix.live, m->live);
+        m->changes_in_moves += m->ix.next != 0;
+        if (change % 997 == 0)
+            assert_model(m);
+    }
+    assert_true(m->changes_in_moves > 500);
+    assert_true(atomic_load(&m->ix.table) >> 48 <= 6);
+    cache_index_close(&m->ix);
+}
+
+/* Each change does a little, and what it changes is right in the old array and in the new one, wherever the
+ * move has come to. */
+static void test_a_move_goes_on_with_each_change(void **state)
+{
+    UNUSED(state);
+    static struct model m;
+    model_run(&m, 0);
+    assert_int_equal(m.refused, 0);
+}
+
+/* Arrays that could not grow are full when memory comes back, and those that could not shrink nearly empty.
+ */
+static void test_memory_is_short_for_a_while(void **state)
+{
+    UNUSED(state);
+    static struct model once, longer;
+    model_run(&once, 5000);
+    model_run(&longer, 11000);
+    assert_true(longer.refused > 0);
+}
+
+static void test_an_index_is_closed_in_the_middle_of_a_move(void **state)
+{
+    UNUSED(state);
+    struct cache_index ix;
+    size_t none = atomic_load(&account.used), n = 0;
+    static struct cache_object *o[1000];
+    assert_true(cache_index_open(&ix, &account));
+    while (ix.next == 0) {
+        char key[12];
+        snprintf(key, sizeof key, "key%zu", n);
+        o[n] = make(key, fix_key(key).hash.lo);
+        put(&ix, o[n++]);
+    }
+    for (size_t i = 0; i < n; i++)
+        cache_object_retire(o[i]);
+    ix.live = 0; /* as if they had been removed without a change */
+    cache_index_close(&ix);
+    rcu_flush();
+    assert_int_equal(atomic_load(&account.used), none);
+}
+
 /* Readers look for a fixed set while a writer lets the table grow and shrink under them. */
 struct race {
     struct cache_index ix;
@@ -264,7 +392,8 @@ int main(void)
         T(test_same_hash_different_keys),           T(test_replace_and_exact_removal),
         T(test_markers_and_objects_are_told_apart), T(test_grows_shrinks_and_gives_memory_back),
         T(test_tombstones_do_not_fill_the_table),   T(test_without_memory_the_old_table_is_used_up),
-        T(test_readers_while_the_table_changes),
+        T(test_a_move_goes_on_with_each_change),    T(test_an_index_is_closed_in_the_middle_of_a_move),
+        T(test_memory_is_short_for_a_while),        T(test_readers_while_the_table_changes),
     };
     return cmocka_run_group_tests_name("cache/index", tests, fix_group_setup, fix_group_teardown);
 }

@@ -65,7 +65,10 @@ static void test_a_pass_frees_what_is_gone(void **state)
     store_all(0);
     purge(CACHE_PURGE_TAG, "go");
     assert_int_equal(fix_stats(c).objects, OBJECTS);
+    uint64_t takes = lock_taken(LOCK_CACHE_SHARD) + lock_taken(LOCK_CACHE_EVICT);
     fix_sweep(c);
+    takes = lock_taken(LOCK_CACHE_SHARD) + lock_taken(LOCK_CACHE_EVICT) - takes;
+    assert_in_range(takes, OBJECTS / 8, OBJECTS / 2); /* some under one hold, of either lock */
     assert_kept(OBJECTS);
     purge(CACHE_PURGE_PREFIX, "http://h/");
     fix_sweep(c);
