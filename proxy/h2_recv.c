@@ -200,18 +200,11 @@ static void on_headers(struct h2_conn *h, struct h2_stream *s, const nghttp2_fra
 /* ---- the rest
  * ----------------------------------------------------------------------------------------------------- */
 
-static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *arg)
-{
-    UNUSED(session);
-    h2_guard_frame(arg, hd);
-    return 0;
-}
-
 static void on_data(struct h2_conn *h, struct h2_stream *s, const nghttp2_frame *frame)
 {
     const bool ended = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
-    if (frame->hd.length == frame->data.padlen && !ended)
-        h2_guard_noise(h);
+    if (frame->data.padlen > 0 && frame->hd.length == frame->data.padlen && !ended)
+        h2_guard_noise(h, 1); /* empty, too */
     if (s == NULL || s->cut || !ended)
         return;
     s->in_ended = true;
@@ -323,7 +316,6 @@ static int on_frame_sent(nghttp2_session *session, const nghttp2_frame *frame, v
 
 void h2_recv_callbacks(nghttp2_session_callbacks *cb)
 {
-    nghttp2_session_callbacks_set_on_begin_frame_callback(cb, on_begin_frame);
     nghttp2_session_callbacks_set_on_begin_headers_callback(cb, on_begin_headers);
     nghttp2_session_callbacks_set_on_header_callback(cb, on_header);
     nghttp2_session_callbacks_set_on_invalid_header_callback(cb, on_invalid_header);

@@ -230,16 +230,68 @@ static void empty_data(void **state)
     expect_calmed(c, "h2_flood");
 }
 
-static void priorities_and_unknown_frames(void **state)
+static void answers_to_pings_that_nobody_sent(void **state)
 {
     UNUSED(state);
     start("");
     struct h2_client *c = h2_open(m->port);
-    for (unsigned i = 0; i < 1500; i++) {
-        if (!h2_frame(c, NGHTTP2_PRIORITY, 0, 1, "\0\0\0\0\1", 5) || !h2_frame(c, 0xfa, 0, 0, NULL, 0))
-            break;
-    }
+    for (unsigned i = 0; i < 3000 && h2_frame(c, NGHTTP2_PING, NGHTTP2_FLAG_ACK, 0, "12345678", 8); i++)
+        continue;
     expect_calmed(c, "h2_flood");
+}
+
+/* nghttp2 leaves them out. */
+static void frames_for_streams_that_are_over(void **state)
+{
+    UNUSED(state);
+    for (unsigned kind = 0; kind < 3; kind++) {
+        start("");
+        struct h2_client *c = h2_open(m->port);
+        h2_get(c, 1, "/q");
+        h2_expect(c, 1, 200, NULL);
+        bool goes = true;
+        for (unsigned i = 0; i < 3000 && goes; i++)
+            goes =
+                kind < 2 ? h2_data(c, kind == 0 ? 0 : NGHTTP2_FLAG_END_STREAM, 1, "", 0) : h2_get(c, 1, "/q");
+        expect_calmed(c, "h2_flood");
+    }
+}
+
+/* Who uploads when the answer comes early has not heard of it yet. */
+static void what_was_on_its_way_is_nothing(void **state)
+{
+    UNUSED(state);
+    start("max_body_size = 1K\n");
+    struct h2_client *c = h2_open(m->port);
+    h2_headers(c, 0, 1, H2_POST("/q"), "content-length", "5000");
+    h2_expect(c, 1, 413, NULL);
+    for (unsigned i = 0; i < 1000; i++)
+        h2_data(c, 0, 1, "abc", 3);
+    h2_get(c, 3, "/p");
+    h2_expect(c, 3, 200, NULL);
+    assert_int_equal(c->goaways, 0);
+    bystander_goes_on();
+    millpond_stop(m);
+}
+
+/* The last as long as nghttp2 does not read it. */
+static void priorities_and_unknown_frames(void **state)
+{
+    UNUSED(state);
+    static const struct {
+        uint8_t type;
+        size_t bytes;
+    } frames[] = {{NGHTTP2_PRIORITY, 5}, {0xfa, 0}, {NGHTTP2_ALTSVC, 2}, {NGHTTP2_PRIORITY_UPDATE, 100}};
+    static const char payload[100] = {[3] = 1};
+    for (unsigned k = 0; k < ARRAY_LEN(frames); k++) {
+        start("");
+        struct h2_client *c = h2_open(m->port);
+        for (unsigned i = 0; i < 1500; i++) {
+            if (!h2_frame(c, frames[k].type, 0, k == 0, payload, frames[k].bytes))
+                break;
+        }
+        expect_calmed(c, "h2_flood");
+    }
 }
 
 static void a_ping_now_and_then_is_nothing(void **state)
@@ -476,6 +528,9 @@ int main(void)
         E2E_TEST(pings_one_by_one),
         E2E_TEST(settings),
         E2E_TEST(empty_data),
+        E2E_TEST(answers_to_pings_that_nobody_sent),
+        E2E_TEST(frames_for_streams_that_are_over),
+        E2E_TEST(what_was_on_its_way_is_nothing),
         E2E_TEST(priorities_and_unknown_frames),
         E2E_TEST(a_ping_now_and_then_is_nothing),
         E2E_TEST(continuations),
