@@ -6,9 +6,11 @@
 
 #define NOISE_FREE        500 /* and as many again in ten seconds */
 #define NOISE_MOST        20000
-#define NOISE_MS          20  /* for one more */
-#define NOISE_PER_REQUEST 10  /* its head, its trailers or the end of its body, and eight */
-#define NOISE_PER_DATA    4   /* the windows of its stream and of the connection, and a PING */
+#define NOISE_MS          20 /* for one more */
+#define NOISE_PER_REQUEST 10 /* its head, its trailers or the end of its body, and eight */
+#define NOISE_PER_DATA    4  /* the windows of its stream and of the connection, and a PING */
+#define NOISE_PER_PAGE    2  /* the same windows for each page: Go's client gives back what each read took */
+#define NOISE_PAGE_BYTES  4096
 #define NOISE_DATA_BYTES  256 /* smaller frames are what windows of few bytes are answered with */
 
 static void earn(struct h2_conn *h, uint32_t n)
@@ -31,7 +33,7 @@ void h2_guard_request(struct h2_conn *h)
 void h2_guard_sent_data(struct h2_conn *h, size_t bytes, bool all)
 {
     if (all || bytes >= NOISE_DATA_BYTES)
-        earn(h, NOISE_PER_DATA);
+        earn(h, NOISE_PER_DATA + NOISE_PER_PAGE * (uint32_t)(bytes / NOISE_PAGE_BYTES));
 }
 
 void h2_guard_noise(struct h2_conn *h, unsigned frames)
