@@ -15,7 +15,9 @@
 #include "proxy/listener.h"
 #include "proxy/phase.h"
 
-#define HEAD_DECODED_TIMES 4 /* max_header_size, decoded: beyond that it is no mistake any more */
+#define HEAD_DECODED_TIMES                                                                                   \
+    4                   /* max_header_size or max_headers, decoded: beyond that it is no mistake any more */
+#define PSEUDO_FIELDS 5 /* and :protocol is the last; they are no headers */
 
 static struct h1_limits limits_of(const struct h2_conn *h)
 {
@@ -72,7 +74,8 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
     if (!h2_head_add(head, slice_make((const char *)name, name_bytes),
                      slice_make((const char *)value, value_bytes), &limits))
         return NGHTTP2_ERR_CALLBACK_FAILURE;
-    if (head->decoded_bytes > HEAD_DECODED_TIMES * limits.max_head_bytes) {
+    if (head->decoded_bytes > HEAD_DECODED_TIMES * limits.max_head_bytes ||
+        head->decoded_fields > HEAD_DECODED_TIMES * limits.max_fields + PSEUDO_FIELDS) {
         h2_conn_fail(h, NGHTTP2_ENHANCE_YOUR_CALM, CLOSE_H2_FLOOD);
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     }

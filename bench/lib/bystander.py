@@ -8,7 +8,6 @@ for all that it holds up.
 """
 
 import json
-import os
 import select
 import sys
 import time
@@ -52,10 +51,6 @@ class Http2:
 
 def main():
     port, kinds, asked = int(sys.argv[1]), {"h2": Http2, "h1": Http1}, []
-    try:
-        os.nice(-10)  # what is measured is how long it waits for the server, not for who floods
-    except OSError:
-        pass
     clients = {name: kind(port) for name, kind in kinds.items()}
     turn, due = 0, time.monotonic()
     print("ready", flush=True)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""flood_origin.py NICE: an instance behind bench/floods. Announces its port, and says at /figures how many requests it
+"""flood_origin.py: an instance behind bench/floods. Announces its port, and says at /figures how many requests it
 has at once, and had at most since it was asked last.
 
     /stored/N   N bytes that may be stored        /held      what takes two seconds, and is not stored
@@ -8,7 +8,6 @@ has at once, and had at most since it was asked last.
 
 import asyncio
 import json
-import os
 import sys
 
 HELD_S = 2
@@ -73,7 +72,6 @@ async def serve(reader, writer):
 
 
 async def main():
-    os.nice(int(sys.argv[1]))
     server = await asyncio.start_server(serve, "127.0.0.1", 0, backlog=4096)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()

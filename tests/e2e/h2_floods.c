@@ -345,6 +345,23 @@ static void hpack_bomb(void **state)
     millpond_stop(m);
 }
 
+/* Each is a byte on the wire, and hardly more here, so that max_header_size holds thousands. */
+static void many_short_fields(void **state)
+{
+    UNUSED(state);
+    start("max_headers = 50\n");
+    struct h2_client *c = h2_open(m->port);
+    static unsigned char buf[4096];
+    const char *const fields[] = {H2_GET("/q"), "x", "", NULL};
+    size_t n = h2_encode(fields, buf, sizeof buf);
+    buf[n - 4] = 0x40; /* with indexing, so that it is entry 62 */
+    memset(buf + n, 0x80 | 62, sizeof buf - n);
+    h2_frame(c, NGHTTP2_HEADERS, NGHTTP2_FLAG_END_STREAM | NGHTTP2_FLAG_END_HEADERS, 1, buf, n + 199);
+    h2_expect(c, 1, 431, NULL);
+    h2_frame(c, NGHTTP2_HEADERS, NGHTTP2_FLAG_END_STREAM | NGHTTP2_FLAG_END_HEADERS, 3, buf, n + 210);
+    expect_calmed(c, "h2_flood");
+}
+
 static void cookie_crumbs(void **state)
 {
     UNUSED(state);
@@ -557,6 +574,7 @@ int main(void)
         E2E_TEST(a_ping_now_and_then_is_nothing),
         E2E_TEST(continuations),
         E2E_TEST(hpack_bomb),
+        E2E_TEST(many_short_fields),
         E2E_TEST(cookie_crumbs),
         E2E_TEST(a_head_that_does_not_end),
         E2E_TEST(settings_that_are_not_acknowledged),
