@@ -204,6 +204,11 @@ bench-cluster: build $(DEPS_TEST)
 chaos: build $(DEPS_TEST)
 	@MILLPOND=$(abspath $(BIN)) bench/chaos --only '$(ONLY)'
 
+# make floods: what floods by HTTP/2 and half-done TLS cost, and what a bystander notices of them.
+.PHONY: floods
+floods: build
+	@MILLPOND=$(abspath $(BIN)) bench/floods --only '$(ONLY)'
+
 docs: build
 	@packaging/make-docs $(BIN)
 

@@ -195,13 +195,16 @@ static bool h2_read(struct h2_conn *h)
     if (h->failed || (c->in_len == 0 && client_conn_read(c) != CLIENT_READ_DATA))
         return false;
     const slice_t in = slice_make(c->in_ptr, c->in_len);
+    const unsigned noise = h2_walk(&h->walk, in);
     char *rest = c->rest;
     c->rest = NULL;
     c->in_len = 0;
     h2_scratch_restore(c->pw->h2, &h->cut_head);
     const ssize_t n = nghttp2_session_mem_recv(h->session, (const uint8_t *)in.ptr, in.len);
     free(rest);
-    if (n < 0) { /* what is no frame at all: nghttp2 has said what it could */
+    if (n >= 0) {
+        h2_guard_noise(h, noise);
+    } else { /* what is no frame at all: nghttp2 has said what it could */
         h->failed = true;
         if (c->close_reason == CLOSE_OPEN)
             c->close_reason = is_flood(n) ? CLOSE_H2_FLOOD : CLOSE_H2_ERROR;

@@ -14,6 +14,7 @@
 
 #include <nghttp2/nghttp2.h>
 
+#include "core/h2_walk.h"
 #include "proxy/client_conn.h"
 #include "proxy/h2_scratch.h"
 
@@ -46,8 +47,10 @@ struct h2_conn {
     size_t withheld; /* of the connection's window, until the client knows our settings */
     size_t copied;   /* bytes of responses that wait in its streams and lie nowhere else */
     struct turn_hook turn;
-    mono_ms_t begun_ms, idle_since_ms, watch_ms, head_since_ms, goaway_ms;
+    mono_ms_t begun_ms, watch_ms, head_since_ms, goaway_ms;
+    mono_ms_t idle_since_ms; /* 0: a stream has begun, or is there */
     /* floods: h2_guard.h */
+    struct h2_walk walk;
     mono_ms_t noise_ms; /* until when noise_left has been added to for time that passed */
     uint32_t noise_left;
     int64_t resets_paid_us;

@@ -7,8 +7,10 @@
 #define NOISE_FREE        500 /* and as many again in ten seconds */
 #define NOISE_MOST        20000
 #define NOISE_MS          20 /* for one more */
-#define NOISE_PER_REQUEST 8
-#define NOISE_PER_DATA    4   /* the windows of its stream and of the connection, and a PING */
+#define NOISE_PER_REQUEST 10 /* its head, its trailers or the end of its body, and eight */
+#define NOISE_PER_DATA    4  /* the windows of its stream and of the connection, and a PING */
+#define NOISE_PER_PAGE    2  /* the same windows for each page: Go's client gives back what each read took */
+#define NOISE_PAGE_BYTES  4096
 #define NOISE_DATA_BYTES  256 /* smaller frames are what windows of few bytes are answered with */
 
 static void earn(struct h2_conn *h, uint32_t n)
@@ -18,6 +20,7 @@ static void earn(struct h2_conn *h, uint32_t n)
 
 void h2_guard_begin(struct h2_conn *h)
 {
+    h2_walk_begin(&h->walk);
     h->noise_left = NOISE_FREE;
     h->noise_ms = worker_now_ms(h->client->pw->worker);
 }
@@ -30,28 +33,19 @@ void h2_guard_request(struct h2_conn *h)
 void h2_guard_sent_data(struct h2_conn *h, size_t bytes, bool all)
 {
     if (all || bytes >= NOISE_DATA_BYTES)
-        earn(h, NOISE_PER_DATA);
+        earn(h, NOISE_PER_DATA + NOISE_PER_PAGE * (uint32_t)(bytes / NOISE_PAGE_BYTES));
 }
 
-void h2_guard_noise(struct h2_conn *h)
+void h2_guard_noise(struct h2_conn *h, unsigned frames)
 {
     const dur_ms_t passed_ms = worker_now_ms(h->client->pw->worker) - h->noise_ms;
     if (h->noise_left < NOISE_FREE)
         h->noise_left = (uint32_t)MIN(h->noise_left + passed_ms / NOISE_MS, NOISE_FREE);
     h->noise_ms += passed_ms - passed_ms % NOISE_MS;
-    if (h->noise_left == 0)
+    if (h->noise_left < frames)
         h2_conn_fail(h, NGHTTP2_ENHANCE_YOUR_CALM, CLOSE_H2_FLOOD);
     else
-        h->noise_left--;
-}
-
-void h2_guard_frame(struct h2_conn *h, const nghttp2_frame_hd *hd)
-{
-    if (hd->type == NGHTTP2_DATA || hd->type == NGHTTP2_HEADERS || hd->type == NGHTTP2_RST_STREAM)
-        return; /* looked at when it is known what they are */
-    if ((hd->type == NGHTTP2_PING || hd->type == NGHTTP2_SETTINGS) && (hd->flags & NGHTTP2_FLAG_ACK) != 0)
-        return;
-    h2_guard_noise(h);
+        h->noise_left -= frames;
 }
 
 void h2_guard_reset(struct h2_conn *h)

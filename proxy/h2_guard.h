@@ -1,10 +1,14 @@
 /* h2_guard.h: what a client of HTTP/2 may do that costs us and not it: counted, and ended when it is too
  * much.
  *
- * Noise are frames that ask for nothing: SETTINGS, PING, PRIORITY, WINDOW_UPDATE, empty DATA, what nobody
- * knows. A client may make some for each request and each piece of a body that it is sent, and a few hundred
- * besides, in ten seconds. Resets are streams that ended before their time by the client's doing, whether it
- * sent the RST_STREAM or made us send it. Too much of either ends the connection with ENHANCE_YOUR_CALM. */
+ * Noise are frames that bring nothing: SETTINGS, PING, PRIORITY, WINDOW_UPDATE, empty DATA, what nobody
+ * knows, whatever is for a stream that is over; and heads, which are paid for by the request that each
+ * begins. They are counted before nghttp2 sees them (core/h2_walk.h), and held against what the client may
+ * say when it has: so a read buffer of them is worked on before the connection ends. A client may make some
+ * for each request and each piece of a body that it is sent, and a few hundred besides, in ten seconds.
+ *
+ * Resets are streams that ended before their time by the client's doing, whether it sent the RST_STREAM or
+ * made us send it. Too much of either ends the connection with ENHANCE_YOUR_CALM. */
 #ifndef PROXY_H2_GUARD_H
 #define PROXY_H2_GUARD_H
 
@@ -16,8 +20,7 @@ void h2_guard_request(struct h2_conn *h);
 /* A DATA frame; `all`: of all that there was, so that it is not the window that made it small. */
 void h2_guard_sent_data(struct h2_conn *h, size_t bytes, bool all);
 /* What it said. May end the connection. */
-void h2_guard_frame(struct h2_conn *h, const nghttp2_frame_hd *hd);
-void h2_guard_noise(struct h2_conn *h);
+void h2_guard_noise(struct h2_conn *h, unsigned frames);
 void h2_guard_reset(struct h2_conn *h);
 
 #endif

@@ -15,7 +15,9 @@
 #include "proxy/listener.h"
 #include "proxy/phase.h"
 
-#define HEAD_DECODED_TIMES 4 /* max_header_size, decoded: beyond that it is no mistake any more */
+#define HEAD_DECODED_TIMES                                                                                   \
+    4                   /* max_header_size or max_headers, decoded: beyond that it is no mistake any more */
+#define PSEUDO_FIELDS 5 /* and :protocol is the last; they are no headers */
 
 static struct h1_limits limits_of(const struct h2_conn *h)
 {
@@ -72,7 +74,8 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
     if (!h2_head_add(head, slice_make((const char *)name, name_bytes),
                      slice_make((const char *)value, value_bytes), &limits))
         return NGHTTP2_ERR_CALLBACK_FAILURE;
-    if (head->decoded_bytes > HEAD_DECODED_TIMES * limits.max_head_bytes) {
+    if (head->decoded_bytes > HEAD_DECODED_TIMES * limits.max_head_bytes ||
+        head->decoded_fields > HEAD_DECODED_TIMES * limits.max_fields + PSEUDO_FIELDS) {
         h2_conn_fail(h, NGHTTP2_ENHANCE_YOUR_CALM, CLOSE_H2_FLOOD);
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     }
@@ -200,18 +203,11 @@ static void on_headers(struct h2_conn *h, struct h2_stream *s, const nghttp2_fra
 /* ---- the rest
  * ----------------------------------------------------------------------------------------------------- */
 
-static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *arg)
-{
-    UNUSED(session);
-    h2_guard_frame(arg, hd);
-    return 0;
-}
-
 static void on_data(struct h2_conn *h, struct h2_stream *s, const nghttp2_frame *frame)
 {
     const bool ended = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
-    if (frame->hd.length == frame->data.padlen && !ended)
-        h2_guard_noise(h);
+    if (frame->data.padlen > 0 && frame->hd.length == frame->data.padlen && !ended)
+        h2_guard_noise(h, 1); /* empty, too */
     if (s == NULL || s->cut || !ended)
         return;
     s->in_ended = true;
@@ -323,7 +319,6 @@ static int on_frame_sent(nghttp2_session *session, const nghttp2_frame *frame, v
 
 void h2_recv_callbacks(nghttp2_session_callbacks *cb)
 {
-    nghttp2_session_callbacks_set_on_begin_frame_callback(cb, on_begin_frame);
     nghttp2_session_callbacks_set_on_begin_headers_callback(cb, on_begin_headers);
     nghttp2_session_callbacks_set_on_header_callback(cb, on_header);
     nghttp2_session_callbacks_set_on_invalid_header_callback(cb, on_invalid_header);

@@ -49,6 +49,7 @@ struct h2_stream *h2_stream_new(struct h2_conn *h, int32_t id)
     list_init(&s->wake_node);
     list_push_back(&h->streams, &s->node);
     h->stream_count++;
+    h->idle_since_ms = 0; /* also if it is over before this turn is */
     proxy_count(h->client->pw, METRIC_H2_STREAMS_OPEN, 1);
     return s;
 }

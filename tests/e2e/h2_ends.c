@@ -1,5 +1,6 @@
 /* h2_ends.c: how streams and connections of HTTP/2 end: early answers, clients that take requests back,
  * draining, idleness, and a number of requests. */
+#include <poll.h>
 #include <signal.h>
 
 #include "tests/support/h2.h"
@@ -114,6 +115,26 @@ static void idle_connections_are_ended(void **state)
     millpond_stop(m);
 }
 
+/* Hits begin and end within one turn. */
+static void who_asks_for_what_is_stored_is_not_idle(void **state)
+{
+    UNUSED(state);
+    enum { IDLE_MS = 1000 };
+    struct millpond *m = start_with(start_pages(), textf("idle_timeout = %dms\n", IDLE_MS));
+    struct h2_client *c = h2_open(m->port);
+    const long long begin_ms = clock_mono_ms();
+    long long asked_ms = begin_ms, pause_ms = 0;
+    for (uint32_t id = 1; clock_mono_ms() - begin_ms < 2 * IDLE_MS + 200 && pause_ms < IDLE_MS; id += 2) {
+        struct pollfd p = {.fd = c->wire.fd, .events = POLLIN};
+        h2_get(c, id, "/p");
+        h2_expect(c, id, 200, "/p#1");
+        pause_ms = clock_mono_ms() - asked_ms;
+        asked_ms = clock_mono_ms();
+        assert_true(poll(&p, 1, 50) == 0 || pause_ms >= IDLE_MS); /* else GOAWAY */
+    }
+    millpond_stop(m);
+}
+
 static void a_number_of_requests_may_be_all(void **state)
 {
     UNUSED(state);
@@ -133,9 +154,9 @@ static void a_number_of_requests_may_be_all(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        E2E_TEST(an_early_answer_stops_the_upload),       E2E_TEST(a_reset_takes_the_request_back),
-        E2E_TEST(draining_says_goodbye_and_drops_nobody), E2E_TEST(idle_connections_are_ended),
-        E2E_TEST(a_number_of_requests_may_be_all),
+        E2E_TEST(an_early_answer_stops_the_upload),        E2E_TEST(a_reset_takes_the_request_back),
+        E2E_TEST(draining_says_goodbye_and_drops_nobody),  E2E_TEST(idle_connections_are_ended),
+        E2E_TEST(who_asks_for_what_is_stored_is_not_idle), E2E_TEST(a_number_of_requests_may_be_all),
     };
     return E2E_RUN("e2e/h2_ends", tests);
 }

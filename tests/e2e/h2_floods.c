@@ -230,16 +230,68 @@ static void empty_data(void **state)
     expect_calmed(c, "h2_flood");
 }
 
-static void priorities_and_unknown_frames(void **state)
+static void answers_to_pings_that_nobody_sent(void **state)
 {
     UNUSED(state);
     start("");
     struct h2_client *c = h2_open(m->port);
-    for (unsigned i = 0; i < 1500; i++) {
-        if (!h2_frame(c, NGHTTP2_PRIORITY, 0, 1, "\0\0\0\0\1", 5) || !h2_frame(c, 0xfa, 0, 0, NULL, 0))
-            break;
-    }
+    for (unsigned i = 0; i < 3000 && h2_frame(c, NGHTTP2_PING, NGHTTP2_FLAG_ACK, 0, "12345678", 8); i++)
+        continue;
     expect_calmed(c, "h2_flood");
+}
+
+/* nghttp2 leaves them out. */
+static void frames_for_streams_that_are_over(void **state)
+{
+    UNUSED(state);
+    for (unsigned kind = 0; kind < 3; kind++) {
+        start("");
+        struct h2_client *c = h2_open(m->port);
+        h2_get(c, 1, "/q");
+        h2_expect(c, 1, 200, NULL);
+        bool goes = true;
+        for (unsigned i = 0; i < 3000 && goes; i++)
+            goes =
+                kind < 2 ? h2_data(c, kind == 0 ? 0 : NGHTTP2_FLAG_END_STREAM, 1, "", 0) : h2_get(c, 1, "/q");
+        expect_calmed(c, "h2_flood");
+    }
+}
+
+/* Who uploads when the answer comes early has not heard of it yet. */
+static void what_was_on_its_way_is_nothing(void **state)
+{
+    UNUSED(state);
+    start("max_body_size = 1K\n");
+    struct h2_client *c = h2_open(m->port);
+    h2_headers(c, 0, 1, H2_POST("/q"), "content-length", "5000");
+    h2_expect(c, 1, 413, NULL);
+    for (unsigned i = 0; i < 1000; i++)
+        h2_data(c, 0, 1, "abc", 3);
+    h2_get(c, 3, "/p");
+    h2_expect(c, 3, 200, NULL);
+    assert_int_equal(c->goaways, 0);
+    bystander_goes_on();
+    millpond_stop(m);
+}
+
+/* The last as long as nghttp2 does not read it. */
+static void priorities_and_unknown_frames(void **state)
+{
+    UNUSED(state);
+    static const struct {
+        uint8_t type;
+        size_t bytes;
+    } frames[] = {{NGHTTP2_PRIORITY, 5}, {0xfa, 0}, {NGHTTP2_ALTSVC, 2}, {NGHTTP2_PRIORITY_UPDATE, 100}};
+    static const char payload[100] = {[3] = 1};
+    for (unsigned k = 0; k < ARRAY_LEN(frames); k++) {
+        start("");
+        struct h2_client *c = h2_open(m->port);
+        for (unsigned i = 0; i < 1500; i++) {
+            if (!h2_frame(c, frames[k].type, 0, k == 0, payload, frames[k].bytes))
+                break;
+        }
+        expect_calmed(c, "h2_flood");
+    }
 }
 
 static void a_ping_now_and_then_is_nothing(void **state)
@@ -291,6 +343,23 @@ static void hpack_bomb(void **state)
     EXPECT(more < 2 << 20 || support_sanitized(), "%llu bytes", (unsigned long long)more);
     bystander_goes_on();
     millpond_stop(m);
+}
+
+/* Each is a byte on the wire, and hardly more here, so that max_header_size holds thousands. */
+static void many_short_fields(void **state)
+{
+    UNUSED(state);
+    start("max_headers = 50\n");
+    struct h2_client *c = h2_open(m->port);
+    static unsigned char buf[4096];
+    const char *const fields[] = {H2_GET("/q"), "x", "", NULL};
+    size_t n = h2_encode(fields, buf, sizeof buf);
+    buf[n - 4] = 0x40; /* with indexing, so that it is entry 62 */
+    memset(buf + n, 0x80 | 62, sizeof buf - n);
+    h2_frame(c, NGHTTP2_HEADERS, NGHTTP2_FLAG_END_STREAM | NGHTTP2_FLAG_END_HEADERS, 1, buf, n + 199);
+    h2_expect(c, 1, 431, NULL);
+    h2_frame(c, NGHTTP2_HEADERS, NGHTTP2_FLAG_END_STREAM | NGHTTP2_FLAG_END_HEADERS, 3, buf, n + 210);
+    expect_calmed(c, "h2_flood");
 }
 
 static void cookie_crumbs(void **state)
@@ -399,6 +468,28 @@ static void windows_given_back_for_each_event_are_nothing(void **state)
     millpond_stop(m);
 }
 
+/* Nor does whoever gives back each 4 KB that were read, as Go's client does with a small buffer. */
+static void windows_given_back_by_pages_are_nothing(void **state)
+{
+    UNUSED(state);
+    start_before(origin_start(large_script, NULL), "");
+    struct h2_client *c = h2_open(m->port, .window = 4 << 20, .no_window_updates = true);
+    h2_window_update(c, 0, 1 << 30);
+    h2_get(c, 1, "/1");
+    for (size_t given = 0; !h2_answer(c, 1)->ended;) {
+        EXPECT(h2_read(c) && c->goaways == 0, "the end after %zu bytes", h2_answer(c, 1)->body_len);
+        for (; given + 4096 <= h2_answer(c, 1)->body_len; given += 4096) {
+            h2_window_update(c, 0, 4096);
+            h2_window_update(c, 1, 4096);
+        }
+    }
+    assert_int_equal(h2_answer(c, 1)->body_len, 4 << 20);
+    h2_sync(c);
+    assert_int_equal(c->goaways, 0);
+    bystander_goes_on();
+    millpond_stop(m);
+}
+
 /* 100 responses whose clients open no window. */
 static void windows_that_stay_shut(void **state)
 {
@@ -475,16 +566,21 @@ int main(void)
         E2E_TEST(pings_one_by_one),
         E2E_TEST(settings),
         E2E_TEST(empty_data),
+        E2E_TEST(answers_to_pings_that_nobody_sent),
+        E2E_TEST(frames_for_streams_that_are_over),
+        E2E_TEST(what_was_on_its_way_is_nothing),
         E2E_TEST(priorities_and_unknown_frames),
         E2E_TEST(a_ping_now_and_then_is_nothing),
         E2E_TEST(continuations),
         E2E_TEST(hpack_bomb),
+        E2E_TEST(many_short_fields),
         E2E_TEST(cookie_crumbs),
         E2E_TEST(a_head_that_does_not_end),
         E2E_TEST(settings_that_are_not_acknowledged),
         E2E_TEST(uploads_that_stop),
         E2E_TEST(windows_that_stay_shut),
         E2E_TEST(windows_given_back_for_each_event_are_nothing),
+        E2E_TEST(windows_given_back_by_pages_are_nothing),
         E2E_TEST(windows_of_a_byte),
         E2E_TEST(a_client_that_never_reads),
     };
