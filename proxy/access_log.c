@@ -302,7 +302,7 @@ size_t access_slow_line(const struct access_record *r, char *buf, size_t cap)
     struct sentence s = {buf, 0, cap};
     ASSERT(cap > 0);
     buf[0] = '\0';
-    say_text(&s, "slow request: ", r->method);
+    say_text(&s, "", r->method);
     say_text(&s, " ", r->scheme);
     say_text(&s, "://", r->host);
     say_text(&s, "", r->target);

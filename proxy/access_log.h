@@ -86,7 +86,7 @@ void access_format_free(struct access_format *f);
 size_t access_format_write(const struct access_format *f, const struct access_record *r, char *buf,
                            size_t cap);
 
-/* A sentence about a slow request for the error log, NUL-terminated, without newline; its length. */
+/* A sentence about a request, for the error log, NUL-terminated, without newline; its length. */
 size_t access_slow_line(const struct access_record *r, char *buf, size_t cap);
 
 /* The table of fields for docs/logging.md. */

@@ -98,7 +98,7 @@ static void log_lines(struct exchange *x, bool slow)
         char text[1024];
         proxy_count(x->pw, METRIC_SLOW_REQUESTS, 1);
         access_slow_line(&r, text, sizeof text);
-        log_warn("%s", text);
+        log_warn("slow request: %s", text);
     }
 }
 

@@ -370,7 +370,7 @@ static void test_slow_line(void **state)
     size_t n = access_slow_line(&r, line, sizeof line);
     assert_int_equal(n, strlen(line));
     assert_string_equal(
-        line, "slow request: GET http://example.com/a?b=c answered 200 after 1234.567 ms, connect 0.250 ms, "
+        line, "GET http://example.com/a?b=c answered 200 after 1234.567 ms, connect 0.250 ms, "
               "first byte 1200.000 ms, upstream 1230.000 ms; cache miss (set_cookie), route site, pool app, "
               "instance a, 2 tries, fetch failed: reset, closed: no_keep_alive, 77 bytes, client "
               "203.0.113.17, id id-1");
