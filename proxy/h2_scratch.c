@@ -32,6 +32,7 @@ struct h2_scratch *h2_scratch_of(struct proxy_worker *pw)
     struct h2_scratch *s = calloc(1, sizeof *s);
     if (s == NULL)
         return NULL;
+    s->mem = (nghttp2_mem){&s->pool, size_pool_alloc, size_pool_free, size_pool_calloc, size_pool_realloc};
     if (nghttp2_session_callbacks_new(&s->callbacks) != 0 ||
         nghttp2_session_callbacks_new(&s->client_callbacks) != 0 || !scratch_options(s)) {
         h2_scratch_free(s);
@@ -53,6 +54,7 @@ void h2_scratch_free(struct h2_scratch *s)
     nghttp2_option_del(s->option);
     h2_head_free(&s->head);
     free(s->nv);
+    size_pool_end(&s->pool);
     free(s);
 }
 
@@ -89,12 +91,12 @@ bool h2_nv_add(struct h2_scratch *s, slice_t name, slice_t value)
     return nv_add(s, name, value);
 }
 
-/* Of a line whose value begins at `at`: where its CRLF is, or what comes without one. */
+/* Of a line whose value begins at `at`: where its CRLF is. Other control characters are none of its end. */
 static inline const char *line_end(const char *low, const char *at, const char *end)
 {
-    do
-        at = h1_scan_control(low, at, end);
-    while (at < end && *at != '\r' && at++ != NULL);
+    at = h1_scan_control(low, at, end);
+    while (at < end && *at != '\r')
+        at = h1_scan_control(low, at + 1, end);
     return at;
 }
 
