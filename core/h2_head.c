@@ -39,10 +39,8 @@ static void text_move(struct h2_head *h, char *to)
         h->pseudo[i] = moved(h->pseudo[i], h->text, to, h->text_used);
 }
 
-static bool text_reserve(struct h2_head *h, size_t bytes)
+static NOINLINE bool text_grow(struct h2_head *h, size_t bytes)
 {
-    if (h->text_used + bytes <= h->text_room)
-        return true;
     size_t room = MAX(h->text_room, TEXT_LEAST);
     while (room < h->text_used + bytes)
         room *= 2;
@@ -55,6 +53,11 @@ static bool text_reserve(struct h2_head *h, size_t bytes)
     h->text = text;
     h->text_room = room;
     return true;
+}
+
+static inline bool text_reserve(struct h2_head *h, size_t bytes)
+{
+    return LIKELY(h->text_used + bytes <= h->text_room) || text_grow(h, bytes);
 }
 
 /* There is room. */
@@ -80,12 +83,13 @@ static bool field_push(struct h2_head *h, const struct http_field *f)
     return true;
 }
 
-bool h2_head_begin(struct h2_head *h, enum h2_head_kind kind)
+bool h2_head_begin(struct h2_head *h, enum h2_head_kind kind, const struct h1_limits *limits)
 {
     h->text_used = H2_HEAD_METHOD_MAX;
     h->field_count = h->decoded_fields = h->crumbs = 0;
     h->decoded_bytes = 0;
     h->kind = kind;
+    h->limits = *limits;
     memset(h->pseudo, 0, sizeof h->pseudo);
     h->malformed = NULL;
     h->refused = H1_OK;
@@ -108,7 +112,8 @@ static bool value_is_sound(slice_t v)
     if (v.len == 0)
         return true;
     const char first = v.ptr[0], last = v.ptr[v.len - 1];
-    return first != ' ' && first != '\t' && last != ' ' && last != '\t' && http_is_field_value(v);
+    return first != ' ' && first != '\t' && last != ' ' && last != '\t' &&
+           h1_scan_control(v.ptr, v.ptr, v.ptr + v.len) == v.ptr + v.len;
 }
 
 static bool name_is_lower_token(slice_t name)
@@ -158,13 +163,13 @@ static const char *check_field(slice_t name, slice_t value, uint8_t id)
     return belongs_to_connection(id, value) ? "a field that belongs to a connection of HTTP/1.1" : NULL;
 }
 
-bool h2_head_add(struct h2_head *h, slice_t name, slice_t value, const struct h1_limits *limits)
+bool h2_head_add(struct h2_head *h, slice_t name, slice_t value)
 {
     h->decoded_bytes += name.len + value.len + LINE_EXTRA;
     h->decoded_fields++;
     if (h->malformed != NULL || h->refused != H1_OK)
         return true;
-    if (h->decoded_bytes > limits->max_head_bytes) {
+    if (h->decoded_bytes > h->limits.max_head_bytes) {
         h->refused = H1_ERR_HEAD_TOO_LARGE;
         return true;
     }
@@ -178,7 +183,7 @@ bool h2_head_add(struct h2_head *h, slice_t name, slice_t value, const struct h1
     h->malformed = check_field(name, value, id);
     if (h->malformed != NULL)
         return true;
-    if (h->field_count == limits->max_fields) {
+    if (h->field_count == h->limits.max_fields) {
         h->refused = H1_ERR_TOO_MANY_FIELDS;
         return true;
     }
@@ -284,7 +289,7 @@ static const char *settle_websocket(struct h2_head *h, struct http_head *out)
 }
 
 /* Of the request line. */
-static const char *settle_line(struct h2_head *h, const struct h1_limits *limits, struct http_head *out)
+static const char *settle_line(struct h2_head *h, struct http_head *out)
 {
     const slice_t method = h->pseudo[H2_PSEUDO_METHOD], path = h->pseudo[H2_PSEUDO_PATH];
     const slice_t scheme = h->pseudo[H2_PSEUDO_SCHEME], authority = h->pseudo[H2_PSEUDO_AUTHORITY];
@@ -304,7 +309,7 @@ static const char *settle_line(struct h2_head *h, const struct h1_limits *limits
     }
     if (!slice_ieq(scheme, SLICE_LIT("https")) && !slice_ieq(scheme, SLICE_LIT("http")))
         return "a :scheme that is none of ours";
-    if (path.len > limits->max_target_bytes)
+    if (path.len > h->limits.max_target_bytes)
         h->refused = H1_ERR_TARGET_TOO_LONG;
     else if (!path_is_sound(path, out->method))
         return "a :path that is none";
@@ -337,14 +342,14 @@ static void give_fields(const struct h2_head *h, struct http_head *out)
     }
 }
 
-enum h2_verdict h2_head_end(struct h2_head *h, const struct h1_limits *limits, struct http_head *out)
+enum h2_verdict h2_head_end(struct h2_head *h, struct http_head *out)
 {
     *out = (struct http_head){.version_minor = 1};
     /* For Host and the joined cookie: nothing moves from here on. */
     if (h->malformed == NULL && h->refused == H1_OK && !text_reserve(h, h->decoded_bytes))
         h->refused = H1_ERR_HEAD_TOO_LARGE;
     if (h->malformed == NULL && h->refused == H1_OK)
-        h->malformed = settle_line(h, limits, out);
+        h->malformed = settle_line(h, out);
     if (h->malformed == NULL && h->refused == H1_OK && h->crumbs > 1)
         join_crumbs(h);
     if (h->malformed == NULL && h->refused == H1_OK)

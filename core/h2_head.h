@@ -38,6 +38,7 @@ struct h2_head {
     struct http_field *fields; /* into `text`, or constant */
     unsigned field_room, field_count;
     enum h2_head_kind kind;
+    struct h1_limits limits;
     size_t decoded_bytes; /* as many as the lines would have in HTTP/1.1 */
     unsigned decoded_fields, crumbs;
     slice_t pseudo[H2_PSEUDO_COUNT]; /* .ptr NULL: not there; into `text` */
@@ -46,9 +47,9 @@ struct h2_head {
 };
 
 /* The next head, or trailer section. false: no memory. */
-bool h2_head_begin(struct h2_head *h, enum h2_head_kind kind);
+bool h2_head_begin(struct h2_head *h, enum h2_head_kind kind, const struct h1_limits *limits);
 /* The next of its fields. false: no memory. */
-bool h2_head_add(struct h2_head *h, slice_t name, slice_t value, const struct h1_limits *limits);
+bool h2_head_add(struct h2_head *h, slice_t name, slice_t value);
 
 enum h2_verdict {
     H2_HEAD_OK,
@@ -56,7 +57,7 @@ enum h2_verdict {
     H2_HEAD_MALFORMED /* `malformed` says why */
 };
 /* All fields are there. Slices in *out lie in `h`, from method_text on, until its next head. */
-enum h2_verdict h2_head_end(struct h2_head *h, const struct h1_limits *limits, struct http_head *out);
+enum h2_verdict h2_head_end(struct h2_head *h, struct http_head *out);
 
 /* The same of a response; refused or malformed are one to who gets it. */
 enum h2_verdict h2_head_end_response(struct h2_head *h, struct http_head *out);

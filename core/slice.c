@@ -12,17 +12,6 @@ bool slice_ieq(slice_t a, slice_t b)
     return true;
 }
 
-slice_t slice_trim(slice_t s)
-{
-    while (s.len > 0 && (s.ptr[0] == ' ' || s.ptr[0] == '\t')) {
-        s.ptr++;
-        s.len--;
-    }
-    while (s.len > 0 && (s.ptr[s.len - 1] == ' ' || s.ptr[s.len - 1] == '\t'))
-        s.len--;
-    return s;
-}
-
 size_t slice_find(slice_t s, char c, size_t from)
 {
     if (from >= s.len)

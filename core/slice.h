@@ -54,7 +54,16 @@ static inline char ascii_lower(char c)
 bool slice_ieq(slice_t a, slice_t b);
 
 /* Without leading and trailing SP and HTAB (OWS, RFC 9110 section 5.6.3). */
-slice_t slice_trim(slice_t s);
+static inline slice_t slice_trim(slice_t s)
+{
+    while (s.len > 0 && (s.ptr[0] == ' ' || s.ptr[0] == '\t')) {
+        s.ptr++;
+        s.len--;
+    }
+    while (s.len > 0 && (s.ptr[s.len - 1] == ' ' || s.ptr[s.len - 1] == '\t'))
+        s.len--;
+    return s;
+}
 
 /* Index of the first `c` at or after `from`, or SIZE_MAX. */
 size_t slice_find(slice_t s, char c, size_t from);

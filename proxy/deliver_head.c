@@ -27,13 +27,16 @@ bool head_text_next(slice_t *rest, slice_t *name, slice_t *value)
         size_t nl = slice_find(*rest, '\n', 0);
         *rest = slice_make(rest->ptr + nl + 1, rest->len - nl - 1);
     }
-    size_t colon = slice_find(*rest, ':', 0);
-    size_t nl = slice_find(*rest, '\n', 0);
-    if (nl == SIZE_MAX || colon == SIZE_MAX || colon > nl)
+    const char *const end = rest->ptr + rest->len;
+    if (rest->len == 0 || rest->ptr[0] == '\r')
         return false;
-    *name = slice_make(rest->ptr, colon);
-    *value = slice_make(rest->ptr + colon + 2, nl - 1 - (colon + 2));
-    *rest = slice_make(rest->ptr + nl + 1, rest->len - nl - 1);
+    const char *const colon = memchr(rest->ptr, ':', rest->len);
+    const char *const nl = colon != NULL ? memchr(colon, '\n', (size_t)(end - colon)) : NULL;
+    if (nl == NULL)
+        return false;
+    *name = slice_make(rest->ptr, (size_t)(colon - rest->ptr));
+    *value = slice_make(colon + 2, (size_t)(nl - 1 - (colon + 2)));
+    *rest = slice_make(nl + 1, (size_t)(end - (nl + 1)));
     return true;
 }
 

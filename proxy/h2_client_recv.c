@@ -46,8 +46,9 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     const struct h2_call *c = call_of(session, frame->hd.stream_id);
     h2_client_pass_on(h, c);
     h->in_head = true;
+    const struct h1_limits limits = limits_of(h);
     return h2_head_begin(&h->conn->pw->h2->head,
-                         c != NULL && c->head_seen ? H2_HEAD_TRAILERS : H2_HEAD_RESPONSE)
+                         c != NULL && c->head_seen ? H2_HEAD_TRAILERS : H2_HEAD_RESPONSE, &limits)
                ? 0
                : NGHTTP2_ERR_CALLBACK_FAILURE;
 }
@@ -57,14 +58,13 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
 {
     struct h2_client *h = arg;
     struct h2_head *head = &h->conn->pw->h2->head;
-    struct h2_call *c = call_of(session, frame->hd.stream_id);
-    const struct h1_limits limits = limits_of(h);
     UNUSED(flags);
     if (!h2_head_add(head, slice_make((const char *)name, name_bytes),
-                     slice_make((const char *)value, value_bytes), &limits))
+                     slice_make((const char *)value, value_bytes)))
         return NGHTTP2_ERR_CALLBACK_FAILURE;
-    if (head->decoded_bytes <= HEAD_DECODED_TIMES * limits.max_head_bytes)
+    if (head->decoded_bytes <= HEAD_DECODED_TIMES * head->limits.max_head_bytes)
         return 0;
+    struct h2_call *c = call_of(session, frame->hd.stream_id);
     if (c != NULL)
         c->bad = true;
     return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;

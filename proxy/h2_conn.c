@@ -71,7 +71,8 @@ static struct h2_conn *h2_conn_new(struct client_conn *c)
     if (h->tally != NULL)
         h->tally->refs = 1;
     if (h->tally == NULL ||
-        nghttp2_session_server_new2(&h->session, scratch->callbacks, h, scratch->option) != 0 ||
+        nghttp2_session_server_new3(&h->session, scratch->callbacks, h, scratch->option, &scratch->mem) !=
+            0 ||
         !submit_settings(h)) {
         h2_conn_free(h);
         return NULL;

@@ -41,7 +41,8 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     struct h2_head *head = &h->client->pw->h2->head;
     const struct config_listen *l = h->client->listener->config;
     const bool trailers = frame->headers.cat != NGHTTP2_HCAT_REQUEST;
-    if (!h2_head_begin(head, trailers ? H2_HEAD_TRAILERS : H2_HEAD_REQUEST))
+    const struct h1_limits limits = limits_of(h);
+    if (!h2_head_begin(head, trailers ? H2_HEAD_TRAILERS : H2_HEAD_REQUEST, &limits))
         return NGHTTP2_ERR_CALLBACK_FAILURE;
     if (!trailers &&
         h->tally->live >= (unsigned)l->h2_max_streams) { /* streams are over, what they began is not */
@@ -65,17 +66,16 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
 {
     struct h2_conn *h = arg;
     struct h2_head *head = &h->client->pw->h2->head;
-    const struct h1_limits limits = limits_of(h);
     UNUSED(session);
     UNUSED(frame);
     UNUSED(flags);
     if (!h->in_head) /* of a stream that was refused */
         return 0;
     if (!h2_head_add(head, slice_make((const char *)name, name_bytes),
-                     slice_make((const char *)value, value_bytes), &limits))
+                     slice_make((const char *)value, value_bytes)))
         return NGHTTP2_ERR_CALLBACK_FAILURE;
-    if (head->decoded_bytes > HEAD_DECODED_TIMES * limits.max_head_bytes ||
-        head->decoded_fields > HEAD_DECODED_TIMES * limits.max_fields + PSEUDO_FIELDS) {
+    if (head->decoded_bytes > HEAD_DECODED_TIMES * head->limits.max_head_bytes ||
+        head->decoded_fields > HEAD_DECODED_TIMES * head->limits.max_fields + PSEUDO_FIELDS) {
         h2_conn_fail(h, NGHTTP2_ENHANCE_YOUR_CALM, CLOSE_H2_FLOOD);
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     }
@@ -145,9 +145,8 @@ static void malformed(struct h2_stream *s)
 static void on_request(struct h2_stream *s)
 {
     struct h2_head *head = &s->conn->client->pw->h2->head;
-    const struct h1_limits limits = limits_of(s->conn);
     struct http_head req;
-    switch (h2_head_end(head, &limits, &req)) {
+    switch (h2_head_end(head, &req)) {
     case H2_HEAD_MALFORMED:
         malformed(s);
         return;

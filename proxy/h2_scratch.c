@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "core/h1_scan.h"
 #include "core/panic.h"
 #include "proxy/deliver.h"
 #include "proxy/h2_client.h"
@@ -31,6 +32,7 @@ struct h2_scratch *h2_scratch_of(struct proxy_worker *pw)
     struct h2_scratch *s = calloc(1, sizeof *s);
     if (s == NULL)
         return NULL;
+    s->mem = (nghttp2_mem){&s->pool, size_pool_alloc, size_pool_free, size_pool_calloc, size_pool_realloc};
     if (nghttp2_session_callbacks_new(&s->callbacks) != 0 ||
         nghttp2_session_callbacks_new(&s->client_callbacks) != 0 || !scratch_options(s)) {
         h2_scratch_free(s);
@@ -52,32 +54,67 @@ void h2_scratch_free(struct h2_scratch *s)
     nghttp2_option_del(s->option);
     h2_head_free(&s->head);
     free(s->nv);
+    size_pool_end(&s->pool);
     free(s);
+}
+
+static NOINLINE bool nv_grow(struct h2_scratch *s)
+{
+    const unsigned room = MAX(2 * s->nv_room, 32u);
+    nghttp2_nv *nv = realloc(s->nv, room * sizeof *nv);
+    if (nv == NULL)
+        return false;
+    s->nv = nv;
+    s->nv_room = room;
+    return true;
+}
+
+/* A name that we know lies in memory that stays, in lower case, and so nghttp2 need not make its own. */
+static inline bool nv_add(struct h2_scratch *s, slice_t name, slice_t value)
+{
+    const enum http_field_id id = http_field_lookup(name);
+    if (UNLIKELY(s->nv_count == s->nv_room) && !nv_grow(s))
+        return false;
+    if (id != HTTP_FIELD_OTHER)
+        name = http_field_name(id);
+    nghttp2_nv *nv = &s->nv[s->nv_count++];
+    nv->name = (uint8_t *)(uintptr_t)name.ptr;
+    nv->namelen = name.len;
+    nv->value = (uint8_t *)(uintptr_t)value.ptr;
+    nv->valuelen = value.len;
+    nv->flags = id != HTTP_FIELD_OTHER ? NGHTTP2_NV_FLAG_NO_COPY_NAME : NGHTTP2_NV_FLAG_NONE;
+    return true;
 }
 
 bool h2_nv_add(struct h2_scratch *s, slice_t name, slice_t value)
 {
-    if (s->nv_count == s->nv_room) {
-        const unsigned room = MAX(2 * s->nv_room, 32u);
-        nghttp2_nv *nv = realloc(s->nv, room * sizeof *nv);
-        if (nv == NULL)
-            return false;
-        s->nv = nv;
-        s->nv_room = room;
-    }
-    s->nv[s->nv_count++] = (nghttp2_nv){.name = (uint8_t *)(uintptr_t)name.ptr,
-                                        .value = (uint8_t *)(uintptr_t)value.ptr,
-                                        .namelen = name.len,
-                                        .valuelen = value.len};
-    return true;
+    return nv_add(s, name, value);
 }
 
+/* Of a line whose value begins at `at`: where its CRLF is. Other control characters are none of its end. */
+static inline const char *line_end(const char *low, const char *at, const char *end)
+{
+    at = h1_scan_control(low, at, end);
+    while (at < end && *at != '\r')
+        at = h1_scan_control(low, at + 1, end);
+    return at;
+}
+
+/* Each response passes here, so lines are not looked for byte by byte, as head_text_next does. */
 bool h2_nv_add_lines(struct h2_scratch *s, slice_t text)
 {
-    slice_t name, value;
-    while (head_text_next(&text, &name, &value)) {
-        if (!h2_nv_add(s, name, slice_trim(value)))
+    const char *at = text.ptr, *const end = at + text.len;
+    if (slice_starts(text, SLICE_LIT("HTTP/1.1 ")))
+        at = line_end(text.ptr, at, end) + 2;
+    while (at < end) {
+        const char *const colon = h1_scan_colon(text.ptr, at, end);
+        if (end - colon < 4) /* ": " and CRLF: what is left is the line that ends the head */
+            break;
+        const char *const cr = line_end(text.ptr, colon + 2, end);
+        if (!nv_add(s, slice_make(at, (size_t)(colon - at)),
+                    slice_trim(slice_make(colon + 2, (size_t)(cr - (colon + 2))))))
             return false;
+        at = cr + 2;
     }
     return true;
 }

@@ -7,6 +7,7 @@
 #include <nghttp2/nghttp2.h>
 
 #include "core/h2_head.h"
+#include "core/size_pool.h"
 #include "proxy/proxy_worker.h"
 
 #define H2_HEAD_PARTS 6
@@ -15,8 +16,10 @@
 struct h2_scratch {
     nghttp2_session_callbacks *callbacks, *client_callbacks; /* as a server; as the client of an instance */
     nghttp2_option *option;
-    struct h2_head head; /* the header block under way of the connection that is being fed */
-    nghttp2_nv *nv;      /* of `nv_room` */
+    struct size_pool pool; /* of the streams of clients, ours and nghttp2's */
+    nghttp2_mem mem;       /* the same, as nghttp2 calls it */
+    struct h2_head head;   /* the header block under way of the connection that is being fed */
+    nghttp2_nv *nv;        /* of `nv_room` */
     unsigned nv_room;
     size_t nv_count;
     slice_t part[H2_HEAD_PARTS]; /* of a response's head that is being put together */

@@ -38,12 +38,14 @@ struct h2_block {
 
 struct h2_stream *h2_stream_new(struct h2_conn *h, int32_t id)
 {
-    struct h2_stream *s = calloc(1, sizeof *s);
+    struct size_pool *pool = &h->client->pw->h2->pool;
+    struct h2_stream *s = size_pool_calloc(1, sizeof *s, pool);
     if (s == NULL)
         return NULL;
     s->magic = H2_STREAM_MAGIC;
     s->id = id;
     s->conn = h;
+    s->pool = pool;
     s->pieces = s->few;
     s->piece_room = H2_STREAM_FEW;
     list_init(&s->wake_node);
@@ -63,7 +65,7 @@ static void stream_free(void *arg)
     byte_queue_free(&s->in);
     free(s->in_trailers);
     s->magic = 0;
-    free(s);
+    size_pool_free(s, s->pool);
 }
 
 /* What the piece has left is given up. */

@@ -18,6 +18,7 @@
 struct cache_object;
 struct exchange;
 struct h2_conn;
+struct size_pool;
 
 #define H2_STREAM_MAGIC 0x48325354u
 #define H2_STREAM_HOLDS (8 * KB - 256) /* in one allocation of 8 KB */
@@ -39,6 +40,7 @@ struct h2_stream {
     uint32_t magic;
     int32_t id;
     struct h2_conn *conn;
+    struct size_pool *pool;    /* whose memory it is; outlives the connection */
     struct exchange *exchange; /* NULL: not begun, or over */
     struct list node, wake_node;
     uint8_t wake; /* set of enum h2_wake */
