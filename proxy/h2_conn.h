@@ -42,6 +42,7 @@ struct h2_conn {
     bool in_head;             /* a header block is under way */
     bool acknowledged;        /* the client knows our settings */
     bool goaway_noticed, goaway_sent, failed;
+    bool look_due; /* bytes have come, and perhaps the end of the connection with them */
     unsigned wide_windows;
     size_t withheld; /* of the connection's window, until the client knows our settings */
     struct turn_hook turn;

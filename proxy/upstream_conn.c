@@ -55,7 +55,8 @@ void upstream_conn_expect_bytes(struct upstream_conn *u)
 void upstream_conn_look_later(struct upstream_conn *u)
 {
     deadline_set(u->pw->worker, &u->deadline,
-                 worker_now_ms(u->pw->worker) + MIN(LOOK_MS, response_timeout_ms(u)));
+                 worker_now_ms(u->pw->worker) +
+                     (UNLIKELY(u->h2 != NULL) ? LOOK_MS : MIN(LOOK_MS, response_timeout_ms(u))));
 }
 
 static void upstream_conn_on_deadline(struct deadline *d)
@@ -68,6 +69,11 @@ static void upstream_conn_on_deadline(struct deadline *d)
         return;
     }
     if (u->h2 != NULL) {
+        if (u->look_due) { /* the socket is asked again, though it was empty when it was read last */
+            u->look_due = false;
+            u->readable = true;
+            tls_conn_on_event(u->tls, false);
+        }
         h2_client_on_deadline(u->h2);
         return;
     }
