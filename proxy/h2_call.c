@@ -20,7 +20,7 @@
 #include "proxy/h2_scratch.h"
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
-#include "proxy/upstream_conn.h"
+#include "proxy/upstream.h"
 
 static struct proxy_worker *worker_of(const struct h2_call *c)
 {
@@ -47,7 +47,8 @@ static void call_on_deadline(struct deadline *d)
 {
     struct h2_call *c = CONTAINER_OF(d, struct h2_call, deadline);
     CHECK_MAGIC(c, H2_CALL_MAGIC);
-    if (c->paused || c->in_ended) { /* we are the ones who wait: for the client, whose own timeout rules */
+    /* We are the ones who wait: for the client, whose own timeout rules. */
+    if (c->paused || c->in_ended || upstream_awaits_body(c->exchange)) {
         h2_call_expect(c);
         return;
     }

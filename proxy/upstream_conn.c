@@ -17,6 +17,7 @@
 #include "proxy/h2_client.h"
 #include "proxy/introduce.h"
 #include "proxy/proxy_worker.h"
+#include "proxy/upstream.h"
 #include "proxy/upstream_tls.h"
 
 #define LOOK_MS 100
@@ -87,7 +88,8 @@ static void upstream_conn_on_deadline(struct deadline *d)
         upstream_conn_resume(u);
         return;
     }
-    if (u->paused) { /* we are the ones who wait: for the client, whose own timeout rules */
+    /* We are the ones who wait: for the client, whose own timeout rules. */
+    if (u->paused || (u->state == UPSTREAM_ACTIVE && upstream_awaits_body(u->exchange))) {
         upstream_conn_expect_bytes(u);
         return;
     }
