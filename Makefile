@@ -106,7 +106,7 @@ $(BIN): $(BUILD)/proxy/main.o $(LIB)
 	@$(CC) $(ALL_LDFLAGS) $< $(LIB) $(LIBS) -o $@
 
 # Programs whose allocations can be made to fail: tests/unit/proxy/instance_fixture.h.
-NO_MEMORY_BIN := $(patsubst %,$(BUILD)/tests/unit/proxy/test_%,h2_call)
+NO_MEMORY_BIN := $(patsubst %,$(BUILD)/tests/unit/proxy/test_%,h2_call hedge)
 $(NO_MEMORY_BIN): WRAP := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
 $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(LIB)
 	@$(CC) $(ALL_LDFLAGS) $(WRAP) $(filter %.o,$^) $(LIB) -lcmocka $(LIBS) -o $@
