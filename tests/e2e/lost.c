@@ -63,6 +63,7 @@ static void stop(struct place *p)
     millpond_stop(p->m);
     for (int i = 0; i < 2 && p->inner[i] != NULL; i++)
         millpond_stop(p->inner[i]);
+    origin_stop(p->hung); /* its threads leave the gate */
 }
 
 static void who_may(bool h2)

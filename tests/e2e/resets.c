@@ -15,6 +15,7 @@
 #define PATIENT "header_timeout = 1h\nbody_timeout = 1h\nidle_timeout = 1h\nmin_rate = 0\n"
 
 static struct gate *gate;
+static struct origin *app;
 
 static void held(struct origin_conn *c, const struct message *request, void *arg)
 {
@@ -27,7 +28,7 @@ static void held(struct origin_conn *c, const struct message *request, void *arg
 static struct millpond *start(const char *listen, const char *listeners)
 {
     gate = gate_new();
-    struct origin *app = origin_start(held, NULL);
+    app = origin_start(held, NULL);
     return millpond_start(.main = "workers = 1\ntrusted_proxies = 127.0.0.1\n",
                           .listen = textf(PATIENT "%s", listen),
                           .rest = textf("%sresponse_timeout = 1h\n%s", pool_lines("app", 1, app), listeners));
@@ -75,6 +76,7 @@ static void clients_in_the_middle_of_a_request(void **state)
     }
     gate_open(gate);
     millpond_stop(m);
+    origin_stop(app);
 }
 
 static void clients_whose_answer_is_awaited(void **state)
@@ -89,6 +91,7 @@ static void clients_whose_answer_is_awaited(void **state)
                         "client_aborted");
     gate_open(gate);
     millpond_stop(m);
+    origin_stop(app);
 }
 
 static void clients_that_have_not_come_to_http(void **state)
@@ -133,6 +136,7 @@ static void clients_of_http2(void **state)
     }
     gate_open(gate);
     millpond_stop(m);
+    origin_stop(app);
 }
 
 /* ---- instances with TLS

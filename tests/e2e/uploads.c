@@ -40,6 +40,7 @@ static void stop(struct pair p)
     millpond_stop(p.m);
     if (p.inner != NULL)
         millpond_stop(p.inner);
+    origin_stop(p.app); /* its threads leave the gate */
 }
 
 /* Three times response_timeout. */
