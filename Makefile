@@ -105,8 +105,11 @@ $(BIN): $(BUILD)/proxy/main.o $(LIB)
 	@echo "  LINK  $@"
 	@$(CC) $(ALL_LDFLAGS) $< $(LIB) $(LIBS) -o $@
 
+# Programs whose allocations can be made to fail: tests/unit/proxy/instance_fixture.h.
+NO_MEMORY_BIN := $(patsubst %,$(BUILD)/tests/unit/proxy/test_%,h2_call hedge)
+$(NO_MEMORY_BIN): WRAP := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
 $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(LIB)
-	@$(CC) $(ALL_LDFLAGS) $(filter %.o,$^) $(LIB) -lcmocka $(LIBS) -o $@
+	@$(CC) $(ALL_LDFLAGS) $(WRAP) $(filter %.o,$^) $(LIB) -lcmocka $(LIBS) -o $@
 $(BUILD)/tests/unit/cache/test_evict_ratio $(BUILD)/tests/unit/bench/test_trace: $(TRACE_OBJ)
 $(filter $(BUILD)/tests/unit/core/test_redis% $(BUILD)/tests/unit/core/test_tls% \
     $(BUILD)/tests/unit/cache/test_remote% \

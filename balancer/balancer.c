@@ -38,6 +38,8 @@ struct balancer {
     mono_ms_t look_ms;          /* the next look */
     struct sticky_key sticky;
     struct list orders;
+    void (*on_lost)(void *arg, struct instance *i); /* NULL: nobody asked */
+    void *on_lost_arg;
 };
 
 struct balancer_set {
@@ -136,6 +138,10 @@ static void balancer_on_instance_event(struct instance_registry *r, struct insta
         passive_on_unusable(m->pool);
         balancer_arm(b);
         break;
+    case INSTANCE_EVENT_LOST:
+        if (b->on_lost != NULL)
+            b->on_lost(b->on_lost_arg, i);
+        break;
     case INSTANCE_EVENT_UNREACHABLE:
         member_on_unreachable(m);
         break;
@@ -158,6 +164,13 @@ struct balancer *balancer_create(struct worker *control)
     deadline_init(&b->passive_at, balancer_on_passive_at);
     instance_registry_init(&b->registry, control, balancer_on_instance_event);
     return b;
+}
+
+void balancer_tell_lost(struct balancer *b, void (*on_lost)(void *arg, struct instance *i), void *arg)
+{
+    CHECK_MAGIC(b, BALANCER_MAGIC);
+    b->on_lost = on_lost;
+    b->on_lost_arg = arg;
 }
 
 void balancer_destroy(struct balancer *b)

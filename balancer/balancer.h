@@ -43,6 +43,9 @@ struct balancer *balancer_create(struct worker *control);
  * must not run any more; its mail is delivered. */
 void balancer_destroy(struct balancer *b);
 
+/* Runs whenever probes have taken an instance down, which is picked no more by then; `i` is borrowed. */
+void balancer_tell_lost(struct balancer *b, void (*on_lost)(void *arg, struct instance *i), void *arg);
+
 /* Builds the pools of a snapshot (resolving names, blocking: literals do not block). NULL and a message in
  * `err` when out of memory or a file for TLS cannot be used; a name that does not resolve gives an instance
  * that is down ("name does not resolve") and is tried again every few seconds. The returned set holds one

@@ -125,8 +125,10 @@ void instance_on_probe(struct instance *i, const struct health_result *result)
     i->probes_failed++;
     i->oks_in_row = 0;
     i->fails_in_row++;
-    if (state != INSTANCE_DOWN && i->fails_in_row >= (unsigned)i->fall)
+    if (state != INSTANCE_DOWN && i->fails_in_row >= (unsigned)i->fall) {
         instance_set_state(i, INSTANCE_DOWN, "%s (%u probes failed)", result->reason, i->fails_in_row);
+        i->registry->on_event(i->registry, i, INSTANCE_EVENT_LOST);
+    }
     state = instance_state(i);
     if (result->verdict == HEALTH_UNREACHABLE && (state == INSTANCE_STARTING || state == INSTANCE_DOWN))
         i->registry->on_event(i->registry, i, INSTANCE_EVENT_UNREACHABLE);

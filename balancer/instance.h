@@ -23,6 +23,7 @@
 
 enum instance_event {
     INSTANCE_EVENT_USABLE,      /* became usable or stopped being so */
+    INSTANCE_EVENT_LOST,        /* behind USABLE: by failed probes */
     INSTANCE_EVENT_UNREACHABLE, /* a probe could not connect, and it is starting or down */
     INSTANCE_EVENT_FAILING      /* it is up, and as many requests as `eject_after` failed in a row */
 };

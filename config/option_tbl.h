@@ -179,7 +179,9 @@ OPTION(POOL, "slow_start", DURATION, "0", RANGE(0, DAY_MS), 0, AT(config_pool, s
 OPTION(POOL, "connect_timeout", DURATION, "3s", RANGE(1, DAY_MS), 0, AT(config_pool, connect_timeout_ms),
        "Time to open a connection to an instance.")
 OPTION(POOL, "response_timeout", DURATION, "60s", RANGE(1, DAY_MS), 0, AT(config_pool, response_timeout_ms),
-       "Time to the first byte of the response, then between bytes.")
+       "Time to the first byte of the response, then between bytes. While the body of the request has yet to "
+       "come from "
+       "the client, it is the client's time that runs (`body_timeout`).")
 OPTION(POOL, "idle_timeout", DURATION, "30s", RANGE(0, DAY_MS), 0, AT(config_pool, idle_timeout_ms),
        "How long an unused connection to an instance is kept.")
 OPTION(POOL, "retries", COUNT, "2", RANGE(0, 100), 0, AT(config_pool, retries),

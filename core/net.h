@@ -66,5 +66,8 @@ void net_keep_alive(int fd);
 void net_reset_on_close(int fd);
 /* A connection broke, while nothing was read from it or behind what was. */
 bool net_broke(int fd);
+/* The other end is gone for good, whatever of it may still be read. The event library tells an error as bytes
+ * and room; when both come in one event, nothing else says so. */
+bool net_is_gone(int fd);
 
 #endif

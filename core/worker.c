@@ -127,12 +127,10 @@ void deadline_init(struct deadline *d, void (*on_deadline)(struct deadline *d))
     d->on_deadline = on_deadline;
 }
 
-void deadline_set(struct worker *w, struct deadline *d, mono_ms_t at_ms)
+void deadline_file(struct worker *w, struct deadline *d, mono_ms_t at_ms)
 {
     ASSERT(at_ms > 0);
     d->at_ms = at_ms;
-    if (d->slot_ms != 0 && at_ms >= d->slot_ms)
-        return;
     if (d->slot_ms != 0)
         wheel_unfile(w, d);
     else if (w->wheel_count == 0)

@@ -107,8 +107,16 @@ void worker_bury(struct worker *w, struct grave *g, void (*free_fn)(void *obj), 
 void worker_at_turn_end(struct worker *w, struct turn_hook *h);
 
 void deadline_init(struct deadline *d, void (*on_deadline)(struct deadline *d));
+/* What deadline_set cannot do by two stores. */
+void deadline_file(struct worker *w, struct deadline *d, mono_ms_t at_ms);
 /* Own thread: (re)arms for `at_ms` on the monotonic clock. */
-void deadline_set(struct worker *w, struct deadline *d, mono_ms_t at_ms);
+static inline void deadline_set(struct worker *w, struct deadline *d, mono_ms_t at_ms)
+{
+    if (d->slot_ms != 0 && at_ms >= d->slot_ms)
+        d->at_ms = at_ms;
+    else
+        deadline_file(w, d, at_ms);
+}
 void deadline_clear(struct worker *w, struct deadline *d);
 /* Not wanted any more, but likely to be set again soon: one store; the wheel forgets it when its slot comes
  * up. Its owner must still deadline_clear it before it is freed. */

@@ -28,6 +28,7 @@
 #define LINGER_MS        2000
 #define LINGER_MAX_BYTES (256 * KB)
 #define RATE_WINDOW_MS   10000
+#define LOOK_MS          1000 /* of silence, after which the connection of a request is looked at */
 
 static void client_conn_on_deadline(struct deadline *d);
 static void client_conn_on_turn_end(struct turn_hook *h);
@@ -250,9 +251,7 @@ static dur_ms_t client_conn_patience_ms(const struct client_conn *c)
     case CLIENT_LINGER:
         return LINGER_MS;
     case CLIENT_EXCHANGE:
-        if (x == NULL || x->body_state != BODY_READING)
-            return 0;
-        return cfg->min_rate_bytes_s > 0 ? MIN(cfg->body_timeout_ms, RATE_WINDOW_MS) : cfg->body_timeout_ms;
+        return x == NULL || x->body_state != BODY_READING ? LOOK_MS : MIN(cfg->body_timeout_ms, LOOK_MS);
     case CLIENT_TUNNEL:
     case CLIENT_H2: /* has several, see h2_conn.c */
     case CLIENT_CLOSED:
@@ -315,6 +314,10 @@ static void client_conn_on_deadline(struct deadline *d)
         h1_server_refuse(c, 408, "the request head took too long", CLOSE_HEADER_TIMEOUT);
         return;
     case CLIENT_EXCHANGE:
+        if (net_is_gone(c->fd)) {
+            client_conn_close(c, CLOSE_CLIENT_ABORTED);
+            return;
+        }
         if (c->exchange == NULL || c->exchange->body_state != BODY_READING)
             return;
         if (c->exchange->queued != NULL ||

@@ -89,6 +89,8 @@ void client_peer_step(struct client_conn *c)
     case PROXY_HEADER_MORE:
         if (c->hup)
             peer_is_refused(c, CLOSE_PROXY_HEADER, "it ends in the middle");
+        else if (net_is_gone(c->fd))
+            client_conn_close(c, CLOSE_CLIENT_RESET);
         return;
     case PROXY_HEADER_BAD:
         peer_is_refused(c, CLOSE_PROXY_HEADER, header.why);

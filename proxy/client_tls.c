@@ -181,6 +181,8 @@ void client_tls_step(struct client_conn *c)
         handshake_succeeded(c);
         return;
     case TLS_STEP_WAIT:
+        if (net_is_gone(c->fd))
+            client_conn_close(c, CLOSE_CLIENT_RESET);
         return;
     case TLS_STEP_ENDED:
         client_conn_close(c, CLOSE_CLIENT_CLOSED);
@@ -238,8 +240,10 @@ enum client_read client_tls_read(struct client_conn *c)
         return CLIENT_READ_DATA;
     }
     c->readable = n < 0 && errno == EAGAIN && !t->drained;
-    if (n < 0 && errno == EAGAIN)
+    if (n < 0 && errno == EAGAIN) {
+        c->broken |= c->state <= CLIENT_HEAD && net_is_gone(c->fd); /* behind a part of a record */
         return CLIENT_READ_NOTHING;
+    }
     c->eof = n == 0;
     c->broken = n < 0;
     if (c->broken && c->close_reason == CLOSE_OPEN)

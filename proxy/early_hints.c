@@ -50,11 +50,18 @@ static void put_links(struct text *t, slice_t value)
     }
 }
 
+/* It was never to be used before the instance has confirmed it: neither are its links. */
+static bool needs_confirmation(const struct cache_freshness *f)
+{
+    return f->revalidate_always || (f->never_stale && f->lifetime_ms <= 0);
+}
+
 void early_hints_learn(struct exchange *x)
 {
     const struct config_route *r = x->route->config;
     const slice_t status_line = SLICE_LIT("HTTP/1.1 103 Early Hints\r\n");
     if (x->stream == NULL || x->hinted || x->req.method != HTTP_GET || x->info.status != 200 ||
+        needs_confirmation(&x->info.fresh) ||
         forward_is_edited(r->response_edits, r->response_edit_count, SLICE_LIT("link")))
         return;
     char buf[LEARNED_MAX];

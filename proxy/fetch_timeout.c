@@ -27,12 +27,6 @@ static dur_ms_t limit_ms(const struct exchange *x)
     return x->route->config->timeout_ms;
 }
 
-static bool waits_for_client(const struct exchange *x)
-{
-    return x->upstream != NULL && upstream_is_open(x) && x->client != NULL && x->body_state != BODY_ABSENT &&
-           x->body_state != BODY_DONE && !upstream_is_blocked(x);
-}
-
 /* What the try under way has come to. */
 static enum fetch_error blame(const struct exchange *x)
 {
@@ -48,7 +42,7 @@ static void on_deadline(struct deadline *d)
     CHECK_MAGIC(x, EXCHANGE_MAGIC);
     if (x->phase != PHASE_FETCH)
         return;
-    if (waits_for_client(x)) {
+    if (x->upstream != NULL && upstream_awaits_body(x)) {
         fetch_timeout_on_body(x);
         return;
     }

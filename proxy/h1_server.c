@@ -1,8 +1,5 @@
 /* h1_server.c: HTTP/1.x towards the client: heads in order, request bodies on demand, errors that cannot be
  * exchanges. Pipelined requests that are answered at once go out in one writev at the end of a run. */
-#include <errno.h>
-#include <sys/socket.h>
-
 #include "core/metrics.h"
 #include "core/panic.h"
 #include "core/rcu.h"
@@ -104,6 +101,7 @@ static bool h1_server_next_request(struct client_conn *c)
                 client_conn_set_state(c, CLIENT_HEAD);
                 client_conn_arm(c);
             }
+            c->broken |= c->in_len > 0 && net_is_gone(c->fd);
             return false;
         case CLIENT_READ_END:
             return false;
@@ -116,11 +114,10 @@ static bool h1_server_next_request(struct client_conn *c)
 static bool h1_server_client_left(const struct client_conn *c)
 {
     const struct exchange *x = c->exchange;
-    char byte;
     if (c->hup &&
         (x->upstream != NULL || x->queued != NULL || x->phase == PHASE_WAIT || x->source == SOURCE_FOLLOW))
         return true;
-    return recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno != EAGAIN && errno != EINTR;
+    return net_is_gone(c->fd);
 }
 
 /* Something happened while an exchange is under way. */

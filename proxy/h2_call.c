@@ -20,7 +20,7 @@
 #include "proxy/h2_scratch.h"
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
-#include "proxy/upstream_conn.h"
+#include "proxy/upstream.h"
 
 static struct proxy_worker *worker_of(const struct h2_call *c)
 {
@@ -47,7 +47,8 @@ static void call_on_deadline(struct deadline *d)
 {
     struct h2_call *c = CONTAINER_OF(d, struct h2_call, deadline);
     CHECK_MAGIC(c, H2_CALL_MAGIC);
-    if (c->paused || c->in_ended) { /* we are the ones who wait: for the client, whose own timeout rules */
+    /* We are the ones who wait: for the client, whose own timeout rules. */
+    if (c->paused || c->in_ended || upstream_awaits_body(c->exchange)) {
         h2_call_expect(c);
         return;
     }
@@ -191,22 +192,32 @@ static void call_go_on(struct h2_call *c)
     h2_client_schedule(c->client);
 }
 
+/* The request would arrive with a hole in it. */
+static bool call_lose(struct h2_call *c)
+{
+    c->out_lost = true;
+    h2_call_wake(c, H2_CALL_WAKE_LOST);
+    return false;
+}
+
 bool h2_call_send_body(struct h2_call *c, slice_t piece)
 {
-    if (c->closed || !byte_queue_put(&c->out, piece.ptr, piece.len))
+    if (c->closed || c->out_lost)
         return false;
+    if (!byte_queue_put(&c->out, piece.ptr, piece.len))
+        return call_lose(c);
     call_go_on(c);
     return true;
 }
 
 bool h2_call_send_end(struct h2_call *c, slice_t trailers)
 {
-    if (c->closed)
+    if (c->closed || c->out_lost)
         return false;
     if (trailers.len > 0) {
         c->out_trailers = malloc(trailers.len);
         if (c->out_trailers == NULL)
-            return false;
+            return call_lose(c);
         memcpy(c->out_trailers, trailers.ptr, trailers.len);
         c->out_trailers_bytes = trailers.len;
     }
@@ -385,6 +396,8 @@ void h2_call_work(struct h2_call *c)
     c->wake = 0;
     if (wake & H2_CALL_WAKE_REFUSED)
         h2_call_fail(c, FETCH_RESET);
+    if (wake & H2_CALL_WAKE_LOST)
+        h2_call_fail(c, FETCH_NO_MEMORY);
     if (c->exchange != NULL && (wake & H2_CALL_WAKE_BEGIN))
         exchange_on_connected(c->exchange);
     if (c->exchange != NULL && (wake & H2_CALL_WAKE_WRITE))

@@ -25,10 +25,11 @@ struct h2_client;
 #define H2_CALL_WINDOW (64 * KB)
 
 enum h2_call_wake {
-    H2_CALL_WAKE_BEGIN = 1,  /* the connection is ready */
-    H2_CALL_WAKE_WRITE = 2,  /* there is room for more of the body */
-    H2_CALL_WAKE_READ = 4,   /* something came, or can be taken again */
-    H2_CALL_WAKE_REFUSED = 8 /* it was not sent, and will not be */
+    H2_CALL_WAKE_BEGIN = 1,   /* the connection is ready */
+    H2_CALL_WAKE_WRITE = 2,   /* there is room for more of the body */
+    H2_CALL_WAKE_READ = 4,    /* something came, or can be taken again */
+    H2_CALL_WAKE_REFUSED = 8, /* it was not sent, and will not be */
+    H2_CALL_WAKE_LOST = 16    /* there was no memory for a part of its body */
 };
 
 struct h2_call {
@@ -46,6 +47,7 @@ struct h2_call {
     /* request */
     bool head_out; /* HEADERS were written: the instance may have seen it */
     bool out_ended, deferred;
+    bool out_lost; /* a part of the body: nothing may follow it */
     struct byte_queue out;
     char *out_trailers;
     size_t out_trailers_bytes;

@@ -67,6 +67,11 @@ static unsigned calls_at_once(const struct h2_client *h)
                nghttp2_session_get_remote_settings(h->session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS));
 }
 
+static bool is_idle(const struct h2_client *h, mono_ms_t since_ms)
+{
+    return h->call_count == 0 && h->idle_since_ms > 0 && h->idle_since_ms <= since_ms;
+}
+
 /* Is it one that this exchange may use? */
 static bool client_suits(struct h2_client *h, const struct exchange *x, dur_ms_t max_idle_ms)
 {
@@ -75,8 +80,7 @@ static bool client_suits(struct h2_client *h, const struct exchange *x, dur_ms_t
         return false;
     if (!h2_client_is_ready(h))
         return true;
-    if (max_idle_ms > 0 && h->call_count == 0 && h->idle_since_ms > 0 &&
-        h->idle_since_ms < now_ms - max_idle_ms) {
+    if (max_idle_ms > 0 && is_idle(h, now_ms - max_idle_ms - 1)) {
         h2_client_leave(h);
         return false;
     }
@@ -223,8 +227,10 @@ void h2_client_on_deadline(struct h2_client *h)
 {
     if (!h2_client_is_ready(h))
         h2_client_failed(h, FETCH_CONNECT_TIMEOUT);
-    else
+    else if (is_idle(h, worker_now_ms(h->conn->pw->worker) - h->idle_timeout_ms))
         h2_client_leave(h);
+    else
+        h2_client_run(h);
 }
 
 void h2_client_schedule(struct h2_client *h)
@@ -280,6 +286,7 @@ static bool client_read(struct h2_client *h)
     }
     proxy_count(u->pw, METRIC_UPSTREAM_BYTES_IN, n);
     h->heard_ms = worker_now_ms(u->pw->worker);
+    u->look_due = u->tls != NULL; /* which, unlike the socket, was not asked whether there is more */
     client_feed(h, to, (size_t)n);
     return true;
 }
@@ -375,13 +382,13 @@ static void client_settle(struct h2_client *h)
             upstream_conn_close(&u);
         return;
     }
-    if (h->call_count > 0) {
-        h->idle_since_ms = 0;
+    h->idle_since_ms = h->call_count > 0 ? 0 : h->idle_since_ms > 0 ? h->idle_since_ms : now_ms;
+    if (u->look_due)
+        upstream_conn_look_later(u);
+    else if (h->call_count > 0)
         deadline_clear(u->pw->worker, &u->deadline);
-    } else if (h->idle_since_ms == 0) {
-        h->idle_since_ms = now_ms;
-        deadline_set(u->pw->worker, &u->deadline, now_ms + h->idle_timeout_ms);
-    }
+    else
+        deadline_set(u->pw->worker, &u->deadline, h->idle_since_ms + h->idle_timeout_ms);
 }
 
 void h2_client_run(struct h2_client *h)

@@ -21,6 +21,7 @@
 
 #define ROUNDS_PER_TURN 16
 #define WATCH_MS        2500
+#define LOOK_MS         1000 /* of silence, after which it is looked at */
 #define DRAIN_NOTICE_MS 1000 /* between saying that the end comes and the end of new requests */
 
 void h2_tally_unref(struct h2_tally **t)
@@ -274,6 +275,7 @@ static void h2_arm(struct client_conn *c)
     earlier(&at_ms, h->stream_count == 0, h->idle_since_ms + idle_timeout_ms(c));
     earlier(&at_ms, h->in_head, h->head_since_ms + l->header_timeout_ms);
     earlier(&at_ms, !h->acknowledged, h->begun_ms + l->header_timeout_ms);
+    earlier(&at_ms, h->look_due, now_ms + LOOK_MS);
     earlier(&at_ms, h->goaway_noticed && !h->goaway_sent, h->goaway_ms);
     deadline_set(c->pw->worker, &c->deadline, MAX(at_ms, now_ms + 1));
 }
@@ -330,6 +332,7 @@ void h2_server_run(struct client_conn *c)
     bool more = c->left == NULL || (c->writable && client_out_resume(c));
     while (more && rounds++ < ROUNDS_PER_TURN) {
         const bool came = h2_read(h);
+        h->look_due |= came;
         if (!h->failed)
             h2_work(h);
         count_requests(c);
@@ -375,6 +378,11 @@ void h2_server_on_deadline(struct client_conn *c)
         client_conn_close(c, (enum close_reason)c->close_reason);
         return;
     }
+    if (h->look_due && net_is_gone(c->fd)) {
+        client_conn_close(c, h->stream_count > 0 ? CLOSE_CLIENT_ABORTED : CLOSE_CLIENT_RESET);
+        return;
+    }
+    h->look_due = false;
     if (h->in_head && now_ms - h->head_since_ms >= l->header_timeout_ms)
         h2_conn_fail(h, NGHTTP2_ENHANCE_YOUR_CALM, CLOSE_HEADER_TIMEOUT);
     else if (!h->acknowledged && now_ms - h->begun_ms >= l->header_timeout_ms)

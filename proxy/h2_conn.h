@@ -43,6 +43,7 @@ struct h2_conn {
     bool in_head;             /* a header block is under way */
     bool acknowledged;        /* the client knows our settings */
     bool goaway_noticed, goaway_sent, failed;
+    bool look_due; /* bytes have come, and perhaps the end of the connection with them */
     unsigned wide_windows;
     size_t withheld; /* of the connection's window, until the client knows our settings */
     size_t copied;   /* bytes of responses that wait in its streams and lie nowhere else */

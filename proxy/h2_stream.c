@@ -88,6 +88,15 @@ static void pieces_drop(struct h2_stream *s)
     s->bytes = 0;
 }
 
+/* The client has ended the stream, or the connection ends, for a reason of its own. */
+static enum close_reason reason_of_end(const struct h2_conn *h)
+{
+    const struct client_conn *c = h->client;
+    const bool all_end = c->state == CLIENT_CLOSED || h->failed;
+    return all_end && c->close_reason != CLOSE_OPEN ? (enum close_reason)c->close_reason
+                                                    : CLOSE_CLIENT_ABORTED;
+}
+
 void h2_stream_end(struct h2_stream *s)
 {
     CHECK_MAGIC(s, H2_STREAM_MAGIC);
@@ -103,7 +112,7 @@ void h2_stream_end(struct h2_stream *s)
     s->exchange = NULL;
     s->cut = true;
     if (x != NULL)
-        exchange_client_gone(x, CLOSE_CLIENT_ABORTED);
+        exchange_client_gone(x, reason_of_end(h));
     pieces_drop(s);
     list_remove(&s->wake_node);
     list_remove(&s->node);

@@ -100,6 +100,9 @@ void phase_fetch_release(struct exchange *x, enum fetch_error outcome);
 /* The fetch ended badly before a head was accepted: another try, or an error page. The exchange runs on by
  * itself. */
 void phase_fetch_failed(struct exchange *x, enum fetch_error e);
+/* phase_fetch.c: probes have taken x->instance down. Who may be sent to another one, is; others wait on,
+ * since what they wait for may still come. */
+void phase_fetch_lost(struct exchange *x);
 /* phase_fetch.c: asks x->instance, a lease. FETCH_NONE, or why that failed at once. */
 enum fetch_error phase_fetch_try(struct exchange *x);
 /* phase_fetch.c: a lease on `i`, for which the request waited. */

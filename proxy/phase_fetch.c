@@ -257,7 +257,7 @@ static bool fetch_is_without_try(enum fetch_error e)
            e == FETCH_QUEUE_SHED || e == FETCH_TIMEOUT;
 }
 
-static bool fetch_may_retry(struct exchange *x, enum fetch_error e, unsigned status)
+static bool fetch_may_retry(struct exchange *x, enum fetch_error e, unsigned status, bool reused)
 {
     if (fetch_is_without_try(e) || x->tries >= EXCHANGE_MAX_TRIES || (x->client == NULL && x->flight == NULL))
         return false;
@@ -268,7 +268,7 @@ static bool fetch_may_retry(struct exchange *x, enum fetch_error e, unsigned sta
         .body_replayable = x->body_state == BODY_ABSENT || x->body_state == BODY_UNREAD || !x->replay_lost,
         .request_sent = x->request_sent,
         .response_started = x->head_sent && x->own_fetch == NULL,
-        .reused_connection = fetch_on_reused(x),
+        .reused_connection = reused,
     };
     return pool_may_retry(x->route->pool, e, &ctx);
 }
@@ -277,7 +277,7 @@ static bool fetch_may_retry(struct exchange *x, enum fetch_error e, unsigned sta
 static bool fetch_try_failed(struct exchange *x, enum fetch_error e)
 {
     bool reused = e == FETCH_RESET && fetch_on_reused(x);
-    bool retry = fetch_may_retry(x, e, 0);
+    bool retry = fetch_may_retry(x, e, 0, fetch_on_reused(x));
     x->fetch_error = (uint8_t)e;
     proxy_count(x->pw, METRIC_UPSTREAM_ERRORS, !fetch_is_without_try(e));
     if (retry)
@@ -404,6 +404,30 @@ void phase_fetch_failed(struct exchange *x, enum fetch_error e)
     phase_run(x);
 }
 
+/* A byte of the response is there: what follows is on its way, too, perhaps. */
+static bool fetch_has_heard(const struct exchange *x)
+{
+    return x->call != NULL ? x->call->bytes_seen : x->upstream->response_bytes_seen;
+}
+
+void phase_fetch_lost(struct exchange *x)
+{
+    if (x->phase != PHASE_FETCH || x->upstream == NULL || fetch_has_heard(x))
+        return;
+    if (UNLIKELY(x->hedge != NULL) && hedge_on_failure(x, FETCH_RESET))
+        return;
+    if (!pool_has_untried(x->route->pool, x->tried, MIN(x->tries, EXCHANGE_MAX_TRIES)) ||
+        !fetch_may_retry(x, FETCH_RESET, 0, false))
+        return;
+    x->fetch_error = FETCH_RESET;
+    proxy_count(x->pw, METRIC_UPSTREAM_ERRORS, 1);
+    proxy_count(x->pw, METRIC_UPSTREAM_RETRIES, 1);
+    log_warn("%s/%s: went down before it answered; trying again", fetch_pool_config(x)->name,
+             instance_name(x->instance));
+    phase_fetch_release(x, FETCH_RESET);
+    phase_run(x);
+}
+
 void phase_fetch_granted(struct exchange *x, struct instance *i)
 {
     ASSERT(x->phase == PHASE_FETCH && x->instance == NULL);
@@ -419,7 +443,7 @@ bool fetch_retry_on_status(struct exchange *x, unsigned status)
 {
     if (status != 502 && status != 503 && status != 504)
         return false;
-    if (!fetch_may_retry(x, FETCH_NONE, status))
+    if (!fetch_may_retry(x, FETCH_NONE, status, false))
         return false;
     proxy_count(x->pw, METRIC_UPSTREAM_RETRIES, 1);
     log_warn("%s/%s: answered %u; trying again", fetch_pool_config(x)->name, instance_name(x->instance),

@@ -20,6 +20,8 @@ static void snapshot_free(struct snapshot *s)
     access_format_free(s->access_format);
     tls_sites_free(s->tls, s->config->listen_count);
     config_unref(s->config);
+    for (size_t i = 0; i < s->canary_count; i++)
+        free(s->canaries[i].heads);
     for (size_t i = 0; i < s->route_count; i++) {
         split_unref(s->routes[i].split);
         calm_page_free(s->routes[i].calm);
@@ -74,6 +76,21 @@ static void snapshot_build_mirror(struct snapshot *s, struct route *route)
     route->mirror = mirror;
 }
 
+/* Each side has times of its own, and does not see what pins visitors to the other one. */
+static bool snapshot_tell_apart(struct route *route, struct route *canary)
+{
+    const char *stable_cookie = pool_config(route->pool)->sticky_cookie,
+               *canary_cookie = pool_config(canary->pool)->sticky_cookie;
+    canary->heads = NULL;
+    if (route->heads != NULL && (canary->heads = calloc(1, sizeof *canary->heads)) == NULL)
+        return false;
+    if (strcmp(stable_cookie, canary_cookie) == 0)
+        return true;
+    route->other_cookie = canary_cookie[0] != '\0' ? canary_cookie : NULL;
+    canary->other_cookie = stable_cookie[0] != '\0' ? stable_cookie : NULL;
+    return true;
+}
+
 /* Of a route that is split, and ready otherwise. */
 static bool snapshot_build_split(struct snapshot *s, struct route *route)
 {
@@ -90,7 +107,7 @@ static bool snapshot_build_split(struct snapshot *s, struct route *route)
     cache_key_rules_make_canary(route->config, s->config->pools[split->pools[1]].name, &canary->rules.key);
     route->canary = canary;
     s->canary_count++;
-    return true;
+    return snapshot_tell_apart(route, canary);
 }
 
 void snapshot_keep_splits(struct snapshot *s, const struct snapshot *from)

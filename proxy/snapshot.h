@@ -43,6 +43,7 @@ struct route {
     struct split *split;        /* the requests are split: split.h; a reference. NULL: they are not */
     const struct route *canary; /* the same route for the side of the canary; NULL: there is none */
     const struct route *mirror; /* the same route for the copies of requests; NULL: they are not copied */
+    const char *other_cookie;   /* the sticky cookie of the split's other side, or NULL */
     const struct route *stable; /* of the canary: the route that is listed */
 };
 

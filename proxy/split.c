@@ -22,6 +22,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "cache/cookies.h"
 #include "core/log.h"
 #include "core/metrics.h"
 #include "core/panic.h"
@@ -98,17 +99,26 @@ static slice_t named_value(const struct exchange *x, const struct config_split *
     return SLICE_EMPTY;
 }
 
-void split_choose(struct exchange *x)
+static const struct route *side_of(const struct exchange *x)
 {
     const struct route *r = x->route;
     const struct config_split *split = &r->config->split;
     if (atomic_load_explicit(&r->split->stopped, memory_order_relaxed) != SPLIT_RUNS)
-        return;
+        return r;
     const slice_t value = named_value(x, split), by = value.len > 0 ? value : x->client_ip;
-    if (split_picks_canary(split, pool_config(r->canary->pool)->name, pool_config(r->pool)->name, by,
-                           value.len > 0) &&
-        pool_has_untried(r->canary->pool, NULL, 0))
-        x->route = r->canary;
+    return split_picks_canary(split, pool_config(r->canary->pool)->name, pool_config(r->pool)->name, by,
+                              value.len > 0) &&
+                   pool_has_untried(r->canary->pool, NULL, 0)
+               ? r->canary
+               : r;
+}
+
+void split_choose(struct exchange *x)
+{
+    x->route = side_of(x);
+    const char *foreign = x->route->other_cookie;
+    if (foreign != NULL)
+        cookies_remove_named(&x->req, &(struct config_strings){&foreign, 1});
 }
 
 /* ---- counting

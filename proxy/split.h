@@ -19,8 +19,8 @@ struct split *split_new(void); /* NULL when out of memory */
 struct split *split_ref(struct split *s);
 void split_unref(struct split *s); /* NULL is nothing */
 
-/* ROUTE, of a route with `split`: x->route becomes that of the side that the request goes to. Any thread that
- * holds the snapshot; writes nothing else. */
+/* ROUTE, of a route with `split`: x->route becomes that of the side that the request goes to, and the other
+ * side's sticky cookie goes out of the request. Any thread that holds the snapshot; writes nothing else. */
 void split_choose(struct exchange *x);
 /* The same, pure: is it the canary's? `by` is the value of the cookie or field, else the client's address. */
 bool split_picks_canary(const struct config_split *split, const char *canary_name, const char *stable_name,

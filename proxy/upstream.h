@@ -29,6 +29,17 @@ static inline bool upstream_is_blocked(const struct exchange *x)
     return UNLIKELY(x->call != NULL) ? h2_call_is_blocked(x->call) : upstream_conn_is_blocked(x->upstream);
 }
 
+/* What came of the request's body has gone to the instance, and more is to come: the client's time runs
+ * (body_timeout, min_rate), not the instance's. A call of gRPC has no such limits, so its silence is
+ * everybody's. */
+static inline bool upstream_awaits_body(const struct exchange *x)
+{
+    if (x->client == NULL || x->grpc != NULL || !upstream_is_open(x) ||
+        (x->body_state != BODY_UNREAD && x->body_state != BODY_READING))
+        return false;
+    return x->call != NULL ? byte_queue_bytes(&x->call->out) == 0 : !upstream_conn_is_blocked(x->upstream);
+}
+
 /* It has served others, and has not brought a byte of this response. */
 static inline bool upstream_is_reused(const struct exchange *x)
 {

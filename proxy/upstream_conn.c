@@ -17,6 +17,7 @@
 #include "proxy/h2_client.h"
 #include "proxy/introduce.h"
 #include "proxy/proxy_worker.h"
+#include "proxy/upstream.h"
 #include "proxy/upstream_tls.h"
 
 #define LOOK_MS 100
@@ -55,7 +56,8 @@ void upstream_conn_expect_bytes(struct upstream_conn *u)
 void upstream_conn_look_later(struct upstream_conn *u)
 {
     deadline_set(u->pw->worker, &u->deadline,
-                 worker_now_ms(u->pw->worker) + MIN(LOOK_MS, response_timeout_ms(u)));
+                 worker_now_ms(u->pw->worker) +
+                     (UNLIKELY(u->h2 != NULL) ? LOOK_MS : MIN(LOOK_MS, response_timeout_ms(u))));
 }
 
 static void upstream_conn_on_deadline(struct deadline *d)
@@ -68,6 +70,11 @@ static void upstream_conn_on_deadline(struct deadline *d)
         return;
     }
     if (u->h2 != NULL) {
+        if (u->look_due) { /* the socket is asked again, though it was empty when it was read last */
+            u->look_due = false;
+            u->readable = true;
+            tls_conn_on_event(u->tls, false);
+        }
         h2_client_on_deadline(u->h2);
         return;
     }
@@ -81,7 +88,8 @@ static void upstream_conn_on_deadline(struct deadline *d)
         upstream_conn_resume(u);
         return;
     }
-    if (u->paused) { /* we are the ones who wait: for the client, whose own timeout rules */
+    /* We are the ones who wait: for the client, whose own timeout rules. */
+    if (u->paused || (u->state == UPSTREAM_ACTIVE && upstream_awaits_body(u->exchange))) {
         upstream_conn_expect_bytes(u);
         return;
     }

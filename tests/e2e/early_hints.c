@@ -172,6 +172,9 @@ static void nothing_is_learned_where_nothing_may_be(void **state)
     } rows[] = {
         {"not asked for", LINKED, ""},
         {"no such links", STALE "Link: </next>; rel=next\r\nLink: spoilt; rel=preload\r\n", LEARN},
+        {"no-cache", "Cache-Control: no-cache, max-age=60\r\nETag: \"a\"\r\nLink: " PRELOAD "\r\n", LEARN},
+        {"no-cache by other words",
+         "Cache-Control: max-age=0, must-revalidate\r\nETag: \"a\"\r\nLink: " PRELOAD "\r\n", LEARN},
         {"fresh", "Cache-Control: max-age=60\r\nLink: " PRELOAD "\r\n", LEARN},
         {"not stored", "Cache-Control: no-store\r\nLink: " PRELOAD "\r\n", LEARN},
         {"private", "Cache-Control: private, max-age=0\r\nETag: \"a\"\r\nLink: " PRELOAD "\r\n", LEARN},

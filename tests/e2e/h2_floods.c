@@ -530,6 +530,9 @@ static void a_client_that_never_reads(void **state)
     EXPECT(support_sanitized() || held < 50 * 32 * KB, "%llu bytes are held", (unsigned long long)held);
     millpond_wait_figure(m, "h2_streams", 0);
     bystander_goes_on();
+    assert_string_equal(
+        json_string_value(json_object_get(millpond_access_line(m, "\"target\":\"/49\""), "close")),
+        "write_timeout");
     expect_in(millpond_admin(m, "GET", "/metrics")->body,
               "millpond_client_closes_total{reason=\"write_timeout\"} 1");
     millpond_stop(m);

@@ -121,6 +121,30 @@ static void side_may_be_named(void **state)
     millpond_stop(p.m);
 }
 
+/* Each side's cookie is between the visitor and Millpond, also when the request goes to the other one. */
+static void sticky_cookies_reach_no_instance(void **state)
+{
+    UNUSED(state);
+    static const char *const sides[] = {"stable", "canary"};
+    struct pair p = pair_start("");
+    millpond_stop(p.m);
+    p.m = millpond_start(.cache = "store = off",
+                         .rest = textf(
+                             "[pool stable]\nserver = 127.0.0.1:%d\nhealth_check = off\nsticky_cookie = st\n"
+                             "[pool canary]\nserver = 127.0.0.1:%d\nhealth_check = off\nsticky_cookie = ca\n"
+                             "[route r]\nsplit = stable=50 canary=50 by=header:x-side\n",
+                             origin_port(p.o[0]), origin_port(p.o[1])));
+    for (int i = 0; i < 2; i++) {
+        assert_string_equal(
+            asked_by(&p, textf("X-Side: %s\r\nCookie: st=1; own=2; ca=3\r\nCookie: ca=4\r\n", sides[i])),
+            sides[i]);
+        const struct message *seen = origin_request(p.o[i], origin_requests(p.o[i]) - 1);
+        assert_string_equal(message_field(seen, "Cookie"), "own=2");
+        assert_int_equal(support_count(seen->head, "ookie:"), 1);
+    }
+    millpond_stop(p.m);
+}
+
 static void canary_without_instances_gets_nothing(void **state)
 {
     UNUSED(state);
@@ -277,6 +301,7 @@ int main(void)
         E2E_TEST(who_has_no_cookie_goes_by_address),
         E2E_TEST(side_may_be_named),
         E2E_TEST(canary_without_instances_gets_nothing),
+        E2E_TEST(sticky_cookies_reach_no_instance),
         E2E_TEST(sides_are_stored_apart),
         E2E_TEST(failing_canary_is_stopped),
         E2E_TEST(canary_is_started_again),

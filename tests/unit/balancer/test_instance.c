@@ -12,7 +12,7 @@ struct env {
     struct instance *i;
     struct net_addr addr;
     int keep;
-    unsigned usable_events, unreachable_events;
+    unsigned usable_events, unreachable_events, lost_events;
 };
 static struct env env;
 
@@ -20,7 +20,9 @@ static void on_event(struct instance_registry *r, struct instance *i, enum insta
 {
     assert_ptr_equal(r, &env.r);
     UNUSED(i);
-    *(e == INSTANCE_EVENT_USABLE ? &env.usable_events : &env.unreachable_events) += 1;
+    *(e == INSTANCE_EVENT_USABLE ? &env.usable_events
+      : e == INSTANCE_EVENT_LOST ? &env.lost_events
+                                 : &env.unreachable_events) += 1;
 }
 
 static int setup(void **state)
@@ -135,6 +137,22 @@ static void test_unreachable_is_told(void **state)
     assert_int_equal(env.unreachable_events, 2);
     script("-x");
     assert_int_equal(env.unreachable_events, 3);
+}
+
+/* By probes, and by nothing else. */
+static void test_loss_is_told(void **state)
+{
+    UNUSED(state);
+    script("+");
+    instance_set_state(env.i, INSTANCE_DOWN, "connect refused");
+    assert_int_equal(env.lost_events, 0);
+    script("++++--");
+    assert_int_equal(env.lost_events, 0);
+    script("-");
+    expect_state(INSTANCE_DOWN);
+    assert_int_equal(env.lost_events, 1);
+    script("---");
+    assert_int_equal(env.lost_events, 1);
 }
 
 static void test_good_probes_end_no_ejection(void **state)
@@ -474,6 +492,7 @@ int main(void)
         T(test_rise_and_fall),
         T(test_skipped_probes),
         T(test_unreachable_is_told),
+        T(test_loss_is_told),
         T(test_good_probes_end_no_ejection),
         T(test_log_line),
         T(test_every_transition),

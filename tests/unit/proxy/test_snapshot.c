@@ -57,6 +57,24 @@ static void test_limits(void **state)
     }
 }
 
+/* How long the one side takes says nothing about when the other one is slow. */
+static void test_sides_of_a_split(void **state)
+{
+    UNUSED(state);
+    struct proxy_fix f;
+    fix_start(&f,
+              FIX_APP "sticky_cookie = a\n[pool other]\nserver = 127.0.0.1:10\nhealth_check = off\n"
+                      "sticky_cookie = b\n[route r]\nhedge = p95\nsplit = app=95 other=5 by=client_ip\n",
+              false);
+    const struct route *r = &f.snapshot->routes[0];
+    assert_non_null(r->heads);
+    assert_non_null(r->canary->heads);
+    assert_ptr_not_equal(r->heads, r->canary->heads);
+    assert_string_equal(r->other_cookie, "b");
+    assert_string_equal(r->canary->other_cookie, "a");
+    fix_end(&f);
+}
+
 /* Without any route there is one, for the first pool. */
 static void test_default_route(void **state)
 {
@@ -128,9 +146,10 @@ static void test_change_over(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_routes),        cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_default_route), cmocka_unit_test(test_access_format),
-        cmocka_unit_test(test_references),    cmocka_unit_test(test_change_over),
+        cmocka_unit_test(test_routes),           cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_sides_of_a_split), cmocka_unit_test(test_default_route),
+        cmocka_unit_test(test_access_format),    cmocka_unit_test(test_references),
+        cmocka_unit_test(test_change_over),
     };
     return cmocka_run_group_tests_name("proxy/snapshot", tests, fix_group_setup, fix_group_teardown);
 }
