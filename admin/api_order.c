@@ -44,7 +44,8 @@ static bool read_order(const json_t *body, struct balancer_order *o, char *pool)
 
 struct order_look { /* lives during one walk over all instances */
     const struct balancer_order *order;
-    bool in_pool; /* only those of its pool are listed */
+    bool in_pool;              /* only those of its pool are listed */
+    struct instance_info last; /* its names; the walk keeps them alive */
     size_t used;
     char names[600];
 };
@@ -53,10 +54,13 @@ static void list_name(void *arg, const struct instance_info *info)
 {
     struct order_look *l = arg;
     const bool same = strcmp(info->pool, l->order->pool) == 0;
-    if (l->in_pool && !same)
+    const bool again = l->last.server != NULL && strcmp(l->last.server, info->server) == 0 &&
+                       strcmp(l->last.pool, info->pool) == 0; /* another address of it */
+    l->last = *info;
+    if ((l->in_pool && !same) || again)
         return;
     int n = snprintf(l->names + l->used, sizeof l->names - l->used, "%s%s/%s", l->used > 0 ? ", " : "",
-                     info->pool, info->name);
+                     info->pool, info->server);
     if (n > 0 && l->used + (size_t)n < sizeof l->names)
         l->used += (size_t)n;
     else
@@ -84,6 +88,7 @@ void api_send_server(struct api_call *c, const char *pool_name, const char *serv
 {
     json_t *pools = admin_pools_build(c->a->ops.balancer(c->a->ops.arg));
     json_t *pool, *instance, *found = NULL;
+    json_int_t in_flight = 0; /* of all its addresses */
     size_t i, j;
     json_array_foreach(pools, i, pool)
     {
@@ -91,10 +96,14 @@ void api_send_server(struct api_call *c, const char *pool_name, const char *serv
             continue;
         json_array_foreach(json_object_get(pool, "instances"), j, instance)
         {
-            if (strcmp(json_string_value(json_object_get(instance, "name")), server) == 0)
-                found = instance;
+            if (strcmp(json_string_value(json_object_get(instance, "server")), server) != 0)
+                continue;
+            found = found == NULL ? instance : found;
+            in_flight += json_integer_value(json_object_get(instance, "in_flight"));
         }
     }
+    json_object_set_new(found, "name", json_string(server));
+    json_object_set_new(found, "in_flight", json_integer(in_flight));
     json_object_set_new(found, "pool", json_string(pool_name));
     json_incref(found);
     json_decref(pools);

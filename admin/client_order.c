@@ -44,7 +44,7 @@ const char *client_order_read(json_t *wish, const char *command, int count, char
 json_t *client_order_find(const json_t *answer, const char *name)
 {
     size_t i, j;
-    json_t *pool, *instance;
+    json_t *pool, *instance, *found = NULL;
     json_array_foreach(json_object_get(answer, "pools"), i, pool)
     {
         const char *pool_name = text_of(pool, "name");
@@ -53,11 +53,12 @@ json_t *client_order_find(const json_t *answer, const char *name)
             continue;
         json_array_foreach(json_object_get(pool, "instances"), j, instance)
         {
-            if (strcmp(name + len + 1, text_of(instance, "name")) == 0)
-                return instance;
+            const bool is_it = strcmp(name + len + 1, text_of(instance, "server")) == 0;
+            if (is_it && (found == NULL || int_of(found, "in_flight") == 0))
+                found = instance;
         }
     }
-    return NULL;
+    return found;
 }
 
 void client_order_print(const json_t *server, FILE *out)

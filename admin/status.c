@@ -242,6 +242,7 @@ static void pools_on_instance(void *arg, const struct instance_info *info)
     json_t *pool = pool_of(arg, info);
     json_t *o = json_object();
     put_text(o, "name", info->name);
+    put_text(o, "server", info->server);
     put_text(o, "address", info->address);
     put_text(o, "state", instance_state_name(info->state));
     put_text(o, "reason", info->reason);

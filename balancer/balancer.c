@@ -40,6 +40,8 @@ struct balancer {
     struct list orders;
     void (*on_lost)(void *arg, struct instance *i); /* NULL: nobody asked */
     void *on_lost_arg;
+    void (*on_retired)(void *arg);
+    void *on_retired_arg;
 };
 
 struct balancer_set {
@@ -122,20 +124,62 @@ static void balancer_rebuild_with(struct balancer *b, const struct instance *i)
     }
 }
 
+/* The same server in another set: of the same names and address. */
+static struct member *balancer_find_like(const struct balancer_set *s, const struct member *m)
+{
+    for (size_t p = 0; s != NULL && p < s->pool_count; p++) {
+        const struct pool *pool = s->pools[p];
+        if (strcmp(pool->config->name, m->pool->config->name) != 0)
+            continue;
+        for (size_t n = 0; n < pool->member_count; n++)
+            if (strcmp(pool->members[n].config->name, m->config->name) == 0 &&
+                strcmp(pool->members[n].config->address, m->config->address) == 0)
+                return &pool->members[n];
+    }
+    return NULL;
+}
+
+static void balancer_tell_retired(const struct balancer *b)
+{
+    if (b->on_retired != NULL)
+        b->on_retired(b->on_retired_arg);
+}
+
+/* A server of the active set stands on other instances: so it does for requests that began with older ones.
+ */
+static void balancer_on_seated(struct balancer *b, struct member *m)
+{
+    if (!pool_rebuild(m->pool))
+        balancer_want_rebuild(b);
+    LIST_FOREACH (n, &b->sets) {
+        const struct balancer_set *s = CONTAINER_OF(n, struct balancer_set, node);
+        struct member *like = s != b->active ? balancer_find_like(s, m) : NULL;
+        if (like == NULL)
+            continue;
+        member_copy_addresses(like, m);
+        if (!pool_rebuild(like->pool))
+            balancer_want_rebuild(b);
+    }
+    passive_on_unusable(m->pool);
+    balancer_arm(b);
+    balancer_tell_retired(b);
+}
+
 static void balancer_on_instance_event(struct instance_registry *r, struct instance *i, enum instance_event e)
 {
     struct balancer *b = CONTAINER_OF(r, struct balancer, registry);
     CHECK_MAGIC(b, BALANCER_MAGIC);
     if (e == INSTANCE_EVENT_USABLE)
         balancer_rebuild_with(b, i);
-    struct member *m = NULL;
-    for (size_t p = 0; b->active != NULL && m == NULL && p < b->active->pool_count; p++)
-        m = pool_member_of(b->active->pools[p], i);
-    if (m == NULL)
+    struct seat *s = NULL;
+    for (size_t p = 0; b->active != NULL && s == NULL && p < b->active->pool_count; p++)
+        s = pool_seat_of(b->active->pools[p], i);
+    if (s == NULL)
         return;
+    struct pool *pool = s->member->pool;
     switch (e) {
     case INSTANCE_EVENT_USABLE:
-        passive_on_unusable(m->pool);
+        passive_on_unusable(pool);
         balancer_arm(b);
         break;
     case INSTANCE_EVENT_LOST:
@@ -143,10 +187,13 @@ static void balancer_on_instance_event(struct instance_registry *r, struct insta
             b->on_lost(b->on_lost_arg, i);
         break;
     case INSTANCE_EVENT_UNREACHABLE:
-        member_on_unreachable(m);
+        member_on_unreachable(s->member);
+        break;
+    case INSTANCE_EVENT_SEATED:
+        balancer_on_seated(b, s->member);
         break;
     case INSTANCE_EVENT_FAILING:
-        passive_on_failing(m->pool, m);
+        passive_on_failing(pool, s);
         break;
     }
 }
@@ -171,6 +218,13 @@ void balancer_tell_lost(struct balancer *b, void (*on_lost)(void *arg, struct in
     CHECK_MAGIC(b, BALANCER_MAGIC);
     b->on_lost = on_lost;
     b->on_lost_arg = arg;
+}
+
+void balancer_on_retired(struct balancer *b, void (*on_retired)(void *arg), void *arg)
+{
+    CHECK_MAGIC(b, BALANCER_MAGIC);
+    b->on_retired = on_retired;
+    b->on_retired_arg = arg;
 }
 
 void balancer_destroy(struct balancer *b)
@@ -235,27 +289,13 @@ static struct balancer_set *balancer_set_create(struct balancer *b, struct confi
     return s;
 }
 
-/* The same server in the active set, whose addresses are known already. */
-static const struct member *balancer_known_member(const struct balancer *b, const struct member *m)
-{
-    for (size_t p = 0; b->active != NULL && p < b->active->pool_count; p++) {
-        const struct pool *pool = b->active->pools[p];
-        if (strcmp(pool->config->name, m->pool->config->name) != 0)
-            continue;
-        for (size_t n = 0; n < pool->member_count; n++)
-            if (strcmp(pool->members[n].config->name, m->config->name) == 0 &&
-                strcmp(pool->members[n].config->address, m->config->address) == 0)
-                return &pool->members[n];
-    }
-    return NULL;
-}
-
+/* The addresses may be known already, by the active set. */
 static void balancer_start_lookup(const struct balancer *b, struct member *m)
 {
-    const struct member *known = balancer_known_member(b, m);
+    const struct member *known = balancer_find_like(b->active, m);
     if (known != NULL)
         member_copy_addresses(m, known);
-    if (m->instance == NULL)
+    if (m->seat_count == 0)
         member_start_lookup(m);
 }
 
@@ -266,11 +306,11 @@ static bool balancer_set_resolve(struct balancer_set *s)
     mono_ms_t until_ms = clock_mono_ms() + BALANCER_LOOKUP_WAIT_MS;
     for (size_t p = 0; p < s->pool_count; p++)
         for (size_t n = 0; n < s->pools[p]->member_count; n++)
-            if (s->pools[p]->members[n].instance == NULL)
+            if (s->pools[p]->members[n].seat_count == 0)
                 balancer_start_lookup(s->balancer, &s->pools[p]->members[n]);
     for (size_t p = 0; p < s->pool_count; p++)
         for (size_t n = 0; n < s->pools[p]->member_count; n++)
-            if (s->pools[p]->members[n].instance == NULL)
+            if (s->pools[p]->members[n].seat_count == 0)
                 ok &= member_wait_lookup(&s->pools[p]->members[n], until_ms);
     return ok;
 }
@@ -327,23 +367,23 @@ struct pool *balancer_set_pool(struct balancer_set *s, size_t index)
 static void balancer_watch_set(struct balancer *b, struct balancer_set *s)
 {
     for (size_t p = 0; p < s->pool_count; p++) {
-        for (size_t n = 0; n < s->pools[p]->member_count; n++) {
-            struct member *m = &s->pools[p]->members[n];
-            m->instance->watch_round = b->watch_round;
-            member_activate(m);
-        }
+        struct pool *pool = s->pools[p];
+        for (size_t n = 0; n < pool->seats.count; n++)
+            pool->seats.items[n].instance->watch_round = b->watch_round;
+        for (size_t n = 0; n < pool->member_count; n++)
+            member_activate(&pool->members[n]);
     }
 }
 
 static void balancer_unwatch_set(struct balancer *b, struct balancer_set *s)
 {
     for (size_t p = 0; p < s->pool_count; p++) {
-        for (size_t n = 0; n < s->pools[p]->member_count; n++) {
-            struct member *m = &s->pools[p]->members[n];
-            member_deactivate(m);
-            if (m->instance->watch_round != b->watch_round)
-                instance_unwatch(m->instance);
-        }
+        struct pool *pool = s->pools[p];
+        for (size_t n = 0; n < pool->member_count; n++)
+            member_deactivate(&pool->members[n]);
+        for (size_t n = 0; n < pool->seats.count; n++)
+            if (pool->seats.items[n].instance->watch_round != b->watch_round)
+                instance_retire(pool->seats.items[n].instance);
     }
 }
 
@@ -365,6 +405,7 @@ void balancer_set_activate(struct balancer *b, struct balancer_set *s)
     if (old != NULL) {
         balancer_unwatch_set(b, old);
         balancer_set_unref(old);
+        balancer_tell_retired(b);
     }
     b->look_ms = worker_now_ms(b->control) + PASSIVE_TICK_MS;
     if (s != NULL) /* of what was ejected some may be over by the new settings */
@@ -402,7 +443,11 @@ static struct member *balancer_find_member(struct balancer_set *s, const struct 
 
 static bool balancer_takes_now(const struct member *m)
 {
-    return member_is_taking(m) && instance_is_usable(m->instance);
+    const struct seats *all = &m->pool->seats;
+    for (const struct seat *s = seats_first(all, m); s != NULL; s = seats_next(all, s))
+        if (member_is_taking(m) && instance_is_usable(s->instance))
+            return true;
+    return false;
 }
 
 /* Would nobody be left who takes requests, while it does now? Who is ejected would come back. */
@@ -410,10 +455,10 @@ static bool member_is_last(const struct member *m)
 {
     if (!balancer_takes_now(m))
         return false;
-    for (size_t n = 0; n < m->pool->member_count; n++) {
-        const struct member *other = &m->pool->members[n];
-        if (other != m && (balancer_takes_now(other) ||
-                           (member_is_taking(other) && instance_state(other->instance) == INSTANCE_EJECTED)))
+    for (size_t n = 0; n < m->pool->seats.count; n++) {
+        const struct seat *other = &m->pool->seats.items[n];
+        if (other->member != m && member_is_taking(other->member) &&
+            (instance_is_usable(other->instance) || instance_state(other->instance) == INSTANCE_EJECTED))
             return false;
     }
     return true;
@@ -523,64 +568,10 @@ uint64_t balancer_retire(struct balancer *b, const char *pool, const char *serve
 
 /* --- what people see --- */
 
-#define BALANCER_REASON_BYTES (INSTANCE_REASON_BYTES + ORDER_WHO_BYTES + 64)
-
-/* What is learned counts only where it is less than the pool's own idle_timeout. */
-static void balancer_info_idle(struct instance_info *info, const struct pool *p, const struct instance *i)
-{
-    static const char *const names[] = {
-        [IDLE_LIMIT_UNKNOWN] = "", [IDLE_LIMIT_TOLD] = "announced", [IDLE_LIMIT_SEEN] = "observed"};
-    mono_ms_t now_ms = worker_current_ms();
-    dur_ms_t ms = idle_limit_ms(&i->idle_limit, now_ms);
-    bool counts = ms < p->config->idle_timeout_ms;
-    info->idle_ms = counts ? ms : 0;
-    info->idle_from = counts ? names[idle_limit_from(&i->idle_limit, now_ms)] : "";
-}
-
-static struct instance_info balancer_info_of(const struct pool *p, const struct member *m, char *reason)
-{
-    struct instance *i = m->instance;
-    bool drained = member_is_drained(m);
-    if (drained)
-        snprintf(reason, BALANCER_REASON_BYTES, "by %s; it is %s: %s", m->order->who,
-                 instance_state_name(instance_state(i)), i->reason);
-    return (struct instance_info){
-        .pool = p->config->name,
-        .name = m->config->name,
-        .address = i->addr.len > 0 ? i->addr_text : m->config->address,
-        .state = drained ? INSTANCE_DRAINING : instance_state(i),
-        .reason = drained ? reason : i->reason,
-        .since_ms = drained ? m->order->drained_ms : i->since_ms,
-        .weight = member_weight(m),
-        .configured_weight = m->config->weight,
-        .backup = m->config->backup,
-        .added = m->config->added,
-        .max_connections = m->config->max_connections,
-        .waiting = queue_length(i->queue),
-        .in_flight = instance_in_flight(i),
-        .requests = atomic_load_explicit(&i->requests, memory_order_relaxed),
-        .failures = atomic_load_explicit(&i->failures, memory_order_relaxed),
-        .probes_ok = i->probes_ok,
-        .probes_failed = i->probes_failed,
-        .ejections = i->passive.ejections,
-        .balance = p->policy->name,
-        .sticky_cookie = p->config->sticky_cookie,
-        .share_percent = pool_share_percent(p, i),
-        .spared = passive_spared_text(i->passive.spared),
-    };
-}
-
 void balancer_each_instance(struct balancer *b, void (*each)(void *arg, const struct instance_info *info),
                             void *arg)
 {
     CHECK_MAGIC(b, BALANCER_MAGIC);
-    for (size_t p = 0; b->active != NULL && p < b->active->pool_count; p++) {
-        const struct pool *pool = b->active->pools[p];
-        for (size_t n = 0; n < pool->member_count; n++) {
-            char reason[BALANCER_REASON_BYTES];
-            struct instance_info info = balancer_info_of(pool, &pool->members[n], reason);
-            balancer_info_idle(&info, pool, pool->members[n].instance);
-            each(arg, &info);
-        }
-    }
+    for (size_t p = 0; b->active != NULL && p < b->active->pool_count; p++)
+        pool_each_instance(b->active->pools[p], each, arg);
 }

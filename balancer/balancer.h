@@ -9,6 +9,7 @@
 #ifndef BALANCER_BALANCER_H
 #define BALANCER_BALANCER_H
 
+#include "balancer/sticky.h"
 #include "config/config.h"
 #include "core/outcome.h"
 #include "core/worker.h"
@@ -46,6 +47,10 @@ void balancer_destroy(struct balancer *b);
 /* Runs whenever probes have taken an instance down, which is picked no more by then; `i` is borrowed. */
 void balancer_tell_lost(struct balancer *b, void (*on_lost)(void *arg, struct instance *i), void *arg);
 
+/* `on_retired` is told when instances are no longer of any set that is in use: connections to them
+ * (instance_is_retired) need not be kept. */
+void balancer_on_retired(struct balancer *b, void (*on_retired)(void *arg), void *arg);
+
 /* Builds the pools of a snapshot (resolving names, blocking: literals do not block). NULL and a message in
  * `err` when out of memory or a file for TLS cannot be used; a name that does not resolve gives an instance
  * that is down ("name does not resolve") and is tried again every few seconds. The returned set holds one
@@ -64,16 +69,15 @@ const char *pool_balance_name(const struct pool *p); /* as `balance` says it */
 /* What a request brings along that speaks for an instance; 0: nothing does. */
 struct pool_affinity {
     uint64_t key; /* a hash of what hash_on names */
-    uint16_t pin; /* of the server that sticky_cookie names: pool_pin_of_value */
+    uint32_t pin; /* of the instance that sticky_cookie names: pool_pin_of_value */
 };
 
 /* Any thread: does the pool pick by how long instances take to answer? Then workers tell instance_observe. */
 bool pool_is_timed(const struct pool *p);
-/* Any thread, of pools with sticky_cookie. The pin of a cookie's value, or 0 when it is none of ours; that of
- * an instance of the pool; and the value for a pin. */
-uint16_t pool_pin_of_value(const struct pool *p, slice_t value);
-uint16_t pool_pin_of_instance(const struct pool *p, const struct instance *i);
-slice_t pool_pin_value(const struct pool *p, uint16_t pin);
+/* Worker, of pools with sticky_cookie. The pin of a cookie's value, or 0 when it is none of ours; and that of
+ * an instance of the pool with the cookie's value for it (no NUL), or 0 when it is no longer one. */
+uint32_t pool_pin_of_value(const struct pool *p, slice_t value);
+uint32_t pool_pin_of_instance(const struct pool *p, const struct instance *i, char value[STICKY_CHARS]);
 
 /* How TLS is spoken to the instances at the moment; NULL, as long as the set is held: it is not. Any thread;
  * to compare with, since files that change put another in its place. */
@@ -134,7 +138,10 @@ void instance_on_idle_close(struct instance *i, dur_ms_t idle_ms);
 
 /* Any thread. Valid while a lease or the set is held. */
 const struct net_addr *instance_addr(const struct instance *i);
+/* As people see it: the name of its server, with "@" and its address where that has several. */
 const char *instance_name(const struct instance *i);
+/* No pool in use stands on it any more: connections to it are not kept. */
+bool instance_is_retired(const struct instance *i);
 uint16_t instance_label(const struct instance *i); /* metrics label "pool/name" */
 enum instance_state instance_state(const struct instance *i);
 bool instance_is_usable(const struct instance *i);
@@ -194,7 +201,8 @@ uint64_t balancer_retire(struct balancer *b, const char *pool, const char *serve
 
 /* For status pages, control thread. */
 struct instance_info {
-    const char *pool, *name, *address;
+    const char *pool, *name, *address; /* the name as instance_name gives it */
+    const char *server;                /* orders are about this */
     enum instance_state state;
     const char *reason; /* why it is in that state */
     wall_ms_t since_ms;

@@ -104,15 +104,15 @@ void passive_begin(struct instance *i)
     passive_look(i);
 }
 
-static struct passive_others passive_others_of(const struct pool *p, const struct member *m)
+static struct passive_others passive_others_of(const struct pool *p, const struct seat *own)
 {
     struct passive_others o = {0};
-    for (size_t n = 0; n < p->member_count; n++) {
-        const struct member *other = &p->members[n];
-        if (!member_is_taking(other))
+    for (size_t n = 0; n < p->seats.count; n++) {
+        const struct seat *other = &p->seats.items[n];
+        if (!member_is_taking(other->member))
             continue;
         o.servers++;
-        if (other == m)
+        if (other == own)
             continue;
         o.ejected += instance_state(other->instance) == INSTANCE_EJECTED;
         if (!instance_is_usable(other->instance))
@@ -163,36 +163,36 @@ static void passive_eject(const struct pool *p, struct instance *i, const char *
     instance_set_state(i, INSTANCE_EJECTED, "%s; for %.1f s", why, (double)ms / 1000);
 }
 
-static void passive_eject_or_spare(struct pool *p, struct member *m, const char *why)
+static void passive_eject_or_spare(struct pool *p, struct seat *s, const char *why)
 {
-    const struct passive_others others = passive_others_of(p, m);
+    const struct passive_others others = passive_others_of(p, s);
     enum passive_spared spared = passive_judge(&others, p->config->eject_max_percent);
     if (spared == PASSIVE_SPARED_NOT)
-        passive_eject(p, m->instance, why);
+        passive_eject(p, s->instance, why);
     else
-        passive_set_spared(m->instance, spared, why);
+        passive_set_spared(s->instance, spared, why);
 }
 
-void passive_on_failing(struct pool *p, struct member *m)
+void passive_on_failing(struct pool *p, struct seat *s)
 {
     char why[INSTANCE_REASON_BYTES];
-    if (member_is_taking(m))
-        passive_eject_or_spare(p, m, instance_failures_text(m->instance, why, sizeof why));
+    if (member_is_taking(s->member))
+        passive_eject_or_spare(p, s, instance_failures_text(s->instance, why, sizeof why));
 }
 
 /* Whether it is worse than the others by far; then it is ejected, or spared. */
-static bool passive_compare(struct pool *p, struct member *m)
+static bool passive_compare(struct pool *p, struct seat *s)
 {
     char why[INSTANCE_REASON_BYTES];
-    const struct passive_count own = passive_window(m->instance);
-    const struct passive_others others = passive_others_of(p, m);
-    if (instance_state(m->instance) != INSTANCE_UP || !member_is_taking(m) ||
+    const struct passive_count own = passive_window(s->instance);
+    const struct passive_others others = passive_others_of(p, s);
+    if (instance_state(s->instance) != INSTANCE_UP || !member_is_taking(s->member) ||
         !passive_is_outlier(&own, &others.count))
         return false;
     snprintf(why, sizeof why, "%u of %u requests failed, of those of the others %u of %u",
              (unsigned)own.failures, (unsigned)own.requests, (unsigned)others.count.failures,
              (unsigned)others.count.requests);
-    passive_eject_or_spare(p, m, why);
+    passive_eject_or_spare(p, s, why);
     return true;
 }
 
@@ -202,8 +202,8 @@ static bool passive_compare(struct pool *p, struct member *m)
 void passive_on_time(struct pool *p, mono_ms_t now_ms)
 {
     bool on = p->config->eject_errors > 0;
-    for (size_t n = 0; n < p->member_count; n++) {
-        struct instance *i = p->members[n].instance;
+    for (size_t n = 0; n < p->seats.count; n++) {
+        struct instance *i = p->seats.items[n].instance;
         if (instance_state(i) == INSTANCE_EJECTED && (!on || now_ms >= i->passive.until_ms))
             instance_set_state(i, INSTANCE_UP, "%s", on ? "ejected for long enough" : "eject_errors = 0");
     }
@@ -213,32 +213,33 @@ void passive_on_time(struct pool *p, mono_ms_t now_ms)
 void passive_on_tick(struct pool *p)
 {
     int limit = p->config->eject_errors;
-    for (size_t n = 0; n < p->member_count; n++) {
-        struct instance *i = p->members[n].instance;
-        bool worse = limit > 0 && passive_compare(p, &p->members[n]);
+    for (size_t n = 0; n < p->seats.count; n++) {
+        struct instance *i = p->seats.items[n].instance;
+        bool worse = limit > 0 && passive_compare(p, &p->seats.items[n]);
         int in_row = (int)atomic_load_explicit(&i->failures_in_row, memory_order_relaxed);
         if (!worse && (limit == 0 || in_row < limit))
             passive_set_spared(i, PASSIVE_SPARED_NOT, "");
     }
-    for (size_t n = 0; n < p->member_count; n++)
-        passive_look(p->members[n].instance);
+    for (size_t n = 0; n < p->seats.count; n++)
+        passive_look(p->seats.items[n].instance);
 }
 
 void passive_on_unusable(struct pool *p)
 {
-    for (size_t n = 0; n < p->member_count; n++)
-        if (member_is_taking(&p->members[n]) && instance_is_usable(p->members[n].instance))
+    for (size_t n = 0; n < p->seats.count; n++)
+        if (member_is_taking(p->seats.items[n].member) && instance_is_usable(p->seats.items[n].instance))
             return;
-    for (size_t n = 0; n < p->member_count; n++)
-        if (member_is_taking(&p->members[n]) && instance_state(p->members[n].instance) == INSTANCE_EJECTED)
-            instance_set_state(p->members[n].instance, INSTANCE_UP, "no other instance is usable");
+    for (size_t n = 0; n < p->seats.count; n++)
+        if (member_is_taking(p->seats.items[n].member) &&
+            instance_state(p->seats.items[n].instance) == INSTANCE_EJECTED)
+            instance_set_state(p->seats.items[n].instance, INSTANCE_UP, "no other instance is usable");
 }
 
 mono_ms_t passive_next_ms(const struct pool *p)
 {
     mono_ms_t next_ms = INT64_MAX;
-    for (size_t n = 0; n < p->member_count; n++)
-        if (instance_state(p->members[n].instance) == INSTANCE_EJECTED)
-            next_ms = MIN(next_ms, p->members[n].instance->passive.until_ms);
+    for (size_t n = 0; n < p->seats.count; n++)
+        if (instance_state(p->seats.items[n].instance) == INSTANCE_EJECTED)
+            next_ms = MIN(next_ms, p->seats.items[n].instance->passive.until_ms);
     return next_ms;
 }

@@ -7,7 +7,7 @@
 #include "core/clock.h"
 
 struct instance;
-struct member;
+struct seat;
 struct pool;
 
 #define PASSIVE_TICK_MS  1000 /* between two looks at the failures of all instances */
@@ -62,8 +62,8 @@ dur_ms_t passive_time_ms(dur_ms_t first_ms, unsigned times);
 
 /* It is up from now on: what happened before is not held against it a second time. */
 void passive_begin(struct instance *i);
-/* `m` has failed as often in a row as its pool allows: ejects it, or says why not. */
-void passive_on_failing(struct pool *p, struct member *m);
+/* It has failed as often in a row as its pool allows: ejects it, or says why not. */
+void passive_on_failing(struct pool *p, struct seat *s);
 /* Each PASSIVE_TICK_MS: looks at the failures of all, and ejects who has far more than the others. */
 void passive_on_tick(struct pool *p);
 /* Ends ejections that are over. */

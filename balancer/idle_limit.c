@@ -39,6 +39,8 @@ static dur_ms_t word_limit_ms(uint64_t word, mono_ms_t now_ms)
 {
     if (word == 0)
         return IDLE_LIMIT_NONE;
+    if (word == IDLE_LIMIT_ENDED)
+        return 0;
     dur_ms_t limit = word_ms(word) - MIN(word_ms(word) / 4, MARGIN_MS);
     if (word_is_firm(word, now_ms))
         return limit;
@@ -78,8 +80,28 @@ dur_ms_t idle_limit_on_close(struct idle_limit *l, dur_ms_t idle_ms, mono_ms_t n
     dur_ms_t least = MIN(idle_ms, word_ms(last)), most = MAX(idle_ms, word_ms(last));
     if (!word_is_firm(last, now_ms) || most - least > most / 8 + 100)
         return 0;
-    uint64_t before = atomic_exchange_explicit(&l->seen, word_make(least, now_ms), memory_order_relaxed);
+    uint64_t before = atomic_load_explicit(&l->seen, memory_order_relaxed);
+    if (before == IDLE_LIMIT_ENDED ||
+        !atomic_compare_exchange_strong_explicit(&l->seen, &before, word_make(least, now_ms),
+                                                 memory_order_relaxed, memory_order_relaxed))
+        return 0;
     return word_limit_ms(before, now_ms) > least ? least : 0;
+}
+
+void idle_limit_end(struct idle_limit *l)
+{
+    atomic_store_explicit(&l->seen, IDLE_LIMIT_ENDED, memory_order_relaxed);
+}
+
+void idle_limit_reopen(struct idle_limit *l)
+{
+    uint64_t ended = IDLE_LIMIT_ENDED;
+    atomic_compare_exchange_strong_explicit(&l->seen, &ended, 0, memory_order_relaxed, memory_order_relaxed);
+}
+
+bool idle_limit_is_ended(const struct idle_limit *l)
+{
+    return atomic_load_explicit(&l->seen, memory_order_relaxed) == IDLE_LIMIT_ENDED;
 }
 
 dur_ms_t idle_limit_ms(const struct idle_limit *l, mono_ms_t now_ms)

@@ -19,11 +19,13 @@
 #define IDLE_LIMIT_DOUBT_MS  (60 * 1000)     /* and doubled each time this has passed */
 #define IDLE_LIMIT_LARGEST_S (24 * 60 * 60)
 
+#define IDLE_LIMIT_ENDED UINT64_C(1) /* no time at all, which is never learned */
+
 /* Each word: milliseconds, above the time (in milliseconds, cut to 32 bits) when they were last found true;
  * 0: nothing is known. Zero it before use. */
 struct idle_limit {
     _Atomic uint64_t told;   /* by the instance */
-    _Atomic uint64_t seen;   /* learned from its closes */
+    _Atomic uint64_t seen;   /* learned from its closes; IDLE_LIMIT_ENDED */
     _Atomic uint64_t closed; /* the last close, which one more like it confirms */
 };
 
@@ -34,6 +36,12 @@ void idle_limit_tell(struct idle_limit *l, slice_t keep_alive, mono_ms_t now_ms)
 /* The instance closed a connection that had been idle for so long. The time it keeps them, when that was
  * learned anew by it; else 0. */
 dur_ms_t idle_limit_on_close(struct idle_limit *l, dur_ms_t idle_ms, mono_ms_t now_ms);
+
+/* No connection is to be used again after it was idle, whatever was or will be heard and seen; until it is
+ * reopened. Control thread. */
+void idle_limit_end(struct idle_limit *l);
+void idle_limit_reopen(struct idle_limit *l);
+bool idle_limit_is_ended(const struct idle_limit *l);
 
 /* Nothing was ever heard or seen. */
 static inline bool idle_limit_is_blank(const struct idle_limit *l)

@@ -112,6 +112,7 @@ void instance_on_probe(struct instance *i, const struct health_result *result)
         log_warn("%s: no probe was possible: %s", i->title, result->reason);
         return;
     }
+    i->unreached = result->verdict == HEALTH_UNREACHABLE;
     if (result->verdict == HEALTH_OK) {
         i->probes_ok++;
         i->oks_in_row++;
@@ -146,6 +147,7 @@ void instance_watch(struct instance *i, const struct health_settings *settings)
     CHECK_MAGIC(i, INSTANCE_MAGIC);
     if (i->addr.len == 0)
         return;
+    idle_limit_reopen(&i->idle_limit);
     i->rise = settings->rise;
     i->fall = settings->fall;
     if (settings->kind != CONFIG_HEALTH_OFF) {
@@ -169,8 +171,27 @@ void instance_unwatch(struct instance *i)
     health_share_stop(&i->probe);
 }
 
+void instance_retire(struct instance *i)
+{
+    instance_unwatch(i);
+    idle_limit_end(&i->idle_limit);
+}
+
+bool instance_is_retired(const struct instance *i)
+{
+    CHECK_MAGIC(i, INSTANCE_MAGIC);
+    return idle_limit_is_ended(&i->idle_limit);
+}
+
+void instance_begin_slowly(struct instance *i)
+{
+    if (instance_state(i) == INSTANCE_STARTING)
+        i->back_ms = worker_now_ms(i->registry->control);
+}
+
 void instance_inherit(struct instance *i, const struct instance *from)
 {
+    i->unreached = false;
     if (instance_state(i) != INSTANCE_STARTING)
         return;
     i->fails_in_row = from->fails_in_row;
@@ -419,11 +440,11 @@ void instance_registry_init(struct instance_registry *r, struct worker *control,
 }
 
 static struct instance *instance_find(struct instance_registry *r, const char *pool_name, const char *name,
-                                      const struct net_addr *addr)
+                                      const struct net_addr *addr, bool of_several)
 {
     LIST_FOREACH (n, &r->instances) {
         struct instance *i = CONTAINER_OF(n, struct instance, node);
-        if (net_addr_eq(&i->addr, addr) && strcmp(i->name, name) == 0 &&
+        if (net_addr_eq(&i->addr, addr) && i->of_several == of_several && strcmp(i->name, name) == 0 &&
             strcmp(i->pool_name, pool_name) == 0 && instance_ref_living(i))
             return i;
     }
@@ -443,25 +464,31 @@ static struct queue *instance_queue(struct instance_registry *r, const char *poo
     return queue_new();
 }
 
+/* "pool/name" or "pool/name@address", and behind it the two names by themselves. */
 static bool instance_set_names(struct instance *i, const char *pool_name, const char *name)
 {
-    size_t pool_bytes = strlen(pool_name) + 1, name_bytes = strlen(name) + 1;
-    char *text = malloc(2 * pool_bytes + name_bytes);
+    const size_t pool_bytes = strlen(pool_name) + 1, name_bytes = strlen(name) + 1;
+    const bool with_address = i->of_several && i->addr.len > 0;
+    const size_t title_bytes = pool_bytes + name_bytes + (with_address ? strlen(i->addr_text) + 1 : 0);
+    char *text = malloc(title_bytes + pool_bytes + name_bytes);
     if (text == NULL)
         return false;
-    snprintf(text, pool_bytes + name_bytes, "%s/%s", pool_name, name);
-    memcpy(text + pool_bytes + name_bytes, pool_name, pool_bytes);
+    snprintf(text, title_bytes, "%s/%s%s%s", pool_name, name, with_address ? "@" : "",
+             with_address ? i->addr_text : "");
     i->title = text;
-    i->name = text + pool_bytes;
-    i->pool_name = text + pool_bytes + name_bytes;
+    i->shown = text + pool_bytes;
+    i->pool_name = memcpy(text + title_bytes, pool_name, pool_bytes);
+    i->name = memcpy(text + title_bytes + pool_bytes, name, name_bytes);
+    /* Of all addresses of a name together: labels are for ever, and addresses come and go. */
+    i->label = metrics_label(slice_make(text, pool_bytes + name_bytes - 1));
     return true;
 }
 
 struct instance *instance_get(struct instance_registry *r, const char *pool_name, const char *name,
-                              const struct net_addr *addr)
+                              const struct net_addr *addr, bool of_several)
 {
     static const struct net_addr unresolved;
-    struct instance *i = instance_find(r, pool_name, name, addr != NULL ? addr : &unresolved);
+    struct instance *i = instance_find(r, pool_name, name, addr != NULL ? addr : &unresolved, of_several);
     if (i != NULL)
         return i;
     i = aligned_alloc(CACHE_LINE, (sizeof *i + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE);
@@ -471,24 +498,23 @@ struct instance *instance_get(struct instance_registry *r, const char *pool_name
     i->mail.on_mail = instance_on_mail;
     i->death_mail.on_mail = instance_on_death_mail;
     i->since_ms = clock_wall_ms();
+    i->of_several = of_several;
     snprintf(i->reason, sizeof i->reason, "not probed yet");
-    i->queue = instance_queue(r, pool_name);
-    list_push_back(&r->instances, &i->node);
-    if (i->queue == NULL || !instance_set_names(i, pool_name, name)) {
-        if (i->queue != NULL)
-            queue_unref(i->queue);
-        list_remove(&i->node);
-        free(i);
-        return NULL;
-    }
-    i->label = metrics_label(slice_str(i->title));
-    health_share_init(&i->probe, &r->probers, &i->addr, instance_on_health);
     if (addr != NULL) {
         i->addr = *addr;
         net_addr_format(addr, i->addr_text);
-    } else {
-        instance_set_state(i, INSTANCE_DOWN, "name does not resolve");
     }
+    i->queue = instance_queue(r, pool_name);
+    if (i->queue == NULL || !instance_set_names(i, pool_name, name)) {
+        if (i->queue != NULL)
+            queue_unref(i->queue);
+        free(i);
+        return NULL;
+    }
+    list_push_back(&r->instances, &i->node);
+    health_share_init(&i->probe, &r->probers, &i->addr, instance_on_health);
+    if (addr == NULL)
+        instance_set_state(i, INSTANCE_DOWN, "name does not resolve");
     return i;
 }
 
@@ -501,7 +527,7 @@ const struct net_addr *instance_addr(const struct instance *i)
 const char *instance_name(const struct instance *i)
 {
     CHECK_MAGIC(i, INSTANCE_MAGIC);
-    return i->name;
+    return i->shown;
 }
 
 uint16_t instance_label(const struct instance *i)

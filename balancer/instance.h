@@ -1,8 +1,10 @@
-/* instance.h: one server of a pool: its address, health, load, and the registry that keeps it across reloads.
+/* instance.h: one address of a pool's server: its health, load, and the registry that keeps it across
+ * reloads.
  *
- * An instance is the same as long as pool name, server name and address are; weight and backup belong to the
- * pool's entry. References: members, views, idle upstream connections and mail in flight hold one each; a
- * lease is counted in the same word (upper half), so picking costs one atomic addition. */
+ * An instance is the same as long as pool name, server name and address are, and whether the server may have
+ * more than one; weight and backup belong to the pool's entry. References: members, views, idle upstream
+ * connections and mail in flight hold one each; a lease is counted in the same word (upper half), so picking
+ * costs one atomic addition. */
 #ifndef BALANCER_INSTANCE_H
 #define BALANCER_INSTANCE_H
 
@@ -25,6 +27,7 @@ enum instance_event {
     INSTANCE_EVENT_USABLE,      /* became usable or stopped being so */
     INSTANCE_EVENT_LOST,        /* behind USABLE: by failed probes */
     INSTANCE_EVENT_UNREACHABLE, /* a probe could not connect, and it is starting or down */
+    INSTANCE_EVENT_SEATED,      /* its server stands on other instances than before; this is one of them */
     INSTANCE_EVENT_FAILING      /* it is up, and as many requests as `eject_after` failed in a row */
 };
 
@@ -46,8 +49,10 @@ struct instance {
     uint32_t id;
     uint16_t label;
     struct instance_registry *registry;
-    char *title; /* "pool/name"; one allocation with the two below */
+    char *title; /* "pool/shown"; one allocation with the three below */
     const char *pool_name, *name;
+    const char *shown; /* the name, or "name@address" when it is `of_several` */
+    bool of_several;
     struct net_addr addr; /* len 0: the name does not resolve */
     char addr_text[NET_ADDR_TEXT];
     struct queue *queue; /* of all instances of the pool; a reference */
@@ -56,6 +61,7 @@ struct instance {
     struct health_share probe;
     int rise, fall;
     unsigned oks_in_row, fails_in_row;
+    bool unreached; /* the last probe could not connect */
     uint64_t probes_ok, probes_failed;
     wall_ms_t since_ms;
     char reason[INSTANCE_REASON_BYTES];
@@ -85,14 +91,20 @@ void instance_registry_init(struct instance_registry *r, struct worker *control,
                                              enum instance_event e));
 
 /* The instance of that identity with a reference for the caller, made when there is none. `addr` NULL: the
- * name does not resolve; the instance is down. NULL when out of memory. */
+ * name does not resolve; the instance is down. `of_several`: its server may have more addresses, so it is
+ * shown with this one. NULL when out of memory. */
 struct instance *instance_get(struct instance_registry *r, const char *pool_name, const char *name,
-                              const struct net_addr *addr);
+                              const struct net_addr *addr, bool of_several);
 
 /* Starts or changes the probing. With CONFIG_HEALTH_OFF it is up, whatever it was, and stays so. */
 void instance_watch(struct instance *i, const struct health_settings *settings);
 /* Stops probing; the state stays. */
 void instance_unwatch(struct instance *i);
+/* The same for one that no pool in use stands on any more: its idle connections are not used again, and are
+ * closed when workers look (instance_is_retired). Watching it again ends that. */
+void instance_retire(struct instance *i);
+/* It is new in a pool that works: slow_start begins. */
+void instance_begin_slowly(struct instance *i);
 /* `i` takes over from `from`, another address of the same name: failed probes go on counting, and when that
  * one was down this one is too, since then, until its own probes succeed. */
 void instance_inherit(struct instance *i, const struct instance *from);

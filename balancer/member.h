@@ -1,15 +1,18 @@
-/* member.h: one `server` line of a pool: the weight, the addresses of its name, and the instance it stands on
- * now. Control thread only; the instance is read by pool_rebuild. */
+/* member.h: one `server` line of a pool: its weight, the addresses of its name, and the lookups that keep
+ * them true. The instances it stands on are seats of the pool (pool.h). Control thread only. */
 #ifndef BALANCER_MEMBER_H
 #define BALANCER_MEMBER_H
 
 #include "balancer/instance.h"
 #include "balancer/order.h"
-#include "core/resolve.h"
 #include "config/config.h"
+#include "core/dns_lookup.h"
 
-#define MEMBER_RESOLVE_MS       30000 /* between lookups of a name that resolves */
-#define MEMBER_RESOLVE_AGAIN_MS 2000  /* of one that does not, or whose instance is down */
+/* Between lookups of a name: as long as its addresses hold (their TTL), within these. */
+#define MEMBER_RESOLVE_MIN_MS 1000
+#define MEMBER_RESOLVE_MAX_MS 30000
+#define MEMBER_RESOLVE_AGAIN_MS                                                                              \
+    2000 /* at most, of one that does not resolve or that has no usable instance */
 
 struct pool;
 
@@ -22,15 +25,20 @@ struct member {
     slice_t host;
     uint16_t port;
     /* control thread */
-    struct instance *instance;  /* a reference */
-    const struct order *order;  /* about it, or NULL */
-    bool active;                /* of the active set: probed and looked up again */
-    bool retired;               /* taken out of the pool, which requests of an older set still use */
-    struct net_addr *addresses; /* of the name; owned */
-    size_t address_count, address_at;
-    size_t untried; /* addresses that a starting instance may still move on to */
+    size_t seat_count;         /* of the pool's; 0 only until it was looked up first */
+    const struct order *order; /* about it, or NULL */
+    bool active;               /* of the active set: probed and looked up again */
+    bool retired;              /* taken out of the pool, which requests of an older set still use */
+    /* What the name stands for, IPv4 first; owned. It is used in groups, one at a time: with `resolve = one`
+     * each address is one, else all of a family. */
+    struct net_addr *addresses;
+    size_t address_count;
+    size_t group_at; /* the first address of the group in use */
+    size_t untried;  /* groups that a starting server may still move on to */
+    dur_ms_t ttl_ms;
+    mono_ms_t due_ms; /* of an older set's member: when the next lookup was due; 0: nothing was */
     bool lookup_failed;
-    struct resolve_job *job;
+    struct dns_lookup *lookup;
     struct deadline resolve_at;
 };
 
@@ -45,29 +53,36 @@ static inline int member_weight(const struct member *m)
     return ordered ? m->order->weight : m->config->weight;
 }
 
-/* Is it given new requests, as long as its instance is usable? */
+/* Are its instances given new requests, as long as they are usable? */
 static inline bool member_is_taking(const struct member *m)
 {
     return member_weight(m) > 0 && !member_is_drained(m);
 }
 
-/* With the instance of a literal address, or of one that does not resolve yet. False: out of memory. */
+/* Of a name all addresses of which are used. */
+static inline bool member_has_several(const struct member *m)
+{
+    return m->is_name && !m->config->resolve_one;
+}
+
+/* With a seat for a literal address, none yet for a name. False: out of memory. */
 bool member_init(struct member *m, struct pool *p, const struct config_server *config);
 void member_clear(struct member *m);
 
-/* For a set that is being built. */
-void member_copy_addresses(struct member *m, const struct member *from); /* same server in an older set */
-void member_start_lookup(struct member *m);                              /* answered by mail, or: */
+/* For a set that is being built, or is not the active one. */
+void member_copy_addresses(struct member *m, const struct member *from); /* same server in another set */
+void member_start_lookup(struct member *m);                              /* answered in the loop, or: */
 bool member_wait_lookup(struct member *m, mono_ms_t until_ms); /* false: out of memory for an instance */
 
 void member_activate(struct member *m);
-/* Stops looking up; the instance's probe is the caller's, who knows whether another set goes on with it. */
+/* Stops looking up; the probes are the caller's, who knows whether another set goes on with them. */
 void member_deactivate(struct member *m);
 
-/* Its pool speaks TLS in another way: so does the probe from its next question on. */
+/* Its pool speaks TLS in another way: so do its probes from their next questions on. */
 void member_renew_probe(struct member *m);
 
-/* Its instance, starting or down, cannot be reached: stand on the name's next address, if there is one. */
+/* One of its instances, starting or down, cannot be reached. When none can, it moves on to the next group of
+ * addresses, if there is one. */
 void member_on_unreachable(struct member *m);
 
 #endif

@@ -3,7 +3,8 @@
  * Rendezvous hashing: each instance has a score for the key, from a hash of both, scaled by its weight; the
  * best score wins. When an instance goes, only its keys move, each to where it scored second, and they come
  * back with it; shares follow the weights exactly. Names are hashed, without a seed: the choice is the same
- * after a restart, on another node, and when an address changes.
+ * after a restart, on another node, and when the one address changes that a server has; where it has several,
+ * they are hashed with the name.
  *
  * Bounded load (Mirrokni, Thorup, Zadimoghaddam: Consistent Hashing with Bounded Loads): an instance that has
  * a quarter more than the average in flight is passed over for the next best score, so a key that everybody
@@ -42,7 +43,7 @@ static struct policy_view *policy_hash_build(const struct policy_candidate *cand
         return NULL;
     *view = (struct policy_hash_view){.base.policy = &policy_hash, .count = count};
     for (size_t n = 0; n < count; n++) {
-        const char *name = candidates[n].instance->name;
+        const char *name = candidates[n].instance->shown;
         view->items[n] = (struct policy_hash_item){candidates[n].instance, candidates[n].weight,
                                                    hash_bytes_unseeded(name, strlen(name)).lo};
         view->weight += candidates[n].weight;

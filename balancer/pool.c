@@ -24,7 +24,7 @@ static void pool_view_free(void *obj)
         v->backup->policy->destroy(v->backup);
     for (size_t i = 0; i < v->count; i++)
         instance_unref(v->entries[i].instance);
-    free(v->pinned);
+    free(v->pins);
     free(v);
 }
 
@@ -45,27 +45,31 @@ dur_ms_t pool_ramp_step_ms(const struct pool *p)
     return MIN(MAX(p->config->slow_start_ms * POOL_RAMP_PERCENT / 100, 100), 1000);
 }
 
+static bool pool_is_sticky(const struct pool *p)
+{
+    return p->config->sticky_cookie[0] != '\0';
+}
+
 static struct policy_view *pool_build_half(struct pool *p, bool backup, struct policy_candidate *candidates)
 {
     size_t count = 0;
-    for (size_t m = 0; m < p->member_count; m++) {
-        const struct member *member = &p->members[m];
-        if (member->config->backup != backup || !member_is_taking(member) ||
-            !instance_is_usable(member->instance))
+    for (size_t s = 0; s < p->seats.count; s++) {
+        const struct member *member = p->seats.items[s].member;
+        struct instance *i = p->seats.items[s].instance;
+        if (member->config->backup != backup || !member_is_taking(member) || !instance_is_usable(i))
             continue;
-        unsigned percent = pool_share_percent(p, member->instance);
+        unsigned percent = pool_share_percent(p, i);
         p->ramping |= percent < 100;
-        candidates[count++] =
-            (struct policy_candidate){member->instance, (unsigned)member_weight(member) * percent};
+        candidates[count++] = (struct policy_candidate){i, (unsigned)member_weight(member) * percent};
     }
     return p->policy->build(candidates, count);
 }
 
 static bool pool_uses_backups(const struct pool *p)
 {
-    for (size_t m = 0; m < p->member_count; m++)
-        if (!p->members[m].config->backup && member_is_taking(&p->members[m]) &&
-            instance_is_usable(p->members[m].instance))
+    for (size_t s = 0; s < p->seats.count; s++)
+        if (!p->seats.items[s].member->config->backup && member_is_taking(p->seats.items[s].member) &&
+            instance_is_usable(p->seats.items[s].instance))
             return false;
     return true;
 }
@@ -75,25 +79,27 @@ static bool pool_uses_backups(const struct pool *p)
 static bool pool_build_pins(const struct pool *p, struct pool_view *v)
 {
     bool backups = pool_uses_backups(p);
-    v->pinned = calloc(p->member_count + 1, sizeof(struct instance *));
-    for (size_t m = 0; v->pinned != NULL && m < p->member_count; m++) {
-        struct instance *i = p->members[m].instance;
-        if (instance_is_usable(i) && !member_is_drained(&p->members[m]) &&
-            (backups || !p->members[m].config->backup))
-            v->pinned[m] = i;
+    v->pins = calloc(p->seats.count + 1, sizeof *v->pins);
+    for (size_t s = 0; v->pins != NULL && s < p->seats.count; s++) {
+        const struct seat *seat = &p->seats.items[s];
+        v->pins[s].id = seat->instance->id;
+        memcpy(v->pins[s].value, seat->pin, STICKY_CHARS);
+        if (instance_is_usable(seat->instance) && !member_is_drained(seat->member) &&
+            (backups || !seat->member->config->backup))
+            v->pins[s].instance = seat->instance;
     }
-    return v->pinned != NULL;
+    return v->pins != NULL;
 }
 
 static struct pool_view *pool_build_view(struct pool *p)
 {
-    struct policy_candidate *candidates = calloc(p->member_count + 1, sizeof *candidates);
-    struct pool_view *v = calloc(1, sizeof *v + p->member_count * sizeof v->entries[0]);
+    struct policy_candidate *candidates = calloc(p->seats.count + 1, sizeof *candidates);
+    struct pool_view *v = calloc(1, sizeof *v + p->seats.count * sizeof v->entries[0]);
     p->ramping = false;
-    if (candidates != NULL && v != NULL && (p->pins == NULL || pool_build_pins(p, v))) {
-        for (size_t m = 0; m < p->member_count; m++)
-            v->entries[v->count++] =
-                (struct pool_entry){instance_ref(p->members[m].instance), p->members[m].config};
+    if (candidates != NULL && v != NULL && (!pool_is_sticky(p) || pool_build_pins(p, v))) {
+        for (size_t s = 0; s < p->seats.count; s++)
+            v->entries[v->count++] = (struct pool_entry){instance_ref(p->seats.items[s].instance),
+                                                         p->seats.items[s].member->config};
         v->normal = pool_build_half(p, false, candidates);
         v->backup = pool_build_half(p, true, candidates);
     }
@@ -108,26 +114,27 @@ static struct pool_view *pool_build_view(struct pool *p)
 void pool_open(struct pool *p)
 {
     bool backups = pool_uses_backups(p);
-    for (size_t m = 0; m < p->member_count; m++) {
-        const struct member *member = &p->members[m];
+    for (size_t s = 0; s < p->seats.count; s++) {
+        const struct member *member = p->seats.items[s].member;
+        struct instance *i = p->seats.items[s].instance;
         unsigned takes = 0;
         if (member_is_drained(member) || (member->config->backup && !backups))
             takes = 0;
         else
             takes = INSTANCE_TAKES_PINNED | (member_weight(member) > 0 ? INSTANCE_TAKES_ANY : 0);
-        atomic_store_explicit(&member->instance->takes, (uint8_t)takes, memory_order_relaxed);
+        atomic_store_explicit(&i->takes, (uint8_t)takes, memory_order_relaxed);
         if (takes == 0)
-            queue_unpin(p->queue, member->instance);
+            queue_unpin(p->queue, i);
     }
-    for (size_t m = 0; m < p->member_count; m++)
-        queue_feed(p->queue, p->members[m].instance);
+    for (size_t s = 0; s < p->seats.count; s++)
+        queue_feed(p->queue, p->seats.items[s].instance);
 }
 
 bool pool_rebuild(struct pool *p)
 {
     CHECK_MAGIC(p, POOL_MAGIC);
-    if (p->member_count > 0)
-        p->queue = p->members[0].instance->queue;
+    if (p->seats.count > 0)
+        p->queue = p->seats.items[0].instance->queue;
     struct pool_view *v = pool_build_view(p);
     p->stale = v == NULL;
     if (v == NULL) {
@@ -142,24 +149,13 @@ bool pool_rebuild(struct pool *p)
     return true;
 }
 
-static bool pool_make_pins(struct pool *p, const struct sticky_key *key)
-{
-    if (p->config->sticky_cookie[0] == '\0')
-        return true;
-    p->pins = calloc(p->config->server_count + 1, sizeof *p->pins);
-    for (size_t m = 0; p->pins != NULL && m < p->config->server_count; m++)
-        if (!sticky_value(key, p->config->name, p->config->servers[m].name, p->pins[m]))
-            return false;
-    return p->pins != NULL;
-}
-
 struct pool *pool_create(struct instance_registry *r, const struct config_pool *config,
                          const struct sticky_key *key)
 {
     struct pool *p = aligned_alloc(CACHE_LINE, sizeof *p);
     if (p == NULL)
         return NULL;
-    *p = (struct pool){.magic = POOL_MAGIC, .config = config, .registry = r};
+    *p = (struct pool){.magic = POOL_MAGIC, .config = config, .registry = r, .sticky_key = key};
     p->policy = policy_of_balance(config->balance);
     p->timed = p->policy->timed;
     for (size_t s = 0; s < config->server_count; s++)
@@ -170,7 +166,7 @@ struct pool *pool_create(struct instance_registry *r, const struct config_pool *
             break;
         p->member_count++;
     }
-    if (p->member_count < config->server_count || p->members == NULL || !pool_make_pins(p, key)) {
+    if (p->member_count < config->server_count || p->members == NULL) {
         pool_destroy(p);
         return NULL;
     }
@@ -185,19 +181,25 @@ void pool_destroy(struct pool *p)
         pool_view_free(v);
     for (size_t m = 0; m < p->member_count; m++)
         member_clear(&p->members[m]);
+    seats_clear(&p->seats);
     free(p->members);
-    free(p->pins);
     pool_tls_clear(&p->tls);
     p->magic = 0;
     free(p);
 }
 
+struct seat *pool_seat_of(struct pool *p, const struct instance *i)
+{
+    for (size_t s = 0; s < p->seats.count; s++)
+        if (p->seats.items[s].instance == i)
+            return &p->seats.items[s];
+    return NULL;
+}
+
 struct member *pool_member_of(struct pool *p, const struct instance *i)
 {
-    for (size_t m = 0; m < p->member_count; m++)
-        if (p->members[m].instance == i)
-            return &p->members[m];
-    return NULL;
+    const struct seat *s = pool_seat_of(p, i);
+    return s != NULL ? s->member : NULL;
 }
 
 const struct config_pool *pool_config(const struct pool *p)
@@ -208,9 +210,13 @@ const struct config_pool *pool_config(const struct pool *p)
 
 static struct instance *pool_pinned(const struct pool_view *v, const struct policy_turn *t)
 {
-    unsigned pin = t->affinity->pin;
-    struct instance *i = pin > 0 ? v->pinned[pin - 1] : NULL;
-    return i != NULL && !policy_was_tried(i, t) ? i : NULL;
+    const uint32_t pin = t->affinity->pin;
+    for (size_t n = 0; pin > 0 && n < v->count; n++) {
+        struct instance *i = v->pins[n].instance;
+        if (v->pins[n].id == pin)
+            return i != NULL && !policy_was_tried(i, t) ? i : NULL;
+    }
+    return NULL;
 }
 
 static struct instance *pool_choose(const struct pool_view *v, struct policy_turn *t)
@@ -320,7 +326,7 @@ enum pool_pick_result pool_pick_limited(struct pool *p, const struct pool_affini
         if (r != POOL_PICKED || instance_lease_within_limit(*out))
             break;
         r = POOL_FULL;
-        *out = a != NULL && a->pin > 0 && *out == v->pinned[a->pin - 1] ? *out : NULL;
+        *out = a != NULL && (*out)->id == a->pin ? *out : NULL;
     }
     rcu_leave();
     free(left_out);
@@ -347,26 +353,31 @@ bool pool_is_timed(const struct pool *p)
     return p->timed;
 }
 
-uint16_t pool_pin_of_value(const struct pool *p, slice_t value)
+uint32_t pool_pin_of_value(const struct pool *p, slice_t value)
 {
+    uint32_t pin = 0;
     if (value.len != STICKY_CHARS)
         return 0;
-    for (size_t m = 0; m < p->member_count; m++)
-        if (sticky_values_equal(p->pins[m], value.ptr))
-            return (uint16_t)(m + 1);
-    return 0;
+    rcu_enter();
+    const struct pool_view *v = atomic_load_explicit(&p->view, memory_order_acquire);
+    for (size_t n = 0; v != NULL && v->pins != NULL && pin == 0 && n < v->count; n++)
+        if (sticky_values_equal(v->pins[n].value, value.ptr))
+            pin = v->pins[n].id;
+    rcu_leave();
+    return pin;
 }
 
-uint16_t pool_pin_of_instance(const struct pool *p, const struct instance *i)
+uint32_t pool_pin_of_instance(const struct pool *p, const struct instance *i, char value[STICKY_CHARS])
 {
-    for (size_t m = 0; m < p->member_count; m++)
-        if (strcmp(p->config->servers[m].name, i->name) == 0)
-            return (uint16_t)(m + 1);
-    return 0;
-}
-
-slice_t pool_pin_value(const struct pool *p, uint16_t pin)
-{
-    ASSERT(pin > 0 && pin <= p->member_count);
-    return slice_make(p->pins[pin - 1], STICKY_CHARS);
+    uint32_t pin = 0;
+    rcu_enter();
+    const struct pool_view *v = atomic_load_explicit(&p->view, memory_order_acquire);
+    for (size_t n = 0; v != NULL && v->pins != NULL && n < v->count; n++) {
+        if (v->pins[n].id != i->id)
+            continue;
+        pin = i->id;
+        memcpy(value, v->pins[n].value, STICKY_CHARS);
+    }
+    rcu_leave();
+    return pin;
 }

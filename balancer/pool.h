@@ -8,23 +8,29 @@
 #include "balancer/policy.h"
 #include "balancer/pool_tls.h"
 #include "balancer/retry.h"
-#include "balancer/sticky.h"
+#include "balancer/seat.h"
 #include "core/rcu.h"
 
 #define POOL_MAGIC 0x504f4f4cu
 
-/* An instance that may be picked, and the server it stands for. */
+/* An instance that may be picked, and the server that stands on it. */
 struct pool_entry {
     struct instance *instance;
     const struct config_server *server;
+};
+
+/* Where the visitors go that have this cookie. */
+struct pool_pin {
+    uint32_t id;               /* of the instance: the pin of pool_affinity */
+    struct instance *instance; /* NULL: takes no visitors, not even its own */
+    char value[STICKY_CHARS];
 };
 
 /* What may be picked. Immutable; holds a reference on every instance it names; freed by RCU. */
 struct pool_view {
     struct rcu_grave grave;
     struct policy_view *normal, *backup;
-    struct instance **pinned; /* by the place of the server; NULL: takes no visitors, not even its own. NULL
-                                 without sticky_cookie */
+    struct pool_pin *pins; /* as many; NULL without sticky_cookie */
     size_t count;
     struct pool_entry entries[];
 };
@@ -41,8 +47,9 @@ struct pool {
     struct pool_tls tls; /* locks itself */
     struct member *members;
     size_t member_count;
-    char (*pins)[STICKY_CHARS + 1]; /* the cookie's value for each server; NULL without sticky_cookie */
+    const struct sticky_key *sticky_key; /* known with sticky_cookie; outlives the pool */
     /* control thread */
+    struct seats seats;  /* the instances of the members */
     bool stale;          /* a view could not be built for want of memory */
     bool ramping;        /* an instance has less than its share, since it came back: slow_start */
     struct queue *queue; /* its instances'; set before the first view, NULL without any */
@@ -68,7 +75,11 @@ void pool_open(struct pool *p);
 dur_ms_t pool_ramp_step_ms(const struct pool *p);
 /* Percent of its weight that an instance has now. */
 unsigned pool_share_percent(const struct pool *p, const struct instance *i);
-/* The member that stands on this instance, or NULL. */
+/* As balancer_each_instance. */
+void pool_each_instance(const struct pool *p, void (*each)(void *arg, const struct instance_info *info),
+                        void *arg);
+/* The seat of this instance, or NULL; and its member. */
+struct seat *pool_seat_of(struct pool *p, const struct instance *i);
 struct member *pool_member_of(struct pool *p, const struct instance *i);
 
 #endif

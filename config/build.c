@@ -365,6 +365,7 @@ static const build_fn build_fns[OPTION_TYPE_COUNT] = {
     [OPTION_HASH_ON] = build_hash_on,
     [OPTION_COOKIE_NAME] = build_cookie_name,
     [OPTION_SERVER] = build_server,
+    [OPTION_RESOLVERS] = build_resolver,
     [OPTION_URL_PATH] = build_url_path,
     [OPTION_HOST] = build_host,
     [OPTION_HOSTS] = build_hosts,

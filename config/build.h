@@ -93,6 +93,7 @@ const char *build_text(struct build *b, slice_t s);
 const char *build_text_lower(struct build *b, slice_t s);
 
 /* build_pool.c, build_route.c */
+void build_resolver(struct build *b, const struct config_option *o, slice_t item, char *base);
 void build_server(struct build *b, const struct config_option *o, slice_t item, char *base);
 void build_hash_on(struct build *b, const struct config_option *o, slice_t item, char *base);
 void build_cookie_name(struct build *b, const struct config_option *o, slice_t item, char *base);

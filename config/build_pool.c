@@ -30,6 +30,14 @@ static const char *build_server_word(struct build *b, const char *what, slice_t 
     return "";
 }
 
+static void build_server_resolve(struct build *b, slice_t text, struct config_server *server)
+{
+    server->resolve_one = slice_eq(text, SLICE_LIT("one"));
+    if (!server->resolve_one && !slice_eq(text, SLICE_LIT("all")))
+        build_wrong(b, "resolve=%.*s is not known; write all or one, of the addresses that a name has",
+                    PROBLEM_TEXT(text));
+}
+
 static void build_server_unknown(struct build *b, slice_t word)
 {
     char best[64];
@@ -37,7 +45,7 @@ static void build_server_unknown(struct build *b, slice_t word)
     size_t equals = slice_find(word, '=', 0);
     if (equals != SIZE_MAX)
         guess.word.len = equals;
-    option_guess_offer_words(&guess, "weight backup name zone max_connections", best, sizeof best);
+    option_guess_offer_words(&guess, "weight backup name zone max_connections resolve", best, sizeof best);
     if (guess.best != NULL && !slice_eq(slice_str(guess.best), guess.word))
         build_wrong(b, "there is no \"%.*s\" for a server; did you mean \"%s\"?", PROBLEM_TEXT(word),
                     guess.best);
@@ -47,7 +55,8 @@ static void build_server_unknown(struct build *b, slice_t word)
     else
         build_wrong(
             b,
-            "there is no \"%.*s\" for a server; there are weight=1, backup, max_connections=0 and name=...",
+            "there is no \"%.*s\" for a server; there are weight=1, backup, max_connections=0, resolve=all "
+            "and name=...",
             PROBLEM_TEXT(word));
 }
 
@@ -65,6 +74,8 @@ static void build_server_option(struct build *b, slice_t word, struct config_ser
         server->name = build_server_word(b, "name", text);
     else if (equals != SIZE_MAX && slice_eq(name, SLICE_LIT("max_connections")))
         build_server_limit(b, text, server);
+    else if (equals != SIZE_MAX && slice_eq(name, SLICE_LIT("resolve")))
+        build_server_resolve(b, text, server);
     else if (slice_eq(name, SLICE_LIT("zone")))
         build_wrong(b, "%.*s= is not supported by this version of millpond yet; remove it",
                     PROBLEM_TEXT(name));
@@ -101,6 +112,23 @@ void build_server(struct build *b, const struct config_option *o, slice_t item, 
     slot = build_push(b, &pool->servers, &pool->server_count, sizeof *slot);
     if (slot != NULL)
         *slot = server;
+}
+
+void build_resolver(struct build *b, const struct config_option *o, slice_t item, char *base)
+{
+    struct dns_servers *list = (void *)(base + o->offset);
+    struct net_addr addr;
+    if (list->count == DNS_SERVERS)
+        build_wrong(b, "there may be %d name servers at most; leave some out", DNS_SERVERS);
+    else if (dns_address_parse(item, DNS_PORT, &addr) ||
+             (net_addr_parse(item, &addr) && addr.sa.sa_family != AF_UNIX && net_addr_port(&addr) != 0 &&
+              item.ptr[0] != ':'))
+        list->items[list->count++] = addr;
+    else
+        build_wrong(b,
+                    "\"%.*s\" is no name server; write its numeric address, such as 10.0.0.2 or "
+                    "127.0.0.1:5353",
+                    PROBLEM_TEXT(item));
 }
 
 void build_hash_on(struct build *b, const struct config_option *o, slice_t item, char *base)

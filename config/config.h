@@ -12,6 +12,7 @@
 #include <sys/types.h>
 
 #include "core/clock.h"
+#include "core/dns_system.h"
 #include "core/http_msg.h"
 #include "core/net.h"
 #include "core/proxy_header.h"
@@ -102,6 +103,7 @@ struct config_server {   /* one `server` of a pool */
     struct config_origin origin;
     int weight; /* 0..1000; 0: no new visitors */
     bool backup;
+    bool resolve_one;    /* one address of the name is used; else all */
     bool added;          /* at run time; stands in no file */
     int max_connections; /* 0 = no limit */
 };
@@ -142,6 +144,7 @@ struct config_pool { /* [pool NAME] */
     struct config_origin origin;
     struct config_server *servers;
     size_t server_count;
+    struct dns_servers resolvers; /* none: the system's */
     enum config_balance balance;
     enum config_hash_on hash_on;
     const char *hash_name;     /* of the header or cookie; "" */

@@ -48,6 +48,7 @@ enum option_section {
     X(HASH_ON, "`client_ip`, `path`, `header:NAME` or `cookie:NAME`")                                        \
     X(COOKIE_NAME, "name of a cookie")                                                                       \
     X(SERVER, "server")                                                                                      \
+    X(RESOLVERS, "addresses of name servers")                                                                \
     X(URL_PATH, "URL path")                                                                                  \
     X(HOST, "host")                                                                                          \
     X(HOSTS, "hosts")                                                                                        \

@@ -133,8 +133,12 @@ OPTION(
     POOL, "server", SERVER, "", ANY, OPTION_LIST, HERE,
     "One instance: `host:port` or `unix:/path`, then any of `weight=1` (0 to 1000; 0 = nothing new), "
     "`backup`, "
-    "`max_connections=0` (requests at a time; more wait in the `queue`; 0 = no limit), `name=...`. Names are "
-    "re-resolved. `zone=` is not supported yet.")
+    "`max_connections=0` (requests at a time; more wait in the `queue`; 0 = no limit), `resolve=all` (each "
+    "address of a host name is an instance; `one`: one of them is), `name=...`. Names are re-resolved. "
+    "`zone=` is not supported yet.")
+OPTION(POOL, "resolver", RESOLVERS, "", ANY, OPTION_LIST, AT(config_pool, resolvers),
+       "Name servers that are asked for the host names of this pool, such as `10.0.0.2` or `127.0.0.1:5353`. "
+       "Without it those of `/etc/resolv.conf`.")
 OPTION(
     POOL, "balance", WORD, "round_robin", WORDS("round_robin least_connections two_choices hash", NULL), 0,
     AT(config_pool, balance),

@@ -1,9 +1,9 @@
 /* resolve.c: see resolve.h.
  *
- * getaddrinfo and not evdns: it follows nsswitch (hosts file, mDNS, systemd-resolved, container DNS) exactly
- * as every other program on the machine, and novices compare with `ping`. It blocks for as long as the DNS
- * server is silent, so each lookup has a detached thread; there is at most one per name, so a dead DNS server
- * holds no other name up.
+ * getaddrinfo follows nsswitch (hosts file, mDNS, systemd-resolved, container DNS) exactly as every other
+ * program on the machine, and novices compare with `ping`. It says nothing of how long an answer holds, so
+ * pools ask the name servers themselves first (core/dns_lookup). It blocks for as long as these are silent,
+ * so each lookup has a detached thread; there is at most one per name, so a dead one holds no other name up.
  *
  * Lifetime: the thread and the worker share the job under its lock (rank LOCK_POOL). While it runs
  * the thread owns the memory; when done it hands it over by mail, and on_mail frees it. Cancelling only

@@ -19,6 +19,7 @@
     X(SPARED, "spared", "an instance fails and is not left out")                                             \
     X(SPLIT, "split", "a canary gets no more requests, or gets them again")                                  \
     X(ORDER, "order", "an operator drained, weighted, added or removed a server")                            \
+    X(NAMES, "names", "a server's name stands for other addresses")                                          \
     X(SHED, "shed", "requests of a pool wait for so long that some are dropped; once a minute")              \
     X(PURGE, "purge", "something was purged")
 

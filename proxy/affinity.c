@@ -107,10 +107,11 @@ void affinity_pin(struct exchange *x, const struct http_head *head)
     if (name.len == 0 || x->client == NULL || x->instance == NULL || x->status >= 500 ||
         x->response_head.ptr == NULL)
         return;
-    uint16_t pin = pool_pin_of_instance(x->route->pool, x->instance);
+    char own[STICKY_CHARS];
+    const slice_t value = {own, sizeof own};
+    const uint32_t pin = pool_pin_of_instance(x->route->pool, x->instance, own);
     if (pin == 0 || pin == x->affinity->pin || may_be_shared(head, x->pw->worker->now_wall_ms / 1000))
         return;
-    slice_t value = pool_pin_value(x->route->pool, pin);
     size_t bound = x->response_head.len + name.len + value.len + 64;
     char *buf = arena_alloc(&x->arena, bound);
     if (buf == NULL)

@@ -432,6 +432,7 @@ static bool server_prepare(struct server *s, struct config *c, char *err, size_t
     s->limits = rate_table_new(RATE_SETS);
     if (s->balancer == NULL || s->limits == NULL || !server_make_cache(s, c) || !server_tls_prepare(s))
         return false;
+    server_watch_retired(s);
     if (!server_prepare_folders(s, c, err, err_bytes))
         return false;
     s->snapshot = server_build_snapshot(s, c, err, err_bytes);

@@ -127,6 +127,9 @@ bool server_reload(struct server *s, json_t **problems);
 /* Changes over to `c`, or adds to `problems` (an array of strings) and changes nothing. */
 bool server_change_over(struct server *s, struct config *c, json_t *problems);
 
+/* server_retired.c: once there is a balancer. */
+void server_watch_retired(struct server *s);
+
 /* server_change.c */
 bool server_change_servers(void *arg, const struct admin_server_change *what, struct admin_changed *out);
 /* After a reload: forgets the changes that the files have taken over, or whose pool is gone. */

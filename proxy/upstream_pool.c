@@ -222,3 +222,37 @@ void upstream_pool_close_all(struct proxy_worker *pw)
         h2_client_end(CONTAINER_OF(n, struct h2_client, node));
     }
 }
+
+/* What is retired leaves the spill; to be closed by the caller, outside the lock. */
+static unsigned spill_take_retired(struct upstream_spill *s, struct spilled dead[SPILL_MAX])
+{
+    unsigned count = 0, kept = 0;
+    lock_take(&s->lock);
+    for (unsigned k = 0; k < s->count; k++) {
+        if (instance_is_retired(s->items[k].instance))
+            dead[count++] = s->items[k];
+        else
+            s->items[kept++] = s->items[k];
+    }
+    s->count = kept;
+    lock_drop(&s->lock);
+    return count;
+}
+
+void upstream_pool_close_retired(struct proxy_worker *pw)
+{
+    struct spilled dead[SPILL_MAX];
+    const unsigned count = spill_take_retired(server_spill(pw->server), dead);
+    for (unsigned k = 0; k < count; k++)
+        spilled_close(&dead[k]);
+    LIST_FOREACH_SAFE (n, next, &pw->upstreams.idle) {
+        struct upstream_conn *u = CONTAINER_OF(n, struct upstream_conn, node);
+        if (instance_is_retired(u->instance))
+            upstream_conn_close(&u);
+    }
+    LIST_FOREACH_SAFE (n, next, &pw->upstreams.shared) {
+        struct h2_client *h = CONTAINER_OF(n, struct h2_client, node);
+        if (h2_client_is_ready(h) && !h->leaving && instance_is_retired(h->conn->instance))
+            h2_client_leave(h);
+    }
+}

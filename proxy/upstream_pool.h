@@ -43,5 +43,8 @@ void upstream_pool_put(struct proxy_worker *pw, struct upstream_conn *u, unsigne
 /* `u` leaves the pool because it is being closed. */
 void upstream_pool_forget(struct proxy_worker *pw, struct upstream_conn *u);
 void upstream_pool_close_all(struct proxy_worker *pw);
+/* The idle ones to instances that are not used any more (instance_is_retired), those in the spill too; who is
+ * shared takes no more calls. */
+void upstream_pool_close_retired(struct proxy_worker *pw);
 
 #endif

@@ -215,10 +215,11 @@ static void *accept_main(void *arg)
 /* ---- the test's side
  * ------------------------------------------------------------------------------------------ */
 
-static int bound_socket(int port, int *bound_port)
+/* On 127.0.0.`last`. */
+static int bound_socket(int port, unsigned last, int *bound_port)
 {
     struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK - 1 + last);
     socklen_t len = sizeof(a);
     int one = 1;
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -226,7 +227,7 @@ static int bound_socket(int port, int *bound_port)
         setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
     if (fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof(a)) != 0 ||
         getsockname(fd, (struct sockaddr *)&a, &len) != 0)
-        support_fail("cannot bind 127.0.0.1:%d: %s", port, strerror(errno));
+        support_fail("cannot bind 127.0.0.%u:%d: %s", last, port, strerror(errno));
     *bound_port = ntohs(a.sin_port);
     return fd;
 }
@@ -252,7 +253,7 @@ struct origin *origin_start_with(const struct origin_options *options)
     o->options = *options;
     pthread_mutex_init(&o->mtx, NULL);
     cond_init_mono(&o->changed);
-    o->listen_fd = bound_socket(options->port, &o->port);
+    o->listen_fd = bound_socket(options->port, MAX(options->loopback, 1), &o->port);
     if (options->rcvbuf_bytes > 0)
         setsockopt(o->listen_fd, SOL_SOCKET, SO_RCVBUF, &options->rcvbuf_bytes, sizeof(int));
     if (listen(o->listen_fd, 4096) != 0 || pthread_create(&o->accepting, NULL, accept_main, o) != 0)
@@ -318,7 +319,7 @@ static void close_fd(void *arg)
 int origin_refusing_port(void)
 {
     int port;
-    int fd = bound_socket(0, &port); /* held, but not listening */
+    int fd = bound_socket(0, 1, &port); /* held, but not listening */
     support_on_end(close_fd, (void *)(intptr_t)fd);
     return port;
 }
@@ -326,7 +327,7 @@ int origin_refusing_port(void)
 int origin_hanging_port(int wanted)
 {
     int port;
-    int fd = bound_socket(wanted, &port);
+    int fd = bound_socket(wanted, 1, &port);
     support_on_end(close_fd, (void *)(intptr_t)fd);
     if (listen(fd, 0) != 0)
         support_fail("listen: %s", strerror(errno));

@@ -33,6 +33,7 @@ struct origin_options {
     bool raw;       /* call the script at once when a connection comes, with request NULL, and once */
     bool forgets;   /* keeps no records, for as many requests as one likes */
     int port;       /* 0 = the kernel's choice */
+    unsigned loopback;              /* N: listens on 127.0.0.N; 0: on 127.0.0.1 */
     int rcvbuf_bytes, sndbuf_bytes; /* 0 = the kernel's choice */
 };
 

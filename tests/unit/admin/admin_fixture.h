@@ -114,6 +114,7 @@ void balancer_each_instance(struct balancer *b, void (*each)(void *arg, const st
     const struct instance_info list[] = {
         {.pool = "app",
          .name = "a\"1",
+         .server = "a\"1",
          .address = "127.0.0.1:3001",
          .state = INSTANCE_UP,
          .reason = "probe passed",
@@ -133,6 +134,7 @@ void balancer_each_instance(struct balancer *b, void (*each)(void *arg, const st
          .probes_ok = 9},
         {.pool = "app",
          .name = "app-2",
+         .server = "app-2",
          .address = "127.0.0.1:3002",
          .state = INSTANCE_DOWN,
          .reason = "refused",
@@ -147,6 +149,7 @@ void balancer_each_instance(struct balancer *b, void (*each)(void *arg, const st
          .probes_failed = 4},
         {.pool = "img",
          .name = "app-2",
+         .server = "app-2",
          .address = "127.0.0.1:3003",
          .state = INSTANCE_STARTING,
          .reason = "new",

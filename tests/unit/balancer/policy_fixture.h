@@ -25,7 +25,7 @@ static inline int crowd_reset(void **state)
     memset(crowd, 0, sizeof crowd);
     for (size_t i = 0; i < CROWD; i++) {
         snprintf(crowd_names[i], sizeof crowd_names[i], "10.0.0.%zu:80", i);
-        crowd[i].name = crowd_names[i];
+        crowd[i].name = crowd[i].shown = crowd_names[i];
     }
     return 0;
 }

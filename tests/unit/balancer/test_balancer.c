@@ -379,6 +379,35 @@ static void test_names(void **state)
     balancer_set_unref(new);
 }
 
+static bool has_address(void *arg)
+{
+    struct listing l = list_all();
+    return strcmp(l.infos[0].address, arg) == 0;
+}
+
+/* Requests that began before a reload go by what the name stands for now, too. */
+static void test_older_sets_follow_a_name(void **state)
+{
+    UNUSED(state);
+    fake_dns_set("app.test", NULL, NULL, NULL);
+    const char *text = "[pool app]\nhealth_check = off\nserver = app.test:3000 name=a\n";
+    struct balancer_set *old = build("%s", text), *new = build("%s", text);
+    balancer_set_activate(env.b, old);
+    balancer_set_activate(env.b, new);
+    expect_picks(old, 0, "-");
+    fake_dns_set("app.test", "10.0.0.1", "10.0.0.2", NULL);
+    fixture_run_until(env.w, has_address, (char[]){"10.0.0.1:3000"});
+    assert_int_equal(list_all().count, 2);
+    struct instance *one = pick(old, 0), *other = pick(old, 0), *third = pick(new, 0);
+    assert_true(one != NULL && other != NULL && one != other);
+    assert_true(third == one || third == other);
+    instance_release(one, FETCH_NONE);
+    instance_release(other, FETCH_NONE);
+    instance_release(third, FETCH_NONE);
+    balancer_set_unref(old);
+    balancer_set_unref(new);
+}
+
 /* --- many workers, reloads and state changes at once --- */
 
 static _Atomic(struct balancer_set *) current;
@@ -472,6 +501,7 @@ int main(void)
         T(test_set_dies_by_mail),
         T(test_destroy_waits_for_all),
         T(test_names),
+        T(test_older_sets_follow_a_name),
         T(test_reloads_under_load),
     };
     return cmocka_run_group_tests_name("balancer/balancer", tests, NULL, NULL);

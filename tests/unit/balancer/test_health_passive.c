@@ -77,11 +77,11 @@ static struct env env;
 static void on_event(struct instance_registry *r, struct instance *i, enum instance_event e)
 {
     UNUSED(r);
-    struct member *m = env.p != NULL ? pool_member_of(env.p, i) : NULL;
-    if (m == NULL)
+    struct seat *s = env.p != NULL ? pool_seat_of(env.p, i) : NULL;
+    if (s == NULL)
         return;
     if (e == INSTANCE_EVENT_FAILING)
-        passive_on_failing(env.p, m);
+        passive_on_failing(env.p, s);
     if (e != INSTANCE_EVENT_USABLE)
         return;
     assert_true(pool_rebuild(env.p));
@@ -90,7 +90,7 @@ static void on_event(struct instance_registry *r, struct instance *i, enum insta
 
 static struct instance *at(size_t i)
 {
-    return env.p->members[i].instance;
+    return env.p->seats.items[i].instance;
 }
 
 static int setup(void **state)

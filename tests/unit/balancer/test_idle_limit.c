@@ -132,6 +132,28 @@ static void test_what_was_wrong_is_forgotten_and_learned_anew(void **state)
     assert_int_equal(idle_limit_ms(&l, later + 2000), 4000);
 }
 
+/* Whatever is said and seen meanwhile. */
+static void test_end(void **state)
+{
+    UNUSED(state);
+    struct idle_limit l = {0};
+    idle_limit_tell(&l, SLICE_LIT("timeout=60"), 1000);
+    idle_limit_end(&l);
+    assert_true(idle_limit_is_ended(&l));
+    assert_false(idle_limit_is_blank(&l));
+    assert_int_equal(idle_limit_on_close(&l, 5000, 20000), 0);
+    assert_int_equal(idle_limit_on_close(&l, 5000, 40000), 0);
+    idle_limit_tell(&l, SLICE_LIT("timeout=90"), 41000);
+    assert_int_equal(idle_limit_ms(&l, 41000), 0);
+    assert_int_equal(idle_limit_ms(&l, 41000 + 24 * 3600 * INT64_C(1000)), 0);
+    assert_int_equal(idle_limit_safe_ms(&l, 1000, 41000), 0);
+    idle_limit_reopen(&l);
+    assert_false(idle_limit_is_ended(&l));
+    assert_int_equal(idle_limit_ms(&l, 41000), 89000);
+    idle_limit_reopen(&l); /* only ends are ended by it */
+    assert_int_equal(idle_limit_ms(&l, 41000), 89000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -142,6 +164,7 @@ int main(void)
         cmocka_unit_test(test_two_closes_apart_are_a_timeout),
         cmocka_unit_test(test_what_is_no_timeout),
         cmocka_unit_test(test_what_was_wrong_is_forgotten_and_learned_anew),
+        cmocka_unit_test(test_end),
     };
     return cmocka_run_group_tests_name("balancer/idle_limit", tests, NULL, NULL);
 }

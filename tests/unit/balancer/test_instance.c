@@ -31,7 +31,7 @@ static int setup(void **state)
     env = (struct env){.w = worker_create(-1)};
     env.addr = fixture_dead_addr(&env.keep);
     instance_registry_init(&env.r, env.w, on_event);
-    env.i = instance_get(&env.r, "app", "a", &env.addr);
+    env.i = instance_get(&env.r, "app", "a", &env.addr, false);
     env.i->rise = 2;
     env.i->fall = 3;
     return 0;
@@ -384,10 +384,10 @@ static void test_identity(void **state)
     UNUSED(state);
     struct net_addr other;
     assert_true(net_addr_parse(SLICE_LIT("127.0.0.1:1"), &other));
-    struct instance *same = instance_get(&env.r, "app", "a", &env.addr);
-    struct instance *name = instance_get(&env.r, "app", "b", &env.addr);
-    struct instance *pool = instance_get(&env.r, "api", "a", &env.addr);
-    struct instance *addr = instance_get(&env.r, "app", "a", &other);
+    struct instance *same = instance_get(&env.r, "app", "a", &env.addr, false);
+    struct instance *name = instance_get(&env.r, "app", "b", &env.addr, false);
+    struct instance *pool = instance_get(&env.r, "api", "a", &env.addr, false);
+    struct instance *addr = instance_get(&env.r, "app", "a", &other, false);
     assert_ptr_equal(same, env.i);
     assert_ptr_not_equal(name, env.i);
     assert_ptr_not_equal(pool, env.i);
@@ -406,10 +406,10 @@ static void test_identity(void **state)
 static void test_dying_is_not_revived(void **state)
 {
     UNUSED(state);
-    struct instance *first = instance_get(&env.r, "app", "z", &env.addr);
+    struct instance *first = instance_get(&env.r, "app", "z", &env.addr, false);
     uint32_t id = instance_id(first);
     instance_unref(first);
-    struct instance *second = instance_get(&env.r, "app", "z", &env.addr);
+    struct instance *second = instance_get(&env.r, "app", "z", &env.addr, false);
     assert_int_not_equal(instance_id(second), id);
     worker_drain(env.w);
     assert_int_equal(instance_id(second), id + 1);
@@ -419,7 +419,7 @@ static void test_dying_is_not_revived(void **state)
 static void test_lease_keeps_it_alive(void **state)
 {
     UNUSED(state);
-    struct instance *i = instance_get(&env.r, "app", "z", &env.addr);
+    struct instance *i = instance_get(&env.r, "app", "z", &env.addr, false);
     instance_lease(i);
     instance_unref(i);
     worker_drain(env.w);
@@ -443,7 +443,7 @@ static void test_last_reference_on_another_thread(void **state)
 {
     UNUSED(state);
     pthread_t thread;
-    struct instance *i = instance_get(&env.r, "app", "z", &env.addr);
+    struct instance *i = instance_get(&env.r, "app", "z", &env.addr, false);
     assert_int_equal(pthread_create(&thread, NULL, drop, i), 0);
     fixture_run_until(env.w, only_ours_left, NULL);
     pthread_join(thread, NULL);
@@ -452,7 +452,7 @@ static void test_last_reference_on_another_thread(void **state)
 static void test_unresolved(void **state)
 {
     UNUSED(state);
-    struct instance *i = instance_get(&env.r, "app", "a", NULL), *saved = env.i;
+    struct instance *i = instance_get(&env.r, "app", "a", NULL, false), *saved = env.i;
     env.i = i;
     expect_state(INSTANCE_DOWN);
     assert_string_equal(i->reason, "name does not resolve");
@@ -467,7 +467,7 @@ static void test_inherit(void **state)
     UNUSED(state);
     struct net_addr other;
     assert_true(net_addr_parse(SLICE_LIT("127.0.0.1:1"), &other));
-    struct instance *saved = env.i, *next = instance_get(&env.r, "app", "a", &other);
+    struct instance *saved = env.i, *next = instance_get(&env.r, "app", "a", &other, false);
     script("--");
     instance_inherit(next, saved);
     assert_int_equal(next->fails_in_row, 2);

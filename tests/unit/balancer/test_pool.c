@@ -71,7 +71,7 @@ static void make_pool(const char *text)
 
 static struct instance *member(size_t i)
 {
-    return env.p->members[i].instance;
+    return env.p->seats.items[i].instance;
 }
 
 static void expect_picks(const char *want)
@@ -345,7 +345,7 @@ static void make_sticky_pool(const char *text)
 
 static void expect_pinned(size_t to, char want)
 {
-    struct pool_affinity a = {.pin = (uint16_t)(to + 1)};
+    struct pool_affinity a = {.pin = instance_id(member(to))};
     for (unsigned n = 0; n < 4; n++) {
         struct instance *i = pool_pick(env.p, &a, NULL, 0);
         assert_int_equal(instance_name(i)[0], want);
@@ -358,9 +358,10 @@ static void test_pins(void **state)
     UNUSED(state);
     make_sticky_pool("111");
     for (size_t i = 0; i < 3; i++) {
-        uint16_t pin = pool_pin_of_instance(env.p, member(i));
-        slice_t value = pool_pin_value(env.p, pin);
-        assert_int_equal(pin, i + 1);
+        char own[STICKY_CHARS];
+        const slice_t value = {own, sizeof own};
+        const uint32_t pin = pool_pin_of_instance(env.p, member(i), own);
+        assert_int_equal(pin, instance_id(member(i)));
         assert_int_equal(pool_pin_of_value(env.p, value), pin);
         assert_int_equal(pool_pin_of_value(env.p, slice_make(value.ptr, value.len - 1)), 0);
         expect_pinned(i, "abc"[i]);
@@ -373,8 +374,8 @@ static void test_pins(void **state)
 static void test_pinned_to_one_that_is_gone(void **state)
 {
     UNUSED(state);
-    struct pool_affinity a = {.pin = 1};
     make_sticky_pool("11");
+    struct pool_affinity a = {.pin = instance_id(member(0))};
     struct instance *tried[1] = {member(0)}, *i = pool_pick(env.p, &a, tried, 1);
     assert_int_equal(instance_name(i)[0], 'b');
     instance_release(i, FETCH_NONE);

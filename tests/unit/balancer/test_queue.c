@@ -212,7 +212,7 @@ static void test_pinned_ones_wait_for_theirs(void **state)
     UNUSED(state);
     struct waiter pinned, any;
     use(OFF "sticky_cookie = srv\n" A B);
-    struct pool_affinity affinity = {.pin = 2};
+    struct pool_affinity affinity = {.pin = instance_id(member_instance("b"))};
     struct instance *b, *out, *a[2];
     assert_int_equal(pool_pick_limited(pool(), &affinity, NULL, 0, &b), POOL_PICKED);
     assert_int_equal(instance_name(b)[0], 'b');
@@ -269,7 +269,7 @@ static void test_pinned_ones_move_on(void **state)
     UNUSED(state);
     struct waiter w[2];
     use(OFF "sticky_cookie = srv\n" A B);
-    struct pool_affinity affinity = {.pin = 2};
+    struct pool_affinity affinity = {.pin = instance_id(member_instance("b"))};
     struct instance *b, *a[2];
     assert_int_equal(pool_pick_limited(pool(), &affinity, NULL, 0, &b), POOL_PICKED);
     a[0] = take('a');

@@ -77,6 +77,7 @@ static const struct option_case cases[] = {
     {P, "tls_certificate", "/a.pem\ntls_key = /a.pem\ntls = on", {"a.pem", ""}, "write one with a slash"},
     {P, "tls_key", "/a.pem\ntls_certificate = /a.pem\ntls = on", {"a.pem", ""}, "write one with a slash"},
     {P, "tls_sni", "app.example", {"a b", "http://a", ""}, "is not a host"},
+    {P, "resolver", "10.0.0.2:53", {"ns.example", "10.0.0.2:0"}, "is no name server"},
     {P, "send_proxy_protocol", "v2", {"yes", "3", ""}, "write one of: off, v1, v2"},
     {P, "protocol", "h2", {"2", "spdy", ""}, "write one of: http/1.1, h2"},
     {P, "balance", "two_choices", {"random", "robin", ""}, "write one of: round_robin, least_connections"},

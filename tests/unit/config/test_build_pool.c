@@ -1,6 +1,36 @@
 /* test_build_pool.c: servers and the other values that only [pool] has. */
 #include "config_test.h"
 
+static void test_names(void **state)
+{
+    UNUSED(state);
+    struct config *c = load_ok("[pool a]\nserver = x.example:80\nserver = y.example:80 resolve=one\n"
+                               "server = z.example:80 resolve=all\nresolver = 10.0.0.2\n"
+                               "resolver = 127.0.0.1:5353\nresolver = ::1\nresolver = [::1]:54\n");
+    static const char *const wanted[] = {"10.0.0.2:53", "127.0.0.1:5353", "[::1]:53", "[::1]:54"};
+    const struct config_pool *p = &c->pools[0];
+    assert_false(p->servers[0].resolve_one);
+    assert_true(p->servers[1].resolve_one);
+    assert_false(p->servers[2].resolve_one);
+    assert_int_equal(p->resolvers.count, ARRAY_LEN(wanted));
+    for (size_t i = 0; i < ARRAY_LEN(wanted); i++) {
+        char text[NET_ADDR_TEXT];
+        net_addr_format(&p->resolvers.items[i], text);
+        assert_string_equal(text, wanted[i]);
+    }
+    config_unref(c);
+    static const char *const wrong[] = {"ns.example", "ns.example:53", "10.0.0.2:0",
+                                        ":53",        "unix:/run/ns",  "10.0.0.2, 10.0.0.3"};
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+        char text[200];
+        snprintf(text, sizeof text, "[pool a]\nserver = a:1\nresolver = %s\n", wrong[i]);
+        expect_error(text, "is no name server; write its numeric address, such as 10.0.0.2");
+    }
+    expect_error("[pool a]\nserver = a:1\nresolver = ::1\nresolver = ::2\nresolver = ::3\nresolver = ::4\n"
+                 "resolver = ::5\nresolver = ::6\nresolver = ::7\nresolver = ::8\nresolver = ::9\n",
+                 "there may be 8 name servers at most");
+}
+
 static void test_members(void **state)
 {
     UNUSED(state);
@@ -166,6 +196,8 @@ static void test_bad_servers(void **state)
         {"a:1 weight", "there are weight=1"},
         {"a:1 name=", "is not a name"},
         {"a:1 name=x/y", "is not a name"},
+        {"a:1 resolve=two", "resolve=two is not known; write all or one"},
+        {"a:1 resolve", "there is no \"resolve\" for a server"},
         {"a:1 zone=a", "zone= is not supported by this version of millpond yet"},
         {"a:1 backup=yes", "there are weight=1, backup"},
         {"a:1 b:2", "looks like a second server"},
@@ -204,10 +236,15 @@ static void test_retry_on_off(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_protocol),       cmocka_unit_test(test_balance),
-        cmocka_unit_test(test_staying_in_use), cmocka_unit_test(test_members),
-        cmocka_unit_test(test_limits),         cmocka_unit_test(test_many_servers_keep_their_order),
-        cmocka_unit_test(test_bad_servers),    cmocka_unit_test(test_duplicate_names),
+        cmocka_unit_test(test_protocol),
+        cmocka_unit_test(test_balance),
+        cmocka_unit_test(test_staying_in_use),
+        cmocka_unit_test(test_members),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_many_servers_keep_their_order),
+        cmocka_unit_test(test_bad_servers),
+        cmocka_unit_test(test_duplicate_names),
         cmocka_unit_test(test_retry_on_off),
     };
     return cmocka_run_group_tests_name("config/build_pool", tests, NULL, NULL);

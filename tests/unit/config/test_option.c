@@ -57,6 +57,7 @@ static const struct {
     {P, "balance", "round_robin"},
     {P, "hash_on", ""},
     {P, "sticky_cookie", ""},
+    {P, "resolver", ""},
     {P, "health_check", "http"},
     {P, "health_path", "/"},
     {P, "health_host", ""},

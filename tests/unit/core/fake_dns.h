@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/net.h"
+#include "core/dns_system.h"
 
 #define FAKE_DNS_HOSTS 8
 
@@ -118,8 +118,10 @@ static inline void fake_dns_wait_for_lookup(const char *host, unsigned lookups)
     pthread_mutex_unlock(&fake_dns_lock);
 }
 
+/* And no files of the machine's: names are looked up here alone. */
 static inline void fake_dns_clear(void)
 {
+    dns_files.resolv_conf = dns_files.hosts = "/nonexistent/file";
     pthread_mutex_lock(&fake_dns_lock);
     memset(fake_dns, 0, sizeof fake_dns);
     pthread_mutex_unlock(&fake_dns_lock);
