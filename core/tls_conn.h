@@ -23,8 +23,9 @@ struct tls_image;
 
 #define TLS_RECORD_BYTES 16384 /* most data that a record holds */
 #define TLS_RECORD_EXTRA 256   /* more than any cipher adds to it */
-/* Three full records: more is sealed only when those are gone, so this bounds what a client that does not read
- * makes its connection keep. With two, the answers to 32 small requests of HTTP/2 needed a second call. */
+/* Three full records: more is sealed only when those are gone, so this bounds what a client that does not
+ * read makes its connection keep. With two, the answers to 32 small requests of HTTP/2 needed a second call.
+ */
 #define TLS_OUT_BYTES (3 * (TLS_RECORD_BYTES + TLS_RECORD_EXTRA))
 
 /* A worker's scratch space. */
