@@ -6,7 +6,7 @@
 static struct millpond *start(const char *listen_lines)
 {
     return millpond_start(.main = "workers = 2",
-                          .rest = textf("%s[listen secure]\naddress = 127.0.0.1:0\n%s",
+                          .rest = textf("%s[listen secure]\naddress = 127.0.0.1:0\nheader_timeout = 2m\n%s",
                                         pool_lines("app", 1, origin_start_named("app")), listen_lines));
 }
 
