@@ -2,9 +2,9 @@
  *
  * Places for objects are two pages each, in one range of addresses that is reserved at the start and used
  * from its front, where it is made writable by and by: where the system promises no memory that it does not
- * have (vm.overcommit_memory = 2), or a limit on data is set, what is writable counts as used. A place that is given back keeps its pages if few such are there: handshakes that come and
- * go cost no page faults. OpenSSL's other memory is malloc's; the flag `making` says which allocation is the
- * SSL.
+ * have (vm.overcommit_memory = 2), or a limit on data is set, what is writable counts as used. A place that
+ * is given back keeps its pages if few such are there: handshakes that come and go cost no page faults.
+ * OpenSSL's other memory is malloc's; the flag `making` says which allocation is the SSL.
  *
  * The lock is held for a list operation, twice per connection. Threads: any; an object's place is its
  * owner's.

@@ -145,10 +145,9 @@ static void a_way_that_ends_wakes_it(void **state)
 {
     UNUSED(state);
     struct gate *gate = gate_new();
-    struct millpond *m = start(
-        origin_start_with(
-            &(struct origin_options){.script = grant_and_end_one_way, .arg = gate, .head_only = true}),
-        IDLE);
+    struct millpond *m = start(origin_start_with(&(struct origin_options){
+                                   .script = grant_and_end_one_way, .arg = gate, .head_only = true}),
+                               IDLE);
     struct tls_client *c = open_one(m, TLS1_3_VERSION);
     assert_true(tls_client_send(c, TUNNEL_ASK, strlen(TUNNEL_ASK)));
     expect_in(tls_client_read(c), "HTTP/1.1 101");
@@ -199,12 +198,9 @@ static void a_stop_wakes_them(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        E2E_TEST(sleepers_are_served),
-        E2E_TEST(a_late_response_wakes_its_connection),
-        E2E_TEST(http_2_sleeps_as_well),
-        E2E_TEST(tunnels_sleep_as_well),
-        E2E_TEST(a_way_that_ends_wakes_it),
-        E2E_TEST(their_time_ends_and_they_are_told),
+        E2E_TEST(sleepers_are_served),      E2E_TEST(a_late_response_wakes_its_connection),
+        E2E_TEST(http_2_sleeps_as_well),    E2E_TEST(tunnels_sleep_as_well),
+        E2E_TEST(a_way_that_ends_wakes_it), E2E_TEST(their_time_ends_and_they_are_told),
         E2E_TEST(a_stop_wakes_them),
     };
     return E2E_RUN("tls_idle", tests);

@@ -147,7 +147,8 @@ static void another_instance_is_asked(void **state)
 }
 
 /* ---- an alert behind a response
- * ---------------------------------------------------------------------------------------------------------- */
+ * ----------------------------------------------------------------------------------------------------------
+ */
 
 #define LONG_BYTES 3000 /* of a query, and of a body; more than there is to a handshake */
 
@@ -205,14 +206,13 @@ static void an_alert_behind_a_response_is_no_refusal(void **state)
     SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
     SSL_CTX_set_num_tickets(context, 0);
     SSL_CTX_set_alpn_select_cb(context, choose_h2, NULL);
-    struct origin *o = origin_start_with(
-        &(struct origin_options){.script = answer_and_refuse, .arg = context, .raw = true});
+    struct origin *o =
+        origin_start_with(&(struct origin_options){.script = answer_and_refuse, .arg = context, .raw = true});
     struct millpond *m =
         start(pool(origin_port(o), textf("%shealth_check = off\nretries = 0\n", protocols[1])));
     expect_status(client_get(m->port, textf("/q?%s", text_repeat('a', LONG_BYTES)), ""), 200);
     expect_status(client_ask(m->port, "POST", "/p", "", text_repeat('b', LONG_BYTES)), 502);
-    const char *why =
-        json_string_value(json_object_get(millpond_access_line(m, "\"/p\""), "fetch_error"));
+    const char *why = json_string_value(json_object_get(millpond_access_line(m, "\"/p\""), "fetch_error"));
     assert_string_equal(why, "reset");
     millpond_stop(m);
     origin_stop(o);
