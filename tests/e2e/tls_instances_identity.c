@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include "tests/support/app.h"
@@ -279,6 +280,26 @@ static void a_new_certificate_is_shown_and_a_bad_one_is_not(void **state)
     millpond_stop(m);
 }
 
+/* The file is good, and does not change again. */
+static void what_could_not_be_read_for_want_of_descriptors_is_read_later(void **state)
+{
+    UNUSED(state);
+    prepare();
+    struct rlimit before, none;
+    struct tls_cert *next = tls_cert_make("next", .names = "next.test", .issuer = authority);
+    struct millpond *m = start(pool(3001, textf("%shealth_check = off\n", tls_cert_lines(pond))));
+    assert_int_equal(prlimit(m->proc->pid, RLIMIT_NOFILE, NULL, &before), 0);
+    none = (struct rlimit){0, before.rlim_max};
+    assert_int_equal(prlimit(m->proc->pid, RLIMIT_NOFILE, &none, NULL), 0);
+    copy(next, pond);
+    millpond_wait_log(m, "Too many open files; name a PEM file that can; what was read before stays in use",
+                      1);
+    assert_int_equal(prlimit(m->proc->pid, RLIMIT_NOFILE, &before, NULL), 0);
+    millpond_wait_log(m, "[pool app] files for TLS read anew, since they have changed", 1);
+    assert_true(json_is_null(json_object_get(tls_of(m, 0), "problem")));
+    millpond_stop(m);
+}
+
 /* An authority that was in the file no longer is, and comes back; probes of two pools that share a file. */
 static void other_authorities_are_believed(void **state)
 {
@@ -379,6 +400,7 @@ int main(void)
         E2E_TEST(another_instance_is_asked),
         E2E_TEST(an_alert_behind_a_response_is_no_refusal),
         E2E_TEST(a_new_certificate_is_shown_and_a_bad_one_is_not),
+        E2E_TEST(what_could_not_be_read_for_want_of_descriptors_is_read_later),
         E2E_TEST(other_authorities_are_believed),
         E2E_TEST(connections_made_by_old_authorities_are_not_used),
         E2E_TEST(check_looks_at_them),
