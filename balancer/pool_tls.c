@@ -124,8 +124,8 @@ static bool pool_renew_tls(struct pool *p, const struct config *c)
 }
 
 /* Certificate and key are written one after the other; files that were the same at two looks are complete,
- * but for bad luck, which the next look makes good. Those that could not be used are tried at each look: it may
- * have been for want of memory or descriptors. */
+ * but for bad luck, which the next look makes good. Those that could not be used are tried at each look: it
+ * may have been for want of memory or descriptors. */
 bool pool_look_tls(struct pool *p, const struct config *c)
 {
     const struct tls_target_settings settings = settings_of(p->config);
