@@ -101,26 +101,31 @@ static void target_drop(void *target)
     tls_target_unref(target);
 }
 
-static void pool_renew_tls(struct pool *p, const struct config *c)
+/* false, and no word, when it cannot be done for the reason that is known. */
+static bool pool_renew_tls(struct pool *p, const struct config *c)
 {
     char err[1024] = "out of memory";
     struct tls_target *fresh = pool_tls_new(c, p->config, err, sizeof err);
+    if (fresh == NULL && p->tls.problem != NULL && strcmp(p->tls.problem, err) == 0)
+        return false;
     free(p->tls.problem);
     p->tls.problem = NULL;
     if (fresh == NULL) {
         p->tls.problem = strdup(err);
         log_error("%s; what was read before stays in use", err);
-        return;
+        return true;
     }
     struct tls_target *old = atomic_exchange_explicit(&p->tls.current, fresh, memory_order_acq_rel);
     for (size_t m = 0; m < p->member_count; m++)
         member_renew_probe(&p->members[m]);
     rcu_free_later(&old->grave, target_drop, old);
     log_info("[pool %s] files for TLS read anew, since they have changed", p->config->name);
+    return true;
 }
 
 /* Certificate and key are written one after the other; files that were the same at two looks are complete,
- * but for bad luck, which the next look makes good. */
+ * but for bad luck, which the next look makes good. Those that could not be used are tried at each look: it
+ * may have been for want of memory or descriptors. */
 bool pool_look_tls(struct pool *p, const struct config *c)
 {
     const struct tls_target_settings settings = settings_of(p->config);
@@ -131,11 +136,10 @@ bool pool_look_tls(struct pool *p, const struct config *c)
     const bool changed = memcmp(now, p->tls.tried, sizeof now) != 0,
                settled = memcmp(now, p->tls.found, sizeof now) == 0;
     memcpy(p->tls.found, now, sizeof now);
-    if (!changed || !settled)
+    if (!settled || (!changed && p->tls.problem == NULL))
         return false;
     memcpy(p->tls.tried, now, sizeof now);
-    pool_renew_tls(p, c);
-    return true;
+    return pool_renew_tls(p, c);
 }
 
 const char *pool_tls_problem(const struct pool *p)

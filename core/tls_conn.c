@@ -239,8 +239,9 @@ void tls_conn_on_event(struct tls_conn *t, bool hup)
     t->hup |= hup;
 }
 
-/* Alerts about the certificate that was shown, or was not (RFC 8446 section 6.2). Whoever sends one has taken
- * no request: its handshake was never done. */
+/* Alerts about the certificate that was shown, or was not (RFC 8446 section 6.2). Who sends one instead of
+ * ending the handshake has taken no request. One that comes later says nothing of the kind: with TLS 1.2
+ * instances read a request, ask for a handshake anew, and send such an alert when they do not get it. */
 static bool is_refusal(unsigned long error)
 {
     switch (ERR_GET_LIB(error) == ERR_LIB_SSL ? ERR_GET_REASON(error) - SSL_AD_REASON_OFFSET : 0) {
@@ -263,7 +264,7 @@ static bool is_refusal(unsigned long error)
 static void conn_fail(struct tls_conn *t)
 {
     unsigned long e = ERR_peek_error();
-    t->refused |= t->target != NULL && is_refusal(e);
+    t->refused |= t->target != NULL && !t->accepted && is_refusal(e);
     const char *why = e != 0 ? ERR_reason_error_string(e) : NULL;
     if (ERR_GET_REASON(e) == SSL_R_CERTIFICATE_VERIFY_FAILED)
         why = X509_verify_cert_error_string(SSL_get_verify_result(t->ssl));
@@ -302,6 +303,7 @@ static enum tls_step handshake_done(struct tls_conn *t)
         return TLS_STEP_FAILED;
     }
     t->established = true;
+    t->accepted |= SSL_version(t->ssl) < TLS1_3_VERSION; /* the last word was the instance's */
     return TLS_STEP_DONE;
 }
 

@@ -60,6 +60,7 @@ struct tls_conn {
     bool broken;      /* an error of TLS or the socket; nothing more can be sent */
     bool established; /* the handshake is done */
     bool refused;     /* with TLS 1.3 an instance looks at our certificate after that: it does not like it */
+    bool accepted;    /* the handshake is done for the instance, too, as far as we know: too late for that */
     bool closing;     /* close_notify was sent */
     int first_byte;   /* of the connection; -1: none yet */
     const char *why;  /* it broke, in a few words; static */

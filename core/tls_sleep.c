@@ -1,9 +1,10 @@
 /* tls_sleep.c: see tls_sleep.h.
  *
  * Places for objects are two pages each, in one range of addresses that is reserved at the start and used
- * from its front. A place that is given back keeps its pages if few such are there: handshakes that come and
- * go cost no page faults. OpenSSL's other memory is malloc's; the flag `making` says which allocation is the
- * SSL.
+ * from its front, where it is made writable by and by: where the system promises no memory that it does not
+ * have (vm.overcommit_memory = 2), or a limit on data is set, what is writable counts as used. A place that
+ * is given back keeps its pages if few such are there: handshakes that come and go cost no page faults.
+ * OpenSSL's other memory is malloc's; the flag `making` says which allocation is the SSL.
  *
  * The lock is held for a list operation, twice per connection. Threads: any; an object's place is its
  * owner's.
@@ -49,6 +50,7 @@
 #define PLACE_BYTES ((size_t)2 * PAGE_BYTES)
 #define PLACE_WORDS (PLACE_BYTES / sizeof(uint64_t))
 #define WARM_MAX    256 /* places that wait with their pages */
+#define OPEN_PLACES 128 /* made writable at once */
 #define NONE        UINT32_MAX
 
 struct tls_image {
@@ -65,6 +67,7 @@ static struct {
     uint32_t *next; /* of each place in a list, the one behind it */
     uint32_t warm, cold, warm_count;
     uint32_t fresh; /* from here on none was ever used */
+    uint32_t open;  /* from here on none can be */
 } places;
 
 static _Thread_local bool making;
@@ -91,7 +94,21 @@ static void push(uint32_t *list, uint32_t i)
     *list = i;
 }
 
-/* NULL when all are taken. */
+/* A place that was never used; NONE: all are, or the system has no memory for more. */
+static uint32_t place_open(void)
+{
+    if (places.fresh == PLACES)
+        return NONE;
+    if (places.fresh == places.open) {
+        char *at = places.base + places.open * PLACE_BYTES;
+        if (mprotect(at, OPEN_PLACES * PLACE_BYTES, PROT_READ | PROT_WRITE) != 0)
+            return NONE;
+        places.open += OPEN_PLACES;
+    }
+    return places.fresh++;
+}
+
+/* NULL when there is none. */
 static void *place_take(void)
 {
     lock_take(&places.lock);
@@ -100,8 +117,8 @@ static void *place_take(void)
         places.warm_count--;
     else
         i = pop(&places.cold);
-    if (i == NONE && places.fresh < PLACES)
-        i = places.fresh++;
+    if (i == NONE)
+        i = place_open();
     lock_drop(&places.lock);
     if (i == NONE)
         return NULL;
@@ -176,9 +193,13 @@ void tls_sleep_init(void)
         return;
     const size_t bytes = PLACES * PLACE_BYTES, list_bytes = PLACES * sizeof *places.next;
     const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
-    char *at = mmap(NULL, bytes + list_bytes, PROT_READ | PROT_WRITE, flags, -1, 0);
+    char *at = mmap(NULL, bytes + list_bytes, PROT_NONE, flags, -1, 0);
     if (at == MAP_FAILED)
         return;
+    if (mprotect(at + bytes, list_bytes, PROT_READ | PROT_WRITE) != 0) {
+        munmap(at, bytes + list_bytes);
+        return;
+    }
     madvise(at, bytes, MADV_NOHUGEPAGE);
     lock_init(&places.lock, LOCK_TLS_PLACES);
     places.next = (uint32_t *)(void *)(at + bytes);

@@ -16,9 +16,11 @@
 #include "core/tls_conn.h"
 #include "core/tls_file.h"
 
+/* A ticket follows our last word of the handshake (RFC 8446 section 4.6.1). */
 static int target_on_session(SSL *ssl, SSL_SESSION *session)
 {
-    const struct tls_conn *t = SSL_get_app_data(ssl);
+    struct tls_conn *t = SSL_get_app_data(ssl);
+    t->accepted = true;
     SSL_SESSION *copy = SSL_SESSION_dup(session);
     if (copy != NULL)
         tls_target_keep(t->target, t->session_key, copy);

@@ -170,6 +170,7 @@ static void on_headers(struct h2_client *h, struct h2_call *c, bool ended)
     if (c == NULL || c->exchange == NULL || c->in_ended)
         return;
     c->bytes_seen = true;
+    h->conn->reused = true;
     h2_call_expect(c);
     if (!c->head_seen) {
         on_response(c, ended);

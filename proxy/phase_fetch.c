@@ -66,7 +66,8 @@ void phase_fetch_release(struct exchange *x, enum fetch_error outcome)
 /* A call of HTTP/2, or what is sent behind a handshake that the instance has yet to judge (TLS 1.3). */
 static bool may_turn_out_unprocessed(const struct exchange *x)
 {
-    return x->call != NULL || (x->upstream != NULL && x->upstream->tls != NULL && !x->upstream->reused);
+    const struct upstream_conn *u = x->upstream;
+    return x->call != NULL || (u != NULL && u->tls != NULL && !u->reused && !u->tls->accepted);
 }
 
 static void replay_record(struct exchange *x, slice_t piece)

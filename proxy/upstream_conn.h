@@ -52,7 +52,7 @@ struct upstream_conn {
     uint8_t state;           /* enum upstream_state, upstream_conn_set_state */
     uint8_t reading;         /* enum upstream_reading */
     bool readable, writable; /* edges seen and not yet used up */
-    bool reused;             /* at least one response was read on it before */
+    bool reused;             /* at least one response was read on it before; HTTP/2: is, or was */
     bool paused;             /* the exchange cannot take more now */
     bool hup;                /* FIN or worse is in the socket, perhaps behind unread data */
     bool look_due;           /* bytes have come, and perhaps an end with them: upstream_conn_look_later */

@@ -1,6 +1,7 @@
 /* tls_idle.c: connections by TLS that sleep while nothing happens on them, and what wakes them: a request, a
  * response that comes late, a frame, a message through a tunnel, a stop, their own end. */
 #include <signal.h>
+#include <sys/socket.h>
 
 #include "tests/e2e/tunnel.h"
 #include "tests/support/millpond.h"
@@ -130,6 +131,37 @@ static void tunnels_sleep_as_well(void **state)
     millpond_stop(m);
 }
 
+/* Ends its own way once the gate is open, and hears the other one out. */
+static void grant_and_end_one_way(struct origin_conn *c, const struct message *request, void *gate)
+{
+    UNUSED(request);
+    origin_send(c, "%s", TUNNEL_GRANT);
+    gate_pass(gate);
+    shutdown(c->wire.fd, SHUT_WR);
+    origin_wait_peer_close(c);
+}
+
+static void a_way_that_ends_wakes_it(void **state)
+{
+    UNUSED(state);
+    struct gate *gate = gate_new();
+    struct millpond *m = start(origin_start_with(&(struct origin_options){
+                                   .script = grant_and_end_one_way, .arg = gate, .head_only = true}),
+                               IDLE);
+    struct tls_client *c = open_one(m, TLS1_3_VERSION);
+    assert_true(tls_client_send(c, TUNNEL_ASK, strlen(TUNNEL_ASK)));
+    expect_in(tls_client_read(c), "HTTP/1.1 101");
+    millpond_wait_figure(m, "tls_asleep", 1);
+    gate_open(gate);
+    tls_client_drain(c);
+    assert_true(c->clean_end);
+    assert_int_equal(millpond_figure(m, "tls_asleep"), 0);
+    millpond_wait_figure(m, "tls_asleep", 1); /* its other way is still there */
+    tls_client_close(c);
+    millpond_wait_figure(m, "tls_asleep", 0);
+    millpond_stop(m);
+}
+
 static void their_time_ends_and_they_are_told(void **state)
 {
     UNUSED(state);
@@ -166,11 +198,9 @@ static void a_stop_wakes_them(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        E2E_TEST(sleepers_are_served),
-        E2E_TEST(a_late_response_wakes_its_connection),
-        E2E_TEST(http_2_sleeps_as_well),
-        E2E_TEST(tunnels_sleep_as_well),
-        E2E_TEST(their_time_ends_and_they_are_told),
+        E2E_TEST(sleepers_are_served),      E2E_TEST(a_late_response_wakes_its_connection),
+        E2E_TEST(http_2_sleeps_as_well),    E2E_TEST(tunnels_sleep_as_well),
+        E2E_TEST(a_way_that_ends_wakes_it), E2E_TEST(their_time_ends_and_they_are_told),
         E2E_TEST(a_stop_wakes_them),
     };
     return E2E_RUN("tls_idle", tests);

@@ -1,6 +1,12 @@
 /* tls_instances_identity.c: instances that ask who Millpond is, HAProxy with OpenSSL before an origin: what
  * they are shown, what becomes of requests and probes when they do not like it, and files that change:
  * certificate, key and authorities. */
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+
 #include "tests/support/app.h"
 #include "tests/support/millpond.h"
 #include "tests/support/tls.h"
@@ -141,6 +147,79 @@ static void another_instance_is_asked(void **state)
     }
 }
 
+/* ---- an alert behind a response
+ * ----------------------------------------------------------------------------------------------------------
+ */
+
+#define LONG_BYTES 3000 /* of a query, and of a body; more than there is to a handshake */
+
+static bool wait_until_there(int fd, int bytes)
+{
+    for (int there = 0, i = 0; i < support_wait_ms(); i++) {
+        if (ioctl(fd, FIONREAD, &there) != 0 || there >= bytes)
+            return there >= bytes;
+        poll(NULL, 0, 1);
+    }
+    return false;
+}
+
+static int choose_h2(SSL *ssl, const unsigned char **chosen, unsigned char *bytes, const unsigned char *in,
+                     unsigned in_bytes, void *arg)
+{
+    UNUSED(ssl);
+    UNUSED(in_bytes);
+    UNUSED(arg);
+    *chosen = in + 1;
+    *bytes = in[0];
+    return SSL_TLSEXT_ERR_OK;
+}
+
+/* Answers its first request with the keys that TLS 1.3 has for data before the client's certificate is looked
+ * at, and looks at that when it has the second one. */
+static void answer_and_refuse(struct origin_conn *c, const struct message *none, void *arg)
+{
+    UNUSED(none);
+    static const char answer[] = "\0\0\0\4\0\0\0\0\0\0\0\1\1\5\0\0\0\1\x88";
+    const int fd = c->wire.fd;
+    size_t n;
+    SSL *ssl = SSL_new(arg);
+    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
+    SSL_set_fd(ssl, fd);
+    SSL_set_accept_state(ssl);
+    if (SSL_read_early_data(ssl, &(char){0}, 1, &n) == SSL_READ_EARLY_DATA_FINISH &&
+        wait_until_there(fd, LONG_BYTES / 2) &&
+        SSL_write_early_data(ssl, answer, sizeof answer - 1, &n) == 1 &&
+        wait_until_there(fd, LONG_BYTES / 2 + LONG_BYTES))
+        SSL_accept(ssl);
+    SSL_free(ssl);
+    shutdown(fd, SHUT_WR);
+    origin_wait_peer_close(c);
+}
+
+/* Who has answered requests may have processed this one, too. */
+static void an_alert_behind_a_response_is_no_refusal(void **state)
+{
+    UNUSED(state);
+    prepare();
+    SSL_CTX *context = SSL_CTX_new(TLS_server_method());
+    assert_int_equal(SSL_CTX_use_certificate(context, instance_cert->x509), 1);
+    assert_int_equal(SSL_CTX_use_PrivateKey(context, instance_cert->key), 1);
+    SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+    SSL_CTX_set_num_tickets(context, 0);
+    SSL_CTX_set_alpn_select_cb(context, choose_h2, NULL);
+    struct origin *o =
+        origin_start_with(&(struct origin_options){.script = answer_and_refuse, .arg = context, .raw = true});
+    struct millpond *m =
+        start(pool(origin_port(o), textf("%shealth_check = off\nretries = 0\n", protocols[1])));
+    expect_status(client_get(m->port, textf("/q?%s", text_repeat('a', LONG_BYTES)), ""), 200);
+    expect_status(client_ask(m->port, "POST", "/p", "", text_repeat('b', LONG_BYTES)), 502);
+    const char *why = json_string_value(json_object_get(millpond_access_line(m, "\"/p\""), "fetch_error"));
+    assert_string_equal(why, "reset");
+    millpond_stop(m);
+    origin_stop(o);
+    SSL_CTX_free(context);
+}
+
 /* ---- files that change
  * ---------------------------------------------------------------------------------------------------- */
 
@@ -198,6 +277,26 @@ static void a_new_certificate_is_shown_and_a_bad_one_is_not(void **state)
     millpond_wait_log(m, "[pool app] files for TLS read anew, since they have changed", 2);
     assert_true(json_is_null(json_object_get(tls_of(m, 0), "problem")));
     expect_body(client_get(m->port, "/q", ""), "next");
+    millpond_stop(m);
+}
+
+/* The file is good, and does not change again. */
+static void what_could_not_be_read_for_want_of_descriptors_is_read_later(void **state)
+{
+    UNUSED(state);
+    prepare();
+    struct rlimit before, none;
+    struct tls_cert *next = tls_cert_make("next", .names = "next.test", .issuer = authority);
+    struct millpond *m = start(pool(3001, textf("%shealth_check = off\n", tls_cert_lines(pond))));
+    assert_int_equal(prlimit(m->proc->pid, RLIMIT_NOFILE, NULL, &before), 0);
+    none = (struct rlimit){0, before.rlim_max};
+    assert_int_equal(prlimit(m->proc->pid, RLIMIT_NOFILE, &none, NULL), 0);
+    copy(next, pond);
+    millpond_wait_log(m, "Too many open files; name a PEM file that can; what was read before stays in use",
+                      1);
+    assert_int_equal(prlimit(m->proc->pid, RLIMIT_NOFILE, &before, NULL), 0);
+    millpond_wait_log(m, "[pool app] files for TLS read anew, since they have changed", 1);
+    assert_true(json_is_null(json_object_get(tls_of(m, 0), "problem")));
     millpond_stop(m);
 }
 
@@ -299,7 +398,9 @@ int main(void)
         E2E_TEST(who_asks_is_shown_it),
         E2E_TEST(who_is_not_liked_hears_why),
         E2E_TEST(another_instance_is_asked),
+        E2E_TEST(an_alert_behind_a_response_is_no_refusal),
         E2E_TEST(a_new_certificate_is_shown_and_a_bad_one_is_not),
+        E2E_TEST(what_could_not_be_read_for_want_of_descriptors_is_read_later),
         E2E_TEST(other_authorities_are_believed),
         E2E_TEST(connections_made_by_old_authorities_are_not_used),
         E2E_TEST(check_looks_at_them),

@@ -283,6 +283,23 @@ static void who_is_locked_into_memory_stays_awake(void **state)
     pair_close(&p);
 }
 
+/* What a limit on data, or a system that promises no memory it does not have, counts: private memory that can
+ * be written. */
+static int64_t claimed_kb(void)
+{
+    const char *line = strstr(support_read_file("/proc/self/status"), "\nVmData:");
+    return line != NULL ? atoll(line + strlen("\nVmData:")) : -1;
+}
+
+static int64_t claimed_by_init_kb;
+
+static void places_claim_no_memory_before_they_are_taken(void **state)
+{
+    UNUSED(state);
+    EXPECT(claimed_by_init_kb >= 0 && claimed_by_init_kb < 16 * 1024, "%lld KB",
+           (long long)claimed_by_init_kb);
+}
+
 /* ---- many
  * ---------------------------------------------------------------------------------------------------------
  */
@@ -406,7 +423,9 @@ static void a_sleeper_holds_less_than_nine_kilobytes(void **state)
 
 int main(void)
 {
+    claimed_by_init_kb = -claimed_kb();
     tls_sleep_init();
+    claimed_by_init_kb += claimed_kb();
     const struct CMUnitTest tests[] = {
         T(a_sleeper_gives_its_pages_back_and_goes_on),
         T(it_can_be_asked_what_it_is),
@@ -418,6 +437,7 @@ int main(void)
         T(who_is_busy_stays_awake),
         T(what_lies_elsewhere_stays_awake),
         T(who_is_locked_into_memory_stays_awake),
+        T(places_claim_no_memory_before_they_are_taken),
         T(many_keep_apart),
         T(threads_do_not_meet),
 #ifdef MILLPOND_JEMALLOC

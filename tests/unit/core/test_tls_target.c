@@ -250,6 +250,45 @@ static void a_refusal_is_found_behind_a_write_that_failed(void **state)
     tls_target_unref(t);
 }
 
+/* Both ends, as they are: what one says, the other hears. */
+static void talk(void)
+{
+    char byte;
+    for (int i = 0; i < 4; i++) {
+        tls_conn_on_event(&theirs, false);
+        tls_conn_read(&theirs, &byte, 1);
+        tls_conn_on_event(&ours, false);
+        tls_conn_read(&ours, &byte, 1);
+    }
+}
+
+/* The instance has let us in, may have taken a request, and asks who we are only then. */
+static void what_comes_later_is_no_refusal(void **state)
+{
+    UNUSED(state);
+    server_make("a.test");
+    for (int version = TLS1_2_VERSION; version <= TLS1_3_VERSION; version++) {
+        struct tls_target *t = target_with(NULL);
+        assert_true(SSL_CTX_set_max_proto_version(t->tls, version));
+        SSL_CTX_set_post_handshake_auth(t->tls, 1);
+        assert_int_equal(connect_to(t, "a.test", 1), TLS_STEP_DONE);
+        SSL_clear_options(theirs.ssl, SSL_OP_NO_RENEGOTIATION);
+        SSL_set_verify(theirs.ssl, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+        if (version == TLS1_2_VERSION)
+            assert_int_equal(SSL_renegotiate(theirs.ssl), 1);
+        else
+            assert_int_equal(SSL_verify_client_post_handshake(theirs.ssl), 1);
+        SSL_do_handshake(theirs.ssl);
+        talk();
+        assert_true(ours.broken);
+        assert_string_equal(ours.why, version == TLS1_2_VERSION ? "sslv3 alert handshake failure"
+                                                                : "tlsv13 alert certificate required");
+        assert_false(tls_conn_is_refused(&ours));
+        hang_up();
+        tls_target_unref(t);
+    }
+}
+
 static void targets_differ_by_settings_and_versions_of_files(void **state)
 {
     UNUSED(state);
@@ -304,6 +343,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_end_without_a_word_is_an_error, setup, teardown),
         cmocka_unit_test_setup_teardown(who_asks_is_shown_our_certificate, setup, teardown),
         cmocka_unit_test_setup_teardown(a_refusal_is_found_behind_a_write_that_failed, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_comes_later_is_no_refusal, setup, teardown),
         cmocka_unit_test_setup_teardown(targets_differ_by_settings_and_versions_of_files, setup, teardown),
         cmocka_unit_test_setup_teardown(files_that_cannot_be_used, setup, teardown),
     };
