@@ -203,7 +203,7 @@ static bool h2_read(struct h2_conn *h)
     const ssize_t n = nghttp2_session_mem_recv(h->session, (const uint8_t *)in.ptr, in.len);
     free(rest);
     if (n >= 0) {
-        h2_guard_noise(h, noise);
+        h2_guard_came(h, noise);
     } else { /* what is no frame at all: nghttp2 has said what it could */
         h->failed = true;
         if (c->close_reason == CLOSE_OPEN)
