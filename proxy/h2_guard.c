@@ -11,7 +11,7 @@
 #define NOISE_PER_DATA    4  /* the windows of its stream and of the connection, and a PING */
 #define NOISE_PER_PAGE    2  /* the same windows for each page: Go's client gives back what each read took */
 #define NOISE_PAGE_BYTES  4096
-#define NOISE_OVER        64 /* frames of DATA for streams that are over, for one */
+#define NOISE_OVER        64  /* frames of DATA for streams that are over, for one */
 #define NOISE_DATA_BYTES  256 /* smaller frames are what windows of few bytes are answered with */
 
 static void earn(struct h2_conn *h, uint32_t n)

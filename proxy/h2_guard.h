@@ -3,8 +3,8 @@
  *
  * Noise are frames that bring nothing: SETTINGS, PING, PRIORITY, WINDOW_UPDATE, empty DATA, what nobody
  * knows, whatever is for a stream that is over; and heads, which are paid for by the request that each
- * begins. DATA that has bytes is some when nghttp2 throws it away: 64 frames count as one, since a client that
- * streams small messages may have thousands on their way when its stream ends without its doing.
+ * begins. DATA that has bytes is some when nghttp2 throws it away: 64 frames count as one, since a client
+ * that streams small messages may have thousands on their way when its stream ends without its doing.
  *
  * They are counted before nghttp2 sees them (core/h2_walk.h), and held against what the client may
  * say when it has: so a read buffer of them is worked on before the connection ends. A client may make some
