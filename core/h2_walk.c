@@ -33,7 +33,9 @@ unsigned h2_walk(struct h2_walk *w, slice_t in)
         }
         w->head_bytes = 0;
         w->skip = (uint32_t)head[0] << 16 | (uint32_t)head[1] << 8 | head[2];
-        found += head[3] == TYPE_DATA ? w->skip == 0 : head[3] != TYPE_RST_STREAM;
+        const bool has_data = head[3] == TYPE_DATA && w->skip > 0;
+        w->data += has_data;
+        found += !has_data && head[3] != TYPE_RST_STREAM;
     }
     return found;
 }

@@ -120,7 +120,7 @@ void h2_server_closed(struct client_conn *c)
     struct h2_conn *h = c->h2;
     client_out_discard(c);
     end_streams(h);
-    ASSERT(h->copied == 0);
+    ASSERT(h->copied_over == 0);
     release_spent(c->pw->h2);
     list_remove(&h->turn.node);
 }
@@ -205,7 +205,7 @@ static bool h2_read(struct h2_conn *h)
     const ssize_t n = nghttp2_session_mem_recv(h->session, (const uint8_t *)in.ptr, in.len);
     free(rest);
     if (n >= 0) {
-        h2_guard_noise(h, noise);
+        h2_guard_came(h, noise);
     } else { /* what is no frame at all: nghttp2 has said what it could */
         h->failed = true;
         if (c->close_reason == CLOSE_OPEN)

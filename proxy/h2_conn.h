@@ -45,8 +45,8 @@ struct h2_conn {
     bool goaway_noticed, goaway_sent, failed;
     bool look_due; /* bytes have come, and perhaps the end of the connection with them */
     unsigned wide_windows;
-    size_t withheld; /* of the connection's window, until the client knows our settings */
-    size_t copied;   /* bytes of responses that wait in its streams and lie nowhere else */
+    size_t withheld;    /* of the connection's window, until the client knows our settings */
+    size_t copied_over; /* of all h2_stream.copied, what is beyond H2_STREAM_HOLDS in each */
     struct turn_hook turn;
     mono_ms_t begun_ms, watch_ms, head_since_ms, goaway_ms;
     mono_ms_t idle_since_ms; /* 0: a stream has begun, or is there */

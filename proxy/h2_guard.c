@@ -11,6 +11,7 @@
 #define NOISE_PER_DATA    4  /* the windows of its stream and of the connection, and a PING */
 #define NOISE_PER_PAGE    2  /* the same windows for each page: Go's client gives back what each read took */
 #define NOISE_PAGE_BYTES  4096
+#define NOISE_OVER        64  /* frames of DATA for streams that are over, for one */
 #define NOISE_DATA_BYTES  256 /* smaller frames are what windows of few bytes are answered with */
 
 static void earn(struct h2_conn *h, uint32_t n)
@@ -46,6 +47,22 @@ void h2_guard_noise(struct h2_conn *h, unsigned frames)
         h2_conn_fail(h, NGHTTP2_ENHANCE_YOUR_CALM, CLOSE_H2_FLOOD);
     else
         h->noise_left -= frames;
+}
+
+void h2_guard_data(struct h2_conn *h)
+{
+    h->walk.data -= h->walk.data > 0;
+}
+
+/* What was begun and not shown was thrown away, but for the last, which may not have come whole. */
+void h2_guard_came(struct h2_conn *h, unsigned noise)
+{
+    unsigned over = 0;
+    if (UNLIKELY(h->walk.data > NOISE_OVER)) {
+        over = (h->walk.data - 1) / NOISE_OVER;
+        h->walk.data -= over * NOISE_OVER;
+    }
+    h2_guard_noise(h, noise + over);
 }
 
 void h2_guard_reset(struct h2_conn *h)

@@ -205,6 +205,8 @@ static void on_headers(struct h2_conn *h, struct h2_stream *s, const nghttp2_fra
 static void on_data(struct h2_conn *h, struct h2_stream *s, const nghttp2_frame *frame)
 {
     const bool ended = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
+    if (frame->hd.length > 0)
+        h2_guard_data(h);
     if (frame->data.padlen > 0 && frame->hd.length == frame->data.padlen && !ended)
         h2_guard_noise(h, 1); /* empty, too */
     if (s == NULL || s->cut || !ended)

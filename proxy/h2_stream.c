@@ -68,6 +68,18 @@ static void stream_free(void *arg)
     size_pool_free(s, s->pool);
 }
 
+static size_t over(size_t copied)
+{
+    return copied > H2_STREAM_HOLDS ? copied - H2_STREAM_HOLDS : 0;
+}
+
+/* The one setter. */
+static void set_copied(struct h2_stream *s, size_t copied)
+{
+    s->conn->copied_over += over(copied) - over(s->copied);
+    s->copied = copied;
+}
+
 /* What the piece has left is given up. */
 static void piece_release(struct h2_stream *s, struct h2_piece *p)
 {
@@ -75,7 +87,7 @@ static void piece_release(struct h2_stream *s, struct h2_piece *p)
     if (p->held)
         h2_conn_spend(s->conn, p->owner);
     if (p->block != NULL) {
-        s->conn->copied -= p->bytes;
+        set_copied(s, s->copied - p->bytes);
         worker_bury(w, &p->block->grave, free, p->block);
     }
 }
@@ -229,7 +241,7 @@ static bool copy_push(struct h2_stream *s, const void *ptr, size_t bytes)
         if (bytes <= (size_t)(last->block->bytes + last->block->room - end)) {
             memcpy(end, ptr, bytes);
             last->bytes += bytes;
-            s->conn->copied += bytes;
+            set_copied(s, s->copied + bytes);
             return true;
         }
     }
@@ -242,7 +254,7 @@ static bool copy_push(struct h2_stream *s, const void *ptr, size_t bytes)
     p->ptr = b->bytes;
     p->bytes = bytes;
     p->block = b;
-    s->conn->copied += bytes;
+    set_copied(s, s->copied + bytes);
     return true;
 }
 
@@ -341,7 +353,9 @@ void h2_stream_finish(struct h2_stream *s, slice_t trailers)
 }
 
 /* What windows and socket let go at once, or what makes the stream full. That the socket is full is known
- * when it has been written to: until then all streams of a connection together have as much as one. */
+ * when it has been written to: until then all streams of a connection together have as much as one, beside
+ * what each may hold in any case, or a few whose windows are shut would take it from the others for as long
+ * as they are. */
 size_t h2_stream_room(const struct h2_stream *s)
 {
     nghttp2_session *session = s->conn->session;
@@ -349,9 +363,10 @@ size_t h2_stream_room(const struct h2_stream *s)
         s->bytes < H2_STREAM_HOLDS - ROOM_LEAST ? H2_STREAM_HOLDS + 1 - s->bytes : ROOM_LEAST;
     const int32_t window = MIN(nghttp2_session_get_stream_remote_window_size(session, s->id),
                                nghttp2_session_get_remote_window_size(session));
-    if (s->conn->client->left != NULL || window <= 0 || s->conn->copied >= (size_t)ROOM_MOST)
+    if (s->conn->client->left != NULL || window <= 0 || s->conn->copied_over >= (size_t)ROOM_MOST)
         return least;
-    const size_t open = MIN((size_t)window, (size_t)ROOM_MOST - s->conn->copied + s->bytes);
+    const size_t open =
+        MIN(MIN((size_t)window, (size_t)ROOM_MOST), (size_t)ROOM_MOST - s->conn->copied_over + s->bytes);
     return open > s->bytes + least ? open - s->bytes : least;
 }
 
@@ -396,7 +411,8 @@ static void pieces_send(struct h2_stream *s, size_t bytes)
         p->bytes -= n;
         bytes -= n;
         s->bytes -= n;
-        s->conn->copied -= p->block != NULL ? n : 0;
+        if (p->block != NULL)
+            set_copied(s, s->copied - n);
         if (p->bytes > 0)
             break;
         piece_release(s, p);

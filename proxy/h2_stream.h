@@ -56,7 +56,8 @@ struct h2_stream {
     /* output */
     struct h2_piece few[H2_STREAM_FEW], *pieces; /* from `piece_first` on */
     unsigned piece_first, piece_count, piece_room;
-    size_t bytes; /* in them */
+    size_t bytes;  /* in them */
+    size_t copied; /* of these, what lies in blocks */
     char *trailers;
     size_t trailers_bytes;
     mono_ms_t out_since_ms; /* how long the client has been slow, and how many bytes it took meanwhile */

@@ -240,19 +240,19 @@ static void answers_to_pings_that_nobody_sent(void **state)
     expect_calmed(c, "h2_flood");
 }
 
-/* nghttp2 leaves them out. */
+/* nghttp2 leaves them out. 64 of DATA that has bytes count as one, for the sake of the next test. */
 static void frames_for_streams_that_are_over(void **state)
 {
     UNUSED(state);
-    for (unsigned kind = 0; kind < 3; kind++) {
+    for (unsigned kind = 0; kind < 4; kind++) {
         start("");
         struct h2_client *c = h2_open(m->port);
         h2_get(c, 1, "/q");
         h2_expect(c, 1, 200, NULL);
         bool goes = true;
-        for (unsigned i = 0; i < 3000 && goes; i++)
-            goes =
-                kind < 2 ? h2_data(c, kind == 0 ? 0 : NGHTTP2_FLAG_END_STREAM, 1, "", 0) : h2_get(c, 1, "/q");
+        for (unsigned i = 0; i < 100000 && goes; i++)
+            goes = kind < 3 ? h2_data(c, kind == 1 ? NGHTTP2_FLAG_END_STREAM : 0, 1, "a", kind == 2)
+                            : h2_get(c, 1, "/q");
         expect_calmed(c, "h2_flood");
     }
 }

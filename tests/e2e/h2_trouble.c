@@ -220,6 +220,77 @@ static void instances_never_get_more_than_one_connection_may_ask(void **state)
     }
 }
 
+/* ---- what is none
+ * ---------------------------------------------------------------------------------------------------- */
+
+static void echo_script(struct origin_conn *c, const struct message *request, void *arg)
+{
+    UNUSED(arg);
+    origin_respond(c, 200, NO_STORE, textf("%zu", strlen(request->body)));
+}
+
+/* DATA that somebody reads is no noise, however small, and wherever a read ends. */
+static void small_data_of_an_upload_is_no_flood(void **state)
+{
+    UNUSED(state);
+    struct origin *app = origin_start(echo_script, NULL);
+    struct millpond *m = start("", pool_lines("app", 1, app));
+    struct h2_client *c = h2_open(m->port);
+    h2_headers(c, 0, 1, H2_POST("/put"));
+    for (unsigned i = 0; i < 50000; i++) {
+        h2_data(c, 0, 1, "a", 1);
+        if (i % 1000 == 0)
+            h2_sync(c);
+    }
+    h2_data(c, NGHTTP2_FLAG_END_STREAM, 1, "", 0);
+    h2_expect(c, 1, 200, "50000");
+    assert_int_equal(c->goaways, 0);
+    millpond_stop(m);
+}
+
+static void large_script(struct origin_conn *c, const struct message *request, void *arg)
+{
+    static char piece[65536];
+    UNUSED(request);
+    UNUSED(arg);
+    origin_send(c, "HTTP/1.1 200 OK\r\n" NO_STORE "Content-Length: 4194304\r\n\r\n");
+    for (unsigned i = 0; i < 64 && origin_send_bytes(c, piece, sizeof piece); i++)
+        continue;
+}
+
+/* What relayed responses may have on their way, together, is not used up by those that nobody takes: theirs
+ * is what each may hold in any case, of which nothing but small frames could be made. */
+static void shut_windows_take_no_room_from_others(void **state)
+{
+    UNUSED(state);
+    struct origin *app = origin_start(large_script, NULL);
+    struct millpond *m = start("", pool_lines("app", 1, app));
+    struct h2_client *c = h2_open(m->port, .window = 1, .no_window_updates = true);
+    const uint32_t shut = 30;
+    h2_window_update(c, 0, 100 << 20);
+    for (uint32_t i = 0; i < shut; i++) {
+        h2_get(c, 2 * i + 1, "/large");
+        h2_wait_head(c, 2 * i + 1);
+    }
+    size_t largest = 0;
+    for (uint32_t id = 2 * shut + 1; largest <= 12 << 10; id += 2) { /* unless its instance is slow */
+        struct h2_answer *a = h2_answer(c, id);
+        EXPECT(id < 2 * shut + 40, "frames of at most %zu bytes", largest);
+        h2_get(c, id, "/large");
+        for (size_t given = 0; !a->ended;) {
+            const size_t before = a->body_len;
+            if (before >= given) { /* a little each time, so that the socket is never full */
+                h2_window_update(c, id, 40000);
+                given = before + 40000;
+            }
+            EXPECT(h2_read(c), "%zu bytes", a->body_len);
+            largest = MAX(largest, a->body_len - before);
+        }
+        assert_int_equal(a->body_len, 4194304);
+    }
+    millpond_stop(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -227,6 +298,8 @@ int main(void)
         E2E_TEST(what_it_sends_puts_no_write_timeout_off),
         E2E_TEST(an_end_that_is_not_taken_has_its_time),
         E2E_TEST(instances_never_get_more_than_one_connection_may_ask),
+        E2E_TEST(small_data_of_an_upload_is_no_flood),
+        E2E_TEST(shut_windows_take_no_room_from_others),
     };
     return E2E_RUN("e2e/h2_trouble", tests);
 }

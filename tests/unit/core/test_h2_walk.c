@@ -38,6 +38,19 @@ static void data_and_resets_do_not(void **state)
     assert_int_equal(found(TEXT(PREFACE FRAME4("\0", "abcd") FRAME4("\3", "\0\0\0\x8"))), 0);
 }
 
+/* Data is counted beside, when it has bytes. */
+static void data_is_counted_beside(void **state)
+{
+    (void)state;
+    struct h2_walk w;
+    h2_walk_begin(&w);
+    assert_int_equal(h2_walk(&w, TEXT(PREFACE FRAME4("\0", "abcd") FRAME0("\0") FRAME4("\3", "\0\0\0\x8"))),
+                     1);
+    assert_int_equal(w.data, 1);
+    assert_int_equal(h2_walk(&w, TEXT("\0\0\4\0\0\0\0\0\1")), 0);
+    assert_int_equal(w.data, 2);
+}
+
 /* A payload is no head, and only whole heads count. */
 static void it_may_be_cut_anywhere(void **state)
 {
@@ -72,9 +85,8 @@ static void a_long_frame_is_gone_through(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_brings_nothing_counts),
-        cmocka_unit_test(data_and_resets_do_not),
-        cmocka_unit_test(it_may_be_cut_anywhere),
+        cmocka_unit_test(what_brings_nothing_counts),   cmocka_unit_test(data_and_resets_do_not),
+        cmocka_unit_test(data_is_counted_beside),       cmocka_unit_test(it_may_be_cut_anywhere),
         cmocka_unit_test(a_long_frame_is_gone_through),
     };
     return cmocka_run_group_tests_name("core/h2_walk", tests, NULL, NULL);
