@@ -382,8 +382,10 @@ static void balancer_unwatch_set(struct balancer *b, struct balancer_set *s)
         for (size_t n = 0; n < pool->member_count; n++)
             member_deactivate(&pool->members[n]);
         for (size_t n = 0; n < pool->seats.count; n++)
-            if (pool->seats.items[n].instance->watch_round != b->watch_round)
+            if (pool->seats.items[n].instance->watch_round != b->watch_round) {
                 instance_retire(pool->seats.items[n].instance);
+                queue_unpin(pool->queue, pool->seats.items[n].instance); /* it takes nobody any more */
+            }
     }
 }
 
@@ -400,10 +402,11 @@ void balancer_set_activate(struct balancer *b, struct balancer_set *s)
         balancer_watch_set(b, s);
     if (s != NULL)
         orders_keep_known(&b->orders, s->pools, s->pool_count);
+    if (old != NULL)
+        balancer_unwatch_set(b, old);
     for (size_t p = 0; s != NULL && p < s->pool_count; p++)
         pool_open(s->pools[p]);
     if (old != NULL) {
-        balancer_unwatch_set(b, old);
         balancer_set_unref(old);
         balancer_tell_retired(b);
     }

@@ -84,8 +84,8 @@ uint32_t pool_pin_of_instance(const struct pool *p, const struct instance *i, ch
 struct tls_target *pool_tls(const struct pool *p);
 /* Any thread that RCU knows: a reference, or NULL. */
 struct tls_target *pool_tls_get(const struct pool *p);
-/* Worker: the name that this instance is asked for and has to prove; lives as long as the set. NULL: it is no
- * longer one that is picked. */
+/* Worker: the name that this instance is asked for and has to prove; lives as long as the set. It may
+ * have been taken out of use meanwhile. NULL: it is of another pool. */
 const char *pool_tls_name(const struct pool *p, const struct instance *i);
 /* Control thread, or a command: the same made of one section, for the caller. NULL and "file:line: [pool
  * NAME] key: what is wrong; what would be right". */

@@ -157,7 +157,8 @@ void instance_watch(struct instance *i, const struct health_settings *settings)
         atomic_store_explicit(&i->watch_fall, (uint32_t)MAX(settings->fall, 1), memory_order_relaxed);
         return;
     }
-    instance_unwatch(i);
+    atomic_store_explicit(&i->watch_fall, 0, memory_order_relaxed);
+    health_share_stop(&i->probe);
     if (instance_state(i) == INSTANCE_STARTING || instance_state(i) == INSTANCE_DOWN)
         instance_set_state(i, INSTANCE_UP, "health_check = off");
 }

@@ -23,7 +23,7 @@ static void pool_view_free(void *obj)
     if (v->backup != NULL)
         v->backup->policy->destroy(v->backup);
     for (size_t i = 0; i < v->count; i++)
-        instance_unref(v->entries[i].instance);
+        instance_unref(v->instances[i]);
     free(v->pins);
     free(v);
 }
@@ -94,12 +94,11 @@ static bool pool_build_pins(const struct pool *p, struct pool_view *v)
 static struct pool_view *pool_build_view(struct pool *p)
 {
     struct policy_candidate *candidates = calloc(p->seats.count + 1, sizeof *candidates);
-    struct pool_view *v = calloc(1, sizeof *v + p->seats.count * sizeof v->entries[0]);
+    struct pool_view *v = calloc(1, sizeof *v + p->seats.count * sizeof v->instances[0]);
     p->ramping = false;
     if (candidates != NULL && v != NULL && (!pool_is_sticky(p) || pool_build_pins(p, v))) {
         for (size_t s = 0; s < p->seats.count; s++)
-            v->entries[v->count++] = (struct pool_entry){instance_ref(p->seats.items[s].instance),
-                                                         p->seats.items[s].member->config};
+            v->instances[v->count++] = instance_ref(p->seats.items[s].instance);
         v->normal = pool_build_half(p, false, candidates);
         v->backup = pool_build_half(p, true, candidates);
     }
@@ -133,7 +132,7 @@ void pool_open(struct pool *p)
 bool pool_rebuild(struct pool *p)
 {
     CHECK_MAGIC(p, POOL_MAGIC);
-    if (p->seats.count > 0)
+    if (p->queue == NULL && p->seats.count > 0) /* workers read it from the first view on */
         p->queue = p->seats.items[0].instance->queue;
     struct pool_view *v = pool_build_view(p);
     p->stale = v == NULL;
@@ -286,8 +285,8 @@ static enum pool_pick_result pool_choose_limited(const struct pool_view *v, stru
         if (count > 0)
             memcpy(left_out, tried, count * sizeof *left_out);
         for (size_t i = 0; i < v->count; i++)
-            if (instance_is_full(v->entries[i].instance))
-                left_out[count++] = v->entries[i].instance;
+            if (instance_is_full(v->instances[i]))
+                left_out[count++] = v->instances[i];
         for (unsigned h = 0; h < 2; h++) {
             t->tried = left_out;
             t->tried_count = count;

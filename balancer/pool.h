@@ -13,12 +13,6 @@
 
 #define POOL_MAGIC 0x504f4f4cu
 
-/* An instance that may be picked, and the server that stands on it. */
-struct pool_entry {
-    struct instance *instance;
-    const struct config_server *server;
-};
-
 /* Where the visitors go that have this cookie. */
 struct pool_pin {
     uint32_t id;               /* of the instance: the pin of pool_affinity */
@@ -32,7 +26,7 @@ struct pool_view {
     struct policy_view *normal, *backup;
     struct pool_pin *pins; /* as many; NULL without sticky_cookie */
     size_t count;
-    struct pool_entry entries[];
+    struct instance *instances[];
 };
 
 /* Owned by its set; made and changed on the control thread. */

@@ -83,14 +83,10 @@ const char *pool_server_tls_name(const struct pool *p, const struct config_serve
 
 const char *pool_tls_name(const struct pool *p, const struct instance *i)
 {
-    const char *name = NULL;
-    rcu_enter();
-    const struct pool_view *v = atomic_load_explicit(&p->view, memory_order_acquire);
-    for (size_t k = 0; v != NULL && name == NULL && k < v->count; k++)
-        if (v->entries[k].instance == i)
-            name = pool_server_tls_name(p, v->entries[k].server);
-    rcu_leave();
-    return name;
+    for (size_t k = 0; k < p->config->server_count; k++)
+        if (strcmp(p->config->servers[k].name, i->name) == 0)
+            return pool_server_tls_name(p, &p->config->servers[k]);
+    return NULL;
 }
 
 /* ---- files that change

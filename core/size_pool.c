@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "core/panic.h"
+#include "core/poison.h"
 
 struct size_pool_block {
     alignas(max_align_t) struct size_pool_block *next; /* free: the one behind it in its list */
@@ -26,27 +27,35 @@ static inline size_t room_of(unsigned class)
     return (class + 1) * (size_t)SIZE_POOL_STEP - HEAD;
 }
 
-static NOINLINE void *block_new(size_t room)
+/* What is behind the bytes asked for is nobody's. */
+static inline void *block_give(struct size_pool_block *b, size_t bytes)
+{
+    poison(b + 1, b->room);
+    unpoison(b + 1, bytes);
+    return b + 1;
+}
+
+static NOINLINE void *block_new(size_t room, size_t bytes)
 {
     struct size_pool_block *b = room <= SIZE_MAX - HEAD ? malloc(HEAD + room) : NULL;
     if (b == NULL)
         return NULL;
     b->room = room;
-    return b + 1;
+    return block_give(b, bytes);
 }
 
 void *size_pool_alloc(size_t bytes, void *pool)
 {
     struct size_pool *p = pool;
     if (UNLIKELY(bytes > ROOM_MAX))
-        return block_new(bytes);
+        return block_new(bytes, bytes);
     const unsigned class = class_of(bytes);
     struct size_pool_block *b = p->free[class];
     if (UNLIKELY(b == NULL))
-        return block_new(room_of(class));
+        return block_new(room_of(class), bytes);
     p->free[class] = b->next;
     p->kept[class]--;
-    return b + 1;
+    return block_give(b, bytes);
 }
 
 void *size_pool_calloc(size_t count, size_t bytes, void *pool)
@@ -68,6 +77,7 @@ void size_pool_free(void *ptr, void *pool)
         free(b);
         return;
     }
+    poison(b + 1, b->room);
     b->next = p->free[class];
     p->free[class] = b;
     p->kept[class]++;
@@ -79,10 +89,11 @@ void *size_pool_realloc(void *ptr, size_t bytes, void *pool)
         return size_pool_alloc(bytes, pool);
     const size_t room = ((struct size_pool_block *)ptr - 1)->room;
     if (bytes <= room && room <= MAX(ROOM_MAX, 2 * bytes))
-        return ptr;
+        return block_give((struct size_pool_block *)ptr - 1, bytes);
     void *more = size_pool_alloc(bytes, pool);
     if (more == NULL)
         return NULL;
+    unpoison(ptr, room);
     memcpy(more, ptr, MIN(room, bytes));
     size_pool_free(ptr, pool);
     return more;

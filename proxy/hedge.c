@@ -214,6 +214,11 @@ bool hedge_on_failure(struct exchange *x, enum fetch_error e)
     return true;
 }
 
+struct exchange *hedge_second(const struct exchange *x)
+{
+    return x->hedge->second;
+}
+
 void hedge_stop(struct exchange *x)
 {
     struct hedge *h = x->hedge;

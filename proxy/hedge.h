@@ -29,6 +29,8 @@ void hedge_begin(struct exchange *x);
 struct exchange *hedge_on_head(struct exchange *x, unsigned status);
 /* The try of `x` has failed: true when that was all, since the other one goes on. */
 bool hedge_on_failure(struct exchange *x, enum fetch_error e);
+/* The second try under way beside `x`, or NULL. */
+struct exchange *hedge_second(const struct exchange *x);
 /* The fetch of `x` is over, whatever it came to: no second try any more. */
 void hedge_stop(struct exchange *x);
 /* The exchange ends. */

@@ -12,6 +12,7 @@
 
 #include "core/log.h"
 #include "proxy/exchange.h"
+#include "proxy/hedge.h"
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
 #include "proxy/server.h"
@@ -35,8 +36,11 @@ static void worker_on_lost(struct worker *w, struct mail *m)
         struct exchange *x = CONTAINER_OF(all.next, struct exchange, node);
         list_remove(&x->node);
         list_push_back(&pw->exchanges, &x->node);
+        struct exchange *second = UNLIKELY(x->hedge != NULL) ? hedge_second(x) : NULL; /* is in no list */
         if (x->instance == lost->instance)
             phase_fetch_lost(x);
+        else if (second != NULL && second->instance == lost->instance)
+            phase_fetch_lost(second);
     }
     instance_unref(lost->instance);
     free(lost);

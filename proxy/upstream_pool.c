@@ -206,7 +206,7 @@ void upstream_pool_put(struct proxy_worker *pw, struct upstream_conn *u, unsigne
         if (v->instance == u->instance)
             u = v;
     }
-    if (u->tls == NULL)
+    if (u->tls == NULL && !instance_is_retired(u->instance))
         pool_spill(pw, u);
     else
         upstream_conn_close(&u);

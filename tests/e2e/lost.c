@@ -145,6 +145,56 @@ static void shared_fetches_and_hedges(void **state)
     stop(&p);
 }
 
+static void half_script(struct origin_conn *c, const struct message *request, void *arg)
+{
+    const _Atomic bool *is_ill = arg;
+    if (strcmp(request->target, "/health") == 0) {
+        origin_respond(c, *is_ill ? 500 : 200, "", "");
+        return;
+    }
+    gate_pass(gate);
+    origin_respond(c, 200, "Cache-Control: no-store\r\n", "hung");
+}
+
+/* Both whom a hedged request has asked go down, in either order. */
+static void both_tries_of_a_hedge(void **state)
+{
+    UNUSED(state);
+    for (unsigned begins = 0; begins < 2; begins++) {
+        static _Atomic bool is_ill[2];
+        static const char *const names[2] = {"one", "two"};
+        struct origin *hung[2], *good = origin_start_named("good");
+        gate = gate_new();
+        for (unsigned i = 0; i < 2; i++) {
+            is_ill[i] = false;
+            hung[i] = origin_start(half_script, &is_ill[i]);
+        }
+        struct millpond *m =
+            millpond_start(.main = "workers = 1\n",
+                           .rest = textf(
+                               "[pool app]\nserver = 127.0.0.1:%d name=one\nserver = 127.0.0.1:%d name=two\n"
+                               "server = 127.0.0.1:%d name=good backup\nhealth_path = /health\n"
+                               "health_interval = 20ms\nresponse_timeout = 1h\nretries = 2\n"
+                               "[route r]\nhedge = 20ms\n",
+                               origin_port(hung[0]), origin_port(hung[1]), origin_port(good)));
+        millpond_wait_state(m, "one", "up");
+        millpond_wait_state(m, "two", "up");
+        struct client *get = client_open(m->port);
+        client_send(get, "GET /page HTTP/1.1\r\nHost: test\r\n\r\n");
+        gate_wait_arrived(gate, 2);
+        for (unsigned i = 0; i < 2; i++) {
+            is_ill[(begins + i) % 2] = true;
+            millpond_wait_state(m, names[(begins + i) % 2], "down");
+        }
+        expect_body(client_read(get), "good");
+        gate_open(gate);
+        millpond_stop(m);
+        origin_stop(hung[0]);
+        origin_stop(hung[1]);
+        origin_stop(good);
+    }
+}
+
 /* A drained instance answers what it has. */
 static void drained_is_waited_for(void **state)
 {
@@ -167,6 +217,7 @@ int main(void)
         E2E_TEST(within_retries),
         E2E_TEST(last_one_is_waited_for),
         E2E_TEST(shared_fetches_and_hedges),
+        E2E_TEST(both_tries_of_a_hedge),
         E2E_TEST(drained_is_waited_for),
     };
     return E2E_RUN("lost", tests);

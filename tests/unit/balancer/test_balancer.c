@@ -6,6 +6,7 @@
 
 #include "balancer/balancer.h"
 #include "balancer/instance.h"
+#include "balancer/pool.h"
 #include "tests/unit/core/fake_dns.h"
 
 struct env {
@@ -385,6 +386,11 @@ static bool has_address(void *arg)
     return strcmp(l.infos[0].address, arg) == 0;
 }
 
+static bool is_retired(void *arg)
+{
+    return instance_is_retired(arg);
+}
+
 /* Requests that began before a reload go by what the name stands for now, too. */
 static void test_older_sets_follow_a_name(void **state)
 {
@@ -406,6 +412,25 @@ static void test_older_sets_follow_a_name(void **state)
     instance_release(third, FETCH_NONE);
     balancer_set_unref(old);
     balancer_set_unref(new);
+}
+
+/* A connection is still being made to an address when its name loses it. */
+static void test_who_is_gone_from_a_name_keeps_the_name(void **state)
+{
+    UNUSED(state);
+    fake_dns_set("app.test", "10.0.0.1", NULL, NULL);
+    struct balancer_set *s = build("[pool app]\nhealth_check = off\ntls = yes\ntls_verify = no\n"
+                                   "server = 10.0.0.9:1 name=b weight=0\nserver = app.test:3000 name=a\n");
+    balancer_set_activate(env.b, s);
+    struct pool *p = balancer_set_pool(s, 0);
+    struct instance *i = pick(s, 0);
+    assert_string_equal(pool_tls_name(p, i), "app.test");
+    fake_dns_set("app.test", "10.0.0.2", NULL, NULL);
+    deadline_set(env.w, &p->members[1].resolve_at, worker_now_ms(env.w));
+    fixture_run_until(env.w, is_retired, i);
+    assert_string_equal(pool_tls_name(p, i), "app.test");
+    instance_release(i, FETCH_NONE);
+    balancer_set_unref(s);
 }
 
 /* --- many workers, reloads and state changes at once --- */
@@ -502,6 +527,7 @@ int main(void)
         T(test_destroy_waits_for_all),
         T(test_names),
         T(test_older_sets_follow_a_name),
+        T(test_who_is_gone_from_a_name_keeps_the_name),
         T(test_reloads_under_load),
     };
     return cmocka_run_group_tests_name("balancer/balancer", tests, NULL, NULL);

@@ -285,12 +285,25 @@ static void test_pinned_ones_move_on(void **state)
     instance_release(w[0].got, FETCH_NONE);
     expect_got(&w[1], '-');
     use(OFF "sticky_cookie = srv\n" A);
-    expect_got(&w[1], '-');
-    assert_int_equal(balancer_retire(env.b, "app", "b"), 1);
     expect_got(&w[1], 'a');
+    assert_int_equal(balancer_retire(env.b, "app", "b"), 1);
     instance_release(w[1].got, FETCH_NONE);
     instance_release(a[1], FETCH_NONE);
     instance_release(b, FETCH_NONE);
+}
+
+/* As member_renew_probe does: what is asked from now on changes, not who takes requests. */
+static void test_new_files_for_tls_take_nobody_out_of_use(void **state)
+{
+    UNUSED(state);
+    struct waiter w;
+    use(OFF B);
+    struct instance *b = take('b');
+    wait_for(&w, NULL);
+    instance_watch(b, &(struct health_settings){.kind = CONFIG_HEALTH_OFF});
+    instance_release(b, FETCH_NONE);
+    expect_got(&w, 'b');
+    instance_release(w.got, FETCH_NONE);
 }
 
 /* What makes room besides the end of a request: an instance that comes back, another limit, an order. */
@@ -424,6 +437,7 @@ int main(void)
         T(test_pinned_ones_wait_for_theirs),
         T(test_when_one_is_dropped),
         T(test_pinned_ones_move_on),
+        T(test_new_files_for_tls_take_nobody_out_of_use),
         T(test_room_from_elsewhere),
         T(test_a_server_that_is_gone_gets_nobody),
         T(test_no_lease_is_lost),

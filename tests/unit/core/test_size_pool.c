@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "core/poison.h"
 #include "core/size_pool.h"
 
 #include <string.h>
@@ -115,11 +116,30 @@ static void test_resized(void **state)
     size_pool_end(&p);
 }
 
+/* AddressSanitizer sees who uses what was given back, or more than was asked for. */
+static void test_what_is_not_given_out_is_nobodys(void **state)
+{
+    struct size_pool p = {0};
+    UNUSED(state);
+    for (unsigned round = 0; round < 2; round++) {
+        char *ptr = size_pool_alloc(20, &p);
+        assert_int_equal(is_poisoned(ptr + 20), POISON_IS_SEEN);
+        ptr = size_pool_realloc(ptr, 30, &p);
+        assert_false(is_poisoned(ptr + 29));
+        assert_int_equal(is_poisoned(ptr + 30), POISON_IS_SEEN);
+        size_pool_free(ptr, &p);
+        assert_int_equal(is_poisoned(ptr), POISON_IS_SEEN);
+    }
+    size_pool_end(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_blocks_do_not_overlap),
                                        cmocka_unit_test(test_the_last_one_is_the_next),
                                        cmocka_unit_test(test_what_is_kept_is_bounded),
-                                       cmocka_unit_test(test_zeroed), cmocka_unit_test(test_resized)};
+                                       cmocka_unit_test(test_what_is_not_given_out_is_nobodys),
+                                       cmocka_unit_test(test_zeroed),
+                                       cmocka_unit_test(test_resized)};
     return cmocka_run_group_tests_name("core/size_pool", tests, NULL, NULL);
 }

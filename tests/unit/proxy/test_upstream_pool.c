@@ -6,6 +6,8 @@
 
 #include "fixture.h"
 
+#include "balancer/instance.h"
+
 #include "proxy/upstream_conn.h"
 
 #define IDLE_MS 60000
@@ -73,6 +75,25 @@ static bool peer_is_closed(int fd)
 {
     char byte;
     return read(fd, &byte, 1) == 0;
+}
+
+/* Two requests end on an instance that nobody uses any more: neither connection goes to who would keep it. */
+static void test_what_is_retired_is_not_spilled(void **state)
+{
+    UNUSED(state);
+    struct pools p;
+    int peer[2];
+    start(&p);
+    instance_retire(p.a);
+    for (unsigned i = 0; i < 2; i++)
+        put(p.f.pw, p.a, 1, &peer[i]);
+    assert_true(peer_is_closed(peer[0]) || peer_is_closed(peer[1]));
+    upstream_pool_close_retired(p.f.pw);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_true(peer_is_closed(peer[i]));
+        close(peer[i]);
+    }
+    end(&p);
 }
 
 static void test_own_and_last_used_first(void **state)
@@ -233,6 +254,7 @@ static void test_nothing_is_kept_while_draining(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_what_is_retired_is_not_spilled),
         cmocka_unit_test(test_own_and_last_used_first),
         cmocka_unit_test(test_surplus_serves_another_worker),
         cmocka_unit_test(test_dead_and_old_ones_are_not_given),
