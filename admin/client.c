@@ -241,7 +241,10 @@ static int save(struct client *c, struct config_edit *edit, bool adds)
         fprintf(c->err, "millpond %s: this is in use, but not saved: %s\n", c->command, why);
         return EXIT_REFUSED;
     }
-    if (!c->json)
+    if (!c->json && edit->path == NULL)
+        fprintf(c->out, "nothing to save: %s does not name %s/%s\n", edit->main_file, edit->pool,
+                edit->server);
+    else if (!c->json)
         fprintf(c->out, "saved: line %d %s %s\n", edit->line, adds ? "of" : "is gone from", edit->path);
     return EXIT_DONE;
 }
@@ -276,11 +279,11 @@ static int change_server(struct client *c, struct config_edit *edit)
 
 static int run_change(struct client *c)
 {
-    char why[CONFIG_EDIT_WHY];
+    char why[CONFIG_EDIT_WHY], pool[CLIENT_POOL_BYTES];
     struct config_edit edit = {.line = 0};
     const char *path = c->config_path != NULL ? c->config_path : ADMIN_DEFAULT_CONFIG;
     int status = EXIT_REFUSED;
-    if (c->saves && !client_server_edit(&edit, path, c->wish, why))
+    if (c->saves && !client_server_edit(&edit, path, c->wish, pool, why))
         fprintf(c->err, "millpond %s: nothing is changed, since it cannot be saved: %s\n", c->command, why);
     else
         status = change_server(c, &edit);

@@ -38,15 +38,14 @@ const char *client_server_read(json_t *wish, const char *command, int count, cha
 }
 
 bool client_server_edit(struct config_edit *e, const char *path, const json_t *wish,
-                        char why[CONFIG_EDIT_WHY])
+                        char pool[CLIENT_POOL_BYTES], char why[CONFIG_EDIT_WHY])
 {
-    char pool[64];
     const char *added_to = json_string_value(json_object_get(wish, "pool"));
     const char *server = json_string_value(json_object_get(wish, "server"));
     if (added_to != NULL)
         return config_edit_add(e, path, added_to, server, why);
     const char *slash = strchr(server, '/');
-    snprintf(pool, sizeof pool, "%.*s", (int)(slash - server), server);
+    snprintf(pool, CLIENT_POOL_BYTES, "%.*s", (int)(slash - server), server);
     return config_edit_remove(e, path, pool, slash + 1, why);
 }
 

@@ -6,6 +6,7 @@
 
 #include "config/build.h"
 #include "config/value.h"
+#include "core/panic.h"
 
 /* ---- the list
  * -------------------------------------------------------------------------------------------------- */
@@ -111,7 +112,8 @@ static void change_add(struct source *s, struct source_section *pool, const char
                      (struct config_origin){source_added, 0});
 }
 
-static void change_apply(struct config_change *c, struct source *s)
+/* What the files say of a server that stays out; NULL when there is none. */
+static struct source_value *change_apply(struct config_change *c, struct source *s)
 {
     struct source_section *pool = source_section_find(s, OPTION_POOL, c->pool);
     struct source_value *v = pool != NULL ? change_find_value(pool, c->server) : NULL;
@@ -121,18 +123,39 @@ static void change_apply(struct config_change *c, struct source *s)
     else if (c->text == NULL ? v == NULL : v != NULL && (!c->in_file || strcmp(v->text, c->text) == 0))
         c->fate = CONFIG_CHANGE_TAKEN_OVER;
     if (c->fate != CONFIG_CHANGE_APPLIES)
-        return;
+        return NULL;
     c->in_file = c->in_file && v != NULL;
     if (v != NULL)
         source_value_remove(pool, v);
     if (c->text != NULL)
         change_add(s, pool, c->text);
+    return c->text == NULL ? v : NULL;
+}
+
+/* Such a load is refused rather than the pool left empty, or the removal undone: both would be noticed by
+ * visitors, and nobody asked for either. */
+static void change_check_left(const struct config_change *c, const struct source_value *v, struct source *s)
+{
+    struct source_section *pool = source_section_find(s, OPTION_POOL, c->pool);
+    if (source_value_find(pool, "server") != NULL || s->broken_section)
+        return;
+    pool->emptied = true;
+    problem_add(s->problems, false, v->origin, pool->label, "server",
+                "%s was removed at run time, and no other one would be left; write another one, or take it "
+                "back: millpond add %s %.*s",
+                c->server, c->pool, PROBLEM_TEXT(slice_str(v->text)));
 }
 
 void config_changes_apply(struct config_changes *l, struct source *s)
 {
+    struct source_value *out[CONFIG_CHANGES_MAX];
+    size_t i = 0, k = 0;
+    ASSERT(l->count <= CONFIG_CHANGES_MAX);
     LIST_FOREACH (n, &l->items)
-        change_apply(CONTAINER_OF(n, struct config_change, node), s);
+        out[i++] = change_apply(CONTAINER_OF(n, struct config_change, node), s);
+    LIST_FOREACH (n, &l->items)
+        if (out[k++] != NULL)
+            change_check_left(CONTAINER_OF(n, struct config_change, node), out[k - 1], s);
 }
 
 struct config *config_load_changed(const char *path, struct config_changes *l,

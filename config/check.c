@@ -75,7 +75,7 @@ static void check_pool(struct build *b, const struct config_pool *pool, const st
 {
     bool all_drained = pool->server_count > 0, all_backup = pool->server_count > 0;
     if (source_value_find(section, "server") == NULL) {
-        if (!b->source->broken_section)
+        if (!b->source->broken_section && !section->emptied)
             check_report(b, false, section, NULL,
                          "the pool has no server; write at least one, such as server = 127.0.0.1:3001");
         return;

@@ -32,6 +32,7 @@ struct source_section {
     const char *label; /* "[pool app]" */
     struct config_origin origin;
     struct source_value *first, *last;
+    bool emptied; /* it has no server, which is said already */
     struct source_section *next;
 };
 

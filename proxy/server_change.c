@@ -151,6 +151,9 @@ void server_settle_changes(struct server *s)
 {
     LIST_FOREACH_SAFE (n, next, &s->changes.items) {
         struct config_change *c = CONTAINER_OF(n, struct config_change, node);
+        if (c->fate == CONFIG_CHANGE_APPLIES && c->text == NULL)
+            log_info("%s/%s: stays out as it was removed at run time, though the ini file names it", c->pool,
+                     c->server);
         if (c->fate == CONFIG_CHANGE_APPLIES)
             continue;
         if (c->fate == CONFIG_CHANGE_TAKEN_OVER)

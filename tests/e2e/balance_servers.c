@@ -174,6 +174,106 @@ static void removed_ones_stay_away_though_they_were_saved(void **state)
     finish(m);
 }
 
+static struct proc *begin(struct millpond *m, const char *order, const char *a, const char *b, const char *c)
+{
+    const char *words[] = {getenv("MILLPOND"), order, a, b, c, "--save", "-c", m->ini, "-s", m->socket, NULL};
+    return proc_start(&(struct proc_options){.argv = words});
+}
+
+static void ends_well(struct proc *p, const char *out)
+{
+    const int code = proc_exit_code(p);
+    EXPECT(code == 0, "exit code %d: %s", code, capture_all(&p->err));
+    expect_in(capture_all(&p->out), out);
+}
+
+/* While the command waits for the last request of the server. */
+static void what_an_editor_saves_meanwhile_stays(void **state)
+{
+    UNUSED(state);
+    struct millpond *m = start("");
+    done(millpond_cli(m, "add", "app", address(1), "9", "name=b", "--save", "-c", m->ini, NULL), "saved: ");
+    struct client *held[2];
+    for (size_t i = 0; i < ARRAY_LEN(held); i++) {
+        held[i] = client_open(m->port);
+        client_send(held[i], "GET /held HTTP/1.1\r\nHost: test\r\n\r\n");
+    }
+    gate_wait_arrived(names[1].gate, 1);
+    struct proc *removal = begin(m, "remove", "app/b", "--wait", "--force");
+    capture_wait(&removal->out, " still run\n", 1);
+    const char *edited = textf("; a line\n%s; another one\n", support_read_file(m->ini));
+    support_write_file(m->ini, edited);
+    gate_open(names[0].gate);
+    gate_open(names[1].gate);
+    ends_well(removal, " is gone from ");
+    const char *now = support_read_file(m->ini);
+    expect_in(now, "; a line\n");
+    expect_in(now, "; another one\n");
+    expect_not_in(now, "name=b");
+    done(millpond_cli(m, "reload", NULL), "");
+    assert_string_equal(seen(m, 4, ""), "aaaa");
+    finish(m);
+}
+
+static void many_save_at_once(void **state)
+{
+    UNUSED(state);
+    struct proc *p[6];
+    struct millpond *m = start("");
+    for (size_t i = 0; i < ARRAY_LEN(p); i++)
+        p[i] = begin(m, "add", "app", address(1), textf("name=n%zu", i));
+    for (size_t i = 0; i < ARRAY_LEN(p); i++)
+        ends_well(p[i], "saved: line ");
+    for (size_t i = 0; i < ARRAY_LEN(p); i++)
+        expect_in(support_read_file(m->ini), textf("name=n%zu\n", i));
+    done(millpond_cli(m, "reload", NULL), "");
+    expect_not_in(millpond_cli(m, "pools", NULL).out, "(added at run time)");
+    finish(m);
+}
+
+static void what_the_file_never_named_is_removed_all_the_same(void **state)
+{
+    UNUSED(state);
+    struct millpond *m = start("");
+    char *before = support_read_file(m->ini);
+    done(millpond_cli(m, "add", "app", address(1), "name=b", NULL), "");
+    struct proc_result r = millpond_cli(m, "remove", "app/b", "--save", "-c", m->ini, NULL);
+    done(r, "app/b: removed; no new requests, 0 still run\n");
+    expect_in(r.out, textf("nothing to save: %s does not name app/b\n", m->ini));
+    assert_string_equal(seen(m, 4, ""), "aaaa");
+    assert_string_equal(support_read_file(m->ini), before);
+    refused(millpond_cli(m, "remove", "app/b", "--save", "-c", m->ini, NULL), "the pool has no such server");
+    done(millpond_cli(m, "add", "app", address(1), "name=b", NULL), "");
+    refused(millpond_cli(m, "remove", "app/a", "--save", "-c", m->ini, NULL), "a is the only server that ");
+    assert_int_equal(support_count(seen(m, 8, ""), "a"), 4);
+    finish(m);
+}
+
+/* The file comes to name only what was removed: visitors notice nothing, and who reloads is told what to do.
+ */
+static void a_reload_does_not_empty_a_pool(void **state)
+{
+    UNUSED(state);
+    struct millpond *m = start("");
+    char *before = support_read_file(m->ini);
+    done(millpond_cli(m, "add", "app", address(1), "name=b", "--save", "-c", m->ini, NULL), "saved: ");
+    done(millpond_cli(m, "reload", NULL), "");
+    done(millpond_cli(m, "remove", "app/a", NULL), "");
+    done(millpond_cli(m, "reload", NULL), "");
+    millpond_wait_log(m, "app/a: stays out as it was removed at run time", 1);
+    support_write_file(m->ini, before);
+    refused(
+        millpond_cli(m, "reload", NULL),
+        textf("[pool app] server: a was removed at run time, and no other one would be left; write another "
+              "one, or take it back: millpond add app %s name=a\n",
+              address(0)));
+    assert_string_equal(seen(m, 4, ""), "bbbb");
+    done(millpond_cli(m, "add", "app", address(0), "name=a", NULL), "app/a: up");
+    done(millpond_cli(m, "reload", NULL), "");
+    assert_string_equal(seen(m, 4, ""), "aaaa");
+    finish(m);
+}
+
 static void mistakes_change_nothing(void **state)
 {
     UNUSED(state);
@@ -206,6 +306,10 @@ int main(void)
         E2E_TEST(changes_under_load_cost_nobody_anything),
         E2E_TEST(saving_edits_one_line),
         E2E_TEST(removed_ones_stay_away_though_they_were_saved),
+        E2E_TEST(what_an_editor_saves_meanwhile_stays),
+        E2E_TEST(many_save_at_once),
+        E2E_TEST(what_the_file_never_named_is_removed_all_the_same),
+        E2E_TEST(a_reload_does_not_empty_a_pool),
         E2E_TEST(mistakes_change_nothing),
     };
     return E2E_RUN("balance_servers", tests);

@@ -115,15 +115,21 @@ static void test_the_list(void **state)
     assert_int_equal(l.count, 0);
 }
 
-static struct config *reload(const char *text, struct config_changes *l)
+static struct config *try_reload(const char *text, struct config_changes *l, struct config_problems *p)
 {
     char path[] = "/tmp/millpond-change-XXXXXX";
-    struct config_problems p;
     int fd = mkstemp(path);
     assert_int_equal(write(fd, text, strlen(text)), strlen(text));
     close(fd);
-    struct config *c = config_load_changed(path, l, &p);
+    struct config *c = config_load_changed(path, l, p);
     unlink(path);
+    return c;
+}
+
+static struct config *reload(const char *text, struct config_changes *l)
+{
+    struct config_problems p;
+    struct config *c = try_reload(text, l, &p);
     print_problems(&p);
     config_problems_free(&p);
     assert_non_null(c);
@@ -166,6 +172,43 @@ static void test_reloads(void **state)
     }
 }
 
+/* The files name nobody else any more. It is said once, of each, and how to go on. */
+static void test_removals_that_leave_nobody(void **state)
+{
+    UNUSED(state);
+    static const char file[] = "[pool app]\nserver = x:1 weight=2 name=a\nserver = b:1\n[pool other]\n"
+                               "server = a:1\n";
+    struct config_changes l;
+    struct config_problems p;
+    config_changes_init(&l);
+    config_change_note(&l, "app", "a", NULL, true);
+    config_change_note(&l, "app", "b:1", NULL, true);
+    assert_null(try_reload(file, &l, &p));
+    assert_int_equal(p.errors, 2);
+    assert_int_equal(count_containing(&p,
+                                      ":2: [pool app] server: a was removed at run time, and no other one "
+                                      "would be left; write another one, or take it back: millpond add "
+                                      "app x:1 weight=2 name=a"),
+                     1);
+    assert_int_equal(count_containing(&p, ":3: [pool app] server: b:1 was removed"), 1);
+    config_problems_free(&p);
+    /* Taken back by what was said there. */
+    config_change_note(&l, "app", "a", "x:1 weight=2 name=a", false);
+    struct config *c = reload(file, &l);
+    expect_names(c, "a ");
+    assert_int_equal(config_change_find(&l, "app", "a")->fate, CONFIG_CHANGE_TAKEN_OVER);
+    config_unref(c);
+    config_changes_free(&l);
+    /* One that was added is enough. */
+    config_changes_init(&l);
+    config_change_note(&l, "app", "a", NULL, true);
+    config_change_note(&l, "app", "c", "c:1 name=c", false);
+    c = reload("[pool app]\nserver = x:1 name=a\n", &l);
+    expect_names(c, "c+ ");
+    config_unref(c);
+    config_changes_free(&l);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -173,6 +216,7 @@ int main(void)
         cmocka_unit_test(test_what_makes_no_configuration),
         cmocka_unit_test(test_the_list),
         cmocka_unit_test(test_reloads),
+        cmocka_unit_test(test_removals_that_leave_nobody),
     };
     return cmocka_run_group_tests_name("config/change", tests, NULL, NULL);
 }

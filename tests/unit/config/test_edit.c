@@ -125,11 +125,35 @@ static void test_refusals(void **state)
     add("app", "a:1", false, "already there");
     add("app", "b:1 wieght=1", false, "did you mean");
     add("apq", "b:1", false, "there is no pool apq");
-    take_out("b:1", false, "there is no server b:1");
-    take_out("a:1", false, "the pool has no server");
+    take_out("a:1", false, "a:1 is the only server that");
     expect_file(main_file, text);
     put(main_file, "[pool app]\nserver = a:1\nsever = b:1\n");
     add("app", "c:1", false, ":3: ");
+}
+
+static void test_nothing_to_take_out(void **state)
+{
+    UNUSED(state);
+    static const char text[] = "[pool app]\nserver = a:1\n";
+    struct config_edit e;
+    char why[CONFIG_EDIT_WHY] = "";
+    put(main_file, text);
+    assert_true(config_edit_remove(&e, main_file, "app", "b:1", why));
+    assert_null(e.path);
+    assert_true(config_edit_commit(&e, why));
+    assert_null(e.path);
+    expect_file(main_file, text);
+    config_edit_free(&e);
+    assert_false(config_edit_remove(&e, main_file, "apq", "b:1", why));
+    assert_non_null(strstr(why, "there is no pool apq in "));
+    config_edit_free(&e);
+    /* Somebody writes it there before the commit. */
+    assert_true(config_edit_remove(&e, main_file, "app", "b:1", why));
+    put(main_file, "[pool app]\nserver = a:1\nserver = b:1\n");
+    assert_true(config_edit_commit(&e, why));
+    assert_int_equal(e.line, 3);
+    expect_file(main_file, text);
+    config_edit_free(&e);
 }
 
 static void test_who_else_writes_is_not_undone(void **state)
@@ -139,11 +163,63 @@ static void test_who_else_writes_is_not_undone(void **state)
     char why[CONFIG_EDIT_WHY] = "";
     put(main_file, "[pool app]\nserver = a:1\n");
     assert_true(config_edit_add(&e, main_file, "app", "b:1", why));
-    put(main_file, "[pool app]\nserver = a:1\nretries = 3\n");
-    assert_false(config_edit_commit(&e, why));
-    assert_non_null(strstr(why, "changed by somebody else"));
+    put(main_file, "; new\n[pool app]\nserver = c:1\nretries = 3\n");
+    assert_true(config_edit_commit(&e, why));
+    assert_int_equal(e.line, 4);
     config_edit_free(&e);
-    expect_file(main_file, "[pool app]\nserver = a:1\nretries = 3\n");
+    expect_file(main_file, "; new\n[pool app]\nserver = c:1\nserver = b:1\nretries = 3\n");
+    /* What he writes cannot be edited. */
+    assert_true(config_edit_remove(&e, main_file, "app", "b:1", why));
+    put(main_file, "[pool app]\nserver = b:1\n");
+    assert_false(config_edit_commit(&e, why));
+    assert_non_null(strstr(why, "b:1 is the only server that"));
+    expect_file(main_file, "[pool app]\nserver = b:1\n");
+    put(main_file, "[pool app]\nsever = b:1\n");
+    assert_false(config_edit_commit(&e, why));
+    expect_file(main_file, "[pool app]\nsever = b:1\n");
+    config_edit_free(&e);
+}
+
+/* Somebody has it open to write all the time, and nothing comes. */
+static void test_who_is_about_to_write_is_waited_for_by_the_user(void **state)
+{
+    UNUSED(state);
+    struct config_edit e;
+    char why[CONFIG_EDIT_WHY] = "";
+    put(main_file, "[pool app]\nserver = a:1\n");
+    int fd = open(main_file, O_RDONLY | O_CLOEXEC);
+    const bool has_leases = fcntl(fd, F_SETLEASE, F_RDLCK) == 0;
+    close(fd);
+    if (!has_leases)
+        skip();
+    fd = open(main_file, O_WRONLY | O_CLOEXEC);
+    assert_true(config_edit_add(&e, main_file, "app", "b:1", why));
+    assert_false(config_edit_commit(&e, why));
+    assert_non_null(strstr(why, "changed by somebody else meanwhile; try again"));
+    config_edit_free(&e);
+    close(fd);
+    expect_file(main_file, "[pool app]\nserver = a:1\n");
+    add("app", "b:1", true, "");
+}
+
+/* All have made their text ready before the first is put in place. */
+static void test_many_at_once(void **state)
+{
+    UNUSED(state);
+    struct config_edit e[6];
+    char why[CONFIG_EDIT_WHY] = "";
+    static const char *const texts[] = {"n0:1", "n1:1", "n2:1", "n3:1"};
+    put(main_file, "[pool app]\nserver = a:1\nserver = b:1\nserver = c:1\n");
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++)
+        assert_true(config_edit_add(&e[i], main_file, "app", texts[i], why));
+    assert_true(config_edit_remove(&e[4], main_file, "app", "a:1", why));
+    assert_true(config_edit_remove(&e[5], main_file, "app", "c:1", why));
+    for (size_t i = 0; i < ARRAY_LEN(e); i++) {
+        assert_true(config_edit_commit(&e[i], why));
+        config_edit_free(&e[i]);
+    }
+    expect_file(main_file, "[pool app]\nserver = b:1\nserver = n0:1\nserver = n1:1\nserver = n2:1\n"
+                           "server = n3:1\n");
 }
 
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -155,7 +231,10 @@ int main(void)
         T(test_line_ends),
         T(test_the_file_that_has_the_pool),
         T(test_refusals),
+        T(test_nothing_to_take_out),
         T(test_who_else_writes_is_not_undone),
+        T(test_who_is_about_to_write_is_waited_for_by_the_user),
+        T(test_many_at_once),
     };
     return cmocka_run_group_tests_name("config/edit", tests, NULL, NULL);
 }
