@@ -213,7 +213,7 @@ struct balancer *balancer_create(struct worker *control)
     return b;
 }
 
-void balancer_tell_lost(struct balancer *b, void (*on_lost)(void *arg, struct instance *i), void *arg)
+void balancer_on_lost(struct balancer *b, void (*on_lost)(void *arg, struct instance *i), void *arg)
 {
     CHECK_MAGIC(b, BALANCER_MAGIC);
     b->on_lost = on_lost;

@@ -45,7 +45,7 @@ struct balancer *balancer_create(struct worker *control);
 void balancer_destroy(struct balancer *b);
 
 /* Runs whenever probes have taken an instance down, which is picked no more by then; `i` is borrowed. */
-void balancer_tell_lost(struct balancer *b, void (*on_lost)(void *arg, struct instance *i), void *arg);
+void balancer_on_lost(struct balancer *b, void (*on_lost)(void *arg, struct instance *i), void *arg);
 
 /* `on_retired` is told when instances are no longer of any set that is in use: connections to them
  * (instance_is_retired) need not be kept. */

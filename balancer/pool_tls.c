@@ -119,9 +119,6 @@ static bool pool_renew_tls(struct pool *p, const struct config *c)
     return true;
 }
 
-/* Certificate and key are written one after the other; files that were the same at two looks are complete,
- * but for bad luck, which the next look makes good. Those that could not be used are tried at each look: it
- * may have been for want of memory or descriptors. */
 bool pool_look_tls(struct pool *p, const struct config *c)
 {
     const struct tls_target_settings settings = settings_of(p->config);
@@ -129,13 +126,8 @@ bool pool_look_tls(struct pool *p, const struct config *c)
     if (!p->config->tls)
         return false;
     tls_target_stamp(&settings, now);
-    const bool changed = memcmp(now, p->tls.tried, sizeof now) != 0,
-               settled = memcmp(now, p->tls.found, sizeof now) == 0;
-    memcpy(p->tls.found, now, sizeof now);
-    if (!settled || (!changed && p->tls.problem == NULL))
-        return false;
-    memcpy(p->tls.tried, now, sizeof now);
-    return pool_renew_tls(p, c);
+    return tls_stamps_are_due(now, p->tls.tried, p->tls.found, ARRAY_LEN(now), p->tls.problem != NULL) &&
+           pool_renew_tls(p, c);
 }
 
 const char *pool_tls_problem(const struct pool *p)

@@ -318,9 +318,10 @@ static void dns_read(struct dns_lookup *l)
             continue;
         if (len < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
             break;
-        if (len < 0) { /* nobody listens there */
-            dns_next_try(l);
-            return;
+        if (len < 0) { /* nobody listens there; what came before counts */
+            for (size_t q = 0; q < ARRAY_LEN(l->questions); q++)
+                l->questions[q].failed = !l->questions[q].answered;
+            break;
         }
         dns_take_reply(l, message, (size_t)len);
     }

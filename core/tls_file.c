@@ -26,6 +26,18 @@ struct tls_stamp tls_stamp_of(const char *path)
                               .changed_ns = (int64_t)st.st_ctim.tv_sec * 1000000000 + st.st_ctim.tv_nsec};
 }
 
+bool tls_stamps_are_due(const struct tls_stamp *now, struct tls_stamp *tried, struct tls_stamp *found,
+                        size_t count, bool failed)
+{
+    const size_t bytes = count * sizeof *now;
+    const bool changed = memcmp(now, tried, bytes) != 0, settled = memcmp(now, found, bytes) == 0;
+    memcpy(found, now, bytes);
+    if (!settled || (!changed && !failed))
+        return false;
+    memcpy(tried, now, bytes);
+    return true;
+}
+
 /* A file that cannot be opened has a plainer reason than OpenSSL's. */
 static FILE *file_open(const char *path, char *err, size_t err_bytes)
 {

@@ -18,6 +18,13 @@ struct tls_stamp {
 };
 /* Zeros: there is no such file. */
 struct tls_stamp tls_stamp_of(const char *path);
+/* A look at files that are in use: are they to be read (again)? `tried` is how they were when they were read
+ * last, whatever came of it, `found` how the last look found them; both are brought up to date. Whoever
+ * renews writes certificate and key one after the other: files that were the same at two looks are complete,
+ * but for bad luck, which the next look makes good. Those that could not be used are read at each look, as it
+ * may have been for want of memory or descriptors. */
+bool tls_stamps_are_due(const struct tls_stamp *now, struct tls_stamp *tried, struct tls_stamp *found,
+                        size_t count, bool failed);
 
 /* The authorities in a PEM file become those that peers of `tls` are checked against; "" takes the system's.
  */

@@ -26,23 +26,14 @@
 
 #include "core/lock.h"
 #include "core/panic.h"
+#include "core/poison.h"
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) && !defined(__SANITIZE_ADDRESS__)
-#define __SANITIZE_ADDRESS__ 1
-#endif
-#endif
-#ifdef __SANITIZE_ADDRESS__
-#include <sanitizer/asan_interface.h>
+#if POISON_IS_SEEN
 #include <sanitizer/lsan_interface.h>
 #define PLACES         ((size_t)2048) /* a search for leaks reads them all */
-#define FORBID(at, n)  __asan_poison_memory_region(at, n)
-#define ALLOW(at, n)   __asan_unpoison_memory_region(at, n)
 #define IS_ROOT(at, n) __lsan_register_root_region(at, n)
 #else
 #define PLACES         ((size_t)1 << 20)
-#define FORBID(at, n)  UNUSED(at)
-#define ALLOW(at, n)   UNUSED(at)
 #define IS_ROOT(at, n) UNUSED(at)
 #endif
 
@@ -123,7 +114,7 @@ static void *place_take(void)
     if (i == NONE)
         return NULL;
     char *at = places.base + i * PLACE_BYTES;
-    ALLOW(at, PLACE_BYTES);
+    unpoison(at, PLACE_BYTES);
     return at;
 }
 
@@ -131,7 +122,7 @@ static void place_give(char *at)
 {
     const uint32_t i = (uint32_t)((size_t)(at - places.base) / PLACE_BYTES);
     ASSERT(places.base + i * PLACE_BYTES == at);
-    FORBID(at, PLACE_BYTES);
+    poison(at, PLACE_BYTES);
     lock_take(&places.lock);
     const bool stays = places.warm_count < WARM_MAX;
     if (stays) {
@@ -267,7 +258,7 @@ struct tls_image *tls_sleep_begin(SSL *ssl)
         free(m);
         return NULL;
     }
-    FORBID(words, PLACE_BYTES);
+    poison(words, PLACE_BYTES);
     return m;
 }
 
@@ -276,7 +267,7 @@ void tls_sleep_end(SSL *ssl, struct tls_image **image)
 {
     struct tls_image *m = *image;
     *image = NULL;
-    ALLOW(ssl, PLACE_BYTES);
+    unpoison(ssl, PLACE_BYTES);
 #ifdef MADV_POPULATE_WRITE /* Linux 5.14: both pages at once is cheaper than two faults */
     madvise(ssl, PLACE_BYTES, MADV_POPULATE_WRITE);
 #endif

@@ -5,7 +5,7 @@
 
 struct instance;
 
-/* Control thread; `server` is a struct server. For balancer_tell_lost. */
+/* Control thread; `server` is a struct server. For balancer_on_lost. */
 void lost_instance_tell(void *server, struct instance *i);
 
 #endif

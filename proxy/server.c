@@ -452,7 +452,7 @@ static void control_on_start(struct worker *w)
     struct server *s = w->owner;
     const struct config *c = s->snapshot->config;
     char text[NET_ADDR_TEXT];
-    balancer_tell_lost(s->balancer, lost_instance_tell, s);
+    balancer_on_lost(s->balancer, lost_instance_tell, s);
     balancer_set_activate(s->balancer, s->snapshot->balancers);
     for (size_t i = 0; i < s->listener_count; i++)
         server_log_listening(&s->listeners[i].bound, s->listeners[i].name);

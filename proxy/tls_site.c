@@ -202,39 +202,35 @@ static void server_drop(void *server)
     tls_server_unref(server);
 }
 
-static void site_renew(const struct config *c, struct tls_site *s, struct tls_tickets *tickets)
+/* false, and no word, when it cannot be done for the reason that is known. */
+static bool site_renew(const struct config *c, struct tls_site *s, struct tls_tickets *tickets)
 {
     char err[1024] = "out of memory";
     struct tls_server *fresh = server_load(c, s->config, tickets, err, sizeof err);
+    if (fresh == NULL && s->problem != NULL && strcmp(s->problem, err) == 0)
+        return false;
     free(s->problem);
     s->problem = NULL;
     if (fresh == NULL) {
         s->problem = strdup(err);
         log_error("%s; the certificates read before stay in use", err);
-        return;
+        return true;
     }
     struct tls_server *old = atomic_exchange_explicit(&s->current, fresh, memory_order_acq_rel);
     rcu_free_later(&old->grave, server_drop, old);
     log_info("[listen %s] certificates read anew, since their files have changed", s->config->name);
+    return true;
 }
 
-/* Whoever renews writes certificate and key one after the other; files that were the same at two looks are
- * complete, but for bad luck, which the next look makes good. */
 bool tls_site_look(const struct config *c, struct tls_site *s, struct tls_tickets *tickets)
 {
-    size_t bytes = s->files * sizeof *s->read;
-    struct tls_stamp *now = calloc(1, bytes);
+    struct tls_stamp *now = calloc(s->files, sizeof *now);
     if (now == NULL)
         return false;
     site_stamp(s, now);
-    bool changed = memcmp(now, s->read, bytes) != 0, settled = memcmp(now, s->found, bytes) == 0;
-    memcpy(s->found, now, bytes);
+    const bool due = tls_stamps_are_due(now, s->read, s->found, s->files, s->problem != NULL);
     free(now);
-    if (!changed || !settled)
-        return false;
-    memcpy(s->read, s->found, bytes);
-    site_renew(c, s, tickets);
-    return true;
+    return due && site_renew(c, s, tickets);
 }
 
 struct tls_server *tls_site_get(struct tls_site *s)

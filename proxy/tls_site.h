@@ -14,7 +14,7 @@ struct tls_site {
     _Atomic(struct tls_server *) current;
     /* control thread */
     char *problem;                  /* NULL, or why the files as they are now are not in use */
-    struct tls_stamp *read, *found; /* of its files: when read, and at the last look */
+    struct tls_stamp *read, *found; /* of its files: as tls_stamps_are_due has it */
 };
 
 /* The sites of all listeners, in their order; NULL for one without TLS, and for all when none has it. false

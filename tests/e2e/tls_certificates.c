@@ -1,5 +1,7 @@
 /* tls_certificates.c: which certificate a client gets, new ones while connections are open, files that cannot
  * be used, and what `check` says of them. */
+#include <sys/resource.h>
+
 #include "tests/support/millpond.h"
 #include "tests/support/tls.h"
 
@@ -190,6 +192,26 @@ static void files_that_change_are_read(void **state)
     millpond_stop(m);
 }
 
+static void what_could_not_be_read_for_want_of_descriptors_is_read_later(void **state)
+{
+    UNUSED(state);
+    struct tls_cert *a = tls_cert_make("a"), *b = tls_cert_make("b");
+    struct millpond *m = start(tls_cert_lines(a));
+    struct rlimit before, none;
+    assert_int_equal(prlimit(m->proc->pid, RLIMIT_NOFILE, NULL, &before), 0);
+    none = (struct rlimit){0, before.rlim_max};
+    assert_int_equal(prlimit(m->proc->pid, RLIMIT_NOFILE, &none, NULL), 0);
+    support_write_file(a->key_file, support_read_file(b->key_file));
+    support_write_file(a->file, support_read_file(b->file));
+    millpond_wait_log(m, "Too many open files; name a PEM file that can; the certificates read before stay",
+                      1);
+    assert_int_equal(prlimit(m->proc->pid, RLIMIT_NOFILE, &before, NULL), 0);
+    millpond_wait_log(m, "[listen secure] certificates read anew", 1);
+    expect_peer(m, "test", NULL, "b");
+    assert_true(json_is_null(json_object_get(site_of(m), "problem")));
+    millpond_stop(m);
+}
+
 static void what_expires_is_said_at_the_start(void **state)
 {
     UNUSED(state);
@@ -322,6 +344,7 @@ int main(void)
         E2E_TEST(what_is_offered_by_itself),
         E2E_TEST(a_reload_brings_new_ones_and_drops_nobody),
         E2E_TEST(files_that_change_are_read),
+        E2E_TEST(what_could_not_be_read_for_want_of_descriptors_is_read_later),
         E2E_TEST(what_expires_is_said_at_the_start),
         E2E_TEST(a_listener_may_become_secure),
         E2E_TEST(check_says_what_is_wrong),
