@@ -382,7 +382,7 @@ class Trafficserver(Contender):
         folder = place.folder
         options = ""
         if place.work.tls:
-            cert, key, _ = place.certificate()
+            place.certificate()
             options = ":ssl:proto=http2;http" if place.work.streams else ":ssl:proto=http"
         for sub in ("etc", "run", "log", "cache", "plugins"):
             os.makedirs(os.path.join(folder, sub), exist_ok=True)
@@ -413,7 +413,8 @@ CONFIG proxy.config.log.logging_enabled INT 0
 CONFIG proxy.config.crash_log_helper STRING NULL
 CONFIG proxy.config.diags.debug.enabled INT 0
 """)
-        place.write("etc/ssl_multicert.config", "dest_ip=* ssl_cert_name=cert.pem ssl_key_name=key.pem\n")
+        place.write("etc/ssl_multicert.config",
+                    "dest_ip=* ssl_cert_name=cert.pem ssl_key_name=key.pem\n" if place.work.tls else "")
         place.write("etc/remap.config", f"map / http://127.0.0.1:{place.origin_port}/\n")
         place.write("etc/cache.config", "url_regex=/nocache/ action=never-cache\n")
         place.write("etc/storage.config", f"{place.ram}/ts {CACHE_MB}M\n")
