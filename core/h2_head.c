@@ -91,6 +91,8 @@ bool h2_head_begin(struct h2_head *h, enum h2_head_kind kind, const struct h1_li
     h->kind = kind;
     h->limits = *limits;
     memset(h->pseudo, 0, sizeof h->pseudo);
+    h->priority = (struct h2_priority){.urgency = H2_URGENCY_DEFAULT};
+    h->content_length = -1;
     h->malformed = NULL;
     h->refused = H1_OK;
     return text_reserve(h, 0);
@@ -125,11 +127,21 @@ static bool name_is_lower_token(slice_t name)
     return http_is_token(name);
 }
 
+/* H2_PSEUDO_COUNT: none of them. Two of one length differ in the letter behind the colon. */
+static unsigned pseudo_lookup(slice_t name)
+{
+    for (unsigned i = 0; i < H2_PSEUDO_COUNT; i++) {
+        const slice_t known = pseudo_names[i];
+        if (name.len == known.len && name.ptr[1] == known.ptr[1] &&
+            memcmp(name.ptr, known.ptr, known.len) == 0)
+            return i;
+    }
+    return H2_PSEUDO_COUNT;
+}
+
 static const char *add_pseudo(struct h2_head *h, slice_t name, slice_t value)
 {
-    unsigned i = 0;
-    while (i < H2_PSEUDO_COUNT && !slice_eq(name, pseudo_names[i]))
-        i++;
+    const unsigned i = pseudo_lookup(name);
     if (h->kind == H2_HEAD_TRAILERS)
         return "a pseudo field among the trailers";
     if (i == H2_PSEUDO_COUNT || (i == H2_PSEUDO_STATUS) != (h->kind == H2_HEAD_RESPONSE))
@@ -163,6 +175,22 @@ static const char *check_field(slice_t name, slice_t value, uint8_t id)
     return belongs_to_connection(id, value) ? "a field that belongs to a connection of HTTP/1.1" : NULL;
 }
 
+/* What HTTP/2 itself needs to know of a request. Why the field is malformed. */
+static const char *note_field(struct h2_head *h, slice_t name, slice_t value, uint8_t id)
+{
+    uint64_t length;
+    if (id == HTTP_FIELD_COOKIE) {
+        h->crumbs++;
+    } else if (id == HTTP_FIELD_CONTENT_LENGTH && h->kind == H2_HEAD_REQUEST) {
+        if (h->content_length >= 0 || !slice_to_u64(value, &length) || length > INT64_MAX)
+            return "a Content-Length that is none, or twice";
+        h->content_length = (int64_t)length;
+    } else if (id == HTTP_FIELD_OTHER && slice_eq(name, SLICE_LIT("priority"))) {
+        h2_priority_take(&h->priority, value);
+    }
+    return NULL;
+}
+
 bool h2_head_add(struct h2_head *h, slice_t name, slice_t value)
 {
     h->decoded_bytes += name.len + value.len + LINE_EXTRA;
@@ -181,13 +209,14 @@ bool h2_head_add(struct h2_head *h, slice_t name, slice_t value)
     }
     const uint8_t id = (uint8_t)http_field_lookup(name);
     h->malformed = check_field(name, value, id);
+    if (h->malformed == NULL)
+        h->malformed = note_field(h, name, value, id);
     if (h->malformed != NULL)
         return true;
     if (h->field_count == h->limits.max_fields) {
         h->refused = H1_ERR_TOO_MANY_FIELDS;
         return true;
     }
-    h->crumbs += id == HTTP_FIELD_COOKIE;
     const slice_t kept =
         id != HTTP_FIELD_OTHER ? http_field_name((enum http_field_id)id) : text_put_copy(h, name);
     return field_push(h, &(struct http_field){.name = kept, .value = text_put_copy(h, value), .id = id});
@@ -260,11 +289,7 @@ static bool path_is_sound(slice_t path, uint8_t method)
 {
     if (path.len == 0 || (path.ptr[0] != '/' && !(method == HTTP_OPTIONS && slice_eq(path, SLICE_LIT("*")))))
         return false;
-    for (size_t i = 0; i < path.len; i++) {
-        if (!h1_is_target_char((unsigned char)path.ptr[i]))
-            return false;
-    }
-    return true;
+    return h1_scan_target(path.ptr, path.ptr, path.ptr + path.len) == path.ptr + path.len;
 }
 
 /* What asks for a WebSocket in HTTP/1.1, in the place of an extended CONNECT. */
@@ -303,6 +328,7 @@ static const char *settle_line(struct h2_head *h, struct http_head *out)
         return "a :protocol without CONNECT";
     if (out->method == HTTP_CONNECT && protocol.ptr == NULL) {
         out->target = authority;
+        h->content_length = -1; /* it says nothing there (RFC 9110 section 9.3.6) */
         return authority.ptr == NULL || path.ptr != NULL || scheme.ptr != NULL
                    ? "CONNECT with a :path or :scheme"
                    : NULL;

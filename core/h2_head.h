@@ -3,18 +3,19 @@
  * What RFC 9113 section 8 calls malformed is found here, whatever the library in front of it finds: pseudo
  * fields out of place, missing, repeated or unknown; names and values that would mean something else in
  * HTTP/1.1; fields that belong to a connection; a Host that is not the :authority. Such a request ends its
- * stream. What is well-formed and merely more than is wanted (too large, too many, too long) is refused with
- * a status, as in HTTP/1.1. Everything that was decoded counts, kept or not, cookie crumbs too, so a few
- * bytes on the wire cannot become many here. Crumbs of a cookie are joined, and Host is what :authority says.
- * A CONNECT that asks for a WebSocket (RFC 8441) becomes the GET with Connection and Upgrade that asks for
- * one in HTTP/1.1, but for Sec-WebSocket-Key, which belongs to a connection. For other protocols it is
- * refused.
+ * stream; so does a Content-Length that is none, or twice. What is well-formed and merely more than is wanted
+ * (too large, too many, too long) is refused with a status, as in HTTP/1.1. Everything that was decoded
+ * counts, kept or not, cookie crumbs too, so a few bytes on the wire cannot become many here. Crumbs of a
+ * cookie are joined, and Host is what :authority says. A CONNECT that asks for a WebSocket (RFC 8441) becomes
+ * the GET with Connection and Upgrade that asks for one in HTTP/1.1, but for Sec-WebSocket-Key, which belongs
+ * to a connection. For other protocols it is refused.
  *
  * Bytes in, a verdict out; any thread. */
 #ifndef CORE_H2_HEAD_H
 #define CORE_H2_HEAD_H
 
 #include "core/h1_parse.h"
+#include "core/h2_priority.h"
 
 #define H2_HEAD_METHOD_MAX 32
 
@@ -42,6 +43,8 @@ struct h2_head {
     size_t decoded_bytes; /* as many as the lines would have in HTTP/1.1 */
     unsigned decoded_fields, crumbs;
     slice_t pseudo[H2_PSEUDO_COUNT]; /* .ptr NULL: not there; into `text` */
+    struct h2_priority priority;     /* of a request */
+    int64_t content_length;          /* of a request's body, which DATA must have; -1: any */
     const char *malformed;           /* why; NULL: it is not, so far */
     enum h1_error refused;           /* H1_OK: it is not */
 };

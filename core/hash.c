@@ -28,6 +28,11 @@ __attribute__((flatten)) hash128_t hash_bytes(const void *data, size_t len)
     return (hash128_t){h.low64, h.high64};
 }
 
+__attribute__((flatten)) uint64_t hash_short(const void *data, size_t len)
+{
+    return XXH3_64bits_withSeed(data, len, hash_seed);
+}
+
 hash128_t hash_joined(slice_t a, slice_t b)
 {
     XXH3_state_t state;

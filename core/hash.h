@@ -15,6 +15,8 @@ void hash_seed_fixed(uint64_t seed);
 hash128_t hash_bytes(const void *data, size_t len);
 /* Of one behind the other, as if they were one. Slower. */
 hash128_t hash_joined(slice_t a, slice_t b);
+/* 64 bits of another function: for where a collision costs nothing but time. */
+uint64_t hash_short(const void *data, size_t len);
 /* Without the seed: the same in every process, on every machine. For names and checksums of what several
  * nodes share, where a collision must cost no more than a miss. */
 hash128_t hash_bytes_unseeded(const void *data, size_t len);

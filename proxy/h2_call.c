@@ -229,9 +229,9 @@ bool h2_call_send_end(struct h2_call *c, slice_t trailers)
 static bool submit_trailers(struct h2_call *c)
 {
     struct h2_scratch *s = worker_of(c)->h2;
-    h2_nv_begin(s);
-    return h2_nv_add_lines(s, slice_make(c->out_trailers, c->out_trailers_bytes)) && s->nv_count > 0 &&
-           nghttp2_submit_trailer(c->client->session, c->id, s->nv, s->nv_count) == 0;
+    h2_nv_begin(&s->nv);
+    return h2_nv_add_lines(&s->nv, slice_make(c->out_trailers, c->out_trailers_bytes)) && s->nv.count > 0 &&
+           nghttp2_submit_trailer(c->client->session, c->id, s->nv.pair, s->nv.count) == 0;
 }
 
 static ssize_t on_read(nghttp2_session *session, int32_t id, uint8_t *buf, size_t room, uint32_t *flags,
@@ -271,25 +271,25 @@ static bool line_travels(enum http_field_id id)
 }
 
 /* Of the text that instances get by HTTP/1.1. */
-static bool nv_of_request(struct h2_scratch *s, const struct exchange *x)
+static bool nv_of_request(struct h2_nv *v, const struct exchange *x)
 {
     slice_t text = x->upstream_head, name, value;
     const size_t method_bytes = slice_find(text, ' ', 0), line_bytes = slice_find(text, '\n', 0);
     const size_t path_bytes = line_bytes - method_bytes - sizeof " HTTP/1.1\r";
     const slice_t scheme = pool_tls(x->route->pool) != NULL ? SLICE_LIT("https") : SLICE_LIT("http");
-    h2_nv_begin(s);
-    bool ok = h2_nv_add(s, SLICE_LIT(":method"), slice_make(text.ptr, method_bytes)) &&
-              h2_nv_add(s, SLICE_LIT(":scheme"), scheme) &&
-              h2_nv_add(s, SLICE_LIT(":path"), slice_make(text.ptr + method_bytes + 1, path_bytes));
+    h2_nv_begin(v);
+    bool ok = h2_nv_add(v, SLICE_LIT(":method"), slice_make(text.ptr, method_bytes)) &&
+              h2_nv_add(v, SLICE_LIT(":scheme"), scheme) &&
+              h2_nv_add(v, SLICE_LIT(":path"), slice_make(text.ptr + method_bytes + 1, path_bytes));
     text = slice_make(text.ptr + line_bytes + 1, text.len - line_bytes - 1);
     const slice_t authority = head_text_field(text, HTTP_FIELD_HOST);
-    ok = ok && (authority.len == 0 || h2_nv_add(s, SLICE_LIT(":authority"), authority));
+    ok = ok && (authority.len == 0 || h2_nv_add(v, SLICE_LIT(":authority"), authority));
     while (ok && head_text_next(&text, &name, &value)) {
         if (line_travels(http_field_lookup(name)))
-            ok = h2_nv_add(s, name, slice_trim(value));
+            ok = h2_nv_add(v, name, slice_trim(value));
     }
     if (http_head_has_token(&x->req, HTTP_FIELD_TE, SLICE_LIT("trailers")))
-        ok = ok && h2_nv_add(s, SLICE_LIT("te"), SLICE_LIT("trailers"));
+        ok = ok && h2_nv_add(v, SLICE_LIT("te"), SLICE_LIT("trailers"));
     return ok;
 }
 
@@ -298,9 +298,9 @@ bool h2_call_send_head(struct exchange *x)
     struct h2_call *c = x->call;
     struct h2_scratch *s = x->pw->h2;
     const nghttp2_data_provider body = {.source.ptr = c, .read_callback = on_read};
-    if (!nv_of_request(s, x))
+    if (!nv_of_request(&s->nv, x))
         return false;
-    c->id = nghttp2_submit_request(c->client->session, NULL, s->nv, s->nv_count,
+    c->id = nghttp2_submit_request(c->client->session, NULL, s->nv.pair, s->nv.count,
                                    x->body_state == BODY_ABSENT ? NULL : &body, c);
     if (c->id < 0) { /* no numbers left: others go elsewhere */
         c->id = 0;

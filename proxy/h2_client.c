@@ -132,7 +132,7 @@ static bool submit_settings(nghttp2_session *session)
 static bool open_session(struct h2_client *h)
 {
     struct h2_scratch *s = h2_scratch_of(h->conn->pw);
-    if (s == NULL || nghttp2_session_client_new2(&h->session, s->client_callbacks, h, s->option) != 0)
+    if (s == NULL || nghttp2_session_client_new2(&h->session, s->client_callbacks, h, s->client_option) != 0)
         return false;
     if (submit_settings(h->session))
         return true;

@@ -43,7 +43,6 @@ static void h2_conn_on_turn_end(struct turn_hook *hook)
 static bool submit_settings(struct h2_conn *h)
 {
     const struct config_listen *l = h->client->listener->config;
-    const bool websocket = h->client->pw->view->shared->allows_websocket;
     const nghttp2_settings_entry entries[] = {
         {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, (uint32_t)l->h2_max_streams},
         {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, H2_WINDOW_UNREAD},
@@ -51,8 +50,8 @@ static bool submit_settings(struct h2_conn *h)
         {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
         {NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1}, /* the last */
     };
-    return nghttp2_submit_settings(h->session, NGHTTP2_FLAG_NONE, entries, ARRAY_LEN(entries) - !websocket) ==
-           0;
+    return nghttp2_submit_settings(h->session, NGHTTP2_FLAG_NONE, entries,
+                                   ARRAY_LEN(entries) - !h->tunnels) == 0;
 }
 
 static struct h2_conn *h2_conn_new(struct client_conn *c)
@@ -66,6 +65,7 @@ static struct h2_conn *h2_conn_new(struct client_conn *c)
     list_init(&h->wake);
     list_init(&h->turn.node);
     h->turn.on_turn_end = h2_conn_on_turn_end;
+    h->tunnels = c->pw->view->shared->allows_websocket;
     h->begun_ms = h->idle_since_ms = worker_now_ms(c->pw->worker);
     h2_guard_begin(h);
     h->tally = calloc(1, sizeof *h->tally);

@@ -6,7 +6,9 @@
  * h2_server_run, and never from inside its callbacks, which it forbids; what they may do is submit. So a
  * request that comes is worked on inside the callback, its answer lies in its stream until the input is
  * through, and all frames of a turn leave by one write. Bodies lie in stored objects, or in the stream's few
- * kilobytes; nghttp2 never copies them (NO_COPY).
+ * kilobytes; nghttp2 never copies them (NO_COPY). What makes a request malformed is looked for in
+ * core/h2_head and h2_recv alone: nghttp2 would look for most of it as well, for a twentieth of what a hit
+ * costs.
  *
  * Worker thread. Owned by its connection, and ends with it. */
 #ifndef PROXY_H2_CONN_H
@@ -42,6 +44,7 @@ struct h2_conn {
     struct h2_head *cut_head; /* of a header block that has not come whole; NULL: none */
     bool in_head;             /* a header block is under way */
     bool acknowledged;        /* the client knows our settings */
+    bool tunnels;             /* and among them that it may ask for a WebSocket (RFC 8441) */
     bool goaway_noticed, goaway_sent, failed;
     bool look_due; /* bytes have come, and perhaps the end of the connection with them */
     unsigned wide_windows;

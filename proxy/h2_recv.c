@@ -82,22 +82,6 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
     return 0;
 }
 
-/* nghttp2 would leave such a field out, and go on; RFC 9113 section 8.2.1 has the request malformed. */
-static int on_invalid_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
-                             size_t name_bytes, const uint8_t *value, size_t value_bytes, uint8_t flags,
-                             void *arg)
-{
-    UNUSED(session);
-    UNUSED(frame);
-    UNUSED(name);
-    UNUSED(name_bytes);
-    UNUSED(value);
-    UNUSED(value_bytes);
-    UNUSED(flags);
-    UNUSED(arg);
-    return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
-}
-
 static struct exchange *begin_exchange(struct h2_stream *s, const struct http_head *req)
 {
     struct h2_conn *h = s->conn;
@@ -134,22 +118,43 @@ static void refuse(struct h2_stream *s, const struct http_head *req, enum h1_err
     phase_run(x);
 }
 
-static void malformed(struct h2_stream *s)
+static void malformed(struct h2_stream *s, const char *why)
 {
-    const char *why = s->conn->client->pw->h2->head.malformed;
-    log_debug("HTTP/2: a malformed request: %s", why != NULL ? why : "its trailers are too large");
+    log_debug("HTTP/2: a malformed request: %s", why);
     proxy_count(s->conn->client->pw, METRIC_BAD_REQUESTS, 1);
     h2_stream_reset(s, NGHTTP2_PROTOCOL_ERROR, CLOSE_BAD_REQUEST);
+}
+
+/* RFC 9218; a PRIORITY_UPDATE that came before is overruled. */
+static void set_priority(struct h2_stream *s, const struct h2_priority *p)
+{
+    const nghttp2_extpri as = {.urgency = p->urgency, .inc = p->incremental};
+    nghttp2_session_change_extpri_stream_priority(s->conn->session, s->id, &as, 0);
+}
+
+/* What a head promises and the rest of the request, as far as it has come, does not keep. NULL: nothing. */
+static const char *broken_promise(const struct h2_stream *s, const struct h2_head *head)
+{
+    if (head->pseudo[H2_PSEUDO_PROTOCOL].ptr != NULL && !s->conn->tunnels)
+        return "a :protocol that was not offered"; /* RFC 8441 section 3 */
+    return s->in_ended && s->in_left > 0 ? "less DATA than Content-Length says" : NULL;
 }
 
 static void on_request(struct h2_stream *s)
 {
     struct h2_head *head = &s->conn->client->pw->h2->head;
     struct http_head req;
-    switch (h2_head_end(head, &req)) {
-    case H2_HEAD_MALFORMED:
-        malformed(s);
+    const enum h2_verdict verdict = h2_head_end(head, &req);
+    s->in_left = head->content_length;
+    const char *broken = verdict == H2_HEAD_MALFORMED ? head->malformed : broken_promise(s, head);
+    if (broken != NULL) {
+        malformed(s, broken);
         return;
+    }
+    if (head->priority.said)
+        set_priority(s, &head->priority);
+    switch (verdict) {
+    case H2_HEAD_MALFORMED:
     case H2_HEAD_REFUSED:
         refuse(s, &req, head->refused);
         return;
@@ -171,7 +176,11 @@ static void on_trailers(struct h2_stream *s)
 {
     const struct h2_head *head = &s->conn->client->pw->h2->head;
     if (head->malformed != NULL || head->refused != H1_OK) {
-        malformed(s);
+        malformed(s, head->malformed != NULL ? head->malformed : "its trailers are too large");
+        return;
+    }
+    if (!s->in_ended || s->in_left > 0) {
+        malformed(s, s->in_ended ? "less DATA than Content-Length says" : "trailers that do not end it");
         return;
     }
     const size_t bytes = h2_head_trailers_bytes(head);
@@ -193,9 +202,8 @@ static void on_headers(struct h2_conn *h, struct h2_stream *s, const nghttp2_fra
         on_request(s);
         return;
     }
-    if (s->in_trailers == NULL)
-        on_trailers(s);
-    if (s->in_ended && !s->cut)
+    on_trailers(s);
+    if (!s->cut)
         h2_stream_wake(s, H2_WAKE_READ);
 }
 
@@ -211,6 +219,10 @@ static void on_data(struct h2_conn *h, struct h2_stream *s, const nghttp2_frame 
         h2_guard_noise(h, 1); /* empty, too */
     if (s == NULL || s->cut || !ended)
         return;
+    if (s->in_left > 0) {
+        malformed(s, "less DATA than Content-Length says");
+        return;
+    }
     s->in_ended = true;
     h2_stream_wake(s, H2_WAKE_READ);
 }
@@ -254,6 +266,19 @@ static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame
     return 0;
 }
 
+/* Against Content-Length, also when nobody wants the bytes any more. false: the stream is over. */
+static bool count_in(struct h2_stream *s, size_t bytes)
+{
+    if (s->in_left < 0)
+        return true;
+    if (bytes > (uint64_t)s->in_left) {
+        malformed(s, "more DATA than Content-Length says");
+        return false;
+    }
+    s->in_left -= (int64_t)bytes;
+    return true;
+}
+
 static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *data,
                          size_t bytes, void *arg)
 {
@@ -265,6 +290,8 @@ static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t id, co
         nghttp2_session_consume_connection(session, bytes);
     else
         h->withheld += bytes;
+    if (s != NULL && !s->cut && !count_in(s, bytes))
+        return 0;
     if (!wanted)
         return 0;
     if (!h2_stream_take(s, data, bytes))
@@ -322,7 +349,6 @@ void h2_recv_callbacks(nghttp2_session_callbacks *cb)
 {
     nghttp2_session_callbacks_set_on_begin_headers_callback(cb, on_begin_headers);
     nghttp2_session_callbacks_set_on_header_callback(cb, on_header);
-    nghttp2_session_callbacks_set_on_invalid_header_callback(cb, on_invalid_header);
     nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame);
     nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(cb, on_invalid_frame);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, on_data_chunk);

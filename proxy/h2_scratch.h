@@ -1,13 +1,11 @@
 /* h2_scratch.h: what HTTP/2 towards clients and towards instances share: the memory of a worker that its
- * sessions use one after the other, heads between their text and the pairs nghttp2 wants, and header blocks
- * that have not come whole. Worker thread. */
+ * sessions use one after the other, and header blocks that have not come whole. Worker thread. */
 #ifndef PROXY_H2_SCRATCH_H
 #define PROXY_H2_SCRATCH_H
 
-#include <nghttp2/nghttp2.h>
-
 #include "core/h2_head.h"
 #include "core/size_pool.h"
+#include "proxy/h2_nv.h"
 #include "proxy/proxy_worker.h"
 
 #define H2_HEAD_PARTS 6
@@ -15,13 +13,11 @@
 /* Made with the first session. */
 struct h2_scratch {
     nghttp2_session_callbacks *callbacks, *client_callbacks; /* as a server; as the client of an instance */
-    nghttp2_option *option;
-    struct size_pool pool; /* of the streams of clients, ours and nghttp2's */
-    nghttp2_mem mem;       /* the same, as nghttp2 calls it */
-    struct h2_head head;   /* the header block under way of the connection that is being fed */
-    nghttp2_nv *nv;        /* of `nv_room` */
-    unsigned nv_room;
-    size_t nv_count;
+    nghttp2_option *option, *client_option;
+    struct size_pool pool;       /* of the streams of clients, ours and nghttp2's */
+    nghttp2_mem mem;             /* the same, as nghttp2 calls it */
+    struct h2_head head;         /* the header block under way of the connection that is being fed */
+    struct h2_nv nv;             /* the head that is being handed to nghttp2 */
     slice_t part[H2_HEAD_PARTS]; /* of a response's head that is being put together */
     unsigned part_count;
     unsigned spent_count;
@@ -29,19 +25,6 @@ struct h2_scratch {
 };
 struct h2_scratch *h2_scratch_of(struct proxy_worker *pw); /* NULL: no memory */
 void h2_scratch_free(struct h2_scratch *s);                /* NULL is fine */
-
-/* ---- pairs for nghttp2, which copies them and makes names lower case
- * ---------------------------------------------------------------------------------------------------- */
-
-/* The next head begins. */
-static inline void h2_nv_begin(struct h2_scratch *s)
-{
-    s->nv_count = 0;
-}
-/* false: no memory. */
-bool h2_nv_add(struct h2_scratch *s, slice_t name, slice_t value);
-/* The field lines of a head's text, or of a part of it. false: no memory. */
-bool h2_nv_add_lines(struct h2_scratch *s, slice_t text);
 
 /* ---- a header block that is not all there when a session has been fed
  * ---------------------------------------------------------------------------------------------------- */

@@ -48,6 +48,7 @@ struct h2_stream *h2_stream_new(struct h2_conn *h, int32_t id)
     s->pool = pool;
     s->pieces = s->few;
     s->piece_room = H2_STREAM_FEW;
+    s->in_left = -1;
     list_init(&s->wake_node);
     list_push_back(&h->streams, &s->node);
     h->stream_count++;

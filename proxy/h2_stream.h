@@ -64,6 +64,7 @@ struct h2_stream {
     uint64_t out_moved;
     /* input */
     struct byte_queue in;
+    int64_t in_left; /* of what Content-Length says; -1: it says nothing */
     char *in_trailers;
     size_t in_trailers_bytes;
     mono_ms_t in_since_ms;

@@ -56,6 +56,47 @@ static void an_early_answer_stops_the_upload(void **state)
     millpond_stop(m);
 }
 
+/* The answer waits for the client's window, its exchange is over, and the upload goes on: nobody wants it,
+ * but it is what it said it would be. */
+static void an_upload_ends_after_its_answer(void **state)
+{
+    UNUSED(state);
+    struct millpond *m = millpond_start(.main = "workers = 1\n", .listen = "protocols = h2, http/1.1, h2c\n",
+                                        .rest = "[route own]\nrespond = 200 hello\n");
+    struct h2_client *c = h2_open(m->port, .window = 1);
+    h2_headers(c, 0, 1, H2_POST("/q"), "content-length", "6");
+    h2_wait_body(c, 1, 1);
+    h2_data(c, 0, 1, "abc", 3);
+    h2_data(c, NGHTTP2_FLAG_END_STREAM, 1, "def", 3);
+    h2_sync(c);
+    assert_int_equal(h2_answer(c, 1)->reset, H2_NO_CODE);
+    h2_window_update(c, 1, 100);
+    h2_expect(c, 1, 200, "hello");
+    assert_int_equal(h2_answer(c, 1)->reset, H2_NO_CODE);
+    h2_headers(c, 0, 3, H2_POST("/q"), "content-length", "2");
+    h2_wait_body(c, 3, 1);
+    h2_data(c, 0, 3, "abc", 3);
+    assert_int_equal(h2_wait(c, 3)->reset, NGHTTP2_PROTOCOL_ERROR);
+    millpond_stop(m);
+}
+
+/* RFC 8441 section 3. */
+static void a_tunnel_that_was_not_offered_ends_its_stream(void **state)
+{
+    UNUSED(state);
+    struct millpond *m = millpond_start(.main = "workers = 1\n", .listen = "protocols = h2, http/1.1, h2c\n",
+                                        .rest = "[route own]\nwebsocket = no\nrespond = 200 hello\n");
+    struct h2_client *c = h2_open(m->port);
+    h2_sync(c);
+    assert_false(c->connects);
+    h2_headers(c, 0, 1, ":method", "CONNECT", ":protocol", "websocket", ":scheme", "http", ":authority",
+               "test", ":path", "/", "sec-websocket-version", "13");
+    assert_int_equal(h2_wait(c, 1)->reset, NGHTTP2_PROTOCOL_ERROR);
+    h2_get(c, 3, "/");
+    h2_expect(c, 3, 200, "hello");
+    millpond_stop(m);
+}
+
 static void a_reset_takes_the_request_back(void **state)
 {
     UNUSED(state);
@@ -154,9 +195,14 @@ static void a_number_of_requests_may_be_all(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        E2E_TEST(an_early_answer_stops_the_upload),        E2E_TEST(a_reset_takes_the_request_back),
-        E2E_TEST(draining_says_goodbye_and_drops_nobody),  E2E_TEST(idle_connections_are_ended),
-        E2E_TEST(who_asks_for_what_is_stored_is_not_idle), E2E_TEST(a_number_of_requests_may_be_all),
+        E2E_TEST(an_early_answer_stops_the_upload),
+        E2E_TEST(an_upload_ends_after_its_answer),
+        E2E_TEST(a_tunnel_that_was_not_offered_ends_its_stream),
+        E2E_TEST(a_reset_takes_the_request_back),
+        E2E_TEST(draining_says_goodbye_and_drops_nobody),
+        E2E_TEST(idle_connections_are_ended),
+        E2E_TEST(who_asks_for_what_is_stored_is_not_idle),
+        E2E_TEST(a_number_of_requests_may_be_all),
     };
     return E2E_RUN("e2e/h2_ends", tests);
 }

@@ -191,6 +191,43 @@ static void test_fields(void **state)
     MALFORMED(GET, "te", "trailers, gzip");
 }
 
+static int64_t length_of(struct h2_head *h, const char *value)
+{
+    struct http_head out;
+    return HEAD(h, &out, GET, "content-length", value) == H2_HEAD_OK ? h->content_length : -2;
+}
+
+static void test_content_length(void **state)
+{
+    struct h2_head *h = *state;
+    struct http_head out;
+    assert_int_equal(length_of(h, "0"), 0);
+    assert_int_equal(length_of(h, "9223372036854775807"), INT64_MAX);
+    assert_int_equal(HEAD(h, &out, GET), H2_HEAD_OK);
+    assert_int_equal(h->content_length, -1);
+    MALFORMED(GET, "content-length", "5", "content-length", "5");
+    MALFORMED(GET, "content-length", "9223372036854775808");
+    MALFORMED(GET, "content-length", "+5");
+    MALFORMED(GET, "content-length", "5, 5");
+    MALFORMED(GET, "content-length", "");
+    assert_int_equal(HEAD(h, &out, ":method", "CONNECT", ":authority", "test:443", "content-length", "5"),
+                     H2_HEAD_OK);
+    assert_int_equal(h->content_length, -1);
+}
+
+static void test_priority(void **state)
+{
+    struct h2_head *h = *state;
+    struct http_head out;
+    assert_int_equal(HEAD(h, &out, GET, "priority", "u=1", "x", "y", "priority", "i"), H2_HEAD_OK);
+    assert_true(h->priority.said && h->priority.incremental);
+    assert_int_equal(h->priority.urgency, 1);
+    assert_string_equal(value_of(&out, "priority"), "u=1");
+    assert_int_equal(HEAD(h, &out, GET, "priority", "?"), H2_HEAD_OK);
+    assert_false(h->priority.said);
+    assert_int_equal(h->priority.urgency, H2_URGENCY_DEFAULT);
+}
+
 static void expect_refused(struct h2_head *h, enum h1_error why, const char *const *f)
 {
     struct http_head out;
@@ -355,6 +392,8 @@ int main(void)
         T(test_pseudo_fields),
         T(test_host_differs),
         T(test_fields),
+        T(test_content_length),
+        T(test_priority),
         T(test_limits),
         T(test_connect),
         T(test_trailers),
