@@ -1,5 +1,6 @@
-/* foreign_tbl.h: X(name elsewhere, section here, key here, how to write it). Names in lower case with underscores;
- * where two programs mean different things by one name, the row is left out. No include guard: a table. */
+/* foreign_tbl.h: X(name elsewhere, section here, key here, how to write it). Names in lower case with
+ * underscores; where two programs mean different things by one name, the row is left out. No include guard: a
+ * table. */
 
 /* nginx */
 X("worker_processes", MILLPOND, "workers", "")

@@ -59,6 +59,25 @@ static void check_warns_of_a_webroot_that_is_none(void **state)
     assert_string_equal(millpond_run("check", "-c", ini, NULL).out, textf("%s: good\n", ini));
 }
 
+/* What the machine lacks, so that a file that is good would not start here. */
+static void check_warns_of_folders_and_users(void **state)
+{
+    UNUSED(state);
+    char *ini = support_path("logs.ini"), *nowhere = support_path("nowhere");
+    support_write_file(ini, textf("[pool app]\nserver = 127.0.0.1:3001\n[log]\nfile = %s/e.log\naccess = "
+                                  "%s/a.log\n[millpond]\nuser = no-such-user\ngroup = no-such-group\n",
+                                  nowhere, support_path("")));
+    struct proc_result r = millpond_run("check", "-c", ini, NULL);
+    assert_int_equal(r.exit_code, 0);
+    expect_in(r.out, textf("logs.ini:4: [log] file: there is no folder %s, ", nowhere));
+    expect_in(r.out, "logs.ini:7: [millpond] user: this machine has no user no-such-user");
+    expect_in(r.out, "logs.ini:8: [millpond] group: this machine has no group no-such-group");
+    assert_int_equal(support_count(r.out, "warning: "), 3);
+    support_write_file(ini, "[pool app]\nserver = 127.0.0.1:3001\n[log]\nfile = syslog\naccess = ./a.log\n"
+                            "[millpond]\nuser = root\n");
+    assert_string_equal(millpond_run("check", "-c", ini, NULL).out, textf("%s: good\n", ini));
+}
+
 static void check_speaks_json(void **state)
 {
     UNUSED(state);
@@ -153,6 +172,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         E2E_TEST(check_warns_of_names_that_do_not_resolve),
         E2E_TEST(check_warns_of_a_webroot_that_is_none),
+        E2E_TEST(check_warns_of_folders_and_users),
         E2E_TEST(check_speaks_json),
         E2E_TEST(version_speaks_json),
         E2E_TEST(wrong_words_are_answered_with_right_ones),
