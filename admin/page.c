@@ -43,6 +43,7 @@ const char admin_page_css[] =
     "table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.3rem .6rem .3rem "
     "0;border-top:1px solid #8884}\n"
     "th{font-size:.8rem;opacity:.7;border:0}.n{text-align:right;font-variant-numeric:tabular-nums}\n"
+    "td.n{white-space:nowrap}\n"
     ".why "
     "td{border:0;padding-top:0;font-size:.85rem;opacity:.7;overflow-wrap:anywhere}td.t{white-space:nowrap;"
     "vertical-align:top}\n"
