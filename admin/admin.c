@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include "admin/api.h"
+#include "admin/recent.h"
 #include "core/panic.h"
 
 static void admin_on_stop(struct deadline *deadline)
@@ -125,7 +126,9 @@ struct admin *admin_create(struct worker *control, const struct admin_ops *ops, 
     a->started_wall_ms = clock_wall_ms();
     list_init(&a->retired);
     deadline_init(&a->stop, admin_on_stop);
-    if (admin_change(a, c, err, err_bytes))
+    if ((a->recent = admin_recent_new(control)) == NULL)
+        snprintf(err, err_bytes, "out of memory");
+    else if (admin_change(a, c, err, err_bytes))
         return a;
     admin_destroy(a);
     return NULL;
@@ -151,6 +154,7 @@ void admin_destroy(struct admin *a)
         admin_door_close(&d);
     }
     admin_auth_free(a->auth);
+    admin_recent_free(a->recent);
     free(a->socket);
     a->magic = 0;
     free(a);

@@ -24,6 +24,7 @@ struct admin { /* owned by the proxy; control thread; lives from admin_create to
     struct net_addr address;
     struct list retired;  /* doors that a change closed while they may be answering */
     struct deadline stop; /* the stop comes after its answer has left */
+    struct admin_recent *recent;
 };
 
 struct api_call { /* lives during one callback */

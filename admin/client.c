@@ -351,7 +351,7 @@ static const struct command commands[] = {
     {"status", run_status}, {"pools", run_pools},     {"reload", run_reload}, {"stop", run_stop},
     {"purge", run_purge},   {"explain", run_explain}, {"drain", run_order},   {"ready", run_order},
     {"weight", run_order},  {"events", run_events},   {"add", run_change},    {"remove", run_change},
-    {"weight", run_order},  {"events", run_events},   {"resume", run_order},
+    {"resume", run_order},
 };
 
 enum client_option {

@@ -7,6 +7,7 @@
 #include "admin/status.h"
 
 #include "admin/events.h"
+#include "admin/recent.h"
 
 #include <stdlib.h>
 #include <unistd.h>
@@ -14,6 +15,7 @@
 #include "cache/purge_request.h"
 #include "cache/purge_stats.h"
 #include "core/lock.h"
+#include "core/log.h"
 #include "core/metrics.h"
 
 #define EVENTS_SHOWN 5
@@ -38,7 +40,7 @@ static void put_ms(json_t *o, const char *key, uint64_t us)
 
 struct route_sum {
     uint16_t route;
-    uint64_t by_verdict[VERDICT_COUNT], by_reason[NO_STORE_COUNT];
+    uint64_t by_verdict[VERDICT_COUNT], by_reason[NO_STORE_COUNT], by_status[METRICS_STATUS_CLASSES];
     struct histogram latency;
 };
 
@@ -67,6 +69,13 @@ static struct route_sum *route_sum_find(struct latency_sum *l, uint16_t route)
     return r;
 }
 
+static void route_sum_add(struct route_sum *r, const struct metrics_series *s)
+{
+    histogram_add(&r->latency, &s->latency);
+    for (unsigned i = 0; i < METRICS_STATUS_CLASSES; i++)
+        r->by_status[i] += atomic_load_explicit(&s->by_status[i], memory_order_relaxed);
+}
+
 static void latency_on_series(void *arg, const struct metrics_series *s)
 {
     struct latency_sum *l = arg;
@@ -74,11 +83,11 @@ static void latency_on_series(void *arg, const struct metrics_series *s)
     if (s->verdict < VERDICT_COUNT)
         l->by_verdict[s->verdict] += count;
     if (l->all != NULL)
-        histogram_add(&l->all->latency, &s->latency);
+        route_sum_add(l->all, s);
     struct route_sum *r = route_sum_find(l, s->route);
     if (r == NULL)
         return;
-    histogram_add(&r->latency, &s->latency);
+    route_sum_add(r, s);
     r->by_verdict[s->verdict] += count;
     for (unsigned i = 0; i < NO_STORE_COUNT; i++)
         r->by_reason[i] += atomic_load_explicit(&s->by_reason[i], memory_order_relaxed);
@@ -92,10 +101,16 @@ static void latency_free(struct latency_sum *l)
     free(l->all);
 }
 
-static json_t *latency_json(const struct histogram *h)
+json_t *admin_figures_build(const struct histogram *h, const uint64_t by_status[METRICS_STATUS_CLASSES])
 {
-    json_t *o = json_object();
+    json_t *o = json_object(), *statuses = json_object();
+    for (unsigned i = 0; i < METRICS_STATUS_CLASSES; i++) {
+        const char name[] = {(char)('0' + i), 'x', 'x', '\0'};
+        if (by_status[i] > 0)
+            put_int(statuses, name, by_status[i]);
+    }
     put_int(o, "count", h->count);
+    json_object_set_new(o, "statuses", statuses);
     put_ms(o, "p50_ms", histogram_quantile_us(h, 0.5));
     put_ms(o, "p95_ms", histogram_quantile_us(h, 0.95));
     put_ms(o, "p99_ms", histogram_quantile_us(h, 0.99));
@@ -106,10 +121,10 @@ static json_t *latency_json(const struct histogram *h)
 
 static json_t *latencies_build(const struct latency_sum *l)
 {
-    json_t *o = l->all != NULL ? latency_json(&l->all->latency) : json_object();
+    json_t *o = l->all != NULL ? admin_figures_build(&l->all->latency, l->all->by_status) : json_object();
     json_t *routes = json_array();
     for (size_t i = 0; i < l->route_count; i++) {
-        json_t *r = latency_json(&l->routes[i]->latency);
+        json_t *r = admin_figures_build(&l->routes[i]->latency, l->routes[i]->by_status);
         slice_t name = metrics_label_name(l->routes[i]->route);
         json_object_set_new(r, "route", json_stringn(name.ptr, name.len));
         json_array_append_new(routes, r);
@@ -343,12 +358,14 @@ json_t *admin_status_build(struct admin *a)
     put_int(o, "connections_limit", (uint64_t)c->main.max_connections);
     put_int(o, "requests", metrics_total(METRIC_REQUESTS));
     json_object_set_new(o, "counters", counters_build());
+    put_int(o, "log_lines_dropped", log_lines_dropped());
     json_object_set_new(o, "reasons", reasons_build());
     json_object_set_new(o, "locks", locks_build()); /* before those that this reading takes itself */
 
     struct latency_sum l = {.all = calloc(1, sizeof *l.all)};
     metrics_each_series(latency_on_series, &l);
     json_object_set_new(o, "latency", latencies_build(&l));
+    json_object_set_new(o, "recent", admin_recent_build(a->recent, clock_mono_ms()));
     json_object_set_new(o, "routes", routes_build(&l));
     json_t *cache = admin_cache_build(a->ops.cache(a->ops.arg));
     if (json_is_object(cache))

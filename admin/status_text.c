@@ -185,13 +185,25 @@ void admin_pools_print(const json_t *pools, wall_ms_t now_ms, FILE *out)
     }
 }
 
-static void latency_row(struct table *t, const char *name, const json_t *l)
+static json_int_t answered(const json_t *figures, const char *class)
+{
+    return int_of(json_object_get(figures, "statuses"), class);
+}
+
+/* `window_ms` of 0: since the start, without a rate and with all quantiles. */
+static void latency_row(struct table *t, const char *name, const json_t *l, json_int_t window_ms)
 {
     static const char *const keys[] = {"p50_ms", "p95_ms", "p99_ms", "p999_ms", "max_ms"};
     char text[64];
     table_add(t, name);
     table_add_int(t, int_of(l, "count"));
-    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+    if (window_ms > 0) {
+        snprintf(text, sizeof text, "%.1f", (double)int_of(l, "count") * 1000 / (double)window_ms);
+        table_add(t, text);
+    }
+    table_add_int(t, answered(l, "4xx"));
+    table_add_int(t, answered(l, "5xx"));
+    for (size_t i = 0; i < (window_ms > 0 ? 3 : ARRAY_LEN(keys)); i++) {
         format_ms(text, sizeof text, json_object_get(l, keys[i]));
         table_add(t, text);
     }
@@ -199,8 +211,9 @@ static void latency_row(struct table *t, const char *name, const json_t *l)
 
 static void latency_print(const json_t *latency, FILE *out)
 {
-    static const char *const titles[] = {"ROUTE", "REQUESTS", "P50", "P95", "P99", "P99.9", "MAX"};
-    struct table t = {.columns = 7, .right = 0x7e};
+    static const char *const titles[] = {"SINCE THE START", "REQUESTS", "4XX", "5XX", "P50", "P95", "P99",
+                                         "P99.9",           "MAX"};
+    struct table t = {.columns = 9, .right = 0x1fe};
     size_t i;
     json_t *route;
     if (int_of(latency, "count") == 0)
@@ -209,9 +222,41 @@ static void latency_print(const json_t *latency, FILE *out)
         table_add(&t, titles[k]);
     json_array_foreach(json_object_get(latency, "routes"), i, route)
     {
-        latency_row(&t, text_of(route, "route"), route);
+        char name[CELL_BYTES];
+        snprintf(name, sizeof name, "route %s", text_of(route, "route"));
+        latency_row(&t, name, route, 0);
     }
-    latency_row(&t, "all", latency);
+    latency_row(&t, "all", latency, 0);
+    fputc('\n', out);
+    table_print(&t, out);
+}
+
+/* What came lately, by route and by instance: which of them is ill now, the sums since the start hide. */
+static void recent_print(const json_t *recent, FILE *out)
+{
+    static const char *const titles[] = {"REQUESTS", "PER S", "4XX", "5XX", "P50", "P95", "P99"};
+    struct table t = {.columns = 8, .right = 0xfe};
+    const json_int_t window_ms = int_of(recent, "window_ms");
+    char text[CELL_BYTES], age[32];
+    size_t i;
+    json_t *row;
+    if (int_of(recent, "count") == 0 || window_ms <= 0)
+        return;
+    format_age(age, sizeof age, window_ms / 1000);
+    snprintf(text, sizeof text, "LAST %s", age);
+    table_add(&t, text);
+    for (size_t k = 0; k < ARRAY_LEN(titles); k++)
+        table_add(&t, titles[k]);
+    json_array_foreach(json_object_get(recent, "instances"), i, row)
+    {
+        latency_row(&t, text_of(row, "instance"), row, window_ms);
+    }
+    json_array_foreach(json_object_get(recent, "routes"), i, row)
+    {
+        snprintf(text, sizeof text, "route %s", text_of(row, "route"));
+        latency_row(&t, text, row, window_ms);
+    }
+    latency_row(&t, "all", recent, window_ms);
     fputc('\n', out);
     table_print(&t, out);
 }
@@ -460,6 +505,22 @@ static void splits_print(const json_t *splits, wall_ms_t now_ms, FILE *out)
     }
 }
 
+/* What the machine lacks; nothing where all is well. */
+static void trouble_print(const json_t *status, FILE *out)
+{
+    const json_t *counters = json_object_get(status, "counters");
+    if (int_of(counters, "accept_pauses") > 0)
+        fprintf(out,
+                "trouble   descriptors ran out, accepting paused %" JSON_INTEGER_FORMAT
+                " times; raise LimitNOFILE (ulimit -n) or lower max_connections\n",
+                int_of(counters, "accept_pauses"));
+    if (int_of(status, "log_lines_dropped") > 0)
+        fprintf(out,
+                "trouble   %" JSON_INTEGER_FORMAT
+                " log lines are lost: a log cannot be written, or not as fast as it comes\n",
+                int_of(status, "log_lines_dropped"));
+}
+
 static void events_print(const json_t *events, FILE *out)
 {
     if (json_array_size(events) == 0)
@@ -497,9 +558,10 @@ void admin_status_print(const json_t *status, wall_ms_t now_ms, FILE *out)
             int_of(n, "client_connections_accepted"), int_of(n, "client_connections_refused"));
     fprintf(out,
             "requests  %" JSON_INTEGER_FORMAT ", %" JSON_INTEGER_FORMAT " in flight, %" JSON_INTEGER_FORMAT
-            " bad, %" JSON_INTEGER_FORMAT " slow\n",
+            " bad, %" JSON_INTEGER_FORMAT " slow, %" JSON_INTEGER_FORMAT " answered 5xx\n",
             int_of(status, "requests"), int_of(n, "requests_in_flight"), int_of(n, "bad_requests"),
-            int_of(n, "slow_requests"));
+            int_of(n, "slow_requests"), answered(json_object_get(status, "latency"), "5xx"));
+    trouble_print(status, out);
     if (int_of(n, "tunnels_opened") > 0)
         fprintf(out, "tunnels   %" JSON_INTEGER_FORMAT " open, %" JSON_INTEGER_FORMAT " opened\n",
                 int_of(n, "tunnels"), int_of(n, "tunnels_opened"));
@@ -512,6 +574,7 @@ void admin_status_print(const json_t *status, wall_ms_t now_ms, FILE *out)
     admin_pools_print(json_object_get(status, "pools"), now_ms, out);
     redis_print_servers(json_object_get(status, "redis"), now_ms, out);
     events_print(json_object_get(status, "events"), out);
+    recent_print(json_object_get(status, "recent"), out);
     latency_print(json_object_get(status, "latency"), out);
     routes_print(json_object_get(status, "routes"), out);
 }

@@ -126,6 +126,8 @@ void instance_on_probe(struct instance *i, const struct health_result *result)
     i->probes_failed++;
     i->oks_in_row = 0;
     i->fails_in_row++;
+    if (state == INSTANCE_DOWN && strncmp(i->reason, result->reason, strlen(result->reason)) != 0)
+        snprintf(i->reason, sizeof i->reason, "%s (the last probe)", result->reason);
     if (state != INSTANCE_DOWN && i->fails_in_row >= (unsigned)i->fall) {
         instance_set_state(i, INSTANCE_DOWN, "%s (%u probes failed)", result->reason, i->fails_in_row);
         i->registry->on_event(i->registry, i, INSTANCE_EVENT_LOST);

@@ -391,10 +391,12 @@ void config_unref(struct config *c);
 struct config_origin config_route_origin(const struct config *c, const struct config_route *r,
                                          const char *key);
 
-/* The line of the n-th value of a key of a listener (from 0), of its only one, or of its section. */
-/* Of [millpond]. */
+/* The line of a key of [millpond] or [log]; `file` is NULL when it is not given. */
 struct config_origin config_main_origin(const struct config *c, const char *key);
+struct config_origin config_log_origin(const struct config *c, const char *key);
+/* Of a pool, or of its section. */
 struct config_origin config_pool_origin(const struct config *c, const struct config_pool *p, const char *key);
+/* The line of the n-th value of a key of a listener (from 0), of its only one, or of its section. */
 struct config_origin config_listen_origin(const struct config *c, const struct config_listen *l,
                                           const char *key, size_t n);
 

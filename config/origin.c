@@ -11,11 +11,21 @@ struct config_origin config_redis_origin(const struct config *c, const char *key
     return v != NULL ? v->origin : redis->origin;
 }
 
+static struct config_origin origin_given(const struct config *c, enum option_section id, const char *key)
+{
+    const struct source_section *section = source_section_find(&c->priv->source, id, NULL);
+    const struct source_value *v = section != NULL ? source_value_given(section, key) : NULL;
+    return v != NULL ? v->origin : (struct config_origin){NULL, 0};
+}
+
 struct config_origin config_main_origin(const struct config *c, const char *key)
 {
-    const struct source_section *main = source_section_find(&c->priv->source, OPTION_MILLPOND, NULL);
-    const struct source_value *v = main != NULL ? source_value_given(main, key) : NULL;
-    return v != NULL ? v->origin : (struct config_origin){NULL, 0};
+    return origin_given(c, OPTION_MILLPOND, key);
+}
+
+struct config_origin config_log_origin(const struct config *c, const char *key)
+{
+    return origin_given(c, OPTION_LOG, key);
 }
 
 struct config_origin config_pool_origin(const struct config *c, const struct config_pool *p, const char *key)

@@ -2,6 +2,7 @@
  * have its own [millpond] or [log]); named ones once in all files together. */
 #include "config/source.h"
 
+#include "config/foreign.h"
 #include "config/ini_read.h"
 #include "config/redis_url.h"
 #include "config/value.h"
@@ -149,9 +150,14 @@ static void source_on_bad_section(void *user, int line)
 static void source_unknown_section(struct source_reader *r, int line, slice_t word)
 {
     struct option_guess guess = {.word = word};
+    enum option_section meant;
     for (size_t i = 0; i < OPTION_SECTION_COUNT; i++)
         option_guess_offer(&guess, option_sections[i].name);
-    if (guess.best != NULL)
+    if (foreign_section_find(word, &meant))
+        problem_add(r->source->problems, false, source_here(r, line), NULL, NULL,
+                    "there is no section [%.*s]; what is meant is called [%s%s] here", PROBLEM_TEXT(word),
+                    option_sections[meant].name, option_sections[meant].named ? " NAME" : "");
+    else if (guess.best != NULL)
         problem_add(r->source->problems, false, source_here(r, line), NULL, NULL,
                     "there is no section [%.*s]; did you mean [%s]?", PROBLEM_TEXT(word), guess.best);
     else
@@ -227,8 +233,21 @@ static void source_on_section(void *user, int line, slice_t head)
     r->section = source_section_add(r->source, id, name, source_here(r, line));
 }
 
+/* The key is called so elsewhere. */
+static void source_foreign_key(struct source_reader *r, int line, slice_t key, const struct foreign_key *f)
+{
+    const struct config_option *option = option_find(f->section, slice_str(f->key));
+    const struct option_section_info *info = &option_sections[f->section];
+    ASSERT(option != NULL);
+    problem_add(r->source->problems, false, source_here(r, line), r->section->label, NULL,
+                "there is no key \"%.*s\"; what is meant is %s%s%s in [%s%s]%s", PROBLEM_TEXT(key), f->key,
+                f->how[0] != '\0' ? " = " : "", f->how, info->name, info->named ? " NAME" : "",
+                option->supported ? "" : ", which this version does not support yet; remove the line");
+}
+
 static void source_unknown_key(struct source_reader *r, int line, slice_t key)
 {
+    const struct foreign_key *foreign = foreign_key_find(key);
     struct option_guess guess = {.word = key};
     const char *elsewhere = NULL;
     for (size_t i = 0; i < option_count; i++) {
@@ -239,7 +258,9 @@ static void source_unknown_key(struct source_reader *r, int line, slice_t key)
     }
     struct config_origin at = source_here(r, line);
     const char *section = option_sections[r->section->id].name;
-    if (elsewhere != NULL && (guess.best == NULL || guess.best_edits > 1))
+    if (foreign != NULL)
+        source_foreign_key(r, line, key, foreign);
+    else if (elsewhere != NULL && (guess.best == NULL || guess.best_edits > 1))
         problem_add(r->source->problems, false, at, r->section->label, NULL,
                     "there is no key \"%.*s\" here; it belongs in [%s]", PROBLEM_TEXT(key), elsewhere);
     else if (guess.best != NULL)

@@ -49,6 +49,8 @@ const char *value_parse_duration(slice_t s, dur_ms_t *out)
         *out = ms;
         return NULL;
     }
+    if (unit.ptr[0] == '.' || unit.ptr[0] == ',')
+        return "is not a whole number; write a smaller unit, such as 1500ms for 1.5s";
     return "has an unknown unit; write one of ms, s, m, h, d, such as 5s";
 }
 
@@ -64,6 +66,8 @@ const char *value_parse_size(slice_t s, int64_t *out)
         return NULL;
     }
     const char *letter = unit.len == 1 ? strchr(letters, ascii_lower(unit.ptr[0])) : NULL;
+    if (unit.ptr[0] == '.' || unit.ptr[0] == ',')
+        return "is not a whole number; write a smaller unit, such as 1536K for 1.5M";
     if (letter == NULL || *letter == '\0')
         return "has an unknown unit; write one of K, M, G, T, such as 64M";
     if (__builtin_mul_overflow(number, INT64_C(1) << (10 * (letter - letters + 1)), out))

@@ -91,8 +91,14 @@ const char *value_parse_server_address(slice_t s, slice_t *host)
     }
     if (slice_starts(s, SLICE_LIT("http://")) || slice_starts(s, SLICE_LIT("https://")))
         return "is a URL; write host:port, such as 127.0.0.1:3001";
+    if (s.len > 0 && (s.ptr[0] == '"' || s.ptr[0] == '\''))
+        return "stands in quotes; write it without them, such as 127.0.0.1:3001";
+    if (memchr(s.ptr, '/', s.len) != NULL)
+        return "has a path; write host:port alone, such as 127.0.0.1:3001";
     if (!net_host_port_split(s, host, &port))
-        return "has no port; write host:port, such as 127.0.0.1:3001";
+        return memchr(s.ptr, ':', s.len) != NULL
+                   ? "has no port from 1 to 65535; write host:port or [v6]:port, such as 127.0.0.1:3001"
+                   : "has no port; write host:port, such as 127.0.0.1:3001";
     if (port == 0)
         return "has port 0; write host:port with a port from 1 to 65535";
     if (!value_is_dns_name(*host) && !value_is_v6_literal(*host))

@@ -146,6 +146,23 @@ void histogram_add(struct histogram *into, const struct histogram *from)
         atomic_store_explicit(&into->max_us, max_us, memory_order_relaxed);
 }
 
+void histogram_subtract(struct histogram *h, const struct histogram *earlier)
+{
+    uint64_t count = 0, max_us = 0, sum_us = get_u64(&h->sum_us), before_us = get_u64(&earlier->sum_us);
+    for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++) {
+        uint64_t n = get_u64(&h->buckets[i]), before = get_u64(&earlier->buckets[i]);
+        n = n > before ? n - before : 0;
+        atomic_store_explicit(&h->buckets[i], n, memory_order_relaxed);
+        count += n;
+        if (n > 0)
+            max_us = bucket_low(i + 1) - 1;
+    }
+    atomic_store_explicit(&h->count, count, memory_order_relaxed);
+    atomic_store_explicit(&h->sum_us, sum_us > before_us ? sum_us - before_us : 0, memory_order_relaxed);
+    if (max_us < atomic_load_explicit(&h->max_us, memory_order_relaxed))
+        atomic_store_explicit(&h->max_us, (uint32_t)max_us, memory_order_relaxed);
+}
+
 uint64_t histogram_quantile_us(const struct histogram *h, double q)
 {
     uint64_t count = get_u64(&h->count), seen = 0;

@@ -42,7 +42,10 @@ struct histogram {
 };
 void histogram_record(struct histogram *h, uint64_t us); /* owner thread */
 void histogram_add(struct histogram *into,
-                   const struct histogram *from);                      /* `into` is private to the caller */
+                   const struct histogram *from); /* `into` is private to the caller */
+/* Leaves in `h` what came since `earlier`, an earlier sum of the same histograms; both are private to the
+ * caller. The largest value is then known to within 1%. */
+void histogram_subtract(struct histogram *h, const struct histogram *earlier);
 uint64_t histogram_quantile_us(const struct histogram *h, double q);   /* 0 when empty */
 uint64_t histogram_count_upto(const struct histogram *h, uint64_t us); /* values <= us, within 2% of us */
 

@@ -3,13 +3,16 @@
  * The rules of the file itself are config/'s; what is added here depends on the machine and the moment:
  * whether files that it names can be used, which is a problem, and whether the names of servers resolve. That
  * is a warning and never an error, because a name may well come with the instance that bears it, and the same
- * file must be good on the machine where it is written. Names are looked up one after the other with
- * getaddrinfo, as the server does it; a name that stands twice is asked for once. Rejected: connecting to the
- * instances (they may rightly be down while somebody checks a file). Main thread. */
+ * file must be good on the machine where it is written. So are folders of logs and users that this machine
+ * lacks. Names are looked up one after the other with getaddrinfo, as the server does it; a name that stands
+ * twice is asked for once. Rejected: connecting to the instances (they may rightly be down while somebody
+ * checks a file). Main thread. */
 #include "proxy/command_check.h"
 
+#include <grp.h>
 #include <jansson.h>
 #include <netdb.h>
+#include <pwd.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -187,6 +190,34 @@ static void check_folders(struct check_report *r, const struct config *c)
     }
 }
 
+/* Files are made at the start, folders are not. */
+static void check_log_folder(struct check_report *r, const struct config *c, const char *key,
+                             const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    const char *folder = slash == NULL || slash == path ? NULL : strndup(path, (size_t)(slash - path));
+    struct stat st;
+    struct config_origin at = config_log_origin(c, key);
+    if (folder != NULL && (stat(folder, &st) != 0 || !S_ISDIR(st.st_mode)))
+        report_warn(
+            r,
+            "%s:%d: [log] %s: there is no folder %s, and a start makes the file only, so it would fail; "
+            "make the folder",
+            at.file, at.line, key, folder);
+    free((void *)(uintptr_t)folder);
+}
+
+static void check_users(struct check_report *r, const struct config *c)
+{
+    struct config_origin user = config_main_origin(c, "user"), group = config_main_origin(c, "group");
+    if (c->main.user[0] != '\0' && getpwnam(c->main.user) == NULL)
+        report_warn(r, "%s:%d: [millpond] user: this machine has no user %s, so a start as root would fail",
+                    user.file, user.line, c->main.user);
+    if (c->main.group[0] != '\0' && getgrnam(c->main.group) == NULL)
+        report_warn(r, "%s:%d: [millpond] group: this machine has no group %s, so a start as root would fail",
+                    group.file, group.line, c->main.group);
+}
+
 static void check_names(struct check_report *r, const struct config *c)
 {
     json_t *asked = json_object();
@@ -245,6 +276,9 @@ bool command_check_file(const char *path, bool json, FILE *out)
     if (ok) {
         check_names(&r, c);
         check_folders(&r, c);
+        check_log_folder(&r, c, "file", c->log.file);
+        check_log_folder(&r, c, "access", c->log.access);
+        check_users(&r, c);
         bool redis = check_redis_files(&r, c), tls = check_tls_files(&r, c), pools = check_pool_files(&r, c);
         bool pages = check_page_files(&r, c);
         ok = redis && tls && pools && pages;

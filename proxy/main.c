@@ -4,6 +4,7 @@
 
 #include "admin/admin.h"
 #include "config/config.h"
+#include "config/option.h"
 #include "core/base.h"
 #include "core/tls_sleep.h"
 #include "proxy/command_check.h"
@@ -17,7 +18,7 @@ static const char usage_text[] =
     "usage: millpond [COMMAND] [-c FILE]\n"
     "\n"
     "  run                  serve in the foreground (the default)\n"
-    "  demo                 two sample instances behind a cache, to try things on\n"
+    "  demo                 two sample instances behind a cache, to try things on (--port, --admin-port)\n"
     "  check                tell what is wrong with the configuration (also --json)\n"
     "  config               print the effective configuration and where each value comes from\n"
     "  status               what the running server does; pools: its instances; events: what changed\n"
@@ -40,19 +41,37 @@ static int usage_error(const char *what, const char *arg)
     return EXIT_USAGE;
 }
 
+static bool ends_with(const char *text, const char *end)
+{
+    const size_t len = strlen(text), end_len = strlen(end);
+    return len > end_len && strcmp(text + len - end_len, end) == 0;
+}
+
+static int unexpected(const char *arg)
+{
+    if (!ends_with(arg, ".ini"))
+        return usage_error("unexpected argument: ", arg);
+    fprintf(stderr, "millpond: a file is named by -c: -c %s\n", arg);
+    return EXIT_USAGE;
+}
+
 /* The options shared by run, check and config: only -c. `flag` (may be NULL) takes a long option's name. */
 static int parse_config_option(int argc, char **argv, const char **path, const char **flag)
 {
+    static const char long_form[] = "--config=";
     *path = ADMIN_DEFAULT_CONFIG;
     for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "-c") == 0 && i + 1 < argc)
+        bool is_config = strcmp(argv[i], "-c") == 0 || strcmp(argv[i], "--config") == 0;
+        if (is_config && i + 1 < argc)
             *path = argv[++i];
-        else if (strcmp(argv[i], "-c") == 0)
-            return usage_error("-c needs a file", "");
+        else if (is_config)
+            return usage_error(argv[i], " needs a file");
+        else if (strncmp(argv[i], long_form, strlen(long_form)) == 0)
+            *path = argv[i] + strlen(long_form);
         else if (flag != NULL && strncmp(argv[i], "--", 2) == 0)
             *flag = argv[i];
         else
-            return usage_error("unexpected argument: ", argv[i]);
+            return unexpected(argv[i]);
     }
     return EXIT_DONE;
 }
@@ -72,7 +91,7 @@ static int command_check(int argc, char **argv)
         return rc;
     bool json = strcmp(flag, "--json") == 0;
     if (flag[0] != '\0' && !json)
-        return usage_error("unexpected argument: ", flag);
+        return unexpected(flag);
     return command_check_file(path, json, stdout) ? EXIT_DONE : EXIT_USAGE;
 }
 
@@ -128,7 +147,8 @@ static const struct command {
     {"run", command_run},           {"check", command_check},
     {"config", command_config},     {"demo", demo_main},
     {"demo-app", demo_app_main},    {"version", command_version},
-    {"--version", command_version}, {"help", command_help},
+    {"--version", command_version}, {"-v", command_version},
+    {"-V", command_version},        {"help", command_help},
     {"--help", command_help},       {"-h", command_help},
     {"status", admin_client_main},  {"reload", admin_client_main},
     {"stop", admin_client_main},    {"purge", admin_client_main},
@@ -138,6 +158,39 @@ static const struct command {
     {"pools", admin_client_main},   {"explain", admin_client_main},
     {"events", admin_client_main},
 };
+
+/* Words that other programs have for it. */
+static const struct {
+    const char *word, *command;
+} foreign_commands[] = {
+    {"-t", "check"},  {"test", "check"}, {"validate", "check"}, {"configtest", "check"}, {"lint", "check"},
+    {"start", "run"}, {"serve", "run"},  {"quit", "stop"},      {"shutdown", "stop"},    {"ban", "purge"},
+    {"-s", "reload"}, {"log", "events"}, {"disable", "drain"},  {"enable", "ready"},
+};
+
+static int unknown_command(const char *name)
+{
+    struct option_guess guess = {.word = slice_str(name)};
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
+        if (commands[i].name[0] != '-' && commands[i].main != demo_app_main)
+            option_guess_offer(&guess, commands[i].name);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(foreign_commands); i++) {
+        if (strcmp(foreign_commands[i].word, name) == 0)
+            guess.best = foreign_commands[i].command;
+    }
+    if (ends_with(name, ".ini"))
+        return unexpected(name);
+    if (guess.best == NULL)
+        return usage_error("no such command: ", name);
+    fprintf(stderr, "millpond: no such command: %s; did you mean 'millpond %s'?\n", name, guess.best);
+    return EXIT_USAGE;
+}
+
+static bool asks_for_help(int argc, char **argv)
+{
+    return argc > 2 && (strcmp(argv[2], "--help") == 0 || strcmp(argv[2], "-h") == 0);
+}
 
 static bool is_planned(const char *name)
 {
@@ -152,13 +205,16 @@ static bool is_planned(const char *name)
 int main(int argc, char **argv)
 {
     tls_sleep_init();
-    if (argc < 2 || strcmp(argv[1], "-c") == 0)
+    if (argc < 2 || strcmp(argv[1], "-c") == 0 || strncmp(argv[1], "--config", strlen("--config")) == 0)
         return command_run(argc, argv);
     for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
-        if (strcmp(argv[1], commands[i].name) == 0)
-            return commands[i].main(argc - 1, argv + 1);
+        if (strcmp(argv[1], commands[i].name) != 0)
+            continue;
+        bool has_own_help = commands[i].main == admin_client_main;
+        return !has_own_help && asks_for_help(argc, argv) ? command_help(argc, argv)
+                                                          : commands[i].main(argc - 1, argv + 1);
     }
     if (is_planned(argv[1]))
         return usage_error("this version does not have the command yet: ", argv[1]);
-    return usage_error("no such command: ", argv[1]);
+    return unknown_command(argv[1]);
 }

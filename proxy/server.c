@@ -1,5 +1,4 @@
-/* server.c: starting and stopping the whole. The thread that called server_main becomes the control thread.
- */
+/* server.c: starting and stopping the whole. The thread that calls server_main is the control thread. */
 #include "proxy/server.h"
 
 #include <errno.h>
@@ -176,6 +175,8 @@ static void server_on_signal(evutil_socket_t sig, short what, void *arg)
     struct server *s = arg;
     UNUSED(what);
     worker_refresh_clock(s->control);
+    if (sig == SIGTERM || sig == SIGINT)
+        log_info("asked to stop by %s", sig == SIGINT ? "SIGINT" : "SIGTERM");
     if (sig == SIGHUP)
         server_reload(s, NULL);
     else if (sig == SIGUSR1)

@@ -59,6 +59,25 @@ static void check_warns_of_a_webroot_that_is_none(void **state)
     assert_string_equal(millpond_run("check", "-c", ini, NULL).out, textf("%s: good\n", ini));
 }
 
+/* What the machine lacks, so that a file that is good would not start here. */
+static void check_warns_of_folders_and_users(void **state)
+{
+    UNUSED(state);
+    char *ini = support_path("logs.ini"), *nowhere = support_path("nowhere");
+    support_write_file(ini, textf("[pool app]\nserver = 127.0.0.1:3001\n[log]\nfile = %s/e.log\naccess = "
+                                  "%s/a.log\n[millpond]\nuser = no-such-user\ngroup = no-such-group\n",
+                                  nowhere, support_path("")));
+    struct proc_result r = millpond_run("check", "-c", ini, NULL);
+    assert_int_equal(r.exit_code, 0);
+    expect_in(r.out, textf("logs.ini:4: [log] file: there is no folder %s, ", nowhere));
+    expect_in(r.out, "logs.ini:7: [millpond] user: this machine has no user no-such-user");
+    expect_in(r.out, "logs.ini:8: [millpond] group: this machine has no group no-such-group");
+    assert_int_equal(support_count(r.out, "warning: "), 3);
+    support_write_file(ini, "[pool app]\nserver = 127.0.0.1:3001\n[log]\nfile = syslog\naccess = ./a.log\n"
+                            "[millpond]\nuser = root\n");
+    assert_string_equal(millpond_run("check", "-c", ini, NULL).out, textf("%s: good\n", ini));
+}
+
 static void check_speaks_json(void **state)
 {
     UNUSED(state);
@@ -113,13 +132,50 @@ static void version_speaks_json(void **state)
     assert_int_equal(millpond_run("version", "--yaml", NULL).exit_code, 2);
 }
 
+/* What somebody types who knows other programs, or has mistyped it, is answered with what to type. */
+static void wrong_words_are_answered_with_right_ones(void **state)
+{
+    UNUSED(state);
+    char *ini = support_path("good.ini");
+    support_write_file(ini, "[pool app]\nserver = 127.0.0.1:3001\n");
+    const struct {
+        const char *first, *second, *answer;
+    } wrong[] = {
+        {"stauts", NULL, "no such command: stauts; did you mean 'millpond status'?"},
+        {"-t", NULL, "did you mean 'millpond check'?"},
+        {"validate", NULL, "did you mean 'millpond check'?"},
+        {"start", NULL, "did you mean 'millpond run'?"},
+        {"frobnicate", NULL, "no such command: frobnicate\nTry 'millpond help'."},
+        {ini, NULL, textf("a file is named by -c: -c %s", ini)},
+        {"check", ini, textf("a file is named by -c: -c %s", ini)},
+        {"check", "-c", "-c needs a file"},
+        {"run", "--config", "--config needs a file"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+        struct proc_result r = millpond_run(wrong[i].first, wrong[i].second, NULL);
+        EXPECT(r.exit_code == 2, "%s: %d", wrong[i].first, r.exit_code);
+        expect_in(r.err, wrong[i].answer);
+    }
+    static const char *const helped[] = {"run", "check", "config", "version", "status", "purge", "demo"};
+    for (size_t i = 0; i < ARRAY_LEN(helped); i++) {
+        struct proc_result r = millpond_run(helped[i], "--help", NULL);
+        EXPECT(r.exit_code == 0, "%s --help: %d %s", helped[i], r.exit_code, r.err);
+        expect_in(r.out, "usage: millpond");
+    }
+    assert_int_equal(millpond_run("check", "--config", ini, NULL).exit_code, 0);
+    assert_int_equal(millpond_run("check", textf("--config=%s", ini), NULL).exit_code, 0);
+    assert_string_equal(millpond_run("-V", NULL).out, "millpond " MILLPOND_VERSION "\n");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         E2E_TEST(check_warns_of_names_that_do_not_resolve),
         E2E_TEST(check_warns_of_a_webroot_that_is_none),
+        E2E_TEST(check_warns_of_folders_and_users),
         E2E_TEST(check_speaks_json),
         E2E_TEST(version_speaks_json),
+        E2E_TEST(wrong_words_are_answered_with_right_ones),
     };
     return E2E_RUN("cli", tests);
 }

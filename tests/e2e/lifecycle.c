@@ -81,6 +81,7 @@ static void stop_command_and_interrupt_end_it_too(void **state)
     millpond_expect_clean_end(m);
     m = millpond_before(o, "");
     proc_signal(m->proc, SIGINT);
+    millpond_wait_log(m, "asked to stop by SIGINT", 1);
     millpond_expect_clean_end(m);
 }
 

@@ -4,6 +4,8 @@
 
 #include "admin_fixture.h"
 
+#include "admin/page.h"
+
 static int setup(void **state)
 {
     struct fixture *f = malloc(sizeof *f);
@@ -403,10 +405,29 @@ static void test_late_explanations(void **state)
     assert_answer(&local, "GET /api/status", "", "", 200);
 }
 
+/* What the script looks up by its id stands in the page. */
+static void test_page_has_what_its_script_names(void **state)
+{
+    UNUSED(state);
+    size_t found = 0;
+    static const char *const calls[] = {"$('", "cells('"};
+    for (size_t k = 0; k < ARRAY_LEN(calls); k++) {
+        for (const char *p = admin_page_js; (p = strstr(p, calls[k])) != NULL; found++) {
+            char id[64];
+            p += strlen(calls[k]);
+            snprintf(id, sizeof id, "id=\"%.*s\"", (int)strcspn(p, "'"), p);
+            if (strstr(admin_page_html, id) == NULL)
+                fail_msg("the page has no %s", id);
+        }
+    }
+    assert_true(found > 10);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_page_has_what_its_script_names),
         T(test_socket_needs_no_token),
         T(test_address_needs_token),
         T(test_refusal_says_what_to_do),

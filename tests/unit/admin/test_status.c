@@ -91,6 +91,16 @@ static void test_no_cache(void **state)
     json_decref(o);
 }
 
+static char *print_status(const json_t *o, wall_ms_t now_ms)
+{
+    char *text = NULL;
+    size_t len = 0;
+    FILE *out = open_memstream(&text, &len);
+    admin_status_print(o, now_ms, out);
+    fclose(out);
+    return text;
+}
+
 /* Two workers' series of two routes: sums, quantiles within 1%, and the hit ratio without what was never
  * looked up. */
 static void test_latency_and_hit_ratio(void **state)
@@ -125,14 +135,43 @@ static void test_latency_and_hit_ratio(void **state)
     metrics_shard_free(two);
 }
 
-static char *print_status(const json_t *o, wall_ms_t now_ms)
+/* Errors are figures like latencies, of all and of each route, and stand in the first lines for people. */
+static void test_statuses(void **state)
 {
-    char *text = NULL;
-    size_t len = 0;
-    FILE *out = open_memstream(&text, &len);
-    admin_status_print(o, now_ms, out);
-    fclose(out);
-    return text;
+    struct metrics_shard *m = metrics_shard_new();
+    uint16_t ill = metrics_label(SLICE_LIT("ill"));
+    for (int i = 0; i < 3; i++)
+        metrics_series_record(metrics_series(m, ill, VERDICT_MISS, 0), 503, 1000, 10);
+    metrics_series_record(metrics_series(m, ill, VERDICT_MISS, 0), 0, 1000, 10);
+    json_t *o = status_of(*state);
+    const json_t *all = json_object_get(json_object_get(o, "latency"), "statuses");
+    assert_int_equal(int_at(all, "5xx", NULL), 3);
+    assert_int_equal(int_at(all, "0xx", NULL), 1);
+    size_t i, found = 0;
+    json_t *route;
+    json_array_foreach(json_object_get(json_object_get(o, "latency"), "routes"), i, route)
+    {
+        if (strcmp(json_string_value(json_object_get(route, "route")), "ill") != 0)
+            continue;
+        assert_int_equal(int_at(route, "statuses", "5xx"), 3);
+        found++;
+    }
+    assert_int_equal(found, 1);
+    assert_int_equal(json_object_size(json_object_get(json_object_get(o, "recent"), "statuses")),
+                     json_object_size(all));
+    assert_int_equal(int_at(o, "log_lines_dropped", NULL), 0);
+    char *text = print_status(o, 0);
+    assert_non_null(strstr(text, " slow, 3 answered 5xx\n"));
+    assert_null(strstr(text, "trouble"));
+    free(text);
+    json_object_set_new(o, "log_lines_dropped", json_integer(9));
+    json_object_set_new(json_object_get(o, "counters"), "accept_pauses", json_integer(4));
+    text = print_status(o, 0);
+    assert_non_null(strstr(text, "\ntrouble   descriptors ran out, accepting paused 4 times"));
+    assert_non_null(strstr(text, "\ntrouble   9 log lines are lost"));
+    free(text);
+    json_decref(o);
+    metrics_shard_free(m);
 }
 
 static void test_text(void **state)
@@ -211,6 +250,7 @@ int main(void)
         T(test_keys),
         T(test_no_cache),
         T(test_latency_and_hit_ratio),
+        T(test_statuses),
         T(test_text),
         cmocka_unit_test(test_columns),
         cmocka_unit_test(test_text_of_strange_objects),

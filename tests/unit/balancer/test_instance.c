@@ -113,6 +113,23 @@ static void test_rise_and_fall(void **state)
     assert_true(env.i->since_ms > 0);
 }
 
+/* The reason is why it is down now: an application that was started again and fails is no longer refusing. */
+static void test_reason_while_down(void **state)
+{
+    UNUSED(state);
+    for (int i = 0; i < 3; i++)
+        answer(HEALTH_UNREACHABLE, "connect refused");
+    assert_string_equal(env.i->reason, "connect refused (3 probes failed)");
+    answer(HEALTH_UNREACHABLE, "connect refused");
+    assert_string_equal(env.i->reason, "connect refused (3 probes failed)");
+    wall_ms_t since_ms = env.i->since_ms;
+    answer(HEALTH_UNHEALTHY, "status 500");
+    assert_string_equal(env.i->reason, "status 500 (the last probe)");
+    expect_state(INSTANCE_DOWN);
+    assert_int_equal(env.i->since_ms, since_ms);
+    assert_int_equal(env.usable_events, 1);
+}
+
 /* Probes that were not possible count for nothing, in either direction. */
 static void test_skipped_probes(void **state)
 {
@@ -490,6 +507,7 @@ int main(void)
         T(test_first_success_is_enough),
         T(test_starting_falls),
         T(test_rise_and_fall),
+        T(test_reason_while_down),
         T(test_skipped_probes),
         T(test_unreachable_is_told),
         T(test_loss_is_told),

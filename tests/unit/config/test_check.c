@@ -21,7 +21,10 @@ static void test_pool_without_server(void **state)
     expect_error(APP "[pool b]\nretries = 1\n[route b]\npool = b\nhost = b\n[route rest]\n",
                  "t.ini:3: [pool b]: the pool has no server");
     /* A refused server is one complaint, not two. */
-    expect_error("[pool app]\nserver = nonsense\n", "has no port");
+    expect_error("[pool app]\nserver = nonsense\n", "\"nonsense\" has no port; write host:port");
+    expect_error("[pool app]\nserver = a:99999\n", "has no port from 1 to 65535; write host:port");
+    expect_error("[pool app]\nserver = a:1/x\n", "\"a:1/x\" has a path; write host:port alone");
+    expect_error("[pool app]\nserver = \"a:1\"\n", "stands in quotes; write it without them");
 }
 
 static void test_weights(void **state)

@@ -1,6 +1,8 @@
 /* test_source.c: names of sections and keys: unknown, not supported yet, repeated, misplaced. */
 #include "config_test.h"
 
+#include "config/foreign.h"
+
 static void test_every_key_not_supported_yet_is_refused(void **state)
 {
     char text[512], place[128];
@@ -33,7 +35,10 @@ static void test_unknown_section(void **state)
     UNUSED(state);
     expect_error("[pol app]\nserver = a:1\n", "t.ini:1: there is no section [pol]; did you mean [pool]?");
     expect_error(APP "[Route x]\n", "did you mean [route]?");
-    expect_error(APP "[upstream x]\nkeys = here\nare = skipped\n", "there are millpond, log, listen");
+    expect_error(APP "[other x]\nkeys = here\nare = skipped\n", "there are millpond, log, listen");
+    expect_error(APP "[upstream x]\nkeys = here\nare = skipped\n",
+                 "t.ini:3: there is no section [upstream]; what is meant is called [pool NAME] here");
+    expect_error(APP "[Global]\n", "there is no section [Global]; what is meant is called [millpond] here");
     expect_error(APP "[]\n", "there is no section []");
 }
 
@@ -66,6 +71,47 @@ static void test_unknown_key(void **state)
     expect_error(APP "[cache]\nserver = a:1\n",
                  "t.ini:4: [cache]: there is no key \"server\" here; it belongs in [pool]");
     expect_error(APP "colour = red\n", "see millpond.ini(5) for the keys of [pool]");
+}
+
+/* Names that other proxies have for it: not guessed at by their letters. */
+static void test_foreign_key(void **state)
+{
+    UNUSED(state);
+    expect_error(
+        APP "fail_timeout = 10s\n",
+        "t.ini:3: [pool app]: there is no key \"fail_timeout\"; what is meant is eject_time in [pool NAME]");
+    expect_error(APP "Timeout Connect = 5s\n",
+                 "\"Timeout Connect\"; what is meant is connect_timeout in [pool NAME]");
+    expect_error(APP "least-conn = on\n", "what is meant is balance = least_connections in [pool NAME]");
+    expect_error(APP "[log]\nworker_processes = 4\n", "what is meant is workers in [millpond]");
+    expect_error(APP "[route r]\ngzip = on\n", "what is meant is compress in [route NAME], which this "
+                                               "version does not support yet; remove the line");
+}
+
+/* Each row names an option there is, and none that there is here by that name. */
+static void test_foreign_table(void **state)
+{
+    UNUSED(state);
+    static const struct {
+        const char *name;
+        enum option_section section;
+        const char *key;
+    } rows[] = {
+#define X(name, section, key, how) {(name), OPTION_##section, (key)},
+#include "config/foreign_tbl.h"
+#undef X
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        if (option_find(rows[i].section, slice_str(rows[i].key)) == NULL)
+            fail_msg("%s: there is no key %s", rows[i].name, rows[i].key);
+        for (size_t k = 0; k < option_count; k++) {
+            if (strcmp(option_table[k].key, rows[i].name) == 0)
+                fail_msg("%s is a key here", rows[i].name);
+        }
+        assert_string_equal(foreign_key_find(slice_str(rows[i].name))->key, rows[i].key);
+        for (const char *p = rows[i].name; *p != '\0'; p++)
+            assert_true(*p == ascii_lower(*p) && *p != ' ' && *p != '-');
+    }
 }
 
 static void test_repeated_keys(void **state)
@@ -123,6 +169,8 @@ int main(void)
         cmocka_unit_test(test_section_names),
         cmocka_unit_test(test_repeated_sections),
         cmocka_unit_test(test_unknown_key),
+        cmocka_unit_test(test_foreign_key),
+        cmocka_unit_test(test_foreign_table),
         cmocka_unit_test(test_repeated_keys),
         cmocka_unit_test(test_all_problems_in_one_report),
         cmocka_unit_test(test_too_many_sections),

@@ -33,7 +33,7 @@ static void test_duration(void **state)
     expect_duration_bad("5S", "unknown unit");
     expect_duration_bad("5 s", "unknown unit");
     expect_duration_bad("1h30m", "unknown unit");
-    expect_duration_bad("1.5s", "unknown unit");
+    expect_duration_bad("1.5s", "is not a whole number; write a smaller unit");
     expect_duration_bad("s", "not a duration");
     expect_duration_bad("-5s", "not a duration");
     expect_duration_bad("", "not a duration");

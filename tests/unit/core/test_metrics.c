@@ -134,6 +134,32 @@ static struct found found_for(uint16_t route)
     return f;
 }
 
+/* What came since an earlier sum: as if only that had been recorded, the largest value within 1%. */
+static void test_histogram_subtract(void **state)
+{
+    (void)state;
+    struct histogram h = {0}, earlier = {0};
+    for (int i = 0; i < 90; i++)
+        histogram_record(&h, 1000000);
+    histogram_add(&earlier, &h);
+    histogram_subtract(&h, &earlier);
+    assert_int_equal(h.count, 0);
+    assert_int_equal(h.sum_us, 0);
+    assert_int_equal(histogram_quantile_us(&h, 0.99), 0);
+
+    histogram_add(&h, &earlier);
+    for (int i = 0; i < 10; i++)
+        histogram_record(&h, 500);
+    histogram_subtract(&h, &earlier);
+    assert_int_equal(h.count, 10);
+    assert_int_equal(h.sum_us, 5000);
+    assert_in_range(histogram_quantile_us(&h, 0.5), 495, 505);
+    assert_in_range(histogram_quantile_us(&h, 1.0), 495, 505);
+    histogram_subtract(&h, &earlier); /* what is not an earlier sum leaves nothing below zero */
+    assert_int_equal(h.count, 10);
+    assert_int_equal(h.sum_us, 0);
+}
+
 /* The figures of a shard outlive it, whether or not another shard has the same series. */
 static void test_shards_are_summed_and_kept(void **state)
 {
@@ -327,6 +353,7 @@ int main(void)
         cmocka_unit_test(test_error_bound_over_the_range),
         cmocka_unit_test(test_edges),
         cmocka_unit_test(test_quantiles_against_sorted_samples),
+        cmocka_unit_test(test_histogram_subtract),
         cmocka_unit_test(test_shards_are_summed_and_kept),
         cmocka_unit_test(test_reasons_are_summed_and_kept),
         cmocka_unit_test(test_gauge_never_negative),

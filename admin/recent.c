@@ -1,0 +1,186 @@
+/* recent.c: see recent.h.
+ *
+ * Workers count from the start of the process, and go on doing only that: what came lately is the difference
+ * of two sums. Two marks are kept, and each takes the place of the older one, so the window is between one
+ * and two times RECENT_MARK_EVERY_MS, and as long as the process where that is younger. A row (a route, an
+ * instance, all) costs 14 KB in each mark; what comes after the first RECENT_ROWS_MAX rows is in the sum of
+ * all alone.
+ *
+ * Rejected: histograms that forget, in the workers (each request would pay for what somebody looks at now and
+ * then), and marking when the status is asked for (the window would be whoever asked last). */
+#include "admin/recent.h"
+
+#include <stdlib.h>
+
+#include "admin/status.h"
+#include "core/metrics.h"
+#include "core/panic.h"
+
+#define RECENT_ROWS_MAX 256
+
+enum recent_kind { RECENT_ALL, RECENT_ROUTE, RECENT_INSTANCE };
+
+struct recent_row {
+    enum recent_kind kind;
+    uint16_t label; /* of the route or instance */
+    uint64_t by_status[METRICS_STATUS_CLASSES];
+    struct histogram latency;
+};
+
+struct recent_sum { /* on the heap, with its rows */
+    mono_ms_t at_ms;
+    size_t count;
+    struct recent_row *rows[RECENT_ROWS_MAX];
+};
+
+struct admin_recent { /* owned by the admin; control thread */
+    struct worker *control;
+    struct deadline next_mark;
+    mono_ms_t started_ms;
+    struct recent_sum *older, *newer; /* NULL: not yet, so since started_ms */
+};
+
+/* ---- sums
+ * ------------------------------------------------------------------------------------------------- */
+
+static struct recent_row *row_find(const struct recent_sum *s, enum recent_kind kind, uint16_t label)
+{
+    for (size_t i = 0; s != NULL && i < s->count; i++) {
+        if (s->rows[i]->kind == kind && s->rows[i]->label == label)
+            return s->rows[i];
+    }
+    return NULL;
+}
+
+static void row_add(struct recent_sum *s, enum recent_kind kind, uint16_t label,
+                    const struct metrics_series *series)
+{
+    struct recent_row *row = row_find(s, kind, label);
+    if (row == NULL) {
+        if (s->count == RECENT_ROWS_MAX || (row = calloc(1, sizeof *row)) == NULL)
+            return;
+        row->kind = kind;
+        row->label = label;
+        s->rows[s->count++] = row;
+    }
+    for (unsigned i = 0; i < METRICS_STATUS_CLASSES; i++)
+        row->by_status[i] += atomic_load_explicit(&series->by_status[i], memory_order_relaxed);
+    histogram_add(&row->latency, &series->latency);
+}
+
+static void sum_on_series(void *arg, const struct metrics_series *series)
+{
+    row_add(arg, RECENT_ALL, 0, series);
+    row_add(arg, RECENT_ROUTE, series->route, series);
+    if (series->instance != 0)
+        row_add(arg, RECENT_INSTANCE, series->instance, series);
+}
+
+static struct recent_sum *sum_new(mono_ms_t now_ms)
+{
+    struct recent_sum *s = calloc(1, sizeof *s);
+    if (s == NULL)
+        return NULL;
+    s->at_ms = now_ms;
+    metrics_each_series(sum_on_series, s);
+    return s;
+}
+
+static void sum_free(struct recent_sum *s)
+{
+    for (size_t i = 0; s != NULL && i < s->count; i++)
+        free(s->rows[i]);
+    free(s);
+}
+
+/* ---- marks
+ * ------------------------------------------------------------------------------------------------- */
+
+void admin_recent_mark(struct admin_recent *r, mono_ms_t now_ms)
+{
+    struct recent_sum *s = sum_new(now_ms);
+    if (s == NULL)
+        return; /* the window grows until there is memory again */
+    sum_free(r->older);
+    r->older = r->newer;
+    r->newer = s;
+}
+
+static void recent_on_deadline(struct deadline *d)
+{
+    struct admin_recent *r = CONTAINER_OF(d, struct admin_recent, next_mark);
+    const mono_ms_t now_ms = worker_now_ms(r->control);
+    admin_recent_mark(r, now_ms);
+    deadline_set(r->control, &r->next_mark, now_ms + RECENT_MARK_EVERY_MS);
+}
+
+struct admin_recent *admin_recent_new(struct worker *control)
+{
+    struct admin_recent *r = calloc(1, sizeof *r);
+    if (r == NULL)
+        return NULL;
+    r->control = control;
+    r->started_ms = clock_mono_ms();
+    deadline_init(&r->next_mark, recent_on_deadline);
+    deadline_set(control, &r->next_mark, r->started_ms + RECENT_MARK_EVERY_MS);
+    return r;
+}
+
+void admin_recent_free(struct admin_recent *r)
+{
+    if (r == NULL)
+        return;
+    deadline_clear(r->control, &r->next_mark);
+    sum_free(r->older);
+    sum_free(r->newer);
+    free(r);
+}
+
+/* ---- as JSON
+ * ----------------------------------------------------------------------------------------------- */
+
+/* What `row` has beyond `before` (NULL: all of it); `row` is changed. NULL: no request. */
+static json_t *row_build(struct recent_row *row, const struct recent_row *before)
+{
+    if (before != NULL) {
+        for (unsigned i = 0; i < METRICS_STATUS_CLASSES; i++)
+            row->by_status[i] -= MIN(row->by_status[i], before->by_status[i]);
+        histogram_subtract(&row->latency, &before->latency);
+    }
+    return row->latency.count > 0 || row->kind == RECENT_ALL
+               ? admin_figures_build(&row->latency, row->by_status)
+               : NULL;
+}
+
+static void row_append(json_t *list, const char *key, const struct recent_row *row, json_t *figures)
+{
+    slice_t name = metrics_label_name(row->label);
+    json_object_set_new(figures, key, json_stringn(name.ptr, name.len));
+    json_array_append_new(list, figures);
+}
+
+json_t *admin_recent_build(const struct admin_recent *r, mono_ms_t now_ms)
+{
+    struct recent_sum *s = sum_new(now_ms);
+    json_t *o = json_object(), *routes = json_array(), *instances = json_array();
+    for (size_t i = 0; s != NULL && i < s->count; i++) {
+        struct recent_row *row = s->rows[i];
+        json_t *figures = row_build(row, row_find(r->older, row->kind, row->label));
+        if (figures == NULL)
+            continue;
+        if (row->kind == RECENT_ROUTE) {
+            row_append(routes, "route", row, figures);
+        } else if (row->kind == RECENT_INSTANCE) {
+            row_append(instances, "instance", row, figures);
+        } else {
+            json_object_update(o, figures);
+            json_decref(figures);
+        }
+    }
+    sum_free(s);
+    const mono_ms_t since_ms = r->older != NULL ? r->older->at_ms : r->started_ms;
+    json_object_set_new(o, "window_ms", json_integer((json_int_t)(now_ms - since_ms)));
+    json_object_set_new(o, "routes", routes);
+    json_object_set_new(o, "instances", instances);
+    return o;
+}
