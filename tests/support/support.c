@@ -30,14 +30,9 @@ bool support_sanitized(void)
 {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
     return true;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-    return true;
 #else
-    return false;
-#endif
-#else
-    return false;
+    const char *san = getenv("SAN");
+    return san != NULL && (strstr(san, "address") != NULL || strstr(san, "thread") != NULL);
 #endif
 }
 

@@ -35,7 +35,8 @@ int support_teardown(void **state);
 /* The longest any single event may take before that is a failure: 10 s, three times that under a sanitizer.
  */
 int support_wait_ms(void);
-bool support_sanitized(void); /* this binary, and so the program under test, was built with a sanitizer */
+/* The program under test was built with a sanitizer, says SAN, or this binary was. */
+bool support_sanitized(void);
 
 const char *support_dir(void); /* the running test's directory */
 
