@@ -97,6 +97,7 @@ void cache_destroy(struct cache *c)
     CHECK_MAGIC(c, CACHE_MAGIC);
     cache_sweeper_stop(c);
     cache_clear(c);
+    cache_evict_settle(&c->evict);
     rcu_flush();
     for (unsigned i = 0; i < CACHE_SHARDS; i++) {
         ASSERT(c->shards[i].objects == 0);
@@ -334,6 +335,7 @@ void cache_forget(struct cache *c, struct cache_object *o)
 void cache_get_stats(struct cache *c, struct cache_stats *out)
 {
     CHECK_MAGIC(c, CACHE_MAGIC);
+    cache_evict_settle(&c->evict); /* what was left at its door when the last thread stored is in no figure */
     *out = (struct cache_stats){
         .bytes_used = atomic_load_explicit(&c->account.used, memory_order_relaxed),
         .bytes_limit = atomic_load_explicit(&c->account.limit, memory_order_relaxed),

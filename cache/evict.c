@@ -4,6 +4,12 @@
  * forgotten when more came after it than there are objects. Remembering longer costs hits: what
  * comes back late is taken for a regular.
  *
+ * At the door. Comers are a stack that is taken as a whole, linked by the node that no queue uses yet.
+ * Leavers still are in their queue, and have no room for another link, so they get one of some slots. Their
+ * slots are read before the stack is: who leaves came before. Rejected: looking again after each drop of the
+ * lock, a fence for each store, so that nothing stays at the door; what does is few, and let in by the next
+ * who stores or looks at the statistics.
+ *
  * Rejected: LRU (a lock or a write per hit); a linked ghost queue (allocates while memory is short); one hit
  * instead of two for the way into main (docs/hit-ratio.md, "What was tried"). */
 #include "cache/evict.h"
@@ -33,13 +39,19 @@ bool cache_evict_open(struct cache_evict *e, size_t limit_bytes)
     list_init(&e->main);
     e->small_bytes = e->main_bytes = e->objects = 0;
     e->ghosts_made = 0;
+    atomic_init(&e->comers, NULL);
+    for (unsigned i = 0; i < CACHE_EVICT_LEAVERS; i++)
+        atomic_init(&e->leavers[i], NULL);
+    atomic_init(&e->leavers_ever, 0);
+    atomic_init(&e->has_leavers, false);
     lock_init(&e->lock, LOCK_CACHE_EVICT);
     return true;
 }
 
 void cache_evict_close(struct cache_evict *e)
 {
-    ASSERT(list_empty(&e->small) && list_empty(&e->main));
+    ASSERT(list_empty(&e->small) && list_empty(&e->main) && atomic_load(&e->comers) == NULL &&
+           !atomic_load(&e->has_leavers));
     free(e->ghosts);
     lock_destroy(&e->lock);
 }
@@ -91,14 +103,6 @@ static bool ghost_take_locked(struct cache_evict *e, uint64_t hash, bool forget)
     return false;
 }
 
-bool cache_evict_has_ghost(struct cache_evict *e, uint64_t hash)
-{
-    lock_take(&e->lock);
-    bool has = ghost_take_locked(e, hash, false);
-    lock_drop(&e->lock);
-    return has;
-}
-
 /* The one setter between queues: `place` and the sums move together. `bytes` is the charge of the object,
  * which is final: known before the lock is taken, where that is possible. */
 static void evict_place_locked(struct cache_evict *e, struct cache_object *o, enum cache_object_place place,
@@ -122,36 +126,158 @@ static void evict_place_locked(struct cache_evict *e, struct cache_object *o, en
     }
 }
 
-void cache_evict_add(struct cache_evict *e, struct cache_object *o)
+static void evict_enter_locked(struct cache_evict *e, struct cache_object *o, size_t bytes)
 {
-    size_t bytes = cache_object_charge(o, true);
-    lock_take(&e->lock);
     bool known = ghost_take_locked(e, o->hash, true);
     evict_place_locked(e, o, known ? CACHE_PLACE_MAIN : CACHE_PLACE_SMALL, bytes);
+}
+
+static void evict_leave_locked(struct cache_evict *e, struct cache_object *o, size_t bytes)
+{
+    if (o->place != CACHE_PLACE_NONE) /* else it was picked */
+        evict_place_locked(e, o, CACHE_PLACE_NONE, bytes);
+}
+
+/* ---- the door
+ * ---------------------------------------------------------------------------------------------------- */
+
+static void door_push_comer(struct cache_evict *e, struct cache_object *o)
+{
+    struct list *first = atomic_load_explicit(&e->comers, memory_order_relaxed);
+    do {
+        o->queue.next = first;
+    } while (!atomic_compare_exchange_weak_explicit(&e->comers, &first, &o->queue, memory_order_release,
+                                                    memory_order_relaxed));
+}
+
+/* false when its slot is taken. */
+static bool door_put_leaver(struct cache_evict *e, struct cache_object *o)
+{
+    unsigned at = atomic_fetch_add_explicit(&e->leavers_ever, 1, memory_order_relaxed) % CACHE_EVICT_LEAVERS;
+    struct cache_object *none = NULL;
+    if (!atomic_compare_exchange_strong_explicit(&e->leavers[at], &none, o, memory_order_release,
+                                                 memory_order_relaxed))
+        return false;
+    atomic_store(&e->has_leavers, true);
+    return true;
+}
+
+static size_t door_take_leavers(struct cache_evict *e, struct cache_object *out[CACHE_EVICT_LEAVERS])
+{
+    size_t n = 0;
+    atomic_store(&e->has_leavers, false);
+    for (unsigned i = 0; i < CACHE_EVICT_LEAVERS; i++) {
+        struct cache_object *o = atomic_exchange_explicit(&e->leavers[i], NULL, memory_order_acquire);
+        if (o != NULL)
+            out[n++] = o;
+    }
+    return n;
+}
+
+static void door_let_comers_in_locked(struct cache_evict *e)
+{
+    struct list *n = atomic_exchange_explicit(&e->comers, NULL, memory_order_acquire), *oldest = NULL;
+    while (n != NULL) {
+        struct list *older = n->next;
+        n->next = oldest;
+        oldest = n;
+        n = older;
+    }
+    while (oldest != NULL) {
+        struct cache_object *o = CONTAINER_OF(oldest, struct cache_object, queue);
+        oldest = oldest->next;
+        list_init(&o->queue);
+        evict_enter_locked(e, o, cache_object_charge(o, true));
+    }
+}
+
+__attribute__((noinline)) static void door_settle_locked(struct cache_evict *e)
+{
+    struct cache_object *leavers[CACHE_EVICT_LEAVERS];
+    size_t n = door_take_leavers(e, leavers);
+    door_let_comers_in_locked(e);
+    for (size_t i = 0; i < n; i++) {
+        evict_leave_locked(e, leavers[i], cache_object_charge(leavers[i], true));
+        cache_object_retire(leavers[i]);
+    }
+}
+
+/* Each hold of the lock begins with this. */
+static inline void evict_settle_locked(struct cache_evict *e)
+{
+    if (UNLIKELY(atomic_load_explicit(&e->comers, memory_order_relaxed) != NULL ||
+                 atomic_load_explicit(&e->has_leavers, memory_order_relaxed)))
+        door_settle_locked(e);
+}
+
+void cache_evict_settle(struct cache_evict *e)
+{
+    lock_take(&e->lock);
+    evict_settle_locked(e);
     lock_drop(&e->lock);
 }
 
-void cache_evict_remove_some(struct cache_evict *e, struct cache_object *const *all, size_t n)
+bool cache_evict_has_ghost(struct cache_evict *e, uint64_t hash)
+{
+    lock_take(&e->lock);
+    evict_settle_locked(e);
+    bool has = ghost_take_locked(e, hash, false);
+    lock_drop(&e->lock);
+    return has;
+}
+
+/* ---- in and out
+ * ---------------------------------------------------------------------------------------------------- */
+
+void cache_evict_add(struct cache_evict *e, struct cache_object *o)
+{
+    size_t bytes = cache_object_charge(o, true);
+    if (UNLIKELY(!lock_try(&e->lock))) {
+        door_push_comer(e, o);
+        return;
+    }
+    evict_settle_locked(e);
+    evict_enter_locked(e, o, bytes);
+    lock_drop(&e->lock);
+}
+
+void cache_evict_retire(struct cache_evict *e, struct cache_object *o)
+{
+    size_t bytes = cache_object_charge(o, true);
+    if (UNLIKELY(!lock_try(&e->lock))) {
+        if (door_put_leaver(e, o))
+            return;
+        lock_take(&e->lock);
+    }
+    evict_settle_locked(e);
+    evict_leave_locked(e, o, bytes);
+    lock_drop(&e->lock);
+    cache_object_retire(o);
+}
+
+void cache_evict_retire_some(struct cache_evict *e, struct cache_object *const *all, size_t n, bool waits)
 {
     size_t bytes[CACHE_EVICT_SOME];
     ASSERT(n <= CACHE_EVICT_SOME);
     for (size_t i = 0; i < n; i++)
         bytes[i] = cache_object_charge(all[i], true);
-    lock_take(&e->lock);
+    if (waits) {
+        lock_take(&e->lock);
+    } else if (!lock_try(&e->lock)) {
+        for (size_t i = 0; i < n; i++)
+            cache_evict_retire(e, all[i]);
+        return;
+    }
+    evict_settle_locked(e);
     for (size_t i = 0; i < n; i++) { /* neighbours are strangers, anywhere in memory */
         __builtin_prefetch(all[i]->queue.prev, 1);
         __builtin_prefetch(all[i]->queue.next, 1);
     }
-    for (size_t i = 0; i < n; i++) {
-        if (all[i]->place != CACHE_PLACE_NONE)
-            evict_place_locked(e, all[i], CACHE_PLACE_NONE, bytes[i]);
-    }
+    for (size_t i = 0; i < n; i++)
+        evict_leave_locked(e, all[i], bytes[i]);
     lock_drop(&e->lock);
-}
-
-void cache_evict_remove(struct cache_evict *e, struct cache_object *o)
-{
-    cache_evict_remove_some(e, &o, 1);
+    for (size_t i = 0; i < n; i++)
+        cache_object_retire(all[i]);
 }
 
 static bool object_is_spent(const struct cache_object *o, wall_ms_t now_ms)
@@ -186,11 +312,11 @@ static struct cache_object *evict_main_locked(struct cache_evict *e, wall_ms_t n
     return o;
 }
 
-size_t cache_evict_pick(struct cache_evict *e, size_t bytes, wall_ms_t now_ms,
-                        struct cache_object *out[CACHE_EVICT_BATCH])
+static size_t evict_pick_locked(struct cache_evict *e, size_t bytes, wall_ms_t now_ms,
+                                struct cache_object *out[CACHE_EVICT_BATCH])
 {
     size_t n = 0, sum = 0, steps = 0;
-    lock_take(&e->lock);
+    evict_settle_locked(e);
     while (n < CACHE_EVICT_BATCH && sum < bytes && !(list_empty(&e->small) && list_empty(&e->main))) {
         bool small_is_over = e->small_bytes * SMALL_SHARE >= e->small_bytes + e->main_bytes;
         bool from_small =
@@ -205,6 +331,24 @@ size_t cache_evict_pick(struct cache_evict *e, size_t bytes, wall_ms_t now_ms,
         evict_place_locked(e, o, CACHE_PLACE_NONE, charge);
         out[n++] = cache_object_ref(o);
     }
+    return n;
+}
+
+size_t cache_evict_pick(struct cache_evict *e, size_t bytes, wall_ms_t now_ms,
+                        struct cache_object *out[CACHE_EVICT_BATCH])
+{
+    lock_take(&e->lock);
+    size_t n = evict_pick_locked(e, bytes, now_ms, out);
+    lock_drop(&e->lock);
+    return n;
+}
+
+size_t cache_evict_try_pick(struct cache_evict *e, size_t bytes, wall_ms_t now_ms,
+                            struct cache_object *out[CACHE_EVICT_BATCH])
+{
+    if (!lock_take_within(&e->lock, CACHE_EVICT_PATIENCE_US))
+        return 0;
+    size_t n = evict_pick_locked(e, bytes, now_ms, out);
     lock_drop(&e->lock);
     return n;
 }

@@ -68,6 +68,9 @@ static bool fill_publish_key(struct cache_flight *fl, const struct cache_object_
                              struct cache_object *o, bool *same, enum no_store_reason *why)
 {
     struct cache_key whole = {parts->key, {parts->hash, 0}};
+    *same = slice_eq(parts->key, slice_make(fl->key, fl->key_bytes));
+    if (LIKELY(*same && parts->vary_names.len == 0 && !parts->fill->loaded))
+        return true; /* the table holds it under its key already */
     lock_take(&fl->shard->lock);
     bool ok = true;
     if (UNLIKELY(parts->fill->loaded) && !fill_admit_loaded_locked(fl, parts->fill, o)) {
@@ -75,7 +78,6 @@ static bool fill_publish_key(struct cache_flight *fl, const struct cache_object_
         lock_drop(&fl->shard->lock);
         return false;
     }
-    *same = slice_eq(parts->key, slice_make(fl->key, fl->key_bytes));
     bool joinable = !list_empty(&fl->node);
     if (joinable && parts->vary_names.len > 0 && fill_would_displace(fl, parts->vary_names))
         fl->varies = o;

@@ -49,7 +49,7 @@ struct cache_object {
     _Atomic uint32_t small_filled; /* INLINE, OWNED: bytes so far | enum cache_fill_state << 30 */
     uint64_t hash;                 /* low half of the hash of the whole key; set once */
     union {
-        struct list queue;   /* LOCK_CACHE_EVICT */
+        struct list queue;   /* LOCK_CACHE_EVICT; evict.c */
         struct rcu_head rcu; /* GONE */
     };
     _Atomic uint64_t checked_id; /* valid against invalidation events up to here | CACHE_STALE_BIT */

@@ -1,7 +1,10 @@
 /* shard.c: see shard.h.
  *
  * Making room never holds two locks of a rank: victims are taken from the queues (LOCK_CACHE_EVICT) with a
- * reference, then unlinked one by one under their own shard's lock, if nobody else did so meanwhile. */
+ * reference, then unlinked one by one under their own shard's lock, if nobody else did so meanwhile. They are
+ * in no queue by then and never enter one again, so that who unlinks them needs that lock no more.
+ *
+ * A store waits for the lock of a shard, but not for LOCK_CACHE_EVICT: evict.h, evict.c. */
 #include "cache/shard.h"
 
 #include "cache/validity.h"
@@ -44,29 +47,19 @@ static hash128_t object_primary_hash(const struct cache_object *o)
     return hash_bytes(o->text, o->primary_bytes);
 }
 
-/* What remains to do once the slots no longer hold the objects. */
-static void shard_forget_some(struct cache *c, struct cache_object *const *all, size_t n)
-{
-    for (size_t i = 0; i < n; i += UNLINK_BATCH) {
-        size_t count = MIN(n - i, UNLINK_BATCH);
-        cache_evict_remove_some(&c->evict, &all[i], count);
-        for (size_t k = i; k < i + count; k++)
-            cache_object_retire(all[k]);
-    }
-}
-
+/* What remains to do once its slot no longer holds the object. */
 static void shard_forget_locked(struct cache *c, struct cache_shard *sh, struct cache_object *o)
 {
     sh->objects--;
-    shard_forget_some(c, &o, 1);
+    cache_evict_retire(&c->evict, o);
 }
 
 static void shard_drop_variants_locked(struct cache *c, struct cache_shard *sh, struct cache_marker *m)
 {
-    for (uint32_t i = 0; i < m->count; i++)
+    for (uint32_t i = 0; i < m->count; i++) {
         ASSERT(cache_index_remove(&sh->index, cache_entry_of_object(m->variants[i])));
-    sh->objects -= m->count;
-    shard_forget_some(c, m->variants, m->count);
+        shard_forget_locked(c, sh, m->variants[i]);
+    }
     m->count = 0;
 }
 
@@ -146,20 +139,23 @@ bool cache_shard_unlink_locked(struct cache *c, struct cache_shard *sh, struct c
 }
 
 size_t cache_shard_unlink_some(struct cache *c, struct cache_shard *sh, struct cache_object *const *all,
-                               size_t n)
+                               size_t n, bool waits)
 {
     size_t sum = 0;
     for (size_t i = 0; i < n;) {
         struct cache_object *out[UNLINK_BATCH];
         size_t count = 0;
-        lock_take(&sh->lock);
+        if (waits)
+            lock_take(&sh->lock);
+        else if (!lock_try(&sh->lock))
+            break;
         for (size_t end = MIN(i + UNLINK_BATCH, n); i < end; i++) {
             if (shard_detach_locked(c, sh, all[i])) /* else somebody was faster */
                 out[count++] = all[i];
         }
         sh->objects -= count;
         lock_drop(&sh->lock);
-        shard_forget_some(c, out, count);
+        cache_evict_retire_some(&c->evict, out, count, waits);
         sum += count;
     }
     return sum;
@@ -286,19 +282,19 @@ void cache_clear(struct cache *c)
     }
 }
 
-static size_t evict_batch(struct cache *c, size_t bytes, wall_ms_t now_ms)
+static void evict_victims(struct cache *c, struct cache_object **victims, size_t n)
 {
-    struct cache_object *victims[CACHE_EVICT_BATCH];
-    size_t n = cache_evict_pick(&c->evict, bytes, now_ms, victims);
     for (size_t i = 0; i < n; i++) {
         struct cache_shard *sh = &c->shards[victims[i]->shard];
         lock_take(&sh->lock);
-        if (cache_shard_unlink_locked(c, sh, victims[i]))
+        if (shard_detach_locked(c, sh, victims[i])) {
+            sh->objects--;
             sh->evictions++;
+            cache_object_retire(victims[i]);
+        }
         lock_drop(&sh->lock);
         cache_object_unref(&victims[i]);
     }
-    return n;
 }
 
 static size_t bytes_over(struct cache *c, size_t bytes)
@@ -325,7 +321,7 @@ static void sweep_some(struct cache *c, wall_ms_t now_ms)
         if (o != NULL && object_is_dead(c, o, now_ms))
             dead[dead_count++] = o;
     }
-    size_t gone = cache_shard_unlink_some(c, sh, dead, dead_count);
+    size_t gone = cache_shard_unlink_some(c, sh, dead, dead_count, false);
     rcu_leave();
     atomic_fetch_add_explicit(&sh->swept, gone, memory_order_relaxed);
 }
@@ -342,8 +338,11 @@ bool cache_reserve(struct cache *c, size_t bytes)
     wall_ms_t now_ms = clock_wall_ms();
     sweep_some(c, now_ms);
     while (!cache_account_try(&c->account, bytes)) {
-        if (evict_batch(c, MAX(bytes_over(c, bytes), 1), now_ms) == 0)
+        struct cache_object *victims[CACHE_EVICT_BATCH];
+        size_t n = cache_evict_try_pick(&c->evict, MAX(bytes_over(c, bytes), 1), now_ms, victims);
+        if (n == 0)
             return cache_account_try(&c->account, bytes);
+        evict_victims(c, victims, n);
     }
     return true;
 }
@@ -351,7 +350,8 @@ bool cache_reserve(struct cache *c, size_t bytes)
 void cache_shrink(struct cache *c)
 {
     wall_ms_t now_ms = clock_wall_ms();
-    size_t over;
-    while ((over = bytes_over(c, 0)) > 0 && evict_batch(c, over, now_ms) > 0)
-        continue;
+    struct cache_object *victims[CACHE_EVICT_BATCH];
+    size_t over, n;
+    while ((over = bytes_over(c, 0)) > 0 && (n = cache_evict_pick(&c->evict, over, now_ms, victims)) > 0)
+        evict_victims(c, victims, n);
 }

@@ -82,9 +82,9 @@ struct cache_marker *cache_shard_mark_locked(struct cache *c, struct cache_shard
 bool cache_shard_unlink_locked(struct cache *c, struct cache_shard *sh, struct cache_object *o);
 /* No lock held, in the RCU section in which they were found: the same for those of them that still are in the
  * index, a few under each hold of a lock. Who waits for the lock of the shard waits for the index alone.
- * Returns how many. */
+ * Without `waits` it stops where the lock of the shard is not to be had. Returns how many. */
 size_t cache_shard_unlink_some(struct cache *c, struct cache_shard *sh, struct cache_object *const *all,
-                               size_t n);
+                               size_t n, bool waits);
 /* Removes what is stored for a URL, all variants; returns how many objects. */
 size_t cache_shard_drop_url_locked(struct cache *c, struct cache_shard *sh, uint64_t primary_hash,
                                    slice_t primary);

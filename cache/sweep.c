@@ -7,7 +7,8 @@
  *
  * Index arrays are replaced as they grow and shrink. A pass that sees this starts over in that shard, some
  * times; what it may miss then is freed by eviction or the next pass. Rejected: a timer on the control
- * thread, which has others to answer; a list of objects per tag, 16 bytes for each tag of each object. */
+ * thread, which has others to answer; a list of objects per tag, 16 bytes for each tag of each object;
+ * sched_yield before each hold of a lock: beside busy workers a pass then takes many times as long. */
 #include "cache/sweep.h"
 
 #include <signal.h>
@@ -61,7 +62,7 @@ bool cache_sweep_step(struct cache *c, struct cache_sweep *s)
         if (o != NULL && object_is_gone(c, o))
             doomed[doomed_count++] = o;
     }
-    cache_shard_unlink_some(c, sh, doomed, doomed_count);
+    cache_shard_unlink_some(c, sh, doomed, doomed_count, true);
     rcu_leave();
     if (s->cursor != 0)
         return true;

@@ -6,7 +6,12 @@
  * per thread, which leave with their thread. */
 #include "core/lock.h"
 
+#include <errno.h>
+#include <sched.h>
+
+#include "core/clock.h"
 #include "core/panic.h"
+#include "core/rcu.h"
 
 #define TAKE_ROWS 64
 
@@ -48,6 +53,45 @@ void lock_take(struct lock *l)
         ASSERT(pthread_mutex_lock(&l->mutex) == 0);
     }
     lock_held_ranks |= 1u << l->rank;
+}
+
+bool lock_try(struct lock *l)
+{
+    ASSERT((lock_held_ranks >> l->rank) == 0);
+    if (pthread_mutex_trylock(&l->mutex) != 0)
+        return false;
+    lock_count_take(l->rank);
+    lock_held_ranks |= 1u << l->rank;
+    return true;
+}
+
+static bool mutex_take_until(pthread_mutex_t *m, mono_us_t until_us)
+{
+#ifdef RCU_TSAN /* gcc's ThreadSanitizer does not know pthread_mutex_clocklock */
+    while (pthread_mutex_trylock(m) != 0) {
+        if (clock_mono_us() >= until_us)
+            return false;
+        sched_yield();
+    }
+    return true;
+#else
+    const struct timespec until = {until_us / 1000000, until_us % 1000000 * 1000};
+    int failed = pthread_mutex_clocklock(m, CLOCK_MONOTONIC, &until);
+    ASSERT(failed == 0 || failed == ETIMEDOUT);
+    return failed == 0;
+#endif
+}
+
+bool lock_take_within(struct lock *l, unsigned wait_us)
+{
+    if (LIKELY(lock_try(l)))
+        return true;
+    atomic_fetch_add_explicit(&lock_waits[l->rank], 1, memory_order_relaxed);
+    if (!mutex_take_until(&l->mutex, clock_mono_us() + wait_us))
+        return false;
+    lock_count_take(l->rank);
+    lock_held_ranks |= 1u << l->rank;
+    return true;
 }
 
 void lock_drop(struct lock *l)

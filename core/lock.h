@@ -37,6 +37,10 @@ void lock_init(struct lock *l, enum lock_rank rank);
 void lock_destroy(struct lock *l);
 /* Asserts the order above. Each take is counted under its rank, and each that had to wait. */
 void lock_take(struct lock *l);
+/* The same without waiting: false, and not counted, while another thread holds it. */
+bool lock_try(struct lock *l);
+/* Waits so long at most; false then. */
+bool lock_take_within(struct lock *l, unsigned wait_us);
 void lock_drop(struct lock *l);
 void lock_assert_held(const struct lock *l);
 

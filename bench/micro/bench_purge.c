@@ -10,8 +10,8 @@
  *
  * As arguments it takes another number of objects, and of bytes of their bodies.
  *
- * In one more round each hold of a lock is timed, which is what makes others wait: lock_take and lock_drop
- * are wrapped by the linker for that (-Wl,--wrap). */
+ * In one more round each hold of a lock is timed, which is what makes others wait: what takes and drops locks
+ * is wrapped by the linker for that (-Wl,--wrap). */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -94,7 +94,7 @@ static _Thread_local int64_t lock_waits_ns; /* in lock_take, altogether */
 
 struct holds {
     _Atomic uint64_t count, over_50_us, descheduled;
-    _Atomic int64_t longest_cpu_ns, longest_ns;
+    _Atomic int64_t longest_cpu_ns, longest_ns, sum_cpu_ns;
 };
 
 enum holder { SWEEPER, WORKER, CONTROL, HOLDERS };
@@ -114,19 +114,46 @@ static void note_longest(_Atomic int64_t *longest, int64_t ns)
 
 void __real_lock_take(struct lock *l);
 void __real_lock_drop(struct lock *l);
+bool __real_lock_try(struct lock *l);
+bool __real_lock_take_within(struct lock *l, unsigned wait_us);
 void __wrap_lock_take(struct lock *l);
+bool __wrap_lock_try(struct lock *l);
+bool __wrap_lock_take_within(struct lock *l, unsigned wait_us);
 void __wrap_lock_drop(struct lock *l);
+
+static void hold_begin(const struct lock *l)
+{
+    hold_began[l->rank].cpu_ns = -1;
+    if (!atomic_load_explicit(&holds_are_timed, memory_order_relaxed))
+        return;
+    hold_began[l->rank].wall_ns = clock_ns(CLOCK_MONOTONIC);
+    hold_began[l->rank].cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+}
 
 void __wrap_lock_take(struct lock *l)
 {
     int64_t begin_ns = clock_ns(CLOCK_MONOTONIC);
     __real_lock_take(l);
     lock_waits_ns += clock_ns(CLOCK_MONOTONIC) - begin_ns;
-    hold_began[l->rank].cpu_ns = -1;
-    if (!atomic_load_explicit(&holds_are_timed, memory_order_relaxed))
-        return;
-    hold_began[l->rank].wall_ns = clock_ns(CLOCK_MONOTONIC);
-    hold_began[l->rank].cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+    hold_begin(l);
+}
+
+bool __wrap_lock_try(struct lock *l)
+{
+    bool taken = __real_lock_try(l);
+    if (taken)
+        hold_begin(l);
+    return taken;
+}
+
+bool __wrap_lock_take_within(struct lock *l, unsigned wait_us)
+{
+    int64_t begin_ns = clock_ns(CLOCK_MONOTONIC);
+    bool taken = __real_lock_take_within(l, wait_us);
+    lock_waits_ns += clock_ns(CLOCK_MONOTONIC) - begin_ns;
+    if (taken)
+        hold_begin(l);
+    return taken;
 }
 
 void __wrap_lock_drop(struct lock *l)
@@ -142,20 +169,23 @@ void __wrap_lock_drop(struct lock *l)
     atomic_fetch_add(&h->count, wall_ns > 0);
     atomic_fetch_add(&h->over_50_us, cpu_ns > 50000);
     atomic_fetch_add(&h->descheduled, wall_ns - cpu_ns > 100000);
+    atomic_fetch_add(&h->sum_cpu_ns, cpu_ns);
     note_longest(&h->longest_cpu_ns, cpu_ns);
     note_longest(&h->longest_ns, wall_ns);
 }
 
 static void holds_print(void)
 {
-    printf("\n| lock | held by | times | longest, of its processor time | > 50 us of that | longest | holder "
-           "descheduled for > 100 us |\n| --- | --- | ---: | ---: | ---: | ---: | ---: |\n");
+    printf("\n| lock | held by | times | mean, of its processor time | longest, of that | > 50 us of that | "
+           "longest | "
+           "holder descheduled for > 100 us |\n| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |\n");
     for (unsigned rank = 0; rank < LOCK_RANKS; rank++) {
         for (unsigned who = 0; who < HOLDERS; who++) {
             struct holds *h = &holds_of[who][rank];
             if (h->count > 0)
-                printf("| %s | %s | %llu | %.1f us | %llu | %.1f us | %llu |\n", lock_rank_name(rank),
-                       holder_names[who], (unsigned long long)h->count, (double)h->longest_cpu_ns / 1e3,
+                printf("| %s | %s | %llu | %.2f us | %.1f us | %llu | %.1f us | %llu |\n",
+                       lock_rank_name(rank), holder_names[who], (unsigned long long)h->count,
+                       (double)h->sum_cpu_ns / 1e3 / (double)h->count, (double)h->longest_cpu_ns / 1e3,
                        (unsigned long long)h->over_50_us, (double)h->longest_ns / 1e3,
                        (unsigned long long)h->descheduled);
         }

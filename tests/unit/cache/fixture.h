@@ -229,6 +229,42 @@ static inline bool fix_pass(struct cache *c, const char *key)
     return pass;
 }
 
+/* Another thread that has a lock and stands still, as if it had lost its processor. */
+struct fix_holder {
+    pthread_t thread;
+    struct lock *lock;
+    sem_t taken, drop;
+};
+
+static inline void *fix_holder_main(void *arg)
+{
+    struct fix_holder *h = arg;
+    lock_take(h->lock);
+    sem_post(&h->taken);
+    while (sem_wait(&h->drop) != 0) /* interrupted */
+        continue;
+    lock_drop(h->lock);
+    return NULL;
+}
+
+static inline void fix_hold(struct fix_holder *h, struct lock *l)
+{
+    h->lock = l;
+    assert_int_equal(sem_init(&h->taken, 0, 0), 0);
+    assert_int_equal(sem_init(&h->drop, 0, 0), 0);
+    assert_int_equal(pthread_create(&h->thread, NULL, fix_holder_main, h), 0);
+    while (sem_wait(&h->taken) != 0)
+        continue;
+}
+
+static inline void fix_let_go(struct fix_holder *h)
+{
+    sem_post(&h->drop);
+    pthread_join(h->thread, NULL);
+    sem_destroy(&h->taken);
+    sem_destroy(&h->drop);
+}
+
 /* What the sweeper does, here and now. */
 static inline void fix_sweep(struct cache *c)
 {

@@ -103,6 +103,24 @@ static void test_freed_pages_go_back(void **state)
                 (blkcnt_t)(2 * MB / 512)); /* what the arena keeps on itself */
 }
 
+/* So that who allocates and who frees do not meet at the locks of one arena. */
+static void test_neighbours_in_time_lie_far_apart(void **state)
+{
+    UNUSED(state);
+    char *piece[4];
+    off_t at[4];
+    if (!is_sendable())
+        return;
+    for (size_t i = 0; i < ARRAY_LEN(piece); i++) {
+        piece[i] = filled(64 * KB, 'n');
+        assert_true(cache_body_file(piece[i], &at[i]) >= 0);
+        for (size_t k = 0; k < i; k++)
+            assert_true(MAX(at[i], at[k]) - MIN(at[i], at[k]) >= (off_t)(512 * MB));
+    }
+    for (size_t i = 0; i < ARRAY_LEN(piece); i++)
+        body_memory_free(piece[i]);
+}
+
 static void test_a_shrunk_piece_keeps_its_neighbours(void **state)
 {
     UNUSED(state);
@@ -145,6 +163,7 @@ int main(void)
         cmocka_unit_test(test_a_piece_is_sent_from_its_file),
         cmocka_unit_test(test_what_a_socket_holds_does_not_change),
         cmocka_unit_test(test_freed_pages_go_back),
+        cmocka_unit_test(test_neighbours_in_time_lie_far_apart),
         cmocka_unit_test(test_a_shrunk_piece_keeps_its_neighbours),
         cmocka_unit_test(test_without_memory),
     };

@@ -1,6 +1,8 @@
 /* test_evict.c: the order in which S3-FIFO lets objects go. */
 #include "cache/evict.h"
 
+#include <sched.h>
+
 #include "tests/unit/cache/fixture.h"
 
 #define NOW_MS ((wall_ms_t)1700000000000)
@@ -28,6 +30,7 @@ static int close_all(void **state)
             cache_object_unref(&out[i]);
         }
     }
+    rcu_flush();
     cache_evict_close(&ev);
     cache_account_close(&account);
     return 0;
@@ -235,9 +238,7 @@ static void test_batches_and_byte_sums(void **state)
     assert_int_equal(ev.small_bytes + ev.main_bytes, 37 * each);
     for (int i = 0; i < 3; i++) {
         assert_int_equal(out[i]->place, CACHE_PLACE_NONE);
-        cache_evict_remove(&ev, out[i]); /* already out: nothing happens */
-        struct cache_object *index_ref = out[i];
-        cache_object_unref(&index_ref);
+        cache_evict_retire(&ev, out[i]); /* already out of its queue */
         cache_object_unref(&out[i]);
     }
     assert_int_equal(cache_evict_pick(&ev, SIZE_MAX, NOW_MS, out), CACHE_EVICT_BATCH);
@@ -246,6 +247,111 @@ static void test_batches_and_byte_sums(void **state)
         cache_object_unref(&index_ref);
         cache_object_unref(&out[i]);
     }
+}
+
+/* ---- while another thread has the lock and stands still: whoever waited for it here would wait for ever
+ * ---------------------------------------------------------------------------------------------------- */
+
+static void test_comers_do_not_wait_and_keep_their_order(void **state)
+{
+    UNUSED(state);
+    struct fix_holder h;
+    add(1, 1000);
+    assert_int_equal(evict_one(), 1);
+    add(2, 1000);
+    fix_hold(&h, &ev.lock);
+    for (uint64_t i = 3; i < 10; i++)
+        assert_int_equal(add(i, 1000)->place, CACHE_PLACE_NONE);
+    struct cache_object *known = add(1, 1000);
+    assert_int_equal(ev.objects, 1);
+    fix_let_go(&h);
+    struct cache_object *last = add(10, 1000); /* lets the others in first */
+    assert_int_equal(ev.objects, 10);
+    assert_int_equal(ev.small_bytes, 9 * cache_object_charge(last, true));
+    assert_int_equal(known->place, CACHE_PLACE_MAIN); /* its ghost was there */
+    for (uint64_t i = 2; i < 10; i++)
+        assert_int_equal(evict_one(), i);
+}
+
+static void test_leavers_do_not_wait(void **state)
+{
+    UNUSED(state);
+    struct fix_holder h;
+    struct cache_object *old = add(1, 1000), *kept = add(2, 1000), *some[] = {add(4, 1000), add(5, 1000)};
+    fix_hold(&h, &ev.lock);
+    struct cache_object *brief = add(3, 1000); /* comes and goes meanwhile */
+    cache_evict_retire(&ev, old);
+    cache_evict_retire(&ev, brief);
+    cache_evict_retire_some(&ev, some, ARRAY_LEN(some), false);
+    rcu_flush();
+    assert_int_equal(atomic_load(&account.live_objects), 5);
+    assert_int_equal(old->place, CACHE_PLACE_SMALL);
+    fix_let_go(&h);
+    cache_evict_settle(&ev);
+    rcu_flush();
+    assert_int_equal(atomic_load(&account.live_objects), 1);
+    assert_int_equal(ev.objects, 1);
+    assert_int_equal(ev.small_bytes, cache_object_charge(kept, true));
+    assert_int_equal(atomic_load(&account.used), cache_object_charge(kept, true));
+    assert_int_equal(evict_one(), 2);
+}
+
+static void test_who_was_picked_may_leave(void **state)
+{
+    UNUSED(state);
+    struct fix_holder h;
+    struct cache_object *out[CACHE_EVICT_BATCH];
+    add(1, 1000);
+    assert_int_equal(cache_evict_try_pick(&ev, 1, NOW_MS, out), 1);
+    fix_hold(&h, &ev.lock);
+    cache_evict_retire(&ev, out[0]); /* somebody replaced it before it was unlinked */
+    fix_let_go(&h);
+    cache_evict_settle(&ev);
+    cache_object_unref(&out[0]);
+    rcu_flush();
+    assert_int_equal(atomic_load(&account.live_objects), 0);
+    assert_int_equal(ev.small_bytes + ev.main_bytes, 0);
+}
+
+static void test_nobody_is_picked_in_time(void **state)
+{
+    UNUSED(state);
+    struct fix_holder h;
+    struct cache_object *out[CACHE_EVICT_BATCH];
+    add(1, 1000);
+    fix_hold(&h, &ev.lock);
+    assert_int_equal(cache_evict_try_pick(&ev, 1, NOW_MS, out), 0);
+    fix_let_go(&h);
+    assert_int_equal(evict_one(), 1);
+}
+
+static void *retire_main(void *arg)
+{
+    cache_evict_retire(&ev, arg);
+    return NULL;
+}
+
+/* So many leave that there is no room at the door: they are bounded, so the last one waits. */
+static void test_the_door_has_an_end(void **state)
+{
+    UNUSED(state);
+    struct fix_holder h;
+    struct cache_object *all[CACHE_EVICT_LEAVERS + 1];
+    pthread_t last;
+    for (uint64_t i = 0; i < ARRAY_LEN(all); i++)
+        all[i] = add(i, 1000);
+    fix_hold(&h, &ev.lock);
+    for (unsigned i = 0; i < CACHE_EVICT_LEAVERS; i++)
+        cache_evict_retire(&ev, all[i]);
+    uint64_t waits = lock_contended(LOCK_CACHE_EVICT);
+    assert_int_equal(pthread_create(&last, NULL, retire_main, all[CACHE_EVICT_LEAVERS]), 0);
+    while (lock_contended(LOCK_CACHE_EVICT) == waits) /* counted before it waits */
+        sched_yield();
+    fix_let_go(&h);
+    pthread_join(last, NULL);
+    assert_int_equal(ev.objects, 0);
+    rcu_flush();
+    assert_int_equal(atomic_load(&account.live_objects), 0);
 }
 
 static void test_empty_and_no_memory(void **state)
@@ -273,6 +379,11 @@ int main(void)
         T(test_stale_and_usable_gets_a_second_chance),
         T(test_looking_is_bounded_when_all_are_hot),
         T(test_batches_and_byte_sums),
+        T(test_comers_do_not_wait_and_keep_their_order),
+        T(test_leavers_do_not_wait),
+        T(test_who_was_picked_may_leave),
+        T(test_nobody_is_picked_in_time),
+        T(test_the_door_has_an_end),
         T(test_empty_and_no_memory),
     };
     return cmocka_run_group_tests_name("cache/evict", tests, fix_group_setup, fix_group_teardown);

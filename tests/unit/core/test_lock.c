@@ -155,6 +155,79 @@ static void test_waiting_is_counted(void **state)
     lock_destroy(&s.lock);
 }
 
+struct attempt {
+    struct lock *lock;
+    bool tried, waited;
+};
+
+static void *try_once(void *arg)
+{
+    struct attempt *a = arg;
+    a->tried = lock_try(a->lock);
+    if (a->tried)
+        lock_drop(a->lock);
+    a->waited = lock_take_within(a->lock, 200);
+    if (a->waited)
+        lock_drop(a->lock);
+    return NULL;
+}
+
+static struct attempt attempt_elsewhere(struct lock *l)
+{
+    struct attempt a = {.lock = l};
+    pthread_t t;
+    assert_int_equal(pthread_create(&t, NULL, try_once, &a), 0);
+    pthread_join(t, NULL);
+    return a;
+}
+
+static void test_who_does_not_want_to_wait(void **state)
+{
+    UNUSED(state);
+    struct lock l;
+    lock_init(&l, LOCK_CACHE_EVICT);
+    uint64_t taken = lock_taken(LOCK_CACHE_EVICT), waits = lock_contended(LOCK_CACHE_EVICT);
+    lock_take(&l);
+    struct attempt a = attempt_elsewhere(&l);
+    assert_false(a.tried);
+    assert_false(a.waited); /* nor is it held for ever by who gave up */
+    lock_drop(&l);
+    assert_int_equal(lock_taken(LOCK_CACHE_EVICT), taken + 1);
+    assert_int_equal(lock_contended(LOCK_CACHE_EVICT), waits + 1); /* a try is no wait */
+    a = attempt_elsewhere(&l);
+    assert_true(a.tried && a.waited);
+    assert_int_equal(lock_taken(LOCK_CACHE_EVICT), taken + 3);
+    lock_destroy(&l);
+}
+
+static void *take_in_time(void *arg)
+{
+    struct attempt *a = arg;
+    while (!a->waited) /* the holder lets go after the first wait began */
+        a->waited = lock_take_within(a->lock, 100000);
+    lock_assert_held(a->lock);
+    lock_drop(a->lock);
+    return NULL;
+}
+
+static void test_a_bounded_wait_may_succeed(void **state)
+{
+    UNUSED(state);
+    struct lock l;
+    struct attempt a = {.lock = &l};
+    pthread_t t;
+    lock_init(&l, LOCK_CACHE_EVICT);
+    uint64_t waits = lock_contended(LOCK_CACHE_EVICT);
+    lock_take(&l);
+    assert_int_equal(pthread_create(&t, NULL, take_in_time, &a), 0);
+    while (lock_contended(LOCK_CACHE_EVICT) == waits)
+        sched_yield();
+    lock_drop(&l);
+    pthread_join(t, NULL);
+    assert_true(a.waited);
+    lock_destroy(&l);
+}
+
 /* Every take of every thread is counted once, also those of threads that ended, and of more threads than
  * there are counters. */
 static void test_takes_are_counted(void **state)
@@ -177,8 +250,12 @@ static void test_takes_are_counted(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_order_is_enforced), cmocka_unit_test(test_names),
-        cmocka_unit_test(test_excludes),          cmocka_unit_test(test_waiting_is_counted),
+        cmocka_unit_test(test_order_is_enforced),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_excludes),
+        cmocka_unit_test(test_waiting_is_counted),
+        cmocka_unit_test(test_who_does_not_want_to_wait),
+        cmocka_unit_test(test_a_bounded_wait_may_succeed),
         cmocka_unit_test(test_takes_are_counted),
     };
     return cmocka_run_group_tests_name("core/lock", tests, NULL, NULL);
