@@ -23,8 +23,10 @@ OPTION(MILLPOND, "state_dir", PATH, "/var/lib/millpond", ANY, OPTION_RESTART | O
 OPTION(MILLPOND, "shutdown_timeout", DURATION, "30s", RANGE(0, DAY_MS), 0,
        AT(config_main, shutdown_timeout_ms),
        "How long open requests may take after SIGTERM before they are cut off.")
-OPTION(MILLPOND, "max_connections", COUNT, "10000", RANGE(1, 10000000), 0, AT(config_main, max_connections),
-       "Client connections over all workers. One more is answered 503 and closed.")
+OPTION(
+    MILLPOND, "max_connections", COUNT, "10000", RANGE(1, 10000000), 0, AT(config_main, max_connections),
+    "Client connections over all workers; fewer where the open-file limit would leave none to instances. One "
+    "more is answered 503 and closed.")
 OPTION(
     MILLPOND, "trusted_proxies", CIDRS, "", ANY, OPTION_LIST | OPTION_COMMAS,
     AT(config_main, trusted_proxies),

@@ -421,14 +421,13 @@ static bool server_prepare_folders(struct server *s, const struct config *c, cha
 static bool server_prepare(struct server *s, struct config *c, char *err, size_t err_bytes)
 {
     snprintf(err, err_bytes, "out of memory or file descriptors");
-    admission_init(&s->admission, (uint32_t)c->main.max_connections);
+    admission_init(&s->admission, server_client_limit(c->main.max_connections));
     deadline_init(&s->shutdown_deadline, server_on_shutdown_deadline);
     s->control = worker_create(-1);
     s->spill = upstream_spill_create();
     if (s->control == NULL || s->spill == NULL || (s->control->metrics = metrics_shard_new()) == NULL)
         return false;
     s->control->log = log_ring_attach(CONTROL_RING_BYTES);
-    server_raise_file_limit(c->main.max_connections);
     s->balancer = balancer_create(s->control);
     s->limits = rate_table_new(RATE_SETS);
     if (s->balancer == NULL || s->limits == NULL || !server_make_cache(s, c) || !server_tls_prepare(s))

@@ -156,7 +156,11 @@ bool server_drop_privileges(const struct config_main *m, char *err, size_t err_b
 bool server_find_user(const struct config_main *m, uid_t *uid, gid_t *gid, char *err, size_t err_bytes);
 /* Tells systemd, when it asked to be told (NOTIFY_SOCKET). */
 void server_notify(const char *state);
-void server_raise_file_limit(int max_connections);
+/* Raises the soft limit of descriptors to the hard one. Returns how many clients may be connected at a time:
+ * max_connections, or fewer where these would leave instances none; then the log says so. */
+uint32_t server_client_limit(int max_connections);
+/* The same where there are `files`. */
+uint32_t server_clients_of(uint64_t files, uint32_t max_connections);
 
 /* server_tls.c */
 bool server_tls_prepare(struct server *s);

@@ -15,7 +15,7 @@
 #include "core/log.h"
 #include "proxy/server.h"
 
-#define FILES_BESIDES_CLIENTS 200 /* listeners, logs, event loops, spare */
+#define FILES_OF_OUR_OWN 200 /* listeners, logs, event loops, spare; half where there are few */
 
 static bool make_one_folder(const char *path, uid_t uid, gid_t gid)
 {
@@ -139,16 +139,26 @@ void server_notify(const char *state)
     close(fd);
 }
 
-void server_raise_file_limit(int max_connections)
+uint32_t server_clients_of(uint64_t files, uint32_t max_connections)
+{
+    const uint64_t shared = files - MIN((uint64_t)FILES_OF_OUR_OWN, files / 2);
+    return (uint32_t)MIN((uint64_t)max_connections, MAX(shared / 3 * 2, 1u));
+}
+
+uint32_t server_client_limit(int max_connections)
 {
     struct rlimit lim;
     if (getrlimit(RLIMIT_NOFILE, &lim) != 0)
-        return;
+        return (uint32_t)max_connections;
     lim.rlim_cur = lim.rlim_max;
     setrlimit(RLIMIT_NOFILE, &lim);
-    if (lim.rlim_cur != RLIM_INFINITY && lim.rlim_cur < (rlim_t)max_connections + FILES_BESIDES_CLIENTS)
-        log_warn("the open-file limit is %llu, which is little for max_connections = %d (each may need two); "
-                 "raise it "
-                 "(LimitNOFILE) or lower max_connections",
-                 (unsigned long long)lim.rlim_cur, max_connections);
+    if (getrlimit(RLIMIT_NOFILE, &lim) != 0 || lim.rlim_cur == RLIM_INFINITY)
+        return (uint32_t)max_connections;
+    const uint32_t clients = server_clients_of(lim.rlim_cur, (uint32_t)max_connections);
+    if (clients < (uint32_t)max_connections)
+        log_warn(
+            "the open-file limit of %llu is too low for max_connections = %d: only %u clients are let in at "
+            "a time, the rest is for instances; raise it (ulimit -n, LimitNOFILE) or lower max_connections",
+            (unsigned long long)lim.rlim_cur, max_connections, clients);
+    return clients;
 }

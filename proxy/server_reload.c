@@ -321,7 +321,7 @@ bool server_change_over(struct server *s, struct config *c, json_t *problems)
     free(mails);
     commit_listeners(s, c, &p);
     prepared_close(s, &p);
-    atomic_store(&s->admission.max_total, (uint32_t)c->main.max_connections);
+    atomic_store(&s->admission.max_total, server_client_limit(c->main.max_connections));
     if (s->cache != NULL)
         cache_set_settings(s->cache, &(struct cache_settings){(size_t)s->snapshot->config->cache.memory_bytes,
                                                               (size_t)c->cache.max_waiters,

@@ -227,19 +227,33 @@ static void test_file_limit(void **state)
     low = before;
     low.rlim_cur = MIN((rlim_t)64, before.rlim_max);
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
-    server_raise_file_limit(10);
+    assert_int_equal(server_client_limit(10), 10);
     assert_int_equal(getrlimit(RLIMIT_NOFILE, &after), 0);
     assert_true(after.rlim_cur == before.rlim_max);
+    assert_int_equal(server_clients_of(before.rlim_max, 10), 10);
     setrlimit(RLIMIT_NOFILE, &before);
+}
+
+/* Who asks for something and what is asked need room both. */
+static void test_few_files(void **state)
+{
+    UNUSED(state);
+    assert_int_equal(server_clients_of(0, 10), 1);
+    assert_int_equal(server_clients_of(64, 10), 10);
+    assert_int_equal(server_clients_of(64, 10000), 20);
+    assert_int_equal(server_clients_of(1024, 10000), 548);
+    assert_int_equal(server_clients_of(15203, 10000), 10000);
+    assert_int_equal(server_clients_of(UINT64_MAX, UINT32_MAX), UINT32_MAX);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_folders),  cmocka_unit_test(test_no_folder),
-        cmocka_unit_test(test_pid_file), cmocka_unit_test(test_full_disk),
-        cmocka_unit_test(test_users),    cmocka_unit_test(test_drop_for_good),
-        cmocka_unit_test(test_notify),   cmocka_unit_test(test_file_limit),
+        cmocka_unit_test(test_folders),   cmocka_unit_test(test_no_folder),
+        cmocka_unit_test(test_pid_file),  cmocka_unit_test(test_full_disk),
+        cmocka_unit_test(test_users),     cmocka_unit_test(test_drop_for_good),
+        cmocka_unit_test(test_notify),    cmocka_unit_test(test_file_limit),
+        cmocka_unit_test(test_few_files),
     };
     return cmocka_run_group_tests_name("proxy/server_files", tests, make_base, remove_base);
 }
