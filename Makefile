@@ -105,8 +105,9 @@ $(BIN): $(BUILD)/proxy/main.o $(LIB)
 	@echo "  LINK  $@"
 	@$(CC) $(ALL_LDFLAGS) $< $(LIB) $(LIBS) -o $@
 
-# Programs whose allocations can be made to fail: tests/unit/proxy/instance_fixture.h.
-NO_MEMORY_BIN := $(patsubst %,$(BUILD)/tests/unit/proxy/test_%,h2_call hedge)
+# Programs whose allocations can be made to fail: tests/unit/proxy/no_memory.h.
+NO_MEMORY_BIN := $(patsubst %,$(BUILD)/tests/unit/proxy/test_%,assets calm_page early_hints h2_call hedge mirror \
+                              tunnel_client)
 $(NO_MEMORY_BIN): WRAP := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
 $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(LIB)
 	@$(CC) $(ALL_LDFLAGS) $(WRAP) $(filter %.o,$^) $(LIB) -lcmocka $(LIBS) -o $@
