@@ -4,22 +4,6 @@
 
 #include "admin_fixture.h"
 
-static int setup(void **state)
-{
-    struct fixture *f = malloc(sizeof *f);
-    fx_init(f);
-    fx_start(f);
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    fx_finish(*state);
-    free(*state);
-    return 0;
-}
-
 static json_t *ask_json(const struct net_addr *a, const char *request, const char *fields, const char *body)
 {
     char *answer = fx_ask(a, request, fields, body);
@@ -405,7 +389,7 @@ static void test_late_explanations(void **state)
 
 int main(void)
 {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, fx_setup, fx_teardown)
     const struct CMUnitTest tests[] = {
         T(test_socket_needs_no_token),
         T(test_address_needs_token),
