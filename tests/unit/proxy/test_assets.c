@@ -79,6 +79,18 @@ static void test_other_has_it(void **state)
     inst_end(&o);
 }
 
+static void test_head_is_asked_of_both(void **state)
+{
+    UNUSED(state);
+    struct inst_fix o;
+    begin(&o);
+    inst_ask(&o, 0, ASK("HEAD", "/a"));
+    answer_all(&o, "HTTP/1.1 404 No\r\nContent-Length: 4\r\n\r\n");
+    assert_true(inst_has(&o, 0, "HTTP/1.1 404"));
+    assert_int_equal(asked(&o), 2);
+    inst_end(&o);
+}
+
 static void test_none_has_it(void **state)
 {
     UNUSED(state);
@@ -185,6 +197,25 @@ static void test_place_is_shared(void **state)
     assert_int_equal(o.f.pw->exchange_count, 1);
     answer_all(&o, FOUND);
     assert_true(inst_has(&o, 2, "file"));
+    inst_end(&o);
+}
+
+/* Nor does the memory of a file keep the error that came in its place. */
+static void test_errors_are_not_kept(void **state)
+{
+    UNUSED(state);
+    struct inst_fix o;
+    begin(&o);
+    struct client_conn *c = fix_client(&o.f, "192.0.2.7:1", &o.client[0].fd);
+    struct exchange *x = fix_exchange(&o.f, c, GET);
+    x->key.hash = (hash128_t){7, 7};
+    x->info.status = 200;
+    assert_false(assets_is_kept(x));
+    assets_keep(x);
+    assert_true(assets_is_kept(x));
+    x->info.status = 404;
+    assert_false(assets_is_kept(x));
+    fix_drop(x);
     inst_end(&o);
 }
 
@@ -299,12 +330,14 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_other_has_it),
+        cmocka_unit_test(test_head_is_asked_of_both),
         cmocka_unit_test(test_none_has_it),
         cmocka_unit_test(test_other_breaks),
         cmocka_unit_test(test_client_leaves_in_between),
         cmocka_unit_test(test_others_believe_the_first),
         cmocka_unit_test(test_stored_stays),
         cmocka_unit_test(test_place_is_shared),
+        cmocka_unit_test(test_errors_are_not_kept),
         cmocka_unit_test(test_two_at_once),
         cmocka_unit_test(test_lifetimes),
         cmocka_unit_test(test_other_routes_say_what_they_are_told),

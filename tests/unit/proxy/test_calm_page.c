@@ -61,6 +61,9 @@ static void expect_refused(const char *file, const char *why)
 static void test_files(void **state)
 {
     UNUSED(state);
+    const int free_fd = dup(0);
+    assert_true(free_fd >= 0);
+    close(free_fd);
     expect_loads("", false);
     write_page("p.html", 0);
     expect_loads(path, true);
@@ -78,6 +81,8 @@ static void test_files(void **state)
     snprintf(path, sizeof path, "%s/fifo.html", dir);
     assert_int_equal(mkfifo(path, 0600), 0);
     expect_refused(path, "it is no file; name one"); /* and nobody waits for a writer */
+    assert_int_equal(dup(0), free_fd);               /* all are closed again */
+    close(free_fd);
 }
 
 static void test_no_memory_for_it(void **state)

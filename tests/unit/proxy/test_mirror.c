@@ -203,6 +203,34 @@ static void test_tried_again(void **state)
     expect_since(before, 2, 0, 0);
 }
 
+/* What an instance confirms is not what is stored: it is asked anew, for the same request. */
+static void test_asked_anew(void **state)
+{
+    UNUSED(state);
+    struct inst_fix o;
+    const struct figures before = figures();
+    inst_start_with(&o, false, true, COPIES);
+    inst_ask(&o, 0, GET("/a"));
+    INST_UNTIL(&o, is_asked(&o, APP) && is_asked(&o, NEXT));
+    const unsigned app = conn_with(&o, APP, "/a"), next = conn_with(&o, NEXT, "/a");
+    inst_say(&o, next, ANSWER "two");
+    inst_say(&o, app,
+             "HTTP/1.1 200 OK\r\nCache-Control: max-age=0\r\nAge: 5\r\nETag: \"a\"\r\n"
+             "Last-Modified: Sun, 22 Nov 2026 00:00:00 GMT\r\n"
+             "Content-Length: 3\r\n\r\none");
+    INST_UNTIL(&o, o.f.pw->exchange_count == 0);
+    inst_ask(&o, 1, GET("/a"));
+    INST_UNTIL(&o,
+               strstr(o.conn[app]->in, "If-None-Match") != NULL && fix_count(o.conn[next]->in, "GET") == 2);
+    inst_say(&o, app, "HTTP/1.1 304 Not Modified\r\nETag: \"b\"\r\n\r\n");
+    inst_say(&o, next, ANSWER "two");
+    INST_UNTIL(&o, o.conn_count == 3 || fix_count(o.conn[app]->in, "\r\n\r\n") == 3);
+    inst_say(&o, o.conn_count == 3 ? 2 : app, ANSWER "new");
+    INST_UNTIL(&o, inst_has(&o, 1, "new"));
+    end(&o);
+    expect_since(before, 2, 0, 0);
+}
+
 static void test_two_at_once(void **state)
 {
     UNUSED(state);
@@ -272,6 +300,24 @@ static void test_body_length(void **state)
         end(&o);
         assert_int_equal(o.conn_count, rows[i].copied ? 2 : 1);
         expect_since(before, rows[i].copied, 0, !rows[i].copied);
+    }
+}
+
+/* Known to be too long: nothing of it is kept to begin with. */
+static void test_length_is_known(void **state)
+{
+    UNUSED(state);
+    char text[128];
+    for (unsigned longer = 0; longer < 2; longer++) {
+        struct inst_fix o;
+        snprintf(text, sizeof text, "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: %zu\r\n\r\none ",
+                 (size_t)MIRROR_BODY_MAX + longer);
+        start(&o);
+        inst_ask(&o, 0, text);
+        INST_UNTIL(&o, conn_with(&o, APP, "one ") < INST_CONNS);
+        assert_int_equal(o.f.pw->mirror_count, !longer);
+        inst_leave(&o, 0);
+        end(&o);
     }
 }
 
@@ -415,8 +461,10 @@ int main(void)
         cmocka_unit_test(test_client_leaves),
         cmocka_unit_test(test_body_never_ends),
         cmocka_unit_test(test_tried_again),
+        cmocka_unit_test(test_asked_anew),
         cmocka_unit_test(test_two_at_once),
         cmocka_unit_test(test_body_length),
+        cmocka_unit_test(test_length_is_known),
         cmocka_unit_test(test_number),
         cmocka_unit_test(test_answer_length),
         cmocka_unit_test(test_answer_takes_too_long),
