@@ -106,7 +106,7 @@ $(BIN): $(BUILD)/proxy/main.o $(LIB)
 	@$(CC) $(ALL_LDFLAGS) $< $(LIB) $(LIBS) -o $@
 
 # Programs whose allocations can be made to fail: tests/unit/proxy/no_memory.h.
-NO_MEMORY_BIN := $(patsubst %,$(BUILD)/tests/unit/proxy/test_%,assets calm_page early_hints h2_call hedge mirror \
+NO_MEMORY_BIN := $(patsubst %,$(BUILD)/tests/unit/proxy/test_%,assets calm_page early_hints fetch_queue h2_call hedge mirror \
                               tunnel_client)
 $(NO_MEMORY_BIN): WRAP := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
 $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(LIB)

@@ -194,6 +194,11 @@ static void test_learned_by_both(void **state)
     x->hinted = false;
     x->info.status = 404;
     early_hints_learn(x);
+    x->info.status = 200;
+    x->info.fresh.revalidate_always = true; /* it was never to be used before it was confirmed */
+    early_hints_learn(x);
+    x->info.fresh = (struct cache_freshness){.never_stale = true};
+    early_hints_learn(x);
     answer_all(&o);
     INST_UNTIL(&o, strstr(heads(&o, 3), ":status: 200") != NULL);
     for (uint32_t id = 1; id < 5; id += 2)

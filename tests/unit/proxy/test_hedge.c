@@ -3,6 +3,7 @@
 #include "proxy/hedge.h"
 
 #include "balancer/balancer.h"
+#include "balancer/instance.h"
 #include "instance_fixture.h"
 
 #define GET    "GET /a HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -68,6 +69,55 @@ static void test_one_breaks_the_other_answers(void **state)
         assert_int_equal(o.client[0].got_bytes, 0);
         inst_say(&o, 1 - who, ANSWER "one");
         INST_UNTIL(&o, inst_has(&o, 0, "one"));
+        inst_end(&o);
+    }
+}
+
+/* With an answer that another instance would be asked for: the other one is asked already. */
+static void test_one_fails_the_other_answers(void **state)
+{
+    UNUSED(state);
+    for (unsigned who = 0; who < 2; who++) {
+        struct inst_fix o;
+        start_both(&o);
+        inst_say(&o, who, "HTTP/1.1 503 No\r\nContent-Length: 2\r\n\r\nno");
+        for (unsigned i = 0; i < 10; i++)
+            inst_turn(&o);
+        assert_int_equal(o.client[0].got_bytes, 0);
+        inst_say(&o, 1 - who, ANSWER "one");
+        INST_UNTIL(&o, inst_has(&o, 0, "one"));
+        inst_end(&o);
+    }
+}
+
+/* Both are asked by connections that were kept open; one ends just then, which says nothing about its
+ * instance. */
+static void test_one_was_old(void **state)
+{
+    UNUSED(state);
+    for (unsigned who = 0; who < 2; who++) {
+        struct inst_fix o;
+        begin(&o);
+        inst_ask(&o, 1, GET);
+        inst_ask(&o, 2, GET);
+        INST_UNTIL(&o, inst_is_asked(&o, 0) && inst_is_asked(&o, 1));
+        for (unsigned i = 0; i < 2; i++)
+            inst_say(&o, i, ANSWER "old");
+        INST_UNTIL(&o, o.f.pw->exchange_count == 0);
+        inst_ask(&o, 0, GET);
+        INST_UNTIL(&o, fix_count(o.conn[0]->in, "GET") + fix_count(o.conn[1]->in, "GET") == 3);
+        const unsigned first = fix_count(o.conn[0]->in, "GET") == 2 ? 0 : 1;
+        struct exchange *x = inst_exchange(&o, "/a");
+        inst_ring(x->hedge);
+        INST_UNTIL(&o, fix_count(o.conn[1 - first]->in, "GET") == 2);
+        const struct instance *tried = x->tried[who];
+        inst_break(&o, who == 0 ? first : 1 - first);
+        for (unsigned i = 0; i < 10; i++)
+            inst_turn(&o);
+        assert_int_equal(atomic_load(&tried->failures), 0);
+        inst_say(&o, who == 0 ? 1 - first : first, ANSWER "one");
+        INST_UNTIL(&o, inst_has(&o, 0, "one"));
+        assert_int_equal(o.conn_count, 2);
         inst_end(&o);
     }
 }
@@ -177,6 +227,8 @@ int main(void)
         cmocka_unit_test(test_who_answers),
         cmocka_unit_test(test_both_answer_at_once),
         cmocka_unit_test(test_one_breaks_the_other_answers),
+        cmocka_unit_test(test_one_fails_the_other_answers),
+        cmocka_unit_test(test_one_was_old),
         cmocka_unit_test(test_none_answers),
         cmocka_unit_test(test_client_leaves),
         cmocka_unit_test(test_time_is_up),

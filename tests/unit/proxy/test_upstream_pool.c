@@ -7,6 +7,7 @@
 #include "fixture.h"
 
 #include "balancer/instance.h"
+#include "core/tls_target.h"
 
 #include "proxy/upstream_conn.h"
 
@@ -93,6 +94,31 @@ static void test_what_is_retired_is_not_spilled(void **state)
         assert_true(peer_is_closed(peer[i]));
         close(peer[i]);
     }
+    end(&p);
+}
+
+/* What was begun by other settings, or without TLS, is another connection (its target is only compared). */
+static void test_how_it_began_counts(void **state)
+{
+    UNUSED(state);
+    static struct tls_target mine, other;
+    struct pools p;
+    int peers[2];
+    start(&p);
+    put(p.f.pw, p.a, 8, &peers[0]);
+    assert_null(upstream_pool_take_tls(p.f.pw, p.a, &mine, true));
+    int plain = take(p.f.pw, p.a, true);
+    assert_true(plain >= 0);
+    put(p.f.pw, p.a, 8, &peers[1]);
+    struct upstream_conn *u = CONTAINER_OF(p.f.pw->upstreams.idle.next, struct upstream_conn, node);
+    u->target = &mine;
+    assert_int_equal(take(p.f.pw, p.a, true), -1);
+    assert_null(upstream_pool_take_tls(p.f.pw, p.a, &other, true));
+    assert_ptr_equal(upstream_pool_take_tls(p.f.pw, p.a, &mine, true), u);
+    u->target = NULL;
+    upstream_conn_close(&u);
+    for (unsigned i = 0; i < 2; i++)
+        close(peers[i]);
     end(&p);
 }
 
@@ -255,6 +281,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_is_retired_is_not_spilled),
+        cmocka_unit_test(test_how_it_began_counts),
         cmocka_unit_test(test_own_and_last_used_first),
         cmocka_unit_test(test_surplus_serves_another_worker),
         cmocka_unit_test(test_dead_and_old_ones_are_not_given),
