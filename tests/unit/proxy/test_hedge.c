@@ -67,6 +67,7 @@ static void test_one_breaks_the_other_answers(void **state)
         for (unsigned i = 0; i < 10; i++)
             inst_turn(&o);
         assert_int_equal(o.client[0].got_bytes, 0);
+        assert_int_equal(inst_exchange(&o, "/a")->fetch_error, FETCH_RESET); /* which the log tells */
         inst_say(&o, 1 - who, ANSWER "one");
         INST_UNTIL(&o, inst_has(&o, 0, "one"));
         inst_end(&o);
