@@ -171,6 +171,28 @@ static void test_time_is_up(void **state)
     }
 }
 
+/* A second try is to blame when it has had half of the time; before, the first one has taken it. */
+static void test_who_took_the_time(void **state)
+{
+    UNUSED(state);
+    for (unsigned long_ago = 0; long_ago < 2; long_ago++) {
+        struct inst_fix o;
+        inst_start(&o, false, "server = 127.0.0.1:SECOND\nretries = 1\n[route r]\ntimeout = 1h\n");
+        inst_ask(&o, 0, GET);
+        INST_UNTIL(&o, inst_is_asked(&o, 0));
+        inst_break(&o, 0);
+        INST_UNTIL(&o, inst_is_asked(&o, 1));
+        struct exchange *x = inst_exchange(&o, "/a");
+        const struct instance *second = x->instance;
+        if (long_ago)
+            x->connected_us -= (mono_us_t)1800 * 1000000;
+        inst_ring(x->timeout);
+        INST_UNTIL(&o, inst_has(&o, 0, "HTTP/1.1 504"));
+        assert_int_equal(atomic_load(&second->failures), long_ago);
+        inst_end(&o);
+    }
+}
+
 static void test_time_is_up_once_it_has_begun(void **state)
 {
     UNUSED(state);
@@ -233,6 +255,7 @@ int main(void)
         cmocka_unit_test(test_none_answers),
         cmocka_unit_test(test_client_leaves),
         cmocka_unit_test(test_time_is_up),
+        cmocka_unit_test(test_who_took_the_time),
         cmocka_unit_test(test_time_is_up_once_it_has_begun),
         cmocka_unit_test(test_each_allocation_fails),
     };

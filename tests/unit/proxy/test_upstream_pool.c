@@ -205,6 +205,28 @@ static void test_what_must_not_be_sent_twice_wants_a_young_one(void **state)
     end(&p);
 }
 
+/* Nor does it take an old one that another worker had too many of. */
+static void test_young_ones_of_others(void **state)
+{
+    UNUSED(state);
+    struct pools p;
+    int peers[4];
+    start(&p);
+    for (unsigned i = 0; i < 2; i++)
+        put(p.f.pw, p.a, 1, &peers[i]);
+    p.other_worker->now_us = p.f.worker->now_us + 2000000;
+    assert_int_equal(take(p.other, p.a, false), -1);
+    assert_true(peer_is_closed(peers[0])); /* given up: it was the only one to be had */
+    put(p.f.pw, p.a, 1, &peers[2]);
+    assert_true(take(p.other, p.a, true) >= 0);
+    put(p.f.pw, p.a, 1, &peers[3]);
+    p.other_worker->now_us = p.f.worker->now_us;
+    assert_true(take(p.other, p.a, false) >= 0);
+    for (unsigned i = 0; i < ARRAY_LEN(peers); i++)
+        close(peers[i]);
+    end(&p);
+}
+
 static void test_nor_one_whose_end_has_come_unseen(void **state)
 {
     UNUSED(state);
@@ -286,6 +308,7 @@ int main(void)
         cmocka_unit_test(test_surplus_serves_another_worker),
         cmocka_unit_test(test_dead_and_old_ones_are_not_given),
         cmocka_unit_test(test_what_must_not_be_sent_twice_wants_a_young_one),
+        cmocka_unit_test(test_young_ones_of_others),
         cmocka_unit_test(test_nor_one_whose_end_has_come_unseen),
         cmocka_unit_test(test_as_long_as_the_instance_says),
         cmocka_unit_test(test_spill_is_bounded),
