@@ -109,8 +109,9 @@ $(BIN): $(BUILD)/proxy/main.o $(LIB)
 	@echo "  LINK  $@"
 	@$(CC) $(ALL_LDFLAGS) $< $(LIB) $(LIBS) -o $@
 
-# Programs whose allocations can be made to fail: tests/unit/proxy/instance_fixture.h.
-NO_MEMORY_BIN := $(patsubst %,$(BUILD)/tests/unit/proxy/test_%,h2_call hedge)
+# Programs whose allocations can be made to fail: tests/unit/proxy/no_memory.h.
+NO_MEMORY_BIN := $(patsubst %,$(BUILD)/tests/unit/proxy/test_%,assets calm_page early_hints fetch_queue h2_call hedge mirror \
+                              tunnel_client)
 $(NO_MEMORY_BIN): WRAP := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
 $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(LIB)
 	@$(CC) $(TEST_LDFLAGS) $(WRAP) $(filter %.o,$^) $(LIB) -lcmocka $(LIBS) -o $@

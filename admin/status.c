@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "admin/json_put.h"
 #include "cache/purge_request.h"
 #include "cache/purge_stats.h"
 #include "core/lock.h"
@@ -19,16 +20,6 @@
 #include "core/metrics.h"
 
 #define EVENTS_SHOWN 5
-
-static void put_int(json_t *o, const char *key, uint64_t n)
-{
-    json_object_set_new(o, key, json_integer((json_int_t)n));
-}
-
-static void put_text(json_t *o, const char *key, const char *text)
-{
-    json_object_set_new(o, key, json_string(text));
-}
 
 static void put_ms(json_t *o, const char *key, uint64_t us)
 {
@@ -107,9 +98,9 @@ json_t *admin_figures_build(const struct histogram *h, const uint64_t by_status[
     for (unsigned i = 0; i < METRICS_STATUS_CLASSES; i++) {
         const char name[] = {(char)('0' + i), 'x', 'x', '\0'};
         if (by_status[i] > 0)
-            put_int(statuses, name, by_status[i]);
+            admin_put_int(statuses, name, by_status[i]);
     }
-    put_int(o, "count", h->count);
+    admin_put_int(o, "count", h->count);
     json_object_set_new(o, "statuses", statuses);
     put_ms(o, "p50_ms", histogram_quantile_us(h, 0.5));
     put_ms(o, "p95_ms", histogram_quantile_us(h, 0.95));
@@ -144,11 +135,11 @@ static json_t *routes_build(const struct latency_sum *l)
         slice_t name = metrics_label_name(sum->route);
         for (unsigned v = 0; v < VERDICT_COUNT; v++) {
             if (sum->by_verdict[v] > 0)
-                put_int(verdicts, outcome_verdict_name((enum cache_verdict)v), sum->by_verdict[v]);
+                admin_put_int(verdicts, outcome_verdict_name((enum cache_verdict)v), sum->by_verdict[v]);
         }
         for (unsigned v = 0; v < NO_STORE_COUNT; v++) {
             if (sum->by_reason[v] > 0)
-                put_int(reasons, outcome_no_store_name((enum no_store_reason)v), sum->by_reason[v]);
+                admin_put_int(reasons, outcome_no_store_name((enum no_store_reason)v), sum->by_reason[v]);
         }
         json_object_set_new(r, "route", json_stringn(name.ptr, name.len));
         json_object_set_new(r, "verdicts", verdicts);
@@ -166,7 +157,7 @@ static void put_id(json_t *o, const char *key, uint64_t id)
 {
     char text[24];
     snprintf(text, sizeof text, "%llu", (unsigned long long)id);
-    put_text(o, key, text);
+    admin_put_text(o, key, text);
 }
 
 static json_t *purge_log_build(struct cache *c)
@@ -174,21 +165,21 @@ static json_t *purge_log_build(struct cache *c)
     struct cache_purge_stats s;
     cache_purge_get_stats(c, &s);
     json_t *o = json_object(), *last = json_object();
-    put_int(o, "events", s.events);
+    admin_put_int(o, "events", s.events);
     put_id(o, "last_id", s.last_id);
     if (s.last_id > 0)
-        put_int(o, "last_ms", (uint64_t)s.last_ms);
+        admin_put_int(o, "last_ms", (uint64_t)s.last_ms);
     for (unsigned k = 0; k < CACHE_PURGE_KINDS; k++) {
         if (s.last[k] > 0)
             put_id(last, outcome_purge_kind_name(cache_purge_kind_of((enum cache_purge_kind)k)), s.last[k]);
     }
     json_object_set_new(o, "last_id_of_kind", last);
     put_id(o, "swept_id", s.swept_id);
-    put_int(o, "entries", s.entries);
-    put_int(o, "entries_limit", s.entries_limit);
-    put_int(o, "patterns", s.patterns);
-    put_int(o, "patterns_limit", s.patterns_limit);
-    put_int(o, "overflows", s.overflows);
+    admin_put_int(o, "entries", s.entries);
+    admin_put_int(o, "entries_limit", s.entries_limit);
+    admin_put_int(o, "patterns", s.patterns);
+    admin_put_int(o, "patterns_limit", s.patterns_limit);
+    admin_put_int(o, "overflows", s.overflows);
     return o;
 }
 
@@ -199,15 +190,15 @@ json_t *admin_cache_build(struct cache *c)
     struct cache_stats s;
     cache_get_stats(c, &s);
     json_t *o = json_object();
-    put_int(o, "objects", s.objects);
-    put_int(o, "bytes_used", s.bytes_used);
-    put_int(o, "bytes_limit", s.bytes_limit);
-    put_int(o, "inserts", s.inserts);
-    put_int(o, "evictions", s.evictions);
-    put_int(o, "purges", s.purges);
-    put_int(o, "flights_now", s.flights_now);
-    put_int(o, "followers_now", s.followers_now);
-    put_int(o, "live_objects", s.live_objects);
+    admin_put_int(o, "objects", s.objects);
+    admin_put_int(o, "bytes_used", s.bytes_used);
+    admin_put_int(o, "bytes_limit", s.bytes_limit);
+    admin_put_int(o, "inserts", s.inserts);
+    admin_put_int(o, "evictions", s.evictions);
+    admin_put_int(o, "purges", s.purges);
+    admin_put_int(o, "flights_now", s.flights_now);
+    admin_put_int(o, "followers_now", s.followers_now);
+    admin_put_int(o, "live_objects", s.live_objects);
     json_object_set_new(o, "purge_log", purge_log_build(c));
     return o;
 }
@@ -218,7 +209,7 @@ static void cache_add_ratio(json_t *cache, const struct latency_sum *l)
     json_t *verdicts = json_object();
     uint64_t looked_up = 0, answered = 0;
     for (int v = 0; v < VERDICT_COUNT; v++) {
-        put_int(verdicts, outcome_verdict_name((enum cache_verdict)v), l->by_verdict[v]);
+        admin_put_int(verdicts, outcome_verdict_name((enum cache_verdict)v), l->by_verdict[v]);
         if (v != VERDICT_NONE && v != VERDICT_PASS && v != VERDICT_LIMITED)
             looked_up += l->by_verdict[v];
         if (v == VERDICT_HIT || v == VERDICT_REDIS || v == VERDICT_REVALIDATED || v == VERDICT_STALE ||
@@ -243,11 +234,11 @@ static json_t *pool_of(json_t *pools, const struct instance_info *info)
             return pool;
     }
     pool = json_object();
-    put_text(pool, "name", info->pool);
-    put_text(pool, "balance", info->balance);
+    admin_put_text(pool, "name", info->pool);
+    admin_put_text(pool, "balance", info->balance);
     if (info->sticky_cookie[0] != '\0')
-        put_text(pool, "sticky_cookie", info->sticky_cookie);
-    put_int(pool, "waiting", info->waiting);
+        admin_put_text(pool, "sticky_cookie", info->sticky_cookie);
+    admin_put_int(pool, "waiting", info->waiting);
     json_object_set_new(pool, "instances", json_array());
     return json_array_append_new(pools, pool) == 0 ? pool : NULL;
 }
@@ -256,29 +247,29 @@ static void pools_on_instance(void *arg, const struct instance_info *info)
 {
     json_t *pool = pool_of(arg, info);
     json_t *o = json_object();
-    put_text(o, "name", info->name);
-    put_text(o, "server", info->server);
-    put_text(o, "address", info->address);
-    put_text(o, "state", instance_state_name(info->state));
-    put_text(o, "reason", info->reason);
-    put_int(o, "since_ms", (uint64_t)info->since_ms);
-    put_int(o, "weight", (uint64_t)info->weight);
-    put_int(o, "configured_weight", (uint64_t)info->configured_weight);
+    admin_put_text(o, "name", info->name);
+    admin_put_text(o, "server", info->server);
+    admin_put_text(o, "address", info->address);
+    admin_put_text(o, "state", instance_state_name(info->state));
+    admin_put_text(o, "reason", info->reason);
+    admin_put_int(o, "since_ms", (uint64_t)info->since_ms);
+    admin_put_int(o, "weight", (uint64_t)info->weight);
+    admin_put_int(o, "configured_weight", (uint64_t)info->configured_weight);
     json_object_set_new(o, "backup", json_boolean(info->backup));
     json_object_set_new(o, "added", json_boolean(info->added));
-    put_int(o, "share_percent", info->share_percent);
-    put_text(o, "spared", info->spared);
-    put_int(o, "ejections", info->ejections);
-    put_int(o, "in_flight", info->in_flight);
-    put_int(o, "max_connections", (uint64_t)info->max_connections);
+    admin_put_int(o, "share_percent", info->share_percent);
+    admin_put_text(o, "spared", info->spared);
+    admin_put_int(o, "ejections", info->ejections);
+    admin_put_int(o, "in_flight", info->in_flight);
+    admin_put_int(o, "max_connections", (uint64_t)info->max_connections);
     if (info->idle_ms > 0) {
-        put_int(o, "idle_limit_ms", (uint64_t)info->idle_ms);
-        put_text(o, "idle_limit_from", info->idle_from);
+        admin_put_int(o, "idle_limit_ms", (uint64_t)info->idle_ms);
+        admin_put_text(o, "idle_limit_from", info->idle_from);
     }
-    put_int(o, "requests", info->requests);
-    put_int(o, "failures", info->failures);
-    put_int(o, "probes_ok", info->probes_ok);
-    put_int(o, "probes_failed", info->probes_failed);
+    admin_put_int(o, "requests", info->requests);
+    admin_put_int(o, "failures", info->failures);
+    admin_put_int(o, "probes_ok", info->probes_ok);
+    admin_put_int(o, "probes_failed", info->probes_failed);
     json_array_append_new(json_object_get(pool, "instances"), o);
 }
 
@@ -297,7 +288,7 @@ static json_t *counters_build(void)
 {
     json_t *o = json_object();
     for (int id = 0; id < METRIC_COUNT; id++)
-        put_int(o, metrics_info((enum metric_id)id)->name, metrics_total((enum metric_id)id));
+        admin_put_int(o, metrics_info((enum metric_id)id)->name, metrics_total((enum metric_id)id));
     return o;
 }
 
@@ -309,7 +300,7 @@ static json_t *reasons_build(void)
         const struct metrics_reason_info *info = metrics_reason_info(kind);
         json_t *by_reason = json_object();
         for (unsigned reason = 1; reason < info->count; reason++)
-            put_int(by_reason, metrics_reason_name(kind, reason), metrics_reason_total(kind, reason));
+            admin_put_int(by_reason, metrics_reason_name(kind, reason), metrics_reason_total(kind, reason));
         json_object_set_new(o, info->name, by_reason);
     }
     return o;
@@ -321,8 +312,8 @@ static json_t *locks_build(void)
     for (int i = 0; i < LOCK_RANKS; i++) {
         enum lock_rank rank = (enum lock_rank)i;
         json_t *lock = json_object();
-        put_int(lock, "takes", lock_taken(rank));
-        put_int(lock, "waits", lock_contended(rank));
+        admin_put_int(lock, "takes", lock_taken(rank));
+        admin_put_int(lock, "waits", lock_contended(rank));
         json_object_set_new(o, lock_rank_name(rank), lock);
     }
     return o;
@@ -332,13 +323,13 @@ static json_t *doors_build(struct admin *a)
 {
     char text[NET_ADDR_TEXT];
     json_t *o = json_object();
-    put_text(o, "socket", a->socket);
+    admin_put_text(o, "socket", a->socket);
     if (a->address_door != NULL) {
-        put_text(o, "address", net_addr_format(&a->address_door->bound, text).ptr);
+        admin_put_text(o, "address", net_addr_format(&a->address_door->bound, text).ptr);
         json_object_set_new(o, "read_open", json_boolean(admin_auth_read_open(a->auth)));
         json_object_set_new(o, "metrics_open", json_boolean(admin_auth_metrics_open(a->auth)));
         if (admin_auth_token_file(a->auth)[0] != '\0')
-            put_text(o, "token_file", admin_auth_token_file(a->auth));
+            admin_put_text(o, "token_file", admin_auth_token_file(a->auth));
     }
     return o;
 }
@@ -347,18 +338,18 @@ json_t *admin_status_build(struct admin *a)
 {
     const struct config *c = a->ops.config(a->ops.arg);
     json_t *o = json_object(), *config = json_object();
-    put_text(o, "version", MILLPOND_VERSION);
-    put_int(o, "pid", (uint64_t)getpid());
-    put_int(o, "uptime_s", (uint64_t)(clock_mono_ms() - a->started_ms) / 1000);
-    put_text(config, "path", c->path);
-    put_int(config, "generation", c->generation);
+    admin_put_text(o, "version", MILLPOND_VERSION);
+    admin_put_int(o, "pid", (uint64_t)getpid());
+    admin_put_int(o, "uptime_s", (uint64_t)(clock_mono_ms() - a->started_ms) / 1000);
+    admin_put_text(config, "path", c->path);
+    admin_put_int(config, "generation", c->generation);
     json_object_set_new(o, "config", config);
-    put_int(o, "workers", (uint64_t)c->main.workers);
-    put_int(o, "connections", metrics_total(METRIC_CLIENT_OPEN));
-    put_int(o, "connections_limit", (uint64_t)c->main.max_connections);
-    put_int(o, "requests", metrics_total(METRIC_REQUESTS));
+    admin_put_int(o, "workers", (uint64_t)c->main.workers);
+    admin_put_int(o, "connections", metrics_total(METRIC_CLIENT_OPEN));
+    admin_put_int(o, "connections_limit", (uint64_t)c->main.max_connections);
+    admin_put_int(o, "requests", metrics_total(METRIC_REQUESTS));
     json_object_set_new(o, "counters", counters_build());
-    put_int(o, "log_lines_dropped", log_lines_dropped());
+    admin_put_int(o, "log_lines_dropped", log_lines_dropped());
     json_object_set_new(o, "reasons", reasons_build());
     json_object_set_new(o, "locks", locks_build()); /* before those that this reading takes itself */
 

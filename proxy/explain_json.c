@@ -3,16 +3,12 @@
  * bytes, variants and routes by number. */
 #include "proxy/explain_json.h"
 
+#include "admin/json_put.h"
 #include "cache/stale.h"
 #include "proxy/hedge.h"
 
 #define TEXT_MAX   2048
 #define ROUTES_MAX 16
-
-static void put_int(json_t *o, const char *key, int64_t n)
-{
-    json_object_set_new(o, key, json_integer((json_int_t)n));
-}
 
 static void put_str(json_t *o, const char *key, const char *text)
 {
@@ -69,7 +65,7 @@ static void put_origin(json_t *o, struct config_origin at)
     if (at.file == NULL)
         return;
     put_str(o, "file", at.file);
-    put_int(o, "line", at.line);
+    admin_put_int(o, "line", at.line);
 }
 
 void explain_add_route(json_t *o, const struct explain_case *e)
@@ -102,10 +98,10 @@ void explain_add_route(json_t *o, const struct explain_case *e)
     if (r->config->rate_limit.amount > 0)
         put_str(route, "rate_limit", r->config->rate_limit.text);
     if (r->config->timeout_ms > 0)
-        put_int(route, "timeout_ms", r->config->timeout_ms);
+        admin_put_int(route, "timeout_ms", r->config->timeout_ms);
     if (r->hedges) {
         put_str(route, "hedge", r->heads != NULL ? "p95" : "fixed");
-        put_int(route, "hedge_after_us", hedge_after_us(r));
+        admin_put_int(route, "hedge_after_us", hedge_after_us(r));
     }
     json_object_set_new(o, "route", route);
 }
@@ -129,17 +125,17 @@ static json_t *stored_json(const struct explain_case *e)
     const struct cache_stale stale = cache_stale_of_stored(i, &e->x->route->rules);
     dur_ms_t age_ms = cache_freshness_age_ms(f, e->now_ms);
     json_t *o = json_object();
-    put_int(o, "status", i->status);
-    put_int(o, "bytes", (int64_t)cache_object_filled(e->peek.object));
-    put_int(o, "age_s", age_ms / 1000);
-    put_int(o, "ttl_s", f->lifetime_ms / 1000);
+    admin_put_int(o, "status", i->status);
+    admin_put_int(o, "bytes", (int64_t)cache_object_filled(e->peek.object));
+    admin_put_int(o, "age_s", age_ms / 1000);
+    admin_put_int(o, "ttl_s", f->lifetime_ms / 1000);
     put_str(o, "ttl_from", freshness_source_name((enum freshness_source)f->source));
-    put_int(o, "fresh_for_s", (f->lifetime_ms - age_ms) / 1000);
+    admin_put_int(o, "fresh_for_s", (f->lifetime_ms - age_ms) / 1000);
     put_bool(o, "fresh", cache_freshness_is_fresh(f, e->now_ms));
     put_bool(o, "asked_each_time", f->revalidate_always);
     put_bool(o, "never_stale", f->never_stale);
-    put_int(o, "stale_while_revalidate_s", stale.while_revalidate_ms / 1000);
-    put_int(o, "stale_if_error_s", stale.if_error_ms / 1000);
+    admin_put_int(o, "stale_while_revalidate_s", stale.while_revalidate_ms / 1000);
+    admin_put_int(o, "stale_if_error_s", stale.if_error_ms / 1000);
     if (i->validators.etag.len > 0)
         explain_put_text(o, "etag", i->validators.etag);
     if (i->validators.last_modified.len > 0)
@@ -178,8 +174,8 @@ static json_t *variants_json(const struct explain_case *e)
         const struct cache_object_info info = cache_object_info(v->object);
         json_t *o = json_object();
         explain_put_text(o, "key", without_secrets(&e->x->arena, v->secondary));
-        put_int(o, "bytes", (int64_t)cache_object_filled(v->object));
-        put_int(o, "age_s", cache_freshness_age_ms(&info.fresh, e->now_ms) / 1000);
+        admin_put_int(o, "bytes", (int64_t)cache_object_filled(v->object));
+        admin_put_int(o, "age_s", cache_freshness_age_ms(&info.fresh, e->now_ms) / 1000);
         put_bool(o, "chosen", v->object == e->peek.object);
         json_array_append_new(list, o);
     }
@@ -193,7 +189,7 @@ void explain_add_cache(json_t *o, const struct explain_case *e)
         return;
     json_object_set_new(o, "stored", p->object != NULL ? stored_json(e) : json_null());
     if (p->varies) {
-        put_int(o, "variant_count", (int64_t)p->variant_count);
+        admin_put_int(o, "variant_count", (int64_t)p->variant_count);
         json_object_set_new(o, "variants", variants_json(e));
     }
     put_bool(o, "fetching", p->fetching);
@@ -202,9 +198,9 @@ void explain_add_cache(json_t *o, const struct explain_case *e)
         return;
     json_t *pass = json_object();
     put_str(pass, "reason", outcome_no_store_name(p->pass.why));
-    put_int(pass, "status", p->pass.status);
-    put_int(pass, "ago_s", p->pass.ago_ms / 1000);
-    put_int(pass, "left_s", (p->pass.left_ms + 999) / 1000);
+    admin_put_int(pass, "status", p->pass.status);
+    admin_put_int(pass, "ago_s", p->pass.ago_ms / 1000);
+    admin_put_int(pass, "left_s", (p->pass.left_ms + 999) / 1000);
     json_object_set_new(o, "remembered", pass);
 }
 
@@ -256,11 +252,11 @@ static json_t *tries_json(const struct explain_case *e)
         struct cache_freshness f;
         enum no_store_reason why = explain_try_response(e, tries[i].status, slice_str(tries[i].control), &f);
         json_t *o = json_object();
-        put_int(o, "status", tries[i].status);
+        admin_put_int(o, "status", tries[i].status);
         put_str(o, "cache_control", tries[i].control);
         put_str(o, "outcome", outcome_no_store_name(why));
         if (why == NO_STORE_STORED) {
-            put_int(o, "ttl_s", f.lifetime_ms / 1000);
+            admin_put_int(o, "ttl_s", f.lifetime_ms / 1000);
             put_str(o, "ttl_from", freshness_source_name((enum freshness_source)f.source));
         }
         json_array_append_new(list, o);

@@ -10,6 +10,7 @@
 
 #include <stdlib.h>
 
+#include "admin/json_put.h"
 #include "cache/guard.h"
 #include "cache/remote_peek.h"
 #include "cache/request_rules.h"
@@ -144,11 +145,6 @@ void explain_remote_decide(const struct explain_case *e, const struct explain_pl
  * ------------------------------------------------------------------------------------------------------------
  */
 
-static void put_int(json_t *o, const char *key, uint64_t n)
-{
-    json_object_set_new(o, key, json_integer((json_int_t)n));
-}
-
 static void put_text(json_t *o, const char *key, const char *text)
 {
     explain_put_text(o, key, slice_str(text));
@@ -187,12 +183,12 @@ static json_t *record_json(const struct cache_remote_seen *s, wall_ms_t now_ms)
 {
     const dur_ms_t age_ms = cache_freshness_age_ms(&s->fresh, now_ms);
     json_t *o = json_object();
-    put_int(o, "status", s->status);
-    put_int(o, "bytes", s->body_bytes);
-    put_int(o, "record_bytes", s->record_bytes);
-    put_int(o, "chunks", s->chunks);
-    put_int(o, "age_s", (uint64_t)age_ms / 1000);
-    put_int(o, "ttl_s", (uint64_t)s->fresh.lifetime_ms / 1000);
+    admin_put_int(o, "status", s->status);
+    admin_put_int(o, "bytes", s->body_bytes);
+    admin_put_int(o, "record_bytes", s->record_bytes);
+    admin_put_int(o, "chunks", s->chunks);
+    admin_put_int(o, "age_s", (uint64_t)age_ms / 1000);
+    admin_put_int(o, "ttl_s", (uint64_t)s->fresh.lifetime_ms / 1000);
     put_text(o, "ttl_from", freshness_source_name((enum freshness_source)s->fresh.source));
     json_object_set_new(o, "fresh_for_s", json_integer((s->fresh.lifetime_ms - age_ms) / 1000));
     json_object_set_new(o, "expires_in_s", s->left_ms >= 0 ? json_integer(s->left_ms / 1000) : json_null());
@@ -289,7 +285,7 @@ static void letter_write(struct explain_letter *l, const struct cache_remote_see
         r->keep = EXPLAIN_KEEP_TOO_LARGE;
     put_keep(redis, r);
     if (remote != NULL)
-        put_int(redis, "max_object_size", remote->settings.max_object_bytes);
+        admin_put_int(redis, "max_object_size", remote->settings.max_object_bytes);
 }
 
 /* ---- the letter

@@ -265,6 +265,15 @@ slice_t forward_request_head(struct exchange *x)
 /* ---- responses
  * -------------------------------------------------------------------------------------------------- */
 
+static inline void put_status_line(struct text *t, const struct http_head *head)
+{
+    TEXT_LIT(t, "HTTP/1.1 ");
+    text_put_u64(t, head->status);
+    TEXT_LIT(t, " ");
+    text_put(t, head->reason.len > 0 ? head->reason : http_status_reason(head->status));
+    TEXT_LIT(t, "\r\n");
+}
+
 slice_t forward_response_head(struct exchange *x, const struct http_head *head, bool for_store)
 {
     size_t bound = head_bound(head) + OWN_FIELDS_MAX;
@@ -272,11 +281,7 @@ slice_t forward_response_head(struct exchange *x, const struct http_head *head, 
     if (buf == NULL)
         return (slice_t){NULL, 0};
     struct text t = text_make(buf, bound);
-    TEXT_LIT(&t, "HTTP/1.1 ");
-    text_put_u64(&t, head->status);
-    TEXT_LIT(&t, " ");
-    text_put(&t, head->reason.len > 0 ? head->reason : http_status_reason(head->status));
-    TEXT_LIT(&t, "\r\n");
+    put_status_line(&t, head);
     uint64_t dropped = HTTP_BIT(CONTENT_LENGTH) | HTTP_BIT(VIA) | HTTP_BIT(WARNING) | CACHE_CONTROL_HIDDEN |
                        (for_store ? HTTP_BIT(AGE) : 0);
     if (UNLIKELY(head->status == 404 || head->status == 410))
@@ -335,11 +340,7 @@ slice_t forward_interim(struct exchange *x, const struct http_head *head)
     if (buf == NULL)
         return (slice_t){NULL, 0};
     struct text t = text_make(buf, bound);
-    TEXT_LIT(&t, "HTTP/1.1 ");
-    text_put_u64(&t, head->status);
-    TEXT_LIT(&t, " ");
-    text_put(&t, head->reason.len > 0 ? head->reason : http_status_reason(head->status));
-    TEXT_LIT(&t, "\r\n");
+    put_status_line(&t, head);
     for (unsigned i = 0; i < head->field_count; i++) {
         if (interim_field_travels(x, head, &head->fields[i]))
             put_field(&t, head->fields[i].name, head->fields[i].value);

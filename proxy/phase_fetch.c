@@ -251,16 +251,18 @@ static bool fetch_on_reused(const struct exchange *x)
     return x->upstream != NULL && upstream_is_reused(x);
 }
 
-/* No instance was asked, or the last try has been ended already. */
-static bool fetch_is_without_try(enum fetch_error e)
+/* No instance was asked, perhaps for want of memory to wait for one, or the last try has been ended already.
+ */
+static bool fetch_is_without_try(const struct exchange *x, enum fetch_error e)
 {
-    return e == FETCH_NO_INSTANCE || e == FETCH_QUEUE_FULL || e == FETCH_QUEUE_TIMEOUT ||
+    return x->tries == 0 || e == FETCH_NO_INSTANCE || e == FETCH_QUEUE_FULL || e == FETCH_QUEUE_TIMEOUT ||
            e == FETCH_QUEUE_SHED || e == FETCH_TIMEOUT;
 }
 
 static bool fetch_may_retry(struct exchange *x, enum fetch_error e, unsigned status, bool reused)
 {
-    if (fetch_is_without_try(e) || x->tries >= EXCHANGE_MAX_TRIES || (x->client == NULL && x->flight == NULL))
+    if (fetch_is_without_try(x, e) || x->tries >= EXCHANGE_MAX_TRIES ||
+        (x->client == NULL && x->flight == NULL))
         return false;
     const struct retry_context ctx = {
         .tries_done = x->tries,
@@ -280,7 +282,7 @@ static bool fetch_try_failed(struct exchange *x, enum fetch_error e)
     bool reused = e == FETCH_RESET && fetch_on_reused(x);
     bool retry = fetch_may_retry(x, e, 0, fetch_on_reused(x));
     x->fetch_error = (uint8_t)e;
-    proxy_count(x->pw, METRIC_UPSTREAM_ERRORS, !fetch_is_without_try(e));
+    proxy_count(x->pw, METRIC_UPSTREAM_ERRORS, !fetch_is_without_try(x, e));
     if (retry)
         proxy_count(x->pw, METRIC_UPSTREAM_RETRIES, 1);
     if (x->instance != NULL && !reused)
@@ -319,7 +321,7 @@ static enum phase_result fetch_give_up(struct exchange *x, enum fetch_error e)
     }
     if (x->no_store == NO_STORE_STORED) /* it was on its way into the cache */
         x->no_store = NO_STORE_FETCH_FAILED;
-    if (UNLIKELY(x->asset_missing) && !fetch_is_without_try(e))
+    if (UNLIKELY(x->asset_missing) && !fetch_is_without_try(x, e))
         return phase_answer_error(x, 404, "the instances that could be asked do not have it");
     return calm_page_or_error(x, e, outcome_fetch_status(e));
 }

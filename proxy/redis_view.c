@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "admin/json_put.h"
+
 static void put_printable(char *out, size_t bytes, const char *text)
 {
     snprintf(out, bytes, "%s", text);
@@ -126,11 +128,6 @@ void redis_report_free(struct redis_report *r)
 /* ---- json -------------------------------------------------------------------------------------------------
  */
 
-static void put_int(json_t *o, const char *key, uint64_t n)
-{
-    json_object_set_new(o, key, json_integer((json_int_t)n));
-}
-
 static json_t *sight_json(const struct redis_sight *s, enum config_redis_mode mode)
 {
     const char *state = s->workers_up == 0 ? "down" : s->workers_up < s->workers ? "partly up" : "up";
@@ -140,17 +137,17 @@ static json_t *sight_json(const struct redis_sight *s, enum config_redis_mode mo
     json_object_set_new(o, "kind", json_string(s->is_guide ? guide : "redis"));
     json_object_set_new(o, "state", json_string(state));
     json_object_set_new(o, "reason", json_string(s->reason));
-    put_int(o, "since_ms", (uint64_t)s->since_ms);
-    put_int(o, "workers_up", s->workers_up);
-    put_int(o, "workers_broken", s->workers_broken);
-    put_int(o, "connections", s->connected);
-    put_int(o, "calls", s->calls);
-    put_int(o, "calls_refused", s->refused_at_once);
+    admin_put_int(o, "since_ms", (uint64_t)s->since_ms);
+    admin_put_int(o, "workers_up", s->workers_up);
+    admin_put_int(o, "workers_broken", s->workers_broken);
+    admin_put_int(o, "connections", s->connected);
+    admin_put_int(o, "calls", s->calls);
+    admin_put_int(o, "calls_refused", s->refused_at_once);
     for (unsigned i = REDIS_ANSWERED + 1; i < REDIS_OUTCOME_COUNT; i++)
-        put_int(failures, redis_outcome_name((enum redis_outcome)i), s->outcomes[i]);
+        admin_put_int(failures, redis_outcome_name((enum redis_outcome)i), s->outcomes[i]);
     json_object_set_new(o, "failures", failures);
-    put_int(o, "reconnects", s->reconnects);
-    put_int(o, "breaks", s->breaks);
+    admin_put_int(o, "reconnects", s->reconnects);
+    admin_put_int(o, "breaks", s->breaks);
     return o;
 }
 
@@ -163,15 +160,15 @@ json_t *redis_report_json(const struct redis_report *sum, const struct config_re
     if (c->mode == CONFIG_REDIS_SENTINEL)
         json_object_set_new(o, "sentinel_name", json_string(c->sentinel_name));
     json_object_set_new(o, "tls", json_boolean(c->tls));
-    put_int(o, "workers", sum->workers);
+    admin_put_int(o, "workers", sum->workers);
     json_object_set_new(o, "trouble", json_string(sum->workers > 0 ? t->trouble : ""));
-    put_int(o, "refused_unknown", t->refused_unknown);
-    put_int(o, "moves", t->moves);
-    put_int(o, "demotions", t->demotions);
-    put_int(o, "refreshes", t->refreshes);
-    put_int(o, "redirects", t->redirects);
+    admin_put_int(o, "refused_unknown", t->refused_unknown);
+    admin_put_int(o, "moves", t->moves);
+    admin_put_int(o, "demotions", t->demotions);
+    admin_put_int(o, "refreshes", t->refreshes);
+    admin_put_int(o, "redirects", t->redirects);
     if (c->mode == CONFIG_REDIS_CLUSTER)
-        put_int(o, "slots", t->slots);
+        admin_put_int(o, "slots", t->slots);
     for (size_t i = 0; i < sum->count; i++)
         json_array_append_new(servers, sight_json(&sum->sights[i], c->mode));
     json_object_set_new(o, "servers", servers);

@@ -216,7 +216,8 @@ static void answer(struct names *s, const struct peer *p, const struct query *q,
         r.bytes[2] |= 0x02;
         break;
     case NAMES_NO_EDNS:
-        if (q->edns)
+    case NAMES_FORMERR:
+        if (q->edns || s->manner == NAMES_FORMERR)
             reply_begin(&r, q, RCODE_FORMAT);
         break;
     case NAMES_V4_ONLY:

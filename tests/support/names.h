@@ -18,6 +18,7 @@ enum names_manner {
     NAMES_OTHER,    /* another address for another question, and then the right answer */
     NAMES_CUT,      /* truncated, without any record */
     NAMES_NO_EDNS,  /* FORMERR to who brings EDNS, an answer to who does not */
+    NAMES_FORMERR,  /* to everybody */
     NAMES_V4_ONLY,  /* SERVFAIL to AAAA */
     NAMES_V6_ONLY,  /* SERVFAIL to A */
     NAMES_LATE,     /* nothing to the first query of each name and type, which is answered after the second */

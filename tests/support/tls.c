@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 
+#include "core/tls_server.h"
 #include "tests/support/client.h"
 #include "tests/support/wire.h"
 
@@ -307,4 +308,21 @@ size_t tls_hello(unsigned char *buf, size_t room)
     SSL_free(ssl);
     SSL_CTX_free(context);
     return n > 0 ? (size_t)n : 0;
+}
+
+struct tls_server *tls_server_make(struct tls_tickets *tickets, const char *sessions)
+{
+    struct tls_cert *c = tls_cert_make("server", .names = "test");
+    struct tls_problem problem;
+    const struct tls_pair pair = {c->file, c->key_file};
+    const struct tls_settings settings = {.pairs = &pair,
+                                          .pair_count = 1,
+                                          .ciphers = "intermediate",
+                                          .groups = "intermediate",
+                                          .sessions = sessions,
+                                          .tickets = tickets};
+    struct tls_server *s = tls_server_new(&settings, &problem);
+    if (s == NULL)
+        support_fail("%s", problem.text);
+    return s;
 }

@@ -9,6 +9,9 @@
 
 #include "tests/support/support.h"
 
+struct tls_server;
+struct tls_tickets;
+
 /* A certificate with its key; NAME.pem and NAME-key.pem. Lives until the test ends. */
 struct tls_cert {
     char *file, *key_file;
@@ -89,5 +92,8 @@ char *tls_client_peer(struct tls_client *c);
 
 /* What a client says first; its length. */
 size_t tls_hello(unsigned char *buf, size_t room);
+
+/* A server of this process, with a certificate of its own for "test"; `sessions` is whose they are. */
+struct tls_server *tls_server_make(struct tls_tickets *tickets, const char *sessions);
 
 #endif

@@ -458,4 +458,21 @@ static inline const char *fx_body_of(const char *answer)
         free(answer_);                                                                                       \
     } while (0)
 
+/* Setup and teardown of one test; its *state is the fixture. */
+static inline int fx_setup(void **state)
+{
+    struct fixture *f = malloc(sizeof *f);
+    fx_init(f);
+    fx_start(f);
+    *state = f;
+    return 0;
+}
+
+static inline int fx_teardown(void **state)
+{
+    fx_finish(*state);
+    free(*state);
+    return 0;
+}
+
 #endif

@@ -6,22 +6,6 @@
 
 #include "admin/page.h"
 
-static int setup(void **state)
-{
-    struct fixture *f = malloc(sizeof *f);
-    fx_init(f);
-    fx_start(f);
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    fx_finish(*state);
-    free(*state);
-    return 0;
-}
-
 static json_t *ask_json(const struct net_addr *a, const char *request, const char *fields, const char *body)
 {
     char *answer = fx_ask(a, request, fields, body);
@@ -425,7 +409,7 @@ static void test_page_has_what_its_script_names(void **state)
 
 int main(void)
 {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, fx_setup, fx_teardown)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_page_has_what_its_script_names),
         T(test_socket_needs_no_token),

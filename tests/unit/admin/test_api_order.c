@@ -4,22 +4,6 @@
 
 #include "admin/client_order.h"
 
-static int setup(void **state)
-{
-    struct fixture *f = malloc(sizeof *f);
-    fx_init(f);
-    fx_start(f);
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    fx_finish(*state);
-    free(*state);
-    return 0;
-}
-
 static json_t *post(struct fixture *f, const char *path, const char *body, unsigned status)
 {
     char request[64];
@@ -178,7 +162,7 @@ static void test_what_is_printed(void **state)
                    "p/a: up, with weight 0: only visitors who are pinned to it (configured: 2)\n");
 }
 
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, fx_setup, fx_teardown)
 
 int main(void)
 {

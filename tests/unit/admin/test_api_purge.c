@@ -2,22 +2,6 @@
  * understood asks for nothing. */
 #include "admin_fixture.h"
 
-static int setup(void **state)
-{
-    struct fixture *f = malloc(sizeof *f);
-    fx_init(f);
-    fx_start(f);
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    fx_finish(*state);
-    free(*state);
-    return 0;
-}
-
 static json_t *purge(struct fixture *f, const char *body, unsigned status)
 {
     struct net_addr a = fx_unix(f->socket);
@@ -179,7 +163,7 @@ static void test_limits(void **state)
 
 int main(void)
 {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, fx_setup, fx_teardown)
     const struct CMUnitTest tests[] = {
         T(test_one_of_each_kind),
         T(test_several_are_one_call),

@@ -36,22 +36,6 @@ static void expect(struct run r, int status, const char *out, const char *err)
     free(r.err);
 }
 
-static int setup(void **state)
-{
-    struct fixture *f = malloc(sizeof *f);
-    fx_init(f);
-    fx_start(f);
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    fx_finish(*state);
-    free(*state);
-    return 0;
-}
-
 static void test_commands(void **state)
 {
     struct fixture *f = *state;
@@ -280,7 +264,7 @@ static void test_explain(void **state)
 
 int main(void)
 {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, fx_setup, fx_teardown)
     const struct CMUnitTest tests[] = {
         T(test_commands),
         T(test_explain),

@@ -14,6 +14,7 @@
 #include "admin/prometheus.h"
 #include "core/lock.h"
 #include "core/metrics.h"
+#include "tests/unit/docs_in_step.h"
 
 static void more_families(void *arg, struct prometheus_text *out)
 {
@@ -156,23 +157,7 @@ static void test_promtool_accepts_it(void **state)
 static void test_docs_in_step(void **state)
 {
     (void)state;
-    char *table = NULL;
-    size_t table_bytes = 0;
-    FILE *mem = open_memstream(&table, &table_bytes);
-    assert_non_null(mem);
-    prometheus_print_markdown(mem);
-    fclose(mem);
-    static char page[65536];
-    FILE *f = fopen("docs/metrics.md", "r");
-    assert_non_null(f);
-    page[fread(page, 1, sizeof page - 1, f)] = '\0';
-    fclose(f);
-    const char *begin = strstr(page, "<!-- metrics -->\n"), *end = strstr(page, "<!-- /metrics -->");
-    assert_true(begin != NULL && end != NULL);
-    begin = strchr(begin, '\n') + 1;
-    if ((size_t)(end - begin) != table_bytes || memcmp(begin, table, table_bytes) != 0)
-        fail_msg("docs/metrics.md should hold between its marks:\n%s", table);
-    free(table);
+    expect_docs_in_step("docs/metrics.md", "metrics", prometheus_print_markdown);
 }
 
 int main(void)

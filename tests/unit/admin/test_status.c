@@ -25,22 +25,6 @@ static int64_t int_at(const json_t *o, const char *key, const char *inner)
     return json_integer_value(v);
 }
 
-static int setup(void **state)
-{
-    struct fixture *f = malloc(sizeof *f);
-    fx_init(f);
-    fx_start(f);
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    fx_finish(*state);
-    free(*state);
-    return 0;
-}
-
 static void test_keys(void **state)
 {
     json_t *o = status_of(*state);
@@ -245,7 +229,7 @@ static void test_text_of_strange_objects(void **state)
 
 int main(void)
 {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, fx_setup, fx_teardown)
     const struct CMUnitTest tests[] = {
         T(test_keys),
         T(test_no_cache),

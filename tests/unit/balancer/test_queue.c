@@ -353,6 +353,22 @@ static void test_a_server_that_is_gone_gets_nobody(void **state)
     instance_release(w.got, FETCH_NONE);
 }
 
+/* Nor does one that is down, though its lease comes back. */
+static void test_a_server_that_is_down_gets_nobody(void **state)
+{
+    UNUSED(state);
+    struct waiter w;
+    use(OFF B "server = 127.0.0.1:3 name=c max_connections=1\n");
+    struct instance *held[2] = {take('?'), take('?')};
+    wait_for(&w, NULL);
+    instance_set_state(held[0], INSTANCE_DOWN, "test");
+    instance_release(held[0], FETCH_NONE);
+    expect_got(&w, '-');
+    instance_release(held[1], FETCH_NONE);
+    expect_got(&w, instance_name(held[1])[0]);
+    instance_release(w.got, FETCH_NONE);
+}
+
 /* ---- many at once
  * ------------------------------------------------------------------------------------------------ */
 
@@ -440,6 +456,7 @@ int main(void)
         T(test_new_files_for_tls_take_nobody_out_of_use),
         T(test_room_from_elsewhere),
         T(test_a_server_that_is_gone_gets_nobody),
+        T(test_a_server_that_is_down_gets_nobody),
         T(test_no_lease_is_lost),
     };
     return cmocka_run_group_tests_name("balancer/queue", tests, NULL, NULL);

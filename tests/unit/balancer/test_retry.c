@@ -237,6 +237,9 @@ static void test_pool_asks_rules_and_budget(void **state)
     }
     assert_false(pool_may_retry(p, FETCH_RESET, &get));
     assert_true(pool_may_retry(p, FETCH_RESET, &reused));
+    assert_true(pool_may_retry(p, FETCH_CONNECT_REFUSED, &get)); /* which cost nobody anything */
+    assert_false(pool_may_retry(p, FETCH_CONNECT_REFUSED, &twice));
+    assert_false(pool_may_retry(p, FETCH_CONNECT_TIMEOUT, &get));
     pool_destroy(p);
     worker_destroy(w);
 }

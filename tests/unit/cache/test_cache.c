@@ -1,29 +1,8 @@
 /* test_cache.c: the facade as the proxy uses it: purges against fetches under way (promise 2), Vary, the
  * budget, and what a hit does not do. */
-#include "tests/unit/cache/fixture.h"
+#include "tests/unit/cache/open_cache.h"
 
 #define URL "http://h/page"
-
-static struct cache *c;
-static struct worker *w;
-
-static int open_cache(void **state)
-{
-    UNUSED(state);
-    c = fix_cache(16 * MB);
-    w = worker_create(0);
-    assert_non_null(w);
-    return 0;
-}
-
-static int close_cache(void **state)
-{
-    UNUSED(state);
-    fix_pump(w);
-    worker_destroy(w);
-    fix_end(&c);
-    return 0;
-}
 
 static size_t purge(const char *url)
 {

@@ -1,39 +1,13 @@
 /* test_fill_end.c: an object can be found from the moment anybody has its last byte. */
 #include <sched.h>
 
-#include "tests/unit/cache/fixture.h"
-
-static struct cache *c;
-static struct worker *w;
-
-static int open_cache_of(size_t bytes)
-{
-    c = fix_cache(bytes);
-    w = worker_create(0);
-    assert_non_null(w);
-    return 0;
-}
-
-static int open_cache(void **state)
-{
-    UNUSED(state);
-    return open_cache_of(16 * MB);
-}
+#include "tests/unit/cache/open_cache.h"
 
 /* For all that is raced for: what is evicted comes back only when a busy machine has run the reclaimer. */
 static int open_large_cache(void **state)
 {
     UNUSED(state);
     return open_cache_of(256 * MB);
-}
-
-static int close_cache(void **state)
-{
-    UNUSED(state);
-    fix_pump(w);
-    worker_destroy(w);
-    fix_end(&c);
-    return 0;
 }
 
 static struct cache_object *begin(struct cache_flight *fl, int64_t body_bytes)

@@ -1,27 +1,6 @@
 /* test_flight.c: the table of flights and what the leader does: begin, fill, end. What it outgrows is in
  * test_window.c. */
-#include "tests/unit/cache/fixture.h"
-
-static struct cache *c;
-static struct worker *w;
-
-static int open_cache(void **state)
-{
-    UNUSED(state);
-    c = fix_cache(16 * MB);
-    w = worker_create(0);
-    assert_non_null(w);
-    return 0;
-}
-
-static int close_cache(void **state)
-{
-    UNUSED(state);
-    fix_pump(w);
-    worker_destroy(w);
-    fix_end(&c);
-    return 0;
-}
+#include "tests/unit/cache/open_cache.h"
 
 static struct cache_object *begin(struct cache_flight *fl, int64_t body_bytes, int64_t max_bytes)
 {

@@ -1,27 +1,6 @@
 /* test_window.c: what outgrew the limits is read through a window; who holds it up, and only he, is asked to
  * leave, and knows what he was given. */
-#include "tests/unit/cache/fixture.h"
-
-static struct cache *c;
-static struct worker *w;
-
-static int open_cache(void **state)
-{
-    UNUSED(state);
-    c = fix_cache(16 * MB);
-    w = worker_create(0);
-    assert_non_null(w);
-    return 0;
-}
-
-static int close_cache(void **state)
-{
-    UNUSED(state);
-    fix_pump(w);
-    worker_destroy(w);
-    fix_end(&c);
-    return 0;
-}
+#include "tests/unit/cache/open_cache.h"
 
 static struct cache_object *begin(struct cache_flight *fl, int64_t body_bytes, int64_t max_bytes)
 {

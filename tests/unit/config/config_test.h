@@ -87,4 +87,23 @@ static inline void expect_no_problem(const char *text)
     config_unref(c);
 }
 
+/* A file for one test, and what became of it. */
+static inline void put_file(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "we");
+    assert_non_null(f);
+    assert_true(fputs(text, f) >= 0);
+    assert_int_equal(fclose(f), 0);
+}
+
+static inline void expect_file(const char *path, const char *want)
+{
+    char text[1024];
+    FILE *f = fopen(path, "re");
+    assert_non_null(f);
+    text[fread(text, 1, sizeof text - 1, f)] = '\0';
+    fclose(f);
+    assert_string_equal(text, want);
+}
+
 #endif

@@ -28,24 +28,6 @@ static int teardown(void **state)
     return 0;
 }
 
-static void put(const char *path, const char *text)
-{
-    FILE *f = fopen(path, "we");
-    assert_non_null(f);
-    assert_true(fputs(text, f) >= 0);
-    assert_int_equal(fclose(f), 0);
-}
-
-static void expect_file(const char *path, const char *want)
-{
-    char text[1024];
-    FILE *f = fopen(path, "re");
-    assert_non_null(f);
-    text[fread(text, 1, sizeof text - 1, f)] = '\0';
-    fclose(f);
-    assert_string_equal(text, want);
-}
-
 static void expect_edit(bool ok, const char *why, bool want, const char *part)
 {
     if (ok != want || (!ok && strstr(why, part) == NULL))
@@ -73,8 +55,9 @@ static void take_out(const char *server, bool want, const char *part)
 static void test_one_line(void **state)
 {
     UNUSED(state);
-    put(main_file, "; a\n[pool app]\nserver = a:1 ; first\n; of last year\nserver=b:1 name=b\nretries = 1\n"
-                   "[pool x]\nserver = a:1\n");
+    put_file(main_file,
+             "; a\n[pool app]\nserver = a:1 ; first\n; of last year\nserver=b:1 name=b\nretries = 1\n"
+             "[pool x]\nserver = a:1\n");
     assert_int_equal(chmod(main_file, 0640), 0);
     add("app", "c:1 weight=2", true, "");
     expect_file(main_file, "; a\n[pool app]\nserver = a:1 ; first\n; of last year\nserver=b:1 name=b\n"
@@ -90,10 +73,10 @@ static void test_one_line(void **state)
 static void test_line_ends(void **state)
 {
     UNUSED(state);
-    put(main_file, "[pool app]\r\nserver = a:1\r\nretries = 1\r\n");
+    put_file(main_file, "[pool app]\r\nserver = a:1\r\nretries = 1\r\n");
     add("app", "b:1", true, "");
     expect_file(main_file, "[pool app]\r\nserver = a:1\r\nserver = b:1\r\nretries = 1\r\n");
-    put(main_file, "[pool app]\nserver = a:1");
+    put_file(main_file, "[pool app]\nserver = a:1");
     add("app", "b:1", true, "");
     expect_file(main_file, "[pool app]\nserver = a:1\nserver = b:1");
     take_out("b:1", true, "");
@@ -107,8 +90,8 @@ static void test_the_file_that_has_the_pool(void **state)
     char real[128];
     struct stat st;
     snprintf(real, sizeof real, "%s/real", dir);
-    put(main_file, "[millpond]\ninclude = part.ini\n");
-    put(real, "[pool app]\nserver = a:1\n");
+    put_file(main_file, "[millpond]\ninclude = part.ini\n");
+    put_file(real, "[pool app]\nserver = a:1\n");
     assert_int_equal(symlink(real, part_file), 0);
     add("app", "b:1", true, "");
     expect_file(real, "[pool app]\nserver = a:1\nserver = b:1\n");
@@ -121,13 +104,13 @@ static void test_refusals(void **state)
 {
     UNUSED(state);
     static const char text[] = "[pool app]\nserver = a:1\n";
-    put(main_file, text);
+    put_file(main_file, text);
     add("app", "a:1", false, "already there");
     add("app", "b:1 wieght=1", false, "did you mean");
     add("apq", "b:1", false, "there is no pool apq");
     take_out("a:1", false, "a:1 is the only server that");
     expect_file(main_file, text);
-    put(main_file, "[pool app]\nserver = a:1\nsever = b:1\n");
+    put_file(main_file, "[pool app]\nserver = a:1\nsever = b:1\n");
     add("app", "c:1", false, ":3: ");
 }
 
@@ -137,7 +120,7 @@ static void test_nothing_to_take_out(void **state)
     static const char text[] = "[pool app]\nserver = a:1\n";
     struct config_edit e;
     char why[CONFIG_EDIT_WHY] = "";
-    put(main_file, text);
+    put_file(main_file, text);
     assert_true(config_edit_remove(&e, main_file, "app", "b:1", why));
     assert_null(e.path);
     assert_true(config_edit_commit(&e, why));
@@ -149,7 +132,7 @@ static void test_nothing_to_take_out(void **state)
     config_edit_free(&e);
     /* Somebody writes it there before the commit. */
     assert_true(config_edit_remove(&e, main_file, "app", "b:1", why));
-    put(main_file, "[pool app]\nserver = a:1\nserver = b:1\n");
+    put_file(main_file, "[pool app]\nserver = a:1\nserver = b:1\n");
     assert_true(config_edit_commit(&e, why));
     assert_int_equal(e.line, 3);
     expect_file(main_file, text);
@@ -161,20 +144,20 @@ static void test_who_else_writes_is_not_undone(void **state)
     UNUSED(state);
     struct config_edit e;
     char why[CONFIG_EDIT_WHY] = "";
-    put(main_file, "[pool app]\nserver = a:1\n");
+    put_file(main_file, "[pool app]\nserver = a:1\n");
     assert_true(config_edit_add(&e, main_file, "app", "b:1", why));
-    put(main_file, "; new\n[pool app]\nserver = c:1\nretries = 3\n");
+    put_file(main_file, "; new\n[pool app]\nserver = c:1\nretries = 3\n");
     assert_true(config_edit_commit(&e, why));
     assert_int_equal(e.line, 4);
     config_edit_free(&e);
     expect_file(main_file, "; new\n[pool app]\nserver = c:1\nserver = b:1\nretries = 3\n");
     /* What he writes cannot be edited. */
     assert_true(config_edit_remove(&e, main_file, "app", "b:1", why));
-    put(main_file, "[pool app]\nserver = b:1\n");
+    put_file(main_file, "[pool app]\nserver = b:1\n");
     assert_false(config_edit_commit(&e, why));
     assert_non_null(strstr(why, "b:1 is the only server that"));
     expect_file(main_file, "[pool app]\nserver = b:1\n");
-    put(main_file, "[pool app]\nsever = b:1\n");
+    put_file(main_file, "[pool app]\nsever = b:1\n");
     assert_false(config_edit_commit(&e, why));
     expect_file(main_file, "[pool app]\nsever = b:1\n");
     config_edit_free(&e);
@@ -186,7 +169,7 @@ static void test_who_is_about_to_write_is_waited_for_by_the_user(void **state)
     UNUSED(state);
     struct config_edit e;
     char why[CONFIG_EDIT_WHY] = "";
-    put(main_file, "[pool app]\nserver = a:1\n");
+    put_file(main_file, "[pool app]\nserver = a:1\n");
     int fd = open(main_file, O_RDONLY | O_CLOEXEC);
     const bool has_leases = fcntl(fd, F_SETLEASE, F_RDLCK) == 0;
     close(fd);
@@ -209,7 +192,7 @@ static void test_many_at_once(void **state)
     struct config_edit e[6];
     char why[CONFIG_EDIT_WHY] = "";
     static const char *const texts[] = {"n0:1", "n1:1", "n2:1", "n3:1"};
-    put(main_file, "[pool app]\nserver = a:1\nserver = b:1\nserver = c:1\n");
+    put_file(main_file, "[pool app]\nserver = a:1\nserver = b:1\nserver = c:1\n");
     for (size_t i = 0; i < ARRAY_LEN(texts); i++)
         assert_true(config_edit_add(&e[i], main_file, "app", texts[i], why));
     assert_true(config_edit_remove(&e[4], main_file, "app", "a:1", why));

@@ -31,24 +31,16 @@ int renameat2(int from_dir, const char *from, int to_dir, const char *to, unsign
     return errno != 0 ? -1 : (int)syscall(SYS_renameat2, from_dir, from, to_dir, to, flags);
 }
 
-static void put(const char *file, const char *text)
-{
-    FILE *f = fopen(file, "we");
-    assert_non_null(f);
-    assert_true(fputs(text, f) >= 0);
-    assert_int_equal(fclose(f), 0);
-}
-
 /* As most editors do, and as some do. */
 static void save_by_rename(void)
 {
-    put(spare, "by rename\n");
+    put_file(spare, "by rename\n");
     assert_int_equal(rename(spare, path), 0);
 }
 
 static void save_in_place(void)
 {
-    put(path, "in place\n");
+    put_file(path, "in place\n");
 }
 
 static void remove_it(void)
@@ -64,7 +56,7 @@ static int setup(void **state)
     snprintf(path, sizeof path, "%s/main.ini", dir);
     snprintf(spare, sizeof spare, "%s/spare", dir);
     memset(&fake_swap, 0, sizeof fake_swap);
-    put(path, OLD);
+    put_file(path, OLD);
     return 0;
 }
 
@@ -83,20 +75,10 @@ static struct replace_old look(void)
     return old;
 }
 
-static void expect_file(const char *want)
-{
-    char text[256];
-    FILE *f = fopen(path, "re");
-    assert_non_null(f);
-    text[fread(text, 1, sizeof text - 1, f)] = '\0';
-    fclose(f);
-    assert_string_equal(text, want);
-}
-
 static void expect(const struct replace_old *old, enum replace_result want, const char *text)
 {
     assert_int_equal(config_replace(path, old, SLICE_LIT(NEW)), want);
-    expect_file(text);
+    expect_file(path, text);
 }
 
 static void test_mode_and_owner_stay(void **state)
@@ -143,17 +125,17 @@ static void test_what_changed_before(void **state)
     struct replace_old old = look();
     save_by_rename();
     expect(&old, REPLACE_CHANGED, "by rename\n");
-    put(path, OLD);
+    put_file(path, OLD);
     old = look();
     save_in_place();
     expect(&old, REPLACE_CHANGED, "in place\n");
-    put(path, OLD);
+    put_file(path, OLD);
     old = look();
     assert_int_equal(chmod(path, (old.st.st_mode & 0777) ^ 0040), 0);
     expect(&old, REPLACE_CHANGED, OLD);
     /* As many bytes, within one step of the clock. */
     old = look();
-    put(path, "[pool app]\nserver = x:1\n");
+    put_file(path, "[pool app]\nserver = x:1\n");
     assert_int_equal(utimensat(AT_FDCWD, path, (struct timespec[]){old.st.st_atim, old.st.st_mtim}, 0), 0);
     expect(&old, REPLACE_CHANGED, "[pool app]\nserver = x:1\n");
     old = look();
@@ -169,12 +151,12 @@ static void test_what_changes_in_the_moment(void **state)
     struct replace_old old = look();
     fake_swap.before[0] = save_by_rename;
     expect(&old, REPLACE_CHANGED, "by rename\n");
-    put(path, OLD);
+    put_file(path, OLD);
     old = look();
     fake_swap.calls = 0;
     fake_swap.before[0] = save_in_place;
     expect(&old, REPLACE_CHANGED, "in place\n");
-    put(path, OLD);
+    put_file(path, OLD);
     old = look();
     fake_swap.calls = 0;
     fake_swap.before[0] = remove_it;
@@ -190,7 +172,7 @@ static void test_what_changes_while_it_is_put_back(void **state)
     fake_swap.before[0] = save_in_place;
     fake_swap.before[1] = save_by_rename;
     expect(&old, REPLACE_CHANGED, "by rename\n");
-    put(path, OLD);
+    put_file(path, OLD);
     old = look();
     fake_swap.calls = 0;
     fake_swap.before[1] = remove_it;
@@ -212,7 +194,7 @@ static void test_who_has_it_open_to_write(void **state)
     expect(&old, REPLACE_CHANGED, OLD);
     assert_int_equal(write(fd, "[", 1), 1);
     close(fd);
-    expect_file(OLD); /* the file that he has open is the one at its place */
+    expect_file(path, OLD); /* the file that he has open is the one at its place */
     const struct replace_old again = look();
     expect(&again, REPLACE_DONE, NEW);
 }

@@ -6,6 +6,9 @@
 #include "core/dns_lookup.h"
 #include "tests/unit/core/fake_dns.h"
 
+#include <event2/event.h>
+#include <poll.h>
+
 struct env {
     struct worker *w;
     struct names *s;
@@ -122,6 +125,7 @@ static void test_ill_servers(void **state)
         {NAMES_WRONG_ID, "10.0.0.1:80 [2001:db8::1]:80"},
         {NAMES_OTHER, "10.0.0.1:80 [2001:db8::1]:80"},
         {NAMES_NO_EDNS, "10.0.0.1:80 [2001:db8::1]:80"},
+        {NAMES_FORMERR, "! no answer from the name servers"},
         {NAMES_V4_ONLY, "10.0.0.1:80"},
         {NAMES_V6_ONLY, "! no answer from the name servers"},
         {NAMES_CUT, "! the answer is too long"},
@@ -133,6 +137,9 @@ static void test_ill_servers(void **state)
         names_behave(env.s, cases[i].manner);
         expect("app.test", true, cases[i].want);
     }
+    names_behave(env.s, NAMES_V4_ONLY); /* and it has none of that family */
+    names_set(env.s, "six.test", 7, "2001:db8::1");
+    expect("six.test", true, "! no answer from the name servers");
 }
 
 static void test_many_addresses(void **state)
@@ -153,6 +160,22 @@ static void test_many_addresses(void **state)
     assert_int_equal(env.count, RESOLVE_MAX_ADDRESSES);
 }
 
+/* Each family has room, and both together have not. */
+static void test_many_of_both_families(void **state)
+{
+    UNUSED(state);
+    char text[4096] = "";
+    for (unsigned n = 0; n < 40; n++)
+        snprintf(text + strlen(text), sizeof text - strlen(text), "10.0.0.%u 2001:db8::%x ", n, n + 1);
+    names_set(env.s, "app.test", 7, text);
+    start("app.test", true);
+    fixture_run_until(env.w, answered, NULL);
+    assert_int_equal(env.count, RESOLVE_MAX_ADDRESSES);
+    assert_non_null(strstr(env.text, "10.0.0.39:80 [2001:db8::1]:80 "));
+    assert_non_null(strstr(env.text, " [2001:db8::18]:80"));
+    assert_null(strstr(env.text, "[2001:db8::19]"));
+}
+
 /* The second server is asked when the first is not there, or fails. */
 static void test_two_servers(void **state)
 {
@@ -165,6 +188,94 @@ static void test_two_servers(void **state)
     expect("app.test", true, "10.0.0.9:80");
     names_stop(env.s); /* nobody listens there any more */
     expect("app.test", true, "10.0.0.9:80");
+}
+
+/* A server that the test plays, in place of the last one. */
+static int play_server(void)
+{
+    struct net_addr a;
+    assert_true(net_addr_parse(SLICE_LIT("127.0.0.1:0"), &a));
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    assert_true(fd >= 0 && bind(fd, &a.sa, a.len) == 0 && net_local_addr(fd, &a));
+    env.servers.items[env.servers.count - 1] = a;
+    return fd;
+}
+
+struct query {
+    uint8_t bytes[512];
+    ssize_t len;
+    struct sockaddr_in from;
+};
+
+/* They come as A and AAAA. */
+static void take_queries(int fd, struct query q[2])
+{
+    for (unsigned i = 0; i < 2; i++) {
+        socklen_t len = sizeof q[i].from;
+        q[i].len = recvfrom(fd, q[i].bytes, sizeof q[i].bytes, 0, (struct sockaddr *)&q[i].from, &len);
+        assert_true(q[i].len > 12);
+    }
+}
+
+/* One address, of as many bytes. */
+static void reply(int fd, const struct query *q, const void *address, uint8_t n)
+{
+    const uint8_t record[] = {0xc0, 12, 0, n == 4 ? 1 : 28, 0, 1, 0, 0, 0, 7, 0, n};
+    uint8_t out[600];
+    size_t len = (size_t)q->len - 11; /* without EDNS */
+    memcpy(out, q->bytes, len);
+    memcpy(out + 2, "\x81\x80\0\1\0\1\0\0\0\0", 10);
+    memcpy(out + len, record, sizeof record);
+    memcpy(out + len + sizeof record, address, n);
+    len += sizeof record + n;
+    assert_int_equal(sendto(fd, out, len, 0, (const struct sockaddr *)&q->from, sizeof q->from), len);
+}
+
+/* Whoever forges a reply must guess a port and a number, each time anew (RFC 5452 section 9). */
+static void test_queries_cannot_be_guessed(void **state)
+{
+    UNUSED(state);
+    enum { TRIES = 8 };
+    struct query q[2 * TRIES];
+    unsigned same_id = 0, same_port = 0;
+    const int fd = play_server();
+    for (unsigned i = 0; i < TRIES; i++) {
+        start("app.test", true);
+        take_queries(fd, q + 2 * i);
+        dns_cancel(&env.lookup);
+    }
+    for (unsigned i = 0; i < 2 * TRIES; i++) {
+        for (unsigned k = 0; k < i; k++) {
+            same_id += memcmp(q[i].bytes, q[k].bytes, 2) == 0;
+            same_port += i / 2 != k / 2 && q[i].from.sin_port == q[k].from.sin_port;
+        }
+    }
+    assert_true(same_id <= 3); /* of 120 pairs */
+    assert_true(same_port <= 4 * 7);
+    close(fd);
+}
+
+/* What failed at one server is open at the next, though the other answer comes first there. */
+static void test_each_try_is_new(void **state)
+{
+    UNUSED(state);
+    struct query q[2];
+    support_write_file(dns_files.resolv_conf, "options timeout:5 attempts:1\n");
+    names_behave(env.s, NAMES_SERVFAIL);
+    env.servers.count = 2;
+    const int fd = play_server();
+    start("app.test", true);
+    for (struct pollfd p = {.fd = fd, .events = POLLIN}; poll(&p, 1, 1) == 0;)
+        event_base_loop(env.w->base, EVLOOP_NONBLOCK);
+    take_queries(fd, q);
+    reply(fd, &q[0], "\x0a\0\0\1", 4);
+    for (unsigned i = 0; i < 10; i++)
+        event_base_loop(env.w->base, EVLOOP_NONBLOCK);
+    worker_drain(env.w);
+    reply(fd, &q[1], "\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\1", 16);
+    fixture_run_until(env.w, answered, NULL);
+    assert_string_equal(env.text, "10.0.0.1:80 [2001:db8::1]:80");
+    close(fd);
 }
 
 /* ---- the system's
@@ -266,7 +377,10 @@ int main(void)
         T(test_addresses),
         T(test_ill_servers),
         T(test_many_addresses),
+        T(test_many_of_both_families),
         T(test_two_servers),
+        T(test_queries_cannot_be_guessed),
+        T(test_each_try_is_new),
         T(test_hosts_first),
         T(test_search_list),
         T(test_system_where_servers_cannot_tell),

@@ -115,6 +115,33 @@ static void test_aliases(void **state)
     assert_int_equal(PARSE(HEAD("\x81\x80", "\1", "\1") QUERY_A OWNER "\0\5\0\1\0\0\0\7\0\2\xc0\x0c"),
                      DNS_REPLY_NO_DATA); /* its own alias */
     assert_int_equal(found.count, 0);
+    /* an alias of what is no name, whatever else there is */
+    assert_int_equal(PARSE(HEAD("\x81\x80", "\1", "\2") QUERY_A OWNER
+                           "\0\5\0\1\0\0\0\7\0\2\xc0\xff" A("\1", "\x0a\0\0\1")),
+                     DNS_REPLY_FAILED);
+}
+
+/* One behind the other, then an address. */
+static void test_number_of_aliases(void **state)
+{
+    UNUSED(state);
+    for (unsigned aliases = DNS_ALIASES; aliases <= DNS_ALIASES + 1; aliases++) {
+        uint8_t message[512] = HEAD("\x81\x80", "\1", "\0") QUERY_A;
+        uint8_t *at = message + 12 + sizeof QUERY_A - 1;
+        message[7] = (uint8_t)(aliases + 1);
+        for (unsigned i = 0; i <= aliases; i++) {
+            const uint8_t owner[3] = {1, (uint8_t)('a' + i), 0}, next[3] = {1, (uint8_t)('b' + i), 0};
+            const size_t owner_bytes = i == 0 ? 2 : 3;
+            memcpy(at, i == 0 ? (const uint8_t *)OWNER : owner, owner_bytes);
+            at += owner_bytes;
+            memcpy(at, i < aliases ? "\0\5\0\1\0\0\0\7\0\3" : "\0\1\0\1\0\0\0\7\0\4", 10);
+            memcpy(at + 10, i < aliases ? next : (const uint8_t *)"\x0a\0\0\1", i < aliases ? 3 : 4);
+            at += i < aliases ? 13 : 14;
+        }
+        const enum dns_reply want = aliases == DNS_ALIASES ? DNS_REPLY_ADDRESSES : DNS_REPLY_NO_DATA;
+        assert_int_equal(
+            dns_reply_parse(message, (size_t)(at - message), 0x1234, &name, DNS_TYPE_A, 80, &found), want);
+    }
 }
 
 static void test_other_outcomes(void **state)
@@ -199,6 +226,7 @@ int main(void)
         cmocka_unit_test(test_query),
         cmocka_unit_test(test_addresses),
         cmocka_unit_test(test_aliases),
+        cmocka_unit_test(test_number_of_aliases),
         cmocka_unit_test(test_other_outcomes),
         cmocka_unit_test(test_foreign),
         cmocka_unit_test(test_what_was_not_asked_for),

@@ -16,30 +16,13 @@ static SSL_CTX *context;
 static SSL *client;
 static int fds[2];
 
-static struct tls_server *server_make(const char *sessions)
-{
-    struct tls_cert *c = tls_cert_make("server", .names = "test");
-    struct tls_problem problem;
-    const struct tls_pair pair = {c->file, c->key_file};
-    const struct tls_settings settings = {.pairs = &pair,
-                                          .pair_count = 1,
-                                          .ciphers = "intermediate",
-                                          .groups = "intermediate",
-                                          .sessions = sessions,
-                                          .tickets = &tickets};
-    struct tls_server *s = tls_server_new(&settings, &problem);
-    if (s == NULL)
-        support_fail("%s", problem.text);
-    return s;
-}
-
 static int setup(void **state)
 {
     support_setup(state);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
     out = calloc(1, sizeof *out);
     assert_true(tls_tickets_init(&tickets));
-    server = server_make("a");
+    server = tls_server_make(&tickets, "a");
     assert_true(tls_conn_open(&conn, server, fds[0], out));
     context = SSL_CTX_new(TLS_client_method());
     client = SSL_new(context);
@@ -377,7 +360,7 @@ static void sessions_are_of_their_listener(void **state)
 {
     UNUSED(state);
     SSL_SESSION *s = session_of_first();
-    struct tls_server *again = server_make("a"), *other = server_make("b");
+    struct tls_server *again = tls_server_make(&tickets, "a"), *other = tls_server_make(&tickets, "b");
     assert_true(is_resumed(s, again));
     assert_false(is_resumed(s, other));
     SSL_SESSION_free(s);

@@ -31,19 +31,8 @@ struct pair {
 static int setup(void **state)
 {
     support_setup(state);
-    struct tls_cert *c = tls_cert_make("server", .names = "test");
-    struct tls_problem problem;
-    const struct tls_pair pair = {c->file, c->key_file};
-    const struct tls_settings settings = {.pairs = &pair,
-                                          .pair_count = 1,
-                                          .ciphers = "intermediate",
-                                          .groups = "intermediate",
-                                          .sessions = "a",
-                                          .tickets = &tickets};
     assert_true(tls_tickets_init(&tickets));
-    server = tls_server_new(&settings, &problem);
-    if (server == NULL)
-        support_fail("%s", problem.text);
+    server = tls_server_make(&tickets, "a");
     context = SSL_CTX_new(TLS_client_method());
     return 0;
 }

@@ -1,12 +1,12 @@
 /* instance_fixture.h: requests of clients, all the way to an instance that the test plays and back, in one
- * thread: each step is the test's, and so is what becomes of memory.
- *
- * With no_memory.fails_at = n the n-th allocation from then on fails, of this program's own code; it is
- * linked with --wrap for that. Static functions, one program each. */
+ * thread: each step is the test's, and so is what becomes of memory
+ * (no_memory.h). Static functions, one program each. */
 #ifndef TESTS_UNIT_PROXY_INSTANCE_FIXTURE_H
 #define TESTS_UNIT_PROXY_INSTANCE_FIXTURE_H
 
 #include "fixture.h"
+#include "h2_frames.h"
+#include "no_memory.h"
 
 #include <event2/event.h>
 #include <fcntl.h>
@@ -20,44 +20,10 @@
 #define INST_STREAMS 8
 #define INST_ROUNDS  3000
 
-static struct {
-    unsigned fails_at; /* 0: never */
-    unsigned count;
-    bool failed;
-} no_memory;
-
-static bool inst_fails(void)
-{
-    const bool fails = no_memory.fails_at > 0 && ++no_memory.count == no_memory.fails_at;
-    no_memory.failed |= fails;
-    return fails;
-}
-
-void *__real_malloc(size_t n);
-void *__real_calloc(size_t n, size_t each);
-void *__real_realloc(void *p, size_t n);
-void *__wrap_malloc(size_t n);
-void *__wrap_calloc(size_t n, size_t each);
-void *__wrap_realloc(void *p, size_t n);
-
-void *__wrap_malloc(size_t n)
-{
-    return inst_fails() ? NULL : __real_malloc(n);
-}
-
-void *__wrap_calloc(size_t n, size_t each)
-{
-    return inst_fails() ? NULL : __real_calloc(n, each);
-}
-
-void *__wrap_realloc(void *p, size_t n)
-{
-    return inst_fails() ? NULL : __real_realloc(p, n);
-}
-
 /* One connection to the instance. */
 struct inst_conn {
     int fd;                  /* -1: closed */
+    bool stays, eof;         /* stays: it is not closed when the other side ends, which is `eof` */
     char in[128 * KB];       /* more than a stream's first window */
     size_t in_bytes, parsed; /* parsed: frames up to here were looked at */
     bool asked[INST_STREAMS], ended[INST_STREAMS], reset[INST_STREAMS]; /* of stream 2 * i + 1 */
@@ -92,27 +58,33 @@ static inline int inst_listen(int *port)
     return fd;
 }
 
-/* `lines` follow those of a pool with two servers. */
-static inline void inst_start(struct inst_fix *o, bool h2, const char *lines)
+/* `lines` follow those of a pool with one server; each SECOND in them is the port of another instance. */
+static inline void inst_start_with(struct inst_fix *o, bool h2, bool cached, const char *lines)
 {
-    char ini[1024];
+    char ini[2048];
     memset(o, 0, sizeof *o);
     o->h2 = h2;
     for (int i = 0; i < 2; i++)
         o->listener[i] = inst_listen(&o->port[i]);
-    snprintf(ini, sizeof ini,
-             "[listen x]\naddress = 127.0.0.1:1\n[pool app]\nserver = 127.0.0.1:%d\n"
-             "health_check = off\neject_errors = 0\nprotocol = %s\n",
-             o->port[0], h2 ? "h2" : "http/1.1");
-    if (strstr(lines, "SECOND") != NULL)
-        snprintf(ini + strlen(ini), sizeof ini - strlen(ini), "server = 127.0.0.1:%d\n", o->port[1]);
-    snprintf(ini + strlen(ini), sizeof ini - strlen(ini), "%s", lines);
-    fix_start(&o->f, ini, false);
+    int n = snprintf(ini, sizeof ini,
+                     "[listen x]\naddress = 127.0.0.1:1\nprotocols = h2, http/1.1, h2c\n"
+                     "[pool app]\nserver = 127.0.0.1:%d\nhealth_check = off\neject_errors = 0\n"
+                     "protocol = %s\n",
+                     o->port[0], h2 ? "h2" : "http/1.1");
+    for (const char *at; (at = strstr(lines, "SECOND")) != NULL; lines = at + strlen("SECOND"))
+        n += snprintf(ini + n, sizeof ini - (size_t)n, "%.*s%d", (int)(at - lines), lines, o->port[1]);
+    snprintf(ini + n, sizeof ini - (size_t)n, "%s", lines);
+    fix_start(&o->f, ini, cached);
     balancer_set_activate(o->f.balancer, o->f.snapshot->balancers);
     o->f.server.spill = upstream_spill_create();
     assert_non_null(o->f.server.spill);
     for (int i = 0; i < INST_CLIENTS; i++)
         o->client[i].fd = -1;
+}
+
+static inline void inst_start(struct inst_fix *o, bool h2, const char *lines)
+{
+    inst_start_with(o, h2, false, lines);
 }
 
 static inline void inst_parse(struct inst_conn *k)
@@ -144,13 +116,30 @@ static inline void inst_send(struct inst_conn *k, const void *bytes, size_t n)
         send(k->fd, bytes, n, MSG_NOSIGNAL);
 }
 
+static inline void inst_say(struct inst_fix *o, unsigned conn, const char *text)
+{
+    inst_send(o->conn[conn], text, strlen(text));
+}
+
 static inline void inst_frame(struct inst_conn *k, uint8_t type, uint8_t flags, unsigned id,
                               const void *payload, size_t n)
 {
-    unsigned char frame[256] = {0, 0, (unsigned char)n, type, flags, 0, 0, 0, (unsigned char)id};
-    assert_true(9 + n <= sizeof frame);
-    memcpy(frame + 9, payload, n);
-    inst_send(k, frame, 9 + n);
+    struct frames f = {.n = 0};
+    frames_put(&f, type, flags, id, payload, n);
+    inst_send(k, f.bytes, f.n);
+}
+
+/* It breaks this connection, or closes it if all was read. */
+static inline void inst_break(struct inst_fix *o, unsigned conn)
+{
+    close(o->conn[conn]->fd);
+    o->conn[conn]->fd = -1;
+}
+
+/* A whole head of HTTP/1.1 has come by it. */
+static inline bool inst_is_asked(const struct inst_fix *o, unsigned conn)
+{
+    return o->conn_count > conn && strstr(o->conn[conn]->in, "\r\n\r\n") != NULL;
 }
 
 static inline void inst_accept(struct inst_fix *o)
@@ -185,10 +174,9 @@ static inline void inst_turn(struct inst_fix *o)
             continue;
         while ((n = read(k->fd, k->in + k->in_bytes, sizeof k->in - 1 - k->in_bytes)) > 0)
             k->in_bytes += (size_t)n;
-        if (n == 0 || (n < 0 && errno != EAGAIN)) {
-            close(k->fd);
-            k->fd = -1;
-        }
+        k->eof |= n == 0;
+        if ((n == 0 && !k->stays) || (n < 0 && errno != EAGAIN))
+            inst_break(o, i);
         if (o->h2)
             inst_parse(k);
     }
@@ -212,15 +200,25 @@ static inline void inst_turn(struct inst_fix *o)
             fail_msg("never: %s", #cond);                                                                    \
     } while (0)
 
-/* Its first read is at once. The connection may be gone on return. */
-static inline void inst_ask(struct inst_fix *o, unsigned i, const char *bytes)
+static inline void inst_client_send(struct inst_fix *o, unsigned i, const void *bytes, size_t n)
+{
+    assert_int_equal(send(o->client[i].fd, bytes, n, MSG_NOSIGNAL), n);
+}
+
+/* A client that begins with these bytes; its first read is at once. The connection may be gone on return. */
+static inline void inst_ask_bytes(struct inst_fix *o, unsigned i, const void *bytes, size_t n)
 {
     const unsigned fails_at = no_memory.fails_at;
     no_memory.fails_at = 0;
     struct client_conn *c = fix_client(&o->f, "192.0.2.7:1", &o->client[i].fd);
     no_memory.fails_at = fails_at;
-    assert_int_equal(send(o->client[i].fd, bytes, strlen(bytes), MSG_NOSIGNAL), strlen(bytes));
+    inst_client_send(o, i, bytes, n);
     client_conn_start(c);
+}
+
+static inline void inst_ask(struct inst_fix *o, unsigned i, const char *text)
+{
+    inst_ask_bytes(o, i, text, strlen(text));
 }
 
 static inline void inst_leave(struct inst_fix *o, unsigned i)
@@ -243,6 +241,14 @@ static inline struct exchange *inst_exchange(struct inst_fix *o, const char *tar
             return x;
     }
     return NULL;
+}
+
+/* A deadline, or what begins with one: its time is now. */
+static inline void inst_ring(void *timed)
+{
+    struct deadline *d = timed;
+    assert_true(deadline_is_set(d));
+    d->on_deadline(d);
 }
 
 /* Everybody leaves; nothing may be left then. */
@@ -270,6 +276,24 @@ static inline void inst_end(struct inst_fix *o)
     upstream_spill_destroy(o->f.server.spill);
     balancer_set_activate(o->f.balancer, NULL);
     fix_end(&o->f);
+}
+
+/* Plays it with the first allocation failing, then with the second, and so on until none is left to fail.
+ * `after` has memory again, and no_memory.failed; `play` must come to an end whatever happens. */
+static inline void inst_fail_each(void (*begin)(struct inst_fix *o), void (*play)(struct inst_fix *o),
+                                  void (*after)(struct inst_fix *o))
+{
+    unsigned n = 0;
+    do {
+        struct inst_fix o;
+        begin(&o);
+        no_memory_at(++n);
+        play(&o);
+        no_memory.fails_at = 0;
+        after(&o);
+        inst_end(&o);
+    } while (no_memory.failed && n < 1000);
+    assert_true(n > 2 && n < 1000);
 }
 
 #endif

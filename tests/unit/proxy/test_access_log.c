@@ -11,6 +11,7 @@
 
 #include "proxy/access_log.h"
 #include "proxy/access_text.h"
+#include "tests/unit/docs_in_step.h"
 
 static struct access_record plain_record(void)
 {
@@ -391,24 +392,7 @@ static void test_slow_line(void **state)
 static void test_docs_in_step(void **state)
 {
     (void)state;
-    char *table = NULL;
-    size_t table_bytes = 0;
-    FILE *mem = open_memstream(&table, &table_bytes);
-    assert_non_null(mem);
-    access_log_print_markdown(mem);
-    fclose(mem);
-    static char page[65536];
-    FILE *f = fopen("docs/logging.md", "r");
-    assert_non_null(f);
-    page[fread(page, 1, sizeof page - 1, f)] = '\0';
-    fclose(f);
-    const char *begin = strstr(page, "<!-- access fields -->\n"),
-               *end = strstr(page, "<!-- /access fields -->");
-    assert_true(begin != NULL && end != NULL);
-    begin = strchr(begin, '\n') + 1;
-    if ((size_t)(end - begin) != table_bytes || memcmp(begin, table, table_bytes) != 0)
-        fail_msg("docs/logging.md should hold between its marks:\n%s", table);
-    free(table);
+    expect_docs_in_step("docs/logging.md", "access fields", access_log_print_markdown);
 }
 
 int main(void)

@@ -6,6 +6,7 @@
 
 #include "proxy/h2_conn.h"
 #include "proxy/h2_stream.h"
+#include "tests/unit/proxy/h2_frames.h"
 
 #define LISTEN "[listen x]\naddress = 127.0.0.1:1\nprotocols = h2, http/1.1, h2c\n"
 #define HEAD   "HTTP/1.1 200 OK\r\nX-Own: Yes\r\nETag: \"a\"\r\n"
@@ -14,9 +15,8 @@ struct h2_fix {
     struct proxy_fix f;
     struct client_conn *c;
     int other;
-    unsigned char out[4096]; /* sent with the next turn */
-    size_t out_bytes;
-    unsigned writes; /* seen: one packet each */
+    struct frames out; /* sent with the next turn */
+    unsigned writes;   /* seen: one packet each */
     unsigned char got[1 << 20];
     size_t got_bytes;
 };
@@ -24,12 +24,7 @@ struct h2_fix {
 static void put_frame(struct h2_fix *h, uint8_t type, uint8_t flags, uint32_t id, const void *payload,
                       size_t n)
 {
-    unsigned char frame[600] = {0, (unsigned char)(n >> 8), (unsigned char)n, type, flags, 0, 0,
-                                0, (unsigned char)id};
-    memcpy(frame + 9, payload, n);
-    assert_true(h->out_bytes + 9 + n <= sizeof h->out);
-    memcpy(h->out + h->out_bytes, frame, 9 + n);
-    h->out_bytes += 9 + n;
+    frames_put(&h->out, type, flags, id, payload, n);
 }
 
 /* GET of the path, or POST without END_STREAM. */
@@ -37,30 +32,19 @@ static void put_request(struct h2_fix *h, uint32_t id, const char *method, const
 {
     const char *const fields[] = {":method", method,  ":scheme", "http", ":authority",
                                   "t",       ":path", path,      NULL};
-    unsigned char block[256];
-    size_t n = 0;
-    for (const char *const *f = fields; *f != NULL; f++) {
-        if ((f - fields) % 2 == 0)
-            block[n++] = 0;
-        block[n++] = (unsigned char)strlen(*f);
-        memcpy(block + n, *f, strlen(*f));
-        n += strlen(*f);
-    }
-    put_frame(h, NGHTTP2_HEADERS, *method == 'G' ? 5 : 4, id, block, n);
+    frames_head(&h->out, id, *method == 'G', fields);
 }
 
 static void put_window(struct h2_fix *h, uint32_t id, uint32_t by)
 {
-    const unsigned char payload[4] = {0, (unsigned char)(by >> 16), (unsigned char)(by >> 8),
-                                      (unsigned char)by};
-    put_frame(h, NGHTTP2_WINDOW_UPDATE, 0, id, payload, sizeof payload);
+    frames_window(&h->out, id, by);
 }
 
 static void feed(struct h2_fix *h)
 {
-    if (h->out_bytes > 0)
-        assert_int_equal(send(h->other, h->out, h->out_bytes, 0), h->out_bytes);
-    h->out_bytes = 0;
+    if (h->out.n > 0)
+        assert_int_equal(send(h->other, h->out.bytes, h->out.n, 0), h->out.n);
+    h->out.n = 0;
     client_conn_on_event(h->c->fd, EV_READ | EV_WRITE, h->c);
 }
 
@@ -78,15 +62,14 @@ static void turn(struct h2_fix *h)
 /* Of all that has come: bytes of DATA on this stream, and whether it was ended. */
 static size_t data_of(const struct h2_fix *h, uint32_t id, bool *ended)
 {
-    size_t bytes = 0, n;
+    struct frame f;
+    size_t bytes = 0;
     *ended = false;
-    for (size_t at = 0; at + 9 <= h->got_bytes; at += 9 + n) {
-        const unsigned char *f = h->got + at;
-        n = (size_t)f[0] << 16 | (size_t)f[1] << 8 | f[2];
-        if (f[8] != id || f[3] > NGHTTP2_HEADERS)
+    for (size_t at = 0; frames_next(h->got, h->got_bytes, &at, &f);) {
+        if (f.id != id || f.type > NGHTTP2_HEADERS)
             continue;
-        bytes += f[3] == NGHTTP2_DATA ? n : 0;
-        *ended |= (f[4] & NGHTTP2_FLAG_END_STREAM) != 0;
+        bytes += f.type == NGHTTP2_DATA ? f.n : 0;
+        *ended |= (f.flags & NGHTTP2_FLAG_END_STREAM) != 0;
     }
     return bytes;
 }
@@ -107,10 +90,7 @@ static void begin(struct h2_fix *h, uint32_t window)
     assert_true(server_admit(&h->f.server, &addr, 0, &by_ip));
     h->c = client_conn_open(h->f.pw, h->f.listener, pair[0], &addr, by_ip);
     h->other = pair[1];
-    memcpy(h->out, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 24);
-    h->out_bytes = 24;
-    put_frame(h, NGHTTP2_SETTINGS, 0, 0, entry, sizeof entry);
-    put_frame(h, NGHTTP2_SETTINGS, NGHTTP2_FLAG_ACK, 0, "", 0);
+    frames_preface(&h->out, entry, sizeof entry);
     turn(h);
     assert_int_equal(h->c->state, CLIENT_H2);
 }
@@ -302,7 +282,7 @@ static void test_reset_while_the_socket_is_full(void **state)
     fix_store(&h.f, "t", "/s", HEAD, body_of(1000));
     for (uint32_t id = 1; id < 240; id += 2) {
         put_request(&h, id, "GET", "/s");
-        if (h.out_bytes > sizeof h.out - 300)
+        if (h.out.n > sizeof h.out.bytes - 300)
             turn(&h);
     }
     turn(&h);

@@ -3,43 +3,30 @@
 #include "proxy/hedge.h"
 
 #include "balancer/balancer.h"
+#include "balancer/instance.h"
 #include "instance_fixture.h"
 
 #define GET    "GET /a HTTP/1.1\r\nHost: h\r\n\r\n"
 #define ANSWER "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n"
+#define POOL   "server = 127.0.0.1:SECOND\nretries = 0\n[route r]\nhedge = 1h\ntimeout = 1h\n"
 
-/* Both begin with it. */
-static void ring(void *timed)
+static void begin(struct inst_fix *o)
 {
-    struct deadline *d = timed;
-    assert_true(deadline_is_set(d));
-    d->on_deadline(d);
-}
-
-static bool is_asked(const struct inst_fix *o, unsigned conn)
-{
-    return o->conn_count > conn && strstr(o->conn[conn]->in, "\r\n\r\n") != NULL;
-}
-
-static void say(struct inst_fix *o, unsigned conn, const char *bytes)
-{
-    inst_send(o->conn[conn], bytes, strlen(bytes));
+    inst_start(o, false, POOL);
 }
 
 static void start(struct inst_fix *o)
 {
-    inst_start(o, false,
-               "; SECOND\n" /* it has two servers */
-               "retries = 0\n[route r]\nhedge = 1h\ntimeout = 1h\n");
+    begin(o);
     inst_ask(o, 0, GET);
-    INST_UNTIL(o, is_asked(o, 0));
+    INST_UNTIL(o, inst_is_asked(o, 0));
 }
 
 static void start_both(struct inst_fix *o)
 {
     start(o);
-    ring(inst_exchange(o, "/a")->hedge);
-    INST_UNTIL(o, is_asked(o, 1));
+    inst_ring(inst_exchange(o, "/a")->hedge);
+    INST_UNTIL(o, inst_is_asked(o, 1));
     assert_int_not_equal(o->conn_of[0], o->conn_of[1]);
 }
 
@@ -49,7 +36,7 @@ static void test_who_answers(void **state)
     for (unsigned who = 0; who < 2; who++) {
         struct inst_fix o;
         start_both(&o);
-        say(&o, who, ANSWER "one");
+        inst_say(&o, who, ANSWER "one");
         INST_UNTIL(&o, inst_has(&o, 0, "one"));
         INST_UNTIL(&o, o.conn[1 - who]->fd < 0); /* cancelled */
         assert_true(o.conn[who]->fd >= 0);
@@ -62,8 +49,8 @@ static void test_both_answer_at_once(void **state)
     UNUSED(state);
     struct inst_fix o;
     start_both(&o);
-    say(&o, 0, ANSWER "one");
-    say(&o, 1, ANSWER "two");
+    inst_say(&o, 0, ANSWER "one");
+    inst_say(&o, 1, ANSWER "two");
     INST_UNTIL(&o, inst_has(&o, 0, "one") || inst_has(&o, 0, "two"));
     inst_turn(&o);
     assert_int_equal(fix_count(o.client[0].got, "HTTP/1.1"), 1);
@@ -76,13 +63,62 @@ static void test_one_breaks_the_other_answers(void **state)
     for (unsigned who = 0; who < 2; who++) {
         struct inst_fix o;
         start_both(&o);
-        close(o.conn[who]->fd);
-        o.conn[who]->fd = -1;
+        inst_break(&o, who);
         for (unsigned i = 0; i < 10; i++)
             inst_turn(&o);
         assert_int_equal(o.client[0].got_bytes, 0);
-        say(&o, 1 - who, ANSWER "one");
+        assert_int_equal(inst_exchange(&o, "/a")->fetch_error, FETCH_RESET); /* which the log tells */
+        inst_say(&o, 1 - who, ANSWER "one");
         INST_UNTIL(&o, inst_has(&o, 0, "one"));
+        inst_end(&o);
+    }
+}
+
+/* With an answer that another instance would be asked for: the other one is asked already. */
+static void test_one_fails_the_other_answers(void **state)
+{
+    UNUSED(state);
+    for (unsigned who = 0; who < 2; who++) {
+        struct inst_fix o;
+        start_both(&o);
+        inst_say(&o, who, "HTTP/1.1 503 No\r\nContent-Length: 2\r\n\r\nno");
+        for (unsigned i = 0; i < 10; i++)
+            inst_turn(&o);
+        assert_int_equal(o.client[0].got_bytes, 0);
+        inst_say(&o, 1 - who, ANSWER "one");
+        INST_UNTIL(&o, inst_has(&o, 0, "one"));
+        inst_end(&o);
+    }
+}
+
+/* Both are asked by connections that were kept open; one ends just then, which says nothing about its
+ * instance. */
+static void test_one_was_old(void **state)
+{
+    UNUSED(state);
+    for (unsigned who = 0; who < 2; who++) {
+        struct inst_fix o;
+        begin(&o);
+        inst_ask(&o, 1, GET);
+        inst_ask(&o, 2, GET);
+        INST_UNTIL(&o, inst_is_asked(&o, 0) && inst_is_asked(&o, 1));
+        for (unsigned i = 0; i < 2; i++)
+            inst_say(&o, i, ANSWER "old");
+        INST_UNTIL(&o, o.f.pw->exchange_count == 0);
+        inst_ask(&o, 0, GET);
+        INST_UNTIL(&o, fix_count(o.conn[0]->in, "GET") + fix_count(o.conn[1]->in, "GET") == 3);
+        const unsigned first = fix_count(o.conn[0]->in, "GET") == 2 ? 0 : 1;
+        struct exchange *x = inst_exchange(&o, "/a");
+        inst_ring(x->hedge);
+        INST_UNTIL(&o, fix_count(o.conn[1 - first]->in, "GET") == 2);
+        const struct instance *tried = x->tried[who];
+        inst_break(&o, who == 0 ? first : 1 - first);
+        for (unsigned i = 0; i < 10; i++)
+            inst_turn(&o);
+        assert_int_equal(atomic_load(&tried->failures), 0);
+        inst_say(&o, who == 0 ? 1 - first : first, ANSWER "one");
+        INST_UNTIL(&o, inst_has(&o, 0, "one"));
+        assert_int_equal(o.conn_count, 2);
         inst_end(&o);
     }
 }
@@ -93,8 +129,7 @@ static void test_none_answers(void **state)
     struct inst_fix o;
     start_both(&o);
     for (unsigned who = 0; who < 2; who++) {
-        close(o.conn[who]->fd);
-        o.conn[who]->fd = -1;
+        inst_break(&o, who);
         inst_turn(&o);
     }
     INST_UNTIL(&o, inst_has(&o, 0, "HTTP/1.1 502"));
@@ -129,9 +164,31 @@ static void test_time_is_up(void **state)
             start_both(&o);
         else
             start(&o);
-        ring(inst_exchange(&o, "/a")->timeout);
+        inst_ring(inst_exchange(&o, "/a")->timeout);
         INST_UNTIL(&o, inst_has(&o, 0, "HTTP/1.1 504"));
         INST_UNTIL(&o, o.conn[0]->fd < 0);
+        inst_end(&o);
+    }
+}
+
+/* A second try is to blame when it has had half of the time; before, the first one has taken it. */
+static void test_who_took_the_time(void **state)
+{
+    UNUSED(state);
+    for (unsigned long_ago = 0; long_ago < 2; long_ago++) {
+        struct inst_fix o;
+        inst_start(&o, false, "server = 127.0.0.1:SECOND\nretries = 1\n[route r]\ntimeout = 1h\n");
+        inst_ask(&o, 0, GET);
+        INST_UNTIL(&o, inst_is_asked(&o, 0));
+        inst_break(&o, 0);
+        INST_UNTIL(&o, inst_is_asked(&o, 1));
+        struct exchange *x = inst_exchange(&o, "/a");
+        const struct instance *second = x->instance;
+        if (long_ago)
+            x->connected_us -= (mono_us_t)1800 * 1000000;
+        inst_ring(x->timeout);
+        INST_UNTIL(&o, inst_has(&o, 0, "HTTP/1.1 504"));
+        assert_int_equal(atomic_load(&second->failures), long_ago);
         inst_end(&o);
     }
 }
@@ -141,10 +198,10 @@ static void test_time_is_up_once_it_has_begun(void **state)
     UNUSED(state);
     struct inst_fix o;
     start(&o);
-    say(&o, 0, ANSWER "o");
+    inst_say(&o, 0, ANSWER "o");
     INST_UNTIL(&o, inst_has(&o, 0, "200 OK"));
-    ring(inst_exchange(&o, "/a")->timeout);
-    say(&o, 0, "ne");
+    inst_ring(inst_exchange(&o, "/a")->timeout);
+    inst_say(&o, 0, "ne");
     INST_UNTIL(&o, inst_has(&o, 0, "one"));
     inst_end(&o);
 }
@@ -160,37 +217,31 @@ static void play(struct inst_fix *o)
     for (unsigned round = 0; round < INST_ROUNDS && o->f.pw->exchange_count > 0; round++) {
         inst_turn(o);
         x = inst_exchange(o, "/a");
-        if (!rung && is_asked(o, 0) && x != NULL && x->hedge != NULL && deadline_is_set((void *)x->hedge)) {
+        if (!rung && inst_is_asked(o, 0) && x != NULL && x->hedge != NULL &&
+            deadline_is_set((void *)x->hedge)) {
             rung = true;
-            ring(x->hedge);
+            inst_ring(x->hedge);
         }
         for (unsigned k = 0; k < o->conn_count; k++) {
-            if (said[k] || !is_asked(o, k) || (k == 0 && rung && round < 20))
+            if (said[k] || !inst_is_asked(o, k) || (k == 0 && rung && round < 20))
                 continue;
             said[k] = true;
-            say(o, k, ANSWER "one");
+            inst_say(o, k, ANSWER "one");
         }
     }
     assert_int_equal(o->f.pw->exchange_count, 0);
 }
 
+static void after(struct inst_fix *o)
+{
+    if (!no_memory.failed)
+        assert_true(inst_has(o, 0, "one"));
+}
+
 static void test_each_allocation_fails(void **state)
 {
     UNUSED(state);
-    unsigned n = 0;
-    do {
-        struct inst_fix o;
-        inst_start(&o, false, "; SECOND\nretries = 0\n[route r]\nhedge = 1h\ntimeout = 1h\n");
-        no_memory.count = 0;
-        no_memory.failed = false;
-        no_memory.fails_at = ++n;
-        play(&o);
-        no_memory.fails_at = 0;
-        if (!no_memory.failed)
-            assert_true(inst_has(&o, 0, "one"));
-        inst_end(&o);
-    } while (no_memory.failed && n < 1000);
-    assert_true(n > 5 && n < 1000);
+    inst_fail_each(begin, play, after);
 }
 
 int main(void)
@@ -199,9 +250,12 @@ int main(void)
         cmocka_unit_test(test_who_answers),
         cmocka_unit_test(test_both_answer_at_once),
         cmocka_unit_test(test_one_breaks_the_other_answers),
+        cmocka_unit_test(test_one_fails_the_other_answers),
+        cmocka_unit_test(test_one_was_old),
         cmocka_unit_test(test_none_answers),
         cmocka_unit_test(test_client_leaves),
         cmocka_unit_test(test_time_is_up),
+        cmocka_unit_test(test_who_took_the_time),
         cmocka_unit_test(test_time_is_up_once_it_has_begun),
         cmocka_unit_test(test_each_allocation_fails),
     };

@@ -7,6 +7,7 @@
 #include "fixture.h"
 
 #include "balancer/instance.h"
+#include "core/tls_target.h"
 
 #include "proxy/upstream_conn.h"
 
@@ -96,6 +97,31 @@ static void test_what_is_retired_is_not_spilled(void **state)
     end(&p);
 }
 
+/* What was begun by other settings, or without TLS, is another connection (its target is only compared). */
+static void test_how_it_began_counts(void **state)
+{
+    UNUSED(state);
+    static struct tls_target mine, other;
+    struct pools p;
+    int peers[2];
+    start(&p);
+    put(p.f.pw, p.a, 8, &peers[0]);
+    assert_null(upstream_pool_take_tls(p.f.pw, p.a, &mine, true));
+    int plain = take(p.f.pw, p.a, true);
+    assert_true(plain >= 0);
+    put(p.f.pw, p.a, 8, &peers[1]);
+    struct upstream_conn *u = CONTAINER_OF(p.f.pw->upstreams.idle.next, struct upstream_conn, node);
+    u->target = &mine;
+    assert_int_equal(take(p.f.pw, p.a, true), -1);
+    assert_null(upstream_pool_take_tls(p.f.pw, p.a, &other, true));
+    assert_ptr_equal(upstream_pool_take_tls(p.f.pw, p.a, &mine, true), u);
+    u->target = NULL;
+    upstream_conn_close(&u);
+    for (unsigned i = 0; i < 2; i++)
+        close(peers[i]);
+    end(&p);
+}
+
 static void test_own_and_last_used_first(void **state)
 {
     UNUSED(state);
@@ -179,6 +205,28 @@ static void test_what_must_not_be_sent_twice_wants_a_young_one(void **state)
     end(&p);
 }
 
+/* Nor does it take an old one that another worker had too many of. */
+static void test_young_ones_of_others(void **state)
+{
+    UNUSED(state);
+    struct pools p;
+    int peers[4];
+    start(&p);
+    for (unsigned i = 0; i < 2; i++)
+        put(p.f.pw, p.a, 1, &peers[i]);
+    p.other_worker->now_us = p.f.worker->now_us + 2000000;
+    assert_int_equal(take(p.other, p.a, false), -1);
+    assert_true(peer_is_closed(peers[0])); /* given up: it was the only one to be had */
+    put(p.f.pw, p.a, 1, &peers[2]);
+    assert_true(take(p.other, p.a, true) >= 0);
+    put(p.f.pw, p.a, 1, &peers[3]);
+    p.other_worker->now_us = p.f.worker->now_us;
+    assert_true(take(p.other, p.a, false) >= 0);
+    for (unsigned i = 0; i < ARRAY_LEN(peers); i++)
+        close(peers[i]);
+    end(&p);
+}
+
 static void test_nor_one_whose_end_has_come_unseen(void **state)
 {
     UNUSED(state);
@@ -255,10 +303,12 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_is_retired_is_not_spilled),
+        cmocka_unit_test(test_how_it_began_counts),
         cmocka_unit_test(test_own_and_last_used_first),
         cmocka_unit_test(test_surplus_serves_another_worker),
         cmocka_unit_test(test_dead_and_old_ones_are_not_given),
         cmocka_unit_test(test_what_must_not_be_sent_twice_wants_a_young_one),
+        cmocka_unit_test(test_young_ones_of_others),
         cmocka_unit_test(test_nor_one_whose_end_has_come_unseen),
         cmocka_unit_test(test_as_long_as_the_instance_says),
         cmocka_unit_test(test_spill_is_bounded),
