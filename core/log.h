@@ -48,8 +48,8 @@ void log_ring_flush(struct log_ring *r);
 
 /* One line for the error log: "2026-01-31T12:00:00.123Z warn message". Uses the calling thread's attached
  * ring. Control characters in the text are escaped. Lines of one place that repeat more than LOG_BURST times
- * a second are summarised when the second is over ("... 512 more like this: FORMAT"), so give a format, not
- * finished text. */
+ * a second are summarised when the second is over ("... 512 more like this: disk ... is full"), so give a
+ * format that says something without its arguments, not finished text. */
 #define LOG_BURST      20
 #define log_error(...) log_at(LOG_LEVEL_ERROR, __VA_ARGS__)
 #define log_warn(...)  log_at(LOG_LEVEL_WARN, __VA_ARGS__)

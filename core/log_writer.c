@@ -309,6 +309,24 @@ void log_writer_summarise(struct log_site *site)
     log_writer_wake(false);
 }
 
+/* A format for people: what differs from line to line is "...". */
+static void format_for_people(const char *fmt, char *out, size_t out_bytes)
+{
+    size_t n = 0;
+    while (*fmt != '\0' && n + sizeof "..." < out_bytes) {
+        if (*fmt != '%' || fmt[1] == '%') {
+            fmt += *fmt == '%';
+            out[n++] = *fmt++;
+            continue;
+        }
+        fmt += 1 + strcspn(fmt + 1, "diouxXcsp"); /* flags, width and length, then the letter */
+        fmt += *fmt != '\0';
+        if (n < 3 || memcmp(out + n - 3, "...", 3) != 0) /* one for several in a row */
+            n += (size_t)snprintf(out + n, out_bytes - n, "...");
+    }
+    out[n] = '\0';
+}
+
 /* Tells of lines held back at their call sites once their second is over. */
 static void sites_summarise(mono_ms_t now_ms, bool all)
 {
@@ -319,10 +337,11 @@ static void sites_summarise(mono_ms_t now_ms, bool all)
             site_push(site);
             continue;
         }
-        const char *fmt = atomic_load(&site->fmt);
+        char text[80];
+        format_for_people(atomic_load(&site->fmt), text, sizeof text);
         enum log_level level = (enum log_level)atomic_load(&site->level);
         uint32_t n = atomic_exchange(&site->suppressed, 0);
-        note_own(level, "... %u more like this: %.80s", n, fmt);
+        note_own(level, "... %u more like this: %s", n, text);
     }
 }
 

@@ -49,7 +49,7 @@ static void on_deadline(struct deadline *d)
     fetch_queue_leave(x);
     if (x->instance != NULL) {
         proxy_count(x->pw, METRIC_UPSTREAM_ERRORS, 1);
-        log_warn("%s/%s: %s", pool_config(x->route->pool)->name, instance_name(x->instance),
+        log_warn("instance %s/%s: %s", pool_config(x->route->pool)->name, instance_name(x->instance),
                  outcome_fetch_text(FETCH_TIMEOUT));
     }
     phase_fetch_release(x, blame(x));

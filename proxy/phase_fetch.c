@@ -286,8 +286,8 @@ static bool fetch_try_failed(struct exchange *x, enum fetch_error e)
     if (retry)
         proxy_count(x->pw, METRIC_UPSTREAM_RETRIES, 1);
     if (x->instance != NULL && !reused)
-        log_warn("%s/%s: %s%s", fetch_pool_config(x)->name, instance_name(x->instance), outcome_fetch_text(e),
-                 retry ? "; trying again" : "");
+        log_warn("instance %s/%s: %s%s", fetch_pool_config(x)->name, instance_name(x->instance),
+                 outcome_fetch_text(e), retry ? "; trying again" : "");
     if (UNLIKELY(reused)) {
         proxy_count(x->pw, METRIC_UPSTREAM_REUSE_RACES, retry);
         if (x->call == NULL) /* HTTP/2 says it by GOAWAY */

@@ -233,6 +233,10 @@ static void test_summary_comes_without_another_line(void **state)
     for (int i = 0; i < LOG_BURST * 3; i++)
         log_warn("a burst and then silence");
     await_text(error_path, "more like this: a burst");
+    for (int i = 0; i < LOG_BURST * 3; i++)
+        log_warn("disk %-5s is 100%% full, %.1f%s of %lld%c at %zu%*d", "sda", 1.0, "GB", 2LL, 'x', (size_t)3,
+                 4, 5);
+    await_text(error_path, "more like this: disk ... is 100% full, ... of ... at ...\n");
 }
 
 /* ---- outputs in trouble ---- */
