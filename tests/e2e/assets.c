@@ -66,8 +66,8 @@ static int64_t failures(struct deploy *d)
     int64_t sum = 0;
     size_t i;
     json_t *instance;
-    json_array_foreach(json_find(millpond_status(d->m), "instances"), i, instance) sum +=
-        json_integer_value(json_object_get(instance, "failures"));
+    json_array_foreach(json_find(json_object_get(millpond_status(d->m), "pools"), "instances"), i, instance)
+        sum += json_integer_value(json_object_get(instance, "failures"));
     return sum;
 }
 

@@ -2,6 +2,7 @@
  * out. Clients that leave at every phase must leave nothing behind; the counters of live objects say so, and
  * LeakSanitizer does. */
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -162,17 +163,41 @@ static void systemd_is_told(void **state)
 /* ---- running out of things
  * ------------------------------------------------------------------------------------------ */
 
+/* A request needs two: who has one waits for no other. */
+static void few_descriptors_let_in_few_clients(void **state)
+{
+    UNUSED(state);
+    struct millpond *m = millpond_start(.max_fds = 80, .main = "workers = 1\n", .cache = NO_STORE,
+                                        .rest = pool_lines("app", 1, origin_start_named("a")));
+    millpond_wait_log(m, "only 26 clients are let in at a time", 1);
+    struct client *herd[30];
+    unsigned served = 0;
+    for (size_t i = 0; i < ARRAY_LEN(herd); i++) {
+        herd[i] = client_open(m->port);
+        client_send(herd[i], ASK);
+        struct message *answer = client_read(herd[i]);
+        served += answer->status == 200;
+        assert_true(answer->status == 200 || answer->status == 503);
+    }
+    assert_int_equal(served, 26);
+    for (size_t i = 0; i < ARRAY_LEN(herd); i++)
+        client_close(herd[i]);
+    millpond_stop(m);
+}
+
 static void no_descriptors_pauses_accepting(void **state)
 {
     UNUSED(state);
     struct origin *o = origin_start_named("a");
     struct millpond *m =
-        millpond_start(.max_fds = 80, .main = "workers = 1\nmax_connections = 1000",
-                       .listen = "header_timeout = 2s", .cache = NO_STORE, .rest = pool_lines("app", 1, o));
+        millpond_start(.main = "workers = 1\nmax_connections = 1000", .listen = "header_timeout = 2s",
+                       .cache = NO_STORE, .rest = pool_lines("app", 1, o));
+    const struct rlimit few = {80, 80}; /* fewer than it was told at its start */
     struct client *first =
         client_open(m->port); /* has its connection, and one to the origin, before they run out */
     client_send(first, ASK);
     expect_body(client_read(first), "a");
+    assert_int_equal(prlimit(m->proc->pid, RLIMIT_NOFILE, &few, NULL), 0);
     struct client *herd[120];
     for (size_t i = 0; i < ARRAY_LEN(herd); i++)
         herd[i] = client_open(m->port);
@@ -421,6 +446,7 @@ int main(void)
         E2E_TEST(more_signals_do_not_spoil_the_end),
         E2E_TEST(pid_file_is_there_while_it_runs),
         E2E_TEST(systemd_is_told),
+        E2E_TEST(few_descriptors_let_in_few_clients),
         E2E_TEST(no_descriptors_pauses_accepting),
         E2E_TEST(connection_limit_answers_503),
         E2E_TEST(connections_per_address_are_limited),

@@ -79,7 +79,7 @@ static const char *seen(struct millpond *m, unsigned count, const char *fields)
 
 static const json_t *instances(struct millpond *m)
 {
-    return json_find(millpond_status(m), "instances");
+    return json_find(json_object_get(millpond_status(m), "pools"), "instances");
 }
 
 /* The last numbers of the addresses of all instances, such as "23". */
