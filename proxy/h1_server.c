@@ -114,8 +114,8 @@ static bool h1_server_next_request(struct client_conn *c)
 static bool h1_server_client_left(const struct client_conn *c)
 {
     const struct exchange *x = c->exchange;
-    if (c->hup &&
-        (x->upstream != NULL || x->queued != NULL || x->phase == PHASE_WAIT || x->source == SOURCE_FOLLOW))
+    if (c->hup && (x->upstream != NULL || x->queued != NULL || x->phase == PHASE_WAIT ||
+                   x->phase == PHASE_SLICES || x->source == SOURCE_FOLLOW || x->source == SOURCE_SLICES))
         return true;
     return net_is_gone(c->fd);
 }
