@@ -159,7 +159,8 @@ static bool is_the_slice(const struct exchange *x, const struct http_head *head)
            ((part.start == 0 && part.end == size) || has_strong_validator(x, head));
 }
 
-/* It cannot be kept as a slice: whoever waits goes on without slices, and who comes, too. */
+/* It cannot be kept as a slice: whoever waits goes on without slices, and who comes, too. Where that is since
+ * it may not be stored at all, the whole is not fetched in order to find that out again. */
 static enum partial_taken refuse(struct exchange *x, enum no_store_reason why)
 {
     const struct slice_fetch *f = fetch_of(x);
@@ -168,9 +169,17 @@ static enum partial_taken refuse(struct exchange *x, enum no_store_reason why)
         cache_flight_fail(&x->flight, FETCH_CANCELLED);
         return PARTIAL_RELAY;
     }
-    if (why != NO_STORE_NO_MEMORY)
-        cache_remember_unsliced(x->pw->cache, &f->whole, UNSLICED_MS);
-    cache_flight_release(&x->flight, why, 0);
+    if (why == NO_STORE_NO_MEMORY) {
+        cache_flight_release(&x->flight, why, 0);
+        return PARTIAL_RELAY;
+    }
+    cache_remember_unsliced(x->pw->cache, &f->whole, UNSLICED_MS);
+    if (x->stale != NULL)
+        cache_forget(x->pw->cache, x->stale);
+    if (why == NO_STORE_NOT_SLICEABLE)
+        cache_flight_release(&x->flight, why, 0);
+    else if (cache_flight_move(&x->flight, &f->whole, &x->req, &x->arena))
+        cache_flight_release(&x->flight, why, UNSLICED_MS);
     return PARTIAL_RELAY;
 }
 
@@ -210,9 +219,10 @@ enum partial_taken slice_fetch_take(struct exchange *x, const struct http_head *
         return take_slice(x, head, why);
     if (status == 304)
         return PARTIAL_OTHER; /* of `stale`, or refused already */
-    *why = NO_STORE_STATUS;
+    *why = NO_STORE_NOT_SLICEABLE;
     if (status == 416 && fetch_of(x)->index == 0)
         return refuse(x, *why); /* an empty whole has no ranges */
+    *why = NO_STORE_STATUS;
     if (status == 416 || status >= 500) {
         cache_flight_fail_status(&x->flight, status);
         return PARTIAL_RELAY;

@@ -96,6 +96,7 @@ struct film *film_new(uint64_t size)
 struct millpond *film_start(struct film *f, const char *cache)
 {
     return millpond_start_(&(struct millpond_options){
+        .listen = "protocols = h2, http/1.1, h2c\n",
         .cache = cache,
         .rest = textf("%s[route all]\npool = app\nslice = 64K\n", pool_lines("app", 1, f->origin))});
 }
