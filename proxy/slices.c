@@ -364,7 +364,8 @@ static enum phase_result go_alone(struct exchange *x, enum no_store_reason why)
 {
     leave_slices(x);
     x->pass_forced = true;
-    x->verdict = VERDICT_MISS;
+    const bool personal = why != NO_STORE_STORED && why == (enum no_store_reason)x->credentials;
+    x->verdict = personal ? VERDICT_PASS : VERDICT_MISS; /* as in phase_lookup.c */
     x->no_store = (uint8_t)why;
     phase_set(x, PHASE_FETCH);
     return PHASE_MORE;
@@ -482,7 +483,7 @@ enum phase_result slices_begin(struct exchange *x)
     x->source = SOURCE_NONE;
     x->object = NULL;
     x->partial = NULL;
-    if (x->client_refused)
+    if (cache_request_directs(&x->req, &x->route->rules)) /* what the client wants, only the instance has */
         return slices_pass(x, NO_STORE_REQUEST_RELOAD);
     if (!slicing_first(&x->req, x->route->rules.slice_bytes, &first))
         return slices_pass(x, NO_STORE_RANGES);
