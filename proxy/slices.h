@@ -72,6 +72,11 @@ enum slices_step { SLICES_DONE, SLICES_PARK, SLICES_CUT };
 /* Hands the client what is there. CUT: what comes next is of another version, or does not come. */
 enum slices_step slices_pump(struct exchange *x);
 void slices_free(struct exchange *x);
+/* Does what comes next depend on a fetch under way? */
+static inline bool slices_await_instance(const struct exchange *x)
+{
+    return x->slices->reader[x->slices->turn].follower != NULL;
+}
 
 /* ---- slice_fetch.c: the fetch of one slice
  * ------------------------------------------------------------------------------------------ */

@@ -237,6 +237,35 @@ static void whatever_purges_the_url_purges_its_slices(void **state)
     millpond_stop(m);
 }
 
+static void expect_explained(struct millpond *m, const char *range, const char *key, const char *verdict)
+{
+    struct proc_result r = millpond_cli(m, "explain", url_of("/film"), "-H", range, "--json", NULL);
+    EXPECT(r.exit_code == 0, "%s", r.err);
+    json_t *o = json_loads(r.out, 0, NULL);
+    expect_in(json_string_value(json_object_get(o, "key")), key);
+    assert_string_equal(json_string_value(json_object_get(o, "verdict")), verdict);
+    json_decref(o);
+}
+
+static void explanations_are_about_the_slice(void **state)
+{
+    UNUSED(state);
+    struct film *f = film_new(10 * SLICE);
+    struct millpond *m = film_start(f, "");
+    const char *third = textf("Range: bytes=%d-", 3 * SLICE);
+    expect_explained(m, third, "/film slice:65536/3", "miss");
+    film_expect(f, film_ask(m, 3 * SLICE, 3 * SLICE, ""), 3 * SLICE, 3 * SLICE);
+    millpond_wait_figure(m, "cache_stored", 1);
+    expect_explained(m, third, "/film slice:65536/3", "hit");
+    expect_explained(m, "Range: bytes=-5", "/film slice:65536/0", "miss");
+    expect_explained(m, "Range: bytes=0-1,5-6", "/film", "pass");
+    f->manner = FILM_IGNORES;
+    film_expect_whole(f, client_get(m->port, "/film", ""));
+    millpond_wait_figure(m, "cache_stored", 2);
+    expect_explained(m, third, "/film", "hit"); /* of the whole */
+    millpond_stop(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -252,6 +281,7 @@ int main(void)
         E2E_TEST(a_slow_client_pulls_nothing),
         E2E_TEST(slices_are_evicted_one_by_one),
         E2E_TEST(whatever_purges_the_url_purges_its_slices),
+        E2E_TEST(explanations_are_about_the_slice),
     };
     return E2E_RUN("cache_slices", tests);
 }

@@ -295,6 +295,54 @@ static void a_client_that_leaves(void **state)
     millpond_stop(m);
 }
 
+/* Nobody waits for what was asked for on its behalf. */
+static void a_client_that_leaves_before_the_head(void **state)
+{
+    UNUSED(state);
+    struct film *f = film_new(100 * SLICE);
+    f->gate_at = 0;
+    struct millpond *m = film_start(f, "");
+    struct client *c = client_open(m->port);
+    client_send(c, "GET /film HTTP/1.1\r\nHost: test\r\n\r\n");
+    gate_wait_arrived(f->gate, 1);
+    client_reset(c);
+    millpond_wait_idle(m);
+    gate_open(f->gate);
+    film_expect(f, film_ask(m, 0, 5, ""), 0, 5);
+    assert_int_equal(origin_requests(f->origin), 2);
+    millpond_stop(m);
+}
+
+/* It has said all, and waits for the answer. */
+static void a_client_that_closes_its_side(void **state)
+{
+    UNUSED(state);
+    struct film *f = film_new(40 * SLICE);
+    struct millpond *m = film_start(f, "");
+    film_expect_whole(f, client_get(m->port, "/film", ""));
+    millpond_wait_figure(m, "cache_stored", 40);
+    struct client *c = client_open_rcvbuf(m->port, 4096);
+    client_send(c, "GET /film HTTP/1.1\r\nHost: test\r\n\r\n");
+    client_half_close(c);
+    film_expect_whole(f, client_read(c));
+    millpond_stop(m);
+}
+
+static void slices_vary_like_anything_else(void **state)
+{
+    UNUSED(state);
+    struct film *f = film_new(2 * SLICE);
+    f->fields = "Cache-Control: max-age=600\r\nVary: Accept-Encoding\r\n";
+    struct millpond *m = film_start(f, "");
+    static const char *const ways[] = {"Accept-Encoding: gzip\r\n", "Accept-Encoding: br\r\n", ""};
+    for (int round = 0; round < 2; round++) {
+        for (size_t i = 0; i < ARRAY_LEN(ways); i++)
+            film_expect_whole(f, client_get(m->port, "/film", ways[i]));
+    }
+    assert_int_equal(origin_requests(f->origin), 6); /* each way has slices of its own */
+    millpond_stop(m);
+}
+
 static void cookies_and_credentials(void **state)
 {
     UNUSED(state);
@@ -349,6 +397,9 @@ int main(void)
         E2E_TEST(an_instance_that_is_away_is_an_error),
         E2E_TEST(a_purge_in_the_middle),
         E2E_TEST(a_client_that_leaves),
+        E2E_TEST(a_client_that_leaves_before_the_head),
+        E2E_TEST(a_client_that_closes_its_side),
+        E2E_TEST(slices_vary_like_anything_else),
         E2E_TEST(cookies_and_credentials),
         E2E_TEST(with_little_memory),
     };
