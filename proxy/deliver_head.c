@@ -178,7 +178,8 @@ static void put_cache_status(struct text *t, const struct exchange *x, bool with
 
 static void put_age(struct text *t, const struct exchange *x)
 {
-    if (x->source != SOURCE_OBJECT && x->source != SOURCE_SLICES && (x->source != SOURCE_FOLLOW || x->response_head.ptr != NULL))
+    if (x->source != SOURCE_OBJECT && x->source != SOURCE_SLICES &&
+        (x->source != SOURCE_FOLLOW || x->response_head.ptr != NULL))
         return; /* the instance's own head has the Age it sent */
     const struct cache_freshness *f = &x->info.fresh;
     bool from_cache = x->source == SOURCE_OBJECT || x->collapsed || x->verdict == VERDICT_REDIS ||

@@ -230,8 +230,8 @@ void exchange_free(struct exchange *x)
     ASSERT(x->upstream == NULL && x->instance == NULL && x->flight == NULL);
     deadline_clear(pw->worker, &x->wait_deadline);
     if (UNLIKELY(((uintptr_t)x->remote | (uintptr_t)x->own_fetch | (uintptr_t)x->tally |
-                  (uintptr_t)x->slices | (uintptr_t)x->timeout | (uintptr_t)x->hedge | (uintptr_t)x->mirror | (uintptr_t)x->grpc) !=
-                 0))
+                  (uintptr_t)x->slices | (uintptr_t)x->timeout | (uintptr_t)x->hedge | (uintptr_t)x->mirror |
+                  (uintptr_t)x->grpc) != 0))
         exchange_free_rare(x);
     ASSERT(x->queued == NULL);
     if (x->follower != NULL)

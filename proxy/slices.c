@@ -19,9 +19,7 @@
  * right. A slice is found by its key like anything else. */
 #include "proxy/slices.h"
 
-#include "cache/guard.h"
 #include "cache/request_rules.h"
-#include "cache/stale.h"
 #include "cache/storable.h"
 #include "core/metrics.h"
 #include "core/panic.h"
@@ -37,229 +35,6 @@
 #define PUMP_IOV    32
 #define FOLLOW_STEP (256 * KB) /* as in phase_deliver.c */
 
-static wall_ms_t now_ms(const struct exchange *x)
-{
-    return x->pw->worker->now_wall_ms;
-}
-
-static struct slice_reader *current(struct slices *s)
-{
-    return &s->reader[s->turn];
-}
-
-static struct slice_reader *ahead(struct slices *s)
-{
-    return &s->reader[!s->turn];
-}
-
-/* ---- a reader
- * -------------------------------------------------------------------------------------------------------- */
-
-static void reader_set_state(struct slice_reader *r, enum slice_state state)
-{
-#define TO(s) (1u << SLICE_##s)
-    static const uint8_t legal[SLICE_STATES] = {
-        [SLICE_CLOSED] = TO(READY) | TO(WAITS) | TO(FAILED) | TO(CLOSED),
-        [SLICE_WAITS] = TO(READY) | TO(FAILED) | TO(CLOSED),
-        [SLICE_READY] = TO(CLOSED),
-        [SLICE_FAILED] = TO(READY) | TO(CLOSED),
-    };
-#undef TO
-    ASSERT((legal[r->state] >> state) & 1);
-    r->state = (uint8_t)state;
-}
-
-static void reader_close(struct slice_reader *r)
-{
-    struct exchange *fetch = r->fetch;
-    r->fetch = NULL;
-    if (r->follower != NULL)
-        cache_follower_close(&r->follower);
-    if (r->x->object == r->object)
-        r->x->object = NULL;
-    cache_object_unref(&r->object);
-    cache_object_unref(&r->stale);
-    reader_set_state(r, SLICE_CLOSED);
-    if (fetch != NULL)
-        slice_fetch_leave(fetch);
-}
-
-static void reader_fail(struct slice_reader *r, enum slice_failure failure, enum no_store_reason why)
-{
-    r->failure = (uint8_t)failure;
-    r->why = (uint8_t)why;
-    reader_set_state(r, SLICE_FAILED);
-}
-
-static void reader_take(struct slice_reader *r, struct cache_object *o, bool aged)
-{
-    r->object = cache_object_ref(o);
-    r->aged = aged;
-    reader_set_state(r, SLICE_READY);
-}
-
-/* What the fetch has brought, perhaps not yet to its end. To be used without asking it must be fresh, unless
- * it was asked for on behalf of this request. */
-static void reader_accept(struct slice_reader *r)
-{
-    struct exchange *x = r->x;
-    struct cache_object *o = cache_follower_object(r->follower);
-    const struct cache_freshness fresh = cache_object_info(o).fresh;
-    r->fetched = true;
-    if (!guard_allows((enum no_store_reason)x->credentials, &fresh))
-        reader_fail(r, SLICE_ALONE, (enum no_store_reason)x->credentials);
-    else if (!r->led && !cache_freshness_is_fresh(&fresh, now_ms(x)))
-        reader_fail(r, SLICE_AGAIN, NO_STORE_NOT_FRESH);
-    else
-        reader_take(r, o, false);
-    if (r->state == SLICE_READY && r == ahead(x->slices))
-        cache_follower_set_stalled(
-            r->follower); /* who reads what memory was short for does not wait for it */
-}
-
-static void reader_failed(struct slice_reader *r)
-{
-    r->error = (uint8_t)cache_follower_error(r->follower);
-    r->status = (uint16_t)cache_follower_status(r->follower);
-    const bool again = r->error == FETCH_CANCELLED || r->error == FETCH_NONE;
-    reader_fail(r, again ? SLICE_AGAIN : SLICE_ERROR, NO_STORE_FETCH_FAILED);
-}
-
-/* It reads what could not be kept, for want of memory, and holds up others: it looks again, and goes on where
- * it was. */
-static bool reader_leave(struct slice_reader *r)
-{
-    if (r == current(r->x->slices) && (!client_is_blocked(r->x) || r->x->client == NULL))
-        return true;
-    if (r == current(r->x->slices) && !client_own(r->x)) {
-        client_abort(r->x, CLOSE_NO_MEMORY);
-        return false;
-    }
-    reader_close(r);
-    return true;
-}
-
-static void reader_on_event(void *arg, enum cache_event event)
-{
-    struct slice_reader *r = arg;
-    struct exchange *x = r->x;
-    CHECK_MAGIC(x, EXCHANGE_MAGIC);
-    worker_refresh_clock(x->pw->worker);
-    switch (event) {
-    case CACHE_EVENT_OBJECT:
-        reader_accept(r);
-        break;
-    case CACHE_EVENT_PASS:
-    case CACHE_EVENT_RETRY:
-        reader_fail(r, SLICE_AGAIN, NO_STORE_NOT_SLICEABLE);
-        break;
-    case CACHE_EVENT_FAILED:
-        if (r->state == SLICE_WAITS)
-            reader_failed(r); /* else what there is goes out first */
-        break;
-    case CACHE_EVENT_PROGRESS:
-        break;
-    case CACHE_EVENT_BEHIND:
-        if (!reader_leave(r))
-            return;
-        break;
-    }
-    if (r == current(x->slices) && (x->phase == PHASE_SLICES || x->phase == PHASE_DELIVER))
-        phase_run(x);
-}
-
-/* Follows the fetch of the slice, which it begins where there is none. `needed`: even when there are many. */
-static void reader_join(struct slice_reader *r, const struct cache_key *key, struct cache_object *stale,
-                        bool needed)
-{
-    struct exchange *x = r->x;
-    struct cache_flight *lead = NULL;
-    struct cache_join_result j = {.what = CACHE_LEAD};
-    for (int i = 0; i < 2 && j.what == CACHE_LEAD; i++) { /* twice: to lead, and then to follow that */
-        j = cache_join(x->pw->cache, key, &x->req, &x->slices->scratch, stale, x->pw->worker, reader_on_event,
-                       r);
-        if (j.what == CACHE_LEAD && lead != NULL) /* purged in between */
-            cache_flight_fail(&lead, FETCH_CANCELLED);
-        if (j.what == CACHE_LEAD)
-            lead = j.flight;
-    }
-    if (j.what == CACHE_FOLLOW && (lead == NULL || needed || !slice_fetch_is_crowded(x))) {
-        r->follower = j.follower;
-        r->stale = stale != NULL ? cache_object_ref(stale) : NULL;
-        r->led = lead != NULL;
-        reader_set_state(r, SLICE_WAITS);
-        if (lead != NULL)
-            slice_fetch_begin(x, &lead, key, r->index, stale, r);
-        return;
-    }
-    if (j.what == CACHE_FOLLOW)
-        cache_follower_close(&j.follower);
-    if (lead != NULL)
-        cache_flight_fail(&lead, FETCH_CANCELLED);
-    reader_fail(r, j.what == CACHE_LEAD ? SLICE_AGAIN : SLICE_ALONE,
-                j.what == CACHE_PASS ? j.why : NO_STORE_WAIT_LIMIT);
-}
-
-/* While what is past its freshness is served. */
-static void renew_behind(struct slice_reader *r, const struct cache_key *key, struct cache_object *o)
-{
-    struct exchange *x = r->x;
-    struct cache_flight *fl = NULL;
-    if (!slice_fetch_is_crowded(x))
-        fl = cache_lead(x->pw->cache, key, &x->req, &x->slices->scratch, o);
-    if (fl != NULL)
-        slice_fetch_begin(x, &fl, key, r->index, o, NULL);
-}
-
-static dur_ms_t past_ms(const struct exchange *x, const struct cache_object_info *i)
-{
-    return -cache_freshness_left_ms(&i->fresh, now_ms(x));
-}
-
-/* Inside the RCU section of phase_run. */
-static void reader_open(struct slice_reader *r, uint64_t index, bool needed)
-{
-    struct exchange *x = r->x;
-    struct slices *s = x->slices;
-    struct cache_key key;
-    bool pass;
-    ASSERT(r->state == SLICE_CLOSED);
-    *r = (struct slice_reader){.x = x, .index = index};
-    arena_reset(&s->scratch);
-    slicing_key(&x->key, s->slice_bytes, index, s->key_buffer, &key);
-    struct cache_object *o = cache_find(x->pw->cache, &key, &x->req, &s->scratch, &pass);
-    if (o == NULL) {
-        reader_join(r, &key, NULL, needed);
-        return;
-    }
-    const struct cache_object_info info = cache_object_info(o);
-    if (!guard_allows((enum no_store_reason)x->credentials, &info.fresh)) {
-        reader_fail(r, SLICE_ALONE, (enum no_store_reason)x->credentials);
-    } else if (cache_freshness_is_fresh(&info.fresh, now_ms(x))) {
-        reader_take(r, o, false);
-    } else if (past_ms(x, &info) < cache_stale_of_stored(&info, &x->route->rules).while_revalidate_ms) {
-        reader_take(r, o, true);
-        renew_behind(r, &key, o);
-    } else {
-        reader_join(r, &key, o, needed);
-    }
-}
-
-/* The fetch that was to renew it has failed: true when what is stored may stand in. */
-static bool reader_stand_in(struct slice_reader *r)
-{
-    struct exchange *x = r->x;
-    if (r->stale == NULL || r->failure != SLICE_ERROR || r->status == 416)
-        return false;
-    const struct cache_object_info info = cache_object_info(r->stale);
-    if (past_ms(x, &info) >= cache_stale_of_stored(&info, &x->route->rules).if_error_ms)
-        return false;
-    cache_follower_close(&r->follower);
-    r->fetched = false;
-    reader_take(r, r->stale, true);
-    return true;
-}
-
 /* ---- versions
  * -------------------------------------------------------------------------------------------------------- */
 
@@ -274,7 +49,7 @@ static bool read_slice(const struct slices *s, const struct slice_reader *r,
            info->body_bytes == (int64_t)(part.end - part.start);
 }
 
-static bool is_of_version(struct exchange *x, const struct slice_reader *r, struct cache_object *o)
+static bool is_of_version(const struct exchange *x, const struct slice_reader *r, struct cache_object *o)
 {
     const struct slices *s = x->slices;
     const struct cache_object_info info = cache_object_info(o);
@@ -348,15 +123,14 @@ static enum cache_verdict first_verdict(const struct exchange *x, const struct s
         return VERDICT_COLLAPSED;
     if (r->stale == NULL)
         return VERDICT_MISS;
-    return is_of_version((struct exchange *)(uintptr_t)x, r, r->stale) ? VERDICT_REVALIDATED
-                                                                       : VERDICT_EXPIRED;
+    return is_of_version(x, r, r->stale) ? VERDICT_REVALIDATED : VERDICT_EXPIRED;
 }
 
 static void leave_slices(struct exchange *x)
 {
     deadline_clear(x->pw->worker, &x->wait_deadline);
-    reader_close(&x->slices->reader[0]);
-    reader_close(&x->slices->reader[1]);
+    slice_reader_close(&x->slices->reader[0]);
+    slice_reader_close(&x->slices->reader[1]);
 }
 
 /* By itself, with its own Range. */
@@ -383,7 +157,7 @@ static enum phase_result look_again(struct exchange *x, enum no_store_reason why
 static enum phase_result first_ready(struct exchange *x)
 {
     struct slices *s = x->slices;
-    struct slice_reader *r = current(s);
+    struct slice_reader *r = slices_current(s);
     const struct cache_object_info info = cache_object_info(r->object);
     if (!read_slice(s, r, &info, &s->size)) {
         cache_forget(x->pw->cache, r->object);
@@ -419,14 +193,14 @@ static enum phase_result first_ready(struct exchange *x)
 static enum phase_result first_failed(struct exchange *x)
 {
     struct slices *s = x->slices;
-    struct slice_reader *r = current(s);
+    struct slice_reader *r = slices_current(s);
     const enum fetch_error e = (enum fetch_error)r->error;
     const unsigned status = r->status;
     if (r->failure == SLICE_AGAIN)
         return look_again(x, (enum no_store_reason)r->why);
     if (r->failure == SLICE_ALONE)
         return go_alone(x, (enum no_store_reason)r->why);
-    if (reader_stand_in(r)) {
+    if (slice_reader_stand_in(r)) {
         x->fetch_error = (uint8_t)e;
         x->other_status = (uint16_t)status;
         return PHASE_MORE;
@@ -434,7 +208,7 @@ static enum phase_result first_failed(struct exchange *x)
     if (status == 416) { /* it begins beyond the end: the first slice says where that is */
         s->beyond = s->first;
         s->first = 0;
-        reader_close(r);
+        slice_reader_close(r);
         return PHASE_MORE;
     }
     if (x->credentials != NO_STORE_STORED || (e == FETCH_ERROR_STATUS && exchange_is_personal(x)))
@@ -497,9 +271,9 @@ enum phase_result slices_begin(struct exchange *x)
 enum phase_result phase_slices(struct exchange *x)
 {
     struct slices *s = x->slices;
-    struct slice_reader *r = current(s);
+    struct slice_reader *r = slices_current(s);
     if (r->state == SLICE_CLOSED) {
-        reader_open(r, s->first, false);
+        slice_reader_open(r, s->first, false);
         if (r->state == SLICE_WAITS && !r->led)
             deadline_set(x->pw->worker, &x->wait_deadline,
                          worker_now_ms(x->pw->worker) + x->view->shared->config->cache.lock_timeout_ms);
@@ -534,7 +308,7 @@ static bool reopen(struct slice_reader *r)
     struct slices *s = r->x->slices;
     if (++s->rounds >= ROUNDS_MAX)
         return false;
-    reader_close(r);
+    slice_reader_close(r);
     return true;
 }
 
@@ -552,7 +326,7 @@ static bool recover(struct slice_reader *r)
     const enum fetch_error e = (enum fetch_error)r->error;
     if (r->failure == SLICE_AGAIN && reopen(r))
         return true;
-    if (reader_stand_in(r))
+    if (slice_reader_stand_in(r))
         return true;
     if (r->failure == SLICE_ERROR && r->status == 416) { /* it has become shorter */
         forget_first(x);
@@ -589,11 +363,11 @@ static bool judge(struct slice_reader *r)
 /* The slice behind the one whose bytes go out now. */
 static void look_ahead(struct exchange *x, uint64_t index)
 {
-    struct slice_reader *r = ahead(x->slices);
+    struct slice_reader *r = slices_ahead(x->slices);
     if (r->state != SLICE_CLOSED && r->index != index)
-        reader_close(r);
+        slice_reader_close(r);
     if (r->state == SLICE_CLOSED && index * x->slices->slice_bytes < response_end(x))
-        reader_open(r, index, false);
+        slice_reader_open(r, index, false);
 }
 
 /* The reader of the slice with the next byte. */
@@ -601,18 +375,18 @@ static struct slice_reader *reader_of_offset(struct exchange *x)
 {
     struct slices *s = x->slices;
     const uint64_t index = x->offset / s->slice_bytes;
-    struct slice_reader *r = current(s), *next = ahead(s);
+    struct slice_reader *r = slices_current(s), *next = slices_ahead(s);
     if (r->state != SLICE_CLOSED && r->index == index)
         return r;
-    reader_close(r);
+    slice_reader_close(r);
     if (next->state != SLICE_CLOSED && next->index == index) {
         s->turn = !s->turn;
         if (next->state == SLICE_FAILED) /* it could be done without then */
-            reader_close(next);
+            slice_reader_close(next);
         r = next;
     }
     if (r->state == SLICE_CLOSED)
-        reader_open(r, index, true);
+        slice_reader_open(r, index, true);
     return r;
 }
 

@@ -30,7 +30,7 @@ enum slice_failure {
 
 struct slice_reader {
     struct exchange *x;
-    uint8_t state; /* enum slice_state; slices.c has the setter */
+    uint8_t state; /* enum slice_state; slice_reader.c has the setter */
     uint8_t failure, why, error;
     uint16_t status;
     bool fetched; /* it was not found, but came from a fetch */
@@ -60,6 +60,16 @@ struct slices {
     char scratch_block[512];
 };
 
+static inline struct slice_reader *slices_current(struct slices *s)
+{
+    return &s->reader[s->turn];
+}
+
+static inline struct slice_reader *slices_ahead(struct slices *s)
+{
+    return &s->reader[!s->turn];
+}
+
 /* On a route with `slice`: may the request, for which nothing whole is stored, be answered from slices? `old`
  * is a part, or NULL. */
 bool slices_apply(struct exchange *x, const struct cache_object *old);
@@ -77,6 +87,17 @@ static inline bool slices_await_instance(const struct exchange *x)
 {
     return x->slices->reader[x->slices->turn].follower != NULL;
 }
+
+/* ---- slice_reader.c
+ * ------------------------------------------------------------------------------------------ */
+
+/* Looks the slice up, and joins its fetch, or begins it, where it is not there to be used; CLOSED -> any
+ * other. `needed`: however many fetches are under way. Inside the RCU section of phase_run. */
+void slice_reader_open(struct slice_reader *r, uint64_t index, bool needed);
+/* Any -> CLOSED. Nothing of its slice may be on its way to the client by reference. */
+void slice_reader_close(struct slice_reader *r);
+/* FAILED -> READY, with what is stored, if that may be used since the fetch has failed. */
+bool slice_reader_stand_in(struct slice_reader *r);
 
 /* ---- slice_fetch.c: the fetch of one slice
  * ------------------------------------------------------------------------------------------ */
