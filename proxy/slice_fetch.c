@@ -130,7 +130,7 @@ static bool has_strong_validator(const struct exchange *x, const struct http_hea
     wall_s_t date_s = 0;
     cache_validators_from_head(head, now_s, &v);
     if (v.etag.len > 0)
-        return slice_starts(v.etag, SLICE_LIT("\""));
+        return http_head_count(head, HTTP_FIELD_ETAG) == 1 && slice_starts(v.etag, SLICE_LIT("\""));
     return v.last_modified_s != 0 && date != NULL && http_date_parse(date->value, now_s, &date_s) &&
            v.last_modified_s < date_s;
 }

@@ -5,7 +5,7 @@
 static void expect_cut(struct millpond *m, const char *why)
 {
     millpond_wait_access(m, textf("\"fetch_error\":\"%s\"", why), 1);
-    expect_in(m->proc->out.text, "\"close\":\"upstream_cut\"");
+    millpond_wait_access(m, "\"close\":\"upstream_cut\"", 1);
 }
 
 /* ---- versions
