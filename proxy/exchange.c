@@ -201,7 +201,7 @@ struct exchange *exchange_new_mirror(const struct exchange *of, const struct rou
 }
 
 /* What few have: one look at all of it. */
-static void exchange_free_rare(struct exchange *x)
+static NOINLINE void exchange_free_rare(struct exchange *x)
 {
     if (x->remote != NULL)
         phase_remote_cancel(x);

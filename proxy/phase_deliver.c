@@ -230,7 +230,7 @@ static enum phase_result deliver_from_relay(struct exchange *x)
     return PHASE_PARK;
 }
 
-static enum phase_result deliver_slices(struct exchange *x)
+static NOINLINE enum phase_result deliver_slices(struct exchange *x)
 {
     switch (slices_pump(x)) {
     case SLICES_DONE:
