@@ -1,6 +1,7 @@
 /* cache_slices_odd.c: responses from slices when the instance changes, cuts, fails, lies or knows no ranges,
  * and when purges and clients come in between. What goes well is in cache_slices.c. */
 #include "tests/support/film.h"
+#include "tests/support/redis.h"
 
 static void expect_cut(struct millpond *m, const char *why)
 {
@@ -379,6 +380,52 @@ static void with_little_memory(void **state)
     millpond_stop(m);
 }
 
+/* The slice ahead cannot be asked for; when it is needed, the connection of the one before it is free. */
+static void with_few_descriptors(void **state)
+{
+    UNUSED(state);
+    struct film *f = film_new(20 * SLICE);
+    struct millpond *m = millpond_start_(&(struct millpond_options){
+        .max_fds = 80,
+        .main = "workers = 1\nmax_connections = 1000",
+        .rest = textf("%s[route all]\npool = app\nslice = 64K\n", pool_lines("app", 1, f->origin))});
+    struct client *first = client_open(m->port);
+    client_send(first, "GET /film HTTP/1.1\r\nHost: test\r\nRange: bytes=0-0\r\n\r\n");
+    film_expect(f, client_read(first), 0, 0);
+    for (int i = 0; i < 120; i++)
+        client_open(m->port);
+    for (int i = 0; i < 2; i++) {
+        client_send(first, "GET /film HTTP/1.1\r\nHost: test\r\n\r\n");
+        film_expect_whole(f, client_read(first));
+    }
+    assert_int_equal(origin_requests(f->origin), 20);
+    millpond_stop(m);
+}
+
+static void slices_stay_out_of_redis(void **state)
+{
+    UNUSED(state);
+    struct redis_process *p = redis_start("r", NULL);
+    static const char *const stores[] = {"store = tiered", "store = redis"};
+    for (size_t i = 0; i < ARRAY_LEN(stores); i++) {
+        struct film *f = film_new(3 * SLICE);
+        struct millpond *m = millpond_start_(&(struct millpond_options){
+            .name = textf("node%zu", i),
+            .cache = stores[i],
+            .rest = textf("%s[route all]\npool = app\nslice = 64K\n[redis]\nurl = redis://%s\n",
+                          pool_lines("app", 1, f->origin), p->address)});
+        film_expect_whole(f, client_get(m->port, "/film", ""));
+        if (i == 1)
+            expect_no_field(origin_request(f->origin, 0), "Range"); /* as without */
+        else
+            film_expect_whole(f, client_get(m->port, "/film", ""));
+        assert_int_equal(origin_requests(f->origin), i == 0 ? 3 : 1);
+        if (i == 0)
+            expect_not_in(redis_do(p, "KEYS *"), "slice");
+        millpond_stop(m);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -402,6 +449,8 @@ int main(void)
         E2E_TEST(slices_vary_like_anything_else),
         E2E_TEST(cookies_and_credentials),
         E2E_TEST(with_little_memory),
+        E2E_TEST(with_few_descriptors),
+        E2E_TEST(slices_stay_out_of_redis),
     };
     return E2E_RUN("cache_slices_odd", tests);
 }
