@@ -402,6 +402,14 @@ static void with_few_descriptors(void **state)
     millpond_stop(m);
 }
 
+/* What it has is not known to be right before. */
+static void wait_until_purges_are_followed(struct millpond *m)
+{
+    const mono_ms_t until_ms = clock_mono_ms() + support_wait_ms();
+    while (!json_is_true(json_object_get(json_object_get(millpond_status(m), "purges"), "follows")))
+        EXPECT(clock_mono_ms() < until_ms, "the stream of purges is not followed");
+}
+
 static void slices_stay_out_of_redis(void **state)
 {
     UNUSED(state);
@@ -414,6 +422,7 @@ static void slices_stay_out_of_redis(void **state)
             .cache = stores[i],
             .rest = textf("%s[route all]\npool = app\nslice = 64K\n[redis]\nurl = redis://%s\n",
                           pool_lines("app", 1, f->origin), p->address)});
+        wait_until_purges_are_followed(m);
         film_expect_whole(f, client_get(m->port, "/film", ""));
         if (i == 1)
             expect_no_field(origin_request(f->origin, 0), "Range"); /* as without */
