@@ -261,6 +261,7 @@ struct cache_join_result cache_join(struct cache *c, const struct cache_key *key
 /* Make other entries of the same key's. */
 #define PERSONAL UINT64_C(0x9e3779b97f4a7c15)
 #define BACK_OFF UINT64_C(0xc2b2ae3d27d4eb4f)
+#define UNSLICED UINT64_C(0x165667b19e3779f9)
 
 struct cache_flight *cache_lead(struct cache *c, const struct cache_key *key, const struct http_head *request,
                                 struct arena *scratch, const struct cache_object *stale)
@@ -315,6 +316,17 @@ void cache_remember_personal(struct cache *c, const struct cache_key *key, dur_m
 bool cache_is_personal(struct cache *c, const struct cache_key *key)
 {
     return cache_pass_has(c->pass, key->hash.lo ^ PERSONAL, cache_now_ms());
+}
+
+void cache_remember_unsliced(struct cache *c, const struct cache_key *key, dur_ms_t ms)
+{
+    CHECK_MAGIC(c, CACHE_MAGIC);
+    cache_pass_remember(c->pass, key->hash.lo ^ UNSLICED, cache_now_ms(), ms);
+}
+
+bool cache_is_unsliced(struct cache *c, const struct cache_key *key)
+{
+    return cache_pass_has(c->pass, key->hash.lo ^ UNSLICED, cache_now_ms());
 }
 
 void cache_back_off(struct cache *c, const struct cache_key *key, dur_ms_t ms)

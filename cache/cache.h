@@ -145,6 +145,9 @@ struct cache_flight *cache_lead(struct cache *c, const struct cache_key *key, co
  * could not be shared. Says nothing about requests without. */
 void cache_remember_personal(struct cache *c, const struct cache_key *key, dur_ms_t ms);
 bool cache_is_personal(struct cache *c, const struct cache_key *key);
+/* For `ms`, the key's responses are not asked for in slices (slicing.h): they were no good for that. */
+void cache_remember_unsliced(struct cache *c, const struct cache_key *key, dur_ms_t ms);
+bool cache_is_unsliced(struct cache *c, const struct cache_key *key);
 /* For `ms`, cache_lead starts no fetch for the key. */
 void cache_back_off(struct cache *c, const struct cache_key *key, dur_ms_t ms);
 

@@ -38,6 +38,7 @@ void cache_rules_from_config(const struct config *c, const struct config_route *
         .early_refresh = r->early_refresh,
         .ttl_jitter_percent = r->ttl_jitter_percent,
         .max_object_bytes = r->max_object_bytes,
+        .slice_bytes = c->cache.store == CONFIG_STORE_REDIS ? 0 : (uint64_t)r->slice_bytes,
         .tags = slice_str(r->tags),
         .obey_client = !r->ignore_client_cache_control,
         .ignore_set_cookie = r->ignore_set_cookie,

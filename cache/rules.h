@@ -23,8 +23,9 @@ struct cache_rules {
     bool early_refresh;
     int ttl_jitter_percent;
     int64_t max_object_bytes;
-    slice_t tags;     /* added to every object, joined by one space */
-    bool obey_client; /* Cache-Control and Pragma of requests count */
+    uint64_t slice_bytes; /* 0: responses are not cut into slices */
+    slice_t tags;         /* added to every object, joined by one space */
+    bool obey_client;     /* Cache-Control and Pragma of requests count */
     bool ignore_set_cookie, deception_guard;
     bool gives_ttl;      /* the ini file may make something fresh that does not say so itself */
     bool by_extension;   /* the route has a path such as *.css */

@@ -79,7 +79,7 @@ static const char *build_format(enum option_type type, int64_t v, char buf[VALUE
 {
     if (type == OPTION_DURATION || type == OPTION_TTL)
         return value_format_duration(v, buf);
-    if (type == OPTION_SIZE)
+    if (type == OPTION_SIZE || type == OPTION_SLICE)
         return value_format_size(v, buf);
     snprintf(buf, VALUE_TEXT, type == OPTION_PERCENT ? "%lld%%" : "%lld", (long long)v);
     return buf;
@@ -341,6 +341,12 @@ static void build_hedge(struct build *b, const struct config_option *o, slice_t 
     build_ok(b, item, value_parse_hedge(item, &route->hedge_ms));
 }
 
+static void build_slice(struct build *b, const struct config_option *o, slice_t item, char *base)
+{
+    if (!slice_eq(item, SLICE_LIT("off")))
+        build_size(b, o, item, base);
+}
+
 static const build_fn build_fns[OPTION_TYPE_COUNT] = {
     [OPTION_TEXT] = build_plain_text,
     [OPTION_PATH] = build_path,
@@ -374,6 +380,7 @@ static const build_fn build_fns[OPTION_TYPE_COUNT] = {
     [OPTION_RATE] = build_rate,
     [OPTION_RETRY_ON] = build_retry_on,
     [OPTION_HEDGE] = build_hedge,
+    [OPTION_SLICE] = build_slice,
     [OPTION_HEURISTIC] = build_heuristic,
     [OPTION_HOST_PATTERNS] = build_host_pattern,
     [OPTION_PATH_PATTERNS] = build_path_pattern,

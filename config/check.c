@@ -283,6 +283,7 @@ static void check_route_cache(struct build *b, const struct config_route *r,
                                        "early_refresh",
                                        "ttl_jitter",
                                        "max_object_size",
+                                       "slice",
                                        "ignore_set_cookie",
                                        "remove_cookies",
                                        "deception_guard",
@@ -310,6 +311,26 @@ static void check_route_cache(struct build *b, const struct config_route *r,
     if (r->min_ttl_ms != CONFIG_TTL_UNSET && r->max_ttl_ms != CONFIG_TTL_UNSET &&
         r->min_ttl_ms > r->max_ttl_ms)
         check_report(b, false, section, "min_ttl", "it is longer than max_ttl; swap the two");
+}
+
+static void check_route_slice(struct build *b, const struct config_route *r,
+                              const struct source_section *section)
+{
+    const struct config_cache *cache = &b->config->cache;
+    if (r->slice_bytes == 0 || r->cache == CONFIG_CACHE_OFF || b->source->problems->errors > 0)
+        return;
+    if (r->slice_bytes > r->max_object_bytes)
+        check_report(b, false, section, "slice",
+                     "it is larger than max_object_size, so no slice would be kept; make it smaller");
+    else if (cache->store == CONFIG_STORE_REDIS)
+        check_report(
+            b, true, section, "slice",
+            "it does nothing with store = redis, since slices are kept in memory only; write store = "
+            "tiered, or remove the line");
+    else if (cache->store != CONFIG_STORE_OFF && r->slice_bytes > cache->memory_bytes / 8)
+        check_report(b, true, section, "slice",
+                     "it is more than an eighth of memory_size, so few slices are kept at a time; 1M is a "
+                     "good size");
 }
 
 static void check_route_tunnel(struct build *b, const struct config_route *r,
@@ -431,6 +452,7 @@ static void check_routes(struct build *b)
         check_route_answer(b, it);
         check_route_mirror(b, &b->config->routes[index], it);
         check_route_cache(b, &b->config->routes[index], it);
+        check_route_slice(b, &b->config->routes[index], it);
         check_route_leaks(b, &b->config->routes[index], it);
         check_route_key(b, &b->config->routes[index], it);
         check_route_tunnel(b, &b->config->routes[index], it);

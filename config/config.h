@@ -313,7 +313,8 @@ struct config_route { /* [route NAME] */
     bool early_refresh;
     int ttl_jitter_percent;
     int64_t max_object_bytes;
-    const char *tags; /* joined by one space; "" = none */
+    int64_t slice_bytes; /* 0: off */
+    const char *tags;    /* joined by one space; "" = none */
     bool ignore_client_cache_control;
     bool ignore_set_cookie;
     bool deception_guard;

@@ -56,6 +56,7 @@ enum option_section {
     X(PROTOCOLS, "words")                                                                                    \
     X(RETRY_ON, "words")                                                                                     \
     X(HEDGE, "`off`, `p95` or a duration")                                                                   \
+    X(SLICE, "size or `off`")                                                                                \
     X(HEURISTIC, "percentage `up to` duration, or `off`")                                                    \
     X(HOST_PATTERNS, "host patterns")                                                                        \
     X(PATH_PATTERNS, "path patterns")                                                                        \

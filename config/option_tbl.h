@@ -365,6 +365,12 @@ OPTION(
 OPTION(ROUTE, "max_object_size", SIZE, "of [cache]", RANGE(1, SIZE_LIMIT), OPTION_COMPUTED,
        AT(config_route, max_object_bytes), "As in `[cache]`, for this route.")
 OPTION(
+    ROUTE, "slice", SLICE, "off", RANGE(64 << 10, 64 << 20), 0, AT(config_route, slice_bytes),
+    "Fetches and stores what is asked for in slices of this size, so that ranges of objects of any size are "
+    "served from memory, and only what is asked for is fetched. For files with a strong ETag or "
+    "Last-Modified, from instances that serve ranges; others are answered as without it. Slices are kept in "
+    "memory only.")
+OPTION(
     ROUTE, "key_query", KEY_QUERY, "all", ANY, 0, AT(config_route, key),
     "Query parameters that tell stored responses apart: `all`, `none`, `only: a, b` or `except: utm_*, "
     "fbclid`. A star ends the beginning of names; `campaign` behind `except:` stands for what advertisers, "

@@ -54,7 +54,7 @@ static void docs_put_rule(const struct config_option *o, FILE *out)
         return;
     if (duration)
         fprintf(out, ", %s to %s", value_format_duration(o->min, lo), value_format_duration(o->max, hi));
-    else if (o->type == OPTION_SIZE)
+    else if (o->type == OPTION_SIZE || o->type == OPTION_SLICE)
         fprintf(out, ", %s to %s", value_format_size(o->min, lo), value_format_size(o->max, hi));
     else
         fprintf(out, o->type == OPTION_PERCENT ? ", %lld%% to %lld%%" : ", %lld to %lld", (long long)o->min,

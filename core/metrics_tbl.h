@@ -68,6 +68,9 @@
     COUNTER(CACHE_COLLAPSED, "cache_collapsed", "Requests that shared another request's fetch")              \
     COUNTER(CACHE_LEFT_BEHIND, "cache_left_behind",                                                          \
             "Readers of a response too large to be stored that were too slow for the others")                \
+    COUNTER(CACHE_SLICE_FETCHES, "cache_slice_fetches", "Slices asked for at instances")                     \
+    COUNTER(CACHE_SLICES_CHANGED, "cache_slices_changed",                                                    \
+            "Responses from slices that were cut, since the instance had another version by then")           \
     COUNTER(EARLY_HINTS, "early_hints", "Responses 103 (Early Hints) of instances that were passed on")      \
     COUNTER(EARLY_HINTS_LEARNED, "early_hints_learned",                                                      \
             "Responses 103 made of the links of a stored response")                                          \

@@ -77,7 +77,10 @@ enum cache_verdict {
     X(SUPERSEDED, "superseded", "another request fetched the same variant at the same time")                 \
     X(OTHER_QUERIES, "other_queries",                                                                        \
       "its No-Vary-Search is news: it stands for other queries than it was asked for")                       \
-    X(RATE_LIMITED, "rate_limited", "the client was over the route's rate_limit; answered 429")
+    X(RATE_LIMITED, "rate_limited", "the client was over the route's rate_limit; answered 429")              \
+    X(RANGES, "ranges", "several ranges at once were asked for, on a route with slice")                      \
+    X(NOT_SLICEABLE, "not_sliceable",                                                                        \
+      "on a route with slice, an answer to a range that could not be kept as a slice")
 
 enum no_store_reason {
 #define X(id, name, text) NO_STORE_##id,

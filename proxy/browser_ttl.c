@@ -28,7 +28,7 @@ bool browser_ttl_applies(const struct exchange *x, slice_t head)
     struct cache_control cc;
     slice_t value;
     if (LIKELY(x->route->config->browser_ttl_ms == CONFIG_TTL_UNSET) || x->info.status >= 400 ||
-        (x->source != SOURCE_OBJECT && x->source != SOURCE_FOLLOW))
+        (x->source != SOURCE_OBJECT && x->source != SOURCE_FOLLOW && x->source != SOURCE_SLICES))
         return false;
     cache_control_init(&cc);
     while (next_control(&head, &value))

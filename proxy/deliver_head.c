@@ -128,6 +128,8 @@ static void put_cache_status(struct text *t, const struct exchange *x, bool with
                      x->asset_kept ? SLICE_LIT("; detail=asset_kept") : SLICE_LIT("; detail=stale_if_error"));
         else if (x->stale_renewed)
             TEXT_LIT(t, "; detail=stale_while_revalidate");
+        else if (x->source == SOURCE_SLICES)
+            TEXT_LIT(t, "; detail=slice");
         break;
     }
     case VERDICT_REDIS:
@@ -153,7 +155,7 @@ static void put_cache_status(struct text *t, const struct exchange *x, bool with
             TEXT_LIT(t, "; fwd-status=");
             text_put_u64(t, x->info.status);
         }
-        if (x->source == SOURCE_FOLLOW) {
+        if (x->source == SOURCE_FOLLOW || x->source == SOURCE_SLICES) {
             TEXT_LIT(t, "; stored");
         } else if (x->no_store != NO_STORE_STORED) {
             TEXT_LIT(t, "; detail=");
@@ -176,10 +178,12 @@ static void put_cache_status(struct text *t, const struct exchange *x, bool with
 
 static void put_age(struct text *t, const struct exchange *x)
 {
-    if (x->source != SOURCE_OBJECT && (x->source != SOURCE_FOLLOW || x->response_head.ptr != NULL))
+    if (x->source != SOURCE_OBJECT && x->source != SOURCE_SLICES &&
+        (x->source != SOURCE_FOLLOW || x->response_head.ptr != NULL))
         return; /* the instance's own head has the Age it sent */
     const struct cache_freshness *f = &x->info.fresh;
-    bool from_cache = x->source == SOURCE_OBJECT || x->collapsed || x->verdict == VERDICT_REDIS;
+    bool from_cache = x->source == SOURCE_OBJECT || x->collapsed || x->verdict == VERDICT_REDIS ||
+                      (x->source == SOURCE_SLICES && x->verdict != VERDICT_MISS);
     if (!from_cache && f->corrected_initial_ms < 1000)
         return;
     TEXT_LIT(t, "Age: ");

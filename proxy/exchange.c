@@ -22,6 +22,7 @@
 #include "proxy/partial.h"
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
+#include "proxy/slices.h"
 #include "proxy/tunnel.h"
 #include "proxy/upstream.h"
 
@@ -200,12 +201,14 @@ struct exchange *exchange_new_mirror(const struct exchange *of, const struct rou
 }
 
 /* What few have: one look at all of it. */
-static void exchange_free_rare(struct exchange *x)
+static NOINLINE void exchange_free_rare(struct exchange *x)
 {
     if (x->remote != NULL)
         phase_remote_cancel(x);
     if (x->own_fetch != NULL)
         own_fetch_free(x);
+    if (x->slices != NULL)
+        slices_free(x);
     if (x->timeout != NULL)
         fetch_timeout_end(x);
     if (x->hedge != NULL)
@@ -227,8 +230,8 @@ void exchange_free(struct exchange *x)
     ASSERT(x->upstream == NULL && x->instance == NULL && x->flight == NULL);
     deadline_clear(pw->worker, &x->wait_deadline);
     if (UNLIKELY(((uintptr_t)x->remote | (uintptr_t)x->own_fetch | (uintptr_t)x->tally |
-                  (uintptr_t)x->timeout | (uintptr_t)x->hedge | (uintptr_t)x->mirror | (uintptr_t)x->grpc) !=
-                 0))
+                  (uintptr_t)x->slices | (uintptr_t)x->timeout | (uintptr_t)x->hedge | (uintptr_t)x->mirror |
+                  (uintptr_t)x->grpc) != 0))
         exchange_free_rare(x);
     ASSERT(x->queued == NULL);
     if (x->follower != NULL)

@@ -33,6 +33,7 @@ struct phase_limit_use;
 struct phase_remote_use;
 struct proxy_url_key;
 struct proxy_worker;
+struct slices;
 struct tls_peer;
 struct tunnel;
 struct upstream_conn;
@@ -43,6 +44,7 @@ enum exchange_source {
     SOURCE_LOCAL,  /* our own page: local_body */
     SOURCE_OBJECT, /* `object`, complete */
     SOURCE_FOLLOW, /* `follower`, perhaps still being filled */
+    SOURCE_SLICES, /* `slices`, one after the other */
     SOURCE_RELAY,  /* straight from the upstream connection */
     SOURCE_TUNNEL  /* there is none, but what follows a 101 */
 };
@@ -100,6 +102,7 @@ struct exchange {
     bool http2;              /* it came by HTTP/2 */
     uint8_t credentials;     /* enum no_store_reason: guard_credentials */
     bool hinted;             /* a 103 of ours went out: early_hints.h */
+    bool object_held;        /* there is a reference on `object` */
     bool vary_miss;          /* of the URL, other variants are stored */
     uint8_t reuse_races;     /* tries lost to connections the instance was closing */
     uint8_t wait_rounds;
@@ -139,10 +142,10 @@ struct exchange {
     struct no_vary_use *no_vary;   /* what `key` was made by, or NULL; in the arena: no_vary.h */
     struct cache_object *object;   /* what is served; a reference only if object_held */
     struct cache_object_info info; /* of `object`, unpacked once: exchange_set_object */
-    bool object_held;
-    struct cache_object *stale;  /* a reference: what is being revalidated, or completed */
+    struct cache_object *stale;    /* a reference: what is being revalidated, or completed */
     struct partial *partial;     /* the fetch is about a part, or follows from one: partial.h; in the arena */
     struct mirror_copy *mirror;  /* is going to be copied: mirror.h */
+    struct slices *slices;       /* is answered from slices: slices.h; in the arena */
     struct own_fetch *own_fetch; /* was too slow for a shared one: own_fetch.h; in the arena */
     struct phase_limit_use *limit;   /* it is over its route's rate_limit, or Redis is asked; in the arena */
     struct phase_remote_use *remote; /* of the store that nodes share; NULL: none yet. In the arena */

@@ -53,6 +53,10 @@ struct explain_case {
         struct cache_range held;
         uint64_t size;
     } part;
+    struct { /* `is`: the key, and so what was looked up, is that of the slice the answer would begin with */
+        bool is;
+        uint64_t index;
+    } slice;
     /* explain_decide */
     enum cache_verdict verdict;
     enum no_store_reason why;

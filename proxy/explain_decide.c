@@ -6,6 +6,7 @@
 #include "cache/cookies.h"
 #include "cache/guard.h"
 #include "cache/request_rules.h"
+#include "cache/slicing.h"
 #include "cache/stale.h"
 #include "cache/storable.h"
 #include "core/http_date.h"
@@ -204,7 +205,7 @@ static void decide_fetch(struct explain_case *e, bool refused, bool insists)
                       "one, and this route obeys"));
     else if (e->peek.passing)
         decide_passing(e, v);
-    else if (e->x->req.method == HTTP_HEAD && e->peek.object == NULL)
+    else if (e->x->req.method == HTTP_HEAD && e->peek.object == NULL && !e->slice.is)
         outcome_reason(e, v, NO_STORE_METHOD);
     else if (is_personal(e))
         outcome_reason(e, v, (enum no_store_reason)e->x->credentials);
@@ -261,7 +262,7 @@ static void decide_looked_up(struct explain_case *e)
     const struct cache_object *o = e->peek.object;
     const bool directed = cache_request_directs(&x->req, &x->route->rules);
     e->part.alone =
-        o != NULL && e->info.status == 206 &&
+        o != NULL && e->info.status == 206 && !e->slice.is &&
         partial_use(&x->req, &e->info, e->now_ms / 1000, &e->part.held, &e->part.size) == PARTIAL_NOTHING;
     if (o != NULL && !guard_allows((enum no_store_reason)x->credentials, &e->info.fresh))
         decide_refused(e);
@@ -308,6 +309,51 @@ static void look_up(struct explain_case *e)
     no_vary_leave(x);
 }
 
+/* As slices_apply. */
+static bool is_sliced(const struct explain_case *e)
+{
+    const struct exchange *x = e->x;
+    return x->route->rules.slice_bytes > 0 && (e->peek.object == NULL || e->info.status == 206) &&
+           x->no_vary == NULL && !cache_request_wants_events(&x->req) &&
+           !cache_is_unsliced(e->cache, &x->key) && !is_personal(e);
+}
+
+/* From here on the question is about the slice that the answer would begin with. */
+static bool look_up_slice(struct explain_case *e)
+{
+    struct exchange *x = e->x;
+    const uint64_t bytes = x->route->rules.slice_bytes;
+    char *buf = arena_alloc(&x->arena, x->key.text.len + SLICING_KEY_MAX);
+    if (buf == NULL || !slicing_first(&x->req, bytes, &e->slice.index))
+        return false;
+    slicing_key(&x->key, bytes, e->slice.index, buf, &x->key);
+    e->slice.is = true;
+    cache_peek(e->cache, &x->key, &x->req, &x->arena, &e->peek);
+    e->peek.passing = false; /* of no account for slices */
+    if (e->peek.object != NULL)
+        e->info = cache_object_info(e->peek.object);
+    return true;
+}
+
+/* false: slices have nothing to do with it. */
+static bool decide_sliced(struct explain_case *e)
+{
+    struct cache_control cc;
+    if (!is_sliced(e))
+        return false;
+    cache_request_control(&e->x->req, &cc);
+    if (cache_request_directs(&e->x->req, &e->x->route->rules))
+        outcome_reason(e, (cc.flags & CC_ONLY_IF_CACHED) != 0 ? VERDICT_MISS : VERDICT_PASS,
+                       (cc.flags & CC_ONLY_IF_CACHED) != 0 ? NO_STORE_ONLY_IF_CACHED
+                       : (cc.flags & CC_NO_STORE) != 0     ? NO_STORE_REQUEST_NO_STORE
+                                                           : NO_STORE_REQUEST_RELOAD);
+    else if (!look_up_slice(e))
+        outcome_reason(e, VERDICT_PASS, NO_STORE_RANGES);
+    else
+        decide_looked_up(e);
+    return true;
+}
+
 void explain_decide(struct explain_case *e)
 {
     struct exchange *x = e->x;
@@ -338,5 +384,6 @@ void explain_decide(struct explain_case *e)
     look_up(e);
     if (e->peek.object != NULL)
         e->info = cache_object_info(e->peek.object);
-    decide_looked_up(e);
+    if (!decide_sliced(e))
+        decide_looked_up(e);
 }

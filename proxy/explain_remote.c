@@ -81,6 +81,8 @@ static enum explain_redis_use use_of(const struct explain_case *e)
         return EXPLAIN_REDIS_BYPASS;
     if (x->no_vary != NULL)
         return EXPLAIN_REDIS_NO_VARY;
+    if (e->slice.is)
+        return EXPLAIN_REDIS_SLICE;
     if (e->verdict == VERDICT_HIT)
         return EXPLAIN_REDIS_MEMORY;
     if (e->verdict == VERDICT_STALE)

@@ -26,6 +26,7 @@
     X(CLIENT, "client", 0, "the client's Cache-Control or Pragma wants it from an instance")                 \
     X(METHOD, "method", 0, "only GET looks there")                                                           \
     X(NO_VARY, "no_vary_search", 0, "its key is made by a No-Vary-Search, which other nodes may not know")   \
+    X(SLICE, "slice", 0, "slices are kept in memory only")                                                   \
     X(UNFOLLOWED, "unfollowed", 0,                                                                           \
       "the stream of purges is not followed, so nothing there can be believed and nothing is put there")     \
     X(BYPASS, "", 0, "fetched without looking there")

@@ -245,9 +245,9 @@ slice_t forward_request_head(struct exchange *x)
         tunnel_put_fields(&t, x);
     fold_put_fields(&t, x);
     forward_put_edits(&t, x, r->request_edits, r->request_edit_count);
-    if (x->stale != NULL && x->partial != NULL)
+    if (UNLIKELY(x->partial != NULL))
         partial_put_fields(&t, x);
-    else if (x->stale != NULL)
+    if (x->stale != NULL && (x->partial == NULL || x->partial->kind == PARTIAL_SLICE))
         put_validators(&t, x);
     else if (UNLIKELY(x->own_fetch != NULL))
         own_fetch_put_fields(&t, x);

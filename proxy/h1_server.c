@@ -10,6 +10,7 @@
 #include "proxy/listener.h"
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
+#include "proxy/slices.h"
 
 #define REQUESTS_PER_TURN 256 /* pipelined ones; then other connections get their turn */
 
@@ -114,8 +115,8 @@ static bool h1_server_next_request(struct client_conn *c)
 static bool h1_server_client_left(const struct client_conn *c)
 {
     const struct exchange *x = c->exchange;
-    if (c->hup &&
-        (x->upstream != NULL || x->queued != NULL || x->phase == PHASE_WAIT || x->source == SOURCE_FOLLOW))
+    if (c->hup && (x->upstream != NULL || x->queued != NULL || x->phase == PHASE_WAIT ||
+                   x->source == SOURCE_FOLLOW || (x->slices != NULL && slices_await_instance(x))))
         return true;
     return net_is_gone(c->fd);
 }

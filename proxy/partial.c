@@ -24,6 +24,7 @@
 #include "proxy/merge_head.h"
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
+#include "proxy/slices.h"
 
 #define PARTIAL_FAR_BYTES (1 * MB) /* from here on, a range is not worth waiting for the bytes before it */
 #define PARTIAL_COPY_MAX  (8 * MB) /* some milliseconds */
@@ -137,6 +138,10 @@ void partial_ask(struct exchange *x)
 
 void partial_put_fields(struct text *t, const struct exchange *x)
 {
+    if (x->partial->kind == PARTIAL_SLICE)
+        slice_fetch_put_fields(t, x);
+    if (x->stale == NULL || x->partial->kind != PARTIAL_REST)
+        return;
     const struct cache_object_info part = cache_object_info(x->stale);
     const struct partial *p = x->partial;
     TEXT_LIT(t, "Range: bytes=");
@@ -262,6 +267,11 @@ static slice_t part_text(struct exchange *x, const struct http_head *head, bool 
     return t.overflow ? (slice_t){NULL, 0} : merge_hide_fields(x, text_slice(&t), head);
 }
 
+slice_t partial_stored_text(struct exchange *x, const struct http_head *head)
+{
+    return part_text(x, head, true);
+}
+
 /* A 206 that has all of it is a 200 but for its name. */
 static bool drop_content_range(struct exchange *x, struct http_head *head)
 {
@@ -318,6 +328,8 @@ enum partial_taken partial_take(struct exchange *x, const struct http_head *head
         return take_asked(x, head, why);
     case PARTIAL_REST:
         return take_rest(x, head);
+    case PARTIAL_SLICE:
+        return slice_fetch_take(x, head, why);
     case PARTIAL_FIRST:
     case PARTIAL_USELESS:
         break;

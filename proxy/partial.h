@@ -16,13 +16,15 @@ enum partial_kind {
     PARTIAL_ASKED,  /* the client's own Range travels to the instance */
     PARTIAL_REST,   /* `stale` is the beginning or the end of it: what is missing is asked for */
     PARTIAL_FIRST,  /* it is coming, and what `stale` has follows it */
+    PARTIAL_SLICE,  /* just these bytes are fetched, to be stored by themselves: slices.h */
     PARTIAL_USELESS /* a part is stored that neither serves this request nor can be completed */
 };
 
 /* In the exchange's arena; owner thread. Set by the lookup for the fetch that follows. */
 struct partial {
     enum partial_kind kind;
-    struct cache_range rest; /* PARTIAL_REST: the missing bytes of `size` */
+    struct cache_range
+        rest; /* PARTIAL_REST: the missing bytes of `size`; PARTIAL_SLICE: those of the slice */
     uint64_t size;
 };
 
@@ -47,7 +49,9 @@ slice_t partial_strong_validator(const struct exchange *x, const struct cache_ob
 bool partial_found(struct exchange *x);
 /* Nothing is stored and x leads the fetch: whether its own Range should travel. */
 void partial_ask(struct exchange *x);
-/* The fields by which an instance is asked for what is missing; PARTIAL_REST, under a flight. */
+/* The fields by which an instance is asked for what is missing, or (PARTIAL_SLICE) for a slice; under a
+ * flight.
+ */
 void partial_put_fields(struct text *t, const struct exchange *x);
 
 enum partial_taken {
@@ -58,6 +62,8 @@ enum partial_taken {
 };
 /* The head of the response to a fetch with x->partial and a flight. */
 enum partial_taken partial_take(struct exchange *x, const struct http_head *head, enum no_store_reason *why);
+/* The head of a 206 as it is stored. `.ptr` is NULL without memory. */
+slice_t partial_stored_text(struct exchange *x, const struct http_head *head);
 /* The response was read to its end: adds what was stored behind it. false: no memory. */
 bool partial_finish(struct exchange *x);
 

@@ -37,8 +37,10 @@ void phase_set(struct exchange *x, enum phase_id to)
         [PHASE_ACCEPT] = 1u << PHASE_ROUTE | 1u << PHASE_DELIVER,
         [PHASE_ROUTE] = 1u << PHASE_LIMIT | 1u << PHASE_LOOKUP | 1u << PHASE_DELIVER,
         [PHASE_LIMIT] = 1u << PHASE_LOOKUP | 1u << PHASE_DELIVER,
-        [PHASE_LOOKUP] = 1u << PHASE_WAIT | 1u << PHASE_REMOTE | 1u << PHASE_FETCH | 1u << PHASE_DELIVER,
+        [PHASE_LOOKUP] = 1u << PHASE_WAIT | 1u << PHASE_SLICES | 1u << PHASE_REMOTE | 1u << PHASE_FETCH |
+                         1u << PHASE_DELIVER,
         [PHASE_WAIT] = 1u << PHASE_LOOKUP | 1u << PHASE_FETCH | 1u << PHASE_DELIVER | 1u << PHASE_LOG,
+        [PHASE_SLICES] = 1u << PHASE_LOOKUP | 1u << PHASE_FETCH | 1u << PHASE_DELIVER | 1u << PHASE_LOG,
         [PHASE_REMOTE] = 1u << PHASE_FETCH | 1u << PHASE_LOOKUP | 1u << PHASE_DELIVER | 1u << PHASE_LOG,
         [PHASE_FETCH] = 1u << PHASE_DELIVER | 1u << PHASE_LOOKUP | 1u << PHASE_LOG,
         [PHASE_DELIVER] = 1u << PHASE_TUNNEL | 1u << PHASE_LOG | 1u << PHASE_FETCH, /* own_fetch.h */
@@ -105,7 +107,7 @@ void phase_client_gone(struct exchange *x)
         cache_follower_close(&x->follower);
     if (x->phase == PHASE_LOG)
         return;
-    if (x->phase == PHASE_WAIT) {
+    if (x->phase == PHASE_WAIT || x->phase == PHASE_SLICES) {
         x->verdict = VERDICT_COLLAPSED;
         x->no_store = NO_STORE_ABANDONED;
     }
@@ -116,8 +118,8 @@ void phase_client_gone(struct exchange *x)
     if (x->phase == PHASE_TUNNEL && tunnel_outlives_client(x))
         return;
     exchange_drop_fetch(x);
-    if (x->phase != PHASE_WAIT && x->phase != PHASE_REMOTE && x->phase != PHASE_FETCH &&
-        x->phase != PHASE_DELIVER && x->phase != PHASE_TUNNEL)
+    if (x->phase != PHASE_WAIT && x->phase != PHASE_SLICES && x->phase != PHASE_REMOTE &&
+        x->phase != PHASE_FETCH && x->phase != PHASE_DELIVER && x->phase != PHASE_TUNNEL)
         phase_set(x, PHASE_DELIVER);
     phase_set(x, PHASE_LOG);
     phase_run(x);

@@ -3,6 +3,8 @@
  *   ACCEPT -> ROUTE -> [LIMIT] -> LOOKUP -> [WAIT] -> [REMOTE] -> [FETCH -> STORE]
  *                                   ^------'------------'              '-> DELIVER -> [TUNNEL] -> LOG
  *
+ * and LOOKUP -> [SLICES] -> DELIVER, or back (slices.h).
+ *
  * Each function looks at the exchange and says MORE (phase_set was called, go on), PARK (an event will resume
  * it) or DONE (only LOG: the exchange is gone). No phase knows a wire protocol. LOG always runs. */
 #ifndef PROXY_PHASE_H
@@ -16,6 +18,7 @@
     X(LIMIT, limit)                                                                                          \
     X(LOOKUP, lookup)                                                                                        \
     X(WAIT, wait)                                                                                            \
+    X(SLICES, slices)                                                                                        \
     X(REMOTE, remote)                                                                                        \
     X(FETCH, fetch)                                                                                          \
     X(DELIVER, deliver)                                                                                      \

@@ -11,6 +11,7 @@
 #include "proxy/own_fetch.h"
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
+#include "proxy/slices.h"
 #include "proxy/upstream.h"
 
 #define BATCH_MAX_BYTES (64 * KB) /* pipelined answers gathered before a write */
@@ -229,6 +230,19 @@ static enum phase_result deliver_from_relay(struct exchange *x)
     return PHASE_PARK;
 }
 
+static NOINLINE enum phase_result deliver_slices(struct exchange *x)
+{
+    switch (slices_pump(x)) {
+    case SLICES_DONE:
+        return deliver_finish(x);
+    case SLICES_PARK:
+        return deliver_park(x);
+    case SLICES_CUT:
+        break;
+    }
+    return deliver_cut(x);
+}
+
 enum phase_result phase_deliver(struct exchange *x)
 {
     if (x->client == NULL)
@@ -251,6 +265,8 @@ enum phase_result phase_deliver(struct exchange *x)
         return deliver_object(x);
     case SOURCE_FOLLOW:
         return deliver_follow(x);
+    case SOURCE_SLICES:
+        return deliver_slices(x);
     case SOURCE_LOCAL:
         return deliver_local(x);
     case SOURCE_RELAY:

@@ -9,6 +9,7 @@
 #include "proxy/mirror.h"
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
+#include "proxy/slices.h"
 #include "proxy/split.h"
 #include "proxy/stale.h"
 
@@ -149,7 +150,9 @@ enum phase_result phase_log(struct exchange *x)
             mirror_end(x);
         else
             count_fetch(x);
-        if (!x->is_mirror && !x->inherited)
+        if (slice_fetch_is(x))
+            slice_fetch_done(x);
+        else if (!x->is_mirror && !x->inherited)
             stale_refresh_done(x);
         exchange_free(x);
         proxy_worker_check_done(pw);

@@ -19,6 +19,7 @@
 #include "proxy/partial.h"
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
+#include "proxy/slices.h"
 #include "proxy/stale.h"
 #include "proxy/tunnel.h"
 
@@ -137,6 +138,8 @@ static enum phase_result lookup_fetch(struct exchange *x, struct cache_object *o
         early_hints_learn(x);
     x->source = SOURCE_NONE;
     x->object = NULL;
+    if (UNLIKELY(x->route->rules.slice_bytes > 0) && slices_apply(x, old))
+        return slices_begin(x);
     if (x->pass_forced)
         return lookup_pass(
             x, v, x->no_store != NO_STORE_STORED ? (enum no_store_reason)x->no_store : NO_STORE_WAIT_LIMIT);
@@ -204,7 +207,8 @@ static enum phase_result lookup_rest(struct exchange *x, struct cache_object *pa
         return lookup_pass(x, VERDICT_PARTIAL, NO_STORE_NO_MEMORY);
     if (directed)
         return lookup_directed(x, part, false);
-    if (x->partial->size > (uint64_t)x->route->rules.max_object_bytes)
+    if (x->partial->size > (uint64_t)x->route->rules.max_object_bytes &&
+        (x->route->rules.slice_bytes == 0 || !slices_apply(x, part)))
         return lookup_pass(x, VERDICT_PARTIAL, NO_STORE_TOO_LARGE);
     return lookup_fetch(x, part, false, false);
 }
@@ -347,6 +351,8 @@ void phase_wait_timeout(struct exchange *x)
     CHECK_MAGIC(x, EXCHANGE_MAGIC);
     if (x->phase == PHASE_WAIT)
         wait_fetch_alone(x, NO_STORE_WAIT_LIMIT);
+    else if (x->phase == PHASE_SLICES)
+        slices_on_timeout(x);
     else if (UNLIKELY(x->is_mirror) && x->phase == PHASE_DELIVER)
         exchange_abandon(x);
     else if (x->phase == PHASE_FETCH && x->queued != NULL) { /* `awaits_continue` is of an earlier try */

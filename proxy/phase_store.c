@@ -23,6 +23,7 @@
 #include "proxy/partial.h"
 #include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
+#include "proxy/slices.h"
 #include "proxy/stale.h"
 #include "proxy/tags.h"
 #include "proxy/tunnel.h"
@@ -307,7 +308,8 @@ static void store_ask_again(struct exchange *x)
     phase_fetch_release(x, FETCH_NONE);
     x->upstream_head = (slice_t){NULL, 0};
     x->conditions_dropped = false;
-    x->partial = NULL;
+    if (!slice_fetch_is(x))
+        x->partial = NULL;
     x->tries = 0;
     phase_run(x);
 }

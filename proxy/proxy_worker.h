@@ -73,7 +73,7 @@ struct proxy_worker {
     struct list listeners;
     struct list conns;
     struct list exchanges; /* all live ones */
-    unsigned conn_count, exchange_count, refresh_count, mirror_count;
+    unsigned conn_count, exchange_count, refresh_count, mirror_count, slice_fetch_count;
     struct list free_exchanges;
     unsigned free_exchange_count;
     struct client_conn *read_owner; /* whose unread input lies in read_buffer */

@@ -33,6 +33,7 @@ static int setup(void **state)
                                   .early_refresh = true,
                                   .ttl_jitter_percent = 12,
                                   .max_object_bytes = 9,
+                                  .slice_bytes = 8,
                                   .tags = "a b",
                                   .ignore_client_cache_control = true};
     return 0;
@@ -43,6 +44,7 @@ static void test_copies_everything(void **state)
     UNUSED(state);
     cache_rules_from_config(&config, &route, &rules);
     assert_true(rules.enabled);
+    assert_int_equal(rules.slice_bytes, 8);
     assert_int_equal(rules.bypass_cookie.len, 0);
     assert_int_equal(rules.bypass_header.len, 0);
     assert_int_equal(rules.default_ttl_ms, 1);
@@ -96,6 +98,18 @@ static void test_enabled(void **state)
     }
 }
 
+/* Slices are kept in memory only. */
+static void test_slices_where_there_is_memory(void **state)
+{
+    UNUSED(state);
+    config.cache.store = CONFIG_STORE_TIERED;
+    cache_rules_from_config(&config, &route, &rules);
+    assert_int_equal(rules.slice_bytes, 8);
+    config.cache.store = CONFIG_STORE_REDIS;
+    cache_rules_from_config(&config, &route, &rules);
+    assert_int_equal(rules.slice_bytes, 0);
+}
+
 static void test_bypass_only_where_the_route_says_so(void **state)
 {
     UNUSED(state);
@@ -115,6 +129,7 @@ int main(void)
         cmocka_unit_test_setup(test_copies_everything, setup),
         cmocka_unit_test_setup(test_unset_stays_unset, setup),
         cmocka_unit_test_setup(test_enabled, setup),
+        cmocka_unit_test_setup(test_slices_where_there_is_memory, setup),
         cmocka_unit_test_setup(test_bypass_only_where_the_route_says_so, setup),
     };
     return cmocka_run_group_tests_name("cache/rules", tests, NULL, NULL);

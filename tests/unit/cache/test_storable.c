@@ -497,6 +497,7 @@ static void test_every_reason_was_given(void **state)
         NO_STORE_REQUEST_NO_STORE, NO_STORE_ONLY_IF_CACHED, NO_STORE_COOKIE,        NO_STORE_DECEPTION,
         NO_STORE_NOT_FRESH,        NO_STORE_TAGS_TOO_LARGE, NO_STORE_KEY_TOO_LARGE, NO_STORE_FETCH_FAILED,
         NO_STORE_ABANDONED,        NO_STORE_OTHER_QUERIES,  NO_STORE_RATE_LIMITED,  NO_STORE_CERTIFICATE,
+        NO_STORE_RANGES,           NO_STORE_NOT_SLICEABLE,
     };
     UNUSED(state);
     for (size_t i = 0; i < ARRAY_LEN(elsewhere); i++) {

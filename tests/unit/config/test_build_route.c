@@ -16,7 +16,7 @@ static void test_members(void **state)
         "remove_request_header = Cookie, X-Z\nset_response_header = X-R: a, b\n"
         "remove_response_header = Server\n"
         "websocket = no\nearly_hints = learn\ntunnel_timeout = 6s\nkeep_assets = 7s\ntimeout = 7s\n"
-        "retry_idempotency_key = yes\nhedge = 250ms\ncalm_page = /calm.html\n[route last]\n");
+        "retry_idempotency_key = yes\nhedge = 250ms\ncalm_page = /calm.html\nslice = 64K\n[route last]\n");
     const struct config_route *r = &c->routes[0];
     assert_int_equal(c->route_count, 2);
     assert_int_equal(r->id, 0);
@@ -68,6 +68,7 @@ static void test_members(void **state)
     assert_int_equal(c->routes[1].keep_assets_ms, 0);
     assert_true(r->timeout_ms == 7000 && c->routes[1].timeout_ms == 0);
     assert_true(r->hedge_ms == 250 && c->routes[1].hedge_ms == 0);
+    assert_true(r->slice_bytes == 64 << 10 && c->routes[1].slice_bytes == 0);
     assert_true(r->retry_idempotency_key && !c->routes[1].retry_idempotency_key);
     config_unref(c);
 }

@@ -135,6 +135,21 @@ static void test_ttl_that_does_nothing(void **state)
     expect_no_problem(APP "[route a]\npath = /a\nttl = 5s\n");
 }
 
+static void test_slices(void **state)
+{
+    UNUSED(state);
+    expect_no_problem(APP "[route a]\nslice = 1M\n");
+    expect_no_problem(APP "[route a]\nslice = 1M\nmax_object_size = 1M\n");
+    expect_error(APP "[route a]\nslice = 2M\nmax_object_size = 1M\n",
+                 "t.ini:4: [route a] slice: it is larger than max_object_size");
+    expect_warning(APP "[route a]\ncache = off\nslice = 1M\n", "while the route has cache = off");
+    expect_warning(APP "[cache]\nstore = off\n[route a]\nslice = 1M\n", "while [cache] has store = off");
+    expect_warning("[route a]\nrespond = 200\nslice = 1M\n", "answers by itself and stores nothing");
+    expect_warning(APP "[cache]\nmemory_size = 64M\n[route a]\nslice = 16M\n", "few slices are kept");
+    expect_warning(APP "[cache]\nstore = redis\n[redis]\nurl = redis://127.0.0.1\n[route a]\nslice = 1M\n",
+                   "it does nothing with store = redis");
+}
+
 struct shadow_case {
     const char *wide, *narrow;
     bool shadowed;
@@ -220,6 +235,7 @@ int main(void)
         cmocka_unit_test(test_one_answer_per_route),
         cmocka_unit_test(test_mirrors),
         cmocka_unit_test(test_ttl_that_does_nothing),
+        cmocka_unit_test(test_slices),
         cmocka_unit_test(test_keys_that_share_little),
         cmocka_unit_test(test_probes_that_see_no_body),
         cmocka_unit_test(test_shadowed_routes),

@@ -173,6 +173,7 @@ static const struct {
     {T, "timeout", "0"},
     {T, "retry_idempotency_key", "no"},
     {T, "hedge", "off"},
+    {T, "slice", "off"},
 #define A OPTION_ADMIN
     {A, "socket", "runtime_dir/admin.sock"},
     {A, "socket_mode", "0660"},

@@ -19,11 +19,11 @@ static void test_transitions(void **state)
 {
     UNUSED(state);
     static const char *const legal[PHASE_COUNT] = {
-        /*                 A R L L W R F D T L */
-        [PHASE_ACCEPT] = "0100000100", [PHASE_ROUTE] = "0011000100",   [PHASE_LIMIT] = "0001000100",
-        [PHASE_LOOKUP] = "0000111100", [PHASE_WAIT] = "0001001101",    [PHASE_REMOTE] = "0001001101",
-        [PHASE_FETCH] = "0001000101",  [PHASE_DELIVER] = "0000001011", [PHASE_TUNNEL] = "0000000001",
-        [PHASE_LOG] = "0000000000",
+        /*                 A R L L W S R F D T L */
+        [PHASE_ACCEPT] = "01000000100", [PHASE_ROUTE] = "00110000100", [PHASE_LIMIT] = "00010000100",
+        [PHASE_LOOKUP] = "00001111100", [PHASE_WAIT] = "00010001101",  [PHASE_SLICES] = "00010001101",
+        [PHASE_REMOTE] = "00010001101", [PHASE_FETCH] = "00010000101", [PHASE_DELIVER] = "00000001011",
+        [PHASE_TUNNEL] = "00000000001", [PHASE_LOG] = "00000000000",
     };
     struct exchange x = {.magic = EXCHANGE_MAGIC};
     for (unsigned from = 0; from < PHASE_COUNT; from++) {
