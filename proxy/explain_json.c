@@ -188,7 +188,7 @@ void explain_add_cache(json_t *o, const struct explain_case *e)
     if (!e->looked_up)
         return;
     if (e->slice.is)
-        put_int(o, "slice", (int64_t)e->slice.index);
+        admin_put_int(o, "slice", (int64_t)e->slice.index);
     json_object_set_new(o, "stored", p->object != NULL ? stored_json(e) : json_null());
     if (p->varies) {
         admin_put_int(o, "variant_count", (int64_t)p->variant_count);
