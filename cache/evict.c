@@ -343,12 +343,13 @@ size_t cache_evict_pick(struct cache_evict *e, size_t bytes, wall_ms_t now_ms,
     return n;
 }
 
-size_t cache_evict_try_pick(struct cache_evict *e, size_t bytes, wall_ms_t now_ms,
-                            struct cache_object *out[CACHE_EVICT_BATCH])
+bool cache_evict_try_pick(struct cache_evict *e, size_t bytes, wall_ms_t now_ms,
+                          struct cache_object *out[CACHE_EVICT_BATCH], size_t *n)
 {
+    *n = 0;
     if (!lock_take_within(&e->lock, CACHE_EVICT_PATIENCE_US))
-        return 0;
-    size_t n = evict_pick_locked(e, bytes, now_ms, out);
+        return false;
+    *n = evict_pick_locked(e, bytes, now_ms, out);
     lock_drop(&e->lock);
-    return n;
+    return true;
 }

@@ -63,13 +63,13 @@ void cache_evict_retire_some(struct cache_evict *e, struct cache_object *const *
 void cache_evict_settle(struct cache_evict *e);
 /* Takes up to CACHE_EVICT_BATCH victims of together at least `bytes` (if there are) out of the queues, with a
  * reference each. The caller unlinks them from the index if they still are there; who does so retires them
- * himself. Waits for the lock; cache_evict_try_pick waits CACHE_EVICT_PATIENCE_US at most and then finds
- * none. */
+ * himself. Waits for the lock; cache_evict_try_pick waits CACHE_EVICT_PATIENCE_US at most: false, and *n is
+ * 0, when it did not get it. */
 #define CACHE_EVICT_PATIENCE_US 200
 size_t cache_evict_pick(struct cache_evict *e, size_t bytes, wall_ms_t now_ms,
                         struct cache_object *out[CACHE_EVICT_BATCH]);
-size_t cache_evict_try_pick(struct cache_evict *e, size_t bytes, wall_ms_t now_ms,
-                            struct cache_object *out[CACHE_EVICT_BATCH]);
+bool cache_evict_try_pick(struct cache_evict *e, size_t bytes, wall_ms_t now_ms,
+                          struct cache_object *out[CACHE_EVICT_BATCH], size_t *n);
 /* True when the key's ghost is there (tests). */
 bool cache_evict_has_ghost(struct cache_evict *e, uint64_t hash);
 

@@ -156,11 +156,14 @@ struct cache_follower *cache_flight_follow(struct cache_flight *fl, struct worke
     return f;
 }
 
-/* The object is not going to be stored: nobody may join any more, the key is remembered, the window opens. */
-static void fill_open_window(struct cache_flight *fl)
+/* The object is not going to be stored: nobody may join any more, the key of one that is too large is
+ * remembered, the window opens. */
+static void fill_open_window(struct cache_flight *fl, enum no_store_reason why)
 {
-    cache_pass_remember_why(fl->cache->pass, fl->primary_hash.lo, cache_flight_now_ms(),
-                            CACHE_PASS_OVERSIZE_MS, NO_STORE_TOO_LARGE, fl->status);
+    if (why == NO_STORE_TOO_LARGE)
+        cache_pass_remember_why(fl->cache->pass, fl->primary_hash.lo, cache_flight_now_ms(),
+                                CACHE_PASS_OVERSIZE_MS, why, fl->status);
+    fl->window_why = (uint8_t)why;
     cache_flight_leave_table(fl);
     struct cache_mails mails = {NULL};
     lock_take(&fl->lock);
@@ -186,9 +189,9 @@ char *cache_fill_buffer(struct cache_flight *fl, size_t *room)
         return p;
     size_t charge;
     size_t bytes = cache_body_next_chunk(o->body, &charge);
-    bool reserved = fl->state == FLIGHT_FILLING && cache_reserve(fl->cache, charge);
-    if (fl->state == FLIGHT_FILLING && !reserved)
-        fill_open_window(fl);
+    bool busy;
+    if (fl->state == FLIGHT_FILLING && !cache_reserve(fl->cache, charge, &busy))
+        fill_open_window(fl, busy ? NO_STORE_NO_MEMORY : NO_STORE_TOO_LARGE);
     if (fl->state == FLIGHT_WINDOW) { /* at most the window and a chunk per stream, whatever the limit */
         bytes = MIN(bytes, 4 * CACHE_CHUNK_MIN);
         charge = cache_memory_rounded(bytes) + cache_memory_rounded(sizeof(struct cache_chunk));
@@ -226,7 +229,7 @@ void cache_fill_commit(struct cache_flight *fl, size_t n)
     else
         cache_object_commit_small(o, n);
     if (fl->state == FLIGHT_FILLING && cache_object_filled(o) > (uint64_t)fl->max_object_bytes)
-        fill_open_window(fl);
+        fill_open_window(fl, NO_STORE_TOO_LARGE);
     struct cache_mails mails = {NULL};
     lock_take(&fl->lock);
     if (!fl->head_held)

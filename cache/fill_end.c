@@ -62,7 +62,7 @@ struct cache_object *cache_fill_create_object(struct cache *c, const struct cach
                                               struct cache_body *body)
 {
     size_t cost = cache_object_cost(parts, body != NULL);
-    if (!cache_reserve(c, cost))
+    if (!cache_reserve(c, cost, NULL))
         return NULL;
     struct cache_object *o = cache_object_create(&c->account, parts, body);
     if (o == NULL)
@@ -148,7 +148,7 @@ enum no_store_reason cache_fill_finish(struct cache_flight **flp)
     struct cache_object *o = fl->object;
     ASSERT(o->kind != CACHE_BODY_SHARED || o->body->announced_bytes < 0 ||
            (uint64_t)o->body->announced_bytes == cache_object_filled(o) + fl->held);
-    enum no_store_reason why = NO_STORE_TOO_LARGE;
+    enum no_store_reason why = (enum no_store_reason)fl->window_why;
     if (fl->state == FLIGHT_WINDOW) {
         cache_object_show(o, fl->held);
     } else {

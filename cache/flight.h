@@ -64,7 +64,8 @@ struct cache_flight {
     uint64_t hash;                     /* low half, of the whole key */
     /* leader's thread */
     int64_t max_object_bytes;
-    uint16_t status; /* of the response, 0: none yet */
+    uint16_t status;    /* of the response, 0: none yet */
+    uint8_t window_why; /* enum no_store_reason, once the window is open */
     bool leader_gone;
     size_t held; /* the last bytes of an announced length: committed, shown by cache_flight_store */
     struct cache_object *object; /* set by begin, before followers learn of it; a reference */

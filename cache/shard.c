@@ -326,25 +326,35 @@ static void sweep_some(struct cache *c, wall_ms_t now_ms)
     atomic_fetch_add_explicit(&sh->swept, gone, memory_order_relaxed);
 }
 
-bool cache_reserve(struct cache *c, size_t bytes)
+/* There is no room yet. */
+static bool make_room(struct cache *c, size_t bytes, bool *busy)
 {
-    size_t limit = atomic_load_explicit(&c->account.limit, memory_order_relaxed);
-    if (bytes > limit)
-        return false;
-    if (cache_account_try(&c->account, bytes))
-        return true;
-    if (atomic_load_explicit(&c->account.doomed, memory_order_relaxed) > limit / DOOMED_SHARE + DOOMED_SLACK)
-        return false;
     wall_ms_t now_ms = clock_wall_ms();
     sweep_some(c, now_ms);
     while (!cache_account_try(&c->account, bytes)) {
         struct cache_object *victims[CACHE_EVICT_BATCH];
-        size_t n = cache_evict_try_pick(&c->evict, MAX(bytes_over(c, bytes), 1), now_ms, victims);
+        size_t n;
+        *busy = !cache_evict_try_pick(&c->evict, MAX(bytes_over(c, bytes), 1), now_ms, victims, &n);
         if (n == 0)
             return cache_account_try(&c->account, bytes);
         evict_victims(c, victims, n);
     }
     return true;
+}
+
+bool cache_reserve(struct cache *c, size_t bytes, bool *busy)
+{
+    bool unasked;
+    busy = busy != NULL ? busy : &unasked;
+    *busy = false;
+    size_t limit = atomic_load_explicit(&c->account.limit, memory_order_relaxed);
+    if (bytes > limit)
+        return false;
+    if (cache_account_try(&c->account, bytes))
+        return true;
+    *busy =
+        atomic_load_explicit(&c->account.doomed, memory_order_relaxed) > limit / DOOMED_SHARE + DOOMED_SLACK;
+    return !*busy && make_room(c, bytes, busy);
 }
 
 void cache_shrink(struct cache *c)

@@ -98,8 +98,9 @@ void cache_shard_tidy_locked(struct cache *c, struct cache_shard *sh, hash128_t 
 bool cache_flight_is_in_table_locked(struct cache_shard *sh, hash128_t primary_hash, slice_t primary);
 
 /* No lock held: charges `bytes`, making room for them when needed: a few slots of the index are swept for
- * purged and expired objects, then S3-FIFO. false when that is not possible. */
-bool cache_reserve(struct cache *c, size_t bytes);
+ * purged and expired objects, then S3-FIFO. false when that is not possible; *busy (may be NULL): it may be
+ * in a moment, since another thread makes room, or much memory is on its way through a grace period. */
+bool cache_reserve(struct cache *c, size_t bytes, bool *busy);
 /* No lock held: evicts until the account is within its limit. */
 void cache_shrink(struct cache *c);
 /* No lock held: removes everything. */

@@ -301,8 +301,10 @@ static void test_who_was_picked_may_leave(void **state)
     UNUSED(state);
     struct fix_holder h;
     struct cache_object *out[CACHE_EVICT_BATCH];
+    size_t n;
     add(1, 1000);
-    assert_int_equal(cache_evict_try_pick(&ev, 1, NOW_MS, out), 1);
+    assert_true(cache_evict_try_pick(&ev, 1, NOW_MS, out, &n));
+    assert_int_equal(n, 1);
     fix_hold(&h, &ev.lock);
     cache_evict_retire(&ev, out[0]); /* somebody replaced it before it was unlinked */
     fix_let_go(&h);
@@ -318,11 +320,15 @@ static void test_nobody_is_picked_in_time(void **state)
     UNUSED(state);
     struct fix_holder h;
     struct cache_object *out[CACHE_EVICT_BATCH];
+    size_t n = 9;
     add(1, 1000);
     fix_hold(&h, &ev.lock);
-    assert_int_equal(cache_evict_try_pick(&ev, 1, NOW_MS, out), 0);
+    assert_false(cache_evict_try_pick(&ev, 1, NOW_MS, out, &n));
+    assert_int_equal(n, 0);
     fix_let_go(&h);
     assert_int_equal(evict_one(), 1);
+    assert_true(cache_evict_try_pick(&ev, 1, NOW_MS, out, &n)); /* there is none, which is not the same */
+    assert_int_equal(n, 0);
 }
 
 static void *retire_main(void *arg)

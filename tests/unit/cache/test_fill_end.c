@@ -114,7 +114,7 @@ static void test_object_being_shown_is_waited_for(void **state)
                                        .key = key.text,
                                        .primary_bytes = key.text.len,
                                        .fill = &fill};
-    assert_true(cache_reserve(c, cache_object_cost(&parts, false)));
+    assert_true(cache_reserve(c, cache_object_cost(&parts, false), NULL));
     struct cache_object *o = cache_object_create(&c->account, &parts, NULL);
     struct seeker s = {.key = "http://h/a"};
     pthread_t thread;

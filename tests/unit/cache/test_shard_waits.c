@@ -97,6 +97,41 @@ static void test_room_is_made_in_time_or_not_at_all(void **state)
     assert_true(fix_stats(c).bytes_used <= 16 * MB);
 }
 
+/* So is what turns out to need more room when its length was not known. It is not too large for all that: the
+ * next who asks may store it. */
+static void test_what_found_no_room_in_time_is_not_remembered(void **state)
+{
+    UNUSED(state);
+    char url[32];
+    struct fix_holder h;
+    for (unsigned n = 0; fix_stats(c).evictions == 0; n++) {
+        snprintf(url, sizeof url, "http://h/%u", n);
+        assert_int_equal(fix_store(c, url, 10000), NO_STORE_STORED);
+    }
+    const struct cache_fill fill = fix_fill(-1);
+    struct cache_flight *fl = fix_lead(c, URL);
+    enum no_store_reason why;
+    uint64_t at = 0;
+    assert_non_null(cache_fill_begin(fl, &fill, &why));
+    fix_hold(&h, &c->evict.lock);
+    assert_true(fix_pour(fl, &at, 1000000));
+    assert_int_equal(cache_fill_finish(&fl), NO_STORE_NO_MEMORY);
+    fix_let_go(&h);
+    assert_false(fix_has(c, URL));
+    assert_false(fix_pass(c, URL));
+    assert_int_equal(fix_store_fill(c, URL, &fill, 1000000), NO_STORE_STORED);
+    assert_true(fix_has(c, URL));
+}
+
+/* Where nothing is left to evict, it is too large, and remembered. */
+static void test_what_is_larger_than_the_cache_is_remembered(void **state)
+{
+    UNUSED(state);
+    const struct cache_fill fill = fix_fill(-1);
+    assert_int_equal(fix_store_fill(c, URL, &fill, 17 * MB), NO_STORE_TOO_LARGE);
+    assert_true(fix_pass(c, URL));
+}
+
 /* ---- at once
  * ---------------------------------------------------------------------------------------------------- */
 
@@ -182,6 +217,8 @@ int main(void)
         T(test_a_store_takes_few_locks),
         T(test_storing_does_not_wait_for_the_eviction_lock),
         T(test_room_is_made_in_time_or_not_at_all),
+        T(test_what_found_no_room_in_time_is_not_remembered),
+        T(test_what_is_larger_than_the_cache_is_remembered),
         T(test_nothing_is_lost_at_the_door),
     };
     return cmocka_run_group_tests_name("cache/shard_waits", tests, fix_group_setup, fix_group_teardown);
