@@ -326,6 +326,8 @@ static const char *settle_line(struct h2_head *h, struct http_head *out)
     out->method = (uint8_t)http_method_lookup(out->method_text);
     if (protocol.ptr != NULL && out->method != HTTP_CONNECT)
         return "a :protocol without CONNECT";
+    if (protocol.ptr != NULL && !http_is_token(protocol))
+        return "a :protocol that is none";
     if (out->method == HTTP_CONNECT && protocol.ptr == NULL) {
         out->target = authority;
         h->content_length = -1; /* it says nothing there (RFC 9110 section 9.3.6) */

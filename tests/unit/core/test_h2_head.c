@@ -335,8 +335,13 @@ static void test_connect_is_malformed(void **state)
 
 static void test_other_protocols(void **state)
 {
-    static const char *const others[] = {"connect-udp", "webtransport", "", "websocket2", "h2c"};
+    static const char *const others[] = {"connect-udp", "webtransport", "websocket2", "h2c"};
+    static const char *const none[] = {"", " websocket", "web socket", "websocket\r\nX: y", "websocket/13"};
     struct http_head out;
+    for (size_t i = 0; i < ARRAY_LEN(none); i++)
+        assert_int_equal(HEAD(*state, &out, ":method", "CONNECT", ":protocol", none[i], ":scheme", "https",
+                              ":path", "/", ":authority", "test"),
+                         H2_HEAD_MALFORMED);
     for (size_t i = 0; i < ARRAY_LEN(others); i++) {
         assert_int_equal(HEAD(*state, &out, ":method", "CONNECT", ":protocol", others[i], ":scheme", "https",
                               ":path", "/", ":authority", "test"),
