@@ -73,12 +73,12 @@ struct admin_ops {
      * told) or "pending" (in memory until then). May wait for the disk, for a moment. */
     const char *(*purge_fate)(void *arg, const struct cache_purge_result *r);
     /* Adds the proxy's own part to the status object, which holds everything else already: "state" (running,
-     * draining), "listeners" (array of address texts), "tls" (array: "listen",
-     * "problem" (null, or why changed files are not used), "certificates" with "file", "names" and when each
-     * expires), "redis" (null, or an object with "mode", "trouble" and
-     * "servers"), "splits" (array: "route", "state", "stopped_at_ms", and "stable" and "canary" with "pool",
-     * "weight", "requests", "failures", "p95_ms"), and into its "config" object "last_reload" {"ok",
-     * "at_ms" (wall clock), "problems" (array of strings)} once there was one. */
+     * draining), "connections_limit" (max_connections, or what descriptors allow), "listeners" (array of
+     * address texts), "tls" (array: "listen", "problem" (null, or why changed files are not used),
+     * "certificates" with "file", "names" and when each expires), "redis" (null, or an object with "mode",
+     * "trouble" and "servers"), "splits" (array: "route", "state", "stopped_at_ms", and "stable" and "canary"
+     * with "pool", "weight", "requests", "failures", "p95_ms"), and into its "config" object "last_reload"
+     * {"ok", "at_ms" (wall clock), "problems" (array of strings)} once there was one. */
     void (*status)(void *arg, json_t *into);
     /* Gives the canary of a route its share again; the route's object of "splits" in the status, NULL: no
      * such route is split. */

@@ -346,7 +346,6 @@ json_t *admin_status_build(struct admin *a)
     json_object_set_new(o, "config", config);
     admin_put_int(o, "workers", (uint64_t)c->main.workers);
     admin_put_int(o, "connections", metrics_total(METRIC_CLIENT_OPEN));
-    admin_put_int(o, "connections_limit", (uint64_t)c->main.max_connections);
     admin_put_int(o, "requests", metrics_total(METRIC_REQUESTS));
     json_object_set_new(o, "counters", counters_build());
     admin_put_int(o, "log_lines_dropped", log_lines_dropped());

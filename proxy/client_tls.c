@@ -24,7 +24,8 @@
 
 static unsigned handshakes_max(const struct proxy_worker *pw)
 {
-    unsigned share = (unsigned)pw->view->shared->config->main.max_connections / 4;
+    /* Not of max_connections: descriptors may allow fewer. */
+    const unsigned share = atomic_load_explicit(&pw->server->admission.max_total, memory_order_relaxed) / 4;
     return MAX(share / (unsigned)MAX(pw->server->worker_count, 1), HANDSHAKES_LEAST);
 }
 

@@ -51,6 +51,8 @@ static void ops_status(void *arg, json_t *into)
     struct server *s = arg;
     char text[NET_ADDR_TEXT];
     json_object_set_new(into, "state", json_string(names[s->state]));
+    json_object_set_new(into, "connections_limit",
+                        json_integer((json_int_t)atomic_load(&s->admission.max_total)));
     json_t *list = json_array();
     for (size_t i = 0; i < s->listener_count; i++) {
         net_addr_format(&s->listeners[i].bound, text);

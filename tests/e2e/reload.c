@@ -1,6 +1,7 @@
 /* reload.c: a new configuration takes over without dropping a request (promise 6), and a bad one changes
  * nothing (promise 4). Also what the command line says about configurations: check, config, exit codes. */
 #include <signal.h>
+#include <sys/resource.h>
 
 #include "tests/support/load.h"
 #include "tests/support/millpond.h"
@@ -234,6 +235,29 @@ static void environment_reaches_the_file(void **state)
     millpond_stop(m);
 }
 
+/* With fewer descriptors than max_connections, clients leave some for instances: that is what the status
+ * says, and what holds. */
+static void few_descriptors_let_in_fewer_clients(void **state)
+{
+    UNUSED(state);
+    struct origin *o = origin_start_named("a");
+    struct millpond *m = millpond_start(.cache = NO_STORE, .rest = pool_lines("app", 1, o));
+    const struct rlimit few = {256, 256};
+    assert_int_equal(millpond_figure(m, "connections_limit"), 10000);
+    assert_int_equal(prlimit(m->proc->pid, RLIMIT_NOFILE, &few, NULL), 0);
+    expect_reloaded(m);
+    assert_int_equal(millpond_figure(m, "connections_limit"), 84);
+    millpond_wait_log(m, "only 84 clients are let in at a time", 1);
+    struct client *c[84];
+    for (size_t i = 0; i < ARRAY_LEN(c); i++) {
+        c[i] = client_open(m->port);
+        client_send(c[i], "GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+        expect_body(client_read(c[i]), "a");
+    }
+    expect_status(client_read(client_open(m->port)), 503);
+    millpond_stop(m);
+}
+
 static void taken_address_is_a_clear_failure(void **state)
 {
     UNUSED(state);
@@ -282,6 +306,7 @@ int main(void)
         E2E_TEST(check_and_config_judge_files),
         E2E_TEST(exit_codes_tell_refused_from_wrong),
         E2E_TEST(environment_reaches_the_file),
+        E2E_TEST(few_descriptors_let_in_fewer_clients),
         E2E_TEST(taken_address_is_a_clear_failure),
     };
     return E2E_RUN("reload", tests);

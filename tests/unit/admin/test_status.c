@@ -34,7 +34,6 @@ static void test_keys(void **state)
     assert_int_equal(int_at(o, "workers", NULL), 2);
     assert_int_equal(int_at(o, "config", "generation"), 4);
     assert_string_equal(json_string_value(json_object_get(o, "state")), "running");
-    assert_int_equal(int_at(o, "connections_limit", NULL), 100);
     assert_int_equal(int_at(o, "connections", NULL), int_at(o, "counters", "client_connections"));
     assert_int_equal(int_at(o, "requests", NULL), int_at(o, "counters", "requests"));
     assert_int_equal(int_at(o, "cache", "objects"), 7);
