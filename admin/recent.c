@@ -3,8 +3,10 @@
  * Workers count from the start of the process, and go on doing only that: what came lately is the difference
  * of two sums. Two marks are kept, and each takes the place of the older one, so the window is between one
  * and two times RECENT_MARK_EVERY_MS, and as long as the process where that is younger. A row (a route, an
- * instance, all) costs 14 KB in each mark; what comes after the first RECENT_ROWS_MAX rows is in the sum of
- * all alone.
+ * instance, all) costs 14 KB in each mark, so there are RECENT_ROWS_MAX at most. Labels live as long as the
+ * process, also those of instances that are long gone: where there are more than rows, only those have one
+ * that had requests since the mark before. Who then is asked again after a rest has no row to compare with,
+ * and is in the sum of all alone until the next mark but one; so is what comes after the last row.
  *
  * Rejected: histograms that forget, in the workers (each request would pay for what somebody looks at now and
  * then), and marking when the status is asked for (the window would be whoever asked last). */
@@ -18,7 +20,7 @@
 
 #define RECENT_ROWS_MAX 256
 
-enum recent_kind { RECENT_ALL, RECENT_ROUTE, RECENT_INSTANCE };
+enum recent_kind { RECENT_ROUTE, RECENT_INSTANCE, RECENT_ALL, RECENT_KINDS };
 
 struct recent_row {
     enum recent_kind kind;
@@ -29,6 +31,9 @@ struct recent_row {
 
 struct recent_sum { /* on the heap, with its rows */
     mono_ms_t at_ms;
+    const struct recent_sum *since; /* while it is made; NULL: the start */
+    uint64_t requests[RECENT_KINDS][METRICS_LABELS_MAX];
+    size_t known; /* of these, how many are not 0 */
     size_t count;
     struct recent_row *rows[RECENT_ROWS_MAX];
 };
@@ -68,21 +73,50 @@ static void row_add(struct recent_sum *s, enum recent_kind kind, uint16_t label,
     histogram_add(&row->latency, &series->latency);
 }
 
-static void sum_on_series(void *arg, const struct metrics_series *series)
+static uint64_t requests_of(const struct recent_sum *s, enum recent_kind kind, uint16_t label)
 {
-    row_add(arg, RECENT_ALL, 0, series);
-    row_add(arg, RECENT_ROUTE, series->route, series);
-    if (series->instance != 0)
-        row_add(arg, RECENT_INSTANCE, series->instance, series);
+    return s != NULL ? s->requests[kind][label] : 0;
 }
 
-static struct recent_sum *sum_new(mono_ms_t now_ms)
+static void requests_add(struct recent_sum *s, enum recent_kind kind, uint16_t label, uint64_t n)
+{
+    s->known += s->requests[kind][label] == 0 && n > 0;
+    s->requests[kind][label] += n;
+}
+
+static void sum_on_count(void *arg, uint16_t route, uint16_t instance, uint64_t n)
+{
+    requests_add(arg, RECENT_ALL, 0, n);
+    requests_add(arg, RECENT_ROUTE, route, n);
+    if (instance != 0)
+        requests_add(arg, RECENT_INSTANCE, instance, n);
+}
+
+static bool has_row(const struct recent_sum *s, enum recent_kind kind, uint16_t label)
+{
+    return s->known <= RECENT_ROWS_MAX || requests_of(s, kind, label) != requests_of(s->since, kind, label);
+}
+
+static void sum_on_series(void *arg, const struct metrics_series *series)
+{
+    struct recent_sum *s = arg;
+    row_add(s, RECENT_ALL, 0, series);
+    if (has_row(s, RECENT_ROUTE, series->route))
+        row_add(s, RECENT_ROUTE, series->route, series);
+    if (series->instance != 0 && has_row(s, RECENT_INSTANCE, series->instance))
+        row_add(s, RECENT_INSTANCE, series->instance, series);
+}
+
+static struct recent_sum *sum_new(const struct recent_sum *since, mono_ms_t now_ms)
 {
     struct recent_sum *s = calloc(1, sizeof *s);
     if (s == NULL)
         return NULL;
     s->at_ms = now_ms;
+    s->since = since;
+    metrics_each_count(sum_on_count, s);
     metrics_each_series(sum_on_series, s);
+    s->since = NULL;
     return s;
 }
 
@@ -98,7 +132,7 @@ static void sum_free(struct recent_sum *s)
 
 void admin_recent_mark(struct admin_recent *r, mono_ms_t now_ms)
 {
-    struct recent_sum *s = sum_new(now_ms);
+    struct recent_sum *s = sum_new(r->newer, now_ms);
     if (s == NULL)
         return; /* the window grows until there is memory again */
     sum_free(r->older);
@@ -161,11 +195,13 @@ static void row_append(json_t *list, const char *key, const struct recent_row *r
 
 json_t *admin_recent_build(const struct admin_recent *r, mono_ms_t now_ms)
 {
-    struct recent_sum *s = sum_new(now_ms);
+    struct recent_sum *s = sum_new(r->older, now_ms);
     json_t *o = json_object(), *routes = json_array(), *instances = json_array();
     for (size_t i = 0; s != NULL && i < s->count; i++) {
         struct recent_row *row = s->rows[i];
-        json_t *figures = row_build(row, row_find(r->older, row->kind, row->label));
+        const struct recent_row *before = row_find(r->older, row->kind, row->label);
+        const bool unknown = before == NULL && requests_of(r->older, row->kind, row->label) > 0;
+        json_t *figures = unknown ? NULL : row_build(row, before);
         if (figures == NULL)
             continue;
         if (row->kind == RECENT_ROUTE) {

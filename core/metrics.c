@@ -17,8 +17,7 @@
 
 #define SERIES_MAX   4096u
 #define SERIES_SLOTS (2 * SERIES_MAX)
-#define LABELS_MAX   4096u
-#define LABEL_SLOTS  (2 * LABELS_MAX)
+#define LABEL_SLOTS  (2 * METRICS_LABELS_MAX)
 #define REASONS_MAX  64u /* of one kind */
 #define SHARD_MAGIC  0x4d455452u
 
@@ -44,7 +43,7 @@ struct label {
 static struct lock metrics_lock = {PTHREAD_MUTEX_INITIALIZER, LOCK_METRICS};
 static struct metrics_shard *metrics_shards;                           /* under metrics_lock */
 static struct metrics_shard metrics_retired = {.magic = SHARD_MAGIC};  /* written under metrics_lock */
-static _Atomic(struct label *) metrics_labels[LABELS_MAX];             /* [0] stays empty: "other" */
+static _Atomic(struct label *) metrics_labels[METRICS_LABELS_MAX];     /* [0] stays empty: "other" */
 static uint16_t metrics_label_index[LABEL_SLOTS], metrics_label_count; /* under metrics_lock */
 
 static const struct metric_info metrics_infos[] = {
@@ -441,6 +440,29 @@ static void series_sum(const struct series_key *k, struct metrics_series *sum)
     lock_drop(&metrics_lock);
 }
 
+static uint64_t requests_in(struct metrics_shard *m, const struct series_key *k)
+{
+    const struct metrics_series *s = atomic_load_explicit(
+        series_find(m, k->route, (enum cache_verdict)k->verdict, k->instance), memory_order_acquire);
+    return s != NULL ? get_u64(&s->latency.count) : 0;
+}
+
+void metrics_each_count(void (*each)(void *arg, uint16_t route, uint16_t instance, uint64_t requests),
+                        void *arg)
+{
+    size_t count = 0;
+    struct series_key *keys = keys_collect(&count);
+    for (size_t i = 0; i < count; i++) {
+        lock_take(&metrics_lock);
+        uint64_t n = requests_in(&metrics_retired, &keys[i]);
+        for (struct metrics_shard *m = metrics_shards; m != NULL; m = m->next)
+            n += requests_in(m, &keys[i]);
+        lock_drop(&metrics_lock);
+        each(arg, keys[i].route, keys[i].instance, n);
+    }
+    free(keys);
+}
+
 void metrics_each_series(void (*each)(void *arg, const struct metrics_series *sum), void *arg)
 {
     size_t count = 0;
@@ -470,7 +492,7 @@ static uint16_t label_intern_locked(slice_t name)
         if (slice_eq(slice_make(l->text, l->len), name))
             return metrics_label_index[slot];
     }
-    if (metrics_label_count + 1u >= LABELS_MAX)
+    if (metrics_label_count + 1u >= METRICS_LABELS_MAX)
         return 0;
     struct label *l = malloc(sizeof *l + name.len);
     if (l == NULL)
@@ -493,6 +515,6 @@ uint16_t metrics_label(slice_t name)
 
 slice_t metrics_label_name(uint16_t label)
 {
-    struct label *l = label < LABELS_MAX ? label_get(label) : NULL;
+    struct label *l = label < METRICS_LABELS_MAX ? label_get(label) : NULL;
     return l != NULL ? slice_make(l->text, l->len) : SLICE_LIT("other");
 }

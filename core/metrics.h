@@ -70,6 +70,7 @@ void metrics_shard_free(struct metrics_shard *m); /* its figures are kept in a t
 
 /* Labels live for the process. Control thread (under LOCK_METRICS); at most 4095 of them, then label 0
  * "other". */
+#define METRICS_LABELS_MAX 4096u
 uint16_t metrics_label(slice_t name);
 slice_t metrics_label_name(uint16_t label);
 
@@ -101,6 +102,9 @@ uint64_t metrics_total(enum metric_id id);
 uint64_t metrics_reason_total(enum metrics_reason_kind kind, unsigned reason);
 /* Calls `each` with every summed series; the histogram is valid during the call only. */
 void metrics_each_series(void (*each)(void *arg, const struct metrics_series *sum), void *arg);
+/* The same, of how many requests each had alone, without histograms. */
+void metrics_each_count(void (*each)(void *arg, uint16_t route, uint16_t instance, uint64_t requests),
+                        void *arg);
 
 struct metric_info {
     const char *name, *help;

@@ -140,6 +140,44 @@ static void test_rows_are_bounded(void **state)
     json_decref(o);
 }
 
+static int64_t count_of_instance(struct lately *l, const char *name)
+{
+    json_t *o = admin_recent_build(l->recent, l->now_ms);
+    const json_t *row = row_of(o, "instances", "instance", name);
+    const int64_t n = row != NULL ? count_of(row) : -1;
+    json_decref(o);
+    return n;
+}
+
+/* Addresses come and go, and their labels stay: who is asked now has a row, whoever came before. */
+static void test_instances_that_are_gone_take_no_rows(void **state)
+{
+    struct lately *l = *state;
+    uint16_t label[400];
+    char name[32];
+    for (size_t i = 0; i < ARRAY_LEN(label); i++) {
+        snprintf(name, sizeof name, "app/10.0.%zu.%zu", i / 100, i % 100);
+        label[i] = metrics_label(slice_str(name));
+        record(l, label[i], 7, 200, 1000);
+    }
+    mark(l);
+    mark(l);
+    record(l, metrics_label(SLICE_LIT("app/new")), 5, 200, 1000);
+    record(l, label[399], 3, 200, 1000); /* was at rest: what it had before is in no mark */
+    assert_int_equal(count_of_instance(l, "app/new"), 5);
+    assert_int_equal(count_of_instance(l, "app/10.0.3.99"), -1);
+    mark(l);
+    mark(l);
+    assert_int_equal(count_of_instance(l, "app/new"), -1);
+    record(l, label[399], 4, 200, 1000);
+    assert_int_equal(count_of_instance(l, "app/10.0.3.99"), 4);
+    mark(l); /* the mark before it has no row of who was at rest */
+    assert_int_equal(count_of_instance(l, "app/10.0.3.99"), -1);
+    record(l, label[399], 2, 200, 1000);
+    mark(l);
+    assert_int_equal(count_of_instance(l, "app/10.0.3.99"), 2);
+}
+
 static void test_text(void **state)
 {
     struct lately *l = *state;
@@ -169,6 +207,7 @@ int main(void)
         T(test_what_is_over_is_forgotten),
         T(test_text),
         T(test_rows_are_bounded),
+        T(test_instances_that_are_gone_take_no_rows),
     };
     return cmocka_run_group_tests_name("admin/recent", tests, NULL, NULL);
 }
