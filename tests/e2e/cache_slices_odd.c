@@ -198,6 +198,71 @@ static void an_instance_that_lies_about_ranges(void **state)
     millpond_stop(m);
 }
 
+/* Of which the film has two. */
+static void many_ranges_beyond_the_end(void **state)
+{
+    UNUSED(state);
+    struct film *f = film_new(3 * SLICE);
+    struct millpond *m = film_start(f, "");
+    char fields[4096] = "Range: bytes=0-0,2-2";
+    size_t n = strlen(fields);
+    for (int i = 0; i < 40; i++)
+        n += (size_t)snprintf(fields + n, sizeof fields - n, ",%d-%d", 900000000 + 2 * i, 900000000 + 2 * i);
+    snprintf(fields + n, sizeof fields - n, "\r\n");
+    for (int i = 0; i < 2; i++) {
+        film_expect_whole(f, client_get(m->port, "/film", fields)); /* so the instance has it */
+        film_expect(f, film_ask(m, 0, 0, ""), 0, 0);
+    }
+    millpond_wait_access(m, "\"no_store\":\"ranges\"", 2);
+    millpond_stop(m);
+}
+
+/* Who is refused for what he says of himself does not change how others are served. */
+static void a_refused_client_is_alone_with_it(void **state)
+{
+    UNUSED(state);
+    struct film *f = film_new(3 * SLICE);
+    struct millpond *m = film_start(f, "");
+    film_expect(f, film_ask(m, 0, 0, ""), 0, 0);
+    f->fails = 401;
+    expect_status(film_ask(m, SLICE, SLICE, "Authorization: Basic eDp5\r\n"), 401);
+    f->fails = 0;
+    const unsigned before = origin_requests(f->origin);
+    expect_field_in(film_ask(m, 0, 0, ""), "Cache-Status", "hit");
+    assert_int_equal(origin_requests(f->origin), before);
+    millpond_stop(m);
+}
+
+/* By RFC 9111 section 4.4. */
+static void an_unsafe_request_takes_slices_away(void **state)
+{
+    UNUSED(state);
+    struct film *f = film_new(3 * SLICE);
+    struct millpond *m = film_start(f, "");
+    film_expect_whole(f, client_get(m->port, "/film", ""));
+    f->version = 2;
+    expect_status(client_ask_(m->port, "POST", "/film", "", "x"), 200);
+    film_expect(f, film_ask(m, SLICE, 3 * SLICE - 1, ""), SLICE, 3 * SLICE - 1);
+    millpond_stop(m);
+}
+
+/* Conditions are the client's, and stay here. */
+static void conditions_do_not_reach_the_instance(void **state)
+{
+    UNUSED(state);
+    struct film *f = film_new(3 * SLICE);
+    struct millpond *m = film_start(f, "");
+    client_get(m->port, "/film",
+               "If-Match: \"other\"\r\nIf-Unmodified-Since: Sat, 01 Jan 2000 00:00:00 GMT\r\n"
+               "If-Range: \"old\"\r\n");
+    for (unsigned i = 0; i < origin_requests(f->origin); i++) {
+        expect_no_field(origin_request(f->origin, i), "If-Match");
+        expect_no_field(origin_request(f->origin, i), "If-Unmodified-Since");
+        expect_no_field(origin_request(f->origin, i), "If-Range");
+    }
+    millpond_stop(m);
+}
+
 /* ---- trouble
  * ------------------------------------------------------------------------------------------------------ */
 
@@ -448,6 +513,10 @@ int main(void)
         E2E_TEST(other_answers_are_as_without_slices),
         E2E_TEST(without_a_strong_validator_nothing_is_put_together),
         E2E_TEST(an_instance_that_lies_about_ranges),
+        E2E_TEST(many_ranges_beyond_the_end),
+        E2E_TEST(a_refused_client_is_alone_with_it),
+        E2E_TEST(an_unsafe_request_takes_slices_away),
+        E2E_TEST(conditions_do_not_reach_the_instance),
         E2E_TEST(a_slice_that_is_cut_is_fetched_again),
         E2E_TEST(an_instance_that_dies_cuts_the_response),
         E2E_TEST(an_instance_that_is_away_is_an_error),
