@@ -342,6 +342,31 @@ static void a_purge_in_the_middle(void **state)
     millpond_stop(m);
 }
 
+/* What has begun goes on, although more want the same slice than may wait. */
+static void more_readers_than_may_wait(void **state)
+{
+    UNUSED(state);
+    struct film *f = film_new(4 * SLICE);
+    f->gate_at = 1;
+    struct millpond *m = film_start(f, "max_waiters = 1\n");
+    film_expect(f, film_ask(m, 0, 0, ""), 0, 0);
+    struct client *c[4];
+    struct message *r[ARRAY_LEN(c)];
+    for (size_t i = 0; i < ARRAY_LEN(c); i++) {
+        c[i] = client_open(m->port);
+        client_send(c[i], "GET /film HTTP/1.1\r\nHost: test\r\n\r\n");
+        r[i] = client_read_head(c[i]);
+    }
+    gate_wait_arrived(f->gate, 1);
+    gate_open(f->gate);
+    for (size_t i = 0; i < ARRAY_LEN(c); i++) {
+        wire_read_body(&c[i]->wire, r[i]);
+        film_expect_whole(f, r[i]);
+    }
+    assert_int_equal(origin_requests(f->origin), 4);
+    millpond_stop(m);
+}
+
 /* The slice under way is finished, and nothing else begun. */
 static void a_client_that_leaves(void **state)
 {
@@ -521,6 +546,7 @@ int main(void)
         E2E_TEST(an_instance_that_dies_cuts_the_response),
         E2E_TEST(an_instance_that_is_away_is_an_error),
         E2E_TEST(a_purge_in_the_middle),
+        E2E_TEST(more_readers_than_may_wait),
         E2E_TEST(a_client_that_leaves),
         E2E_TEST(a_client_that_leaves_before_the_head),
         E2E_TEST(a_client_that_closes_its_side),
