@@ -229,6 +229,8 @@ enum partial_taken slice_fetch_take(struct exchange *x, const struct http_head *
     if (status == 416 && fetch_of(x)->index == 0)
         return refuse(x, *why); /* an empty whole has no ranges */
     *why = NO_STORE_STATUS;
+    if (status >= 500 && x->credentials != NO_STORE_STORED && x->stale == NULL)
+        return refuse_personal(x, UNSLICED_ODD_MS);
     if (status == 416 || status >= 500) {
         cache_flight_fail_status(&x->flight, status);
         return PARTIAL_RELAY;

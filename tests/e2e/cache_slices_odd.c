@@ -233,6 +233,25 @@ static void a_refused_client_is_alone_with_it(void **state)
     millpond_stop(m);
 }
 
+/* Nor does who waits for the same slice get an error that may be about him. */
+static void an_error_of_a_client_is_its_own(void **state)
+{
+    UNUSED(state);
+    struct film *f = film_new(SLICE);
+    struct millpond *m = film_start(f, "");
+    f->gate_at = 0;
+    f->fails_named = 503;
+    struct client *named = client_open(m->port), *other = client_open(m->port);
+    client_send(named, "GET /film HTTP/1.1\r\nHost: test\r\nAuthorization: Basic eDp5\r\n\r\n");
+    gate_wait_arrived(f->gate, 1);
+    client_send(other, "GET /film HTTP/1.1\r\nHost: test\r\n\r\n");
+    millpond_wait_figure(m, "requests_in_flight", 2);
+    gate_open(f->gate);
+    film_expect_whole(f, client_read(other));
+    expect_status(client_read(named), 503);
+    millpond_stop(m);
+}
+
 /* By RFC 9111 section 4.4. */
 static void an_unsafe_request_takes_slices_away(void **state)
 {
@@ -540,6 +559,7 @@ int main(void)
         E2E_TEST(an_instance_that_lies_about_ranges),
         E2E_TEST(many_ranges_beyond_the_end),
         E2E_TEST(a_refused_client_is_alone_with_it),
+        E2E_TEST(an_error_of_a_client_is_its_own),
         E2E_TEST(an_unsafe_request_takes_slices_away),
         E2E_TEST(conditions_do_not_reach_the_instance),
         E2E_TEST(a_slice_that_is_cut_is_fetched_again),
