@@ -185,13 +185,13 @@ static struct cache_flight *join_find_flight_locked(struct cache_shard *sh, cons
 
 static struct cache_join_result join_as_follower(struct cache *c, struct cache_flight *fl, struct worker *w,
                                                  void (*on_event)(void *arg, enum cache_event event),
-                                                 void *arg)
+                                                 void *arg, bool surely)
 {
     struct cache_join_result r = {.what = CACHE_PASS, .why = NO_STORE_WAIT_LIMIT};
     struct cache_mails mails = {NULL};
     lock_take(&fl->lock);
-    bool room =
-        fl->follower_count - fl->own_count < atomic_load_explicit(&c->max_waiters, memory_order_relaxed);
+    bool room = surely || fl->follower_count - fl->own_count <
+                              atomic_load_explicit(&c->max_waiters, memory_order_relaxed);
     if (room) {
         r.follower = cache_follower_create(c, fl, w, on_event, arg);
         r.why = NO_STORE_NO_MEMORY;
@@ -230,10 +230,10 @@ static struct cache_join_result join_retry(struct cache *c, struct worker *w,
     return r;
 }
 
-struct cache_join_result cache_join(struct cache *c, const struct cache_key *key,
-                                    const struct http_head *request, struct arena *scratch,
-                                    const struct cache_object *stale, struct worker *w,
-                                    void (*on_event)(void *arg, enum cache_event event), void *arg)
+static inline __attribute__((always_inline)) struct cache_join_result
+join(struct cache *c, const struct cache_key *key, const struct http_head *request, struct arena *scratch,
+     const struct cache_object *stale, struct worker *w, void (*on_event)(void *arg, enum cache_event event),
+     void *arg, bool surely)
 {
     CHECK_MAGIC(c, CACHE_MAGIC);
     struct cache_join_result r = {.what = CACHE_PASS, .why = NO_STORE_VARY_TOO_LARGE};
@@ -250,12 +250,28 @@ struct cache_join_result cache_join(struct cache *c, const struct cache_key *key
         r = join_retry(c, w, on_event, arg);
     } else if (known) {
         struct cache_flight *fl = join_find_flight_locked(sh, key, request, scratch, &whole);
-        r = fl != NULL ? join_as_follower(c, fl, w, on_event, arg)
+        r = fl != NULL ? join_as_follower(c, fl, w, on_event, arg, surely)
                        : join_as_leader_locked(c, sh, key, &whole);
         r.varies = whole.text.ptr != key->text.ptr;
     }
     lock_drop(&sh->lock);
     return r;
+}
+
+struct cache_join_result cache_join(struct cache *c, const struct cache_key *key,
+                                    const struct http_head *request, struct arena *scratch,
+                                    const struct cache_object *stale, struct worker *w,
+                                    void (*on_event)(void *arg, enum cache_event event), void *arg)
+{
+    return join(c, key, request, scratch, stale, w, on_event, arg, false);
+}
+
+struct cache_join_result cache_join_surely(struct cache *c, const struct cache_key *key,
+                                           const struct http_head *request, struct arena *scratch,
+                                           const struct cache_object *stale, struct worker *w,
+                                           void (*on_event)(void *arg, enum cache_event event), void *arg)
+{
+    return join(c, key, request, scratch, stale, w, on_event, arg, true);
 }
 
 /* Make other entries of the same key's. */

@@ -135,6 +135,11 @@ struct cache_join_result cache_join(struct cache *c, const struct cache_key *key
                                     const struct http_head *request, struct arena *scratch,
                                     const struct cache_object *stale, struct worker *w,
                                     void (*on_event)(void *arg, enum cache_event event), void *arg);
+/* As cache_join, however many wait already: for who cannot do without. */
+struct cache_join_result cache_join_surely(struct cache *c, const struct cache_key *key,
+                                           const struct http_head *request, struct arena *scratch,
+                                           const struct cache_object *stale, struct worker *w,
+                                           void (*on_event)(void *arg, enum cache_event event), void *arg);
 
 /* Leads a fetch that renews `stale`, which cache_find returned for this request, for nobody who waits: NULL
  * when another is under way, one just failed (cache_back_off), a newer object has taken its place, or

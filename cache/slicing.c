@@ -16,10 +16,17 @@ bool slicing_first(const struct http_head *request, uint64_t slice_bytes, uint64
 {
     struct cache_range_set set;
     *index = 0;
-    if (request->method != HTTP_GET || http_head_count(request, HTTP_FIELD_RANGE) != 1 ||
-        cache_range_parse(http_head_get(request, HTTP_FIELD_RANGE)->value, UINT64_MAX, &set) !=
-            CACHE_RANGE_PARTS)
+    if (request->method != HTTP_GET || http_head_count(request, HTTP_FIELD_RANGE) != 1)
         return true;
+    const slice_t value = http_head_get(request, HTTP_FIELD_RANGE)->value;
+    switch (cache_range_parse(value, UINT64_MAX, &set)) {
+    case CACHE_RANGE_WHOLE: /* too many to be served, perhaps, but of a smaller whole they are fewer */
+        return slice_find(value, ',', 0) == SIZE_MAX;
+    case CACHE_RANGE_UNSATISFIABLE:
+        return true;
+    case CACHE_RANGE_PARTS:
+        break;
+    }
     if (set.count == 1 && set.parts[0].start < FAR)
         *index = set.parts[0].start / slice_bytes;
     return set.count == 1;

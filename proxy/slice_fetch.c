@@ -159,16 +159,22 @@ static bool is_the_slice(const struct exchange *x, const struct http_head *head)
            ((part.start == 0 && part.end == size) || has_strong_validator(x, head));
 }
 
+/* It is about the client that it was asked for by name: those who wait look again, and who has credentials,
+ * that client too, goes on by himself. */
+static enum partial_taken refuse_personal(struct exchange *x, dur_ms_t ms)
+{
+    cache_remember_personal(x->pw->cache, &fetch_of(x)->whole, ms);
+    cache_flight_fail(&x->flight, FETCH_CANCELLED);
+    return PARTIAL_RELAY;
+}
+
 /* It cannot be kept as a slice: whoever waits goes on without slices, and who comes, too. Where that is since
  * it may not be stored at all, the whole is not fetched in order to find that out again. */
 static enum partial_taken refuse(struct exchange *x, enum no_store_reason why)
 {
     const struct slice_fetch *f = fetch_of(x);
-    if (x->credentials != NO_STORE_STORED && why == (enum no_store_reason)x->credentials) {
-        cache_remember_personal(x->pw->cache, &f->whole, UNSLICED_MS);
-        cache_flight_fail(&x->flight, FETCH_CANCELLED);
-        return PARTIAL_RELAY;
-    }
+    if (x->credentials != NO_STORE_STORED && why == (enum no_store_reason)x->credentials)
+        return refuse_personal(x, UNSLICED_MS);
     if (why == NO_STORE_NO_MEMORY) {
         cache_flight_release(&x->flight, why, 0);
         return PARTIAL_RELAY;
@@ -223,9 +229,13 @@ enum partial_taken slice_fetch_take(struct exchange *x, const struct http_head *
     if (status == 416 && fetch_of(x)->index == 0)
         return refuse(x, *why); /* an empty whole has no ranges */
     *why = NO_STORE_STATUS;
+    if (status >= 500 && x->credentials != NO_STORE_STORED && x->stale == NULL)
+        return refuse_personal(x, UNSLICED_ODD_MS);
     if (status == 416 || status >= 500) {
         cache_flight_fail_status(&x->flight, status);
         return PARTIAL_RELAY;
     }
+    if (status >= 300 && x->credentials != NO_STORE_STORED)
+        return refuse_personal(x, UNSLICED_ODD_MS);
     return take_whole(x, head, why);
 }

@@ -133,8 +133,9 @@ static void reader_join(struct slice_reader *r, const struct cache_key *key, str
     struct cache_flight *lead = NULL;
     struct cache_join_result j = {.what = CACHE_LEAD};
     for (int i = 0; i < 2 && j.what == CACHE_LEAD; i++) { /* twice: to lead, and then to follow that */
-        j = cache_join(x->pw->cache, key, &x->req, &x->slices->scratch, stale, x->pw->worker, reader_on_event,
-                       r);
+        const bool surely = needed || lead != NULL; /* else a response would be cut, or nobody could lead */
+        j = (surely ? cache_join_surely : cache_join)(x->pw->cache, key, &x->req, &x->slices->scratch, stale,
+                                                      x->pw->worker, reader_on_event, r);
         if (j.what == CACHE_LEAD && lead != NULL) /* purged in between */
             cache_flight_fail(&lead, FETCH_CANCELLED);
         if (j.what == CACHE_LEAD)

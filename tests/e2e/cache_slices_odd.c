@@ -198,6 +198,90 @@ static void an_instance_that_lies_about_ranges(void **state)
     millpond_stop(m);
 }
 
+/* Of which the film has two. */
+static void many_ranges_beyond_the_end(void **state)
+{
+    UNUSED(state);
+    struct film *f = film_new(3 * SLICE);
+    struct millpond *m = film_start(f, "");
+    char fields[4096] = "Range: bytes=0-0,2-2";
+    size_t n = strlen(fields);
+    for (int i = 0; i < 40; i++)
+        n += (size_t)snprintf(fields + n, sizeof fields - n, ",%d-%d", 900000000 + 2 * i, 900000000 + 2 * i);
+    snprintf(fields + n, sizeof fields - n, "\r\n");
+    for (int i = 0; i < 2; i++) {
+        film_expect_whole(f, client_get(m->port, "/film", fields)); /* so the instance has it */
+        film_expect(f, film_ask(m, 0, 0, ""), 0, 0);
+    }
+    millpond_wait_access(m, "\"no_store\":\"ranges\"", 2);
+    millpond_stop(m);
+}
+
+/* Who is refused for what he says of himself does not change how others are served. */
+static void a_refused_client_is_alone_with_it(void **state)
+{
+    UNUSED(state);
+    struct film *f = film_new(3 * SLICE);
+    struct millpond *m = film_start(f, "");
+    film_expect(f, film_ask(m, 0, 0, ""), 0, 0);
+    f->fails = 401;
+    expect_status(film_ask(m, SLICE, SLICE, "Authorization: Basic eDp5\r\n"), 401);
+    f->fails = 0;
+    const unsigned before = origin_requests(f->origin);
+    expect_field_in(film_ask(m, 0, 0, ""), "Cache-Status", "hit");
+    assert_int_equal(origin_requests(f->origin), before);
+    millpond_stop(m);
+}
+
+/* Nor does who waits for the same slice get an error that may be about him. */
+static void an_error_of_a_client_is_its_own(void **state)
+{
+    UNUSED(state);
+    struct film *f = film_new(SLICE);
+    struct millpond *m = film_start(f, "");
+    f->gate_at = 0;
+    f->fails_named = 503;
+    struct client *named = client_open(m->port), *other = client_open(m->port);
+    client_send(named, "GET /film HTTP/1.1\r\nHost: test\r\nAuthorization: Basic eDp5\r\n\r\n");
+    gate_wait_arrived(f->gate, 1);
+    client_send(other, "GET /film HTTP/1.1\r\nHost: test\r\n\r\n");
+    millpond_wait_figure(m, "requests_in_flight", 2);
+    gate_open(f->gate);
+    film_expect_whole(f, client_read(other));
+    expect_status(client_read(named), 503);
+    millpond_stop(m);
+}
+
+/* By RFC 9111 section 4.4. */
+static void an_unsafe_request_takes_slices_away(void **state)
+{
+    UNUSED(state);
+    struct film *f = film_new(3 * SLICE);
+    struct millpond *m = film_start(f, "");
+    film_expect_whole(f, client_get(m->port, "/film", ""));
+    f->version = 2;
+    expect_status(client_ask_(m->port, "POST", "/film", "", "x"), 200);
+    film_expect(f, film_ask(m, SLICE, 3 * SLICE - 1, ""), SLICE, 3 * SLICE - 1);
+    millpond_stop(m);
+}
+
+/* Conditions are the client's, and stay here. */
+static void conditions_do_not_reach_the_instance(void **state)
+{
+    UNUSED(state);
+    struct film *f = film_new(3 * SLICE);
+    struct millpond *m = film_start(f, "");
+    client_get(m->port, "/film",
+               "If-Match: \"other\"\r\nIf-Unmodified-Since: Sat, 01 Jan 2000 00:00:00 GMT\r\n"
+               "If-Range: \"old\"\r\n");
+    for (unsigned i = 0; i < origin_requests(f->origin); i++) {
+        expect_no_field(origin_request(f->origin, i), "If-Match");
+        expect_no_field(origin_request(f->origin, i), "If-Unmodified-Since");
+        expect_no_field(origin_request(f->origin, i), "If-Range");
+    }
+    millpond_stop(m);
+}
+
 /* ---- trouble
  * ------------------------------------------------------------------------------------------------------ */
 
@@ -274,6 +358,31 @@ static void a_purge_in_the_middle(void **state)
     assert_int_equal(r->body_len, 3 * SLICE);
     f->version = 1;
     assert_true(film_is(f, r->body, 0, r->body_len));
+    millpond_stop(m);
+}
+
+/* What has begun goes on, although more want the same slice than may wait. */
+static void more_readers_than_may_wait(void **state)
+{
+    UNUSED(state);
+    struct film *f = film_new(4 * SLICE);
+    f->gate_at = 1;
+    struct millpond *m = film_start(f, "max_waiters = 1\n");
+    film_expect(f, film_ask(m, 0, 0, ""), 0, 0);
+    struct client *c[4];
+    struct message *r[ARRAY_LEN(c)];
+    for (size_t i = 0; i < ARRAY_LEN(c); i++) {
+        c[i] = client_open(m->port);
+        client_send(c[i], "GET /film HTTP/1.1\r\nHost: test\r\n\r\n");
+        r[i] = client_read_head(c[i]);
+    }
+    gate_wait_arrived(f->gate, 1);
+    gate_open(f->gate);
+    for (size_t i = 0; i < ARRAY_LEN(c); i++) {
+        wire_read_body(&c[i]->wire, r[i]);
+        film_expect_whole(f, r[i]);
+    }
+    assert_int_equal(origin_requests(f->origin), 4);
     millpond_stop(m);
 }
 
@@ -448,10 +557,16 @@ int main(void)
         E2E_TEST(other_answers_are_as_without_slices),
         E2E_TEST(without_a_strong_validator_nothing_is_put_together),
         E2E_TEST(an_instance_that_lies_about_ranges),
+        E2E_TEST(many_ranges_beyond_the_end),
+        E2E_TEST(a_refused_client_is_alone_with_it),
+        E2E_TEST(an_error_of_a_client_is_its_own),
+        E2E_TEST(an_unsafe_request_takes_slices_away),
+        E2E_TEST(conditions_do_not_reach_the_instance),
         E2E_TEST(a_slice_that_is_cut_is_fetched_again),
         E2E_TEST(an_instance_that_dies_cuts_the_response),
         E2E_TEST(an_instance_that_is_away_is_an_error),
         E2E_TEST(a_purge_in_the_middle),
+        E2E_TEST(more_readers_than_may_wait),
         E2E_TEST(a_client_that_leaves),
         E2E_TEST(a_client_that_leaves_before_the_head),
         E2E_TEST(a_client_that_closes_its_side),

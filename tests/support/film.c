@@ -44,8 +44,10 @@ static void film_script(struct origin_conn *c, const struct message *request, vo
     struct asked a = read_range(f, request);
     if (number == f->gate_at)
         gate_pass(f->gate);
-    if (f->fails != 0) {
-        origin_respond(c, f->fails, "Cache-Control: no-store\r\n", "it fails");
+    const int fails =
+        f->fails == 0 && message_field(request, "Authorization") != NULL ? f->fails_named : f->fails;
+    if (fails != 0) {
+        origin_respond(c, fails, "Cache-Control: no-store\r\n", "it fails");
         return;
     }
     if (a.range && a.first >= f->size) {
