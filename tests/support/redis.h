@@ -90,6 +90,8 @@ void redis_cluster_group_start(struct redis_cluster_group *g, bool replicas, int
                                const struct redis_server_options *o);
 /* A further master without slots. */
 struct redis_process *redis_cluster_group_join(struct redis_cluster_group *g, const char *name);
+/* Until it is the master of its slots. */
+void redis_cluster_take_over(struct redis_process *replica);
 /* Keys of the slot are asked for at `from`, and at `to` when they are not there, until it is finished. */
 void redis_slot_begin_move(struct redis_process *from, struct redis_process *to, unsigned slot);
 void redis_slot_move_keys(struct redis_process *from, struct redis_process *to, unsigned slot);

@@ -1,8 +1,11 @@
 /* redis_group.c: servers that know each other. redis-cli --cluster create was rejected: it waits by the
  * second. */
+#include <poll.h>
+
 #include "tests/support/redis.h"
 
-#define SLOTS 16384
+#define SLOTS          16384
+#define ORDER_AGAIN_MS 7000 /* an order lapses after 5 s, when the others are slow to vote */
 
 /* `o`, of this kind, with one more line; good until the next one. */
 static struct redis_server_options with_line(const struct redis_server_options *o, enum redis_kind kind,
@@ -84,6 +87,20 @@ static struct redis_process *cluster_start(const char *name, int node_timeout_ms
                         node_timeout_ms);
     struct redis_server_options with = with_line(o, REDIS_IN_CLUSTER, lines);
     return redis_start_(name, &with);
+}
+
+void redis_cluster_take_over(struct redis_process *replica)
+{
+    const mono_ms_t deadline = clock_mono_ms() + 2 * support_wait_ms();
+    mono_ms_t order_ms = 0;
+    while (strstr(redis_do(replica, "INFO replication"), "role:master") == NULL) {
+        EXPECT(clock_mono_ms() < deadline, "%s does not take over", replica->name);
+        if (clock_mono_ms() >= order_ms) {
+            redis_do(replica, "CLUSTER FAILOVER");
+            order_ms = clock_mono_ms() + ORDER_AGAIN_MS;
+        }
+        poll(NULL, 0, 20);
+    }
 }
 
 static void meet(struct redis_process *p, struct redis_process *other)

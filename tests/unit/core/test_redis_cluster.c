@@ -78,8 +78,7 @@ static void failover_by_hand_is_followed(void **state)
     char *key = key_of(0, 0);
     set(key, "v");
     redis_until(group.replicas[0], "1", "DBSIZE");
-    redis_do(group.replicas[0], "CLUSTER FAILOVER");
-    redis_until(group.replicas[0], "role:master", "INFO replication");
+    redis_cluster_take_over(group.replicas[0]);
     redis_until(group.masters[0], "role:slave", "INFO replication");
     const struct asked *a = answer("SET", key, "w"); /* never taken by who is a replica now */
     assert_int_equal(a->outcome, REDIS_REFUSED);
