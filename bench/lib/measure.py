@@ -60,6 +60,19 @@ def stat_fields(pid):
         return None
 
 
+def machine_ticks():
+    """(stolen, all) of the time of all CPUs so far: what the hypervisor gave to somebody else, of what there was."""
+    with open("/proc/stat", encoding="ascii") as f:
+        ticks = [int(t) for t in f.readline().split()[1:9]]
+    return ticks[7], sum(ticks)
+
+
+def stolen_since(then):
+    """The share of the CPUs' time that the hypervisor has taken since."""
+    now = machine_ticks()
+    return (now[0] - then[0]) / max(now[1] - then[1], 1)
+
+
 def end_orphan(pid):
     """Ends a process that was in a contender's tree and outlived it; as an orphan it is our child by now."""
     fields = stat_fields(pid)

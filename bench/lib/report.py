@@ -137,12 +137,13 @@ def work_table(work, rows, rate):
 
 
 def introduction(facts):
+    stolen = f"{100 * facts['stolen']:.1f}%"
     return f"""\
 # Side by side, {facts['date']}
 
 Kernel {facts['kernel']}, {facts['cpu']}.
 Rounds: {facts['rounds']}, of {facts['seconds']} s per measurement; medians. Loopback; no logs but in log1k.
-One worker on CPU {facts['cpus'][0]}, load and origin on CPU {facts['cpus'][1]}.
+One worker on CPU {facts['cpus'][0]}, load and origin on CPU {facts['cpus'][1]}. Of the time of both {stolen} was taken by the hypervisor.
 CPU time is user and system time of the process tree per request. Latencies are those of a client that sends
 {facts['rate']:,} requests a second at random moments, counted from the moment a request is due. The floor is a bare
 epoll loop: for hits it reads to a blank line and writes one constant answer from its memory (`writev`), for everything
