@@ -250,7 +250,7 @@ static bool line_is_closed(const struct h1_parser *p, const struct reader *r, si
 
 static enum h1_status refuse(struct h1_parser *p, enum h1_error e)
 {
-    p->error = e;
+    p->error = (uint8_t)e;
     return H1_FAIL;
 }
 
