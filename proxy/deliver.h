@@ -27,6 +27,8 @@ void deliver_relay(struct exchange *x, const char *data, size_t n);
 /* Leaves of the pieces of the object as much as goes out in one write. How many bytes that are: all, if they
  * are no more than DELIVER_STEP_LEAST. */
 #define DELIVER_STEP_LEAST (64 * KB)
+/* One write of what is being filled, the unfinished part of which may have to be copied (own_fetch.c). */
+#define DELIVER_STEP_FOLLOW (256 * KB)
 size_t deliver_step(const struct exchange *x, struct iovec *iov, size_t *n);
 
 /* Turns the answer into an error page of ours: what the client asked does not fit what is stored (412, 416).

@@ -16,8 +16,6 @@
 
 #define BATCH_MAX_BYTES (64 * KB) /* pipelined answers gathered before a write */
 #define PUMP_IOV        32
-/* One write of what is being filled, the unfinished part of which may have to be copied (own_fetch.c). */
-#define FOLLOW_STEP (256 * KB)
 
 static enum phase_result deliver_done(struct exchange *x)
 {
@@ -108,7 +106,7 @@ size_t deliver_step(const struct exchange *x, struct iovec *iov, size_t *n)
 {
     size_t step = SIZE_MAX, bytes = 0;
     if (x->source == SOURCE_FOLLOW)
-        step = UNLIKELY(cache_follower_in_window(x->follower)) ? DELIVER_STEP_LEAST : FOLLOW_STEP;
+        step = UNLIKELY(cache_follower_in_window(x->follower)) ? DELIVER_STEP_LEAST : DELIVER_STEP_FOLLOW;
     if (x->source == SOURCE_FOLLOW && x->stream != NULL)
         step = h2_stream_room(x->stream);
     for (size_t i = 0; i < *n; i++) {

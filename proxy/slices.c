@@ -33,7 +33,6 @@
 #define ROUNDS_MAX  4 /* look-ups of one slice, and times the first one is begun with */
 #define SCRATCH_MAX (32 * KB)
 #define PUMP_IOV    32
-#define FOLLOW_STEP (256 * KB) /* as in phase_deliver.c */
 
 /* ---- versions
  * -------------------------------------------------------------------------------------------------------- */
@@ -395,7 +394,7 @@ static bool pump_bytes(struct exchange *x, struct slice_reader *r, uint64_t star
 {
     struct iovec iov[PUMP_IOV];
     struct cache_object *const owner = x->stream != NULL ? NULL : r->object; /* NULL: copied */
-    size_t step = r->follower != NULL ? FOLLOW_STEP : SIZE_MAX;
+    size_t step = r->follower != NULL ? DELIVER_STEP_FOLLOW : SIZE_MAX;
     size_t n = cache_object_iov(r->object, x->offset - start, iov, PUMP_IOV);
     if (!client_ready(x, (unsigned)n + 2, 0))
         return false;
