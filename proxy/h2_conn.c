@@ -15,6 +15,7 @@
 #include "core/rcu.h"
 #include "proxy/client.h"
 #include "proxy/h2_guard.h"
+#include "proxy/h2_reply.h"
 #include "proxy/h2_stream.h"
 #include "proxy/listener.h"
 #include "proxy/phase.h"
@@ -63,6 +64,8 @@ static struct h2_conn *h2_conn_new(struct client_conn *c)
     h->client = c;
     list_init(&h->streams);
     list_init(&h->wake);
+    list_init(&h->texts);
+    hpack_table_begin(&h->table);
     list_init(&h->turn.node);
     h->turn.on_turn_end = h2_conn_on_turn_end;
     h->tunnels = c->pw->view->shared->allows_websocket;
@@ -87,6 +90,7 @@ void h2_conn_free(struct h2_conn *h)
     if (h->tally != NULL)
         h2_tally_unref(&h->tally);
     h2_scratch_drop(&h->cut_head);
+    size_pool_free(h->text, &h->client->pw->h2->pool);
     free(h);
 }
 
@@ -176,8 +180,7 @@ static bool h2_send(struct h2_conn *h)
         c->broken |= n < 0;
         if (n <= 0)
             break;
-        memcpy(client_out_reserve(c, (size_t)n), data, (size_t)n);
-        client_out_commit(c, (size_t)n);
+        h2_reply_send(h, data, (size_t)n);
     }
     return h2_conn_flush(h);
 }

@@ -2,7 +2,7 @@
  *
  *   client_conn (bytes, TLS, deadlines) - h2_conn (session) - h2_stream (one request) - exchange
  *
- * nghttp2 does frames, HPACK, flow control and priorities (RFC 9218). It is fed and drained in one place,
+ * nghttp2 does frames, HPACK (but for fields of responses: h2_reply.h), flow control and priorities (RFC 9218). It is fed and drained in one place,
  * h2_server_run, and never from inside its callbacks, which it forbids; what they may do is submit. So a
  * request that comes is worked on inside the callback, its answer lies in its stream until the input is
  * through, and all frames of a turn leave by one write. Bodies lie in stored objects, or in the stream's few
@@ -17,6 +17,7 @@
 #include <nghttp2/nghttp2.h>
 
 #include "core/h2_walk.h"
+#include "core/hpack_table.h"
 #include "proxy/client_conn.h"
 #include "proxy/h2_scratch.h"
 
@@ -41,6 +42,9 @@ struct h2_conn {
     struct list streams; /* h2_stream.node */
     struct list wake;    /* h2_stream.wake_node: their exchanges have something to do */
     unsigned stream_count;
+    struct list texts;        /* of responses whose head has no frame yet: h2_reply.h */
+    struct h2_text *text;     /* of the frame that nghttp2 is handing out; NULL: it has none */
+    struct hpack_table table; /* of the client's decoder */
     struct h2_head *cut_head; /* of a header block that has not come whole; NULL: none */
     bool in_head;             /* a header block is under way */
     bool acknowledged;        /* the client knows our settings */

@@ -1,8 +1,6 @@
 /* h2_nv.h: a head between its text and the pairs of names and values that nghttp2 wants.
  *
- * nghttp2 copies them when it is given them, and makes names lower case. Stored heads, and the lines put
- * behind them within one second, come again and again: the pairs of a text that was seen twice are kept
- * beside a copy of it. Worker thread. */
+ * nghttp2 copies them when it is given them, and makes names lower case. Worker thread. */
 #ifndef PROXY_H2_NV_H
 #define PROXY_H2_NV_H
 
@@ -11,15 +9,11 @@
 #include "core/base.h"
 #include "core/slice.h"
 
-struct h2_nv_seen;
-
 /* The pairs of one head. Zero it before the first; h2_nv_free at the end. */
 struct h2_nv {
     nghttp2_nv *pair; /* of `room` */
     unsigned room;
     size_t count;
-    struct h2_nv_seen *seen; /* texts; NULL until the first */
-    uint32_t turn;           /* of heads */
 };
 void h2_nv_free(struct h2_nv *v);
 
@@ -27,13 +21,10 @@ void h2_nv_free(struct h2_nv *v);
 static inline void h2_nv_begin(struct h2_nv *v)
 {
     v->count = 0;
-    v->turn++;
 }
 /* Name and value must last until the next head. false: no memory. */
 bool h2_nv_add(struct h2_nv *v, slice_t name, slice_t value);
 /* The field lines of a head's text, or of a part of it, which must last as long. false: no memory. */
 bool h2_nv_add_lines(struct h2_nv *v, slice_t text);
-/* The same, of a text that may well come again. */
-bool h2_nv_add_lines_again(struct h2_nv *v, slice_t text);
 
 #endif

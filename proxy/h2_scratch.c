@@ -7,6 +7,7 @@
 #include "proxy/deliver.h"
 #include "proxy/h2_client.h"
 #include "proxy/h2_conn.h"
+#include "proxy/h2_reply.h"
 
 #define SEND_HEAD_MAX (256 * KB) /* decoded */
 #define CONTINUATIONS 8
@@ -50,6 +51,7 @@ struct h2_scratch *h2_scratch_of(struct proxy_worker *pw)
     }
     h2_recv_callbacks(s->callbacks);
     h2_send_callbacks(s->callbacks);
+    h2_reply_callbacks(s->callbacks);
     h2_client_callbacks(s->client_callbacks);
     return pw->h2 = s;
 }
@@ -65,6 +67,7 @@ void h2_scratch_free(struct h2_scratch *s)
     nghttp2_option_del(s->client_option);
     h2_head_free(&s->head);
     h2_nv_free(&s->nv);
+    h2_pack_free(&s->pack);
     size_pool_end(&s->pool);
     free(s);
 }

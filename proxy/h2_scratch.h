@@ -6,6 +6,7 @@
 #include "core/h2_head.h"
 #include "core/size_pool.h"
 #include "proxy/h2_nv.h"
+#include "proxy/h2_pack.h"
 #include "proxy/proxy_worker.h"
 
 #define H2_HEAD_PARTS 6
@@ -18,6 +19,7 @@ struct h2_scratch {
     nghttp2_mem mem;             /* the same, as nghttp2 calls it */
     struct h2_head head;         /* the header block under way of the connection that is being fed */
     struct h2_nv nv;             /* the head that is being handed to nghttp2 */
+    struct h2_pack pack;         /* what clients' heads have in common */
     slice_t part[H2_HEAD_PARTS]; /* of a response's head that is being put together */
     unsigned part_count;
     unsigned spent_count;

@@ -127,6 +127,8 @@ void h2_stream_end(struct h2_stream *s)
     if (x != NULL)
         exchange_client_gone(x, reason_of_end(h));
     pieces_drop(s);
+    if (s->texts > 0)
+        h2_reply_forget(s);
     list_remove(&s->wake_node);
     list_remove(&s->node);
     h->stream_count--;
@@ -462,7 +464,7 @@ bool h2_stream_head(struct h2_stream *s, slice_t tail, bool no_body)
     s->no_body = no_body;
     s->ended = no_body;
     s->head_sent = true;
-    const bool ok = added && h2_reply_head(s->conn, s->id, no_body ? NULL : &body);
+    const bool ok = added && h2_reply_head(s, no_body ? NULL : &body);
     scratch->part_count = 0;
     h2_conn_schedule(s->conn);
     return ok;
@@ -473,7 +475,7 @@ void h2_stream_interim(struct h2_stream *s, slice_t text)
     struct h2_scratch *scratch = s->conn->client->pw->h2;
     scratch->part[0] = text;
     scratch->part_count = 1;
-    h2_reply_interim(s->conn, s->id);
+    h2_reply_interim(s);
     scratch->part_count = 0;
     h2_conn_schedule(s->conn);
 }

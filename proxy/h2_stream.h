@@ -54,6 +54,7 @@ struct h2_stream {
     bool tunnel;    /* its exchange is one, and each direction ends by itself */
     bool faultless; /* what ended it was not the client's doing */
     /* output */
+    unsigned texts; /* heads that have no frame yet: h2_reply.h */
     struct h2_piece few[H2_STREAM_FEW], *pieces; /* from `piece_first` on */
     unsigned piece_first, piece_count, piece_room;
     size_t bytes;  /* in them */

@@ -93,17 +93,20 @@ static inline void frames_heads(const void *bytes, size_t n, uint32_t id, char *
     assert_int_equal(nghttp2_hd_inflate_new(&in), 0);
     for (size_t at = 0; frames_next(bytes, n, &at, &f);) {
         const uint8_t *p = f.payload, *end = f.payload + f.n;
-        int flags = f.type == NGHTTP2_HEADERS ? 0 : NGHTTP2_HD_INFLATE_FINAL;
-        while ((flags & NGHTTP2_HD_INFLATE_FINAL) == 0) {
+        int flags = 0;
+        if (f.type != NGHTTP2_HEADERS && f.type != NGHTTP2_CONTINUATION)
+            continue;
+        do {
             nghttp2_nv nv;
-            ssize_t used = nghttp2_hd_inflate_hd2(in, &nv, &flags, p, (size_t)(end - p), 1);
+            ssize_t used = nghttp2_hd_inflate_hd2(in, &nv, &flags, p, (size_t)(end - p),
+                                                  (f.flags & NGHTTP2_FLAG_END_HEADERS) != 0);
             assert_true(used >= 0);
             p += used;
             if ((flags & NGHTTP2_HD_INFLATE_EMIT) != 0 && f.id == id && len < text_bytes)
                 len += (size_t)snprintf(text + len, text_bytes - len, "%.*s: %.*s\n", (int)nv.namelen,
                                         (const char *)nv.name, (int)nv.valuelen, (const char *)nv.value);
-        }
-        if (f.type == NGHTTP2_HEADERS)
+        } while ((flags & NGHTTP2_HD_INFLATE_FINAL) == 0 && (p < end || (flags & NGHTTP2_HD_INFLATE_EMIT) != 0));
+        if ((flags & NGHTTP2_HD_INFLATE_FINAL) != 0)
             nghttp2_hd_inflate_end_headers(in);
     }
     nghttp2_hd_inflate_del(in);

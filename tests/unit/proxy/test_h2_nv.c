@@ -74,82 +74,6 @@ static void test_lengths(void **state)
     }
 }
 
-/* What was put together for a head, one "name=value" per line. */
-static const char *text_of(const struct h2_nv *v)
-{
-    static char out[4096];
-    size_t n = 0;
-    out[0] = '\0';
-    for (size_t i = 0; i < v->count; i++)
-        n += (size_t)snprintf(out + n, sizeof out - n, "%.*s=%.*s\n", (int)v->pair[i].namelen,
-                              v->pair[i].name, (int)v->pair[i].valuelen, v->pair[i].value);
-    return out;
-}
-
-/* A head of two texts, which lie elsewhere each time and are gone afterwards. */
-static void expect_again(struct h2_nv *v, const char *first, const char *second, const char *want)
-{
-    char *a = strdup(first), *b = strdup(second);
-    h2_nv_begin(v);
-    assert_true(h2_nv_add(v, SLICE_LIT(":status"), SLICE_LIT("200")));
-    assert_true(h2_nv_add_lines_again(v, slice_str(a)));
-    assert_true(h2_nv_add_lines_again(v, slice_str(b)));
-    assert_string_equal(text_of(v), want);
-    free(a);
-    free(b);
-}
-
-static void test_again(void **state)
-{
-    struct h2_nv v = {0};
-    UNUSED(state);
-    for (int i = 0; i < 5; i++) {
-        expect_again(&v, "HTTP/1.1 200 OK\r\nEtag: \"a\"\r\nX-Own: b\r\n", "Age: 1\r\n\r\n",
-                     ":status=200\netag=\"a\"\nX-Own=b\nage=1\n");
-        expect_again(&v, "Etag: \"a\"\r\n", "Age: 2\r\n", ":status=200\netag=\"a\"\nage=2\n");
-        expect_again(&v, "A: b\r\n", "A: b\r\n", ":status=200\nA=b\nA=b\n");
-        expect_again(&v, "\r\n", "", ":status=200\n");
-    }
-    h2_nv_free(&v);
-}
-
-/* More texts than are kept, in pairs of all kinds: what is kept of one never serves another, nor changes what
- * the same head has from it already. */
-static void test_again_and_again(void **state)
-{
-    enum { TEXTS = 300 };
-    struct h2_nv v = {0};
-    char first[64], second[64], want[128];
-    uint32_t random = 1;
-    UNUSED(state);
-    for (int i = 0; i < 20000; i++) {
-        random = random * 1664525u + 1013904223u;
-        const unsigned a = (random >> 8) % TEXTS, b = (random >> 20) % 8 == 0 ? a : (random >> 16) % TEXTS;
-        snprintf(first, sizeof first, "Etag: \"%u\"\r\nX-Own: %u\r\n", a, a);
-        snprintf(second, sizeof second, "Etag: \"%u\"\r\nX-Own: %u\r\n", b, b);
-        snprintf(want, sizeof want, ":status=200\netag=\"%u\"\nX-Own=%u\netag=\"%u\"\nX-Own=%u\n", a, a, b,
-                 b);
-        expect_again(&v, first, second, want);
-    }
-    h2_nv_free(&v);
-}
-
-/* Beyond what is kept of one text: more fields, more bytes. */
-static void test_again_too_much(void **state)
-{
-    char text[1000], want[1000];
-    struct h2_nv v = {0};
-    size_t n = 0, w = (size_t)snprintf(want, sizeof want, ":status=200\n");
-    UNUSED(state);
-    for (int i = 0; i < 60; i++) {
-        n += (size_t)snprintf(text + n, sizeof text - n, "A%d: %d\r\n", i, i);
-        w += (size_t)snprintf(want + w, sizeof want - w, "A%d=%d\n", i, i);
-        for (int turn = 0; turn < 3; turn++)
-            expect_again(&v, text, "", want);
-    }
-    h2_nv_free(&v);
-}
-
 static void test_many(void **state)
 {
     struct h2_nv v = {0};
@@ -163,10 +87,7 @@ static void test_many(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_lines),         cmocka_unit_test(test_odd_values),
-        cmocka_unit_test(test_lengths),       cmocka_unit_test(test_many),
-        cmocka_unit_test(test_again),         cmocka_unit_test(test_again_and_again),
-        cmocka_unit_test(test_again_too_much)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_lines), cmocka_unit_test(test_odd_values),
+                                       cmocka_unit_test(test_lengths), cmocka_unit_test(test_many)};
     return cmocka_run_group_tests_name("proxy/h2_nv", tests, NULL, NULL);
 }

@@ -269,31 +269,38 @@ static void test_no_head_begins_with_anothers(void **state)
     end(&h);
 }
 
+/* Over a hundred small answers, on streams from `id` on, fill the socket. */
+static void fill_socket(struct h2_fix *h, uint32_t id)
+{
+    const int room = 40000; /* for one batch */
+    const uint32_t end = id + 240;
+    fix_store(&h->f, "t", "/s", HEAD, body_of(1000));
+    for (; id < end; id += 2) {
+        put_request(h, id, "GET", "/s");
+        if (h->out.n > sizeof h->out.bytes - 300)
+            turn(h);
+    }
+    turn(h);
+    assert_true(h->c->h2->stream_count >= 120);
+    assert_int_equal(setsockopt(h->c->fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof room), 0);
+    put_frame(h, NGHTTP2_SETTINGS, 0, 0, "\0\4\0\0\4\0", 6);
+    put_window(h, 0, 1000000);
+    feed(h);
+    worker_drain(h->f.worker);
+    assert_non_null(h->c->left);
+    assert_true(h->c->h2->stream_count > 0);
+}
+
 /* A frame that was promised waits for the socket, and its stream is given up meanwhile: what it promised is
  * gone. */
 static void test_reset_while_the_socket_is_full(void **state)
 {
     UNUSED(state);
     struct h2_fix h;
-    const int room = 40000; /* for one batch */
     bool ended;
     size_t before = 0, after = 0;
     begin(&h, 0);
-    fix_store(&h.f, "t", "/s", HEAD, body_of(1000));
-    for (uint32_t id = 1; id < 240; id += 2) {
-        put_request(&h, id, "GET", "/s");
-        if (h.out.n > sizeof h.out.bytes - 300)
-            turn(&h);
-    }
-    turn(&h);
-    assert_int_equal(h.c->h2->stream_count, 120);
-    assert_int_equal(setsockopt(h.c->fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof room), 0);
-    put_frame(&h, NGHTTP2_SETTINGS, 0, 0, "\0\4\0\0\4\0", 6);
-    put_window(&h, 0, 1000000);
-    feed(&h);
-    worker_drain(h.f.worker);
-    assert_non_null(h.c->left);
-    assert_true(h.c->h2->stream_count > 0);
+    fill_socket(&h, 1);
     LIST_FOREACH_SAFE (n, next, &h.c->h2->streams) {
         h2_stream_reset(CONTAINER_OF(n, struct h2_stream, node), NGHTTP2_INTERNAL_ERROR, CLOSE_UPSTREAM_CUT);
     }
@@ -309,9 +316,142 @@ static void test_reset_while_the_socket_is_full(void **state)
     end(&h);
 }
 
+/* A head of its own, which nghttp2 is to send. */
+static void give_head(struct h2_stream *s, const char *first, const char *second)
+{
+    assert_true(h2_stream_add(s, first, strlen(first), NULL));
+    assert_true(h2_stream_head(s, slice_str(second), false));
+}
+
+static const char *heads_of(const struct h2_fix *h, uint32_t id)
+{
+    static char text[60000];
+    frames_heads(h->got, h->got_bytes, id, text, sizeof text);
+    return text;
+}
+
+static struct h2_stream *stream_of(const struct h2_fix *h, int32_t id)
+{
+    LIST_FOREACH (n, &h->c->h2->streams) {
+        struct h2_stream *s = CONTAINER_OF(n, struct h2_stream, node);
+        if (s->id == id)
+            return s;
+    }
+    fail_msg("no stream %d", id);
+    return NULL;
+}
+
+/* Streams 1, 3, 5 and 7 wait for an instance, and the socket is full. */
+static void begin_full(struct h2_fix *h)
+{
+    begin(h, 0);
+    h->f.server.spill = upstream_spill_create();
+    for (uint32_t id = 1; id < 9; id += 2)
+        put_request(h, id, "GO", "/from-an-instance"); /* which is not stored */
+    fill_socket(h, 9);
+}
+
+static void end_full(struct h2_fix *h)
+{
+    struct upstream_spill *spill = h->f.server.spill;
+    end(h);
+    upstream_spill_destroy(spill);
+}
+
+static void drain(struct h2_fix *h)
+{
+    for (int i = 0; i < 3 || h->c->left != NULL; i++)
+        turn(h);
+}
+
+/* Heads wait for the socket; those whose stream ends meanwhile say nothing, and leave no trace in others. */
+static void test_heads_that_wait(void **state)
+{
+    UNUSED(state);
+    struct h2_fix h;
+    begin_full(&h);
+    for (int round = 0; round < 2; round++) /* lines are seen twice before they enter the table */
+        h2_stream_interim(stream_of(&h, 7), SLICE_LIT("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"));
+    give_head(stream_of(&h, 1), "HTTP/1.1 200 OK\r\nX-Own: 1\r\n", "X-Both: a\r\n\r\n");
+    give_head(stream_of(&h, 3), "HTTP/1.1 201 Created\r\nX-Own: 3\r\n", "X-Both: a\r\n\r\n");
+    give_head(stream_of(&h, 5), "HTTP/1.1 200 OK\r\nX-Own: 5\r\n", "X-Both: a\r\n\r\n");
+    give_head(stream_of(&h, 7), "HTTP/1.1 200 OK\r\nX-Own: 7\r\n", "X-Both: a\r\n\r\n");
+    assert_int_equal(stream_of(&h, 7)->texts, 3);
+    h2_stream_reset(stream_of(&h, 1), NGHTTP2_INTERNAL_ERROR, CLOSE_UPSTREAM_CUT);
+    h2_stream_reset(stream_of(&h, 5), NGHTTP2_INTERNAL_ERROR, CLOSE_UPSTREAM_CUT);
+    drain(&h);
+    assert_true(list_empty(&h.c->h2->texts));
+    assert_string_equal(heads_of(&h, 1), "");
+    assert_string_equal(heads_of(&h, 3), ":status: 201\nx-own: 3\nx-both: a\n");
+    assert_string_equal(heads_of(&h, 5), "");
+    assert_string_equal(heads_of(&h, 7), ":status: 103\nlink: </a>\n:status: 103\nlink: </a>\n"
+                                         ":status: 200\nx-own: 7\nx-both: a\n");
+    end_full(&h);
+}
+
+/* They go with their connection. */
+static void test_heads_that_never_leave(void **state)
+{
+    UNUSED(state);
+    struct h2_fix h;
+    begin_full(&h);
+    for (int32_t id = 1; id < 9; id += 2)
+        give_head(stream_of(&h, id), "HTTP/1.1 200 OK\r\nX-Own: 1\r\n", "\r\n");
+    end_full(&h);
+}
+
+/* One that takes more than a frame is nghttp2's as a whole, and others keep their place around it. */
+static void test_large_heads(void **state)
+{
+    UNUSED(state);
+    static char large[20000], want[20000];
+    struct h2_fix h;
+    snprintf(large, sizeof large, "HTTP/1.1 200 OK\r\nX-Own: %.18000s\r\n", body_of(18000));
+    snprintf(want, sizeof want, ":status: 200\nx-own: %.18000s\nage: 0\n", body_of(18000));
+    begin_full(&h);
+    give_head(stream_of(&h, 1), "HTTP/1.1 200 OK\r\nX-Own: 1\r\n", "\r\n");
+    h2_stream_interim(stream_of(&h, 3), slice_str(large)); /* a final one's status: it does not matter here */
+    give_head(stream_of(&h, 3), "HTTP/1.1 200 OK\r\nX-Own: 3\r\n", "\r\n");
+    give_head(stream_of(&h, 5), large, "Age: 0\r\n\r\n");
+    give_head(stream_of(&h, 7), "HTTP/1.1 200 OK\r\nX-Own: 1\r\n", "\r\n");
+    drain(&h);
+    assert_string_equal(heads_of(&h, 1), ":status: 200\nx-own: 1\n");
+    assert_memory_equal(heads_of(&h, 3), want, strlen(want) - strlen("age: 0\n"));
+    assert_string_equal(heads_of(&h, 3) + strlen(want) - strlen("age: 0\n"), ":status: 200\nx-own: 3\n");
+    assert_string_equal(heads_of(&h, 5), want);
+    assert_string_equal(heads_of(&h, 7), ":status: 200\nx-own: 1\n");
+    end_full(&h);
+}
+
+/* A client may make its table smaller, or do without, at any time. */
+static void test_the_clients_table(void **state)
+{
+    UNUSED(state);
+    static const char *const size[] = {"\0\1\0\0\0\0", "\0\1\0\0\0\100", "\0\1\0\1\0\0", "\0\1\0\0\1\0"};
+    struct h2_fix h;
+    char want[256];
+    uint32_t id = 1;
+    begin(&h, 65535);
+    fix_store(&h.f, "t", "/s", "HTTP/1.1 200 OK\r\nX-Own: Yes\r\nX-Two: Two\r\nETag: \"a\"\r\n", "");
+    for (unsigned i = 0; i < 40; i++, id += 2) {
+        if (i % 5 == 4)
+            put_frame(&h, NGHTTP2_SETTINGS, 0, 0, size[i / 5 % 4], 6);
+        put_request(&h, id, "GET", "/s");
+        turn(&h);
+        snprintf(want, sizeof want, ":status: 200\nx-own: Yes\nx-two: Two\netag: \"a\"\n");
+        assert_memory_equal(heads_of(&h, id), want, strlen(want));
+    }
+    assert_true(h.c->h2->table.room < 4096);
+    end(&h);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_heads_that_wait),
+        cmocka_unit_test(test_heads_that_never_leave),
+        cmocka_unit_test(test_large_heads),
+        cmocka_unit_test(test_the_clients_table),
         cmocka_unit_test(test_one_write),
         cmocka_unit_test(test_holds_what_is_small),
         cmocka_unit_test(test_outlives_a_purge),

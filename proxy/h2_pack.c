@@ -1,0 +1,302 @@
+/* h2_pack.c: see h2_pack.h.
+ *
+ * What was seen is found by its hash and compared as a whole, so nothing need be told of what changes or goes.
+ * A literal is kept "without indexing", with a 4-bit prefix for the index of its name; entering the table
+ * changes only that prefix to one of 6 bits, which every index of the static table fits.
+ *
+ * Rejected: blocks without a dynamic table, made once per object: a hit would be cheaper still, but each
+ * response some hundred bytes longer. */
+#include "proxy/h2_pack.h"
+
+#include <stdlib.h>
+
+#include "core/hash.h"
+#include "core/http_msg.h"
+#include "core/panic.h"
+#include "proxy/h2_lines.h"
+
+#define TEXTS       128 /* powers of two */
+#define LINES       512
+#define TEXT_MAX    1024 /* longer ones are not kept */
+#define LINE_MAX    2048
+#define TEXT_FIELDS 24
+#define CREDIT_MAX  15
+
+/* Whether a slot's bytes have come again, and how often others may come before it is theirs. */
+struct seen {
+    uint64_t hash;
+    uint32_t bytes;
+    uint32_t credit;
+};
+
+struct h2_pack_line {
+    struct seen seen;
+    uint64_t id;
+    char *text; /* NULL: seen once */
+};
+
+struct field {
+    uint64_t id;        /* 0: no entry of tables */
+    uint16_t entry;     /* name and value */
+    uint16_t at, bytes; /* its literal */
+};
+
+struct kept {
+    unsigned fields;
+    struct field field[TEXT_FIELDS];
+    const char *text;
+    const uint8_t *literals; /* both behind the struct */
+};
+
+struct h2_pack_text {
+    struct seen seen;
+    struct kept *kept; /* NULL: seen once */
+};
+
+void h2_pack_free(struct h2_pack *p)
+{
+    for (unsigned i = 0; p->texts != NULL && i < TEXTS; i++)
+        free(p->texts[i].kept);
+    for (unsigned i = 0; p->lines != NULL && i < LINES; i++)
+        free(p->lines[i].text);
+    free(p->texts);
+    free(p->lines);
+    nghttp2_hd_deflate_del(p->strings);
+    *p = (struct h2_pack){0};
+}
+
+enum again { AGAIN_NO, AGAIN_OTHER, AGAIN_YES };
+
+/* NO: this is the first sight, and the slot is for it now. OTHER: the slot stays another's. */
+static inline enum again seen_again(struct seen *s, uint64_t hash, size_t bytes)
+{
+    if (LIKELY(s->hash == hash && s->bytes == bytes)) {
+        s->credit += s->credit < CREDIT_MAX;
+        return AGAIN_YES;
+    }
+    if (s->credit > 0) {
+        s->credit--;
+        return AGAIN_OTHER;
+    }
+    *s = (struct seen){.hash = hash, .bytes = (uint32_t)bytes};
+    return AGAIN_NO;
+}
+
+/* ---- literals
+ * ------------------------------------------------------------------------------------------------------- */
+
+/* Its first block begins with the size of its table, which is nobody's business. */
+static NOINLINE bool strings_begin(struct h2_pack *p)
+{
+    static const nghttp2_nv any = {(uint8_t *)(uintptr_t) "age", (uint8_t *)(uintptr_t) "0", 3, 1, 0};
+    uint8_t out[32];
+    if (nghttp2_hd_deflate_new(&p->strings, 0) != 0)
+        return false;
+    if (nghttp2_hd_deflate_hd(p->strings, out, sizeof out, &any, 1) > 0)
+        return true;
+    nghttp2_hd_deflate_del(p->strings);
+    p->strings = NULL;
+    return false;
+}
+
+static uint8_t *put_raw(uint8_t *out, slice_t s)
+{
+    if (s.len < 127) {
+        *out++ = (uint8_t)s.len;
+    } else {
+        size_t rest = s.len - 127;
+        for (*out++ = 127; rest >= 128; rest >>= 7)
+            *out++ = (uint8_t)(0x80 | (rest & 0x7f));
+        *out++ = (uint8_t)rest;
+    }
+    memcpy(out, s.ptr, s.len);
+    return out + s.len;
+}
+
+/* Without indexing (RFC 7541 section 6.2.2), or, of what the static table has whole, indexed. */
+static size_t put_literal(struct h2_pack *p, slice_t name, slice_t value, uint8_t *out)
+{
+    const nghttp2_nv nv = {(uint8_t *)(uintptr_t)name.ptr, (uint8_t *)(uintptr_t)value.ptr, name.len,
+                           value.len, NGHTTP2_NV_FLAG_NONE};
+    if (p->strings != NULL || strings_begin(p)) {
+        const ssize_t n =
+            nghttp2_hd_deflate_hd(p->strings, out, h2_pack_room(name.len + value.len), &nv, 1);
+        if (n > 0)
+            return (size_t)n;
+        nghttp2_hd_deflate_del(p->strings); /* no memory; it is of no use after an error */
+        p->strings = NULL;
+    }
+    *out = 0;
+    return (size_t)(put_raw(put_raw(out + 1, name), value) - out);
+}
+
+/* One that may become an entry of a table. */
+static bool is_indexable(const uint8_t *literal)
+{
+    return (*literal & 0xf0) == 0;
+}
+
+/* The same, with incremental indexing (section 6.2.1). */
+static size_t make_indexed(uint8_t *literal, size_t bytes)
+{
+    if (*literal < 15) {
+        *literal |= 0x40;
+        return bytes;
+    }
+    ASSERT(literal[1] < 0x3f - 15);
+    literal[1] = (uint8_t)(0x40 | (15 + literal[1]));
+    memmove(literal, literal + 1, bytes - 1);
+    return bytes - 1;
+}
+
+/* ---- lines that come again
+ * ------------------------------------------------------------------------------------------------------ */
+
+/* Its value says something of one resource or one client: it would displace what others have in common. */
+static bool is_of_one(slice_t name)
+{
+    switch (http_field_lookup(name)) {
+    case HTTP_FIELD_AGE:
+    case HTTP_FIELD_CONTENT_LENGTH:
+    case HTTP_FIELD_CONTENT_LOCATION:
+    case HTTP_FIELD_CONTENT_RANGE:
+    case HTTP_FIELD_ETAG:
+    case HTTP_FIELD_EXPIRES:
+    case HTTP_FIELD_LAST_MODIFIED:
+    case HTTP_FIELD_LOCATION:
+    case HTTP_FIELD_SET_COOKIE:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* 0: it is no entry. */
+static uint64_t id_of(struct h2_pack *p, slice_t name, slice_t value)
+{
+    const slice_t line = slice_make(name.ptr, (size_t)(value.ptr + value.len - name.ptr));
+    if (line.len > LINE_MAX || is_of_one(name))
+        return 0;
+    if (p->lines == NULL && (p->lines = calloc(LINES, sizeof *p->lines)) == NULL)
+        return 0;
+    const uint64_t hash = hash_short(line.ptr, line.len);
+    struct h2_pack_line *l = &p->lines[hash % LINES];
+    switch (seen_again(&l->seen, hash, line.len)) {
+    case AGAIN_OTHER:
+        return 0;
+    case AGAIN_NO:
+        free(l->text);
+        l->text = NULL;
+        return 0;
+    case AGAIN_YES:
+        break;
+    }
+    if (l->text == NULL) {
+        if ((l->text = malloc(line.len)) == NULL)
+            return 0;
+        memcpy(l->text, line.ptr, line.len);
+        l->id = ++p->last_id;
+    }
+    return memcmp(l->text, line.ptr, line.len) == 0 ? l->id : 0;
+}
+
+static struct field field_of(struct h2_pack *p, slice_t name, slice_t value, uint8_t *literal)
+{
+    char *to = (char *)(uintptr_t)name.ptr;
+    for (size_t i = 0; i < name.len; i++)
+        to[i] = ascii_lower(to[i]);
+    const uint64_t id = id_of(p, name, value);
+    const size_t n = put_literal(p, name, value, literal);
+    return (struct field){.id = is_indexable(literal) ? id : 0,
+                          .entry = (uint16_t)(name.len + value.len),
+                          .bytes = (uint16_t)n};
+}
+
+/* `out` becomes what the connection needs of it. */
+static inline uint8_t *put_field(struct hpack_table *t, const struct field *f, const uint8_t *literal,
+                                 uint8_t *out)
+{
+    if (f->id > 0) {
+        const unsigned index = hpack_table_find(t, f->id);
+        if (LIKELY(index > 0))
+            return hpack_put_index(out, index);
+    }
+    if (literal != out)
+        memcpy(out, literal, f->bytes);
+    if (f->id > 0 && hpack_table_add(t, f->id, f->entry))
+        return out + make_indexed(out, f->bytes);
+    return out + f->bytes;
+}
+
+/* ---- texts that come again
+ * ------------------------------------------------------------------------------------------------------ */
+
+/* NULL: it is not worth it, or there is no memory. */
+static NOINLINE struct kept *keep(struct h2_pack *p, slice_t text)
+{
+    const size_t room = h2_pack_room(text.len);
+    struct kept *k = malloc(sizeof *k + 2 * text.len + room);
+    if (k == NULL)
+        return NULL;
+    char *copy = (char *)(k + 1), *scratch = copy + text.len;
+    uint8_t *literals = (uint8_t *)scratch + text.len;
+    slice_t name, value;
+    size_t n = 0;
+    memcpy(copy, text.ptr, text.len);
+    memcpy(scratch, text.ptr, text.len);
+    *k = (struct kept){.text = copy, .literals = literals};
+    struct h2_lines lines = h2_lines_of(slice_make(scratch, text.len));
+    while (h2_lines_next(&lines, &name, &value)) {
+        if (k->fields == TEXT_FIELDS) {
+            free(k);
+            return NULL;
+        }
+        struct field *f = &k->field[k->fields++];
+        *f = field_of(p, name, value, literals + n);
+        f->at = (uint16_t)n;
+        n += f->bytes;
+    }
+    return k;
+}
+
+/* The slot of a text that has come before, with what is kept of it. */
+static const struct kept *kept_of(struct h2_pack *p, slice_t text)
+{
+    if (text.len > TEXT_MAX)
+        return NULL;
+    if (UNLIKELY(p->texts == NULL) && (p->texts = calloc(TEXTS, sizeof *p->texts)) == NULL)
+        return NULL;
+    const uint64_t hash = hash_short(text.ptr, text.len);
+    struct h2_pack_text *t = &p->texts[hash % TEXTS];
+    switch (seen_again(&t->seen, hash, text.len)) {
+    case AGAIN_OTHER:
+        return NULL;
+    case AGAIN_NO:
+        free(t->kept);
+        t->kept = NULL;
+        return NULL;
+    case AGAIN_YES:
+        break;
+    }
+    if (UNLIKELY(t->kept == NULL))
+        t->kept = keep(p, text);
+    return t->kept != NULL && memcmp(t->kept->text, text.ptr, text.len) == 0 ? t->kept : NULL;
+}
+
+size_t h2_pack_lines(struct h2_pack *p, struct hpack_table *t, char *text, size_t bytes, uint8_t *out)
+{
+    uint8_t *const begin = out;
+    const struct kept *k = kept_of(p, slice_make(text, bytes));
+    if (LIKELY(k != NULL)) {
+        for (unsigned i = 0; i < k->fields; i++)
+            out = put_field(t, &k->field[i], k->literals + k->field[i].at, out);
+        return (size_t)(out - begin);
+    }
+    struct h2_lines lines = h2_lines_of(slice_make(text, bytes));
+    slice_t name, value;
+    while (h2_lines_next(&lines, &name, &value)) {
+        const struct field f = field_of(p, name, value, out);
+        out = put_field(t, &f, out, out);
+    }
+    return (size_t)(out - begin);
+}
