@@ -15,12 +15,6 @@
 #define FIELDS_LEAST 32
 #define LINE_EXTRA   4 /* ": " and CRLF */
 
-static const slice_t pseudo_names[H2_PSEUDO_COUNT] = {
-    [H2_PSEUDO_METHOD] = {":method", 7},        [H2_PSEUDO_SCHEME] = {":scheme", 7},
-    [H2_PSEUDO_AUTHORITY] = {":authority", 10}, [H2_PSEUDO_PATH] = {":path", 5},
-    [H2_PSEUDO_PROTOCOL] = {":protocol", 9},    [H2_PSEUDO_STATUS] = {":status", 7},
-};
-
 static slice_t moved(slice_t s, const char *from, char *to, size_t bytes)
 {
     if (s.ptr >= from && s.ptr <= from + bytes)
@@ -127,16 +121,26 @@ static bool name_is_lower_token(slice_t name)
     return http_is_token(name);
 }
 
-/* H2_PSEUDO_COUNT: none of them. Two of one length differ in the letter behind the colon. */
+#define IS(name, lit) (memcmp((name).ptr, lit, sizeof(lit) - 1) == 0)
+
+/* H2_PSEUDO_COUNT: none of them. */
 static unsigned pseudo_lookup(slice_t name)
 {
-    for (unsigned i = 0; i < H2_PSEUDO_COUNT; i++) {
-        const slice_t known = pseudo_names[i];
-        if (name.len == known.len && name.ptr[1] == known.ptr[1] &&
-            memcmp(name.ptr, known.ptr, known.len) == 0)
-            return i;
+    switch (name.len) {
+    case 5:
+        return IS(name, ":path") ? H2_PSEUDO_PATH : H2_PSEUDO_COUNT;
+    case 7:
+        return IS(name, ":method")   ? H2_PSEUDO_METHOD
+               : IS(name, ":scheme") ? H2_PSEUDO_SCHEME
+               : IS(name, ":status") ? H2_PSEUDO_STATUS
+                                     : H2_PSEUDO_COUNT;
+    case 9:
+        return IS(name, ":protocol") ? H2_PSEUDO_PROTOCOL : H2_PSEUDO_COUNT;
+    case 10:
+        return IS(name, ":authority") ? H2_PSEUDO_AUTHORITY : H2_PSEUDO_COUNT;
+    default:
+        return H2_PSEUDO_COUNT;
     }
-    return H2_PSEUDO_COUNT;
 }
 
 static const char *add_pseudo(struct h2_head *h, slice_t name, slice_t value)
@@ -266,6 +270,18 @@ static bool take_host(struct h2_head *h, slice_t *host)
     return true;
 }
 
+/* That of one head is mostly that of the last. */
+static bool host_is_valid(struct h2_head *h, slice_t host)
+{
+    if (LIKELY(host.len > 0 && host.len == h->host_bytes && memcmp(host.ptr, h->host, host.len) == 0))
+        return true;
+    if (!http_host_is_valid(host))
+        return false;
+    h->host_bytes = host.len <= sizeof h->host ? (uint8_t)host.len : 0;
+    memcpy(h->host, host.ptr, h->host_bytes);
+    return true;
+}
+
 /* RFC 9113 section 8.3.1. Host becomes the last field, and the last bytes. There is room for it. */
 static const char *settle_host(struct h2_head *h)
 {
@@ -278,7 +294,7 @@ static const char *settle_host(struct h2_head *h)
         return "a Host that is not the :authority";
     if (authority.ptr == NULL)
         authority = host;
-    if (!http_host_is_valid(authority))
+    if (!host_is_valid(h, authority))
         return "an :authority or Host that is none";
     const struct http_field f = {http_field_name(HTTP_FIELD_HOST), text_put_copy(h, authority),
                                  HTTP_FIELD_HOST};

@@ -47,6 +47,8 @@ struct h2_head {
     int64_t content_length;          /* of a request's body, which DATA must have; -1: any */
     const char *malformed;           /* why; NULL: it is not, so far */
     enum h1_error refused;           /* H1_OK: it is not */
+    uint8_t host_bytes;              /* of the last Host that was valid; 0: none, or too long to keep */
+    char host[64];
 };
 
 /* The next head, or trailer section. false: no memory. */

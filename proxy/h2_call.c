@@ -278,12 +278,12 @@ static bool nv_of_request(struct h2_nv *v, const struct exchange *x)
     const size_t path_bytes = line_bytes - method_bytes - sizeof " HTTP/1.1\r";
     const slice_t scheme = pool_tls(x->route->pool) != NULL ? SLICE_LIT("https") : SLICE_LIT("http");
     h2_nv_begin(v);
-    bool ok = h2_nv_add(v, SLICE_LIT(":method"), slice_make(text.ptr, method_bytes)) &&
-              h2_nv_add(v, SLICE_LIT(":scheme"), scheme) &&
-              h2_nv_add(v, SLICE_LIT(":path"), slice_make(text.ptr + method_bytes + 1, path_bytes));
+    bool ok = h2_nv_add_pseudo(v, SLICE_LIT(":method"), slice_make(text.ptr, method_bytes)) &&
+              h2_nv_add_pseudo(v, SLICE_LIT(":scheme"), scheme) &&
+              h2_nv_add_pseudo(v, SLICE_LIT(":path"), slice_make(text.ptr + method_bytes + 1, path_bytes));
     text = slice_make(text.ptr + line_bytes + 1, text.len - line_bytes - 1);
     const slice_t authority = head_text_field(text, HTTP_FIELD_HOST);
-    ok = ok && (authority.len == 0 || h2_nv_add(v, SLICE_LIT(":authority"), authority));
+    ok = ok && (authority.len == 0 || h2_nv_add_pseudo(v, SLICE_LIT(":authority"), authority));
     while (ok && head_text_next(&text, &name, &value)) {
         if (line_travels(http_field_lookup(name)))
             ok = h2_nv_add(v, name, slice_trim(value));

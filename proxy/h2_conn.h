@@ -2,13 +2,13 @@
  *
  *   client_conn (bytes, TLS, deadlines) - h2_conn (session) - h2_stream (one request) - exchange
  *
- * nghttp2 does frames, HPACK (but for fields of responses: h2_reply.h), flow control and priorities (RFC 9218). It is fed and drained in one place,
- * h2_server_run, and never from inside its callbacks, which it forbids; what they may do is submit. So a
- * request that comes is worked on inside the callback, its answer lies in its stream until the input is
- * through, and all frames of a turn leave by one write. Bodies lie in stored objects, or in the stream's few
- * kilobytes; nghttp2 never copies them (NO_COPY). What makes a request malformed is looked for in
- * core/h2_head and h2_recv alone: nghttp2 would look for most of it as well, for a twentieth of what a hit
- * costs.
+ * nghttp2 does frames, HPACK (but for fields of responses: h2_reply.h), flow control and priorities (RFC
+ * 9218). It is fed and drained in one place, h2_server_run, and never from inside its callbacks, which it
+ * forbids; what they may do is submit. So a request that comes is worked on inside the callback, its answer
+ * lies in its stream until the input is through, and all frames of a turn leave by one write. Bodies lie in
+ * stored objects, or in the stream's few kilobytes; nghttp2 never copies them (NO_COPY). What makes a request
+ * malformed is looked for in core/h2_head and h2_recv alone: nghttp2 would look for most of it as well, for a
+ * twentieth of what a hit costs.
  *
  * Worker thread. Owned by its connection, and ends with it. */
 #ifndef PROXY_H2_CONN_H
@@ -42,6 +42,8 @@ struct h2_conn {
     struct list streams; /* h2_stream.node */
     struct list wake;    /* h2_stream.wake_node: their exchanges have something to do */
     unsigned stream_count;
+    unsigned uploads;         /* streams whose END_STREAM has not come */
+    struct h2_stream *headed; /* whose header block came last; NULL: it is over, or was refused */
     struct list texts;        /* of responses whose head has no frame yet: h2_reply.h */
     struct h2_text *text;     /* of the frame that nghttp2 is handing out; NULL: it has none */
     struct hpack_table table; /* of the client's decoder */

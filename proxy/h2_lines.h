@@ -1,4 +1,5 @@
-/* h2_lines.h: the field lines of a head's text, one after the other. Not byte by byte, as head_text_next does.
+/* h2_lines.h: the field lines of a head's text, one after the other. Not byte by byte, as head_text_next
+ * does.
  */
 #ifndef PROXY_H2_LINES_H
 #define PROXY_H2_LINES_H

@@ -24,26 +24,29 @@ static NOINLINE bool nv_grow(struct h2_nv *v)
     return true;
 }
 
-/* A name that we know lies in memory that stays, in lower case, and so nghttp2 need not make its own. */
-static inline bool nv_add(struct h2_nv *v, slice_t name, slice_t value)
+static inline bool nv_add(struct h2_nv *v, slice_t name, slice_t value, uint8_t flags)
 {
-    const enum http_field_id id = http_field_lookup(name);
     if (UNLIKELY(v->count == v->room) && !nv_grow(v))
         return false;
-    if (id != HTTP_FIELD_OTHER)
-        name = http_field_name(id);
-    nghttp2_nv *nv = &v->pair[v->count++];
-    nv->name = (uint8_t *)(uintptr_t)name.ptr;
-    nv->namelen = name.len;
-    nv->value = (uint8_t *)(uintptr_t)value.ptr;
-    nv->valuelen = value.len;
-    nv->flags = id != HTTP_FIELD_OTHER ? NGHTTP2_NV_FLAG_NO_COPY_NAME : NGHTTP2_NV_FLAG_NONE;
+    v->pair[v->count++] = (nghttp2_nv){.name = (uint8_t *)(uintptr_t)name.ptr,
+                                       .namelen = name.len,
+                                       .value = (uint8_t *)(uintptr_t)value.ptr,
+                                       .valuelen = value.len,
+                                       .flags = flags};
     return true;
 }
 
+bool h2_nv_add_pseudo(struct h2_nv *v, slice_t name, slice_t value)
+{
+    return nv_add(v, name, value, NGHTTP2_NV_FLAG_NO_COPY_NAME);
+}
+
+/* A name that we know lies in memory that stays, in lower case, and so nghttp2 need not make its own. */
 bool h2_nv_add(struct h2_nv *v, slice_t name, slice_t value)
 {
-    return nv_add(v, name, value);
+    const enum http_field_id id = http_field_lookup(name);
+    return id != HTTP_FIELD_OTHER ? nv_add(v, http_field_name(id), value, NGHTTP2_NV_FLAG_NO_COPY_NAME)
+                                  : nv_add(v, name, value, NGHTTP2_NV_FLAG_NONE);
 }
 
 bool h2_nv_add_lines(struct h2_nv *v, slice_t text)
@@ -51,7 +54,7 @@ bool h2_nv_add_lines(struct h2_nv *v, slice_t text)
     struct h2_lines lines = h2_lines_of(text);
     slice_t name, value;
     while (h2_lines_next(&lines, &name, &value)) {
-        if (!nv_add(v, name, value))
+        if (!h2_nv_add(v, name, value))
             return false;
     }
     return true;

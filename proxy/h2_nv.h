@@ -22,6 +22,8 @@ static inline void h2_nv_begin(struct h2_nv *v)
 {
     v->count = 0;
 }
+/* `name` is a constant, in lower case; `value` must last until the next head. false: no memory. */
+bool h2_nv_add_pseudo(struct h2_nv *v, slice_t name, slice_t value);
 /* Name and value must last until the next head. false: no memory. */
 bool h2_nv_add(struct h2_nv *v, slice_t name, slice_t value);
 /* The field lines of a head's text, or of a part of it, which must last as long. false: no memory. */

@@ -1,8 +1,8 @@
 /* h2_pack.c: see h2_pack.h.
  *
- * What was seen is found by its hash and compared as a whole, so nothing need be told of what changes or goes.
- * A literal is kept "without indexing", with a 4-bit prefix for the index of its name; entering the table
- * changes only that prefix to one of 6 bits, which every index of the static table fits.
+ * What was seen is found by its hash and compared as a whole, so nothing need be told of what changes or
+ * goes. A literal is kept "without indexing", with a 4-bit prefix for the index of its name; entering the
+ * table changes only that prefix to one of 6 bits, which every index of the static table fits.
  *
  * Rejected: blocks without a dynamic table, made once per object: a hit would be cheaper still, but each
  * response some hundred bytes longer. */
@@ -53,6 +53,13 @@ struct h2_pack_text {
     struct kept *kept; /* NULL: seen once */
 };
 
+static void strings_end(struct h2_pack *p)
+{
+    if (p->strings != NULL)
+        nghttp2_hd_deflate_del(p->strings);
+    p->strings = NULL;
+}
+
 void h2_pack_free(struct h2_pack *p)
 {
     for (unsigned i = 0; p->texts != NULL && i < TEXTS; i++)
@@ -61,7 +68,7 @@ void h2_pack_free(struct h2_pack *p)
         free(p->lines[i].text);
     free(p->texts);
     free(p->lines);
-    nghttp2_hd_deflate_del(p->strings);
+    strings_end(p);
     *p = (struct h2_pack){0};
 }
 
@@ -94,8 +101,7 @@ static NOINLINE bool strings_begin(struct h2_pack *p)
         return false;
     if (nghttp2_hd_deflate_hd(p->strings, out, sizeof out, &any, 1) > 0)
         return true;
-    nghttp2_hd_deflate_del(p->strings);
-    p->strings = NULL;
+    strings_end(p);
     return false;
 }
 
@@ -119,12 +125,10 @@ static size_t put_literal(struct h2_pack *p, slice_t name, slice_t value, uint8_
     const nghttp2_nv nv = {(uint8_t *)(uintptr_t)name.ptr, (uint8_t *)(uintptr_t)value.ptr, name.len,
                            value.len, NGHTTP2_NV_FLAG_NONE};
     if (p->strings != NULL || strings_begin(p)) {
-        const ssize_t n =
-            nghttp2_hd_deflate_hd(p->strings, out, h2_pack_room(name.len + value.len), &nv, 1);
+        const ssize_t n = nghttp2_hd_deflate_hd(p->strings, out, h2_pack_room(name.len + value.len), &nv, 1);
         if (n > 0)
             return (size_t)n;
-        nghttp2_hd_deflate_del(p->strings); /* no memory; it is of no use after an error */
-        p->strings = NULL;
+        strings_end(p); /* no memory; it is of no use after an error */
     }
     *out = 0;
     return (size_t)(put_raw(put_raw(out + 1, name), value) - out);

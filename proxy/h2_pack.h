@@ -1,10 +1,10 @@
 /* h2_pack.h: field lines of responses as HPACK (RFC 7541).
  *
- * nghttp2's encoder copies and compares every field of every response, a sixth of what a cached kilobyte costs.
- * Here lines and texts that come again are known: a text that was seen twice is kept with its literals, and
- * its fields are numbers that the connection's table (core/hpack_table) has or has not. Strings are still
- * encoded by nghttp2. A line enters tables when a worker has seen it twice, so what comes once displaces
- * nothing; and never if its value is of one resource or one client.
+ * nghttp2's encoder copies and compares every field of every response, a sixth of what a cached kilobyte
+ * costs. Here lines and texts that come again are known: a text that was seen twice is kept with its
+ * literals, and its fields are numbers that the connection's table (core/hpack_table) has or has not. Strings
+ * are still encoded by nghttp2. A line enters tables when a worker has seen it twice, so what comes once
+ * displaces nothing; and never if its value is of one resource or one client.
  *
  * Worker thread. */
 #ifndef PROXY_H2_PACK_H

@@ -48,16 +48,19 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
         h->tally->live >= (unsigned)l->h2_max_streams) { /* streams are over, what they began is not */
         proxy_count(h->client->pw, METRIC_H2_REFUSED, 1);
         nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_REFUSED_STREAM);
+        h->headed = NULL;
         return 0;
     }
     h->in_head = true;
     h->head_since_ms = worker_now_ms(h->client->pw->worker);
-    if (trailers)
+    if (trailers) {
+        h->headed = stream_of(session, frame->hd.stream_id);
         return 0;
-    struct h2_stream *s = h2_stream_new(h, frame->hd.stream_id);
-    if (s == NULL)
+    }
+    h->headed = h2_stream_new(h, frame->hd.stream_id);
+    if (h->headed == NULL)
         return NGHTTP2_ERR_CALLBACK_FAILURE;
-    nghttp2_session_set_stream_user_data(session, frame->hd.stream_id, s);
+    nghttp2_session_set_stream_user_data(session, frame->hd.stream_id, h->headed);
     return 0;
 }
 
@@ -197,7 +200,8 @@ static void on_headers(struct h2_conn *h, struct h2_stream *s, const nghttp2_fra
     h->in_head = false;
     if (s == NULL || s->cut)
         return;
-    s->in_ended = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
+    if ((frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0)
+        h2_stream_input_ended(s);
     if (frame->headers.cat == NGHTTP2_HCAT_REQUEST) {
         on_request(s);
         return;
@@ -223,20 +227,19 @@ static void on_data(struct h2_conn *h, struct h2_stream *s, const nghttp2_frame 
         malformed(s, "less DATA than Content-Length says");
         return;
     }
-    s->in_ended = true;
+    h2_stream_input_ended(s);
     h2_stream_wake(s, H2_WAKE_READ);
 }
 
 static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 {
     struct h2_conn *h = arg;
-    struct h2_stream *s = frame->hd.stream_id > 0 ? stream_of(session, frame->hd.stream_id) : NULL;
     switch (frame->hd.type) {
     case NGHTTP2_HEADERS:
-        on_headers(h, s, frame);
+        on_headers(h, h->headed, frame);
         break;
     case NGHTTP2_DATA:
-        on_data(h, s, frame);
+        on_data(h, stream_of(session, frame->hd.stream_id), frame);
         break;
     case NGHTTP2_RST_STREAM:
         h2_guard_reset(h);
@@ -306,15 +309,13 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, 
     struct h2_stream *s = stream_of(session, id);
     UNUSED(code);
     UNUSED(arg);
-    if (s == NULL)
-        return 0;
-    nghttp2_session_set_stream_user_data(session, id, NULL);
-    h2_stream_end(s);
+    if (s != NULL)
+        h2_stream_end(s); /* nghttp2 forgets it, too, as soon as this returns */
     return 0;
 }
 
 /* The answer is out and the request is not all here: the rest is not wanted (RFC 9113 section 8.1). */
-static void stop_upload(nghttp2_session *session, const nghttp2_frame *frame)
+static NOINLINE void stop_upload(nghttp2_session *session, const nghttp2_frame *frame)
 {
     const struct h2_stream *s = stream_of(session, frame->hd.stream_id);
     if (s != NULL && !s->in_ended && !s->cut && !s->tunnel)
@@ -331,15 +332,16 @@ static bool is_clients_fault(nghttp2_session *session, const nghttp2_frame *fram
 
 static int on_frame_sent(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 {
+    const struct h2_conn *h = arg;
     if (frame->hd.type == NGHTTP2_RST_STREAM) {
         if (is_clients_fault(session, frame))
             h2_guard_reset(arg);
     } else if (frame->hd.type == NGHTTP2_GOAWAY) {
-        struct client_conn *c = ((struct h2_conn *)arg)->client;
+        struct client_conn *c = h->client;
         if (frame->goaway.error_code != NGHTTP2_NO_ERROR && c->close_reason == CLOSE_OPEN)
             c->close_reason = CLOSE_H2_ERROR;
     } else if ((frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA) &&
-               (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0) {
+               (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0 && h->uploads > 0) {
         stop_upload(session, frame);
     }
     return 0;

@@ -1,9 +1,9 @@
 /* h2_reply.h: heads and trailers of responses, from the text that HTTP/1.1 clients get, into frames.
  *
- * What a block of HPACK says depends on those before it, and nghttp2 decides when, and if, a head is sent. So it
- * is told of a response's status alone, the text waits, and when nghttp2 has made the frame, the fields are put
- * behind the status. They never meet nghttp2's own table, which stays empty: what else it encodes is said to
- * be never indexed. */
+ * What a block of HPACK says depends on those before it, and nghttp2 decides when, and if, a head is sent. So
+ * it is told of a response's status alone, the text waits, and when nghttp2 has made the frame, the fields
+ * are put behind the status. They never meet nghttp2's own table, which stays empty: what else it encodes is
+ * said to be never indexed. */
 #ifndef PROXY_H2_REPLY_H
 #define PROXY_H2_REPLY_H
 
@@ -18,7 +18,8 @@ bool h2_reply_interim(struct h2_stream *s);
 /* From inside a callback that reads the body (nghttp2_submit_trailer). */
 bool h2_reply_trailers(struct h2_conn *h, int32_t id, slice_t lines);
 
-/* One frame of nghttp2 goes into the batch, which has room for the largest; a head with the fields it lacks. */
+/* One frame of nghttp2 goes into the batch, which has room for the largest; a head with the fields it lacks.
+ */
 void h2_reply_send(struct h2_conn *h, const uint8_t *frame, size_t bytes);
 /* Heads of the stream that wait will not be sent: it ends. */
 void h2_reply_forget(struct h2_stream *s);

@@ -52,6 +52,7 @@ struct h2_stream *h2_stream_new(struct h2_conn *h, int32_t id)
     list_init(&s->wake_node);
     list_push_back(&h->streams, &s->node);
     h->stream_count++;
+    h->uploads++;
     h->idle_since_ms = 0; /* also if it is over before this turn is */
     proxy_count(h->client->pw, METRIC_H2_STREAMS_OPEN, 1);
     return s;
@@ -132,9 +133,18 @@ void h2_stream_end(struct h2_stream *s)
     list_remove(&s->wake_node);
     list_remove(&s->node);
     h->stream_count--;
+    h->uploads -= !s->in_ended;
+    if (h->headed == s)
+        h->headed = NULL;
     h->wide_windows -= s->in_wide;
     proxy_count(h->client->pw, METRIC_H2_STREAMS_OPEN, -1);
     worker_bury(h->client->pw->worker, &s->grave, stream_free, s);
+}
+
+void h2_stream_input_ended(struct h2_stream *s)
+{
+    s->conn->uploads -= !s->in_ended;
+    s->in_ended = true;
 }
 
 void h2_stream_wake(struct h2_stream *s, enum h2_wake why)

@@ -54,7 +54,7 @@ struct h2_stream {
     bool tunnel;    /* its exchange is one, and each direction ends by itself */
     bool faultless; /* what ended it was not the client's doing */
     /* output */
-    unsigned texts; /* heads that have no frame yet: h2_reply.h */
+    unsigned texts;                              /* heads that have no frame yet: h2_reply.h */
     struct h2_piece few[H2_STREAM_FEW], *pieces; /* from `piece_first` on */
     unsigned piece_first, piece_count, piece_room;
     size_t bytes;  /* in them */
@@ -127,6 +127,8 @@ static inline bool h2_stream_has_input(const struct h2_stream *s)
  * ------------------------------------------------------------------------------------------ */
 
 void h2_stream_wake(struct h2_stream *s, enum h2_wake why);
+/* END_STREAM came. */
+void h2_stream_input_ended(struct h2_stream *s);
 /* Body bytes came. false: no memory. */
 bool h2_stream_take(struct h2_stream *s, const uint8_t *data, size_t bytes);
 /* The RCU section ends: what it lasts for is referenced, or copied. */

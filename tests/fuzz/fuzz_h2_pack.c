@@ -1,8 +1,8 @@
-/* fuzz_h2_pack.c: any lines, in any order, on two connections whose tables change: nghttp2's decoder reads what
- * was packed, field by field as the lines are.
+/* fuzz_h2_pack.c: any lines, in any order, on two connections whose tables change: nghttp2's decoder reads
+ * what was packed, field by field as the lines are.
  *
- * A byte says what comes: which connection, whether its table changes its size, and how many lines; then lines
- * of a length byte each, cut at the first ':'. */
+ * A byte says what comes: which connection, whether its table changes its size, and how many lines; then
+ * lines of a length byte each, cut at the first ':'. */
 #include <nghttp2/nghttp2.h>
 #include <stdlib.h>
 #include <string.h>

@@ -105,7 +105,8 @@ static inline void frames_heads(const void *bytes, size_t n, uint32_t id, char *
             if ((flags & NGHTTP2_HD_INFLATE_EMIT) != 0 && f.id == id && len < text_bytes)
                 len += (size_t)snprintf(text + len, text_bytes - len, "%.*s: %.*s\n", (int)nv.namelen,
                                         (const char *)nv.name, (int)nv.valuelen, (const char *)nv.value);
-        } while ((flags & NGHTTP2_HD_INFLATE_FINAL) == 0 && (p < end || (flags & NGHTTP2_HD_INFLATE_EMIT) != 0));
+        } while ((flags & NGHTTP2_HD_INFLATE_FINAL) == 0 &&
+                 (p < end || (flags & NGHTTP2_HD_INFLATE_EMIT) != 0));
         if ((flags & NGHTTP2_HD_INFLATE_FINAL) != 0)
             nghttp2_hd_inflate_end_headers(in);
     }

@@ -1,5 +1,5 @@
-/* test_h2_pack.c: what is packed says what the text said, to a decoder with the same table, and what comes again
- * is packed tightly. nghttp2's decoder is the judge. */
+/* test_h2_pack.c: what is packed says what the text said, to a decoder with the same table, and what comes
+ * again is packed tightly. nghttp2's decoder is the judge. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -53,8 +53,8 @@ static void decode(struct peer *p, const uint8_t *block, size_t bytes)
 }
 
 /* A head of two texts, behind `prefix`, which lie in memory that ends where they do, as the block does. */
-static void pack(struct h2_pack *k, struct peer *p, const char *prefix, size_t prefix_bytes, const char *first,
-                 const char *second)
+static void pack(struct h2_pack *k, struct peer *p, const char *prefix, size_t prefix_bytes,
+                 const char *first, const char *second)
 {
     const size_t a = strlen(first), b = strlen(second);
     const size_t room = prefix_bytes + h2_pack_room(a) + h2_pack_room(b);
@@ -115,7 +115,8 @@ static void test_tight(void **state)
     pack(&k, &a, "", 0, head, "");
     const size_t full = a.packed;
     assert_true(full > 45);
-    pack(&k, &a, "", 0, head, ""); /* second sight: entries from here on, the index of whose name is shorter */
+    pack(&k, &a, "", 0, head,
+         ""); /* second sight: entries from here on, the index of whose name is shorter */
     assert_in_range(a.packed, full - 2, full);
     for (int i = 0; i < 3; i++) {
         pack(&k, &a, "", 0, head, "");
@@ -194,8 +195,8 @@ static void test_again_and_again(void **state)
         snprintf(first, sizeof first, "HTTP/1.1 200 OK\r\nEtag: \"%u\"\r\nX-Own: %u\r\nServer: s\r\n", a, a);
         snprintf(second, sizeof second, "X-Own: %u\r\nAge: %u\r\n%s", b, b, b % 2 == 0 ? "\r\n" : "");
         snprintf(want, sizeof want, "etag=\"%u\"\nx-own=%u\nserver=s\nx-own=%u\nage=%u\n", a, a, b, b);
-        pack(&k, q, i % 3 == 0 ? "\x3f\x45\x3f\xe1\x1f" : "\x3f\x45", shrinks ? (i % 3 == 0 ? 5 : 2) : 0, first,
-             second);
+        pack(&k, q, i % 3 == 0 ? "\x3f\x45\x3f\xe1\x1f" : "\x3f\x45", shrinks ? (i % 3 == 0 ? 5 : 2) : 0,
+             first, second);
         assert_string_equal(q->got, want);
         if (random_next() % 500 == 0) {
             peer_end(q);
