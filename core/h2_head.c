@@ -63,16 +63,21 @@ static slice_t text_put_copy(struct h2_head *h, slice_t s)
     return slice_make(at, s.len);
 }
 
-static bool field_push(struct h2_head *h, const struct http_field *f)
+static NOINLINE bool fields_grow(struct h2_head *h)
 {
-    if (h->field_count == h->field_room) {
-        unsigned room = MAX(2 * h->field_room, FIELDS_LEAST);
-        struct http_field *fields = realloc(h->fields, room * sizeof *fields);
-        if (fields == NULL)
-            return false;
-        h->fields = fields;
-        h->field_room = room;
-    }
+    const unsigned room = MAX(2 * h->field_room, FIELDS_LEAST);
+    struct http_field *fields = realloc(h->fields, room * sizeof *fields);
+    if (fields == NULL)
+        return false;
+    h->fields = fields;
+    h->field_room = room;
+    return true;
+}
+
+static inline bool field_push(struct h2_head *h, const struct http_field *f)
+{
+    if (UNLIKELY(h->field_count == h->field_room) && !fields_grow(h))
+        return false;
     h->fields[h->field_count++] = *f;
     return true;
 }

@@ -60,14 +60,17 @@ size_t slice_put_u64(char *buf, uint64_t v)
         "00010203040506070809101112131415161718192021222324252627282930313233343536373839"
         "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
         "8081828384858687888990919293949596979899";
-    char digits[20];
-    char *end = digits + sizeof digits, *at = end;
+    size_t n = 1;
+    uint64_t rest = v;
+    for (; rest >= 10000; rest /= 10000)
+        n += 4;
+    n += (size_t)(rest >= 10) + (rest >= 100) + (rest >= 1000);
+    char *at = buf + n;
     for (; v >= 100; v /= 100)
         memcpy(at -= 2, pairs + 2 * (v % 100), 2);
     if (v >= 10)
-        memcpy(at -= 2, pairs + 2 * v, 2);
+        memcpy(buf, pairs + 2 * v, 2);
     else
-        *--at = (char)('0' + v);
-    memcpy(buf, at, (size_t)(end - at));
-    return (size_t)(end - at);
+        *buf = (char)('0' + v);
+    return n;
 }

@@ -1,8 +1,9 @@
 /* h2_pack.c: see h2_pack.h.
  *
- * What was seen is found by its hash and compared as a whole, so nothing need be told of what changes or
- * goes. A literal is kept "without indexing", with a 4-bit prefix for the index of its name; entering the
- * table changes only that prefix to one of 6 bits, which every index of the static table fits.
+ * What was seen is found by its hash, or by where it is stored, and compared as a whole, so nothing need be
+ * told of what changes or goes. A literal is kept "without indexing", with a 4-bit prefix for the index of
+ * its name; entering the table changes only that prefix to one of 6 bits, which every index of the static
+ * table fits.
  *
  * Rejected: blocks without a dynamic table, made once per object: a hit would be cheaper still, but each
  * response some hundred bytes longer. */
@@ -263,15 +264,15 @@ static NOINLINE struct kept *keep(struct h2_pack *p, slice_t text)
     return k;
 }
 
-/* The slot of a text that has come before, with what is kept of it. */
-static const struct kept *kept_of(struct h2_pack *p, slice_t text)
+/* What is kept of a text that has come before. */
+static const struct kept *kept_of(struct h2_pack *p, slice_t text, const void *stored_at)
 {
     if (text.len > TEXT_MAX)
         return NULL;
     if (UNLIKELY(p->texts == NULL) && (p->texts = calloc(TEXTS, sizeof *p->texts)) == NULL)
         return NULL;
-    const uint64_t hash = hash_short(text.ptr, text.len);
-    struct h2_pack_text *t = &p->texts[hash % TEXTS];
+    const uint64_t hash = stored_at != NULL ? (uintptr_t)stored_at : hash_short(text.ptr, text.len);
+    struct h2_pack_text *t = &p->texts[(hash ^ hash >> 7 ^ hash >> 14) % TEXTS];
     switch (seen_again(&t->seen, hash, text.len)) {
     case AGAIN_OTHER:
         return NULL;
@@ -287,10 +288,11 @@ static const struct kept *kept_of(struct h2_pack *p, slice_t text)
     return t->kept != NULL && memcmp(t->kept->text, text.ptr, text.len) == 0 ? t->kept : NULL;
 }
 
-size_t h2_pack_lines(struct h2_pack *p, struct hpack_table *t, char *text, size_t bytes, uint8_t *out)
+size_t h2_pack_lines(struct h2_pack *p, struct hpack_table *t, char *text, size_t bytes,
+                     const void *stored_at, uint8_t *out)
 {
     uint8_t *const begin = out;
-    const struct kept *k = kept_of(p, slice_make(text, bytes));
+    const struct kept *k = kept_of(p, slice_make(text, bytes), stored_at);
     if (LIKELY(k != NULL)) {
         for (unsigned i = 0; i < k->fields; i++)
             out = put_field(t, &k->field[i], k->literals + k->field[i].at, out);

@@ -35,7 +35,9 @@ static inline size_t h2_pack_room(size_t text_bytes)
 
 /* The field lines of a head's text, or of a part of it, into `out`; returns how many bytes they became. Names
  * are made lower case where they lie. The next block of the connection that `t` is of must hold them, in the
- * order of the calls. Lacking memory, it packs less tightly. */
-size_t h2_pack_lines(struct h2_pack *p, struct hpack_table *t, char *text, size_t bytes, uint8_t *out);
+ * order of the calls. `stored_at`: where the text lies as long as it does not change, which spares its hash;
+ * NULL: nowhere. Lacking memory, it packs less tightly. */
+size_t h2_pack_lines(struct h2_pack *p, struct hpack_table *t, char *text, size_t bytes,
+                     const void *stored_at, uint8_t *out);
 
 #endif

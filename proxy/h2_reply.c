@@ -11,6 +11,7 @@
 struct h2_text {
     struct list node; /* h2_conn.texts */
     struct h2_stream *stream;
+    const void *stored_at; /* the first part's text; NULL: it is not stored */
     unsigned parts;
     uint16_t part_bytes[H2_HEAD_PARTS];
     char text[];
@@ -51,6 +52,7 @@ static struct h2_text *text_of(struct h2_stream *s, unsigned parts, size_t bytes
         return NULL;
     char *to = t->text;
     t->stream = s;
+    t->stored_at = scratch->part_stored ? scratch->part[0].ptr : NULL;
     t->parts = parts;
     for (unsigned i = 0; i < parts; i++) {
         t->part_bytes[i] = (uint16_t)scratch->part[i].len;
@@ -169,7 +171,8 @@ static size_t pack(struct h2_conn *h, struct h2_text *t, uint8_t *out)
     char *text = t->text;
     size_t n = 0;
     for (unsigned i = 0; i < t->parts; i++) {
-        n += h2_pack_lines(&s->pack, &h->table, text, t->part_bytes[i], out + n);
+        n +=
+            h2_pack_lines(&s->pack, &h->table, text, t->part_bytes[i], i == 0 ? t->stored_at : NULL, out + n);
         text += t->part_bytes[i];
     }
     size_pool_free(t, &s->pool);

@@ -22,6 +22,7 @@ struct h2_scratch {
     struct h2_pack pack;         /* what clients' heads have in common */
     slice_t part[H2_HEAD_PARTS]; /* of a response's head that is being put together */
     unsigned part_count;
+    bool part_stored; /* the first lies in a stored object */
     unsigned spent_count;
     struct cache_object *spent[OUT_MAX_IOV];
 };

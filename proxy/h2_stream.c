@@ -291,6 +291,7 @@ bool h2_stream_add(struct h2_stream *s, const void *ptr, size_t bytes, struct ca
     if (!s->head_sent) {
         struct h2_scratch *scratch = s->conn->client->pw->h2;
         ASSERT(scratch->part_count < H2_HEAD_PARTS);
+        scratch->part_stored = scratch->part_count == 0 ? owner != NULL : scratch->part_stored;
         scratch->part[scratch->part_count++] = slice_make(ptr, bytes);
         return true;
     }
@@ -484,6 +485,7 @@ void h2_stream_interim(struct h2_stream *s, slice_t text)
 {
     struct h2_scratch *scratch = s->conn->client->pw->h2;
     scratch->part[0] = text;
+    scratch->part_stored = false;
     scratch->part_count = 1;
     h2_reply_interim(s);
     scratch->part_count = 0;

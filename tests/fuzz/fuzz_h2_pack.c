@@ -82,7 +82,7 @@ static void pack(struct h2_pack *k, struct peer *p, bool resize, unsigned to, co
             block[2] = 0x1e;
         hpack_table_follow(&p->table, block, m);
     }
-    m += h2_pack_lines(k, &p->table, copy, n, block + m);
+    m += h2_pack_lines(k, &p->table, copy, n, (const void *)(uintptr_t)(to & 3u), block + m);
     CHECK(m <= 3 + h2_pack_room(n));
     decode(p, block, m, slice_make(text, n));
     free(copy);

@@ -52,6 +52,9 @@ static void decode(struct peer *p, const uint8_t *block, size_t bytes)
     p->packed = bytes;
 }
 
+/* A place where a first text is stored, as if it were; others have been there before. */
+static const void *stored_at;
+
 /* A head of two texts, behind `prefix`, which lie in memory that ends where they do, as the block does. */
 static void pack(struct h2_pack *k, struct peer *p, const char *prefix, size_t prefix_bytes,
                  const char *first, const char *second)
@@ -65,8 +68,8 @@ static void pack(struct h2_pack *k, struct peer *p, const char *prefix, size_t p
     memcpy(two, second, b);
     memcpy(block, prefix, n);
     hpack_table_follow(&p->table, block, n);
-    n += h2_pack_lines(k, &p->table, one, a, block + n);
-    n += h2_pack_lines(k, &p->table, two, b, block + n);
+    n += h2_pack_lines(k, &p->table, one, a, stored_at, block + n);
+    n += h2_pack_lines(k, &p->table, two, b, NULL, block + n);
     assert_true(n <= room);
     decode(p, block, n);
     free(block);
@@ -192,6 +195,7 @@ static void test_again_and_again(void **state)
         const unsigned a = random_next() % TEXTS, b = random_next() % 4 == 0 ? a : random_next() % TEXTS;
         struct peer *q = &p[random_next() % PEERS];
         const bool shrinks = random_next() % 50 == 0;
+        stored_at = random_next() % 2 == 0 ? (const void *)(uintptr_t)(0x1000 + a % 200 * 64) : NULL;
         snprintf(first, sizeof first, "HTTP/1.1 200 OK\r\nEtag: \"%u\"\r\nX-Own: %u\r\nServer: s\r\n", a, a);
         snprintf(second, sizeof second, "X-Own: %u\r\nAge: %u\r\n%s", b, b, b % 2 == 0 ? "\r\n" : "");
         snprintf(want, sizeof want, "etag=\"%u\"\nx-own=%u\nserver=s\nx-own=%u\nage=%u\n", a, a, b, b);
@@ -203,6 +207,7 @@ static void test_again_and_again(void **state)
             peer_begin(q);
         }
     }
+    stored_at = NULL;
     for (int i = 0; i < PEERS; i++)
         peer_end(&p[i]);
     h2_pack_free(&k);
