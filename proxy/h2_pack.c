@@ -19,7 +19,7 @@
 #define TEXTS       128 /* powers of two */
 #define LINES       512
 #define TEXT_MAX    1024 /* longer ones are not kept */
-#define LINE_MAX    2048
+#define LINE_MAX    1024
 #define TEXT_FIELDS 24
 #define CREDIT_MAX  15
 
@@ -239,18 +239,18 @@ static inline uint8_t *put_field(struct hpack_table *t, const struct field *f, c
 /* NULL: it is not worth it, or there is no memory. */
 static NOINLINE struct kept *keep(struct h2_pack *p, slice_t text)
 {
-    const size_t room = h2_pack_room(text.len);
-    struct kept *k = malloc(sizeof *k + 2 * text.len + room);
+    char lines_text[TEXT_MAX]; /* names in it become lower case */
+    struct kept *k = malloc(sizeof *k + text.len + h2_pack_room(text.len));
     if (k == NULL)
         return NULL;
-    char *copy = (char *)(k + 1), *scratch = copy + text.len;
-    uint8_t *literals = (uint8_t *)scratch + text.len;
+    char *copy = (char *)(k + 1);
+    uint8_t *literals = (uint8_t *)copy + text.len;
     slice_t name, value;
     size_t n = 0;
     memcpy(copy, text.ptr, text.len);
-    memcpy(scratch, text.ptr, text.len);
+    memcpy(lines_text, text.ptr, text.len);
     *k = (struct kept){.text = copy, .literals = literals};
-    struct h2_lines lines = h2_lines_of(slice_make(scratch, text.len));
+    struct h2_lines lines = h2_lines_of(slice_make(lines_text, text.len));
     while (h2_lines_next(&lines, &name, &value)) {
         if (k->fields == TEXT_FIELDS) {
             free(k);
