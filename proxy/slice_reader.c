@@ -38,7 +38,7 @@ void slice_reader_close(struct slice_reader *r)
     cache_object_unref(&r->stale);
     reader_set_state(r, SLICE_CLOSED);
     if (fetch != NULL)
-        slice_fetch_leave(fetch);
+        slice_fetch_leave(fetch, r->x);
 }
 
 static void reader_fail(struct slice_reader *r, enum slice_failure failure, enum no_store_reason why)
@@ -46,6 +46,18 @@ static void reader_fail(struct slice_reader *r, enum slice_failure failure, enum
     r->failure = (uint8_t)failure;
     r->why = (uint8_t)why;
     reader_set_state(r, SLICE_FAILED);
+}
+
+void slice_reader_tell(struct slice_reader *r, enum slice_failure failure, enum no_store_reason why,
+                       enum fetch_error error, unsigned status)
+{
+    if (r->told || r->state != SLICE_WAITS)
+        return;
+    r->told = true;
+    r->failure = (uint8_t)failure;
+    r->why = (uint8_t)why;
+    r->error = (uint8_t)error;
+    r->status = (uint16_t)status;
 }
 
 static void reader_take(struct slice_reader *r, struct cache_object *o, bool aged)
@@ -74,8 +86,13 @@ static void reader_accept(struct slice_reader *r)
             r->follower); /* who reads what memory was short for does not wait for it */
 }
 
+/* The fetch has ended without an object. */
 static void reader_failed(struct slice_reader *r)
 {
+    if (r->told) {
+        reader_set_state(r, SLICE_FAILED);
+        return;
+    }
     r->error = (uint8_t)cache_follower_error(r->follower);
     r->status = (uint16_t)cache_follower_status(r->follower);
     const bool again = r->error == FETCH_CANCELLED || r->error == FETCH_NONE;
@@ -107,6 +124,13 @@ static void reader_on_event(void *arg, enum cache_event event)
         reader_accept(r);
         break;
     case CACHE_EVENT_PASS:
+        if (r->told)
+            reader_set_state(r, SLICE_FAILED);
+        else if (r->led)
+            reader_fail(r, SLICE_ALONE, NO_STORE_PASS_REMEMBERED);
+        else
+            reader_fail(r, SLICE_UNSLICED, NO_STORE_NOT_SLICEABLE);
+        break;
     case CACHE_EVENT_RETRY:
         reader_fail(r, SLICE_AGAIN, NO_STORE_NOT_SLICEABLE);
         break;
