@@ -355,10 +355,12 @@ static bool is_stored(struct explain_case *e)
     struct cache_range part;
     struct cache_range_set set;
     uint64_t start, size;
-    if (!slicing_first(&e->x->req, &start) || !peek_slice(e, start / bytes, &key, &first) ||
-        !is_usable(e, first.object) ||
-        !cache_content_range_parse(
-            head_text_field(cache_object_info(first.object).head, HTTP_FIELD_CONTENT_RANGE), &part, &size))
+    if (!slicing_first(&e->x->req, &start) || !peek_slice(e, start / bytes, &key, &first))
+        return false;
+    if (!is_usable(e, first.object))
+        return !http_head_has(&e->x->req, HTTP_FIELD_IF_RANGE) && ends_before(e, start);
+    const slice_t head = cache_object_info(first.object).head;
+    if (!cache_content_range_parse(head_text_field(head, HTTP_FIELD_CONTENT_RANGE), &part, &size))
         return false;
     if (range == NULL || cache_range_parse(range->value, size, &set) == CACHE_RANGE_WHOLE)
         return e->x->req.method == HTTP_HEAD || size <= bytes;

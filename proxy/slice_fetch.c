@@ -297,13 +297,14 @@ static void refuse_reader(struct exchange *x, const struct http_head *head)
 static enum partial_taken take_other(struct exchange *x, const struct http_head *head)
 {
     const struct slice_fetch *f = fetch_of(x);
+    const struct slice_reader *r = f->reader;
     if (head->status == 200)
         slices_remember(x, &f->whole, is_for_all(x, head));
-    if (f->reader != NULL && slices_may_take(f->reader)) {
+    if (r != NULL && slices_may_take(r) && (head->status < 500 || !slice_reader_may_stand_in(r))) {
         give(x, head);
         return PARTIAL_GIVEN;
     }
-    if (f->reader != NULL)
+    if (r != NULL)
         refuse_reader(x, head);
     return take_answer(x, head);
 }

@@ -227,14 +227,17 @@ void slice_reader_open(struct slice_reader *r, uint64_t index, bool needed)
     }
 }
 
-/* The fetch that was to renew it has failed: true when what is stored may stand in. */
-bool slice_reader_stand_in(struct slice_reader *r)
+bool slice_reader_may_stand_in(const struct slice_reader *r)
 {
-    struct exchange *x = r->x;
-    if (r->stale == NULL || r->failure != SLICE_ERROR || r->status == 416)
+    if (r->stale == NULL)
         return false;
     const struct cache_object_info info = cache_object_info(r->stale);
-    if (past_ms(x, &info) >= cache_stale_of_stored(&info, &x->route->rules).if_error_ms)
+    return past_ms(r->x, &info) < cache_stale_of_stored(&info, &r->x->route->rules).if_error_ms;
+}
+
+bool slice_reader_stand_in(struct slice_reader *r)
+{
+    if (r->failure != SLICE_ERROR || r->status == 416 || !slice_reader_may_stand_in(r))
         return false;
     cache_follower_close(&r->follower);
     r->fetched = false;

@@ -122,8 +122,10 @@ bool slices_are_stored(struct exchange *x)
     const uint64_t bytes = x->slices->slice_bytes;
     struct cache_object_info first, info;
     uint64_t start, size, other;
-    if (!slicing_first(&x->req, &start) || !look_usable(x, start / bytes, &first, &size))
+    if (!slicing_first(&x->req, &start))
         return false;
+    if (!look_usable(x, start / bytes, &first, &size))
+        return !http_head_has(&x->req, HTTP_FIELD_IF_RANGE) && slices_end_before(x, start);
     const struct cache_range want = wanted(x, &first, size);
     const uint64_t from = want.start / bytes, count = (want.end + bytes - 1) / bytes - from;
     if (count > LOOKED_MAX)

@@ -109,7 +109,9 @@ void slice_reader_close(struct slice_reader *r);
  * counts. */
 void slice_reader_tell(struct slice_reader *r, enum slice_failure failure, enum no_store_reason why,
                        enum fetch_error error, unsigned status);
-/* FAILED -> READY, with what is stored, if that may be used since the fetch has failed. */
+/* What is stored may be used if the fetch that was to renew it fails. */
+bool slice_reader_may_stand_in(const struct slice_reader *r);
+/* FAILED -> READY, with that, if the fetch has failed. */
 bool slice_reader_stand_in(struct slice_reader *r);
 
 /* ---- slice_fetch.c: the fetch of one slice

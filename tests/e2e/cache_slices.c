@@ -84,10 +84,12 @@ static void ranges_that_count_from_the_end_or_lie_beyond_it(void **state)
     expect_status(r, 416);
     expect_field(r, "Content-Range", textf("bytes */%llu", (unsigned long long)size));
     const unsigned before = origin_requests(f->origin);
-    r = film_ask(m, 100 * SLICE, 100 * SLICE + 5, "");
-    expect_status(r, 416);
-    expect_field(r, "Content-Range", textf("bytes */%llu", (unsigned long long)size));
-    assert_int_equal(origin_requests(f->origin), before + 1); /* the first slice is still there */
+    for (int i = 0; i < 3; i++) { /* the first slice says where it ends */
+        r = film_ask(m, (uint64_t)(100 + i) * SLICE, (uint64_t)(100 + i) * SLICE + 5, "");
+        expect_status(r, 416);
+        expect_field(r, "Content-Range", textf("bytes */%llu", (unsigned long long)size));
+    }
+    assert_int_equal(origin_requests(f->origin), before);
     film_expect_whole(f, client_get(m->port, "/film", ""));
     millpond_stop(m);
 }
