@@ -6,13 +6,13 @@
  * left, if others wait or it is being stored.
  *
  * A 206 is stored if it is just this slice, with a strong validator by which slices of one version are known,
- * and fresh for more than the moment. Any other answer is no slice. It is that of the client for whose request
- * the slice was asked for: where that has sent nothing yet, it is given the whole fetch, which goes on as if it
- * had been its own from the beginning, under the key of the whole. So an error page is the instance's, and a
- * wrong guess (a 200 of an instance that knows no ranges, a 404, a redirect) costs no second request. Who waits
- * for the slice meanwhile gets none of that: if it may be stored it is found under the key of the whole;
- * otherwise he asks for himself. Only a server error that was not made for a client with cookies or
- * credentials is everybody's, as on other routes.
+ * and fresh for more than the moment. Any other answer is no slice. It is that of the client for whose
+ * request the slice was asked for: where that has sent nothing yet, it is given the whole fetch, which goes
+ * on as if it had been its own from the beginning, under the key of the whole. So an error page is the
+ * instance's, and a wrong guess (a 200 of an instance that knows no ranges, a 404, a redirect) costs no
+ * second request. Who waits for the slice meanwhile gets none of that: if it may be stored it is found under
+ * the key of the whole; otherwise he asks for himself. Only a server error that was not made for a client
+ * with cookies or credentials is everybody's, as on other routes.
  *
  * Rejected: If-Range with what is known of other slices. It would bring the whole of a new version when all
  * that is needed is to see that it is one. And asking without the client's cookies: who may see a film, only

@@ -1,5 +1,5 @@
-/* slice_stored.c: what is stored of an URL in slices, which of them belong together, and for whom it was asked
- * for in vain (slices.h). Worker's thread; inside the RCU section of phase_run.
+/* slice_stored.c: what is stored of an URL in slices, which of them belong together, and for whom it was
+ * asked for in vain (slices.h). Worker's thread; inside the RCU section of phase_run.
  *
  * An answer that is no slice is remembered with the URL only if it says something about that: if it was made
  * for a request without credentials or cookies, and does not vary. Otherwise the next one may well get a

@@ -81,8 +81,8 @@ bool slices_apply(struct exchange *x, const struct cache_object *old);
 enum phase_result slices_begin(struct exchange *x);
 /* phase_wait_timeout in phase SLICES. */
 void slices_on_timeout(struct exchange *x);
-/* The fetch that `r` began has brought an answer that is no slice: is it the one to its own request, which has
- * sent nothing yet? */
+/* The fetch that `r` began has brought an answer that is no slice: is it the one to its own request, which
+ * has sent nothing yet? */
 bool slices_may_take(const struct slice_reader *r);
 /* So it is, and the request goes on in phase FETCH, as if it had asked itself. */
 void slices_take(struct slice_reader *r);

@@ -21,8 +21,7 @@ static struct asked read_range(const struct film *f, const struct message *reque
     struct asked a = {0, f->size - 1, false};
     const char *range = message_field(request, "Range");
     unsigned long long first, last;
-    if (range == NULL || strchr(range, ',') != NULL ||
-        sscanf(range, "bytes=%llu-%llu", &first, &last) != 2)
+    if (range == NULL || strchr(range, ',') != NULL || sscanf(range, "bytes=%llu-%llu", &first, &last) != 2)
         return a;
     return (struct asked){first, MIN(last, f->size - 1), true};
 }
