@@ -321,7 +321,10 @@ static bool recover(struct slice_reader *r)
     if (r->failure == SLICE_ERROR && is_of_another(r) && reopen(r))
         return true;
     if (r->failure == SLICE_ERROR && r->status == 416) { /* it has become shorter */
-        slices_forget_first(x);
+        if (exchange_is_personal(x))
+            slices_remember(x, &x->key, false);
+        else
+            slices_forget_first(x);
         proxy_count(x->pw, METRIC_CACHE_SLICES_CHANGED, 1);
         cut(x, FETCH_CHANGED, NO_STORE_INCOMPLETE);
     } else {
