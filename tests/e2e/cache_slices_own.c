@@ -192,6 +192,13 @@ static void what_is_stored_is_served_although_ranges_are_gone(void **state)
     f->manner = FILM_IGNORES;
     film_expect_whole(f, film_ask(m, 4 * SLICE, 4 * SLICE, ""));
     const unsigned before = origin_requests(f->origin);
+    struct proc_result p =
+        millpond_cli(m, "explain", url_of("/film"), "-H", "Range: bytes=9-99", "--json", NULL);
+    expect_in(p.out, "slice:65536/0");
+    expect_in(p.out, "\"verdict\":\"hit\"");
+    p = millpond_cli(m, "explain", url_of("/film"), "-H", textf("Range: bytes=%d-", 3 * SLICE), "--json",
+                     NULL);
+    expect_not_in(p.out, "slice:65536");
     film_expect(f, film_ask(m, 5, 3 * SLICE - 9, ""), 5, 3 * SLICE - 9);
     expect_status(film_ask(m, 5 * SLICE, 5 * SLICE, ""), 416);
     assert_int_equal(origin_requests(f->origin), before);
