@@ -327,15 +327,14 @@ bool phase_store_response(struct exchange *x, const struct http_head *head)
     if (x->flight != NULL)
         cache_flight_answered(x->flight, head->status);
     enum partial_taken taken = PARTIAL_OTHER;
-    if (UNLIKELY(x->partial != NULL) && x->flight != NULL)
+    if (UNLIKELY(x->partial != NULL) && x->flight != NULL) {
         taken = partial_take(x, head, &why);
-    if (taken == PARTIAL_FILLING)
-        return true;
-    if (taken == PARTIAL_GIVEN)
-        return false;
-    if (taken == PARTIAL_AGAIN) {
-        store_ask_again(x);
-        return false;
+        if (taken == PARTIAL_FILLING)
+            return true;
+        if (taken == PARTIAL_AGAIN)
+            store_ask_again(x);
+        if (taken == PARTIAL_AGAIN || taken == PARTIAL_GIVEN)
+            return false;
     }
     if (x->flight != NULL && x->stale != NULL && head->status == 304) {
         if (!store_refresh(x, head)) { /* the client, who asked no condition, must not get the 304 */
