@@ -144,6 +144,52 @@ static void an_answer_that_is_stored_is_asked_for_once(void **state)
     }
 }
 
+/* The answer changes hands on a connection that requests share. */
+static void an_instance_that_speaks_http2(void **state)
+{
+    UNUSED(state);
+    const struct h2_listener instance = h2_listen();
+    struct millpond *m =
+        millpond_start(.main = "workers = 1\n", .listen = "protocols = h2, http/1.1, h2c\n",
+                       .rest = textf("[pool app]\nserver = 127.0.0.1:%d\nprotocol = h2\nhealth_check = off\n"
+                                     "[route all]\npool = app\nslice = 64K\n",
+                                     instance.port));
+    struct h2_client *c = h2_open(m->port);
+    h2_get(c, 1, "/a");
+    struct h2_client *i = h2_accept(&instance, 0, 0);
+    h2_get(c, 3, "/b");
+    h2_get(c, 5, "/c");
+    struct client *c1 = ask(m, "Range: bytes=70000-\r\n");
+    for (uint32_t id = 1; id <= 7; id += 2)
+        expect_in(h2_wait_asked(i, id)->head, "\nrange: bytes=");
+    h2_headers(i, NGHTTP2_FLAG_END_STREAM, 1, ":status", "404", "x-why", "gone");
+    h2_expect(c, 1, 404, "");
+    expect_in(h2_answer(c, 1)->head, "x-why: gone\n");
+    h2_headers(i, 0, 3, ":status", "500", "cache-control", "no-store");
+    h2_headers(i, 0, 5, ":status", "200", "cache-control", "max-age=60");
+    h2_headers(i, 0, 7, ":status", "403", "cache-control", "no-store");
+    h2_data(i, 0, 5, "the ", 4);
+    h2_data(i, 0, 7, "keep ", 5);
+    h2_wait_body(c, 5, 4);
+    h2_data(i, NGHTTP2_FLAG_END_STREAM, 3, "tired", 5);
+    h2_data(i, NGHTTP2_FLAG_END_STREAM, 5, "whole", 5);
+    h2_data(i, NGHTTP2_FLAG_END_STREAM, 7, "out", 3);
+    h2_expect(c, 3, 500, "tired");
+    h2_expect(c, 5, 200, "the whole");
+    struct message *r = client_read(c1);
+    expect_status(r, 403);
+    expect_body(r, "keep out");
+    /* One that leaves in the middle of what it was given. */
+    h2_get(c, 7, "/d");
+    h2_wait_asked(i, 9);
+    h2_headers(i, 0, 9, ":status", "500", "cache-control", "no-store");
+    h2_data(i, 0, 9, "half", 4);
+    h2_wait_body(c, 7, 4);
+    h2_reset(c, 7, NGHTTP2_CANCEL);
+    millpond_wait_figure(m, "fetches_in_flight", 0);
+    millpond_stop(m);
+}
+
 /* ---- what is remembered
  * ------------------------------------------------------------------------------------------------- */
 
@@ -316,6 +362,7 @@ int main(void)
         E2E_TEST(a_crowd_with_cookies_asks_one_by_one),
         E2E_TEST(an_error_for_all_is_asked_for_once),
         E2E_TEST(an_answer_that_is_stored_is_asked_for_once),
+        E2E_TEST(an_instance_that_speaks_http2),
         E2E_TEST(what_one_client_gets_says_nothing_of_the_url),
         E2E_TEST(what_is_stored_is_served_although_ranges_are_gone),
         E2E_TEST(a_slice_that_is_refused_is_asked_for_once),
