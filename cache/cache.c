@@ -299,12 +299,12 @@ struct cache_flight *cache_lead(struct cache *c, const struct cache_key *key, co
     return fl;
 }
 
-bool cache_flight_move(struct cache_flight **flp, const struct cache_key *key,
-                       const struct http_head *request, struct arena *scratch)
+struct cache_flight *cache_flight_beside(const struct cache_flight *of, const struct cache_key *key,
+                                         const struct http_head *request, struct arena *scratch)
 {
-    struct cache_flight *old = *flp, *fl = NULL;
-    struct cache *c = old->cache;
-    CHECK_MAGIC(old, FLIGHT_MAGIC);
+    struct cache_flight *fl = NULL;
+    struct cache *c = of->cache;
+    CHECK_MAGIC(of, FLIGHT_MAGIC);
     struct cache_shard *sh = cache_shard_of(c, key->hash);
     struct cache_key whole;
     bool known;
@@ -314,10 +314,17 @@ bool cache_flight_move(struct cache_flight **flp, const struct cache_key *key,
         join_find_flight_locked(sh, key, request, scratch, &whole) == NULL)
         fl = join_as_leader_locked(c, sh, key, &whole).flight;
     if (fl != NULL) {
-        fl->start_id = old->start_id; /* what was purged since then concerns it */
-        fl->status = old->status;
+        fl->start_id = of->start_id; /* what was purged since then concerns it */
+        fl->status = of->status;
     }
     lock_drop(&sh->lock);
+    return fl;
+}
+
+bool cache_flight_move(struct cache_flight **flp, const struct cache_key *key,
+                       const struct http_head *request, struct arena *scratch)
+{
+    struct cache_flight *fl = cache_flight_beside(*flp, key, request, scratch);
     cache_flight_fail(flp, FETCH_CANCELLED);
     *flp = fl;
     return fl != NULL;
@@ -334,15 +341,15 @@ bool cache_is_personal(struct cache *c, const struct cache_key *key)
     return cache_pass_has(c->pass, key->hash.lo ^ PERSONAL, cache_now_ms());
 }
 
-void cache_remember_unsliced(struct cache *c, const struct cache_key *key, dur_ms_t ms)
+void cache_remember_unsliced(struct cache *c, const struct cache_key *key, uint64_t who, dur_ms_t ms)
 {
     CHECK_MAGIC(c, CACHE_MAGIC);
-    cache_pass_remember(c->pass, key->hash.lo ^ UNSLICED, cache_now_ms(), ms);
+    cache_pass_remember(c->pass, key->hash.lo ^ UNSLICED ^ who, cache_now_ms(), ms);
 }
 
-bool cache_is_unsliced(struct cache *c, const struct cache_key *key)
+bool cache_is_unsliced(struct cache *c, const struct cache_key *key, uint64_t who)
 {
-    return cache_pass_has(c->pass, key->hash.lo ^ UNSLICED, cache_now_ms());
+    return cache_pass_has(c->pass, key->hash.lo ^ UNSLICED ^ who, cache_now_ms());
 }
 
 void cache_back_off(struct cache *c, const struct cache_key *key, dur_ms_t ms)

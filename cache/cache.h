@@ -150,9 +150,10 @@ struct cache_flight *cache_lead(struct cache *c, const struct cache_key *key, co
  * could not be shared. Says nothing about requests without. */
 void cache_remember_personal(struct cache *c, const struct cache_key *key, dur_ms_t ms);
 bool cache_is_personal(struct cache *c, const struct cache_key *key);
-/* For `ms`, the key's responses are not asked for in slices (slicing.h): they were no good for that. */
-void cache_remember_unsliced(struct cache *c, const struct cache_key *key, dur_ms_t ms);
-bool cache_is_unsliced(struct cache *c, const struct cache_key *key);
+/* For `ms`, the key's responses are not asked for in slices (slicing.h): they were no good for that. `who`, a
+ * fingerprint, is whom that concerns; 0: everybody. */
+void cache_remember_unsliced(struct cache *c, const struct cache_key *key, uint64_t who, dur_ms_t ms);
+bool cache_is_unsliced(struct cache *c, const struct cache_key *key, uint64_t who);
 /* For `ms`, cache_lead starts no fetch for the key. */
 void cache_back_off(struct cache *c, const struct cache_key *key, dur_ms_t ms);
 
@@ -251,6 +252,10 @@ struct cache_object *cache_flight_refresh(struct cache_flight **fl, struct cache
                                           const struct cache_fill *fill);
 /* The response came with this status; remembered with the key when it turns out that it cannot be stored. */
 void cache_flight_answered(struct cache_flight *fl, unsigned status);
+/* Another flight, for the key that the response of `of` belongs under: as old as that, and led by the caller,
+ * too. NULL: another fetch for that key is under way, or memory is short. */
+struct cache_flight *cache_flight_beside(const struct cache_flight *of, const struct cache_key *key,
+                                         const struct http_head *request, struct arena *scratch);
 /* The response belongs under another key than it was asked for: the flight ends, those who wait get
  * FETCH_CANCELLED, and one for that key, which is as old, takes its place. false, with *fl NULL: another
  * fetch for that key is under way, or memory is short. */

@@ -12,10 +12,10 @@
  * does. */
 #define FAR (UINT64_C(1) << 62)
 
-bool slicing_first(const struct http_head *request, uint64_t slice_bytes, uint64_t *index)
+bool slicing_first(const struct http_head *request, uint64_t *start)
 {
     struct cache_range_set set;
-    *index = 0;
+    *start = 0;
     if (request->method != HTTP_GET || http_head_count(request, HTTP_FIELD_RANGE) != 1)
         return true;
     const slice_t value = http_head_get(request, HTTP_FIELD_RANGE)->value;
@@ -28,7 +28,7 @@ bool slicing_first(const struct http_head *request, uint64_t slice_bytes, uint64
         break;
     }
     if (set.count == 1 && set.parts[0].start < FAR)
-        *index = set.parts[0].start / slice_bytes;
+        *start = set.parts[0].start;
     return set.count == 1;
 }
 

@@ -8,10 +8,9 @@
 #include "cache/key.h"
 #include "cache/range.h"
 
-/* The slice by which a request is begun to be answered, before the size of the whole is known: that in which
- * its range begins, or the first, where it has none or one that counts from the end. false: it names several
- * ranges. */
-bool slicing_first(const struct http_head *request, uint64_t slice_bytes, uint64_t *index);
+/* The byte by whose slice a request is begun to be answered, before the size of the whole is known: the first
+ * of its range, or 0, where it has none or one that counts from the end. false: it names several ranges. */
+bool slicing_first(const struct http_head *request, uint64_t *start);
 
 /* Which bytes it has of a whole without end. */
 static inline struct cache_range slicing_range(uint64_t slice_bytes, uint64_t index)

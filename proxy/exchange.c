@@ -168,12 +168,41 @@ struct exchange *exchange_new_heir(struct exchange *of)
     x->response_framing = of->response_framing;
     exchange_set_object(x, of->object, SOURCE_FOLLOW);
     heir_take_fetch(x, of);
+    exchange_count_with(x, of);
+    return x;
+}
+
+void exchange_count_with(struct exchange *x, const struct exchange *of)
+{
+    ASSERT(x->tally == NULL);
     x->tally = of->tally;
     if (x->tally != NULL) {
         x->tally->refs++;
         x->tally->live++;
     }
-    return x;
+}
+
+void exchange_take_fetch(struct exchange *x, struct exchange *of)
+{
+    ASSERT(x->upstream == NULL && x->instance == NULL && x->last_instance == NULL && !x->fetch_counted);
+    if (of->upstream != NULL)
+        upstream_hand_over(of, x);
+    x->instance = of->instance;
+    x->last_instance = of->last_instance;
+    x->fetch_counted = of->fetch_counted;
+    x->conditions_dropped = of->conditions_dropped;
+    x->request_sent = of->request_sent;
+    x->response_framing = of->response_framing;
+    x->fetch_error = of->fetch_error;
+    x->tries = of->tries;
+    x->reuse_races = of->reuse_races;
+    memcpy(x->tried, of->tried, sizeof x->tried);
+    x->sent_wall_ms = of->sent_wall_ms;
+    x->fetch_us = of->fetch_us;
+    x->connected_us = of->connected_us;
+    x->first_byte_us = of->first_byte_us;
+    of->instance = of->last_instance = NULL;
+    of->fetch_counted = false;
 }
 
 struct exchange *exchange_new_mirror(const struct exchange *of, const struct route *route, slice_t head,

@@ -196,6 +196,11 @@ struct exchange *exchange_new_background(const struct exchange *of);
  * flight, upstream connection and lease are no longer of `of`, which may make another fetch. NULL when out of
  * memory: nothing has changed. */
 struct exchange *exchange_new_heir(struct exchange *of);
+/* `x`, which fetches nothing, goes on with the fetch of `of`, whose response has begun: upstream connection,
+ * lease, tries and times are its own. The flight stays with `of`. */
+void exchange_take_fetch(struct exchange *x, struct exchange *of);
+/* It counts among the requests of the connection that `of` came by, if that is one of HTTP/2. */
+void exchange_count_with(struct exchange *x, const struct exchange *of);
 /* The other side of a second try for the fetch of `of`, whose listener is still there: hedge.h. It borrows
  * the request, and must not outlive `of`. NULL when out of memory. */
 struct exchange *exchange_new_second(const struct exchange *of);

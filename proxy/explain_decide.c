@@ -10,6 +10,7 @@
 #include "cache/stale.h"
 #include "cache/storable.h"
 #include "core/http_date.h"
+#include "proxy/deliver.h"
 #include "proxy/explain_case.h"
 #include "proxy/no_vary.h"
 
@@ -309,26 +310,90 @@ static void look_up(struct explain_case *e)
     no_vary_leave(x);
 }
 
+/* What is stored of a slice. false: no memory. */
+static bool peek_slice(struct explain_case *e, uint64_t index, struct cache_key *key, struct cache_peek *out)
+{
+    struct exchange *x = e->x;
+    char *buf = arena_alloc(&x->arena, x->key.text.len + SLICING_KEY_MAX);
+    if (buf == NULL)
+        return false;
+    slicing_key(&x->key, x->route->rules.slice_bytes, index, buf, key);
+    cache_peek(e->cache, key, &x->req, &x->arena, out);
+    return true;
+}
+
+static bool is_usable(const struct explain_case *e, const struct cache_object *o)
+{
+    if (o == NULL)
+        return false;
+    const struct cache_object_info info = cache_object_info(o);
+    return guard_allows((enum no_store_reason)e->x->credentials, &info.fresh) &&
+           cache_freshness_is_fresh(&info.fresh, e->now_ms);
+}
+
+/* As slices_end_before. */
+static bool ends_before(struct explain_case *e, uint64_t start)
+{
+    struct cache_key key;
+    struct cache_peek first;
+    struct cache_range part;
+    uint64_t size;
+    if (!peek_slice(e, 0, &key, &first) || !is_usable(e, first.object))
+        return false;
+    const slice_t head = cache_object_info(first.object).head;
+    return cache_content_range_parse(head_text_field(head, HTTP_FIELD_CONTENT_RANGE), &part, &size) &&
+           size <= start;
+}
+
+/* As slices_are_stored, of a request that needs no more than the first of them. */
+static bool is_stored(struct explain_case *e)
+{
+    const struct http_field *range = http_head_get(&e->x->req, HTTP_FIELD_RANGE);
+    const uint64_t bytes = e->x->route->rules.slice_bytes;
+    struct cache_key key;
+    struct cache_peek first;
+    struct cache_range part;
+    struct cache_range_set set;
+    uint64_t start, size;
+    if (!slicing_first(&e->x->req, &start) || !peek_slice(e, start / bytes, &key, &first))
+        return false;
+    if (!is_usable(e, first.object))
+        return !http_head_has(&e->x->req, HTTP_FIELD_IF_RANGE) && ends_before(e, start);
+    const slice_t head = cache_object_info(first.object).head;
+    if (!cache_content_range_parse(head_text_field(head, HTTP_FIELD_CONTENT_RANGE), &part, &size))
+        return false;
+    if (range == NULL || cache_range_parse(range->value, size, &set) == CACHE_RANGE_WHOLE)
+        return e->x->req.method == HTTP_HEAD || size <= bytes;
+    return cache_range_parse(range->value, size, &set) == CACHE_RANGE_UNSATISFIABLE ||
+           (set.parts[0].start >= part.start && set.parts[0].end <= part.end);
+}
+
 /* As slices_apply. */
-static bool is_sliced(const struct explain_case *e)
+static bool is_sliced(struct explain_case *e)
 {
     const struct exchange *x = e->x;
     return x->route->rules.slice_bytes > 0 && (e->peek.object == NULL || e->info.status == 206) &&
            x->no_vary == NULL && !cache_request_wants_events(&x->req) &&
-           !cache_is_unsliced(e->cache, &x->key) && !is_personal(e);
+           ((!cache_is_unsliced(e->cache, &x->key, 0) && !is_personal(e)) || is_stored(e));
 }
 
 /* From here on the question is about the slice that the answer would begin with. */
 static bool look_up_slice(struct explain_case *e)
 {
-    struct exchange *x = e->x;
-    const uint64_t bytes = x->route->rules.slice_bytes;
-    char *buf = arena_alloc(&x->arena, x->key.text.len + SLICING_KEY_MAX);
-    if (buf == NULL || !slicing_first(&x->req, bytes, &e->slice.index))
+    struct cache_key key;
+    uint64_t start;
+    if (!slicing_first(&e->x->req, &start))
         return false;
-    slicing_key(&x->key, bytes, e->slice.index, buf, &x->key);
+    e->slice.index = start / e->x->route->rules.slice_bytes;
+    if (!peek_slice(e, e->slice.index, &key, &e->peek))
+        return false;
+    if (e->slice.index > 0 && !is_usable(e, e->peek.object) && ends_before(e, start)) {
+        e->slice.index = 0;
+        if (!peek_slice(e, 0, &key, &e->peek))
+            return false;
+    }
+    e->x->key = key;
     e->slice.is = true;
-    cache_peek(e->cache, &x->key, &x->req, &x->arena, &e->peek);
     e->peek.passing = false; /* of no account for slices */
     if (e->peek.object != NULL)
         e->info = cache_object_info(e->peek.object);

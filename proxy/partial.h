@@ -58,6 +58,7 @@ enum partial_taken {
     PARTIAL_FILLING, /* it is being stored */
     PARTIAL_AGAIN,   /* of no use: the whole must be asked for */
     PARTIAL_RELAY,   /* for this client alone; the flight, if it has not ended, is to be released for `why` */
+    PARTIAL_GIVEN,   /* another exchange has the response, and this one is gone */
     PARTIAL_OTHER    /* nothing special: as any response */
 };
 /* The head of the response to a fetch with x->partial and a flight. */

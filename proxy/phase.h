@@ -124,6 +124,8 @@ bool fetch_retry_elsewhere(struct exchange *x);
  * instance.
  */
 bool phase_store_response(struct exchange *x, const struct http_head *head);
+/* What follows from that in phase FETCH, when it was true: DELIVER. May end the exchange. */
+void phase_store_go_on(struct exchange *x);
 
 /* phase_store.c, for partial.c: begins to store the response, with the leader's own client as a reader.
  * `head` decides whether and for how long; tags are those of `came`, which is `head` or what it was made of

@@ -327,13 +327,14 @@ bool phase_store_response(struct exchange *x, const struct http_head *head)
     if (x->flight != NULL)
         cache_flight_answered(x->flight, head->status);
     enum partial_taken taken = PARTIAL_OTHER;
-    if (UNLIKELY(x->partial != NULL) && x->flight != NULL)
+    if (UNLIKELY(x->partial != NULL) && x->flight != NULL) {
         taken = partial_take(x, head, &why);
-    if (taken == PARTIAL_FILLING)
-        return true;
-    if (taken == PARTIAL_AGAIN) {
-        store_ask_again(x);
-        return false;
+        if (taken == PARTIAL_FILLING)
+            return true;
+        if (taken == PARTIAL_AGAIN)
+            store_ask_again(x);
+        if (taken == PARTIAL_AGAIN || taken == PARTIAL_GIVEN)
+            return false;
     }
     if (x->flight != NULL && x->stale != NULL && head->status == 304) {
         if (!store_refresh(x, head)) { /* the client, who asked no condition, must not get the 304 */
@@ -366,6 +367,26 @@ bool phase_store_response(struct exchange *x, const struct http_head *head)
     }
     store_relay(x, head);
     return true;
+}
+
+/* What follows from the head, once phase_store_response has decided. */
+static inline __attribute__((always_inline)) void store_go_on(struct exchange *x)
+{
+    if (UNLIKELY(x->remote != NULL))
+        phase_remote_settle(x);
+    if (x->source == SOURCE_RELAY && x->client == NULL)
+        phase_fetch_release(x, FETCH_CANCELLED);
+    phase_set(x, PHASE_DELIVER);
+    if (x->upstream == NULL)
+        exchange_finish_response(x, NULL);
+    else if (x->filling)
+        return; /* what else was read comes first: one write for the head and the body's beginning */
+    phase_run(x);
+}
+
+void phase_store_go_on(struct exchange *x)
+{
+    store_go_on(x);
 }
 
 /* ---- called by the upstream connection
@@ -406,18 +427,8 @@ void exchange_on_response_head(struct exchange *x, const struct http_head *head,
         return;
     if (fetch_retry_on_status(x, head->status) || stale_instead_of_status(x, head->status))
         return;
-    if (!phase_store_response(x, head))
-        return;
-    if (UNLIKELY(x->remote != NULL))
-        phase_remote_settle(x);
-    if (x->source == SOURCE_RELAY && x->client == NULL)
-        phase_fetch_release(x, FETCH_CANCELLED);
-    phase_set(x, PHASE_DELIVER);
-    if (x->upstream == NULL)
-        exchange_finish_response(x, NULL);
-    else if (x->filling)
-        return; /* what else was read comes first: one write for the head and the body's beginning */
-    phase_run(x);
+    if (phase_store_response(x, head))
+        store_go_on(x);
 }
 
 char *exchange_body_buffer(struct exchange *x, size_t *room)

@@ -6,11 +6,17 @@
  * left, if others wait or it is being stored.
  *
  * A 206 is stored if it is just this slice, with a strong validator by which slices of one version are known,
- * and fresh for more than the moment. Any other answer says that this URL is not one for slices, and is
- * remembered as that for a while. If it is an answer to a request without Range as well (a 200 of an instance
- * that knows no ranges, a 404, a redirect), it goes on as the fetch of the whole, under that key, where those
- * who wait find it: so it costs no second request. Rejected: If-Range with what is known of other slices. It
- * would bring the whole of a new version when all that is needed is to see that it is one. */
+ * and fresh for more than the moment. Any other answer is no slice. It is that of the client for whose
+ * request the slice was asked for: where that has sent nothing yet, it is given the whole fetch, which goes
+ * on as if it had been its own from the beginning, under the key of the whole. So an error page is the
+ * instance's, and a wrong guess (a 200 of an instance that knows no ranges, a 404, a redirect) costs no
+ * second request. Who waits for the slice meanwhile gets none of that: if it may be stored it is found under
+ * the key of the whole; otherwise he asks for himself. Only a server error that was not made for a client
+ * with cookies or credentials is everybody's, as on other routes.
+ *
+ * Rejected: If-Range with what is known of other slices. It would bring the whole of a new version when all
+ * that is needed is to see that it is one. And asking without the client's cookies: who may see a film, only
+ * the application knows. */
 #include "core/http_date.h"
 #include "core/metrics.h"
 #include "core/panic.h"
@@ -19,10 +25,9 @@
 #include "proxy/proxy_worker.h"
 #include "proxy/slices.h"
 
-#define FETCHES_MAX     1024   /* per worker, but for those without which a response would be cut */
-#define UNSLICED_MS     120000 /* how long an URL is not asked for in slices */
-#define UNSLICED_ODD_MS 1000   /* the same after a 404 and the like, which may be there again at any time */
-#define BACK_OFF_MS     1000   /* after a failure, before the next renewal for nobody who waits */
+#define FETCHES_MAX 1024   /* per worker, but for those without which a response would be cut */
+#define REFUSED_MS  120000 /* how long what may not be stored is fetched without queueing */
+#define BACK_OFF_MS 1000   /* after a failure, before the next renewal for nobody who waits */
 
 static struct slice_fetch *fetch_of(const struct exchange *x)
 {
@@ -91,10 +96,12 @@ void slice_fetch_begin(struct exchange *x, struct cache_flight **flight, const s
     phase_run(b);
 }
 
-void slice_fetch_leave(struct exchange *fetch)
+void slice_fetch_leave(struct exchange *fetch, const struct exchange *x)
 {
     fetch_of(fetch)->reader = NULL;
-    if (!phase_fetch_is_wanted(fetch))
+    if (phase_fetch_is_wanted(fetch))
+        exchange_count_with(fetch, x); /* until now that counted for both */
+    else
         exchange_abandon(fetch);
 }
 
@@ -112,6 +119,9 @@ void slice_fetch_done(struct exchange *x)
 {
     struct slice_fetch *f = fetch_of(x);
     x->pw->slice_fetch_count--;
+    if (f->reader != NULL && x->fetch_error != FETCH_NONE)
+        slice_reader_tell(f->reader, SLICE_ERROR, NO_STORE_FETCH_FAILED, (enum fetch_error)x->fetch_error,
+                          x->other_status);
     if (f->reader != NULL)
         f->reader->fetch = NULL;
     if (x->fetch_error != FETCH_NONE && !x->stored && x->verdict != VERDICT_REVALIDATED)
@@ -159,33 +169,54 @@ static bool is_the_slice(const struct exchange *x, const struct http_head *head)
            ((part.start == 0 && part.end == size) || has_strong_validator(x, head));
 }
 
-/* It is about the client that it was asked for by name: those who wait look again, and who has credentials,
- * that client too, goes on by himself. */
-static enum partial_taken refuse_personal(struct exchange *x, dur_ms_t ms)
+/* To who began it. */
+static void tell_reader(const struct exchange *x, enum slice_failure failure, enum no_store_reason why,
+                        unsigned status)
 {
-    cache_remember_personal(x->pw->cache, &fetch_of(x)->whole, ms);
-    cache_flight_fail(&x->flight, FETCH_CANCELLED);
-    return PARTIAL_RELAY;
+    struct slice_reader *r = fetch_of(x)->reader;
+    if (r != NULL)
+        slice_reader_tell(r, failure, why, status != 0 ? FETCH_ERROR_STATUS : FETCH_NONE, status);
 }
 
-/* It cannot be kept as a slice: whoever waits goes on without slices, and who comes, too. Where that is since
- * it may not be stored at all, the whole is not fetched in order to find that out again. */
-static enum partial_taken refuse(struct exchange *x, enum no_store_reason why)
+/* Does the answer say something of the URL, whoever asks? */
+static bool is_for_all(const struct exchange *x, const struct http_head *head)
+{
+    return !exchange_is_personal(x) && !http_head_has(head, HTTP_FIELD_VARY);
+}
+
+/* The slice's flight ends without one. Who waits for it looks again when the answer is another client's own;
+ * otherwise he goes on without slices. */
+static void end_flight(struct exchange *x, bool own)
+{
+    if (own)
+        cache_flight_fail(&x->flight, FETCH_CANCELLED);
+    else
+        cache_flight_release(&x->flight, NO_STORE_NOT_SLICEABLE, 0);
+}
+
+/* A 206 that cannot be kept. Where that is since it may not be stored at all, the whole is not fetched in
+ * order to find that out again. */
+static enum partial_taken refuse(struct exchange *x, const struct http_head *head, enum no_store_reason why)
 {
     const struct slice_fetch *f = fetch_of(x);
-    if (x->credentials != NO_STORE_STORED && why == (enum no_store_reason)x->credentials)
-        return refuse_personal(x, UNSLICED_MS);
-    if (why == NO_STORE_NO_MEMORY) {
-        cache_flight_release(&x->flight, why, 0);
+    const bool own = exchange_is_personal(x);
+    if (why == NO_STORE_NO_MEMORY) { /* there may be some again */
+        end_flight(x, true);
         return PARTIAL_RELAY;
     }
-    cache_remember_unsliced(x->pw->cache, &f->whole, UNSLICED_MS);
-    if (x->stale != NULL)
+    tell_reader(x, why == NO_STORE_NOT_SLICEABLE ? SLICE_UNSLICED : SLICE_ALONE, why, 0);
+    if (x->credentials != NO_STORE_STORED && why == (enum no_store_reason)x->credentials)
+        cache_remember_personal(x->pw->cache, &f->whole, REFUSED_MS);
+    else
+        slices_remember(x, &f->whole, is_for_all(x, head));
+    if (!own && x->stale != NULL)
         cache_forget(x->pw->cache, x->stale);
-    if (why == NO_STORE_NOT_SLICEABLE)
-        cache_flight_release(&x->flight, why, 0);
-    else if (cache_flight_move(&x->flight, &f->whole, &x->req, &x->arena))
-        cache_flight_release(&x->flight, why, UNSLICED_MS);
+    if (!own && why != NO_STORE_NOT_SLICEABLE) {
+        struct cache_flight *whole = cache_flight_beside(x->flight, &f->whole, &x->req, &x->arena);
+        if (whole != NULL)
+            cache_flight_release(&whole, why, REFUSED_MS);
+    }
+    end_flight(x, own);
     return PARTIAL_RELAY;
 }
 
@@ -196,25 +227,86 @@ static enum partial_taken take_slice(struct exchange *x, const struct http_head 
     judged.status = 200;
     *why = NO_STORE_NOT_SLICEABLE;
     if (!is_the_slice(x, head) || !stays_fresh(x, &judged) || http_head_has(head, HTTP_FIELD_NO_VARY_SEARCH))
-        return refuse(x, *why);
+        return refuse(x, head, *why);
     const slice_t text = partial_stored_text(x, head);
     *why = NO_STORE_NO_MEMORY;
     if (text.ptr != NULL && phase_store_fill(x, &judged, &judged, text, x->response_length, why))
         return PARTIAL_FILLING;
-    return x->flight != NULL ? refuse(x, *why) : PARTIAL_RELAY;
+    return x->flight != NULL ? refuse(x, head, *why) : PARTIAL_RELAY;
 }
 
-/* The answer to a request without Range, too: goes on as that. */
-static enum partial_taken take_whole(struct exchange *x, const struct http_head *head,
-                                     enum no_store_reason *why)
+/* No slice is left of the fetch: for those who wait, `shared` is whether they find the answer elsewhere. */
+static void end_answered(struct exchange *x, unsigned status, bool shared)
+{
+    if (status >= 500 && !shared && !exchange_is_personal(x))
+        cache_flight_fail_status(&x->flight, status);
+    else
+        end_flight(x, !shared && (status != 200 || exchange_is_personal(x)));
+}
+
+/* The request that the slice was asked for goes on with the answer, as its own. This exchange ends. */
+static void give(struct exchange *x, const struct http_head *head)
 {
     struct slice_fetch *f = fetch_of(x);
-    *why = NO_STORE_NOT_SLICEABLE;
-    cache_remember_unsliced(x->pw->cache, &f->whole, head->status == 200 ? UNSLICED_MS : UNSLICED_ODD_MS);
+    struct slice_reader *r = f->reader;
+    struct exchange *to = r->x;
+    f->reader = NULL;
+    r->fetch = NULL;
+    slices_take(r);
+    exchange_take_fetch(to, x);
+    if (to->req.method == HTTP_GET) /* else there is nothing to be stored */
+        to->flight = cache_flight_beside(x->flight, &f->whole, &to->req, &to->arena);
+    const bool answered = phase_store_response(to, head);
+    end_answered(x, head->status, answered && to->filling);
+    exchange_abandon(x);
+    if (answered)
+        phase_store_go_on(to);
+}
+
+/* Nobody can be given the answer: it goes on as that to a request for the whole, where it may be stored. */
+static enum partial_taken take_answer(struct exchange *x, const struct http_head *head)
+{
+    struct slice_fetch *f = fetch_of(x);
+    struct cache_flight *whole = NULL;
+    if (head->status < 500)
+        whole = cache_flight_beside(x->flight, &f->whole, &x->req, &x->arena);
+    end_answered(x, head->status, whole != NULL && !exchange_is_personal(x));
     if (x->stale != NULL)
         cache_object_unref(&x->stale);
     x->key = f->whole;
-    return cache_flight_move(&x->flight, &x->key, &x->req, &x->arena) ? PARTIAL_OTHER : PARTIAL_RELAY;
+    x->flight = whole;
+    return whole != NULL ? PARTIAL_OTHER : PARTIAL_RELAY;
+}
+
+/* It will not be in the middle of the next response that this is found out. */
+static void refuse_reader(struct exchange *x, const struct http_head *head)
+{
+    struct slice_fetch *f = fetch_of(x);
+    if (head->status >= 500) {
+        tell_reader(x, SLICE_ERROR, NO_STORE_STATUS, head->status);
+        return;
+    }
+    tell_reader(x, SLICE_UNSLICED, NO_STORE_STATUS, 0);
+    if ((head->status == 404 || head->status == 410) && !exchange_is_personal(x))
+        slices_forget_first(f->reader->x);
+    else if (head->status != 200)
+        slices_remember(x, &f->whole, false);
+}
+
+/* The answer to a request without Range, too. */
+static enum partial_taken take_other(struct exchange *x, const struct http_head *head)
+{
+    const struct slice_fetch *f = fetch_of(x);
+    const struct slice_reader *r = f->reader;
+    if (head->status == 200)
+        slices_remember(x, &f->whole, is_for_all(x, head));
+    if (r != NULL && slices_may_take(r) && (head->status < 500 || !slice_reader_may_stand_in(r))) {
+        give(x, head);
+        return PARTIAL_GIVEN;
+    }
+    if (r != NULL)
+        refuse_reader(x, head);
+    return take_answer(x, head);
 }
 
 enum partial_taken slice_fetch_take(struct exchange *x, const struct http_head *head,
@@ -226,16 +318,14 @@ enum partial_taken slice_fetch_take(struct exchange *x, const struct http_head *
     if (status == 304)
         return PARTIAL_OTHER; /* of `stale`, or refused already */
     *why = NO_STORE_NOT_SLICEABLE;
-    if (status == 416 && fetch_of(x)->index == 0)
-        return refuse(x, *why); /* an empty whole has no ranges */
-    *why = NO_STORE_STATUS;
-    if (status >= 500 && x->credentials != NO_STORE_STORED && x->stale == NULL)
-        return refuse_personal(x, UNSLICED_ODD_MS);
-    if (status == 416 || status >= 500) {
+    if (status != 416)
+        return take_other(x, head);
+    if (fetch_of(x)->index == 0)
+        return refuse(x, head, *why); /* an empty whole has no ranges */
+    tell_reader(x, SLICE_ERROR, NO_STORE_STATUS, status);
+    if (exchange_is_personal(x))
+        end_flight(x, true);
+    else
         cache_flight_fail_status(&x->flight, status);
-        return PARTIAL_RELAY;
-    }
-    if (status >= 300 && x->credentials != NO_STORE_STORED)
-        return refuse_personal(x, UNSLICED_ODD_MS);
-    return take_whole(x, head, why);
+    return PARTIAL_RELAY;
 }

@@ -38,7 +38,7 @@ void slice_reader_close(struct slice_reader *r)
     cache_object_unref(&r->stale);
     reader_set_state(r, SLICE_CLOSED);
     if (fetch != NULL)
-        slice_fetch_leave(fetch);
+        slice_fetch_leave(fetch, r->x);
 }
 
 static void reader_fail(struct slice_reader *r, enum slice_failure failure, enum no_store_reason why)
@@ -46,6 +46,18 @@ static void reader_fail(struct slice_reader *r, enum slice_failure failure, enum
     r->failure = (uint8_t)failure;
     r->why = (uint8_t)why;
     reader_set_state(r, SLICE_FAILED);
+}
+
+void slice_reader_tell(struct slice_reader *r, enum slice_failure failure, enum no_store_reason why,
+                       enum fetch_error error, unsigned status)
+{
+    if (r->told || r->state != SLICE_WAITS)
+        return;
+    r->told = true;
+    r->failure = (uint8_t)failure;
+    r->why = (uint8_t)why;
+    r->error = (uint8_t)error;
+    r->status = (uint16_t)status;
 }
 
 static void reader_take(struct slice_reader *r, struct cache_object *o, bool aged)
@@ -74,8 +86,13 @@ static void reader_accept(struct slice_reader *r)
             r->follower); /* who reads what memory was short for does not wait for it */
 }
 
+/* The fetch has ended without an object. */
 static void reader_failed(struct slice_reader *r)
 {
+    if (r->told) {
+        reader_set_state(r, SLICE_FAILED);
+        return;
+    }
     r->error = (uint8_t)cache_follower_error(r->follower);
     r->status = (uint16_t)cache_follower_status(r->follower);
     const bool again = r->error == FETCH_CANCELLED || r->error == FETCH_NONE;
@@ -107,6 +124,13 @@ static void reader_on_event(void *arg, enum cache_event event)
         reader_accept(r);
         break;
     case CACHE_EVENT_PASS:
+        if (r->told)
+            reader_set_state(r, SLICE_FAILED);
+        else if (r->led)
+            reader_fail(r, SLICE_ALONE, NO_STORE_PASS_REMEMBERED);
+        else
+            reader_fail(r, SLICE_UNSLICED, NO_STORE_NOT_SLICEABLE);
+        break;
     case CACHE_EVENT_RETRY:
         reader_fail(r, SLICE_AGAIN, NO_STORE_NOT_SLICEABLE);
         break;
@@ -203,14 +227,17 @@ void slice_reader_open(struct slice_reader *r, uint64_t index, bool needed)
     }
 }
 
-/* The fetch that was to renew it has failed: true when what is stored may stand in. */
-bool slice_reader_stand_in(struct slice_reader *r)
+bool slice_reader_may_stand_in(const struct slice_reader *r)
 {
-    struct exchange *x = r->x;
-    if (r->stale == NULL || r->failure != SLICE_ERROR || r->status == 416)
+    if (r->stale == NULL)
         return false;
     const struct cache_object_info info = cache_object_info(r->stale);
-    if (past_ms(x, &info) >= cache_stale_of_stored(&info, &x->route->rules).if_error_ms)
+    return past_ms(r->x, &info) < cache_stale_of_stored(&info, &r->x->route->rules).if_error_ms;
+}
+
+bool slice_reader_stand_in(struct slice_reader *r)
+{
+    if (r->failure != SLICE_ERROR || r->status == 416 || !slice_reader_may_stand_in(r))
         return false;
     cache_follower_close(&r->follower);
     r->fetched = false;

@@ -34,45 +34,6 @@
 #define SCRATCH_MAX (32 * KB)
 #define PUMP_IOV    32
 
-/* ---- versions
- * -------------------------------------------------------------------------------------------------------- */
-
-/* What a slice says of the whole. false: it is none, which only our own bugs or a collision could bring. */
-static bool read_slice(const struct slices *s, const struct slice_reader *r,
-                       const struct cache_object_info *info, uint64_t *size)
-{
-    struct cache_range part;
-    return info->status == 206 &&
-           cache_content_range_parse(head_text_field(info->head, HTTP_FIELD_CONTENT_RANGE), &part, size) &&
-           slicing_is_slice(part, *size, s->slice_bytes, r->index) &&
-           info->body_bytes == (int64_t)(part.end - part.start);
-}
-
-static bool is_of_version(const struct exchange *x, const struct slice_reader *r, struct cache_object *o)
-{
-    const struct slices *s = x->slices;
-    const struct cache_object_info info = cache_object_info(o);
-    uint64_t size;
-    return read_slice(s, r, &info, &size) && size == s->size && s->validator.len > 0 &&
-           slice_eq(partial_strong_validator(x, &info), s->validator) &&
-           slice_eq(head_text_field(info.head, HTTP_FIELD_CONTENT_ENCODING), s->coding);
-}
-
-/* The version that is sent is no longer the instance's: who comes next does not begin with it. */
-static void forget_first(struct exchange *x)
-{
-    struct slices *s = x->slices;
-    const struct slice_reader of_head = {.index = s->first};
-    struct cache_key key;
-    rcu_enter();
-    arena_reset(&s->scratch);
-    slicing_key(&x->key, s->slice_bytes, s->first, s->key_buffer, &key);
-    struct cache_object *o = cache_look(x->pw->cache, &key, &x->req, &s->scratch);
-    if (o != NULL && is_of_version(x, &of_head, o))
-        cache_forget(x->pw->cache, o);
-    rcu_leave();
-}
-
 /* ---- until the head can be sent
  * -------------------------------------------------------------------------------------- */
 
@@ -122,7 +83,7 @@ static enum cache_verdict first_verdict(const struct exchange *x, const struct s
         return VERDICT_COLLAPSED;
     if (r->stale == NULL)
         return VERDICT_MISS;
-    return is_of_version(x, r, r->stale) ? VERDICT_REVALIDATED : VERDICT_EXPIRED;
+    return slice_is_of_version(x, r->index, r->stale) ? VERDICT_REVALIDATED : VERDICT_EXPIRED;
 }
 
 static void leave_slices(struct exchange *x)
@@ -158,15 +119,16 @@ static enum phase_result first_ready(struct exchange *x)
     struct slices *s = x->slices;
     struct slice_reader *r = slices_current(s);
     const struct cache_object_info info = cache_object_info(r->object);
-    if (!read_slice(s, r, &info, &s->size)) {
+    if (!slice_read(s, r->index, &info, &s->size)) {
         cache_forget(x->pw->cache, r->object);
         return look_again(x, NO_STORE_NOT_SLICEABLE);
     }
     if (s->beyond > 0 && s->beyond * s->slice_bytes < s->size) {
         /* The instance said that there is no such slice; so this one is of an older version, or it lies. */
         cache_forget(x->pw->cache, r->object);
-        if (r->fetched)
-            cache_remember_unsliced(x->pw->cache, &x->key, 60000);
+        s->left = r->fetched;
+        if (s->left)
+            slices_remember(x, &x->key, !exchange_is_personal(x));
         return look_again(x, NO_STORE_NOT_SLICEABLE);
     }
     if (!make_head(x, &info))
@@ -189,13 +151,21 @@ static enum phase_result first_ready(struct exchange *x)
     return PHASE_MORE;
 }
 
+/* The error may be about the client that the slice was asked for. */
+static bool is_of_another(const struct slice_reader *r)
+{
+    return !r->led && (r->x->credentials != NO_STORE_STORED ||
+                       (r->error == FETCH_ERROR_STATUS && exchange_is_personal(r->x)));
+}
+
 static enum phase_result first_failed(struct exchange *x)
 {
     struct slices *s = x->slices;
     struct slice_reader *r = slices_current(s);
     const enum fetch_error e = (enum fetch_error)r->error;
     const unsigned status = r->status;
-    if (r->failure == SLICE_AGAIN)
+    s->left |= r->failure == SLICE_UNSLICED;
+    if (r->failure == SLICE_AGAIN || r->failure == SLICE_UNSLICED)
         return look_again(x, (enum no_store_reason)r->why);
     if (r->failure == SLICE_ALONE)
         return go_alone(x, (enum no_store_reason)r->why);
@@ -210,20 +180,13 @@ static enum phase_result first_failed(struct exchange *x)
         slice_reader_close(r);
         return PHASE_MORE;
     }
-    if (x->credentials != NO_STORE_STORED || (e == FETCH_ERROR_STATUS && exchange_is_personal(x)))
-        return go_alone(x, NO_STORE_FETCH_FAILED); /* the error may be about another client */
+    if (is_of_another(r))
+        return go_alone(x, NO_STORE_FETCH_FAILED);
     x->fetch_error = (uint8_t)e;
     x->verdict = r->led ? VERDICT_MISS : VERDICT_COLLAPSED;
     x->no_store = NO_STORE_FETCH_FAILED;
     leave_slices(x);
     return calm_page_or_error(x, e, e == FETCH_ERROR_STATUS ? status : outcome_fetch_status(e));
-}
-
-bool slices_apply(struct exchange *x, const struct cache_object *old)
-{
-    return (old == NULL || cache_object_info(old).status == 206) && !x->pass_forced && x->no_vary == NULL &&
-           !cache_request_wants_events(&x->req) && !cache_is_unsliced(x->pw->cache, &x->key) &&
-           (x->credentials == NO_STORE_STORED || !cache_is_personal(x->pw->cache, &x->key));
 }
 
 static bool slices_make(struct exchange *x)
@@ -242,6 +205,14 @@ static bool slices_make(struct exchange *x)
     return true;
 }
 
+bool slices_apply(struct exchange *x, const struct cache_object *old)
+{
+    if ((old != NULL && cache_object_info(old).status != 206) || x->pass_forced || x->no_vary != NULL ||
+        cache_request_wants_events(&x->req) || (x->slices != NULL && x->slices->left))
+        return false;
+    return !slices_are_refused(x) || (slices_make(x) && slices_are_stored(x));
+}
+
 static enum phase_result slices_pass(struct exchange *x, enum no_store_reason why)
 {
     x->verdict = VERDICT_PASS;
@@ -252,17 +223,18 @@ static enum phase_result slices_pass(struct exchange *x, enum no_store_reason wh
 
 enum phase_result slices_begin(struct exchange *x)
 {
-    uint64_t first;
+    uint64_t start;
     x->source = SOURCE_NONE;
     x->object = NULL;
     x->partial = NULL;
     if (cache_request_directs(&x->req, &x->route->rules)) /* what the client wants, only the instance has */
         return slices_pass(x, NO_STORE_REQUEST_RELOAD);
-    if (!slicing_first(&x->req, x->route->rules.slice_bytes, &first))
+    if (!slicing_first(&x->req, &start))
         return slices_pass(x, NO_STORE_RANGES);
     if (!slices_make(x))
         return slices_pass(x, NO_STORE_NO_MEMORY);
-    x->slices->first = first;
+    x->slices->start = start;
+    x->slices->first = start / x->slices->slice_bytes;
     phase_set(x, PHASE_SLICES);
     return PHASE_MORE;
 }
@@ -272,6 +244,8 @@ enum phase_result phase_slices(struct exchange *x)
     struct slices *s = x->slices;
     struct slice_reader *r = slices_current(s);
     if (r->state == SLICE_CLOSED) {
+        if (s->first > 0 && slices_end_before(x, s->start))
+            s->first = 0;
         slice_reader_open(r, s->first, false);
         if (r->state == SLICE_WAITS && !r->led)
             deadline_set(x->pw->worker, &x->wait_deadline,
@@ -291,6 +265,23 @@ void slices_on_timeout(struct exchange *x)
 {
     go_alone(x, NO_STORE_WAIT_LIMIT);
     phase_run(x);
+}
+
+bool slices_may_take(const struct slice_reader *r)
+{
+    const struct exchange *x = r->x;
+    return x->phase == PHASE_SLICES && r == slices_current(x->slices) && x->client != NULL && !x->running;
+}
+
+void slices_take(struct slice_reader *r)
+{
+    struct exchange *x = r->x;
+    ASSERT(slices_may_take(r) && r->fetch == NULL);
+    x->verdict = r->stale != NULL ? VERDICT_EXPIRED : VERDICT_MISS;
+    x->no_store = NO_STORE_NOT_SLICEABLE;
+    x->slices->left = true;
+    leave_slices(x);
+    phase_set(x, PHASE_FETCH);
 }
 
 /* ---- from slice to slice
@@ -327,13 +318,19 @@ static bool recover(struct slice_reader *r)
         return true;
     if (slice_reader_stand_in(r))
         return true;
+    if (r->failure == SLICE_ERROR && is_of_another(r) && reopen(r))
+        return true;
     if (r->failure == SLICE_ERROR && r->status == 416) { /* it has become shorter */
-        forget_first(x);
+        if (exchange_is_personal(x))
+            slices_remember(x, &x->key, false);
+        else
+            slices_forget_first(x);
         proxy_count(x->pw, METRIC_CACHE_SLICES_CHANGED, 1);
         cut(x, FETCH_CHANGED, NO_STORE_INCOMPLETE);
     } else {
         cut(x, r->failure == SLICE_ERROR ? e : FETCH_NONE,
-            r->failure == SLICE_ALONE ? (enum no_store_reason)r->why : NO_STORE_INCOMPLETE);
+            r->failure == SLICE_ALONE || r->failure == SLICE_UNSLICED ? (enum no_store_reason)r->why
+                                                                      : NO_STORE_INCOMPLETE);
     }
     return false;
 }
@@ -343,7 +340,7 @@ static bool recover(struct slice_reader *r)
 static bool judge(struct slice_reader *r)
 {
     struct exchange *x = r->x;
-    if (is_of_version(x, r, r->object)) {
+    if (slice_is_of_version(x, r->index, r->object)) {
         r->judged = true;
         if (r->fetched && x->verdict == VERDICT_HIT)
             x->verdict = VERDICT_PARTIAL;
@@ -353,10 +350,16 @@ static bool judge(struct slice_reader *r)
     cache_forget(x->pw->cache, r->object);
     if (!fetched && reopen(r))
         return true;
-    forget_first(x);
+    slices_forget_first(x);
     proxy_count(x->pw, METRIC_CACHE_SLICES_CHANGED, 1);
     cut(x, FETCH_CHANGED, NO_STORE_INCOMPLETE);
     return false;
+}
+
+/* A request of HTTP/2 counts as one of its connection's, so it has one fetch at a time. */
+static bool may_look_ahead(const struct exchange *x)
+{
+    return x->tally == NULL || slices_current(x->slices)->fetch == NULL;
 }
 
 /* The slice behind the one whose bytes go out now. */
@@ -365,8 +368,15 @@ static void look_ahead(struct exchange *x, uint64_t index)
     struct slice_reader *r = slices_ahead(x->slices);
     if (r->state != SLICE_CLOSED && r->index != index)
         slice_reader_close(r);
-    if (r->state == SLICE_CLOSED && index * x->slices->slice_bytes < response_end(x))
+    if (r->state == SLICE_CLOSED && index * x->slices->slice_bytes < response_end(x) && may_look_ahead(x))
         slice_reader_open(r, index, false);
+}
+
+/* The instance has said that it has no such slice, or none that may be stored. */
+static bool is_final(const struct slice_reader *r)
+{
+    return r->failure == SLICE_UNSLICED || (r->failure == SLICE_ALONE && r->told) ||
+           (r->failure == SLICE_ERROR && r->status == 416);
 }
 
 /* The reader of the slice with the next byte. */
@@ -380,7 +390,7 @@ static struct slice_reader *reader_of_offset(struct exchange *x)
     slice_reader_close(r);
     if (next->state != SLICE_CLOSED && next->index == index) {
         s->turn = !s->turn;
-        if (next->state == SLICE_FAILED) /* it could be done without then */
+        if (next->state == SLICE_FAILED && !is_final(next)) /* it could be done without then */
             slice_reader_close(next);
         r = next;
     }

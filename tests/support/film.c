@@ -21,8 +21,7 @@ static struct asked read_range(const struct film *f, const struct message *reque
     struct asked a = {0, f->size - 1, false};
     const char *range = message_field(request, "Range");
     unsigned long long first, last;
-    if (range == NULL || f->manner == FILM_IGNORES || strchr(range, ',') != NULL ||
-        sscanf(range, "bytes=%llu-%llu", &first, &last) != 2)
+    if (range == NULL || strchr(range, ',') != NULL || sscanf(range, "bytes=%llu-%llu", &first, &last) != 2)
         return a;
     return (struct asked){first, MIN(last, f->size - 1), true};
 }
@@ -31,9 +30,14 @@ static void send_body(struct origin_conn *c, const struct film *f, uint64_t firs
 {
     char *out = malloc(n + 1);
     const int version = version_at(f, first);
+    const uint64_t half = f->half != NULL ? n / 2 : n;
     for (uint64_t i = 0; i < n; i++)
         out[i] = byte_at(version, first + i);
-    origin_send_bytes(c, out, n);
+    origin_send_bytes(c, out, half);
+    if (half < n) {
+        gate_pass(f->half);
+        origin_send_bytes(c, out + half, n - half);
+    }
     free(out);
 }
 
@@ -42,14 +46,18 @@ static void film_script(struct origin_conn *c, const struct message *request, vo
     struct film *f = arg;
     const int number = atomic_fetch_add(&f->requests, 1);
     struct asked a = read_range(f, request);
+    const bool named = message_field(request, f->named) != NULL;
     if (number == f->gate_at)
         gate_pass(f->gate);
-    const int fails =
-        f->fails == 0 && message_field(request, "Authorization") != NULL ? f->fails_named : f->fails;
+    const bool odd = a.first >= f->odd_from;
+    const int fails = !odd ? 0 : named && f->fails == 0 ? f->fails_named : f->fails;
+    const int manner = !odd ? FILM_SERVES : named && f->manner == FILM_SERVES ? f->manner_named : f->manner;
     if (fails != 0) {
-        origin_respond(c, fails, "Cache-Control: no-store\r\n", "it fails");
+        origin_respond(c, fails, f->fail_fields, "it fails");
         return;
     }
+    if (manner == FILM_IGNORES)
+        a = (struct asked){0, f->size - 1, false};
     if (a.range && a.first >= f->size) {
         char range[64];
         snprintf(range, sizeof range, "Content-Range: bytes */%llu\r\n", (unsigned long long)f->size);
@@ -66,13 +74,13 @@ static void film_script(struct origin_conn *c, const struct message *request, vo
         origin_send(c, "HTTP/1.1 304 Not Modified\r\n%s%s\r\n", etag, f->fields);
         return;
     }
-    if (a.range && f->manner == FILM_SHIFTS)
+    if (a.range && manner == FILM_SHIFTS)
         a.first++;
     const uint64_t n = a.last - a.first + 1;
     if (a.range)
         origin_send(c, "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes %llu-%llu/%llu\r\n",
                     (unsigned long long)a.first, (unsigned long long)a.last,
-                    (unsigned long long)f->size + (f->manner == FILM_MISSTATES ? (unsigned)number : 0));
+                    (unsigned long long)f->size + (manner == FILM_MISSTATES ? (unsigned)number : 0));
     else
         origin_send(c, "HTTP/1.1 200 OK\r\n");
     origin_send(c, "%s%sContent-Type: video/mp4\r\nContent-Length: %llu\r\n\r\n", etag, f->fields,
@@ -89,6 +97,8 @@ struct film *film_new(uint64_t size)
     f->size = size;
     f->fields = "Cache-Control: max-age=600\r\nCache-Tag: films\r\n";
     f->version = 1;
+    f->named = "Authorization";
+    f->fail_fields = "Cache-Control: no-store\r\n";
     f->gate_at = f->cut_at = -1;
     f->gate = gate_new();
     f->origin = origin_start(film_script, f);

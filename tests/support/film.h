@@ -22,10 +22,13 @@ struct film {
     /* what a test may change while requests come */
     _Atomic uint64_t size;
     const char *_Atomic etag, *_Atomic fields;
-    _Atomic int version;     /* of what is sent; tells its ETag too, unless that is given */
-    _Atomic int manner;      /* enum film_manner */
-    _Atomic int fails;       /* status of all answers; 0: none */
-    _Atomic int fails_named; /* the same for requests with Authorization */
+    _Atomic int version;              /* of what is sent; tells its ETag too, unless that is given */
+    _Atomic int manner, manner_named; /* enum film_manner; of requests with `named` */
+    _Atomic int fails, fails_named;   /* status of the answers; 0: they do not */
+    const char *_Atomic named;        /* a field that tells who asks; Authorization */
+    const char *_Atomic fail_fields;  /* of such answers */
+    _Atomic uint64_t odd_from;        /* manner and failures are for ranges from this byte on */
+    struct gate *half;                /* NULL, or where each body waits when half of it is out */
     _Atomic int gate_at,
         cut_at; /* number of a request that waits before its answer, or whose answer is cut */
     _Atomic uint64_t change_from; /* from this byte on it is of the version after; 0: nowhere */

@@ -47,6 +47,45 @@ static void test_release_remembers_the_key_as_pass(void **state)
     assert_false(fix_pass(c, "http://h/a"));
 }
 
+static void test_what_is_not_sliced_is_so_for_all_or_for_one(void **state)
+{
+    UNUSED(state);
+    const struct cache_key k = fix_key("http://h/a"), other = fix_key("http://h/b");
+    cache_remember_unsliced(c, &k, 7, 60000);
+    assert_true(cache_is_unsliced(c, &k, 7));
+    assert_false(cache_is_unsliced(c, &k, 9));
+    assert_false(cache_is_unsliced(c, &k, 0));
+    cache_remember_unsliced(c, &k, 0, 60000);
+    assert_true(cache_is_unsliced(c, &k, 0));
+    assert_false(cache_is_unsliced(c, &other, 0));
+    assert_false(fix_pass(c, "http://h/a"));
+}
+
+/* The response to a fetch belongs under another key as well; who waits for the first is not told yet. */
+static void test_a_flight_beside_another(void **state)
+{
+    UNUSED(state);
+    struct fix_reader r = {0};
+    const struct http_head request = {.method = HTTP_GET};
+    const struct cache_key whole = fix_key("http://h/a");
+    char block[512];
+    struct arena scratch;
+    arena_init(&scratch, block, sizeof block, sizeof block);
+    struct cache_flight *part = fix_lead(c, "http://h/a part");
+    assert_int_equal(fix_join(c, "http://h/a part", NULL, w, &r).what, CACHE_FOLLOW);
+    struct cache_flight *fl = cache_flight_beside(part, &whole, &request, &scratch);
+    assert_non_null(fl);
+    assert_null(cache_flight_beside(part, &whole, &request, &scratch)); /* it is taken */
+    fix_pump(w);
+    assert_int_equal(r.count, 0);
+    cache_flight_release(&part, NO_STORE_NOT_SLICEABLE, 0);
+    cache_flight_release(&fl, NO_STORE_STATUS, 0);
+    fix_pump(w);
+    assert_int_equal(r.events[0], CACHE_EVENT_PASS);
+    cache_follower_close(&r.follower);
+    assert_int_equal(fix_stats(c).flights_now, 0);
+}
+
 static void test_pass_memory_expires_and_forgets_the_soonest(void **state)
 {
     UNUSED(state);
@@ -331,6 +370,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(test_one_leader_per_key),
         T(test_release_remembers_the_key_as_pass),
+        T(test_what_is_not_sliced_is_so_for_all_or_for_one),
+        T(test_a_flight_beside_another),
         T(test_pass_memory_expires_and_forgets_the_soonest),
         T(test_begin_refuses_what_cannot_be_stored),
         T(test_join_without_memory_passes),
