@@ -68,8 +68,7 @@ static int wrong(struct client *c, const char *what, const char *which)
     return EXIT_WRONG;
 }
 
-/* ---- asking
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- asking ---- */
 
 static void print_refusal(struct client *c, const json_t *answer, unsigned status)
 {
@@ -339,8 +338,7 @@ static int run_purge(struct client *c)
     return status;
 }
 
-/* ---- arguments
- * -------------------------------------------------------------------------------------------------- */
+/* ---- arguments ---- */
 
 struct command {
     const char *name;

@@ -11,8 +11,7 @@
 
 #include "core/base.h"
 
-/* ---- arguments
- * --------------------------------------------------------------------------------------------------- */
+/* ---- arguments ---- */
 
 static bool add_parameter(struct evbuffer *b, const char *name, const char *value)
 {
@@ -89,8 +88,7 @@ char *client_explain_target(int *argc, char **argv, const char **problem)
     return target;
 }
 
-/* ---- the answer
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- the answer ---- */
 
 static void put(FILE *out, const char *text)
 {

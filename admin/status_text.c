@@ -12,8 +12,7 @@
 #define CELL_BYTES  160
 #define MAX_COLUMNS 10
 
-/* ---- values
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- values ---- */
 
 static json_int_t int_of(const json_t *o, const char *key)
 {
@@ -54,8 +53,7 @@ static void format_ms(char *buf, size_t bytes, const json_t *value)
     snprintf(buf, bytes, ms < 10 ? "%.2f ms" : ms < 100 ? "%.1f ms" : "%.0f ms", ms);
 }
 
-/* ---- tables
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- tables ---- */
 
 struct table {
     char (*cells)[CELL_BYTES];
@@ -108,9 +106,7 @@ static void table_print(struct table *t, FILE *out)
     *t = (struct table){0};
 }
 
-/* ---- parts
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- parts ---- */
 
 static void weight_text(const json_t *instance, char *text, size_t bytes)
 {

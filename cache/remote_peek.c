@@ -42,8 +42,7 @@ struct cache_remote_peek {
     struct grave grave;
 };
 
-/* ---- ending ----------------------------------------------------------------------------------------------
- */
+/* ---- ending ---- */
 
 static void peek_free(struct cache_remote_peek *p)
 {
@@ -79,9 +78,7 @@ void cache_remote_end_peeks(struct cache_remote *r)
         peek_end(CONTAINER_OF(r->peeks.next, struct cache_remote_peek, node), REMOTE_LOAD_UNAVAILABLE);
 }
 
-/* ---- asking: NONE when it goes on
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- asking: NONE when it goes on ---- */
 
 static dur_ms_t time_left_ms(const struct cache_remote_peek *p)
 {

@@ -35,9 +35,7 @@ struct cache_stream_channel {
     struct grave grave;
 };
 
-/* ---- one message
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- one message ---- */
 
 static bool parse(const struct cache_stream_channel *c, slice_t text, struct arena *arena,
                   struct cache_purge_request *r)
@@ -159,9 +157,7 @@ static void cover(struct cache_stream_channel *c, slice_t digest)
     set_deadline(c);
 }
 
-/* ---- the subscription
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- the subscription ---- */
 
 static void on_message(void *arg, slice_t channel, slice_t payload)
 {
@@ -204,9 +200,7 @@ static void on_refused(void *arg, slice_t reason)
     c->figures.is_refused = true;
 }
 
-/* ---- life
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- life ---- */
 
 struct cache_stream_channel *cache_stream_channel_open(struct worker *w,
                                                        const struct cache_stream_channel_settings *s)

@@ -95,8 +95,7 @@ static inline void client_abort(struct exchange *x, enum close_reason why)
         client_conn_close(x->client, why);
 }
 
-/* ---- the body of the request
- * ---------------------------------------------------------------------------------------------- */
+/* ---- the body of the request ---- */
 
 static inline enum h1_body_read client_read_body(struct exchange *x, slice_t *piece)
 {

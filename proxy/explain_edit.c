@@ -124,8 +124,7 @@ static void edit_reason(struct explain_case *e)
             .kind = EDIT_INI, .key = "store", .section = "[cache]", .text = SLICE_LIT("store = memory")};
 }
 
-/* ---- what reasons do not say
- * ------------------------------------------------------------------------------------------------ */
+/* ---- what reasons do not say ---- */
 
 static bool is_one_of(slice_t name, const char *const *names, size_t count)
 {

@@ -60,9 +60,7 @@ struct explain_letter {
 
 static unsigned letters_out; /* control thread */
 
-/* ---- what is known before
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- what is known before ---- */
 
 static bool client_insists(const struct exchange *x)
 {
@@ -143,9 +141,7 @@ void explain_remote_decide(const struct explain_case *e, const struct explain_pl
     out->stale_while_revalidate_ms = e->x->route->rules.stale_while_revalidate_ms;
 }
 
-/* ---- json
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- json ---- */
 
 static void put_text(json_t *o, const char *key, const char *text)
 {
@@ -216,9 +212,7 @@ static void put_seen(json_t *redis, const struct cache_remote_seen *s, wall_ms_t
         explain_put_text(redis, "vary", s->vary_names);
 }
 
-/* ---- what was seen
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- what was seen ---- */
 
 static enum explain_redis_use use_with(const struct explain_redis *r, const struct cache_remote_seen *s,
                                        wall_ms_t now_ms)
@@ -290,9 +284,7 @@ static void letter_write(struct explain_letter *l, const struct cache_remote_see
         admin_put_int(redis, "max_object_size", remote->settings.max_object_bytes);
 }
 
-/* ---- the letter
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- the letter ---- */
 
 static void letter_on_back(struct worker *control, struct mail *m)
 {

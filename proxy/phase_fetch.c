@@ -60,8 +60,7 @@ void phase_fetch_release(struct exchange *x, enum fetch_error outcome)
     x->instance = NULL;
 }
 
-/* ---- request body
- * ----------------------------------------------------------------------------------------------- */
+/* ---- request body ---- */
 
 /* A call of HTTP/2, or what is sent behind a handshake that the instance has yet to judge (TLS 1.3). */
 static bool may_turn_out_unprocessed(const struct exchange *x)
@@ -167,8 +166,7 @@ void fetch_pump_body(struct exchange *x)
     }
 }
 
-/* ---- tries
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- tries ---- */
 
 static bool fetch_send_request(struct exchange *x)
 {
@@ -468,8 +466,7 @@ bool fetch_retry_elsewhere(struct exchange *x)
     return true;
 }
 
-/* ---- called by the upstream connection
- * ------------------------------------------------------------------------------ */
+/* ---- called by the upstream connection ---- */
 
 enum fetch_error exchange_judge_break(struct exchange *x)
 {

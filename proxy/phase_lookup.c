@@ -250,8 +250,7 @@ enum phase_result phase_lookup(struct exchange *x)
     return lookup_fetch(x, o, remembered_pass, false);
 }
 
-/* ---- waiting
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- waiting ---- */
 
 enum phase_result phase_wait(struct exchange *x)
 {

@@ -113,8 +113,7 @@ static const struct http_head *head_for_vary(struct exchange *x, const struct ht
     return LIKELY(k->custom == NULL) ? head : cache_key_rules_vary(&x->arena, k, head);
 }
 
-/* ---- 304: the stored response is confirmed
- * -------------------------------------------------------------------------- */
+/* ---- 304: the stored response is confirmed ---- */
 
 /* The cookies that came with the confirmation are this client's, and are not kept. */
 static void put_confirmed_cookies(struct exchange *x, const struct http_head *not_modified)
@@ -209,8 +208,7 @@ static bool store_head_answer(struct exchange *x, const struct http_head *head)
     return false;
 }
 
-/* ---- 200 and the rest
- * --------------------------------------------------------------------------------------------- */
+/* ---- 200 and the rest ---- */
 
 /* Fields for this client alone, which are not stored. */
 static inline bool has_own_fields(const struct http_head *head, const struct cache_control *cc)
@@ -368,8 +366,7 @@ bool phase_store_response(struct exchange *x, const struct http_head *head)
     return true;
 }
 
-/* ---- called by the upstream connection
- * ------------------------------------------------------------------------------ */
+/* ---- called by the upstream connection ---- */
 
 void exchange_on_response_head(struct exchange *x, const struct http_head *head,
                                const struct h1_framing *framing)

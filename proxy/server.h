@@ -104,8 +104,7 @@ struct server {
  * after a clean stop, 1 when something could not be started, 2 for a bad configuration. */
 int server_main(const char *path);
 
-/* ---- for workers
- * ---------------------------------------------------------------------------------------------- */
+/* ---- for workers ---- */
 
 struct upstream_spill *server_spill(struct server *s);
 /* May one more client connection be taken (max_connections, max_connections_per_ip)? Counts it when it may.
@@ -118,8 +117,7 @@ void server_connection_closed(struct server *s, const struct client_conn *c);
 /* A draining worker has nothing left. */
 void server_worker_done(struct server *s, struct proxy_worker *pw);
 
-/* ---- between the server's files
- * ------------------------------------------------------------------------------- */
+/* ---- between the server's files ---- */
 
 /* Reads the file again and changes over, or refuses and changes nothing. When it returns, all workers go by
  * the new file, but for one that has been too busy for a second to take it up. */
