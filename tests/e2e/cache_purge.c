@@ -173,8 +173,7 @@ static void purge_reaches_a_fetch_without_an_answer_yet(void **state)
     origin_stop(o);
 }
 
-/* ---- a purge against many readers
- * ---------------------------------------------------------------------------------- */
+/* ---- a purge against many readers ---- */
 
 static void version_script(struct origin_conn *c, const struct message *request, void *arg)
 {
@@ -248,8 +247,7 @@ static void no_request_after_a_purge_sees_the_old_page(void **state)
     origin_stop(o);
 }
 
-/* ---- memory
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- memory ---- */
 
 static void filler_script(struct origin_conn *c, const struct message *request, void *arg)
 {

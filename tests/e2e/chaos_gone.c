@@ -17,8 +17,7 @@
 
 #define LASTS 12 /* answers of each client, in each stage */
 
-/* ---- processes
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- processes ---- */
 
 static struct app apps[CHAOS_SERVERS];
 
@@ -82,8 +81,7 @@ static void stopped(void **state)
     millpond_stop(chaos_millpond(ch));
 }
 
-/* ---- scripts
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- scripts ---- */
 
 static struct chaos_patient patients[CHAOS_SERVERS];
 static int ports[CHAOS_SERVERS];
@@ -168,8 +166,7 @@ static void connect_blackhole(void **state)
     millpond_stop(chaos_millpond(ch));
 }
 
-/* ---- between two events
- * --------------------------------------------------------------------------------------------- */
+/* ---- between two events ---- */
 
 static void ends_after_the_gate(struct origin_conn *c, const struct message *request, void *arg)
 {

@@ -261,8 +261,7 @@ static void always_a_miss_is_named_and_the_edit_cures_it(void **state)
         trouble_and_cure(&troubles[i]);
 }
 
-/* ---- what is stored, and what changes nothing
- * --------------------------------------------------------------------------------------------------- */
+/* ---- what is stored, and what changes nothing ---- */
 
 static json_t *explain_json(struct millpond *m, const char *target)
 {
@@ -427,8 +426,7 @@ static void what_a_route_adds_to_the_key_is_no_query(void **state)
     millpond_stop(m);
 }
 
-/* ---- the door
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- the door ---- */
 
 static void questions_that_make_no_request_are_refused_with_advice(void **state)
 {
