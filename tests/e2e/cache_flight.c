@@ -1,4 +1,4 @@
-/* cache_flight.c: one fetch per key at a time, shared while it comes (DESIGN.md section 5, "Flights").
+/* cache_flight.c: one fetch per key at a time, shared while it comes.
  * Origins hold their answers at gates, and the gates are opened only after every client is known to be
  * waiting or to have its first byte, so nothing here depends on who is quicker. */
 #include "tests/support/millpond.h"
