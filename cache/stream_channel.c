@@ -7,9 +7,7 @@
 #include "core/panic.h"
 
 #define CHANNEL_MAGIC 0x53544348u
-#define ARENA_BYTES                                                                                          \
-    (2 * MB) /* a message has at most 64 KB, and each of its texts is kept a few times over                  \
-              */
+#define ARENA_BYTES   (2 * MB) /* a message has at most 64 KB; each of its texts is kept a few times over */
 
 struct heard {
     struct list node;

@@ -24,8 +24,8 @@
 #include "proxy/upstream.h"
 #include "proxy/upstream_tls.h"
 
-#define CONTINUE_MS                                                                                          \
-    1000 /* how long an instance may take to answer Expect: 100-continue before the body is sent anyway */
+/* How long an instance may take to answer Expect: 100-continue before the body is sent anyway. */
+#define CONTINUE_MS 1000
 
 static bool fetch_is_idempotent(const struct exchange *x)
 {

@@ -29,9 +29,10 @@
 #include "proxy/tunnel.h"
 #include "proxy/upstream.h"
 
-#define PASS_MEMORY_MS                                                                                       \
-    120000 /* how long a key whose response may not be shared is fetched without queueing */
-#define PASS_MEMORY_LIMITED_MS 1000 /* the same after 429, and where an asset is missing */
+/* How long a key whose response may not be shared is fetched without queueing; after 429, and where an asset
+ * is missing. */
+#define PASS_MEMORY_MS         120000
+#define PASS_MEMORY_LIMITED_MS 1000
 
 static dur_ms_t pass_memory_ms(const struct exchange *x, enum no_store_reason why, unsigned status)
 {
