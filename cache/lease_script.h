@@ -2,9 +2,10 @@
  * answer, read.
  *
  *   PREFIX{hash}:head    the record, as cache/record.h names and writes it
- *   PREFIX{hash}:lease   a mark ("-": nobody waits, "+": somebody does), then the token of the holder;
- * expires PREFIXwake           the channel on which the end of a lease is told, "HASH OUTCOME", if somebody
- * waits
+ *
+ *   PREFIX{hash}:lease   a mark ("-": nobody waits, "+": somebody does), then the holder's token; expires
+ *
+ *   PREFIXwake           the channel on which the end of a lease is told, "HASH OUTCOME", if somebody waits
  *
  * Answers are strict: what a script of ours would not say is false. Pure, but for the three calls. */
 #ifndef CACHE_LEASE_SCRIPT_H

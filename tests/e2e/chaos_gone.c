@@ -3,10 +3,14 @@
  *
  *     fault             GET                              POST
  *     kill -9           none fails                       those under way at the killed one fail, 502
- *     SIGSTOP           none fails                       those sent to the stopped one fail, 504, after
- * response_timeout flapping          none fails                       those under way at the flapping one
- * fail, 502 all down          502 or 503, until they are up    502 or 503, until they are up connect
- * blackhole none fails                       none fails: nothing was sent
+ *
+ *     SIGSTOP           none fails                       those sent to the stopped one fail, 504, late
+ *
+ *     flapping          none fails                       those under way at the flapping one fail, 502
+ *
+ *     all down          502 or 503, until they are up    502 or 503, until they are up
+ *
+ *     blackhole         none fails                       none fails: nothing was sent
  *
  * and no POST ever comes to two instances, nor twice to one. */
 #include <signal.h>
