@@ -72,7 +72,7 @@ static slice_t form_query(struct arena *arena, slice_t query)
 /* ---- the field ---- */
 
 struct statement { /* the members that count; the last of each name does */
-    bool has_params, has_except;
+    bool has_except;
     bool order, all;
     slice_t params, except; /* inner lists; `.ptr` is NULL when there is none */
 };
@@ -86,7 +86,6 @@ static bool take_order(const struct sf_member *m, struct statement *st)
 static bool take_params(const struct sf_member *m, struct statement *st)
 {
     bool list = m->type == SF_INNER_LIST;
-    st->has_params = true;
     st->all = m->type == SF_BOOLEAN && m->integer != 0;
     st->params = list ? m->text : (slice_t){NULL, 0};
     return list || m->type == SF_BOOLEAN;

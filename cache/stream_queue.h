@@ -106,11 +106,10 @@ void cache_stream_queue_write(struct cache_stream_queue *q);
 
 struct cache_stream_queue_stats {
     uint64_t pending, pending_bytes;
-    uint64_t file_bytes;  /* 0: there is no file */
-    uint64_t collapses;   /* times all that was pending became a purge of everything */
-    uint64_t merged;      /* events that one which was pending stands for */
-    uint64_t writes;      /* to the file, each with one sync at most */
-    uint64_t write_fails; /* of them */
+    uint64_t file_bytes; /* 0: there is no file */
+    uint64_t collapses;  /* times all that was pending became a purge of everything */
+    uint64_t merged;     /* events that one which was pending stands for */
+    uint64_t writes;     /* to the file, each with one sync at most */
 };
 /* Any thread. */
 void cache_stream_queue_get_stats(struct cache_stream_queue *q, struct cache_stream_queue_stats *out);

@@ -151,7 +151,6 @@ void cache_stream_queue_write(struct cache_stream_queue *q)
     q->stats.file_bytes = q->file.bytes;
     q->stats.writes += w.what == WORK_APPEND || w.what == WORK_REWRITE;
     if (!ok) {
-        q->stats.write_fails++;
         q->rewrite = true;
         cache_stream_queue_write_at_locked(q, clock_mono_ms() + RETRY_MS);
     }

@@ -55,7 +55,6 @@ struct explain_letter {
     /* whose turn it is */
     struct mail mail;
     json_t *answer;
-    struct cache_remote_peek *peek;
 };
 
 static unsigned letters_out; /* control thread */
@@ -304,7 +303,6 @@ static void letter_on_seen(void *arg, const struct cache_remote_seen *s)
 {
     struct explain_letter *l = arg;
     CHECK_MAGIC(l, LETTER_MAGIC);
-    l->peek = NULL;
     letter_write(l, s);
     l->mail.on_mail = letter_on_back;
     worker_post(l->control, &l->mail);
@@ -317,7 +315,7 @@ static void letter_on_arrival(struct worker *w, struct mail *m)
     UNUSED(w);
     CHECK_MAGIC(l, LETTER_MAGIC);
     if (l->to->remote != NULL)
-        none.outcome = cache_remote_peek(l->to->remote, &l->x->key, &l->x->req, letter_on_seen, l, &l->peek);
+        none.outcome = cache_remote_peek(l->to->remote, &l->x->key, &l->x->req, letter_on_seen, l);
     if (none.outcome != REMOTE_LOAD_NONE)
         letter_on_seen(l, &none);
 }
