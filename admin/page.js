@@ -119,7 +119,7 @@ function instances(pools, recent) {
     return [
       row([
         make('td', p.name),
-        make('td', i.name),
+        make('td', i.name, 'any'),
         make('td', i.state, i.state),
         make('td', i.in_flight, 'n'),
         make('td', rate(f, recent.window_ms), 'n'),
@@ -134,7 +134,7 @@ function instances(pools, recent) {
 function events(list) {
   $('events').replaceChildren(...list.map(e => row([
     make('td', when(e.at_ms), 't'),
-    make('td', `${e.kind}: ${e.count > 1 ? e.count + ' times, the last: ' : ''}${e.text}`),
+    make('td', `${e.kind}: ${e.count > 1 ? e.count + ' times, the last: ' : ''}${e.text}`, 'any'),
   ])));
 }
 
