@@ -181,7 +181,8 @@ static json_t *purge_log_build(struct cache *c)
     return o;
 }
 
-json_t *admin_cache_build(struct cache *c)
+/* Null when `c` is NULL (store = off). */
+static json_t *cache_build(struct cache *c)
 {
     if (c == NULL)
         return json_null();
@@ -353,7 +354,7 @@ json_t *admin_status_build(struct admin *a)
     json_object_set_new(o, "latency", latencies_build(&l));
     json_object_set_new(o, "recent", admin_recent_build(a->recent, clock_mono_ms()));
     json_object_set_new(o, "routes", routes_build(&l));
-    json_t *cache = admin_cache_build(a->ops.cache(a->ops.arg));
+    json_t *cache = cache_build(a->ops.cache(a->ops.arg));
     if (json_is_object(cache))
         cache_add_ratio(cache, &l);
     json_object_set_new(o, "cache", cache);

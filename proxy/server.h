@@ -167,8 +167,6 @@ void server_tls_stop(struct server *s);
 void server_tls_destroy(struct server *s);
 /* The snapshot that server_build_snapshot made is in force. */
 void server_tls_commit(struct server *s);
-/* Logs what there is to say about certificates. */
-void server_tls_warn(struct server *s);
 /* An array with an object for each listener that has TLS. */
 json_t *server_tls_status(const struct server *s);
 /* The same for each pool whose instances are spoken to by TLS. */
