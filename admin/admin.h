@@ -104,9 +104,9 @@ void admin_destroy(struct admin *a);
 /* The configuration every command reads that gets no -c FILE. */
 #define ADMIN_DEFAULT_CONFIG "/etc/millpond/millpond.ini"
 
-/* The client commands of the command line (client.c has their table). argv[0] is the command's name. Finds the
- * socket by -s SOCKET or from -c FILE (default as `run`). Prints for people on a terminal, JSON
- * with --json. Returns the exit status: 0 done, 1 refused or failed, 2 wrong usage. */
+/* The client commands of the command line (client.c has their table). argv[0] is the command's name. Finds
+ * the socket by -s SOCKET or from -c FILE (default as `run`). Prints for people on a terminal, JSON with
+ * --json. Returns the exit status: 0 done, 1 refused or failed, 2 wrong usage. */
 int admin_client_main(int argc, char **argv);
 
 #endif

@@ -1,4 +1,4 @@
-/* page.c: see page.h. The assembler puts the files page.html, page.css and page.js into the program as they are.
+/* page.c: see page.h. The assembler takes the files page.html, page.css and page.js into the program.
  *
  * They are three texts on paths of their own, so that the policy sent with them can forbid inline scripts and
  * styles, and every foreign source. Rejected: texts as C literals, which nothing that knows HTML, CSS or

@@ -92,8 +92,8 @@ static void add_instance(struct text_table *t, const json_t *pool, const json_t 
 
 void admin_pools_print(const json_t *pools, wall_ms_t now_ms, FILE *out)
 {
-    static const char *const titles[] = {"POOL",      "BALANCE",  "INSTANCE", "STATE",  "FOR", "WEIGHT",
-                                         "IN FLIGHT", "REQUESTS", "FAILURES", "REASON"};
+    static const char *const titles[] = {"POOL",   "BALANCE",   "INSTANCE", "STATE",    "FOR",
+                                         "WEIGHT", "IN FLIGHT", "REQUESTS", "FAILURES", "REASON"};
     struct text_table t = {.columns = 10, .right = 1u << 6 | 1u << 7 | 1u << 8};
     size_t i, j;
     json_t *pool, *instance;
@@ -355,8 +355,8 @@ static void redis_print_servers(const json_t *redis, wall_ms_t now_ms, FILE *out
         text_table_add_int(&t, failures_of(server));
         text_table_add_int(&t, int_of(server, "calls_refused"));
         text_table_add(&t, int_of(server, "workers_broken") > 0 && text_of(server, "reason")[0] == '\0'
-                          ? "circuit breaker open"
-                          : text_of(server, "reason"));
+                               ? "circuit breaker open"
+                               : text_of(server, "reason"));
     }
     fputc('\n', out);
     text_table_print(&t, out);

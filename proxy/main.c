@@ -90,9 +90,8 @@ static int command_run(int argc, char **argv)
 
 static int command_check(int argc, char **argv)
 {
-    static const struct option options[] = {{"config", required_argument, NULL, 'c'},
-                                            {"json", no_argument, NULL, 'j'},
-                                            {NULL, 0, NULL, 0}};
+    static const struct option options[] = {
+        {"config", required_argument, NULL, 'c'}, {"json", no_argument, NULL, 'j'}, {NULL, 0, NULL, 0}};
     const char *path;
     int flag, rc = parse_options(argc, argv, options, &path, &flag);
     if (rc != EXIT_DONE)

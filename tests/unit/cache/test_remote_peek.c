@@ -24,8 +24,8 @@ static bool peek_begin(struct seen *it, struct node *n, const char *url, const s
 {
     *it = (struct seen){.key = fix_key(url)};
     worker_refresh_clock(w);
-    it->got.outcome = cache_remote_peek(n->remote, &it->key, request != NULL ? request : fix_plain(), on_end,
-                                        it);
+    it->got.outcome =
+        cache_remote_peek(n->remote, &it->key, request != NULL ? request : fix_plain(), on_end, it);
     return it->got.outcome == REMOTE_LOAD_NONE;
 }
 
