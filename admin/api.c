@@ -163,7 +163,7 @@ static void api_post_reload(struct api_call *c)
     if (!ok && o != NULL) {
         json_object_set_new(o, "error", json_string("the new configuration was refused; the old one stays"));
         json_object_set_new(o, "hint",
-                            json_string("mend what `problems` lists; `millpond check` shows it beforehand"));
+                            json_string("correct what is listed; `millpond check` lists it beforehand"));
     }
     api_send_json(c, ok ? HTTP_OK : 422, o);
 }

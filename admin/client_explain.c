@@ -49,7 +49,7 @@ static const char *read_arguments(int *argc, char **argv, struct evbuffer *b)
                 argv[kept++] = argv[++i];
             continue;
         } else if (url) {
-            return "one URL at a time, please";
+            return "write one URL";
         } else {
             url = true;
         }

@@ -34,7 +34,7 @@ static const char usage_text[] =
     "-c FILE   configuration (default " ADMIN_DEFAULT_CONFIG ")\n"
     "-s SOCKET admin socket of the running server; --json prints JSON\n"
     "Exit status: 0 done, 1 refused or failed, 2 wrong usage or configuration.\n"
-    "See millpond(1) and millpond.ini(5).\n";
+    "status and those below it have a --help of their own. See millpond(1) and millpond.ini(5).\n";
 
 static int usage_error(const char *what, const char *arg)
 {

@@ -257,7 +257,7 @@ static void test_explain(void **state)
            "");
     expect(RUN("explain", "nonsense", "-s", f->socket), 1, "", "this is no URL; write a URL");
     expect(RUN("explain", "-s", f->socket), 2, "", "name the URL to explain");
-    expect(RUN("explain", "http://a/", "http://b/"), 2, "", "one URL at a time");
+    expect(RUN("explain", "http://a/", "http://b/"), 2, "", "write one URL");
     expect(RUN("explain", "http://a/", "-H"), 2, "", "a value is missing");
     expect(RUN("explain", "http://a/", "--all"), 2, "", "this is an option of purge: --all");
     expect(RUN("explain", "-h"), 0, "millpond explain URL", "");
