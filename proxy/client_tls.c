@@ -47,7 +47,9 @@ static struct client_conn *handshake_to_give_up(const struct proxy_worker *pw)
     return CONTAINER_OF(pw->handshakes.next, struct client_tls, node)->client;
 }
 
-/* ---- sleep ---- */
+/* ---- sleep
+ * ---------------------------------------------------------------------------------------------------------
+ */
 
 static void client_tls_on_rest(struct deadline *d)
 {
@@ -71,7 +73,8 @@ void client_tls_used(struct client_conn *c)
     deadline_set(c->pw->worker, &c->tls->rest, worker_now_ms(c->pw->worker) + awake_ms);
 }
 
-/* ---- begin and end ---- */
+/* ---- begin and end
+ * ------------------------------------------------------------------------------------------------- */
 
 bool client_tls_open(struct client_conn *c, struct tls_site *site)
 {
@@ -110,7 +113,8 @@ void client_tls_free(struct client_conn *c)
     c->tls = NULL;
 }
 
-/* ---- handshake ---- */
+/* ---- handshake
+ * ---------------------------------------------------------------------------------------------------- */
 
 static void handshakes_on_turn_end(struct turn_hook *h)
 {
@@ -193,7 +197,8 @@ void client_tls_step(struct client_conn *c)
     }
 }
 
-/* ---- the rest of its life ---- */
+/* ---- the rest of its life
+ * ----------------------------------------------------------------------------------------- */
 
 void client_tls_on_event(evutil_socket_t fd, short what, void *arg)
 {

@@ -367,7 +367,8 @@ bool phase_store_response(struct exchange *x, const struct http_head *head)
     return true;
 }
 
-/* ---- called by the upstream connection ---- */
+/* ---- called by the upstream connection
+ * ------------------------------------------------------------------------------ */
 
 void exchange_on_response_head(struct exchange *x, const struct http_head *head,
                                const struct h1_framing *framing)
