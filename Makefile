@@ -95,6 +95,8 @@ $(BUILD)/%.o: %.c $(BUILD)/.flags
 	@echo "  CC    $<"
 	@$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
 
+$(BUILD)/admin/page.o: admin/page.html admin/page.css admin/page.js # which it takes in
+
 # A change of flags rebuilds; the file changes only when the flags do.
 $(BUILD)/.flags: FORCE
 	@mkdir -p $(@D)

@@ -1,7 +1,7 @@
 /* admin.h: the control socket, the HTTP API and the metrics page, and the command line that talks to them.
  *
- * One evhttp server on the control thread, bound to the unix socket (trusted by its file mode) and, when
- * configured, to [admin] address (token, Host check). It knows the cache and the balancer; what belongs to
+ * Two doors (door.h) on the control thread: the unix socket, trusted by its file mode, and, when configured,
+ * [admin] address, with a token and a check of Host. It knows the cache and the balancer; what belongs to
  * the proxy it gets as callbacks at creation. */
 #ifndef ADMIN_ADMIN_H
 #define ADMIN_ADMIN_H
@@ -104,9 +104,9 @@ void admin_destroy(struct admin *a);
 /* The configuration every command reads that gets no -c FILE. */
 #define ADMIN_DEFAULT_CONFIG "/etc/millpond/millpond.ini"
 
-/* The client commands of the command line: status, reload, stop, purge, pools. argv[0] is the command's name.
- * Finds the socket by -s SOCKET or from -c FILE (default as `run`). Prints for people on a terminal, JSON
- * with --json. Returns the exit status: 0 done, 1 refused or failed, 2 wrong usage. */
+/* The client commands of the command line (client.c has their table). argv[0] is the command's name. Finds
+ * the socket by -s SOCKET or from -c FILE (default as `run`). Prints for people on a terminal, JSON with
+ * --json. Returns the exit status: 0 done, 1 refused or failed, 2 wrong usage. */
 int admin_client_main(int argc, char **argv);
 
 #endif

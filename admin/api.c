@@ -34,8 +34,7 @@
     "'none'; form-action 'none'; frame-ancestors 'none'"
 #define STOP_AFTER_MS 50
 
-/* ---- answering
- * ------------------------------------------------------------------------------------------------- */
+/* ---- answering ---- */
 
 static void api_send(struct api_call *c, int status, const char *type, struct evbuffer *body)
 {
@@ -84,8 +83,7 @@ void api_fail(struct api_call *c, int status, const char *error, const char *hin
     api_send_json(c, status, json_pack("{s:s, s:s}", "error", error, "hint", hint));
 }
 
-/* ---- endpoints
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- endpoints ---- */
 
 static void api_get_page(struct api_call *c)
 {
@@ -165,7 +163,7 @@ static void api_post_reload(struct api_call *c)
     if (!ok && o != NULL) {
         json_object_set_new(o, "error", json_string("the new configuration was refused; the old one stays"));
         json_object_set_new(o, "hint",
-                            json_string("mend what `problems` lists; `millpond check` shows it beforehand"));
+                            json_string("correct what is listed; `millpond check` lists it beforehand"));
     }
     api_send_json(c, ok ? HTTP_OK : 422, o);
 }
@@ -207,8 +205,7 @@ const char *api_who(const struct api_call *c, char *buf, size_t bytes)
     return buf;
 }
 
-/* ---- who may what
- * ---------------------------------------------------------------------------------------------- */
+/* ---- who may what ---- */
 
 enum api_need {
     API_NEEDS_NOTHING, /* constant texts without a secret */

@@ -11,8 +11,7 @@ void api_post_drain(struct api_call *c);
 void api_post_ready(struct api_call *c);
 void api_post_weight(struct api_call *c);
 
-/* ---- for other calls about servers
- * ---------------------------------------------------------------------------- */
+/* ---- for other calls about servers ---- */
 
 #define API_NAME_BYTES 1024
 

@@ -6,8 +6,8 @@
 #include "cache/purge_json.h"
 #include "core/arena.h"
 
-#define PURGE_ARENA_BYTES                                                                                    \
-    (1 * MB) /* a body has at most 64 KB, and each of its texts is kept a few times over */
+/* A body has at most 64 KB, and each of its texts is kept a few times over. */
+#define PURGE_ARENA_BYTES (1 * MB)
 
 /* Of one that other nodes are to hear of. */
 static void put_shared(const struct api_call *c, const struct cache_purge_result *result, json_t *answer)

@@ -14,6 +14,7 @@
 
 #include "admin/admin.h"
 #include "admin/client_explain.h"
+#include "admin/client_help.h"
 #include "admin/client_http.h"
 #include "admin/client_order.h"
 #include "admin/client_purge.h"
@@ -49,27 +50,13 @@ struct client { /* lives during one command */
     bool not_utf8;
 };
 
-static const char usage_text[] =
-    "usage: millpond status|pools|events|reload|stop [-c FILE | -s SOCKET] [--json]\n"
-    "       millpond drain POOL/SERVER [--wait] [--force] | ready POOL/SERVER\n"
-    "       millpond weight POOL/SERVER N|configured [--force] | resume ROUTE\n"
-    "       millpond add POOL ADDRESS [WEIGHT] [name=...] [--save] | remove POOL/SERVER [--save] [--wait] "
-    "[--force]\n"
-    "                      [-c FILE | -s SOCKET] [--json]\n"
-    "       millpond explain URL [-H 'Name: value']... [-X METHOD]\n"
-    "                      [-c FILE | -s SOCKET] [--json]\n"
-    "       millpond purge URL... [--any-query] | --tag T... | --prefix P | --glob G | "
-    "--host H | --all\n"
-    "                      [--soft] [--wait]  [-c FILE | -s SOCKET] [--json]\n";
-
 static int wrong(struct client *c, const char *what, const char *which)
 {
-    fprintf(c->err, "millpond %s: %s%s\n%s", c->command, what, which, usage_text);
+    fprintf(c->err, "millpond %s: %s%s\nTry 'millpond %s --help'.\n", c->command, what, which, c->command);
     return EXIT_WRONG;
 }
 
-/* ---- asking
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- asking ---- */
 
 static void print_refusal(struct client *c, const json_t *answer, unsigned status)
 {
@@ -339,8 +326,7 @@ static int run_purge(struct client *c)
     return status;
 }
 
-/* ---- arguments
- * -------------------------------------------------------------------------------------------------- */
+/* ---- arguments ---- */
 
 struct command {
     const char *name;
@@ -431,7 +417,7 @@ static int parse_option(struct client *c, int opt, int index, char **argv)
         c->saves = true;
         return -1;
     case 'h':
-        fputs(usage_text, c->out);
+        client_help_print(c->command, c->out);
         return EXIT_DONE;
     case ':':
         return wrong(c, "a value is missing after ", argv[optind - 1]);
@@ -502,7 +488,7 @@ static int parse(struct client *c, const struct command *command, int argc, char
         const char *problem = client_server_read(c->wish, c->command, argc - optind, argv + optind);
         return problem == NULL ? -1 : wrong(c, problem, "");
     }
-    return argc > optind ? wrong(c, "what is this for: ", argv[optind]) : -1;
+    return argc > optind ? wrong(c, "unexpected argument: ", argv[optind]) : -1;
 }
 
 static int run(struct client *c, int argc, char **argv)

@@ -9,10 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "admin/json_get.h"
 #include "core/base.h"
 
-/* ---- arguments
- * --------------------------------------------------------------------------------------------------- */
+/* ---- arguments ---- */
 
 static bool add_parameter(struct evbuffer *b, const char *name, const char *value)
 {
@@ -49,7 +49,7 @@ static const char *read_arguments(int *argc, char **argv, struct evbuffer *b)
                 argv[kept++] = argv[++i];
             continue;
         } else if (url) {
-            return "one URL at a time, please";
+            return "write one URL";
         } else {
             url = true;
         }
@@ -89,24 +89,12 @@ char *client_explain_target(int *argc, char **argv, const char **problem)
     return target;
 }
 
-/* ---- the answer
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- the answer ---- */
 
 static void put(FILE *out, const char *text)
 {
     for (; text != NULL && *text != '\0'; text++)
         fputc(*text == '\n' ? ';' : (unsigned char)*text < ' ' || *text == 0x7f ? '?' : *text, out);
-}
-
-static const char *text_of(const json_t *o, const char *key)
-{
-    const char *text = json_string_value(json_object_get(o, key));
-    return text != NULL ? text : "";
-}
-
-static json_int_t int_of(const json_t *o, const char *key)
-{
-    return json_integer_value(json_object_get(o, key));
 }
 
 static void title(FILE *out, const char *name)
@@ -182,14 +170,20 @@ static void print_line(FILE *out, const char *name, const char *text)
     fputc('\n', out);
 }
 
-static void print_stored(const json_t *s, FILE *out)
+/* What is stored, here or in Redis, up to what its freshness is. */
+static void print_figures(const json_t *s, FILE *out)
 {
-    json_int_t fresh_for_s = int_of(s, "fresh_for_s");
     fprintf(out,
             "status %" JSON_INTEGER_FORMAT ", %" JSON_INTEGER_FORMAT " bytes, age %" JSON_INTEGER_FORMAT
             " s, ttl %" JSON_INTEGER_FORMAT " s (%s), ",
             int_of(s, "status"), int_of(s, "bytes"), int_of(s, "age_s"), int_of(s, "ttl_s"),
             text_of(s, "ttl_from"));
+}
+
+static void print_stored(const json_t *s, FILE *out)
+{
+    json_int_t fresh_for_s = int_of(s, "fresh_for_s");
+    print_figures(s, out);
     if (json_is_true(json_object_get(s, "fresh")))
         fprintf(out, "fresh for another %" JSON_INTEGER_FORMAT " s", fresh_for_s);
     else if (json_is_true(json_object_get(s, "asked_each_time")))
@@ -260,11 +254,7 @@ static void print_known(const json_t *answer, FILE *out)
 static void print_record(const json_t *r, FILE *out)
 {
     title(out, "");
-    fprintf(out,
-            "status %" JSON_INTEGER_FORMAT ", %" JSON_INTEGER_FORMAT " bytes, age %" JSON_INTEGER_FORMAT
-            " s, ttl %" JSON_INTEGER_FORMAT " s (%s), ",
-            int_of(r, "status"), int_of(r, "bytes"), int_of(r, "age_s"), int_of(r, "ttl_s"),
-            text_of(r, "ttl_from"));
+    print_figures(r, out);
     const json_int_t fresh_for_s = int_of(r, "fresh_for_s");
     fprintf(out,
             fresh_for_s >= 0 ? "fresh for another %" JSON_INTEGER_FORMAT " s"

@@ -1,8 +1,8 @@
 /* client_socket.h: where the socket of the running server is, by its configuration.
  *
  * A configuration with errors must not keep anybody from asking the server that still runs on the previous
- * one
- * ("millpond status" after a refused reload), so then the two keys that matter are looked for in the text. */
+ * one ("millpond status" after a refused reload), so then the two keys that matter are looked for in the
+ * text. */
 #ifndef ADMIN_CLIENT_SOCKET_H
 #define ADMIN_CLIENT_SOCKET_H
 

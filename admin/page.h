@@ -4,6 +4,7 @@
 #ifndef ADMIN_PAGE_H
 #define ADMIN_PAGE_H
 
+/* The files of these names beside this one, each with a NUL behind it. */
 extern const char admin_page_html[], admin_page_css[], admin_page_js[];
 
 #endif

@@ -26,8 +26,7 @@ static void put_ms(json_t *o, const char *key, uint64_t us)
     json_object_set_new(o, key, json_real((double)us / 1000.0));
 }
 
-/* ---- latency ----------------------------------------------------------------------------------------------
- */
+/* ---- latency ---- */
 
 struct route_sum {
     uint16_t route;
@@ -149,8 +148,7 @@ static json_t *routes_build(const struct latency_sum *l)
     return routes;
 }
 
-/* ---- cache
- * ------------------------------------------------------------------------------------------------- */
+/* ---- cache ---- */
 
 /* Ids are texts: they are larger than what all readers of JSON take for a number. */
 static void put_id(json_t *o, const char *key, uint64_t id)
@@ -183,7 +181,8 @@ static json_t *purge_log_build(struct cache *c)
     return o;
 }
 
-json_t *admin_cache_build(struct cache *c)
+/* Null when `c` is NULL (store = off). */
+static json_t *cache_build(struct cache *c)
 {
     if (c == NULL)
         return json_null();
@@ -221,8 +220,7 @@ static void cache_add_ratio(json_t *cache, const struct latency_sum *l)
                         looked_up > 0 ? json_real((double)answered / (double)looked_up) : json_null());
 }
 
-/* ---- pools
- * --------------------------------------------------------------------------------------------------- */
+/* ---- pools ---- */
 
 static json_t *pool_of(json_t *pools, const struct instance_info *info)
 {
@@ -281,8 +279,7 @@ json_t *admin_pools_build(struct balancer *b)
     return pools;
 }
 
-/* ---- all
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- all ---- */
 
 static json_t *counters_build(void)
 {
@@ -357,7 +354,7 @@ json_t *admin_status_build(struct admin *a)
     json_object_set_new(o, "latency", latencies_build(&l));
     json_object_set_new(o, "recent", admin_recent_build(a->recent, clock_mono_ms()));
     json_object_set_new(o, "routes", routes_build(&l));
-    json_t *cache = admin_cache_build(a->ops.cache(a->ops.arg));
+    json_t *cache = cache_build(a->ops.cache(a->ops.arg));
     if (json_is_object(cache))
         cache_add_ratio(cache, &l);
     json_object_set_new(o, "cache", cache);

@@ -13,7 +13,5 @@ json_t *admin_pools_build(struct balancer *b);
  * status that did not come are left out. */
 json_t *admin_figures_build(const struct histogram *latency,
                             const uint64_t by_status[METRICS_STATUS_CLASSES]);
-/* {"objects", "bytes_used", ...}, or null when `c` is NULL (store = off). */
-json_t *admin_cache_build(struct cache *c);
 
 #endif

@@ -1,30 +1,15 @@
-/* status_text.c: see status_text.h. Tables are measured before they are printed, so that columns are as wide
- * as their widest cell and no wider. Control characters in names and reasons are shown as '?': what an
- * instance answered must not reach a terminal as an escape sequence. */
+/* status_text.c: see status_text.h. One line for each thing that is, then tables. */
 #include "admin/status_text.h"
 
-#include "admin/events.h"
-
 #include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
 
-#define CELL_BYTES  160
-#define MAX_COLUMNS 10
+#include "admin/events.h"
+#include "admin/json_get.h"
+#include "admin/text_table.h"
+#include "core/base.h"
 
-/* ---- values
- * ----------------------------------------------------------------------------------------------------- */
-
-static json_int_t int_of(const json_t *o, const char *key)
-{
-    return json_integer_value(json_object_get(o, key));
-}
-
-static const char *text_of(const json_t *o, const char *key)
-{
-    const char *text = json_string_value(json_object_get(o, key));
-    return text != NULL ? text : "";
-}
+/* ---- values ---- */
 
 static void format_size(char *buf, size_t bytes, json_int_t n)
 {
@@ -54,63 +39,7 @@ static void format_ms(char *buf, size_t bytes, const json_t *value)
     snprintf(buf, bytes, ms < 10 ? "%.2f ms" : ms < 100 ? "%.1f ms" : "%.0f ms", ms);
 }
 
-/* ---- tables
- * ------------------------------------------------------------------------------------------------------- */
-
-struct table {
-    char (*cells)[CELL_BYTES];
-    size_t count, room, columns;
-    unsigned right; /* set of columns that are aligned to the right */
-};
-
-static void table_add(struct table *t, const char *text)
-{
-    if (t->count == t->room) {
-        size_t room = t->room > 0 ? 2 * t->room : 64;
-        char(*grown)[CELL_BYTES] = realloc(t->cells, room * sizeof *grown);
-        if (grown == NULL)
-            return;
-        t->cells = grown;
-        t->room = room;
-    }
-    char *cell = t->cells[t->count++];
-    snprintf(cell, CELL_BYTES, "%s", text);
-    for (; *cell != '\0'; cell++) {
-        if ((unsigned char)*cell < ' ' || *cell == 0x7f)
-            *cell = '?';
-    }
-}
-
-static void table_add_int(struct table *t, json_int_t n)
-{
-    char text[32];
-    snprintf(text, sizeof text, "%" JSON_INTEGER_FORMAT, n);
-    table_add(t, text);
-}
-
-static void table_print(struct table *t, FILE *out)
-{
-    size_t width[MAX_COLUMNS] = {0};
-    for (size_t i = 0; i < t->count; i++) {
-        size_t len = strlen(t->cells[i]), *w = &width[i % t->columns];
-        *w = len > *w ? len : *w;
-    }
-    for (size_t i = 0; i < t->count; i++) {
-        size_t column = i % t->columns;
-        bool last = column + 1 == t->columns;
-        if ((t->right >> column) & 1)
-            fprintf(out, "%*s", (int)width[column], t->cells[i]);
-        else
-            fprintf(out, "%-*s", last ? 0 : (int)width[column], t->cells[i]);
-        fputs(last ? "\n" : "  ", out);
-    }
-    free(t->cells);
-    *t = (struct table){0};
-}
-
-/* ---- parts
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- parts ---- */
 
 static void weight_text(const json_t *instance, char *text, size_t bytes)
 {
@@ -139,40 +68,44 @@ static void print_idle_limit(const json_t *pool, const json_t *instance, FILE *o
                 text_of(instance, "idle_limit_from"));
 }
 
+static void add_instance(struct text_table *t, const json_t *pool, const json_t *instance, wall_ms_t now_ms)
+{
+    char text[TEXT_TABLE_CELL];
+    const bool spared = text_of(instance, "spared")[0] != '\0';
+    text_table_add(t, text_of(pool, "name"));
+    text_table_add(t, text_of(pool, "balance"));
+    text_table_add(t, text_of(instance, "name"));
+    text_table_add(t, text_of(instance, "state"));
+    format_age(text, sizeof text, (now_ms - int_of(instance, "since_ms")) / 1000);
+    text_table_add(t, text);
+    weight_text(instance, text, sizeof text);
+    text_table_add(t, text);
+    in_flight_text(instance, text, sizeof text);
+    text_table_add(t, text);
+    text_table_add_int(t, int_of(instance, "requests"));
+    text_table_add_int(t, int_of(instance, "failures"));
+    snprintf(text, sizeof text, "%s%s%s",
+             json_is_true(json_object_get(instance, "added")) ? "(added at run time) " : "",
+             spared ? "failing; not ejected: " : "", text_of(instance, spared ? "spared" : "reason"));
+    text_table_add(t, text);
+}
+
 void admin_pools_print(const json_t *pools, wall_ms_t now_ms, FILE *out)
 {
-    static const char *const titles[] = {"POOL",      "BALANCE",  "INSTANCE", "STATE",  "FOR", "WEIGHT",
-                                         "IN FLIGHT", "REQUESTS", "FAILURES", "REASON", NULL};
-    struct table t = {.columns = 10, .right = 1u << 6 | 1u << 7 | 1u << 8};
+    static const char *const titles[] = {"POOL",   "BALANCE",   "INSTANCE", "STATE",    "FOR",
+                                         "WEIGHT", "IN FLIGHT", "REQUESTS", "FAILURES", "REASON"};
+    struct text_table t = {.columns = 10, .right = 1u << 6 | 1u << 7 | 1u << 8};
     size_t i, j;
     json_t *pool, *instance;
-    for (size_t k = 0; titles[k] != NULL; k++)
-        table_add(&t, titles[k]);
+    text_table_add_all(&t, titles, ARRAY_LEN(titles));
     json_array_foreach(pools, i, pool)
     {
         json_array_foreach(json_object_get(pool, "instances"), j, instance)
         {
-            char text[CELL_BYTES];
-            table_add(&t, text_of(pool, "name"));
-            table_add(&t, text_of(pool, "balance"));
-            table_add(&t, text_of(instance, "name"));
-            table_add(&t, text_of(instance, "state"));
-            format_age(text, sizeof text, (now_ms - int_of(instance, "since_ms")) / 1000);
-            table_add(&t, text);
-            weight_text(instance, text, sizeof text);
-            table_add(&t, text);
-            in_flight_text(instance, text, sizeof text);
-            table_add(&t, text);
-            table_add_int(&t, int_of(instance, "requests"));
-            table_add_int(&t, int_of(instance, "failures"));
-            bool spared = text_of(instance, "spared")[0] != '\0';
-            snprintf(text, sizeof text, "%s%s%s",
-                     json_is_true(json_object_get(instance, "added")) ? "(added at run time) " : "",
-                     spared ? "failing; not ejected: " : "", text_of(instance, spared ? "spared" : "reason"));
-            table_add(&t, text);
+            add_instance(&t, pool, instance, now_ms);
         }
     }
-    table_print(&t, out);
+    text_table_print(&t, out);
     json_array_foreach(pools, i, pool)
     {
         if (int_of(pool, "waiting") > 0)
@@ -191,21 +124,21 @@ static json_int_t answered(const json_t *figures, const char *class)
 }
 
 /* `window_ms` of 0: since the start, without a rate and with all quantiles. */
-static void latency_row(struct table *t, const char *name, const json_t *l, json_int_t window_ms)
+static void latency_row(struct text_table *t, const char *name, const json_t *l, json_int_t window_ms)
 {
     static const char *const keys[] = {"p50_ms", "p95_ms", "p99_ms", "p999_ms", "max_ms"};
     char text[64];
-    table_add(t, name);
-    table_add_int(t, int_of(l, "count"));
+    text_table_add(t, name);
+    text_table_add_int(t, int_of(l, "count"));
     if (window_ms > 0) {
         snprintf(text, sizeof text, "%.1f", (double)int_of(l, "count") * 1000 / (double)window_ms);
-        table_add(t, text);
+        text_table_add(t, text);
     }
-    table_add_int(t, answered(l, "4xx"));
-    table_add_int(t, answered(l, "5xx"));
+    text_table_add_int(t, answered(l, "4xx"));
+    text_table_add_int(t, answered(l, "5xx"));
     for (size_t i = 0; i < (window_ms > 0 ? 3 : ARRAY_LEN(keys)); i++) {
         format_ms(text, sizeof text, json_object_get(l, keys[i]));
-        table_add(t, text);
+        text_table_add(t, text);
     }
 }
 
@@ -213,40 +146,38 @@ static void latency_print(const json_t *latency, FILE *out)
 {
     static const char *const titles[] = {"SINCE THE START", "REQUESTS", "4XX", "5XX", "P50", "P95", "P99",
                                          "P99.9",           "MAX"};
-    struct table t = {.columns = 9, .right = 0x1fe};
+    struct text_table t = {.columns = 9, .right = 0x1fe};
     size_t i;
     json_t *route;
     if (int_of(latency, "count") == 0)
         return;
-    for (size_t k = 0; k < sizeof titles / sizeof titles[0]; k++)
-        table_add(&t, titles[k]);
+    text_table_add_all(&t, titles, ARRAY_LEN(titles));
     json_array_foreach(json_object_get(latency, "routes"), i, route)
     {
-        char name[CELL_BYTES];
+        char name[TEXT_TABLE_CELL];
         snprintf(name, sizeof name, "route %s", text_of(route, "route"));
         latency_row(&t, name, route, 0);
     }
     latency_row(&t, "all", latency, 0);
     fputc('\n', out);
-    table_print(&t, out);
+    text_table_print(&t, out);
 }
 
 /* What came lately, by route and by instance: which of them is ill now, the sums since the start hide. */
 static void recent_print(const json_t *recent, FILE *out)
 {
     static const char *const titles[] = {"REQUESTS", "PER S", "4XX", "5XX", "P50", "P95", "P99"};
-    struct table t = {.columns = 8, .right = 0xfe};
+    struct text_table t = {.columns = 8, .right = 0xfe};
     const json_int_t window_ms = int_of(recent, "window_ms");
-    char text[CELL_BYTES], age[32];
+    char text[TEXT_TABLE_CELL], age[32];
     size_t i;
     json_t *row;
     if (int_of(recent, "count") == 0 || window_ms <= 0)
         return;
     format_age(age, sizeof age, window_ms / 1000);
     snprintf(text, sizeof text, "LAST %s", age);
-    table_add(&t, text);
-    for (size_t k = 0; k < ARRAY_LEN(titles); k++)
-        table_add(&t, titles[k]);
+    text_table_add(&t, text);
+    text_table_add_all(&t, titles, ARRAY_LEN(titles));
     json_array_foreach(json_object_get(recent, "instances"), i, row)
     {
         latency_row(&t, text_of(row, "instance"), row, window_ms);
@@ -258,7 +189,7 @@ static void recent_print(const json_t *recent, FILE *out)
     }
     latency_row(&t, "all", recent, window_ms);
     fputc('\n', out);
-    table_print(&t, out);
+    text_table_print(&t, out);
 }
 
 #define REASONS_SHOWN 3
@@ -294,25 +225,26 @@ static void reasons_text(const json_t *reasons, char *text, size_t bytes)
 
 static void routes_print(const json_t *routes, FILE *out)
 {
-    struct table t = {.columns = 2};
+    struct text_table t = {.columns = 2};
     size_t i;
     json_t *route;
-    table_add(&t, "ROUTE");
-    table_add(&t, "NOT STORED BECAUSE");
+    text_table_add(&t, "ROUTE");
+    text_table_add(&t, "NOT STORED BECAUSE");
     json_array_foreach(routes, i, route)
     {
-        char text[CELL_BYTES];
+        char text[TEXT_TABLE_CELL];
         reasons_text(json_object_get(route, "reasons"), text, sizeof text);
         if (text[0] == '\0')
             continue;
-        table_add(&t, text_of(route, "route"));
-        table_add(&t, text);
+        text_table_add(&t, text_of(route, "route"));
+        text_table_add(&t, text);
     }
-    if (t.count > 2)
+    if (t.count > t.columns) { /* more than the titles */
         fputc('\n', out);
-    else
-        t.count = 0;
-    table_print(&t, out);
+        text_table_print(&t, out);
+    } else {
+        text_table_drop(&t);
+    }
 }
 
 static void cache_print(const json_t *cache, FILE *out)
@@ -402,33 +334,32 @@ static void redis_print_servers(const json_t *redis, wall_ms_t now_ms, FILE *out
 {
     static const char *const titles[] = {"REDIS", "STATE",  "FOR",      "CONNECTIONS",
                                          "CALLS", "FAILED", "NOT SENT", "REASON"};
-    struct table t = {.columns = 8, .right = 1u << 3 | 1u << 4 | 1u << 5 | 1u << 6};
+    struct text_table t = {.columns = 8, .right = 1u << 3 | 1u << 4 | 1u << 5 | 1u << 6};
     size_t i;
     json_t *server;
     if (json_array_size(json_object_get(redis, "servers")) == 0)
         return;
-    for (size_t k = 0; k < sizeof titles / sizeof titles[0]; k++)
-        table_add(&t, titles[k]);
+    text_table_add_all(&t, titles, ARRAY_LEN(titles));
     json_array_foreach(json_object_get(redis, "servers"), i, server)
     {
-        char text[CELL_BYTES];
+        char text[TEXT_TABLE_CELL];
         const char *kind = text_of(server, "kind");
         snprintf(text, sizeof text, strcmp(kind, "redis") == 0 ? "%s" : "%s (%s)", text_of(server, "server"),
                  kind);
-        table_add(&t, text);
-        table_add(&t, text_of(server, "state"));
+        text_table_add(&t, text);
+        text_table_add(&t, text_of(server, "state"));
         format_age(text, sizeof text, (now_ms - int_of(server, "since_ms")) / 1000);
-        table_add(&t, text);
-        table_add_int(&t, int_of(server, "connections"));
-        table_add_int(&t, int_of(server, "calls"));
-        table_add_int(&t, failures_of(server));
-        table_add_int(&t, int_of(server, "calls_refused"));
-        table_add(&t, int_of(server, "workers_broken") > 0 && text_of(server, "reason")[0] == '\0'
-                          ? "circuit breaker open"
-                          : text_of(server, "reason"));
+        text_table_add(&t, text);
+        text_table_add_int(&t, int_of(server, "connections"));
+        text_table_add_int(&t, int_of(server, "calls"));
+        text_table_add_int(&t, failures_of(server));
+        text_table_add_int(&t, int_of(server, "calls_refused"));
+        text_table_add(&t, int_of(server, "workers_broken") > 0 && text_of(server, "reason")[0] == '\0'
+                               ? "circuit breaker open"
+                               : text_of(server, "reason"));
     }
     fputc('\n', out);
-    table_print(&t, out);
+    text_table_print(&t, out);
 }
 
 static void config_print_line(const json_t *config, wall_ms_t now_ms, FILE *out)

@@ -242,7 +242,7 @@ void balancer_destroy(struct balancer *b)
     free(b);
 }
 
-/* --- sets --- */
+/* ---- sets ---- */
 
 static void balancer_set_free(struct balancer_set *s)
 {
@@ -427,7 +427,7 @@ bool balancer_look_tls(struct balancer *b)
     return tried;
 }
 
-/* --- what people order --- */
+/* ---- what people order ---- */
 
 static struct member *balancer_find_member(struct balancer_set *s, const struct balancer_order *o,
                                            enum balancer_order_result *why_not)
@@ -569,7 +569,7 @@ uint64_t balancer_retire(struct balancer *b, const char *pool, const char *serve
     return running;
 }
 
-/* --- what people see --- */
+/* ---- what people see ---- */
 
 void balancer_each_instance(struct balancer *b, void (*each)(void *arg, const struct instance_info *info),
                             void *arg)

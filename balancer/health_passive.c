@@ -22,8 +22,7 @@
 #include "core/metrics.h"
 #include "core/timeline.h"
 
-/* ---- rules
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- rules ---- */
 
 enum passive_spared passive_judge(const struct passive_others *others, int eject_max_percent)
 {
@@ -64,8 +63,7 @@ const char *passive_spared_text(enum passive_spared s)
     return texts[s];
 }
 
-/* ---- windows
- * -------------------------------------------------------------------------------------------------- */
+/* ---- windows ---- */
 
 /* Of requests that have ended: how those in flight will end is not known. The figures are not of one moment,
  * so they may be wrong by what workers do meanwhile, and go back by as much. */
@@ -127,8 +125,7 @@ static struct passive_others passive_others_of(const struct pool *p, const struc
     return o;
 }
 
-/* ---- ejecting
- * ------------------------------------------------------------------------------------------------- */
+/* ---- ejecting ---- */
 
 static void passive_count_metric(const struct instance *i, enum metric_id id)
 {
@@ -196,8 +193,7 @@ static bool passive_compare(struct pool *p, struct seat *s)
     return true;
 }
 
-/* ---- and taking back
- * ------------------------------------------------------------------------------------------ */
+/* ---- and taking back ---- */
 
 void passive_on_time(struct pool *p, mono_ms_t now_ms)
 {

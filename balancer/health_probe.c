@@ -2,9 +2,8 @@
  *
  * One probe is one connection: connect, and for http send a GET and read up to the end of the head. The
  * verdict falls there, or in the body when that must hold something; the rest is read and thrown away within
- * bounds, because an instance whose answer
- * is cut off by a reset fills its own log with broken pipes every two seconds. GET and not HEAD: small
- * frameworks answer HEAD with 404 or 405.
+ * bounds, because an instance whose answer is cut off by a reset fills its own log with broken pipes every
+ * two seconds. GET and not HEAD: small frameworks answer HEAD with 404 or 405.
  *
  * Everything read is bounded (HEALTH_BUFFER_BYTES of head, HEALTH_DRAIN_BYTES of body) and the whole probe by
  * health_timeout. The interval is drawn anew within +-10% each time so that the probes of many proxies,

@@ -35,8 +35,7 @@ struct health_probe *health_share_probe(const struct health_share *s)
     return s->prober != NULL ? &s->prober->probe : NULL;
 }
 
-/* ---- who asks the same
- * ------------------------------------------------------------------------------------------- */
+/* ---- who asks the same ---- */
 
 static bool is_same_text(const char *a, const char *b)
 {
@@ -81,8 +80,7 @@ static struct health_prober *prober_find(const struct health_share *s, const str
     return NULL;
 }
 
-/* ---- coming and going
- * -------------------------------------------------------------------------------------------- */
+/* ---- coming and going ---- */
 
 static struct health_share *prober_next_to_tell(const struct health_prober *p)
 {

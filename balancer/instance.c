@@ -206,7 +206,7 @@ void instance_inherit(struct instance *i, const struct instance *from)
     i->since_ms = from->since_ms;
 }
 
-/* --- trouble seen by workers --- */
+/* ---- trouble seen by workers ---- */
 
 static void instance_on_mail(struct worker *w, struct mail *m)
 {
@@ -371,7 +371,7 @@ void instance_on_idle_close(struct instance *i, dur_ms_t idle_ms)
                  learned);
 }
 
-/* --- life and death --- */
+/* ---- life and death ---- */
 
 static void instance_free(void *obj)
 {

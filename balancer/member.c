@@ -99,8 +99,7 @@ static struct instance *member_first(const struct member *m)
     return s != NULL ? s->instance : NULL;
 }
 
-/* ---- groups of addresses
- * ------------------------------------------------------------------------------------------ */
+/* ---- groups of addresses ---- */
 
 /* How many addresses the group has that begins there. */
 static size_t group_size(const struct member *m, size_t at)
@@ -130,8 +129,7 @@ static size_t group_find(const struct member *m, const struct net_addr *addr)
     return SIZE_MAX;
 }
 
-/* ---- standing on them
- * --------------------------------------------------------------------------------------------- */
+/* ---- standing on them ---- */
 
 #define MEMBER_LIST_BYTES 400 /* of addresses, for people */
 
@@ -223,8 +221,7 @@ static bool member_stand_on(struct member *m, size_t at, enum member_why why)
     return true;
 }
 
-/* ---- answers
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- answers ---- */
 
 static int member_compare(const void *a, const void *b)
 {
@@ -279,7 +276,7 @@ static void member_take_answer(struct member *m, const struct dns_answer *answer
     member_stand_on(m, at == SIZE_MAX ? 0 : at, MEMBER_ANSWER);
 }
 
-/* --- while a set is being built, or is not the active one --- */
+/* ---- while a set is being built, or is not the active one ---- */
 
 void member_copy_addresses(struct member *m, const struct member *from)
 {
@@ -341,7 +338,7 @@ bool member_wait_lookup(struct member *m, mono_ms_t until_ms)
     return m->seat_count > 0 || member_stand_on(m, 0, MEMBER_ANSWER);
 }
 
-/* --- while its set is the active one --- */
+/* ---- while its set is the active one ---- */
 
 static void member_on_resolve_at(struct deadline *d)
 {

@@ -9,10 +9,9 @@
 #include "core/dns_lookup.h"
 
 /* Between lookups of a name: as long as its addresses hold (their TTL), within these. */
-#define MEMBER_RESOLVE_MIN_MS 1000
-#define MEMBER_RESOLVE_MAX_MS 30000
-#define MEMBER_RESOLVE_AGAIN_MS                                                                              \
-    2000 /* at most, of one that does not resolve or that has no usable instance */
+#define MEMBER_RESOLVE_MIN_MS   1000
+#define MEMBER_RESOLVE_MAX_MS   30000
+#define MEMBER_RESOLVE_AGAIN_MS 2000 /* at most, of one that does not resolve or has no usable instance */
 
 struct pool;
 

@@ -268,8 +268,7 @@ bool pool_has_untried(struct pool *p, struct instance *const *tried, size_t trie
     return is_left;
 }
 
-/* ---- with max_connections
- * ---------------------------------------------------------------------------------------------- */
+/* ---- with max_connections ---- */
 
 /* Policies know nothing of limits: who is full is to them like one that was tried. */
 static enum pool_pick_result pool_choose_limited(const struct pool_view *v, struct policy_turn *t,

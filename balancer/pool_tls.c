@@ -58,8 +58,7 @@ void pool_tls_clear(struct pool_tls *t)
     free(t->problem);
 }
 
-/* ---- for workers
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- for workers ---- */
 
 struct tls_target *pool_tls(const struct pool *p)
 {
@@ -89,8 +88,7 @@ const char *pool_tls_name(const struct pool *p, const struct instance *i)
     return NULL;
 }
 
-/* ---- files that change
- * ---------------------------------------------------------------------------------------------- */
+/* ---- files that change ---- */
 
 static void target_drop(void *target)
 {

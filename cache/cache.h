@@ -44,8 +44,7 @@ void cache_set_settings(struct cache *c,
 /* No worker may use it any more. */
 void cache_destroy(struct cache *c);
 
-/* ---- objects ----------------------------------------------------------------------------------------------
- */
+/* ---- objects ---- */
 
 /* What a reader may know of an object, unpacked on request: the stored form is four times denser. The slices
  * live as long as the object. */
@@ -91,8 +90,7 @@ struct cache_object *
 cache_object_ref(struct cache_object *o); /* inside the RCU section, or holding one already */
 void cache_object_unref(struct cache_object **o);
 
-/* ---- looking up
- * ---------------------------------------------------------------------------------------------- */
+/* ---- looking up ---- */
 
 /* Inside rcu_enter: the complete stored response for this request (variant chosen by Vary), fresh or stale,
  * or NULL. Never one that was purged after its fetch began. Takes no lock; counts the use for eviction.
@@ -160,8 +158,7 @@ void cache_back_off(struct cache *c, const struct cache_key *key, dur_ms_t ms);
 /* How far the readers of an object that is not going to be stored may be apart. */
 #define CACHE_WINDOW_BYTES (256 * KB)
 
-/* ---- followers -------------------------------------------------------------------------------------------
- */
+/* ---- followers ---- */
 
 /* The object of a follower after CACHE_EVENT_OBJECT: borrowed, valid until cache_follower_close. */
 struct cache_object *cache_follower_object(struct cache_follower *f);
@@ -189,8 +186,7 @@ bool cache_follower_arm(struct cache_follower *f, uint64_t offset);
 /* Ends it, in any state, own thread; no event comes afterwards. Nulls the pointer. */
 void cache_follower_close(struct cache_follower **f);
 
-/* ---- flights and filling (the leader)
- * ----------------------------------------------------------------------- */
+/* ---- flights and filling (the leader) ---- */
 
 struct cache_fill {
     const struct http_head *request; /* for the secondary key */
@@ -279,8 +275,7 @@ bool cache_flight_has_followers(struct cache_flight *fl);
 /* The object is no longer found, unless another one is in its place already. Any thread. */
 void cache_forget(struct cache *c, struct cache_object *o);
 
-/* ---- purging
- * ------------------------------------------------------------------------------------------------- */
+/* ---- purging ---- */
 
 /* All variants of the URL are gone for every request that starts after this returns, a fetch under way
  * included (promise 2). Returns the number of stored objects it removed. Any thread. */
@@ -291,8 +286,7 @@ bool cache_invalidate_url(struct cache *c, const struct cache_key *key);
 /* The same of everything, without counting; the memory comes back later. Other kinds: purge.h. */
 void cache_purge_all(struct cache *c);
 
-/* ---- figures
- * ------------------------------------------------------------------------------------------------- */
+/* ---- figures ---- */
 
 struct cache_stats {
     uint64_t objects, bytes_used, bytes_limit;

@@ -6,8 +6,7 @@
 #include "core/slice.h"
 
 /* True when the pattern fits the whole text. Time grows with the text; only a piece between two stars that
- * contains
- * `?` costs its own length at each byte. */
+ * contains `?` costs its own length at each byte. */
 bool cache_glob_matches(slice_t pattern, slice_t text);
 
 #endif

@@ -135,8 +135,7 @@ static void table_free(void *obj)
     free(obj);
 }
 
-/* ---- the move
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- the move ---- */
 
 /* The slot that holds exactly this; NULL when none does. */
 static _Atomic uint64_t *table_locate_exact(uint64_t word, uint64_t hash, uint64_t held)
@@ -236,8 +235,7 @@ static void move_on(struct cache_index *ix)
         move_end(ix);
 }
 
-/* ---- changes
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- changes ---- */
 
 /* The slot that holds the key, or NULL with *free_slot where it would go. */
 static inline __attribute__((always_inline)) _Atomic uint64_t *

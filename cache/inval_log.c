@@ -51,8 +51,7 @@ size_t cache_inval_bytes(const struct cache_inval_log *log)
     return 2 * cache_memory_rounded(generation_bytes(log->mask));
 }
 
-/* ---- writing
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- writing ---- */
 
 #define KIND_PATH ((enum cache_purge_kind)CACHE_PURGE_KINDS) /* of some exact URL that was purged */
 
@@ -243,8 +242,7 @@ bool cache_inval_is_crowded(struct cache_inval_log *log, uint64_t id)
     return crowded;
 }
 
-/* ---- reading
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- reading ---- */
 
 struct cache_inval_subject cache_inval_subject(slice_t primary, uint64_t primary_hash, slice_t tags)
 {

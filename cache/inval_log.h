@@ -1,4 +1,4 @@
-/* inval_log.h: the ordered log of invalidations (DESIGN.md section 6): a head id, bounded tables of what was
+/* inval_log.h: the ordered log of invalidations: a head id, bounded tables of what was
  * purged last at which id, and floors.
  *
  * Every event gets the next id: (wall clock ms, number) in one word, which grows also when the clock steps

@@ -59,8 +59,7 @@ static bool in_order(slice_t query)
     return true;
 }
 
-/* ---- which parameters
- * ----------------------------------------------------------------------------------------------- */
+/* ---- which parameters ---- */
 
 static bool is_named(slice_t name, const struct config_key_param *p)
 {
@@ -104,8 +103,7 @@ static bool is_kept(const struct config_key *rules, const struct param *p)
     return !only;
 }
 
-/* ---- in which order
- * ------------------------------------------------------------------------------------------------- */
+/* ---- in which order ---- */
 
 static size_t behind_blanks(slice_t name)
 {

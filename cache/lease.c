@@ -23,8 +23,7 @@ const char *cache_lease_outcome_name(enum cache_lease_outcome o)
     return names[o];
 }
 
-/* ---- asking ----------------------------------------------------------------------------------------------
- */
+/* ---- asking ---- */
 
 static void lease_finish(struct cache_lease *l, const struct cache_lease_result *r)
 {
@@ -131,8 +130,7 @@ static void lease_on_wake(struct cache_waiter *waiter, enum cache_wake wake)
     }
 }
 
-/* ---- events ----------------------------------------------------------------------------------------------
- */
+/* ---- events ---- */
 
 static void lease_on_orphan_answer(struct cache_lease *l, enum redis_outcome o, bool ours)
 {
@@ -193,8 +191,7 @@ static void lease_on_deadline(struct deadline *d)
     cache_lease_renew(l);
 }
 
-/* ---- for who asks ----------------------------------------------------------------------------------------
- */
+/* ---- for who asks ---- */
 
 static void lease_make_token(char token[CACHE_LEASE_TOKEN])
 {
@@ -282,8 +279,7 @@ bool cache_lease_is_of(const struct cache_lease *l, slice_t key)
     return slice_eq(slice_make(bare.ptr + 1, CACHE_LEASE_TOKEN), l->names.hash);
 }
 
-/* ---- life -------------------------------------------------------------------------------------------------
- */
+/* ---- life ---- */
 
 struct cache_leases *cache_leases_open(struct worker *w, const struct cache_lease_settings *s)
 {

@@ -44,8 +44,7 @@ struct cache_leases *cache_leases_open(struct worker *w, const struct cache_leas
  * is fine. */
 void cache_leases_close(struct cache_leases **ls);
 
-/* ---- asking
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- asking ---- */
 
 enum cache_lease_want {
     CACHE_LEASE_RECORD, /* the record, or else the lease */
@@ -96,8 +95,7 @@ bool cache_lease_has_waited(const struct cache_lease *l);
 /* It is, or would be, the lease of this key. */
 bool cache_lease_is_of(const struct cache_lease *l, slice_t key);
 
-/* ---- holding
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- holding ---- */
 
 /* Nobody else can hold it yet, as far as this node knows. A hint, to stop work that would be refused; and
  * what must be true whenever a chunk is written, since Redis does not check those. */
@@ -126,8 +124,7 @@ bool cache_lease_put(struct cache_lease **l, slice_t record, dur_ms_t expire_ms,
 /* Ends it without a record, as CACHE_WAKE_PASS or CACHE_WAKE_FAILED. The object is gone. Nulls. */
 void cache_lease_end(struct cache_lease **l, enum cache_wake outcome);
 
-/* ---- figures
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- figures ---- */
 
 struct cache_lease_figures {
     uint64_t outcomes[CACHE_LEASE_OUTCOME_COUNT]; /* UNAVAILABLE at once included */

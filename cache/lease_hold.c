@@ -43,8 +43,7 @@ void cache_lease_bury(struct cache_lease *l)
     worker_bury(ls->worker, &l->grave, lease_free, l);
 }
 
-/* ---- giving back -----------------------------------------------------------------------------------------
- */
+/* ---- giving back ---- */
 
 bool cache_lease_give_back(const struct cache_lease *l, struct redis_call *call, enum cache_wake outcome)
 {
@@ -90,8 +89,7 @@ void cache_lease_give_back_now(struct cache_lease *l)
         cache_lease_give_back_later(l);
 }
 
-/* ---- holding ---------------------------------------------------------------------------------------------
- */
+/* ---- holding ---- */
 
 static void lease_on_renewed(struct redis_call *call, enum redis_outcome o, const struct redisReply *reply);
 
@@ -146,8 +144,7 @@ void cache_lease_renew(struct cache_lease *l)
         lease_send_renewal(l, REDIS_BY_SHA1);
 }
 
-/* ---- the end ---------------------------------------------------------------------------------------------
- */
+/* ---- the end ---- */
 
 bool cache_lease_is_held(const struct cache_lease *l)
 {

@@ -62,8 +62,7 @@ void cache_lease_names_make(struct cache_lease_names *n, char *text, slice_t pre
     n->hash = slice_make(text + prefix.len + 1, CACHE_LEASE_TOKEN);
 }
 
-/* ---- asking ----------------------------------------------------------------------------------------------
- */
+/* ---- asking ---- */
 
 bool cache_lease_call_ask(struct redis *r, struct redis_call *call, const struct cache_lease_scripts *s,
                           enum redis_script_form form, const struct cache_lease_names *n, slice_t token,
@@ -99,8 +98,7 @@ slice_t cache_lease_tail(slice_t record)
     return slice_make(record.ptr + record.len - bytes, bytes);
 }
 
-/* ---- holding ---------------------------------------------------------------------------------------------
- */
+/* ---- holding ---- */
 
 bool cache_lease_call_renew(struct redis *r, struct redis_call *call, const struct cache_lease_scripts *s,
                             enum redis_script_form form, const struct cache_lease_names *n, slice_t token,

@@ -2,9 +2,10 @@
  * answer, read.
  *
  *   PREFIX{hash}:head    the record, as cache/record.h names and writes it
- *   PREFIX{hash}:lease   a mark ("-": nobody waits, "+": somebody does), then the token of the holder;
- * expires PREFIXwake           the channel on which the end of a lease is told, "HASH OUTCOME", if somebody
- * waits
+ *
+ *   PREFIX{hash}:lease   a mark ("-": nobody waits, "+": somebody does), then the holder's token; expires
+ *
+ *   PREFIXwake           the channel on which the end of a lease is told, "HASH OUTCOME", if somebody waits
  *
  * Answers are strict: what a script of ours would not say is false. Pure, but for the three calls. */
 #ifndef CACHE_LEASE_SCRIPT_H
@@ -27,8 +28,7 @@ struct cache_lease_names {
 };
 void cache_lease_names_make(struct cache_lease_names *n, char *text, slice_t prefix, slice_t key);
 
-/* ---- asking: one round trip
- * ----------------------------------------------------------------------------------------------- */
+/* ---- asking: one round trip ---- */
 
 #define CACHE_LEASE_ANY_TAIL SLICE_LIT("*") /* as `seen`: whatever is stored is passed over */
 
@@ -47,8 +47,7 @@ bool cache_lease_call_ask(struct redis *r, struct redis_call *call, const struct
 bool cache_lease_answer_parse(const struct redisReply *reply, struct cache_lease_answer *out);
 slice_t cache_lease_tail(slice_t record);
 
-/* ---- holding: these answer 1, or 0 and do nothing, when the lease is not (any more) the token's
- * ------------------------------------------------------------------------------------------------- */
+/* ---- holding: these answer 1, or 0 and do nothing, when the lease is not (any more) the token's ---- */
 
 bool cache_lease_call_renew(struct redis *r, struct redis_call *call, const struct cache_lease_scripts *s,
                             enum redis_script_form form, const struct cache_lease_names *n, slice_t token,

@@ -11,8 +11,7 @@
 
 #define FIELD_MAX 4096 /* bytes of all lines; more is not looked at */
 
-/* ---- one spelling
- * -------------------------------------------------------------------------------------------------- */
+/* ---- one spelling ---- */
 
 static bool is_unreserved(unsigned char c)
 {
@@ -70,11 +69,10 @@ static slice_t form_query(struct arena *arena, slice_t query)
     return slice_make(buf, (size_t)(out - buf));
 }
 
-/* ---- the field
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- the field ---- */
 
 struct statement { /* the members that count; the last of each name does */
-    bool has_params, has_except;
+    bool has_except;
     bool order, all;
     slice_t params, except; /* inner lists; `.ptr` is NULL when there is none */
 };
@@ -88,7 +86,6 @@ static bool take_order(const struct sf_member *m, struct statement *st)
 static bool take_params(const struct sf_member *m, struct statement *st)
 {
     bool list = m->type == SF_INNER_LIST;
-    st->has_params = true;
     st->all = m->type == SF_BOOLEAN && m->integer != 0;
     st->params = list ? m->text : (slice_t){NULL, 0};
     return list || m->type == SF_BOOLEAN;
@@ -135,8 +132,7 @@ static slice_t join_lines(char *buf, const struct http_head *response)
     return t.overflow ? (slice_t){NULL, 0} : all;
 }
 
-/* ---- the names in it
- * --------------------------------------------------------------------------------------------------- */
+/* ---- the names in it ---- */
 
 /* Bytes that follow the first of a character, -1 when it is none. */
 static int utf8_more(unsigned char c)
@@ -259,8 +255,7 @@ slice_t cache_no_vary_parse(struct arena *arena, const struct http_head *respons
     return copy.ptr != NULL ? copy : SLICE_EMPTY;
 }
 
-/* ---- a rule
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- a rule ---- */
 
 /* `only` reads the names of a request as applications may (key_query.h), so its own are decoded, and without
  * the blanks in front, which are not looked at. */

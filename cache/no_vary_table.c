@@ -55,9 +55,7 @@ static struct cache_no_vary_table *table_make(struct cache *c)
     return t;
 }
 
-/* ---- rules
- * ---------------------------------------------------------------------------------------------------------
- */
+/* ---- rules ---- */
 
 static struct no_vary_rule *rule_make(struct cache *c, slice_t text)
 {
@@ -95,9 +93,7 @@ static uint64_t rule_number(struct cache *c, struct cache_no_vary_table *t, slic
     return 0;
 }
 
-/* ---- paths
- * ---------------------------------------------------------------------------------------------------------
- */
+/* ---- paths ---- */
 
 struct place {
     _Atomic uint64_t *set;

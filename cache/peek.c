@@ -63,8 +63,7 @@ void cache_peek(struct cache *c, const struct cache_key *key, const struct http_
     lock_drop(&sh->lock);
 }
 
-/* ---- other queries
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- other queries ---- */
 
 #define SCAN_SLOTS 64 /* looked at in one hold of the lock */
 

@@ -49,8 +49,7 @@ struct cache_purge_result {
  * (core/rcu.h). false: a text is not valid for its kind, and nothing was done. */
 bool cache_purge(struct cache *c, const struct cache_purge *p, size_t count, struct cache_purge_result *out);
 
-/* ---- with other nodes -------------------------------------------------------------------------------------
- */
+/* ---- with other nodes ---- */
 
 /* From now on all events that are made here are given to other nodes, too, through this queue, which outlives
  * the cache's use. Before workers start. */

@@ -15,9 +15,8 @@ struct cache_purge_pattern {
 };
 
 /* Understood: characters that mean themselves, `.`, `.*`, `.+`, a backslash before punctuation, `^` in front
- * and
- * `$` at the end. A literal `*` becomes `?`, so the glob matches at least what the expression did. false when
- * there is anything else in it. */
+ * and `$` at the end. A literal `*` becomes `?`, so the glob matches at least what the expression did. false
+ * when there is anything else in it. */
 bool cache_purge_pattern_from_regex(struct arena *arena, slice_t regex, struct cache_purge_pattern *out);
 
 /* The one host that `regex` means ("example\.com", "^example.com$"), or "*" for `.*` and for an empty one.

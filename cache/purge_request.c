@@ -251,8 +251,7 @@ bool cache_purge_request_add_tags(struct cache_purge_request *r, slice_t list, b
     return r->count > before || refuse(r, "there is no tag in it", "name at least one");
 }
 
-/* ---- doing it
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- doing it ---- */
 
 enum purge_kind cache_purge_kind_of(enum cache_purge_kind kind)
 {

@@ -34,8 +34,7 @@ const char *cache_record_fault_name(enum cache_record_fault f)
     return names[f];
 }
 
-/* ---- bytes -----------------------------------------------------------------------------------------------
- */
+/* ---- bytes ---- */
 
 static void put_number(char **at, uint64_t v, unsigned bytes)
 {
@@ -108,8 +107,7 @@ static enum cache_record_fault take_payload(slice_t bytes, unsigned *kind, slice
     return zero == 0 ? CACHE_RECORD_NONE : CACHE_RECORD_MALFORMED;
 }
 
-/* ---- names -----------------------------------------------------------------------------------------------
- */
+/* ---- names ---- */
 
 slice_t cache_record_name(char *buf, slice_t prefix, slice_t key, int64_t part)
 {
@@ -130,8 +128,7 @@ slice_t cache_record_name(char *buf, slice_t prefix, slice_t key, int64_t part)
     return slice_make(buf, (size_t)(at - buf));
 }
 
-/* ---- writing ---------------------------------------------------------------------------------------------
- */
+/* ---- writing ---- */
 
 size_t cache_record_part_bytes(const struct cache_record *r, int64_t part)
 {
@@ -264,8 +261,7 @@ void cache_record_encode_chunk(const struct cache_record *r, uint32_t chunk, cha
     put_checksum(buf, at);
 }
 
-/* ---- reading ---------------------------------------------------------------------------------------------
- */
+/* ---- reading ---- */
 
 /* The numbers are such as put_object writes. */
 static bool object_numbers_are_ok(const struct cache_record *r)

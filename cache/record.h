@@ -72,15 +72,13 @@ struct cache_record {
         part; /* with `packed`: goes in place of the body, or of the chunk that is next; empty: as it is */
 };
 
-/* ---- names -----------------------------------------------------------------------------------------------
- */
+/* ---- names ---- */
 
 /* "PREFIX{hash}:head", or chunk number `part`, into `buf` (prefix.len + CACHE_RECORD_NAME_BYTES). The prefix
  * must hold no brace, or parts of an object would lie in several slots. */
 slice_t cache_record_name(char *buf, slice_t prefix, slice_t key, int64_t part);
 
-/* ---- writing ---------------------------------------------------------------------------------------------
- */
+/* ---- writing ---- */
 
 /* Bytes of the head record. */
 size_t cache_record_bytes(const struct cache_record *r);
@@ -95,8 +93,7 @@ void cache_record_encode_chunk(const struct cache_record *r, uint32_t chunk, cha
 size_t cache_record_copy_part(const struct cache_record *r, int64_t part, char *buf);
 size_t cache_record_part_bytes(const struct cache_record *r, int64_t part);
 
-/* ---- reading ---------------------------------------------------------------------------------------------
- */
+/* ---- reading ---- */
 
 /* A head record found under the name of `key`, which is compared whole. Fills *out only with
  * CACHE_RECORD_NONE; its slices point into `bytes`. */

@@ -42,8 +42,7 @@ void cache_packer_close(struct cache_packer **pp)
     free(p);
 }
 
-/* ---- what is worth it ------------------------------------------------------------------------------------
- */
+/* ---- what is worth it ---- */
 
 /* Without parameters. */
 static bool is_text(slice_t type)
@@ -69,8 +68,7 @@ bool cache_pack_wants(slice_t head, uint64_t body_bytes)
            is_text(cache_record_head_field(head, HTTP_FIELD_CONTENT_TYPE));
 }
 
-/* ---- to and fro ------------------------------------------------------------------------------------------
- */
+/* ---- to and fro ---- */
 
 slice_t cache_packer_pack(struct cache_packer *p, const struct cache_record *r, int64_t part)
 {

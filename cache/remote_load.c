@@ -89,8 +89,7 @@ static enum remote_load count(const struct cache_remote *r, enum remote_load out
     return outcome;
 }
 
-/* ---- ending ----------------------------------------------------------------------------------------------
- */
+/* ---- ending ---- */
 
 static void chunks_drop(struct cache_remote_load *l)
 {
@@ -154,8 +153,7 @@ void cache_remote_end_loads(struct cache_remote *r)
         load_end(CONTAINER_OF(r->loads.next, struct cache_remote_load, node), REMOTE_LOAD_UNAVAILABLE);
 }
 
-/* ---- asking ----------------------------------------------------------------------------------------------
- */
+/* ---- asking ---- */
 
 static void load_on_lease(void *arg, const struct cache_lease_result *r);
 
@@ -203,8 +201,7 @@ static void load_on_deadline(struct deadline *d)
         load_end(l, REMOTE_LOAD_TIMEOUT);
 }
 
-/* ---- chunks ----------------------------------------------------------------------------------------------
- */
+/* ---- chunks ---- */
 
 /* What lies there for a part of the body, put to where that belongs; false: it is not what was packed. */
 static bool take_part(const struct cache_remote_load *l, int64_t part, slice_t bytes, char *to)
@@ -298,8 +295,7 @@ static enum remote_load chunks_begin(struct cache_remote_load *l)
     return REMOTE_LOAD_NONE;
 }
 
-/* ---- heads -----------------------------------------------------------------------------------------------
- */
+/* ---- heads ---- */
 
 enum remote_load cache_remote_judge(const struct cache_remote_question *q, const struct cache_record *record,
                                     dur_ms_t left_ms, struct cache_record_fill *out)

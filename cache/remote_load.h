@@ -54,9 +54,7 @@ void cache_remote_load_cancel(struct cache_remote_load **l);
 /* remote.c: all that are under way. */
 void cache_remote_end_loads(struct cache_remote *r);
 
-/* ---- for remote_peek.c as well
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- for remote_peek.c as well ---- */
 
 /* Borrowed. */
 struct cache_remote_question {

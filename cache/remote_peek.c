@@ -42,8 +42,7 @@ struct cache_remote_peek {
     struct grave grave;
 };
 
-/* ---- ending ----------------------------------------------------------------------------------------------
- */
+/* ---- ending ---- */
 
 static void peek_free(struct cache_remote_peek *p)
 {
@@ -63,25 +62,13 @@ static void peek_end(struct cache_remote_peek *p, enum remote_load outcome)
     peek_free(p);
 }
 
-void cache_remote_peek_cancel(struct cache_remote_peek **pp)
-{
-    struct cache_remote_peek *p = *pp;
-    *pp = NULL;
-    if (p == NULL)
-        return;
-    CHECK_MAGIC(p, PEEK_MAGIC);
-    peek_free(p);
-}
-
 void cache_remote_end_peeks(struct cache_remote *r)
 {
     while (!list_empty(&r->peeks))
         peek_end(CONTAINER_OF(r->peeks.next, struct cache_remote_peek, node), REMOTE_LOAD_UNAVAILABLE);
 }
 
-/* ---- asking: NONE when it goes on
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- asking: NONE when it goes on ---- */
 
 static dur_ms_t time_left_ms(const struct cache_remote_peek *p)
 {
@@ -180,11 +167,9 @@ static enum remote_load head_ask(struct cache_remote_peek *p)
 
 enum remote_load cache_remote_peek(struct cache_remote *r, const struct cache_key *key,
                                    const struct http_head *request,
-                                   void (*on_end)(void *arg, const struct cache_remote_seen *s), void *arg,
-                                   struct cache_remote_peek **out)
+                                   void (*on_end)(void *arg, const struct cache_remote_seen *s), void *arg)
 {
     CHECK_MAGIC(r, CACHE_REMOTE_MAGIC);
-    *out = NULL;
     if (!cache_remote_is_followed(r))
         return REMOTE_LOAD_UNFOLLOWED;
     struct cache_remote_peek *p = calloc(1, sizeof *p);
@@ -201,10 +186,7 @@ enum remote_load cache_remote_peek(struct cache_remote *r, const struct cache_ke
     arena_init(&p->scratch, NULL, 0, PEEK_SCRATCH_MAX);
     list_push_back(&r->peeks, &p->node);
     const enum remote_load outcome = head_ask(p);
-    if (outcome != REMOTE_LOAD_NONE) {
+    if (outcome != REMOTE_LOAD_NONE)
         peek_free(p);
-        return outcome;
-    }
-    *out = p;
-    return REMOTE_LOAD_NONE;
+    return outcome;
 }

@@ -13,8 +13,6 @@
 
 #define CACHE_REMOTE_PEEK_TAGS_MAX 2048 /* bytes that are told; cut there */
 
-struct cache_remote_peek;
-
 struct cache_remote_seen {
     enum remote_load outcome; /* what a look-up without a lease would come to */
     bool is_there;            /* a record was read, whether it may be used or not; then: */
@@ -29,15 +27,11 @@ struct cache_remote_seen {
 };
 
 /* Looks for the response to `request` under its primary key; both are borrowed until it has ended. Returns
- * NONE when it is under way, with *out: it ends once, with on_end, never from inside this function and
- * within the time limit of a look-up, or with cache_remote_peek_cancel. Else what came of it at once. The
- * store's thread. */
+ * NONE when it is under way: it ends once, with on_end, never from inside this function and within the time
+ * limit of a look-up. Else what came of it at once. The store's thread. */
 enum remote_load cache_remote_peek(struct cache_remote *r, const struct cache_key *key,
                                    const struct http_head *request,
-                                   void (*on_end)(void *arg, const struct cache_remote_seen *s), void *arg,
-                                   struct cache_remote_peek **out);
-/* on_end will not run. Nulls; NULL is fine. */
-void cache_remote_peek_cancel(struct cache_remote_peek **p);
+                                   void (*on_end)(void *arg, const struct cache_remote_seen *s), void *arg);
 
 /* remote.c: all that are under way, as UNAVAILABLE. */
 void cache_remote_end_peeks(struct cache_remote *r);

@@ -106,8 +106,7 @@ static void save_end(struct cache_remote_save *s, enum remote_save outcome)
     queue_look(r);
 }
 
-/* ---- commands --------------------------------------------------------------------------------------------
- */
+/* ---- commands ---- */
 
 static void save_on_reply(struct redis_call *call, enum redis_outcome o, const struct redisReply *reply)
 {
@@ -149,9 +148,7 @@ static bool save_set(struct cache_remote_save *s, slice_t name, slice_t value)
     return save_call(s, argv, ARRAY_LEN(argv));
 }
 
-/* ---- steps: NONE when it goes on, else how it ends
- * ---------------------------------------------------------------------------------------------------------
- */
+/* ---- steps: NONE when it goes on, else how it ends ---- */
 
 /* The part that is encoded next. */
 static void pack_part(struct cache_remote_save *s, int64_t part)
@@ -335,8 +332,7 @@ static void save_go_on(struct cache_remote_save *s)
     save_end_unless_none(s, save_step(s));
 }
 
-/* ---- the queue -------------------------------------------------------------------------------------------
- */
+/* ---- the queue ---- */
 
 static void queue_on_turn_end(struct turn_hook *h)
 {

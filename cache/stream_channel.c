@@ -7,9 +7,7 @@
 #include "core/panic.h"
 
 #define CHANNEL_MAGIC 0x53544348u
-#define ARENA_BYTES                                                                                          \
-    (2 * MB) /* a message has at most 64 KB, and each of its texts is kept a few times over                  \
-              */
+#define ARENA_BYTES   (2 * MB) /* a message has at most 64 KB; each of its texts is kept a few times over */
 
 struct heard {
     struct list node;
@@ -35,9 +33,7 @@ struct cache_stream_channel {
     struct grave grave;
 };
 
-/* ---- one message
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- one message ---- */
 
 static bool parse(const struct cache_stream_channel *c, slice_t text, struct arena *arena,
                   struct cache_purge_request *r)
@@ -159,9 +155,7 @@ static void cover(struct cache_stream_channel *c, slice_t digest)
     set_deadline(c);
 }
 
-/* ---- the subscription
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- the subscription ---- */
 
 static void on_message(void *arg, slice_t channel, slice_t payload)
 {
@@ -204,9 +198,7 @@ static void on_refused(void *arg, slice_t reason)
     c->figures.is_refused = true;
 }
 
-/* ---- life
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- life ---- */
 
 struct cache_stream_channel *cache_stream_channel_open(struct worker *w,
                                                        const struct cache_stream_channel_settings *s)

@@ -41,9 +41,7 @@ const char *cache_stream_fault_text(enum cache_stream_fault f)
     return fault_rows[f].text;
 }
 
-/* ---- writing
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- writing ---- */
 
 static void put_pair(struct cache_stream_fields *f, slice_t name, slice_t value)
 {
@@ -70,9 +68,7 @@ void cache_stream_entry_encode(const struct cache_stream_entry *e, struct cache_
     }
 }
 
-/* ---- reading
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- reading ---- */
 
 static bool origin_parse(slice_t text, struct cache_stream_origin *out)
 {
@@ -143,9 +139,7 @@ enum cache_stream_fault cache_stream_entry_decode(const slice_t *texts, size_t c
     return out->start == (out->count > 0) ? CACHE_STREAM_FAULT_NUMBER : CACHE_STREAM_FAULT_NONE;
 }
 
-/* ---- in one piece
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- in one piece ---- */
 
 size_t cache_stream_fields_bytes(const struct cache_stream_fields *f)
 {

@@ -25,9 +25,7 @@
 
 static const char file_head[FILE_HEAD] = {'M', 'l', 'p', 'Q', 1};
 
-/* ---- records
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- records ---- */
 
 static char *put_int(char *to, uint64_t v, unsigned bytes)
 {
@@ -68,9 +66,7 @@ char *cache_stream_file_put_done(char *buf, struct cache_stream_origin by)
     return put_record(buf, TYPE_DONE, by, SLICE_EMPTY);
 }
 
-/* ---- reading
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- reading ---- */
 
 struct record {
     unsigned type;
@@ -259,9 +255,7 @@ void cache_stream_file_close(struct cache_stream_file *f)
     f->path = f->aside = NULL;
 }
 
-/* ---- writing
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- writing ---- */
 
 static bool write_whole(int fd, slice_t s, uint64_t at)
 {

@@ -32,9 +32,7 @@ slice_t cache_stream_follow_from(const struct cache_stream_follow *f, char *buf)
     return f->state == CACHE_STREAM_OUTSIDE ? SLICE_LIT("-") : cache_stream_id_print(buf, f->cursor);
 }
 
-/* ---- entries
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- entries ---- */
 
 static uint64_t purge_everything(struct cache_stream_follow *f)
 {
@@ -124,9 +122,7 @@ static void follow(struct cache_stream_follow *f, const struct cache_stream_rece
     }
 }
 
-/* ---- where we are
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- where we are ---- */
 
 /* 0: it is none of ours. */
 static uint64_t epoch_parse(slice_t text)

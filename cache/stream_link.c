@@ -69,9 +69,7 @@ static slice_t link_key(const struct cache_stream_link *l)
     return slice_str(l->keys.stream);
 }
 
-/* ---- trouble
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- trouble ---- */
 
 /* What is said once for each time it is lost. */
 static void link_tell_down(struct cache_stream_link *l, slice_t why)
@@ -135,9 +133,7 @@ static bool link_call(struct cache_stream_link *l, struct redis_call *call,
     return redis_call(l->line, call, link_key(l), c->argv, c->argc);
 }
 
-/* ---- reading
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- reading ---- */
 
 static void link_take(struct cache_stream_link *l, const struct cache_stream_page *page)
 {
@@ -181,9 +177,7 @@ static void link_read(struct cache_stream_link *l)
     l->read_ms = now_ms(l) + READ_AGAIN_MS;
 }
 
-/* ---- starting it anew
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- starting it anew ---- */
 
 static void link_tell_start(const struct cache_stream_link *l)
 {
@@ -226,9 +220,7 @@ static void link_start(struct cache_stream_link *l)
         l->read_ms = now_ms(l) + RETRY_MS;
 }
 
-/* ---- appending
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- appending ---- */
 
 /* It may still have carried out a part, which a read takes back. Reading goes on. */
 static void link_append_refused(struct cache_stream_link *l, slice_t why)
@@ -306,9 +298,7 @@ static void link_append(struct cache_stream_link *l)
         link_disconnected(l, SLICE_LIT("the connection takes no more"), RETRY_MS);
 }
 
-/* ---- the bell
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- the bell ---- */
 
 /* It may have been read meanwhile, as own events are. */
 static bool is_news(const struct cache_stream_link *l, const struct redisReply *reply)
@@ -350,9 +340,7 @@ static void link_ring(struct cache_stream_link *l)
         l->ring_ms = now_ms(l) + RING_PAUSE_MS;
 }
 
-/* ---- what is to be done
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- what is to be done ---- */
 
 static bool is_flowing(const struct cache_stream_link *l)
 {
@@ -433,9 +421,7 @@ void cache_stream_link_wake(struct cache_stream_link *l)
         worker_post(l->worker, &l->wake);
 }
 
-/* ---- life
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- life ---- */
 
 static bool link_open_redis(struct cache_stream_link *l)
 {

@@ -46,9 +46,7 @@ static struct cache_stream_step *step_at(const struct cache_stream_map *m, uint6
     return &m->steps[number & m->mask];
 }
 
-/* ---- reading
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- reading ---- */
 
 static struct cache_stream_id step_id(const struct cache_stream_step *s)
 {
@@ -125,9 +123,7 @@ bool cache_stream_map_locate(const struct cache_stream_map *m, const struct cach
     }
 }
 
-/* ---- writing
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- writing ---- */
 
 static void change_begin(struct cache_stream_map *m)
 {

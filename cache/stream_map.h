@@ -77,9 +77,7 @@ struct cache_stream_map {
 bool cache_stream_map_open(struct cache_stream_map *m, size_t steps);
 void cache_stream_map_close(struct cache_stream_map *m);
 
-/* ---- reading: any thread
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- reading: any thread ---- */
 
 /* The stamp of an object that was checked up to local id `checked_id`. false when there is none: nothing is
  * to be written. */
@@ -89,9 +87,7 @@ bool cache_stream_map_stamp(const struct cache_stream_map *m, uint64_t checked_i
 bool cache_stream_map_locate(const struct cache_stream_map *m, const struct cache_stream_stamp *stamp,
                              uint64_t *checked_id);
 
-/* ---- writing: one at a time
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- writing: one at a time ---- */
 
 /* Forgets all steps: from here on the stream is followed; all that came before is purged, at `local_id`. The
  * epoch becomes 0. `pending_before` as below. */

@@ -37,9 +37,7 @@ static uint64_t epoch_now(const struct cache_stream_nodes *n)
     return n->s.follow->state == CACHE_STREAM_INSIDE ? n->s.follow->epoch : 0;
 }
 
-/* ---- reports
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- reports ---- */
 
 static bool is_changed(const struct cache_stream_nodes *n)
 {
@@ -122,9 +120,7 @@ void cache_stream_nodes_look(struct cache_stream_nodes *n)
     deadline_set(n->worker, &n->deadline, MAX(due_ms, now_ms + CACHE_STREAM_REPORT_MS));
 }
 
-/* ---- leaving
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- leaving ---- */
 
 static void end_leave(struct cache_stream_nodes *n)
 {
@@ -171,9 +167,7 @@ static void on_deadline(struct deadline *d)
         cache_stream_nodes_look(n);
 }
 
-/* ---- looking
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- looking ---- */
 
 const struct cache_stream_node *cache_stream_nodes_all(struct cache_stream_nodes *n, size_t *count)
 {
@@ -209,9 +203,7 @@ size_t cache_stream_nodes_rank(const struct cache_stream_nodes *n, slice_t key)
     return rank;
 }
 
-/* ---- life
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- life ---- */
 
 struct cache_stream_nodes *cache_stream_nodes_open(struct worker *w,
                                                    const struct cache_stream_nodes_settings *s)

@@ -10,9 +10,7 @@
 #include "core/log.h"
 #include "core/panic.h"
 
-/* ---- under the lock
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- under the lock ---- */
 
 static uint64_t pending_before_locked(const struct cache_stream_queue *q)
 {
@@ -92,9 +90,7 @@ void cache_stream_queue_collapse_locked(struct cache_stream_queue *q, uint64_t b
     q->done_bytes = 0;
 }
 
-/* ---- making events
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- making events ---- */
 
 uint64_t cache_stream_queue_node(const struct cache_stream_queue *q)
 {
@@ -243,9 +239,7 @@ void cache_stream_queue_set_flows(struct cache_stream_queue *q, bool flows)
     atomic_store_explicit(&q->flows, flows, memory_order_relaxed);
 }
 
-/* ---- the stream
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- the stream ---- */
 
 char *cache_stream_queue_take_unsent(struct cache_stream_queue *q, size_t *bytes)
 {
@@ -355,9 +349,7 @@ void cache_stream_queue_set_epoch(struct cache_stream_queue *q, uint64_t epoch)
     lock_drop(&q->lock);
 }
 
-/* ---- life
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- life ---- */
 
 struct cache_stream_queue *cache_stream_queue_open(const struct cache_stream_queue_settings *s)
 {

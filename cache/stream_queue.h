@@ -62,9 +62,7 @@ struct cache_stream_queue *cache_stream_queue_open(const struct cache_stream_que
 /* Writes what is pending, unless no_thread. */
 void cache_stream_queue_close(struct cache_stream_queue **q);
 
-/* ---- making events: any thread
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- making events: any thread ---- */
 
 /* What this process puts into its origins. */
 uint64_t cache_stream_queue_node(const struct cache_stream_queue *q);
@@ -81,9 +79,7 @@ bool cache_stream_queue_sync(struct cache_stream_queue *q);
 /* What is put is sent at once, as far as is known; else it stays pending until Redis is back. */
 bool cache_stream_queue_flows(const struct cache_stream_queue *q);
 
-/* ---- the stream: control thread
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- the stream: control thread ---- */
 
 /* The oldest event that was not sent on this connection, as cache_stream_fields_unpack reads it: from malloc,
  * the caller's. NULL: none, or out of memory. It counts as sent from now on. */
@@ -103,20 +99,17 @@ void cache_stream_queue_advance(struct cache_stream_queue *q, struct cache_strea
 void cache_stream_queue_restart(struct cache_stream_queue *q, struct cache_stream_id id, uint64_t local_id);
 void cache_stream_queue_set_epoch(struct cache_stream_queue *q, uint64_t epoch);
 
-/* ---- the file, and figures
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- the file, and figures ---- */
 
 /* What the thread does when it is time: writes, syncs, tells. Only with no_thread. */
 void cache_stream_queue_write(struct cache_stream_queue *q);
 
 struct cache_stream_queue_stats {
     uint64_t pending, pending_bytes;
-    uint64_t file_bytes;  /* 0: there is no file */
-    uint64_t collapses;   /* times all that was pending became a purge of everything */
-    uint64_t merged;      /* events that one which was pending stands for */
-    uint64_t writes;      /* to the file, each with one sync at most */
-    uint64_t write_fails; /* of them */
+    uint64_t file_bytes; /* 0: there is no file */
+    uint64_t collapses;  /* times all that was pending became a purge of everything */
+    uint64_t merged;     /* events that one which was pending stands for */
+    uint64_t writes;     /* to the file, each with one sync at most */
 };
 /* Any thread. */
 void cache_stream_queue_get_stats(struct cache_stream_queue *q, struct cache_stream_queue_stats *out);

@@ -20,9 +20,7 @@
 #define RETRY_MS   1000 /* after a write that failed */
 #define FILE_SLACK (64 * KB)
 
-/* ---- when, and what
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- when, and what ---- */
 
 void cache_stream_queue_write_at_locked(struct cache_stream_queue *q, mono_ms_t at_ms)
 {
@@ -153,7 +151,6 @@ void cache_stream_queue_write(struct cache_stream_queue *q)
     q->stats.file_bytes = q->file.bytes;
     q->stats.writes += w.what == WORK_APPEND || w.what == WORK_REWRITE;
     if (!ok) {
-        q->stats.write_fails++;
         q->rewrite = true;
         cache_stream_queue_write_at_locked(q, clock_mono_ms() + RETRY_MS);
     }
@@ -194,9 +191,7 @@ static void *queue_main(void *arg)
     return NULL;
 }
 
-/* ---- after a start, and at the end
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- after a start, and at the end ---- */
 
 struct reading {
     struct cache_stream_queue *q;

@@ -65,7 +65,7 @@ static inline bool queued_is_put(const struct queued *e)
     return e->bytes > 0;
 }
 
-/* ---- stream_queue.c */
+/* ---- stream_queue.c ---- */
 
 /* Of an event that was put: it is to be sent, to be written, and counted. */
 void cache_stream_queue_link_locked(struct cache_stream_queue *q, struct queued *e);
@@ -73,7 +73,7 @@ void cache_stream_queue_link_locked(struct cache_stream_queue *q, struct queued 
 void cache_stream_queue_collapse_locked(struct cache_stream_queue *q, uint64_t before_id);
 bool cache_stream_queue_is_too_much_locked(const struct cache_stream_queue *q);
 
-/* ---- stream_queue_disk.c */
+/* ---- stream_queue_disk.c ---- */
 
 /* Reads what an earlier run left, if there is a path. Before anything else happens. */
 void cache_stream_queue_read_file(struct cache_stream_queue *q);

@@ -10,9 +10,7 @@
 #include "core/redis_reply.h"
 #include "core/text.h"
 
-/* ---- the scripts
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- the scripts ---- */
 
 /* What is longer is none of ours. */
 #define EPOCH_SCRIPT                                                                                         \
@@ -91,9 +89,7 @@ static const char report_script[] =
     "end\n"
     "return {first, out}\n";
 
-/* ---- commands
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- commands ---- */
 
 static bool key_make(char **out, slice_t prefix, const char *end)
 {
@@ -229,9 +225,7 @@ slice_t cache_stream_report_print(char *buf, uint64_t epoch, struct cache_stream
     return slice_make(buf, 17 + id.len);
 }
 
-/* ---- answers
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- answers ---- */
 
 static bool is_entry(const struct redisReply *r, size_t *texts)
 {

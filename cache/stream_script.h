@@ -43,7 +43,7 @@ struct cache_stream_command {
     char digits[4][24];
 };
 
-/* ---- reading */
+/* ---- reading ---- */
 
 void cache_stream_script_read(struct cache_stream_command *c, const struct cache_stream_keys *k,
                               slice_t from);
@@ -59,7 +59,7 @@ struct cache_stream_page {
 bool cache_stream_page_open(struct cache_stream_page *p, const struct redisReply *r);
 void cache_stream_page_close(struct cache_stream_page *p);
 
-/* ---- adding */
+/* ---- adding ---- */
 
 /* Up to CACHE_STREAM_BATCH packed events, in this order, each told of on the channel; nothing if there is no
  * stream. */
@@ -77,7 +77,7 @@ bool cache_stream_script_was_untold(const struct redisReply *r);
  * CACHE_STREAM_DIGEST bytes. false when out of memory. */
 bool cache_stream_digest(const struct cache_stream_fields *f, char *digest);
 
-/* ---- nodes */
+/* ---- nodes ---- */
 
 /* How far a node was when it said so last. */
 struct cache_stream_node {

@@ -6,7 +6,7 @@
 #include "core/sf.h"
 #include "core/text.h"
 
-slice_t cache_tag_field_name(enum cache_tag_field field)
+static slice_t field_name(enum cache_tag_field field)
 {
     static const slice_t names[CACHE_TAG_FIELDS] = {{"Surrogate-Key", 13}, {"Cache-Tag", 9}, {"xkey", 4}};
     return names[field];
@@ -199,7 +199,7 @@ slice_t cache_tags_field_lines(struct arena *arena, const struct cache_tags *tag
     for (enum cache_tag_field f = 0; f < CACHE_TAG_FIELDS; at += tags->bytes[f], f++) {
         if (tags->bytes[f] == 0)
             continue;
-        text_put(&t, cache_tag_field_name(f));
+        text_put(&t, field_name(f));
         TEXT_LIT(&t, ": ");
         text_put(&t, slice_make(tags->text.ptr + at, (size_t)tags->bytes[f] - 1));
         TEXT_LIT(&t, "\r\n");

@@ -40,7 +40,6 @@ static inline enum cache_tag_field cache_tag_field_of(const struct http_field *f
            : f->id == HTTP_FIELD_XKEY        ? CACHE_TAG_XKEY
                                              : CACHE_TAG_FIELDS;
 }
-slice_t cache_tag_field_name(enum cache_tag_field field);
 
 /* What tags come from. */
 struct cache_tags_from {

@@ -17,6 +17,18 @@ static const char *const campaign_params[] = {
     "oly_enc_id",     "oly_anon_id", "wickedid",  "irclickid", "cjevent",       "s_kwcid", "ef_id",
 };
 
+bool config_is_campaign_param(slice_t name)
+{
+    for (size_t i = 0; i < ARRAY_LEN(campaign_params); i++) {
+        slice_t one = slice_str(campaign_params[i]);
+        bool prefix = slice_ends(one, SLICE_LIT("*"));
+        one.len -= prefix;
+        if (prefix ? slice_starts(name, one) : slice_eq(name, one))
+            return true;
+    }
+    return false;
+}
+
 static void build_key_param(struct build *b, struct config_key *key, slice_t name)
 {
     bool prefix = slice_ends(name, SLICE_LIT("*"));

@@ -8,8 +8,7 @@
 #include "config/value.h"
 #include "core/panic.h"
 
-/* ---- the list
- * -------------------------------------------------------------------------------------------------- */
+/* ---- the list ---- */
 
 void config_changes_init(struct config_changes *l)
 {
@@ -79,8 +78,7 @@ bool config_change_note(struct config_changes *l, const char *pool, const char *
     return true;
 }
 
-/* ---- on what was read
- * ------------------------------------------------------------------------------------------- */
+/* ---- on what was read ---- */
 
 /* Of the text of a server; as build_server names it. */
 static slice_t change_server_name(slice_t text)
@@ -164,8 +162,7 @@ struct config *config_load_changed(const char *path, struct config_changes *l,
     return config_load_as(path, &(struct config_load_ways){.changes = l}, problems);
 }
 
-/* ---- on what is in use
- * ----------------------------------------------------------------------------------------- */
+/* ---- on what is in use ---- */
 
 static struct config_origin change_copy_origin(struct source *s, struct config_origin at)
 {
@@ -227,8 +224,7 @@ struct config *config_without_server(const struct config *from, const char *pool
     return change_one(from, pool, NULL, server, problems);
 }
 
-/* ---- looking
- * --------------------------------------------------------------------------------------------------- */
+/* ---- looking ---- */
 
 const struct config_server *config_server_named(const struct config_pool *p, const char *name)
 {

@@ -33,8 +33,7 @@ void check_listen_protocols(struct build *b, const struct config_listen *l,
                           : "it does nothing without h2c in protocols, or a certificate; remove the line");
 }
 
-/* ---- the cookie of a pool
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- the cookie of a pool ---- */
 
 static void check_cookie_prefix(struct build *b, const char *cookie, const struct source_section *section)
 {

@@ -35,8 +35,7 @@ static void redis_refuse_url(const struct redis_check *c, const struct build_red
     problem_add(c->b->source->problems, false, url->origin, c->section->label, "url", "%s", text);
 }
 
-/* ---- errors -----------------------------------------------------------------------------------------------
- */
+/* ---- errors ---- */
 
 static bool login_given(const struct config_redis_login *l)
 {
@@ -133,8 +132,7 @@ static void check_logins(const struct redis_check *c)
         redis_refuse(c, key ? "username" : "url", "the user has no password; write one, or remove the user");
 }
 
-/* ---- warnings ---------------------------------------------------------------------------------------------
- */
+/* ---- warnings ---- */
 
 static bool is_loopback(const struct build_redis_url *url)
 {

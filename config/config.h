@@ -257,6 +257,9 @@ struct config_key_param {
     bool prefix; /* a star stood behind it */
 };
 
+/* Is it one of those that `campaign` stands for in key_query? Any thread. */
+bool config_is_campaign_param(slice_t name);
+
 struct config_key { /* the key_ options of a route */
     enum config_key_query query;
     struct config_key_param *params; /* of ONLY and EXCEPT */

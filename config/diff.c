@@ -17,38 +17,11 @@ const struct config_listen *config_find_listen(const struct config *c, const str
     return NULL;
 }
 
-static bool diff_has_all_addresses(const struct config *a, const struct config *b)
-{
-    for (size_t i = 0; i < b->listen_count; i++) {
-        for (size_t j = 0; j < b->listens[i].address_count; j++) {
-            if (config_find_listen(a, &b->listens[i].addresses[j], b->listens[i].name) == NULL)
-                return false;
-        }
-    }
-    return true;
-}
-
-bool config_listen_addresses_equal(const struct config *a, const struct config *b)
-{
-    return diff_has_all_addresses(a, b) && diff_has_all_addresses(b, a);
-}
-
 const struct config_pool *config_find_pool(const struct config *c, const char *name)
 {
     for (size_t i = 0; i < c->pool_count; i++) {
         if (strcmp(c->pools[i].name, name) == 0)
             return &c->pools[i];
-    }
-    return NULL;
-}
-
-const struct config_server *config_find_server(const struct config_pool *pool,
-                                               const struct config_server *like)
-{
-    for (size_t i = 0; i < pool->server_count; i++) {
-        if (strcmp(pool->servers[i].name, like->name) == 0 &&
-            strcmp(pool->servers[i].address, like->address) == 0)
-            return &pool->servers[i];
     }
     return NULL;
 }

@@ -9,12 +9,7 @@
  * are the same only in sections of the same `name`. */
 const struct config_listen *config_find_listen(const struct config *c, const struct net_addr *address,
                                                const char *name);
-bool config_listen_addresses_equal(const struct config *a, const struct config *b);
 const struct config_pool *config_find_pool(const struct config *c, const char *name);
-/* The same instance in another snapshot of its pool: name and address agree; weight and the rest may differ.
- */
-const struct config_server *config_find_server(const struct config_pool *pool,
-                                               const struct config_server *like);
 /* The same requests take both routes, where they stand in the same place. */
 bool config_route_conditions_equal(const struct config_route *a, const struct config_route *b);
 /* Calls `fn` for each option that differs but only takes effect at the next start, with both values as text

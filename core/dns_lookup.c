@@ -108,8 +108,7 @@ static void dns_bury(struct dns_lookup *l)
     worker_bury(l->worker, &l->grave, dns_free, l);
 }
 
-/* ---- the end
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- the end ---- */
 
 static void dns_ready(struct dns_lookup *l)
 {
@@ -184,8 +183,7 @@ static void dns_take(struct dns_lookup *l)
     dns_ready(l);
 }
 
-/* ---- asking
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- asking ---- */
 
 /* The next name to ask for, of the host and what it may be short for; false: there is none left. */
 static bool dns_next_name(struct dns_lookup *l)
@@ -353,8 +351,7 @@ static void dns_on_deadline(struct deadline *d)
     on_done(arg, &l->answer);
 }
 
-/* ---- for others
- * -------------------------------------------------------------------------------------------------- */
+/* ---- for others ---- */
 
 static void dns_begin(struct dns_lookup *l)
 {

@@ -22,8 +22,7 @@
 #define RCODE_MASK     0x000fu
 enum { RCODE_NONE = 0, RCODE_FORMAT = 1, RCODE_NAME = 3, RCODE_NOT_IMPLEMENTED = 4 };
 
-/* ---- names
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- names ---- */
 
 static bool name_add_label(struct dns_name *n, slice_t label)
 {
@@ -64,8 +63,7 @@ static bool name_eq(const struct dns_name *a, const struct dns_name *b)
     return a->len == b->len && memcmp(a->bytes, b->bytes, a->len) == 0;
 }
 
-/* ---- bytes
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- bytes ---- */
 
 /* A cursor over the message; `broken` once something did not fit. */
 struct reader {
@@ -164,8 +162,7 @@ size_t dns_query_write(uint8_t out[DNS_QUERY_BYTES], uint16_t id, const struct d
     return (size_t)(at - out);
 }
 
-/* ---- replies
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- replies ---- */
 
 struct record {
     struct dns_name owner;

@@ -78,8 +78,7 @@ bool dns_address_parse(slice_t text, uint16_t port, struct net_addr *out)
            net_addr_parse(slice_make(buf, (size_t)n), out) && out->sa.sa_family != AF_UNIX;
 }
 
-/* ---- resolv.conf
- * ------------------------------------------------------------------------------------------------ */
+/* ---- resolv.conf ---- */
 
 static void system_add_search(struct dns_system *s, slice_t word)
 {
@@ -133,8 +132,7 @@ void dns_system_read(struct dns_system *out)
     free((char *)text.ptr);
 }
 
-/* ---- hosts
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- hosts ---- */
 
 static void hosts_add(const struct net_addr *a, struct net_addr *out, size_t *count, size_t room)
 {

@@ -104,8 +104,7 @@ void h2_head_free(struct h2_head *h)
     *h = (struct h2_head){0};
 }
 
-/* ---- fields
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- fields ---- */
 
 /* RFC 9113 section 8.2.1, and what RFC 9110 section 5.5 takes out of values. */
 static bool value_is_sound(slice_t v)
@@ -231,8 +230,7 @@ bool h2_head_add(struct h2_head *h, slice_t name, slice_t value)
     return field_push(h, &(struct http_field){.name = kept, .value = text_put_copy(h, value), .id = id});
 }
 
-/* ---- the end
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- the end ---- */
 
 /* RFC 9113 section 8.2.3. In the place of the first crumb; there is room. */
 static void join_crumbs(struct h2_head *h)

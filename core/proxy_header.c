@@ -19,8 +19,7 @@ static enum proxy_header_status bad(struct proxy_header *out, const char *why)
     return PROXY_HEADER_BAD;
 }
 
-/* ---- version 1
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- version 1 ---- */
 
 /* Up to the next space or the end. */
 static slice_t next_word(slice_t *rest)
@@ -94,8 +93,7 @@ static enum proxy_header_status parse_v1(const char *in, size_t len, struct prox
     return parse_v1_line(slice_make(in + start, line - 1 - start), out);
 }
 
-/* ---- version 2
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- version 2 ---- */
 
 #define V2_HEAD       16
 #define V2_PROXY      1
@@ -192,8 +190,7 @@ enum proxy_header_status proxy_header_parse(const char *in, size_t len, struct p
     return in[0] == v2_signature[0] ? parse_v2(in, len, out) : parse_v1(in, len, out);
 }
 
-/* ---- writing
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- writing ---- */
 
 /* As IPv6, IPv4 mapped into it. */
 struct end {

@@ -57,8 +57,7 @@ static struct redis_node *redis_find(const struct redis *r, slice_t key)
     return NULL;
 }
 
-/* ---- subscriptions ----------------------------------------------------------------------------------------
- */
+/* ---- subscriptions ---- */
 
 static void subscription_leave(struct redis_subscription *s, const char *reason)
 {
@@ -119,8 +118,7 @@ void redis_unsubscribe(struct redis_subscription **sp)
     worker_bury(s->redis->worker, &s->grave, free, s);
 }
 
-/* ---- life -------------------------------------------------------------------------------------------------
- */
+/* ---- life ---- */
 
 static void redis_on_up(void *arg, const char *server)
 {
@@ -239,8 +237,7 @@ void redis_close(struct redis **rp)
     worker_bury(r->worker, &r->grave, free, r);
 }
 
-/* ---- calls ------------------------------------------------------------------------------------------------
- */
+/* ---- calls ---- */
 
 bool redis_call(struct redis *r, struct redis_call *call, slice_t key, const slice_t *argv, size_t argc)
 {
@@ -269,8 +266,7 @@ bool redis_is_up(const struct redis *r, slice_t key)
     return n != NULL && redis_node_is_up(n);
 }
 
-/* ---- figures ----------------------------------------------------------------------------------------------
- */
+/* ---- figures ---- */
 
 static const struct redis_node *redis_server_at(const struct redis *r, size_t i)
 {

@@ -48,8 +48,7 @@ bool redis_call_behind(struct redis *r, struct redis_call *call, const struct re
 /* Whether a call for this key would be taken now, if there is room. */
 bool redis_is_up(const struct redis *r, slice_t key);
 
-/* ---- publish, subscribe
- * ------------------------------------------------------------------------------------ */
+/* ---- publish, subscribe ---- */
 
 struct redis_subscription;
 
@@ -69,8 +68,7 @@ struct redis_subscription *redis_subscribe(struct redis *r, const struct redis_s
 /* Not from inside a callback of it. Nulls; NULL is fine. */
 void redis_unsubscribe(struct redis_subscription **s);
 
-/* ---- figures
- * ----------------------------------------------------------------------------------------------- */
+/* ---- figures ---- */
 
 struct redis_figures {
     uint64_t refused_unknown; /* calls for a key whose server was not known; others see the servers' */

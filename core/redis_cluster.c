@@ -51,8 +51,7 @@ struct redis_cluster {
 
 static void cluster_want_refresh(struct redis_cluster *c);
 
-/* ---- members ----------------------------------------------------------------------------------------------
- */
+/* ---- members ---- */
 
 static void seeds_close(struct redis_cluster *c);
 
@@ -144,8 +143,7 @@ static void cluster_drop_member(struct redis_cluster *c, size_t i)
     free(m);
 }
 
-/* ---- redirections -----------------------------------------------------------------------------------------
- */
+/* ---- redirections ---- */
 
 static void cluster_tell_moved(struct redis_cluster *c)
 {
@@ -188,8 +186,7 @@ static bool member_on_outcome(void *arg, struct redis_call *call, enum redis_out
     return sent;
 }
 
-/* ---- the map ----------------------------------------------------------------------------------------------
- */
+/* ---- the map ---- */
 
 static void cluster_apply(struct redis_cluster *c, const struct redis_slots *map)
 {
@@ -289,8 +286,7 @@ static bool cluster_is_whole(const struct redis_cluster *c)
     return true;
 }
 
-/* ---- seeds ------------------------------------------------------------------------------------------------
- */
+/* ---- seeds ---- */
 
 static void seed_on_up(void *arg)
 {
@@ -338,8 +334,7 @@ static void cluster_on_tick(struct deadline *d)
         cluster_want_refresh(c);
 }
 
-/* ---- life -------------------------------------------------------------------------------------------------
- */
+/* ---- life ---- */
 
 static void cluster_forget_map(struct redis_cluster *c)
 {

@@ -75,8 +75,7 @@ static void conn_set_state(struct redis_conn *c, enum conn_state to)
     c->state = to;
 }
 
-/* ---- calls ------------------------------------------------------------------------------------------------
- */
+/* ---- calls ---- */
 
 static void command_unref(struct redis_command *command)
 {
@@ -256,8 +255,7 @@ bool redis_conn_call_again(struct redis_conn *c, struct redis_call *call, bool a
     return true;
 }
 
-/* ---- logging in -------------------------------------------------------------------------------------------
- */
+/* ---- logging in ---- */
 
 static struct redis_conn *login_conn(struct redis_call *call)
 {
@@ -336,8 +334,7 @@ static void conn_login(struct redis_conn *c)
     }
 }
 
-/* ---- events -----------------------------------------------------------------------------------------------
- */
+/* ---- events ---- */
 
 /* ["message", channel, payload], which no command that goes over a subscribed connection is answered with. */
 static bool conn_take_message(struct redis_conn *c, const redisReply *reply)
@@ -443,8 +440,7 @@ static void conn_on_deadline(struct deadline *d)
               c->state == CONN_READY ? "the server does not answer" : "connecting took too long");
 }
 
-/* ---- life -------------------------------------------------------------------------------------------------
- */
+/* ---- life ---- */
 
 /* RFC 6066 section 3: no literal addresses in SNI. */
 static bool conn_set_tls_name(SSL *ssl, const char *name)

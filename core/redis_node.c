@@ -99,8 +99,7 @@ static void node_tell(struct redis_node *n)
         n->settings.on_down(n->settings.arg, n->reason);
 }
 
-/* ---- breaker ----------------------------------------------------------------------------------------------
- */
+/* ---- breaker ---- */
 
 static void breaker_open(struct redis_node *n)
 {
@@ -183,8 +182,7 @@ static void node_on_message(void *arg, slice_t channel, slice_t payload)
         n->settings.on_message(n->settings.arg, channel, payload);
 }
 
-/* ---- connections ------------------------------------------------------------------------------------------
- */
+/* ---- connections ---- */
 
 static void node_conn_retry(struct node_conn *nc)
 {

@@ -38,8 +38,7 @@ struct redis_sentinel {
     struct watcher watchers[];
 };
 
-/* ---- the master -------------------------------------------------------------------------------------------
- */
+/* ---- the master ---- */
 
 static void watchers_ask(struct redis_sentinel *s);
 
@@ -130,8 +129,7 @@ static void sentinel_move(struct redis_sentinel *s, const char *server)
     sentinel_tell_moved(s);
 }
 
-/* ---- the Sentinels ----------------------------------------------------------------------------------------
- */
+/* ---- the Sentinels ---- */
 
 static unsigned votes_for(const struct redis_sentinel *s, const char *server)
 {
@@ -247,8 +245,7 @@ static bool watcher_open(struct watcher *a, struct redis_sentinel *s, slice_t se
     return a->node != NULL && a->sub != NULL;
 }
 
-/* ---- life -------------------------------------------------------------------------------------------------
- */
+/* ---- life ---- */
 
 struct redis_sentinel *redis_sentinel_open(struct worker *w, const struct redis_sentinel_settings *settings)
 {

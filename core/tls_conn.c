@@ -38,8 +38,7 @@ static void errors_forget(void)
         ERR_clear_error();
 }
 
-/* ---- the socket
- * --------------------------------------------------------------------------------------------------- */
+/* ---- the socket ---- */
 
 static void conn_break(struct tls_conn *t, const char *why)
 {
@@ -165,9 +164,7 @@ static void bio_method_make(void)
         bio_method = m;
 }
 
-/* ---- life
- * ---------------------------------------------------------------------------------------------------------
- */
+/* ---- life ---- */
 
 /* Takes `ssl` over; NULL: out of memory. */
 static bool conn_init(struct tls_conn *t, SSL *ssl, int fd, struct tls_out *out)
@@ -271,8 +268,7 @@ static void conn_fail(struct tls_conn *t)
     conn_break(t, why != NULL ? why : t->ended ? "the other side left" : "TLS failed");
 }
 
-/* ---- handshake
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- handshake ---- */
 
 static enum tls_step handshake_failed(struct tls_conn *t)
 {
@@ -331,8 +327,7 @@ enum tls_step tls_conn_handshake(struct tls_conn *t)
     }
 }
 
-/* ---- reading
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- reading ---- */
 
 /* Each round takes what was read ahead, at most a record's size. What is no data (a key update asks for work
  * and an answer, for instance) is counted, since a client could send nothing else. */
@@ -379,8 +374,7 @@ bool tls_conn_is_dry(const struct tls_conn *t)
     return t->drained && (t->image != NULL || SSL_has_pending(t->ssl) == 0);
 }
 
-/* ---- writing
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- writing ---- */
 
 /* Where the next byte of the pieces lies. */
 struct cursor {
@@ -484,8 +478,7 @@ void tls_conn_close(struct tls_conn *t)
     errors_forget();
 }
 
-/* ---- what it is
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- what it is ---- */
 
 const char *tls_conn_version(struct tls_conn *t)
 {

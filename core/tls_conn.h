@@ -115,8 +115,7 @@ void tls_conn_resume(struct tls_conn *t);
 /* Says that nothing more comes (close_notify), if everything before that has gone out. */
 void tls_conn_close(struct tls_conn *t);
 
-/* ---- once established
- * -------------------------------------------------------------------------------------------- */
+/* ---- once established ---- */
 
 const char *tls_conn_version(struct tls_conn *t); /* "TLSv1.3" */
 const char *tls_conn_cipher(struct tls_conn *t);

@@ -69,8 +69,7 @@ bool tls_load_authorities(struct ssl_ctx_st *tls, const char *path, char *err, s
     return ok;
 }
 
-/* ---- a certificate with its chain and key
- * ------------------------------------------------------------------------- */
+/* ---- a certificate with its chain and key ---- */
 
 /* Never asks at the terminal. */
 static int no_passphrase(char *buf, int size, int writing, void *arg)
@@ -204,8 +203,7 @@ bool tls_identity_use(const struct tls_identity *id, struct ssl_ctx_st *tls, con
     return ok;
 }
 
-/* ---- what it says
- * -------------------------------------------------------------------------------------------------- */
+/* ---- what it says ---- */
 
 static wall_ms_t time_ms(const ASN1_TIME *t)
 {

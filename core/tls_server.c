@@ -25,8 +25,7 @@ static const char intermediate_suites[] =
     "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256";
 static const char intermediate_groups[] = "X25519:P-256:P-384";
 
-/* ---- contexts
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- contexts ---- */
 
 /* SNI. OpenSSL asks before it looks for a certificate. */
 static int context_on_name(SSL *ssl, int *alert, void *arg)
@@ -152,8 +151,7 @@ static SSL_CTX *context_new(struct tls_server *owner, const struct tls_settings 
     return NULL;
 }
 
-/* ---- the whole
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- the whole ---- */
 
 static enum tls_key_kind key_kind(const struct tls_identity *id)
 {

@@ -14,8 +14,7 @@
 #include "core/tls_tickets.h"
 #include "core/tls_verify.h"
 
-#define TLS_CERTIFICATES_MAX 1024
-#define TLS_INTERMEDIATE     "intermediate"
+#define TLS_INTERMEDIATE "intermediate"
 
 struct ssl_ctx_st;
 struct x509_st;

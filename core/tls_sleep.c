@@ -63,8 +63,7 @@ static struct {
 
 static _Thread_local bool making;
 
-/* ---- places
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- places ---- */
 
 static bool is_place(const void *p)
 {
@@ -138,8 +137,7 @@ static void place_give(char *at)
     lock_drop(&places.lock);
 }
 
-/* ---- OpenSSL's allocator
- * ------------------------------------------------------------------------------------------- */
+/* ---- OpenSSL's allocator ---- */
 
 /* Of what SSL_new makes, the SSL is the only piece beyond a page, and the first. */
 static void *on_malloc(size_t n, const char *file, int line)
@@ -203,9 +201,7 @@ void tls_sleep_init(void)
     places.base = at;
 }
 
-/* ---- sleep
- * ---------------------------------------------------------------------------------------------------------
- */
+/* ---- sleep ---- */
 
 SSL *tls_sleep_new(SSL_CTX *context)
 {

@@ -14,8 +14,7 @@
 #define FILE_BYTES_MAX  (64 * KB)
 #define CLOCKS_DIFFER_S 300 /* at most, forgiven at the beginning */
 
-/* ---- what a file says
- * ---------------------------------------------------------------------------------------------- */
+/* ---- what a file says ---- */
 
 static X509 *issuer_of(const struct tls_identity *id)
 {
@@ -97,9 +96,7 @@ static const char *response_judge(struct tls_staple *s, OCSP_BASICRESP *b, const
     return s->ends_ms <= now_ms ? "has expired; fetch it again" : NULL;
 }
 
-/* ---- files
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- files ---- */
 
 static bool file_read(const char *path, unsigned char *buf, size_t *bytes)
 {
@@ -162,8 +159,7 @@ void tls_staple_free(struct tls_staple *s)
     *s = (struct tls_staple){.der = NULL};
 }
 
-/* ---- showing it
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- showing it ---- */
 
 static const struct tls_staple *staple_of(const struct tls_server *s, const X509 *leaf, wall_ms_t now_ms)
 {

@@ -138,8 +138,7 @@ void tls_target_unref(struct tls_target *t)
     free(t);
 }
 
-/* ---- sessions
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- sessions ---- */
 
 void tls_target_keep(struct tls_target *t, uint32_t key, struct ssl_session_st *session)
 {
@@ -165,8 +164,7 @@ static SSL_SESSION *target_session(struct tls_target *t, uint32_t key)
     return copy;
 }
 
-/* ---- connections
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- connections ---- */
 
 /* An address is checked as one, and not sent (RFC 6066 section 3). */
 static bool expect_name(SSL *ssl, const char *name)

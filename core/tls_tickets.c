@@ -59,9 +59,7 @@ void tls_tickets_set(struct tls_tickets *t, const struct tls_ticket_keys *k)
     lock_drop(&t->lock);
 }
 
-/* ---- files
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- files ---- */
 
 #define LINE_BYTES 108 /* 80 bytes in base64, of which the last is a '=' */
 
@@ -120,9 +118,7 @@ bool tls_ticket_keys_read(struct tls_ticket_keys *k, const char *path, char *err
     return false;
 }
 
-/* ---- use
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- use ---- */
 
 /* The place of the key of that name, or -1; NULL is the newest. */
 static int key_find(struct tls_tickets *t, const unsigned char *name, struct tls_ticket_key *out)

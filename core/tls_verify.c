@@ -14,8 +14,7 @@
 
 #define CHAIN_DEPTH_MAX 8
 
-/* ---- authorities
- * --------------------------------------------------------------------------------------------------- */
+/* ---- authorities ---- */
 
 /* Of all certificates in the order of the file. */
 static bool authorities_digest(struct tls_authorities *a)
@@ -75,8 +74,7 @@ bool tls_authorities_use(const struct tls_authorities *a, enum tls_verify verify
     return true;
 }
 
-/* ---- a client
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- a client ---- */
 
 /* Its length; more than `room`: it is too long, or cannot be written. */
 static size_t subject_write(const X509 *x, char *buf, size_t room)

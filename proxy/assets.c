@@ -55,8 +55,7 @@ bool assets_is_kept(struct exchange *x)
     return true;
 }
 
-/* ---- towards the client
- * ---------------------------------------------------------------------------------------------- */
+/* ---- towards the client ---- */
 
 static void control_of(const struct http_head *head, struct cache_control *out)
 {

@@ -1,8 +1,7 @@
 /* client.h: what the phases ask of whoever made the request, whatever the wire.
  *
  * An exchange has the connection (`client`: address, TLS, listener), and, if that speaks HTTP/2, a stream of
- * it
- * (`stream`). This interface takes the exchange itself. Bytes for the client are pieces; whoever adds some
+ * it (`stream`). This interface takes the exchange itself. Bytes for the client are pieces; whoever adds some
  * asks client_ready first and client_flush afterwards. While client_is_blocked nothing may be added, and
  * exchange_on_client_writable says when it no longer is. Bodies of requests are pulled by client_read_body,
  * and exchange_on_client_readable says that there may be more. A client that leaves is told by
@@ -95,8 +94,7 @@ static inline void client_abort(struct exchange *x, enum close_reason why)
         client_conn_close(x->client, why);
 }
 
-/* ---- the body of the request
- * ---------------------------------------------------------------------------------------------- */
+/* ---- the body of the request ---- */
 
 static inline enum h1_body_read client_read_body(struct exchange *x, slice_t *piece)
 {

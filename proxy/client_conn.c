@@ -231,8 +231,7 @@ static void client_conn_on_turn_end(struct turn_hook *h)
     event_active(&CONTAINER_OF(h, struct client_conn, again)->event, EV_READ, 0);
 }
 
-/* ---- deadlines
- * -------------------------------------------------------------------------------------------------- */
+/* ---- deadlines ---- */
 
 /* What the connection waits for the client to do. */
 static dur_ms_t client_conn_patience_ms(const struct client_conn *c)
@@ -350,8 +349,7 @@ static void client_conn_on_deadline(struct deadline *d)
     }
 }
 
-/* ---- input
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- input ---- */
 
 bool client_conn_save_input(struct client_conn *c)
 {

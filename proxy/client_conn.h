@@ -122,8 +122,7 @@ void client_conn_exchange_done(struct client_conn *c, bool keep_alive);
 /* Arms the deadline that fits the state. */
 void client_conn_arm(struct client_conn *c);
 
-/* ---- input
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- input ---- */
 
 enum client_read { CLIENT_READ_DATA, CLIENT_READ_NOTHING, CLIENT_READ_END, CLIENT_READ_FULL };
 /* Reads more input behind what there is. FULL: the buffer holds as much as it can. */
@@ -134,8 +133,7 @@ void client_conn_claim_buffer(struct client_conn *c);
 /* Moves unread input out of the worker's read buffer (heap); false when out of memory. */
 bool client_conn_save_input(struct client_conn *c);
 
-/* ---- HTTP/1 (h1_server.c)
- * --------------------------------------------------------------------------------------- */
+/* ---- HTTP/1 (h1_server.c) ---- */
 
 /* Goes on with whatever the connection can do now. The caller must not touch `c` afterwards. */
 void h1_server_run(struct client_conn *c);

@@ -39,12 +39,6 @@ static void out_batch_clear(struct out_batch *b)
     b->bytes = b->scratch_used = 0;
 }
 
-unsigned client_out_room(const struct client_conn *c)
-{
-    const struct out_batch *b = &c->pw->out;
-    return b->conn == c ? OUT_MAX_IOV - b->count : OUT_MAX_IOV;
-}
-
 bool client_out_ready(struct client_conn *c, unsigned pieces, size_t scratch)
 {
     if (c->broken || c->left != NULL)

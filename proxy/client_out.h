@@ -23,8 +23,6 @@ bool client_out_add(struct client_conn *c, const void *ptr, size_t bytes, struct
  * flushes first when that is needed. false: the connection is blocked or broken. */
 bool client_out_ready(struct client_conn *c, unsigned pieces, size_t scratch);
 #define TEXT_LIT_OUT(c, s) client_out_add((c), "" s, sizeof(s) - 1, NULL)
-/* How many pieces can be added before a flush is due. */
-unsigned client_out_room(const struct client_conn *c);
 /* Writes what was gathered. true when the kernel took all of it; false when some waits or the connection
  * broke. */
 bool client_out_flush(struct client_conn *c);

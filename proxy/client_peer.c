@@ -34,8 +34,7 @@ void client_peer_set(struct client_conn *c, const struct net_addr *peer)
     c->peer_trusted = net_cidr_match(trusted->items, trusted->count, peer);
 }
 
-/* ---- PROXY header
- * -------------------------------------------------------------------------------------------------- */
+/* ---- PROXY header ---- */
 
 static void peer_is_refused(struct client_conn *c, enum close_reason reason, const char *why)
 {

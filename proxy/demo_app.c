@@ -59,8 +59,7 @@ struct slow_answer { /* from the request to its answer, or to the end of its con
     int ms;
 };
 
-/* ---- answering
- * -------------------------------------------------------------------------------------------------- */
+/* ---- answering ---- */
 
 static void put_field(struct evhttp_request *req, const char *name, const char *value)
 {
@@ -140,9 +139,7 @@ static void put_time(struct evbuffer *out, wall_s_t now_s)
     evbuffer_add_printf(out, "%s, <span data-made=\"%lld\">made just now</span>", date, (long long)now_s);
 }
 
-/* ---- pages
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- pages ---- */
 
 static void get_front(struct demo_app *app, struct evhttp_request *req)
 {
@@ -218,8 +215,7 @@ static void get_healthz(struct demo_app *app, struct evhttp_request *req)
     answer(req, HTTP_OK, "text/plain", "no-store", out);
 }
 
-/* ---- the slow page
- * ------------------------------------------------------------------------------------------------- */
+/* ---- the slow page ---- */
 
 static void slow_free(struct slow_answer *s)
 {
@@ -273,9 +269,7 @@ static void get_slow(struct demo_app *app, struct evhttp_request *req)
     evhttp_connection_set_closecb(evhttp_request_get_connection(req), slow_on_close, s);
 }
 
-/* ---- assets
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- assets ---- */
 
 /* RFC 9110 section 13.2.2: If-Modified-Since counts only without If-None-Match. */
 static bool asset_is_known(struct evhttp_request *req, const char *etag)
@@ -305,8 +299,7 @@ static void get_asset(struct evhttp_request *req, const struct demo_asset *asset
     answer(req, HTTP_OK, asset->type, "public, max-age=3600", out);
 }
 
-/* ---- the product
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- the product ---- */
 
 /* Reads the price, raised by `step` and written back when that is not 0; the lock orders instances. */
 static long price_change(struct demo_app *app, long step)
@@ -380,8 +373,7 @@ static void post_product(struct demo_app *app, struct evhttp_request *req, int i
     page_send(req, HTTP_OK, "no-store", out);
 }
 
-/* ---- routing
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- routing ---- */
 
 struct app_page {
     const char *path;
@@ -442,9 +434,7 @@ static void on_request(struct evhttp_request *req, void *arg)
     }
 }
 
-/* ---- life
- * ----------------------------------------------------------------------------------------------------------------
- */
+/* ---- life ---- */
 
 static bool app_serve(struct demo_app *app, int fd)
 {

@@ -252,8 +252,7 @@ void exchange_on_client_writable(struct exchange *x);
 /* More request body may be there. */
 void exchange_on_client_readable(struct exchange *x);
 
-/* ---- called by the upstream connection
- * ------------------------------------------------------------------------- */
+/* ---- called by the upstream connection ---- */
 
 void exchange_on_connected(struct exchange *x);
 /* Its connection broke before a byte of the response: upstream_tls_judge, and whether a request was sent. */

@@ -29,8 +29,7 @@ static const char *find_route(struct exchange *x, const char **hint)
     return NULL;
 }
 
-/* ---- the answer
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- the answer ---- */
 
 static json_t *answer(struct explain_case *e, const struct admin_question *q, const struct explain_place *p,
                       struct explain_redis *redis)

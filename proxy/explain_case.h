@@ -80,7 +80,5 @@ enum no_store_reason explain_try_response(const struct explain_case *e, unsigned
                                           struct cache_freshness *fresh);
 /* Fills `edit`. explain_edit.c */
 void explain_find_edit(struct explain_case *e);
-/* One of the parameters that advertisers, mailers and analytics append to links. */
-bool explain_is_campaign(slice_t query);
 
 #endif

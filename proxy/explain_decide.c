@@ -62,8 +62,7 @@ static dur_ms_t stale_for_ms(const struct explain_case *e)
     return cache_freshness_age_ms(&e->info.fresh, e->now_ms) - e->info.fresh.lifetime_ms;
 }
 
-/* ---- nothing that may be used is stored: a fetch
- * ------------------------------------------------------------------------------------ */
+/* ---- nothing that may be used is stored: a fetch ---- */
 
 static long long purged_s(const struct explain_case *e)
 {
@@ -221,8 +220,7 @@ static void decide_fetch(struct explain_case *e, bool refused, bool insists)
         e->verdict = VERDICT_COLLAPSED;
 }
 
-/* ---- in the order of phase_lookup.c
- * ------------------------------------------------------------------------------------------------- */
+/* ---- in the order of phase_lookup.c ---- */
 
 static void decide_directed(struct explain_case *e)
 {

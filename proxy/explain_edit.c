@@ -124,29 +124,23 @@ static void edit_reason(struct explain_case *e)
             .kind = EDIT_INI, .key = "store", .section = "[cache]", .text = SLICE_LIT("store = memory")};
 }
 
-/* ---- what reasons do not say
- * ------------------------------------------------------------------------------------------------ */
+/* ---- what reasons do not say ---- */
 
 static bool is_one_of(slice_t name, const char *const *names, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        slice_t want = slice_str(names[i]);
-        bool begins = want.ptr[want.len - 1] == '_';
-        if (begins ? slice_starts(name, want) : slice_ieq(name, want))
+        if (slice_ieq(name, slice_str(names[i])))
             return true;
     }
     return false;
 }
 
-bool explain_is_campaign(slice_t query)
+static bool has_campaign(slice_t query)
 {
-    static const char *const names[] = {
-        "utm_",   "gclid",  "gbraid", "wbraid", "dclid", "fbclid", "msclkid", "mc_cid",  "mc_",      "yclid",
-        "twclid", "ttclid", "igshid", "_ga",    "_gl",   "hsa_",   "pk_",     "matomo_", "li_fat_id"};
     while (query.len > 0) {
         size_t end = MIN(slice_find(query, '&', 0), query.len);
-        slice_t name = slice_make(query.ptr, MIN(slice_find(slice_make(query.ptr, end), '=', 0), end));
-        if (is_one_of(name, names, ARRAY_LEN(names)))
+        if (config_is_campaign_param(
+                slice_make(query.ptr, MIN(slice_find(slice_make(query.ptr, end), '=', 0), end))))
             return true;
         size_t skip = MIN(end + 1, query.len);
         query = slice_make(query.ptr + skip, query.len - skip);
@@ -162,8 +156,7 @@ static slice_t query_of(slice_t url)
 
 static void edit_query(struct explain_case *e)
 {
-    bool campaign =
-        explain_is_campaign(query_of(e->x->key.text)) || explain_is_campaign(query_of(e->other_query));
+    bool campaign = has_campaign(query_of(e->x->key.text)) || has_campaign(query_of(e->other_query));
     set_edit(e, EDIT_INI, "key_query", campaign ? "key_query = except: campaign" : "key_query = none");
     e->edit.for_all = !campaign;
 }

@@ -115,8 +115,7 @@ void explain_add_key(json_t *o, const struct explain_case *e)
     explain_put_text(o, "vary_key", e->peek.secondary);
 }
 
-/* ---- what is stored
- * -------------------------------------------------------------------------------------------------- */
+/* ---- what is stored ---- */
 
 static json_t *stored_json(const struct explain_case *e)
 {
@@ -206,8 +205,7 @@ void explain_add_cache(json_t *o, const struct explain_case *e)
     json_object_set_new(o, "remembered", pass);
 }
 
-/* ---- what would happen
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- what would happen ---- */
 
 static json_t *edit_json(const struct explain_case *e)
 {

@@ -55,14 +55,11 @@ struct explain_letter {
     /* whose turn it is */
     struct mail mail;
     json_t *answer;
-    struct cache_remote_peek *peek;
 };
 
 static unsigned letters_out; /* control thread */
 
-/* ---- what is known before
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- what is known before ---- */
 
 static bool client_insists(const struct exchange *x)
 {
@@ -143,9 +140,7 @@ void explain_remote_decide(const struct explain_case *e, const struct explain_pl
     out->stale_while_revalidate_ms = e->x->route->rules.stale_while_revalidate_ms;
 }
 
-/* ---- json
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- json ---- */
 
 static void put_text(json_t *o, const char *key, const char *text)
 {
@@ -216,9 +211,7 @@ static void put_seen(json_t *redis, const struct cache_remote_seen *s, wall_ms_t
         explain_put_text(redis, "vary", s->vary_names);
 }
 
-/* ---- what was seen
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- what was seen ---- */
 
 static enum explain_redis_use use_with(const struct explain_redis *r, const struct cache_remote_seen *s,
                                        wall_ms_t now_ms)
@@ -290,9 +283,7 @@ static void letter_write(struct explain_letter *l, const struct cache_remote_see
         admin_put_int(redis, "max_object_size", remote->settings.max_object_bytes);
 }
 
-/* ---- the letter
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- the letter ---- */
 
 static void letter_on_back(struct worker *control, struct mail *m)
 {
@@ -312,7 +303,6 @@ static void letter_on_seen(void *arg, const struct cache_remote_seen *s)
 {
     struct explain_letter *l = arg;
     CHECK_MAGIC(l, LETTER_MAGIC);
-    l->peek = NULL;
     letter_write(l, s);
     l->mail.on_mail = letter_on_back;
     worker_post(l->control, &l->mail);
@@ -325,7 +315,7 @@ static void letter_on_arrival(struct worker *w, struct mail *m)
     UNUSED(w);
     CHECK_MAGIC(l, LETTER_MAGIC);
     if (l->to->remote != NULL)
-        none.outcome = cache_remote_peek(l->to->remote, &l->x->key, &l->x->req, letter_on_seen, l, &l->peek);
+        none.outcome = cache_remote_peek(l->to->remote, &l->x->key, &l->x->req, letter_on_seen, l);
     if (none.outcome != REMOTE_LOAD_NONE)
         letter_on_seen(l, &none);
 }

@@ -7,8 +7,7 @@
 #define URL_HINT    "write the whole URL as clients ask for it, such as http://example.com/page?x=1"
 #define HEADER_HINT "write it as 'Name: value', such as 'Cookie: a=1'"
 
-/* ---- the question as a request
- * ---------------------------------------------------------------------------------------------- */
+/* ---- the question as a request ---- */
 
 struct url_parts {
     slice_t host, target;

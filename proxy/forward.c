@@ -100,8 +100,7 @@ __attribute__((noinline)) bool forward_is_edited(const struct config_field_edit 
     return false;
 }
 
-/* ---- requests
- * --------------------------------------------------------------------------------------------------- */
+/* ---- requests ---- */
 
 #define CONDITIONS                                                                                           \
     (HTTP_BIT(IF_MATCH) | HTTP_BIT(IF_NONE_MATCH) | HTTP_BIT(IF_MODIFIED_SINCE) |                            \
@@ -262,8 +261,7 @@ slice_t forward_request_head(struct exchange *x)
     return t.overflow ? (slice_t){NULL, 0} : text_slice(&t);
 }
 
-/* ---- responses
- * -------------------------------------------------------------------------------------------------- */
+/* ---- responses ---- */
 
 static inline void put_status_line(struct text *t, const struct http_head *head)
 {

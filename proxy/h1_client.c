@@ -315,8 +315,7 @@ void h1_client_run(struct upstream_conn *u)
         exchange_on_upstream_rested(u->exchange);
 }
 
-/* ---- the request
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- the request ---- */
 
 bool h1_client_send_body(struct exchange *x, slice_t piece)
 {

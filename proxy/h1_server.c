@@ -227,8 +227,7 @@ void client_conn_exchange_done(struct client_conn *c, bool keep_alive)
         h1_server_run(c);
 }
 
-/* ---- request bodies
- * ----------------------------------------------------------------------------------------------- */
+/* ---- request bodies ---- */
 
 static enum h1_body_read h1_server_more_body(struct client_conn *c)
 {

@@ -42,8 +42,7 @@ static bool is_second(const struct exchange *x)
     return x->hedge->second == x;
 }
 
-/* ---- the second try
- * ------------------------------------------------------------------------------------------ */
+/* ---- the second try ---- */
 
 static void second_free(struct hedge *h)
 {
@@ -138,8 +137,7 @@ static void on_deadline(struct deadline *d)
     proxy_count(x->pw, METRIC_HEDGES_DENIED, 1);
 }
 
-/* ---- the first one
- * ------------------------------------------------------------------------------------------- */
+/* ---- the first one ---- */
 
 static bool may_be_hedged(const struct exchange *x)
 {

@@ -1,4 +1,5 @@
 /* main.c: the command line. Each command has its own file; this one only finds it. */
+#include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -33,7 +34,7 @@ static const char usage_text[] =
     "-c FILE   configuration (default " ADMIN_DEFAULT_CONFIG ")\n"
     "-s SOCKET admin socket of the running server; --json prints JSON\n"
     "Exit status: 0 done, 1 refused or failed, 2 wrong usage or configuration.\n"
-    "See millpond(1) and millpond.ini(5).\n";
+    "status and those below it have a --help of their own. See millpond(1) and millpond.ini(5).\n";
 
 static int usage_error(const char *what, const char *arg)
 {
@@ -55,62 +56,51 @@ static int unexpected(const char *arg)
     return EXIT_USAGE;
 }
 
-/* The options shared by run, check and config: only -c. `flag` (may be NULL) takes a long option's name. */
-static int parse_config_option(int argc, char **argv, const char **path, const char **flag)
+/* The options of run, check and config: -c FILE, and the command's own flags in `options`, of which the last
+ * that was given is told by its value. */
+static int parse_options(int argc, char **argv, const struct option *options, const char **path, int *flag)
 {
-    static const char long_form[] = "--config=";
+    int opt;
+    char text[8];
     *path = ADMIN_DEFAULT_CONFIG;
-    for (int i = 1; i < argc; i++) {
-        bool is_config = strcmp(argv[i], "-c") == 0 || strcmp(argv[i], "--config") == 0;
-        if (is_config && i + 1 < argc)
-            *path = argv[++i];
-        else if (is_config)
-            return usage_error(argv[i], " needs a file");
-        else if (strncmp(argv[i], long_form, strlen(long_form)) == 0)
-            *path = argv[i] + strlen(long_form);
-        else if (flag != NULL && strncmp(argv[i], "--", 2) == 0)
-            *flag = argv[i];
+    *flag = 0;
+    optind = 0;
+    opterr = 0;
+    while ((opt = getopt_long(argc, argv, ":c:", options, NULL)) != -1) {
+        snprintf(text, sizeof text, "-%c", optopt);
+        if (opt == ':')
+            return usage_error(argv[optind - 1], " needs a file");
+        if (opt == '?')
+            return usage_error("unknown option ", optopt > 0 && optopt < 256 ? text : argv[optind - 1]);
+        if (opt == 'c')
+            *path = optarg;
         else
-            return unexpected(argv[i]);
+            *flag = opt;
     }
-    return EXIT_DONE;
+    return optind == argc ? EXIT_DONE : unexpected(argv[optind]);
 }
 
 static int command_run(int argc, char **argv)
 {
+    static const struct option options[] = {{"config", required_argument, NULL, 'c'}, {NULL, 0, NULL, 0}};
     const char *path;
-    int rc = parse_config_option(argc, argv, &path, NULL);
+    int flag, rc = parse_options(argc, argv, options, &path, &flag);
     return rc != EXIT_DONE ? rc : server_main(path);
 }
 
 static int command_check(int argc, char **argv)
 {
-    const char *path, *flag = "";
-    int rc = parse_config_option(argc, argv, &path, &flag);
+    static const struct option options[] = {
+        {"config", required_argument, NULL, 'c'}, {"json", no_argument, NULL, 'j'}, {NULL, 0, NULL, 0}};
+    const char *path;
+    int flag, rc = parse_options(argc, argv, options, &path, &flag);
     if (rc != EXIT_DONE)
         return rc;
-    bool json = strcmp(flag, "--json") == 0;
-    if (flag[0] != '\0' && !json)
-        return unexpected(flag);
-    return command_check_file(path, json, stdout) ? EXIT_DONE : EXIT_USAGE;
+    return command_check_file(path, flag == 'j', stdout) ? EXIT_DONE : EXIT_USAGE;
 }
 
-static int command_config(int argc, char **argv)
+static int print_config(const char *path)
 {
-    const char *path, *flag = "";
-    int rc = parse_config_option(argc, argv, &path, &flag);
-    if (rc != EXIT_DONE)
-        return rc;
-    if (strcmp(flag, "--markdown") == 0) {
-        config_print_markdown(stdout);
-        return EXIT_DONE;
-    }
-    if (strcmp(flag, "--man") == 0) {
-        config_print_man(stdout);
-        return EXIT_DONE;
-    }
-    if (flag[0] != '\0')
-        return usage_error("unexpected argument: ", flag);
     struct config_problems problems = {0};
     struct config *c = config_load(path, &problems);
     for (size_t i = 0; c == NULL && i < problems.count; i++)
@@ -120,6 +110,25 @@ static int command_config(int argc, char **argv)
         return EXIT_USAGE;
     config_print(c, stdout);
     config_unref(c);
+    return EXIT_DONE;
+}
+
+static int command_config(int argc, char **argv)
+{
+    static const struct option options[] = {{"config", required_argument, NULL, 'c'},
+                                            {"markdown", no_argument, NULL, 'd'},
+                                            {"man", no_argument, NULL, 'm'},
+                                            {NULL, 0, NULL, 0}};
+    const char *path;
+    int flag, rc = parse_options(argc, argv, options, &path, &flag);
+    if (rc != EXIT_DONE)
+        return rc;
+    if (flag == 0)
+        return print_config(path);
+    if (flag == 'd')
+        config_print_markdown(stdout);
+    else
+        config_print_man(stdout);
     return EXIT_DONE;
 }
 
@@ -189,7 +198,11 @@ static int unknown_command(const char *name)
 
 static bool asks_for_help(int argc, char **argv)
 {
-    return argc > 2 && (strcmp(argv[2], "--help") == 0 || strcmp(argv[2], "-h") == 0);
+    for (int i = 2; i < argc; i++) {
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
+            return true;
+    }
+    return false;
 }
 
 static bool is_planned(const char *name)
@@ -205,7 +218,7 @@ static bool is_planned(const char *name)
 int main(int argc, char **argv)
 {
     tls_sleep_init();
-    if (argc < 2 || strcmp(argv[1], "-c") == 0 || strncmp(argv[1], "--config", strlen("--config")) == 0)
+    if (argc < 2 || strncmp(argv[1], "-c", 2) == 0 || strncmp(argv[1], "--config", strlen("--config")) == 0)
         return command_run(argc, argv);
     for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
         if (strcmp(argv[1], commands[i].name) != 0)

@@ -29,8 +29,7 @@ struct mirror_copy {
     size_t len, room;
 };
 
-/* ---- of the request
- * ------------------------------------------------------------------------------------------------- */
+/* ---- of the request ---- */
 
 static void count_open(struct proxy_worker *pw, int n)
 {
@@ -124,8 +123,7 @@ void mirror_send(struct exchange *x)
     phase_run(copy);
 }
 
-/* ---- of the copy
- * ------------------------------------------------------------------------------------------------- */
+/* ---- of the copy ---- */
 
 void mirror_on_head(struct exchange *x, const struct http_head *head)
 {

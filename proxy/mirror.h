@@ -12,8 +12,7 @@ struct exchange;
 #define MIRROR_BODY_MAX   (64 * KB)
 #define MIRROR_ANSWER_MAX (1 * MB) /* then the connection is closed */
 
-/* ---- of the request
- * ------------------------------------------------------------------------------------------------- */
+/* ---- of the request ---- */
 
 /* Its head for the instance is ready: makes x->mirror, unless there are too many, its body is known to be too
  * long, or it was thought of before. */
@@ -25,8 +24,7 @@ void mirror_send(struct exchange *x);
 /* With x->mirror: there will be no copy. */
 void mirror_drop(struct exchange *x);
 
-/* ---- of the copy
- * ------------------------------------------------------------------------------------------------- */
+/* ---- of the copy ---- */
 
 /* The head of the answer. Runs the exchange on. */
 void mirror_on_head(struct exchange *x, const struct http_head *head);

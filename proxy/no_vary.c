@@ -96,8 +96,7 @@ struct cache_object *no_vary_find_exact(struct exchange *x, bool *pass)
     return o;
 }
 
-/* ---- what a response states
- * ---------------------------------------------------------------------------------------- */
+/* ---- what a response states ---- */
 
 /* Notes the rule, and that there is none any more; returns it. */
 static const struct no_vary_rule *stated(struct exchange *x, const struct http_head *head)

@@ -28,8 +28,7 @@
 #include "proxy/proxy_worker.h"
 #include "proxy/upstream_conn.h"
 
-/* ---- leaving the shared one
- * ---------------------------------------------------------------------------------- */
+/* ---- leaving the shared one ---- */
 
 /* The flight goes on without this reader. false: no memory. */
 static bool leave_flight(struct exchange *x)
@@ -110,8 +109,7 @@ void own_fetch_begin(struct exchange *x)
         client_abort(x, CLOSE_NO_MEMORY);
 }
 
-/* ---- the own one
- * --------------------------------------------------------------------------------------------- */
+/* ---- the own one ---- */
 
 bool own_fetch_is_due(struct exchange *x)
 {

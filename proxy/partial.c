@@ -42,8 +42,7 @@ static bool range_is(struct cache_range r, uint64_t start, uint64_t end)
     return r.start == start && r.end == end;
 }
 
-/* ---- what is stored
- * ---------------------------------------------------------------------------------------------- */
+/* ---- what is stored ---- */
 
 static wall_s_t head_date_s(slice_t head, wall_s_t now_s)
 {
@@ -101,8 +100,7 @@ slice_t partial_strong_validator(const struct exchange *x, const struct cache_ob
     return strong ? v->last_modified : SLICE_EMPTY;
 }
 
-/* ---- what to fetch
- * ----------------------------------------------------------------------------------------------- */
+/* ---- what to fetch ---- */
 
 bool partial_found(struct exchange *x)
 {
@@ -154,8 +152,7 @@ void partial_put_fields(struct text *t, const struct exchange *x)
     TEXT_LIT(t, "\r\n");
 }
 
-/* ---- what came
- * --------------------------------------------------------------------------------------------------- */
+/* ---- what came ---- */
 
 /* Which bytes a 206 brings; `exact`: and its length agrees. */
 static bool arrived_part(const struct exchange *x, const struct http_head *head, struct cache_range *part,

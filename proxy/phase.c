@@ -133,8 +133,7 @@ void exchange_abandon(struct exchange *x)
     phase_run(x);
 }
 
-/* ---- our own answers
- * ---------------------------------------------------------------------------------------------- */
+/* ---- our own answers ---- */
 
 enum phase_result phase_answer(struct exchange *x, unsigned status, slice_t type, slice_t body)
 {
@@ -179,8 +178,7 @@ bool exchange_client_in(const struct exchange *x, const struct config_cidrs *lis
     return net_cidr_match(list->items, list->count, &a);
 }
 
-/* ---- accept
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- accept ---- */
 
 static enum phase_result accept_refuse(struct exchange *x, unsigned status, const char *detail)
 {
@@ -269,8 +267,7 @@ enum phase_result phase_accept(struct exchange *x)
     return PHASE_MORE;
 }
 
-/* ---- route
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- route ---- */
 
 static bool route_allows(const struct exchange *x)
 {

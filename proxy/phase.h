@@ -47,8 +47,7 @@ void phase_run(struct exchange *x);
  * PHASE_MORE. */
 enum phase_result phase_answer_error(struct exchange *x, unsigned status, const char *detail);
 
-/* ---- between the files of the phases
- * ------------------------------------------------------------------------------ */
+/* ---- between the files of the phases ---- */
 
 /* phase.c: any final answer of our own; `type` empty = none. */
 enum phase_result phase_answer(struct exchange *x, unsigned status, slice_t type, slice_t body);

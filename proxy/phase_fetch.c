@@ -24,8 +24,8 @@
 #include "proxy/upstream.h"
 #include "proxy/upstream_tls.h"
 
-#define CONTINUE_MS                                                                                          \
-    1000 /* how long an instance may take to answer Expect: 100-continue before the body is sent anyway */
+/* How long an instance may take to answer Expect: 100-continue before the body is sent anyway. */
+#define CONTINUE_MS 1000
 
 static bool fetch_is_idempotent(const struct exchange *x)
 {
@@ -60,8 +60,7 @@ void phase_fetch_release(struct exchange *x, enum fetch_error outcome)
     x->instance = NULL;
 }
 
-/* ---- request body
- * ----------------------------------------------------------------------------------------------- */
+/* ---- request body ---- */
 
 /* A call of HTTP/2, or what is sent behind a handshake that the instance has yet to judge (TLS 1.3). */
 static bool may_turn_out_unprocessed(const struct exchange *x)
@@ -167,8 +166,7 @@ void fetch_pump_body(struct exchange *x)
     }
 }
 
-/* ---- tries
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- tries ---- */
 
 static bool fetch_send_request(struct exchange *x)
 {
@@ -468,8 +466,7 @@ bool fetch_retry_elsewhere(struct exchange *x)
     return true;
 }
 
-/* ---- called by the upstream connection
- * ------------------------------------------------------------------------------ */
+/* ---- called by the upstream connection ---- */
 
 enum fetch_error exchange_judge_break(struct exchange *x)
 {

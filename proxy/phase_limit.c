@@ -83,8 +83,7 @@ static rate_ns_t now_ns(void)
     return clock_mono_us() * 1000;
 }
 
-/* ---- what becomes of it
- * ---------------------------------------------------------------------------------------- */
+/* ---- what becomes of it ---- */
 
 static void count(struct exchange *x, enum rate_outcome o)
 {
@@ -109,8 +108,7 @@ uint64_t phase_limit_retry_after_s(const struct exchange *x)
     return (uint64_t)MAX((x->limit->wait_ns + NS_PER_S - 1) / NS_PER_S, 1);
 }
 
-/* ---- Redis
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- Redis ---- */
 
 void phase_limit_cancel(struct exchange *x)
 {
@@ -160,8 +158,7 @@ static bool limit_ask(struct exchange *x, const struct limit_client *c, hash128_
     return name.len > 0 && limit_shared_ask(pw->redis, &x->limit->call, name, &x->route->rate);
 }
 
-/* ---- the phase
- * ------------------------------------------------------------------------------------------------- */
+/* ---- the phase ---- */
 
 static enum phase_result limit_pass(struct exchange *x, enum rate_outcome o)
 {

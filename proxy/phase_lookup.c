@@ -23,8 +23,8 @@
 #include "proxy/stale.h"
 #include "proxy/tunnel.h"
 
-#define WAIT_ROUNDS_MAX                                                                                      \
-    4 /* look-ups after a wait that ended in "look again", before fetching without the cache */
+/* Look-ups after a wait that ended in "look again", before fetching without the cache. */
+#define WAIT_ROUNDS_MAX 4
 
 static enum phase_result lookup_pass(struct exchange *x, enum cache_verdict v, enum no_store_reason why)
 {
@@ -250,8 +250,7 @@ enum phase_result phase_lookup(struct exchange *x)
     return lookup_fetch(x, o, remembered_pass, false);
 }
 
-/* ---- waiting
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- waiting ---- */
 
 enum phase_result phase_wait(struct exchange *x)
 {

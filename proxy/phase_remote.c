@@ -192,8 +192,7 @@ enum phase_result phase_remote(struct exchange *x)
     return outcome == REMOTE_LOAD_NONE ? PHASE_PARK : remote_miss(x);
 }
 
-/* ---- what was fetched
- * ------------------------------------------------------------------------------------------ */
+/* ---- what was fetched ---- */
 
 /* Without the lease it had to have: what is unfit in any case is only counted as such. */
 static bool may_save(const struct exchange *x, const struct cache_object_info *i)

@@ -29,9 +29,10 @@
 #include "proxy/tunnel.h"
 #include "proxy/upstream.h"
 
-#define PASS_MEMORY_MS                                                                                       \
-    120000 /* how long a key whose response may not be shared is fetched without queueing */
-#define PASS_MEMORY_LIMITED_MS 1000 /* the same after 429, and where an asset is missing */
+/* How long a key whose response may not be shared is fetched without queueing; after 429, and where an asset
+ * is missing. */
+#define PASS_MEMORY_MS         120000
+#define PASS_MEMORY_LIMITED_MS 1000
 
 static dur_ms_t pass_memory_ms(const struct exchange *x, enum no_store_reason why, unsigned status)
 {
@@ -113,8 +114,7 @@ static const struct http_head *head_for_vary(struct exchange *x, const struct ht
     return LIKELY(k->custom == NULL) ? head : cache_key_rules_vary(&x->arena, k, head);
 }
 
-/* ---- 304: the stored response is confirmed
- * -------------------------------------------------------------------------- */
+/* ---- 304: the stored response is confirmed ---- */
 
 /* The cookies that came with the confirmation are this client's, and are not kept. */
 static void put_confirmed_cookies(struct exchange *x, const struct http_head *not_modified)
@@ -209,8 +209,7 @@ static bool store_head_answer(struct exchange *x, const struct http_head *head)
     return false;
 }
 
-/* ---- 200 and the rest
- * --------------------------------------------------------------------------------------------- */
+/* ---- 200 and the rest ---- */
 
 /* Fields for this client alone, which are not stored. */
 static inline bool has_own_fields(const struct http_head *head, const struct cache_control *cc)

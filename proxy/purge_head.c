@@ -144,8 +144,7 @@ static bool read_fields(struct purge_wish *w)
     return true;
 }
 
-/* ---- what it names
- * --------------------------------------------------------------------------------------------------- */
+/* ---- what it names ---- */
 
 static bool add_text(struct purge_wish *w, enum cache_purge_kind kind, slice_t text)
 {

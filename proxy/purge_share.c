@@ -254,9 +254,7 @@ const char *purge_share_fate(struct purge_share *p, const struct cache_purge_res
     return "kept";
 }
 
-/* ---- status
- * ---------------------------------------------------------------------------------------------------------
- */
+/* ---- status ---- */
 
 static json_t *share_nodes(const struct purge_share *p)
 {

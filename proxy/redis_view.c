@@ -125,8 +125,7 @@ void redis_report_free(struct redis_report *r)
     *r = (struct redis_report){0};
 }
 
-/* ---- json -------------------------------------------------------------------------------------------------
- */
+/* ---- json ---- */
 
 static json_t *sight_json(const struct redis_sight *s, enum config_redis_mode mode)
 {

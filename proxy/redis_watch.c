@@ -57,8 +57,7 @@ static void watch_add_up(struct redis_watch *w)
     redis_tell(&w->teller, &w->sum, worker_now_ms(w->control), clock_wall_ms());
 }
 
-/* ---- asking -----------------------------------------------------------------------------------------------
- */
+/* ---- asking ---- */
 
 static void watch_on_answer(struct worker *control, struct mail *m)
 {
@@ -99,8 +98,7 @@ static void watch_on_deadline(struct deadline *d)
     watch_ask(CONTAINER_OF(d, struct redis_watch, deadline));
 }
 
-/* ---- life -------------------------------------------------------------------------------------------------
- */
+/* ---- life ---- */
 
 struct redis_watch *redis_watch_new(struct worker *control, size_t workers, struct config *c)
 {

@@ -33,8 +33,7 @@
 #define LOG_RING_BYTES     (1 * MB)
 #define CONTROL_RING_BYTES (256 * KB)
 
-/* ---- for workers
- * ---------------------------------------------------------------------------------------------- */
+/* ---- for workers ---- */
 
 struct upstream_spill *server_spill(struct server *s)
 {
@@ -78,8 +77,7 @@ void server_connection_closed(struct server *s, const struct client_conn *c)
     admission_leave(&s->admission, c->peer_ip, c->counted_by_ip);
 }
 
-/* ---- stopping
- * --------------------------------------------------------------------------------------------------- */
+/* ---- stopping ---- */
 
 /* Mail from the control thread to one worker; the worker frees it. */
 struct order_mail {
@@ -185,8 +183,7 @@ static void server_on_signal(evutil_socket_t sig, short what, void *arg)
         server_drain(s);
 }
 
-/* ---- starting
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- starting ---- */
 
 void server_log_listening(const struct net_addr *bound, const char *name)
 {

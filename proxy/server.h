@@ -104,8 +104,7 @@ struct server {
  * after a clean stop, 1 when something could not be started, 2 for a bad configuration. */
 int server_main(const char *path);
 
-/* ---- for workers
- * ---------------------------------------------------------------------------------------------- */
+/* ---- for workers ---- */
 
 struct upstream_spill *server_spill(struct server *s);
 /* May one more client connection be taken (max_connections, max_connections_per_ip)? Counts it when it may.
@@ -118,8 +117,7 @@ void server_connection_closed(struct server *s, const struct client_conn *c);
 /* A draining worker has nothing left. */
 void server_worker_done(struct server *s, struct proxy_worker *pw);
 
-/* ---- between the server's files
- * ------------------------------------------------------------------------------- */
+/* ---- between the server's files ---- */
 
 /* Reads the file again and changes over, or refuses and changes nothing. When it returns, all workers go by
  * the new file, but for one that has been too busy for a second to take it up. */
@@ -169,8 +167,6 @@ void server_tls_stop(struct server *s);
 void server_tls_destroy(struct server *s);
 /* The snapshot that server_build_snapshot made is in force. */
 void server_tls_commit(struct server *s);
-/* Logs what there is to say about certificates. */
-void server_tls_warn(struct server *s);
 /* An array with an object for each listener that has TLS. */
 json_t *server_tls_status(const struct server *s);
 /* The same for each pool whose instances are spoken to by TLS. */

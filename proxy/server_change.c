@@ -49,7 +49,7 @@ static bool change_over(struct server *s, struct config *c, struct config_proble
         config_unref(c);
     if (!ok)
         return change_refuse(out, "the configuration cannot be changed that way; it stays as it is",
-                             "mend what is said here");
+                             "correct what is listed");
     json_decref(out->problems);
     out->problems = NULL;
     return true;

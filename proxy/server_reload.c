@@ -119,8 +119,7 @@ static bool prepare_listeners(struct server *s, const struct config *c, struct p
     return true;
 }
 
-/* ---- the worker's side
- * -------------------------------------------------------------------------------------------- */
+/* ---- the worker's side ---- */
 
 static void worker_on_change(struct worker *w, struct mail *m)
 {
@@ -147,8 +146,7 @@ static void worker_on_change(struct worker *w, struct mail *m)
     free(change);
 }
 
-/* ---- the control thread's side
- * --------------------------------------------------------------------------------- */
+/* ---- the control thread's side ---- */
 
 static void commit_listeners(struct server *s, const struct config *c, const struct prepared_list *p)
 {

@@ -20,7 +20,8 @@ static void server_on_rotation(struct deadline *d)
     deadline_set(s->control, d, worker_now_ms(s->control) + TLS_TICKETS_PERIOD_MS);
 }
 
-void server_tls_warn(struct server *s)
+/* Logs what there is to say about certificates. */
+static void server_tls_warn(struct server *s)
 {
     const struct snapshot *snap = s->snapshot;
     const wall_ms_t now_ms = clock_wall_ms();

@@ -73,8 +73,7 @@ void split_unref(struct split *s)
         free(s);
 }
 
-/* ---- choosing
- * ----------------------------------------------------------------------------------------------- */
+/* ---- choosing ---- */
 
 bool split_picks_canary(const struct config_split *split, const char *canary_name, const char *stable_name,
                         slice_t by, bool may_name)
@@ -121,8 +120,7 @@ void split_choose(struct exchange *x)
         cookies_remove_named(&x->req, &(struct config_strings){&foreign, 1});
 }
 
-/* ---- counting
- * ----------------------------------------------------------------------------------------------- */
+/* ---- counting ---- */
 
 /* Four steps to an octave of microseconds. */
 static unsigned step_of(uint64_t us)
@@ -181,8 +179,7 @@ void split_age(struct split *s, uint64_t samples)
     atomic_flag_clear(&s->aging);
 }
 
-/* ---- judging
- * ------------------------------------------------------------------------------------------------ */
+/* ---- judging ---- */
 
 enum split_verdict split_judge(const struct split_figures *stable, const struct split_figures *canary,
                                const struct config_route *r)
@@ -261,8 +258,7 @@ void split_count(struct exchange *x)
     split_age(r->split, samples);
 }
 
-/* ---- for people
- * ---------------------------------------------------------------------------------------------- */
+/* ---- for people ---- */
 
 static json_t *side_json(const struct route *r, enum split_side side)
 {

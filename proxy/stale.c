@@ -46,8 +46,7 @@ static void stale_serve(struct exchange *x, bool on_error)
     phase_set(x, PHASE_DELIVER);
 }
 
-/* ---- in the background
- * ---------------------------------------------------------------------------------------------- */
+/* ---- in the background ---- */
 
 /* A much used object is tried once a second by each worker: who fails has found out under the shard's lock
  * that a fetch is under way, or one just failed. */
@@ -120,8 +119,7 @@ void stale_refresh_done(struct exchange *x)
         cache_back_off(pw->cache, &x->key, BACK_OFF_MS);
 }
 
-/* ---- instead of an error
- * -------------------------------------------------------------------------------------------- */
+/* ---- instead of an error ---- */
 
 static bool may_stand_in(const struct exchange *x, bool missing)
 {

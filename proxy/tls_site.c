@@ -194,8 +194,7 @@ wall_ms_t tls_site_staple_ends_ms(const struct tls_site *s, wall_ms_t after_ms)
     return first_ms;
 }
 
-/* ---- files that change
- * -------------------------------------------------------------------------------------------- */
+/* ---- files that change ---- */
 
 static void server_drop(void *server)
 {

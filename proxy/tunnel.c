@@ -61,8 +61,7 @@ static void way_set(uint8_t *way, enum tunnel_way to)
     *way = (uint8_t)to;
 }
 
-/* ---- the request, and the answer to it
- * ---------------------------------------------------------------------------- */
+/* ---- the request, and the answer to it ---- */
 
 /* No such field comes by HTTP/2 but for what core/h2_head.h makes of CONNECT. */
 bool tunnel_is_connect(const struct exchange *x)
@@ -174,8 +173,7 @@ void exchange_on_switch(struct exchange *x, const struct http_head *head)
     phase_run(x);
 }
 
-/* ---- what stays of the exchange
- * ------------------------------------------------------------------------------------ */
+/* ---- what stays of the exchange ---- */
 
 static void keep_field(struct exchange *x, struct http_head *kept, enum http_field_id id)
 {
@@ -231,8 +229,7 @@ static void tunnel_shed(struct exchange *x)
         x->peer = x->client->tls->conn.peer;
 }
 
-/* ---- beginning and end
- * -------------------------------------------------------------------------------------------- */
+/* ---- beginning and end ---- */
 
 static struct tunnel *tunnel_open(struct exchange *x)
 {
@@ -300,8 +297,7 @@ static void instance_broke(struct exchange *x, enum fetch_error e)
     x->tunnel->over = CLOSE_UPSTREAM_CUT;
 }
 
-/* ---- moving bytes
- * ------------------------------------------------------------------------------------------------- */
+/* ---- moving bytes ---- */
 
 static void tunnel_moved(struct exchange *x)
 {
@@ -472,8 +468,7 @@ static void pump_to_client(struct exchange *x, unsigned *steps)
         client_broke(x);
 }
 
-/* ---- deadlines
- * -------------------------------------------------------------------------------------------------- */
+/* ---- deadlines ---- */
 
 /* When one side has ended, the other has no more than an idle connection is given. */
 static mono_ms_t silence_ends_ms(const struct exchange *x)
@@ -520,8 +515,7 @@ void exchange_on_tunnel_deadline(struct exchange *x)
     phase_run(x);
 }
 
-/* ---- the phase
- * -------------------------------------------------------------------------------------------------- */
+/* ---- the phase ---- */
 
 void tunnel_close(struct exchange *x, enum close_reason why)
 {

@@ -36,8 +36,7 @@ bool tunnel_is_agreed(const struct exchange *x, const struct http_head *head);
  * gone. */
 bool tunnel_is_declined(struct exchange *x, const struct http_head *head);
 
-/* ---- in phase TUNNEL; `x` may be gone on return
- * --------------------------------------------------------------------------- */
+/* ---- in phase TUNNEL; `x` may be gone on return ---- */
 
 void tunnel_on_deadline(struct exchange *x);
 /* Of a stream: what waited for the client is out. */

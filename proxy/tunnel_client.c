@@ -22,8 +22,7 @@ void tunnel_client_begin(struct exchange *x)
     deadline_lapse(&x->client->deadline); /* the tunnel has its own */
 }
 
-/* ---- reading
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- reading ---- */
 
 /* As recv(2). */
 static ssize_t conn_take(struct client_conn *c, char *buf)
@@ -83,8 +82,7 @@ bool tunnel_client_rest(struct exchange *x, bool open)
     return true;
 }
 
-/* ---- writing
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- writing ---- */
 
 bool tunnel_client_resume(struct exchange *x)
 {
@@ -125,8 +123,7 @@ void tunnel_client_end(struct exchange *x)
     shutdown(c->fd, SHUT_WR);
 }
 
-/* ---- the rest
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- the rest ---- */
 
 void tunnel_client_again(struct exchange *x)
 {

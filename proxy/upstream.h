@@ -48,8 +48,7 @@ static inline bool upstream_is_reused(const struct exchange *x)
     return x->upstream->reused && !x->upstream->response_bytes_seen;
 }
 
-/* ---- the request; false: it broke, though an early answer may still be read
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- the request; false: it broke, though an early answer may still be read ---- */
 
 /* `upstream_head`. */
 static inline bool upstream_send_head(struct exchange *x)
@@ -71,8 +70,7 @@ static inline bool upstream_send_end(struct exchange *x, slice_t trailers)
     return UNLIKELY(x->call != NULL) ? h2_call_send_end(x->call, trailers) : h1_client_send_end(x, trailers);
 }
 
-/* ---- the response
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- the response ---- */
 
 /* It reads no further, since the exchange could not take more. */
 static inline bool upstream_is_paused(const struct exchange *x)

@@ -97,8 +97,7 @@ static void upstream_conn_on_deadline(struct deadline *d)
                                u->state < UPSTREAM_ACTIVE ? FETCH_CONNECT_TIMEOUT : FETCH_RESPONSE_TIMEOUT);
 }
 
-/* ---- sending
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- sending ---- */
 
 bool upstream_conn_is_blocked(const struct upstream_conn *u)
 {
@@ -189,8 +188,7 @@ bool upstream_conn_send_rest(struct upstream_conn *u)
     return true;
 }
 
-/* ---- events
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- events ---- */
 
 static enum fetch_error connect_error(int error)
 {
@@ -330,8 +328,7 @@ bool upstream_conn_is_quiet(struct upstream_conn *u)
     return n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
 }
 
-/* ---- opening and closing
- * ------------------------------------------------------------------------------------------ */
+/* ---- opening and closing ---- */
 
 static struct upstream_conn *upstream_conn_new(struct proxy_worker *pw, int fd, struct instance *i,
                                                enum upstream_state state, event_callback_fn on_event)

@@ -47,13 +47,3 @@ size_t proxy_url_key_texts(const struct snapshot *s, const struct cache_url *url
         (*texts)[i] = keys[i].key.text;
     return *texts != NULL ? count : 0;
 }
-
-bool proxy_key_for_url(const struct snapshot *s, slice_t url, struct arena *arena, struct cache_key *out)
-{
-    struct cache_url parts;
-    struct proxy_url_key *keys;
-    if (!cache_url_split(url, &parts) || proxy_url_keys(s, &parts, arena, &keys) == 0)
-        return false;
-    *out = keys[0].key;
-    return true;
-}

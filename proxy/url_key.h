@@ -21,7 +21,4 @@ size_t proxy_url_keys(const struct snapshot *s, const struct cache_url *url, str
 size_t proxy_url_key_texts(const struct snapshot *s, const struct cache_url *url, struct arena *arena,
                            slice_t **texts);
 
-/* The first of them, for a URL as text ("http://host/path?query"). false: it is not one, or no memory. */
-bool proxy_key_for_url(const struct snapshot *s, slice_t url, struct arena *arena, struct cache_key *out);
-
 #endif

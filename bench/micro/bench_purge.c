@@ -78,8 +78,7 @@ static void store(const char *what, unsigned long n, const char *tags)
     cache_fill_finish(&j.flight);
 }
 
-/* ---- how long locks are held
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- how long locks are held ---- */
 
 static int64_t clock_ns(clockid_t clock)
 {
@@ -192,8 +191,7 @@ static void holds_print(void)
     }
 }
 
-/* ---- the worker
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- the worker ---- */
 
 struct figures {
     unsigned long count, over_100_us;
@@ -341,8 +339,7 @@ static void figures_print(const char *what, const struct figures f[PHASES])
                f[i].descheduled);
 }
 
-/* ---- the rounds
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- the rounds ---- */
 
 static mono_us_t until_us;
 

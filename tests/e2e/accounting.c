@@ -48,8 +48,7 @@ static void script(struct origin_conn *c, const struct message *request, void *a
     }
 }
 
-/* ---- the figures
- * -------------------------------------------------------------------------------------------------- */
+/* ---- the figures ---- */
 
 static uint64_t counted[VERDICT_COUNT][NO_STORE_COUNT], requests[VERDICT_COUNT];
 
@@ -132,8 +131,7 @@ static void expect_sums(struct millpond *m)
     assert_int_equal(said, all);
 }
 
-/* ---- a bit of everything
- * --------------------------------------------------------------------------------------------- */
+/* ---- a bit of everything ---- */
 
 static struct client *start(struct millpond *m, const char *target)
 {

@@ -38,8 +38,7 @@ static struct proc_result curl(const char *url, const char *a, const char *b)
     return r;
 }
 
-/* ---- clients
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- clients ---- */
 
 static void clients_come_by_ipv6(void **state)
 {
@@ -121,8 +120,7 @@ static void a_unix_socket_and_ipv6_speak_tls_too(void **state)
     millpond_stop(m);
 }
 
-/* ---- instances
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- instances ---- */
 
 /* Another Millpond that listens there, and one in front of it that probes it. */
 static struct millpond *behind_start(const char *listen)

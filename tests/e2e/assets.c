@@ -77,8 +77,7 @@ static void forget(struct deploy *d)
         d->files[i]->has_it = false;
 }
 
-/* ---- asking another
- * -------------------------------------------------------------------------------------------------- */
+/* ---- asking another ---- */
 
 static void missing_file_is_asked_for_at_the_others(void **state)
 {
@@ -158,9 +157,7 @@ static void dead_instance_does_not_turn_404_into_502(void **state)
     millpond_stop(m);
 }
 
-/* ---- keeping
- * ---------------------------------------------------------------------------------------------------------
- */
+/* ---- keeping ---- */
 
 static void known_file_stays_served(void **state)
 {
@@ -248,9 +245,7 @@ static void gone_is_gone(void **state)
     millpond_stop(d.m);
 }
 
-/* ---- the 404
- * ---------------------------------------------------------------------------------------------------------
- */
+/* ---- the 404 ---- */
 
 static void missing_file_is_cached_for_seconds(void **state)
 {

@@ -109,8 +109,7 @@ static void killed_instance_under_load_loses_no_idempotent_request(void **state)
     millpond_stop(m);
 }
 
-/* ---- health
- * ------------------------------------------------------------------------------------------------- */
+/* ---- health ---- */
 
 struct patient {
     const char *name;
@@ -181,8 +180,7 @@ static void tcp_probes_need_only_a_connection(void **state)
     origin_stop(again);
 }
 
-/* ---- our own error pages
- * --------------------------------------------------------------------------------------- */
+/* ---- our own error pages ---- */
 
 static void expect_page(struct message *r, int status, bool json)
 {
@@ -256,8 +254,7 @@ static void silent_instance_is_a_504(void **state)
     origin_stop(o);
 }
 
-/* ---- retries
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- retries ---- */
 
 static void status_script(struct origin_conn *c, const struct message *request, void *arg)
 {

@@ -167,8 +167,7 @@ static void a_failing_second_leaves_it_to_the_first(void **state)
     millpond_stop(m);
 }
 
-/* ---- what is not hedged
- * -------------------------------------------------------------------------------------- */
+/* ---- what is not hedged ---- */
 
 static void only_what_may_be_sent_twice(void **state)
 {
@@ -241,8 +240,7 @@ static void the_budget_bounds_it(void **state)
     millpond_stop(m);
 }
 
-/* ---- together with the rest
- * ---------------------------------------------------------------------------------- */
+/* ---- together with the rest ---- */
 
 static void those_who_wait_for_the_fetch_get_it_too(void **state)
 {

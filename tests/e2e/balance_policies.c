@@ -36,8 +36,7 @@ static const char *seen(struct millpond *m, int count, const char *target, const
     return all;
 }
 
-/* ---- least_connections
- * ------------------------------------------------------------------------------------------- */
+/* ---- least_connections ---- */
 
 struct holder {
     const char *name;
@@ -88,8 +87,7 @@ static void the_busy_one_gets_nothing_more(void **state)
     origin_stop(idle);
 }
 
-/* ---- two_choices
- * ------------------------------------------------------------------------------------------------- */
+/* ---- two_choices ---- */
 
 static void the_slow_one_is_avoided(void **state)
 {
@@ -106,8 +104,7 @@ static void the_slow_one_is_avoided(void **state)
     millpond_stop(m);
 }
 
-/* ---- hash
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- hash ---- */
 
 static void hash_goes_by_what_it_is_told(void **state)
 {
@@ -154,8 +151,7 @@ static void hash_moves_only_what_it_must(void **state)
     millpond_stop(m);
 }
 
-/* ---- sticky_cookie
- * ----------------------------------------------------------------------------------------------- */
+/* ---- sticky_cookie ---- */
 
 /* "srv=VALUE" of the response, to be sent back; checks what else is said. */
 static const char *cookie_of(struct message *r)

@@ -151,8 +151,7 @@ static void who_had_all_the_time_has_failed(void **state)
     millpond_stop(m);
 }
 
-/* ---- Idempotency-Key
- * --------------------------------------------------------------------------------------------- */
+/* ---- Idempotency-Key ---- */
 
 static void reset_script(struct origin_conn *c, const struct message *request, void *arg)
 {
@@ -197,8 +196,7 @@ static void a_keyed_post_is_tried_again_where_the_route_allows(void **state)
     millpond_stop(m);
 }
 
-/* ---- bodies
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- bodies ---- */
 
 /* 16 KB are kept to be sent again, and not a byte more, however the length is told. */
 static void a_body_is_sent_again_up_to_a_bound(void **state)

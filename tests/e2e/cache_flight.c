@@ -1,4 +1,4 @@
-/* cache_flight.c: one fetch per key at a time, shared while it comes (DESIGN.md section 5, "Flights").
+/* cache_flight.c: one fetch per key at a time, shared while it comes.
  * Origins hold their answers at gates, and the gates are opened only after every client is known to be
  * waiting or to have its first byte, so nothing here depends on who is quicker. */
 #include "tests/support/millpond.h"
@@ -63,8 +63,7 @@ static struct client *ask(struct millpond *m, const char *request)
     return c;
 }
 
-/* ---- sharing
- * --------------------------------------------------------------------------------------------------- */
+/* ---- sharing ---- */
 
 static void herd_shares_one_fetch(bool chunked)
 {
@@ -180,8 +179,7 @@ static void varying_answer_goes_only_to_its_own(void **state)
     origin_stop(o);
 }
 
-/* ---- who leaves, who fails, who is slow
- * ---------------------------------------------------------------------------- */
+/* ---- who leaves, who fails, who is slow ---- */
 
 static void leader_gone_before_the_head(void **state)
 {
@@ -305,8 +303,7 @@ static void slow_reader_holds_up_nobody(void **state)
     millpond_stop(m);
 }
 
-/* ---- bounds
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- bounds ---- */
 
 static void long_wait_ends_in_a_fetch_of_ones_own(void **state)
 {

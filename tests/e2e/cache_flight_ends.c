@@ -58,8 +58,7 @@ static void herd_asks(struct millpond *m, const char *request)
     millpond_wait_figure(m, "followers_now", HERD - 1);
 }
 
-/* ---- errors
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- errors ---- */
 
 static void failed_fetch_answers_the_whole_herd(void **state)
 {
@@ -185,8 +184,7 @@ static void stalled_instance_ends_all_waits(void **state)
     millpond_stop(m);
 }
 
-/* ---- a fetch for nobody
- * ---------------------------------------------------------------------------------------- */
+/* ---- a fetch for nobody ---- */
 
 static void head_that_nobody_waits_for_is_not_fetched(void **state)
 {
@@ -246,8 +244,7 @@ static void unstorable_body_is_not(void **state)
     millpond_stop(m);
 }
 
-/* ---- slow readers
- * ---------------------------------------------------------------------------------------------- */
+/* ---- slow readers ---- */
 
 #define ENDLESS (64 * MB)
 
@@ -307,8 +304,7 @@ static void slow_reader_keeps_a_purged_object_only_so_long(void **state)
     millpond_stop(m);
 }
 
-/* ---- confirming
- * ------------------------------------------------------------------------------------------------ */
+/* ---- confirming ---- */
 
 static void one_question_confirms_for_all(void **state)
 {

@@ -22,8 +22,7 @@ static struct message *expect_page_(struct millpond *m, const char *target, cons
 #define ALICE "Cookie: sid=alice\r\n"
 #define BOB   "Cookie: sid=bob\r\n"
 
-/* ---- cookies of requests
- * ---------------------------------------------------------------------------------------- */
+/* ---- cookies of requests ---- */
 
 static void cookie_on_a_ttl_route_is_not_shared(void **state)
 {
@@ -108,8 +107,7 @@ static void removed_cookies_never_reach_the_application(void **state)
     millpond_stop(m);
 }
 
-/* ---- fields that Millpond writes
- * ---------------------------------------------------------------------------------- */
+/* ---- fields that Millpond writes ---- */
 
 static void what_varies_by_client_is_not_shared(void **state)
 {
@@ -138,8 +136,7 @@ static void what_varies_by_client_is_not_shared(void **state)
     millpond_stop(m);
 }
 
-/* ---- cookies of responses
- * --------------------------------------------------------------------------------------- */
+/* ---- cookies of responses ---- */
 
 #define COOKIE "Set-Cookie: sid=new\r\n"
 
@@ -226,8 +223,7 @@ static void confirmation_for_one_client_changes_nothing_for_others(void **state)
     millpond_stop(m);
 }
 
-/* ---- errors of others
- * ------------------------------------------------------------------------------------------- */
+/* ---- errors of others ---- */
 
 static void reset_alice(struct origin_conn *c, const struct message *request, void *arg)
 {
@@ -377,8 +373,7 @@ static void background_fetch_is_its_clients_own(void **state)
     millpond_stop(m);
 }
 
-/* ---- paths that look like files
- * --------------------------------------------------------------------------------- */
+/* ---- paths that look like files ---- */
 
 static void account_script(struct origin_conn *c, const struct message *request, void *arg)
 {

@@ -5,8 +5,7 @@
 
 #include "tests/support/millpond.h"
 
-/* ---- visible at once
- * --------------------------------------------------------------------------------------------- */
+/* ---- visible at once ---- */
 
 #define SIDES  8 /* connections, hence on both workers: that one has all of them happens once in 128 runs */
 #define ROUNDS 400
@@ -101,8 +100,7 @@ static void end_of_the_connection_means_hit(void **state)
     last_byte_means_hit(&body);
 }
 
-/* ---- first bytes
- * -------------------------------------------------------------------------------------------------- */
+/* ---- first bytes ---- */
 
 #define ASK  "GET /p HTTP/1.1\r\nHost: test\r\n\r\n"
 #define HERD 1000
@@ -171,8 +169,7 @@ static void cold_herd_gets_its_first_bytes_together(void **state)
     millpond_stop(m);
 }
 
-/* ---- at the end of freshness
- * --------------------------------------------------------------------------------------- */
+/* ---- at the end of freshness ---- */
 
 #define ONE_SECOND "Cache-Control: max-age=600\r\nAge: 599\r\n"
 #define WORK_MS    25 /* what the application takes for an answer; the kept time is then 31 ms */

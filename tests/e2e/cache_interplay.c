@@ -12,8 +12,7 @@ static struct message *expect_page_(struct millpond *m, const char *target, cons
     return r;
 }
 
-/* ---- tags
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- tags ---- */
 
 /* Answers that share a write are all right, whatever lines a client is shown. */
 static void pipelined_answers_show_their_own_tags(void **state)
@@ -75,8 +74,7 @@ static void a_new_version_of_a_part_has_its_own_tags(void **state)
     millpond_stop(m);
 }
 
-/* ---- parts
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- parts ---- */
 
 /* The line by which an odd part is kept never leaves, also beside a cookie. */
 static void confirmed_odd_part_keeps_its_line_to_itself(void **state)
@@ -110,8 +108,7 @@ static void parts_of_two_codings_are_not_joined(void **state)
     millpond_stop(m);
 }
 
-/* ---- HEAD
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- HEAD ---- */
 
 /* What a HEAD brings is shared, so it is asked for as the key has it. */
 static void head_that_may_confirm_asks_by_the_keys_host(void **state)
@@ -129,8 +126,7 @@ static void head_that_may_confirm_asks_by_the_keys_host(void **state)
     millpond_stop(m);
 }
 
-/* ---- what the key says and the instance does not see
- * ------------------------------------------------------------------------ */
+/* ---- what the key says and the instance does not see ---- */
 
 /* A field that a client takes back by naming it in Connection is not there: not for the instance, and so not
  * for the choice of variant, key and route either. */
@@ -172,8 +168,7 @@ static void a_quote_hides_no_keyed_cookie(void **state)
     millpond_stop(m);
 }
 
-/* ---- keys and the leak guard
- * ------------------------------------------------------------------------------------ */
+/* ---- keys and the leak guard ---- */
 
 static void a_keyed_cookie_is_accounted_for(void **state)
 {

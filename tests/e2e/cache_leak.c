@@ -97,8 +97,7 @@ static void personal_script(struct origin_conn *c, const struct message *request
         origin_respond(c, status, fields, body);
 }
 
-/* ---- the matrix
- * ------------------------------------------------------------------------------------------------- */
+/* ---- the matrix ---- */
 
 static struct app *app_new(void)
 {
@@ -231,8 +230,7 @@ static void nor_with_a_default_ttl(void **state)
     matrix("default_ttl = 1h\nstale_while_revalidate = 1h\n", false);
 }
 
-/* ---- at the same time
- * ------------------------------------------------------------------------------------------- */
+/* ---- at the same time ---- */
 
 struct crowd {
     struct client *clients[512];

@@ -215,8 +215,7 @@ static void what_is_personal_is_not_shared(void **state)
     millpond_stop(m);
 }
 
-/* ---- rules that change
- * ----------------------------------------------------------------------------------------------- */
+/* ---- rules that change ---- */
 
 static void another_rule_takes_over(void **state)
 {
@@ -308,9 +307,7 @@ static void confirmations_may_change_the_rule(void **state)
     millpond_stop(m);
 }
 
-/* ---- waiting
- * ---------------------------------------------------------------------------------------------------------
- */
+/* ---- waiting ---- */
 
 static struct client *ask(struct millpond *m, const char *target)
 {
@@ -377,9 +374,7 @@ static void waiting_requests_get_nothing_of_another_rule(void **state)
     }
 }
 
-/* ---- purges
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- purges ---- */
 
 static void purge(struct millpond *m, size_t how)
 {

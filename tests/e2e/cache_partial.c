@@ -4,8 +4,7 @@
 
 #define BIG (10 * 1024 * 1024)
 
-/* ---- reuse
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- reuse ---- */
 
 static void a_far_range_travels_and_is_stored(void **state)
 {
@@ -116,8 +115,7 @@ static void head_and_only_if_cached_know_it_is_a_part(void **state)
     millpond_stop(m);
 }
 
-/* ---- completion
- * ------------------------------------------------------------------------------------------------- */
+/* ---- completion ---- */
 
 static void the_missing_beginning_is_fetched(void **state)
 {

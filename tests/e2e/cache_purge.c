@@ -102,8 +102,8 @@ static void purge_reaches_a_fetch_under_way(void **state)
     origin_stop(o);
 }
 
-#define BIG_BYTES                                                                                            \
-    ((size_t)130 * 1024) /* a socket takes all of it from the server, whose object then is free to go */
+/* A socket takes all of it from the server, whose object then is free to go. */
+#define BIG_BYTES ((size_t)130 * 1024)
 
 /* A body made of one letter, the next one with each request. */
 static void letters_script(struct origin_conn *c, const struct message *request, void *arg)
@@ -173,8 +173,7 @@ static void purge_reaches_a_fetch_without_an_answer_yet(void **state)
     origin_stop(o);
 }
 
-/* ---- a purge against many readers
- * ---------------------------------------------------------------------------------- */
+/* ---- a purge against many readers ---- */
 
 static void version_script(struct origin_conn *c, const struct message *request, void *arg)
 {
@@ -248,8 +247,7 @@ static void no_request_after_a_purge_sees_the_old_page(void **state)
     origin_stop(o);
 }
 
-/* ---- memory
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- memory ---- */
 
 static void filler_script(struct origin_conn *c, const struct message *request, void *arg)
 {

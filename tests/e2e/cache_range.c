@@ -99,8 +99,7 @@ static void expect_whole(struct message *r)
 }
 #define EXPECT_WHOLE(r) (SUPPORT_AT, expect_whole(r))
 
-/* ---- of what is stored
- * ------------------------------------------------------------------------------------------ */
+/* ---- of what is stored ---- */
 
 static void single_ranges_come_from_the_cache(void **state)
 {
@@ -289,8 +288,7 @@ static void route_edits_apply_to_a_part(void **state)
     millpond_stop(m);
 }
 
-/* ---- of large bodies
- * -------------------------------------------------------------------------------------------- */
+/* ---- of large bodies ---- */
 
 static struct doc *big_doc(const char *fields)
 {
@@ -357,8 +355,7 @@ static void slow_client_and_one_that_leaves(void **state)
     millpond_stop(m);
 }
 
-/* ---- of what is not stored yet
- * ---------------------------------------------------------------------------------- */
+/* ---- of what is not stored yet ---- */
 
 static void miss_fetches_the_whole_and_gives_the_range(void **state)
 {

@@ -69,8 +69,7 @@ static void expect_stale(struct message *r, const char *body, const char *why)
     EXPECT(age != NULL && atoi(age) >= 5, "Age is %s", age != NULL ? age : "missing");
 }
 
-/* ---- while it is renewed
- * ------------------------------------------------------------------------------------------- */
+/* ---- while it is renewed ---- */
 
 static void stale_page_is_served_while_it_is_renewed(void **state)
 {
@@ -206,8 +205,7 @@ static void shutdown_does_not_wait_for_a_refresh_for_ever(void **state)
     millpond_stop(m);
 }
 
-/* ---- while the application fails
- * ----------------------------------------------------------------------------------- */
+/* ---- while the application fails ---- */
 
 static void stale_page_stands_in_for_an_error(void **state)
 {

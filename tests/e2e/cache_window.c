@@ -175,8 +175,7 @@ static void expect_cut(struct millpond *m, struct client *slow, struct message *
     millpond_wait_idle(m);
 }
 
-/* ---- it goes on
- * ------------------------------------------------------------------------------------------------ */
+/* ---- it goes on ---- */
 
 static const struct {
     const char *fields;
@@ -302,8 +301,7 @@ static void announced_length_is_kept(void **state)
     }
 }
 
-/* ---- it cannot
- * ------------------------------------------------------------------------------------------------- */
+/* ---- it cannot ---- */
 
 static void slow_reader_of_what_changed_is_cut(void **state)
 {

@@ -3,10 +3,14 @@
  *
  *     fault             GET                              POST
  *     kill -9           none fails                       those under way at the killed one fail, 502
- *     SIGSTOP           none fails                       those sent to the stopped one fail, 504, after
- * response_timeout flapping          none fails                       those under way at the flapping one
- * fail, 502 all down          502 or 503, until they are up    502 or 503, until they are up connect
- * blackhole none fails                       none fails: nothing was sent
+ *
+ *     SIGSTOP           none fails                       those sent to the stopped one fail, 504, late
+ *
+ *     flapping          none fails                       those under way at the flapping one fail, 502
+ *
+ *     all down          502 or 503, until they are up    502 or 503, until they are up
+ *
+ *     blackhole         none fails                       none fails: nothing was sent
  *
  * and no POST ever comes to two instances, nor twice to one. */
 #include <signal.h>
@@ -17,8 +21,7 @@
 
 #define LASTS 12 /* answers of each client, in each stage */
 
-/* ---- processes
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- processes ---- */
 
 static struct app apps[CHAOS_SERVERS];
 
@@ -82,8 +85,7 @@ static void stopped(void **state)
     millpond_stop(chaos_millpond(ch));
 }
 
-/* ---- scripts
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- scripts ---- */
 
 static struct chaos_patient patients[CHAOS_SERVERS];
 static int ports[CHAOS_SERVERS];
@@ -168,8 +170,7 @@ static void connect_blackhole(void **state)
     millpond_stop(chaos_millpond(ch));
 }
 
-/* ---- between two events
- * --------------------------------------------------------------------------------------------- */
+/* ---- between two events ---- */
 
 static void ends_after_the_gate(struct origin_conn *c, const struct message *request, void *arg)
 {

@@ -51,8 +51,7 @@ static void half_open(void **state)
     expect_only_the_unanswered_failed(ch);
 }
 
-/* ---- namespaces
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- namespaces ---- */
 
 /* Runs the words; they must succeed. */
 static void run(const char *words)

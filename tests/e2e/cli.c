@@ -150,6 +150,8 @@ static void wrong_words_are_answered_with_right_ones(void **state)
         {"check", ini, textf("a file is named by -c: -c %s", ini)},
         {"check", "-c", "-c needs a file"},
         {"run", "--config", "--config needs a file"},
+        {"run", "--json", "unknown option --json\nTry 'millpond help'."},
+        {"check", "-x", "unknown option -x"},
     };
     for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
         struct proc_result r = millpond_run(wrong[i].first, wrong[i].second, NULL);
@@ -164,6 +166,9 @@ static void wrong_words_are_answered_with_right_ones(void **state)
     }
     assert_int_equal(millpond_run("check", "--config", ini, NULL).exit_code, 0);
     assert_int_equal(millpond_run("check", textf("--config=%s", ini), NULL).exit_code, 0);
+    assert_int_equal(millpond_run("check", textf("-c%s", ini), NULL).exit_code, 0);
+    assert_int_equal(millpond_run("check", "--frobnicate", "--json", "-c", ini, NULL).exit_code, 2);
+    expect_in(millpond_run("check", "-c", ini, "--help", NULL).out, "usage: millpond");
     assert_string_equal(millpond_run("-V", NULL).out, "millpond " MILLPOND_VERSION "\n");
 }
 

@@ -90,8 +90,7 @@ static void number_and_bytes_are_bounded(void **state)
     }
 }
 
-/* ---- learned
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- learned ---- */
 
 struct linked {
     const char *fields; /* of each answer */

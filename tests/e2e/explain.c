@@ -126,6 +126,14 @@ static const struct trouble troubles[] = {
      .edit = "ignore_client_cache_control = yes",
      .edit_in = "ini",
      .good_ini = "ignore_client_cache_control = yes\n"},
+    {.name = "an affiliate's parameter",
+     .fields = GOOD,
+     .query = "?irclickid=%d",
+     .verdict = "miss",
+     .reason = "query",
+     .edit = "key_query = except: campaign",
+     .edit_in = "ini",
+     .good_ini = "key_query = except: campaign\n"},
     {.name = "404",
      .verdict = "miss",
      .reason = "no_freshness",
@@ -261,8 +269,7 @@ static void always_a_miss_is_named_and_the_edit_cures_it(void **state)
         trouble_and_cure(&troubles[i]);
 }
 
-/* ---- what is stored, and what changes nothing
- * --------------------------------------------------------------------------------------------------- */
+/* ---- what is stored, and what changes nothing ---- */
 
 static json_t *explain_json(struct millpond *m, const char *target)
 {
@@ -427,8 +434,7 @@ static void what_a_route_adds_to_the_key_is_no_query(void **state)
     millpond_stop(m);
 }
 
-/* ---- the door
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- the door ---- */
 
 static void questions_that_make_no_request_are_refused_with_advice(void **state)
 {

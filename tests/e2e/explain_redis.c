@@ -132,9 +132,7 @@ static void fetch(struct millpond *m, const char *target, const char *fields)
 
 #define ANY "Accept: */*"
 
-/* ---- what is there
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- what is there ---- */
 
 static void what_is_said_then_happens(void **state)
 {
@@ -253,9 +251,7 @@ static void where_memory_keeps_nothing_redis_is_looked_into(void **state)
     millpond_stop(m);
 }
 
-/* ---- who looks there, and what is put there
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- who looks there, and what is put there ---- */
 
 static void each_reason_not_to_look_has_its_name(void **state)
 {
@@ -316,9 +312,7 @@ static void without_a_shared_store_nothing_is_asked(void **state)
     millpond_stop(m);
 }
 
-/* ---- trouble
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- trouble ---- */
 
 static void who_does_not_follow_believes_nothing(void **state)
 {

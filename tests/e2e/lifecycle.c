@@ -20,8 +20,7 @@ static void held_script(struct origin_conn *c, const struct message *request, vo
     origin_respond(c, 200, "Cache-Control: no-store\r\n", "done");
 }
 
-/* ---- stopping
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- stopping ---- */
 
 static void sigterm_lets_open_requests_finish(void **state)
 {
@@ -160,8 +159,7 @@ static void systemd_is_told(void **state)
     close(fd);
 }
 
-/* ---- running out of things
- * ------------------------------------------------------------------------------------------ */
+/* ---- running out of things ---- */
 
 /* A request needs two: who has one waits for no other. */
 static void few_descriptors_let_in_few_clients(void **state)
@@ -267,9 +265,7 @@ static void connections_per_address_are_limited(void **state)
     millpond_stop(m);
 }
 
-/* ---- logs
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- logs ---- */
 
 static void rotated_logs_are_opened_anew(void **state)
 {
@@ -332,8 +328,7 @@ static void stuck_log_readers_slow_nobody(void **state)
     millpond_stop(m);
 }
 
-/* ---- clients that leave
- * ------------------------------------------------------------------------------------------------ */
+/* ---- clients that leave ---- */
 
 /* What a client has done when it leaves. */
 static const char *const phases[] = {

@@ -72,8 +72,7 @@ static void expect_app(struct message *r)
     EXPECT(message_field(r, "Set-Cookie") == NULL, "the mirror's cookie");
 }
 
-/* ---- what is copied
- * ------------------------------------------------------------------------------------------------- */
+/* ---- what is copied ---- */
 
 static void copy_is_what_the_instance_gets(void **state)
 {
@@ -195,8 +194,7 @@ static void unfinished_bodies_are_not_copied(void **state)
     finish(&s);
 }
 
-/* ---- it is not noticed
- * ------------------------------------------------------------------------------------------------ */
+/* ---- it is not noticed ---- */
 
 static void hanging_mirror_holds_up_nobody(void **state)
 {

@@ -79,8 +79,7 @@ static void included_files_are_read_in_the_order_of_their_names(void **state)
     millpond_stop(m);
 }
 
-/* ---- slow clients -----------------------------------------------------------------------------------------
- */
+/* ---- slow clients ---- */
 
 static void big_script(struct origin_conn *c, const struct message *request, void *arg)
 {
@@ -148,8 +147,7 @@ static void upload_slower_than_min_rate_is_cut_off(void **state)
     millpond_stop(m);
 }
 
-/* ---- privileges -------------------------------------------------------------------------------------------
- */
+/* ---- privileges ---- */
 
 static void remove_folder(void *path)
 {

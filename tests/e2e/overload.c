@@ -131,8 +131,7 @@ static void a_stale_copy_comes_before_all_that(void **state)
     origin_stop(o);
 }
 
-/* ---- calm pages
- * ------------------------------------------------------------------------------------------------ */
+/* ---- calm pages ---- */
 
 static const char *routes(const char *path)
 {

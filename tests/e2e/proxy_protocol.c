@@ -98,8 +98,7 @@ static void round_trip(struct millpond *m)
     expect_status(client_get(m->port, "/p", ""), 200);
 }
 
-/* ---- real senders
- * --------------------------------------------------------------------------------------------------- */
+/* ---- real senders ---- */
 
 static struct proc_result curl(const char *from, int port, const char *option)
 {
@@ -159,8 +158,7 @@ static void curl_says_who_came(void **state)
     millpond_stop(m);
 }
 
-/* ---- byte by byte
- * --------------------------------------------------------------------------------------------------- */
+/* ---- byte by byte ---- */
 
 static const slice_t headers[] = {
     SLICE_LIT(V1),
@@ -277,8 +275,7 @@ static void what_is_late_is_closed(void **state)
     millpond_stop(m);
 }
 
-/* ---- whom to believe, and about what
- * -------------------------------------------------------------------------------- */
+/* ---- whom to believe, and about what ---- */
 
 static void others_are_turned_away(void **state)
 {
@@ -373,8 +370,7 @@ static void rights_and_limits_go_by_it(void **state)
     millpond_stop(m);
 }
 
-/* ---- before TLS
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- before TLS ---- */
 
 static void it_stands_before_tls(void **state)
 {
@@ -416,8 +412,7 @@ static void a_reload_switches_tls_on(void **state)
     millpond_stop(m);
 }
 
-/* ---- reload and stop
- * ------------------------------------------------------------------------------------------------- */
+/* ---- reload and stop ---- */
 
 static void who_waits_for_it_does_not_hold_up_the_end(void **state)
 {

@@ -205,8 +205,7 @@ static void what_is_shared_is_fetched_for_the_first(void **state)
     }
 }
 
-/* ---- probes and reloads
- * ---------------------------------------------------------------------------------------------- */
+/* ---- probes and reloads ---- */
 
 static void probes_are_nobodys(void **state)
 {
@@ -240,8 +239,7 @@ static void a_reload_takes_it_up_at_once(void **state)
     millpond_stop(m);
 }
 
-/* ---- real receivers
- * ------------------------------------------------------------------------------------------------- */
+/* ---- real receivers ---- */
 
 static void others_understand_it(void **state)
 {

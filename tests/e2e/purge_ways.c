@@ -64,8 +64,7 @@ static void expect_gone_(struct millpond *m, unsigned before[ARRAY_LEN(site)], c
         support_fail("%s: gone is %s, not %s", what, got, gone);
 }
 
-/* ---- the ways
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- the ways ---- */
 
 static void commands(void **state)
 {
@@ -215,8 +214,7 @@ static void methods(void **state)
     millpond_stop(m);
 }
 
-/* ---- what is not done
- * ------------------------------------------------------------------------------------------------- */
+/* ---- what is not done ---- */
 
 static void what_cannot_be_done_is_refused_with_advice(void **state)
 {
@@ -267,9 +265,7 @@ static void nobody_else_may(void **state)
     millpond_stop(m);
 }
 
-/* ---- soft
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- soft ---- */
 
 static void a_soft_purge_serves_the_old_page_once_more(void **state)
 {
@@ -323,8 +319,7 @@ static void a_softly_purged_page_is_confirmed(void **state)
     origin_stop(o);
 }
 
-/* ---- tags under way
- * -------------------------------------------------------------------------------------------------- */
+/* ---- tags under way ---- */
 
 #define CONNECTIONS 16 /* that all of them are one worker's happens once in 2^15 runs */
 

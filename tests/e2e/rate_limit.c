@@ -46,8 +46,7 @@ static void expect_metric(struct millpond *m, const char *line)
     expect_in(millpond_admin(m, "GET", "/metrics")->body, line);
 }
 
-/* ---- what comes of it
- * -------------------------------------------------------------------------------------------- */
+/* ---- what comes of it ---- */
 
 static void a_burst_passes_and_more_is_answered_429(void **state)
 {
@@ -149,8 +148,7 @@ static void a_429_of_a_route_or_an_instance_is_its_own(void **state)
     millpond_stop(m);
 }
 
-/* ---- who is counted
- * ---------------------------------------------------------------------------------------------- */
+/* ---- who is counted ---- */
 
 static void addresses_are_counted_apart(void **state)
 {
@@ -229,8 +227,7 @@ static void workers_count_together(void **state)
     millpond_stop(m);
 }
 
-/* ---- configurations
- * ---------------------------------------------------------------------------------------------- */
+/* ---- configurations ---- */
 
 static void a_reload_keeps_what_was_counted(void **state)
 {

@@ -47,8 +47,7 @@ static void stop(void)
         millpond_stop(nodes[i]);
 }
 
-/* ---- the server
- * ---------------------------------------------------------------------------------------------- */
+/* ---- the server ---- */
 
 static void kill_saved(void)
 {
@@ -89,8 +88,7 @@ static void thaw(void)
     redis_thaw(redis);
 }
 
-/* ---- the links
- * ----------------------------------------------------------------------------------------------- */
+/* ---- the links ---- */
 
 static void delay_within(void)
 {
@@ -145,8 +143,7 @@ static void heal_one(void)
     relay_heal(links[victim]);
 }
 
-/* ---- what lies in it
- * ----------------------------------------------------------------------------------------- */
+/* ---- what lies in it ---- */
 
 static void trim_and_heal(void)
 {
@@ -207,8 +204,7 @@ static void unfill_memory(void)
     redis_do(redis, "CONFIG SET maxmemory-policy noeviction");
 }
 
-/* ---- a node
- * -------------------------------------------------------------------------------------------------- */
+/* ---- a node ---- */
 
 static bool file_holds(const char *path, const char *text)
 {

@@ -62,8 +62,7 @@ static bool is_replica_in_step(struct redis_process *p)
         }                                                                                                    \
     } while (0)
 
-/* ---- Sentinel
- * ------------------------------------------------------------------------------------------------ */
+/* ---- Sentinel ---- */
 
 static struct redis_group group;
 static struct redis_process *primary, *replica; /* as they are at the beginning of a round */
@@ -203,8 +202,7 @@ static void two_nodes_and_sentinels(void **state)
     stop();
 }
 
-/* ---- Cluster
- * ------------------------------------------------------------------------------------------------- */
+/* ---- Cluster ---- */
 
 static struct redis_cluster_group cluster;
 static unsigned slot; /* of the stream */

@@ -2,9 +2,7 @@
  * and whatever becomes of that one, of its response or of Redis, the others have an answer in time. */
 #include "tests/e2e/redis_flights.h"
 
-/* ---- one fetch
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- one fetch ---- */
 
 static void ten_nodes_fetch_once(void **state)
 {
@@ -82,9 +80,7 @@ static void who_waited_for_a_marker_asks_for_his_variant(void **state)
     stop();
 }
 
-/* ---- what nodes cannot share
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- what nodes cannot share ---- */
 
 static void who_waits_for_what_may_not_be_stored_fetches_at_once(void **state)
 {
@@ -164,9 +160,7 @@ static void after_an_error_the_next_node_tries(void **state)
     stop();
 }
 
-/* ---- who leaves, hangs or dies
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- who leaves, hangs or dies ---- */
 
 static void a_node_that_dies_is_followed_by_another(void **state)
 {
@@ -281,9 +275,7 @@ static void a_stop_waits_for_no_other_node(void **state)
     stop();
 }
 
-/* ---- Redis
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- Redis ---- */
 
 static void when_redis_stands_still_each_node_fetches(void **state)
 {

@@ -84,8 +84,7 @@ static void expect_secret(struct millpond *m)
     expect_in(texts[5], "[redis]");
 }
 
-/* ---- ways to it -------------------------------------------------------------------------------------------
- */
+/* ---- ways to it ---- */
 
 static void password_in_the_url(void **state)
 {
@@ -238,8 +237,7 @@ static void cluster(void **state)
     millpond_stop(m);
 }
 
-/* ---- it is not there --------------------------------------------------------------------------------------
- */
+/* ---- it is not there ---- */
 
 static void down_at_the_start(void **state)
 {
@@ -297,8 +295,7 @@ static void wrong_password_is_said_once(void **state)
     millpond_stop(m);
 }
 
-/* ---- the file ---------------------------------------------------------------------------------------------
- */
+/* ---- the file ---- */
 
 static void check_looks_at_the_machine(void **state)
 {

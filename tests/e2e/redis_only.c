@@ -96,9 +96,7 @@ static void wait_saves(struct millpond *m, const char *outcome, unsigned times)
     wait_metric(m, textf("millpond_redis_saves_total{outcome=\"%s\"} %u\n", outcome, times));
 }
 
-/* ---- memory
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- memory ---- */
 
 static void sized_script(struct origin_conn *c, const struct message *request, void *arg)
 {
@@ -231,9 +229,7 @@ static void what_is_not_kept_there_is_not_kept_here(void **state)
     millpond_stop(other);
 }
 
-/* ---- as with memory in front
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- as with memory in front ---- */
 
 static void bodies_of_all_kinds_are_found(void **state)
 {
@@ -399,9 +395,7 @@ static void a_crowd_shares_one_fetch_and_one_look_up(void **state)
     millpond_stop(m);
 }
 
-/* ---- without it
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- without it ---- */
 
 static void without_redis_the_instance_is_asked(void **state)
 {

@@ -2,9 +2,7 @@
  * by one node for all. */
 #include "tests/e2e/redis_flights.h"
 
-/* ---- what is stale
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- what is stale ---- */
 
 /* Redis keeps it for the next power of two of these seconds. */
 #define STALE_FIELDS(which) "Cache-Control: max-age=600, " which "=6000\r\n"

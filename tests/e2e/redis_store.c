@@ -93,9 +93,7 @@ static void expect_redis(const struct message *r, const char *body)
     expect_in(message_field(r, "Cache-Status"), "; detail=redis");
 }
 
-/* ---- finding
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- finding ---- */
 
 static void what_one_node_fetched_the_other_finds(void **state)
 {
@@ -230,9 +228,7 @@ static void a_renewed_response_ends_another_nodes_renewal(void **state)
     millpond_stop(b);
 }
 
-/* ---- who may have it
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- who may have it ---- */
 
 static void what_only_the_ini_file_calls_fresh_is_not_for_credentials(void **state)
 {
@@ -279,9 +275,7 @@ static void rules_for_queries_stay_on_their_node(void **state)
     millpond_stop(a);
 }
 
-/* ---- purges
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- purges ---- */
 
 static void what_was_purged_does_not_come_back(void **state)
 {
@@ -311,9 +305,7 @@ static void a_post_invalidates_what_only_redis_has(void **state)
     millpond_stop(b);
 }
 
-/* ---- what may go wrong
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- what may go wrong ---- */
 
 static void damaged_records_are_misses(void **state)
 {

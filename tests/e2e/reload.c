@@ -175,8 +175,7 @@ static void health_state_survives(void **state)
     millpond_stop(m);
 }
 
-/* ---- the command line
- * ------------------------------------------------------------------------------------------- */
+/* ---- the command line ---- */
 
 static void check_and_config_judge_files(void **state)
 {

@@ -139,8 +139,7 @@ static void clients_of_http2(void **state)
     origin_stop(app);
 }
 
-/* ---- instances with TLS
- * -------------------------------------------------------------------------------------------- */
+/* ---- instances with TLS ---- */
 
 struct tls_instance {
     int listener, port, fd;

@@ -18,8 +18,7 @@ static struct message *ask_host(struct millpond *m, const char *host, const char
     return client_raw_(m->port, textf("GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", target, host));
 }
 
-/* ---- who may ----------------------------------------------------------------------------------------------
- */
+/* ---- who may ---- */
 
 static void deny_and_allow_answer_403(void **state)
 {
@@ -117,8 +116,7 @@ static void trusted_proxy_names_the_client(void **state)
     millpond_stop(m);
 }
 
-/* ---- own answers ------------------------------------------------------------------------------------------
- */
+/* ---- own answers ---- */
 
 static void redirects_and_texts_need_no_instance(void **state)
 {
@@ -203,8 +201,7 @@ static void response_edits_reach_our_own_answers(void **state)
     millpond_stop(m);
 }
 
-/* ---- conditions -------------------------------------------------------------------------------------------
- */
+/* ---- conditions ---- */
 
 static void first_route_whose_conditions_hold_is_used(void **state)
 {
@@ -262,8 +259,7 @@ static void first_route_whose_conditions_hold_is_used(void **state)
     millpond_stop(m);
 }
 
-/* ---- header fields ----------------------------------------------------------------------------------------
- */
+/* ---- header fields ---- */
 
 static void request_fields_are_set_and_removed(void **state)
 {
@@ -329,8 +325,7 @@ static void response_fields_are_set_and_removed_on_every_way_out(void **state)
     millpond_stop(m);
 }
 
-/* ---- cache ------------------------------------------------------------------------------------------------
- */
+/* ---- cache ---- */
 
 static void bypass_by_cookie_or_header_neither_reads_nor_writes(void **state)
 {

@@ -69,8 +69,7 @@ static void ask_each(struct pair *p, const char *fields, int times)
         client_get(p->m->port, "/", fields);
 }
 
-/* ---- who goes where
- * -------------------------------------------------------------------------------------------------- */
+/* ---- who goes where ---- */
 
 static void clients_stay_with_their_side(void **state)
 {
@@ -155,9 +154,7 @@ static void canary_without_instances_gets_nothing(void **state)
     millpond_stop(p.m);
 }
 
-/* ---- the cache
- * ---------------------------------------------------------------------------------------------------------
- */
+/* ---- the cache ---- */
 
 static void sides_are_stored_apart(void **state)
 {
@@ -184,9 +181,7 @@ static void sides_are_stored_apart(void **state)
     millpond_stop(p.m);
 }
 
-/* ---- the stop
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- the stop ---- */
 
 #define SPLIT "split = stable=500 canary=500 by=header:X-Side\nsplit_samples = 20\n"
 

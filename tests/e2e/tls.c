@@ -132,8 +132,7 @@ static void explain_knows_the_scheme(void **state)
     millpond_stop(m);
 }
 
-/* ---- protocol
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- protocol ---- */
 
 static void protocols_are_agreed_on(void **state)
 {
@@ -218,8 +217,7 @@ static void the_end_of_what_was_cut_is_not(void **state)
     millpond_stop(m);
 }
 
-/* ---- bodies
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- bodies ---- */
 
 #define BIG_BYTES 5000000
 
@@ -336,8 +334,7 @@ static void many_requests_in_one_piece_are_answered_in_order(void **state)
     millpond_stop(m);
 }
 
-/* ---- doing it wrong
- * ------------------------------------------------------------------------------------------------- */
+/* ---- doing it wrong ---- */
 
 static int64_t closes(struct millpond *m, const char *reason)
 {

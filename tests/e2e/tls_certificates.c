@@ -129,8 +129,7 @@ static void what_is_offered_by_itself(void **state)
     millpond_stop(m);
 }
 
-/* ---- new ones
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- new ones ---- */
 
 static void a_reload_brings_new_ones_and_drops_nobody(void **state)
 {
@@ -244,8 +243,7 @@ static void a_listener_may_become_secure(void **state)
     millpond_stop(m);
 }
 
-/* ---- files that cannot be used
- * -------------------------------------------------------------------------------------- */
+/* ---- files that cannot be used ---- */
 
 static struct proc_result check(const char *listen_lines)
 {

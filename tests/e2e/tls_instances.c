@@ -107,8 +107,7 @@ static void sessions_are_gone_on_with(void **state)
     }
 }
 
-/* ---- certificates
- * --------------------------------------------------------------------------------------------------- */
+/* ---- certificates ---- */
 
 static void what_is_not_believed_is_down_and_says_why(void **state)
 {
@@ -169,8 +168,7 @@ static void another_instance_is_asked(void **state)
     millpond_stop(m);
 }
 
-/* ---- handshakes
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- handshakes ---- */
 
 static void read_and_wait(struct origin_conn *c, const struct message *none, void *arg)
 {
@@ -237,8 +235,7 @@ static void handshakes_that_fail(void **state)
     }
 }
 
-/* ---- files, reloads, and what else stands before it
- * -------------------------------------------------------------------- */
+/* ---- files, reloads, and what else stands before it ---- */
 
 static void a_reload_changes_what_is_believed(void **state)
 {

@@ -86,8 +86,7 @@ static void who_asks_is_shown_it(void **state)
     }
 }
 
-/* ---- whom an instance does not like
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- whom an instance does not like ---- */
 
 static void who_is_not_liked_hears_why(void **state)
 {
@@ -147,9 +146,7 @@ static void another_instance_is_asked(void **state)
     }
 }
 
-/* ---- an alert behind a response
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- an alert behind a response ---- */
 
 #define LONG_BYTES 3000 /* of a query, and of a body; more than there is to a handshake */
 
@@ -220,8 +217,7 @@ static void an_alert_behind_a_response_is_no_refusal(void **state)
     SSL_CTX_free(context);
 }
 
-/* ---- files that change
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- files that change ---- */
 
 static void copy(const struct tls_cert *from, const struct tls_cert *over)
 {
@@ -353,8 +349,7 @@ static void connections_made_by_old_authorities_are_not_used(void **state)
     }
 }
 
-/* ---- before it starts
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- before it starts ---- */
 
 static void check_looks_at_them(void **state)
 {

@@ -12,8 +12,7 @@ static const char *text_of(json_t *line, const char *name)
     return text != NULL ? text : "";
 }
 
-/* ---- bytes
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- bytes ---- */
 
 static void bytes_pass_both_ways_and_none_is_lost(void **state)
 {
@@ -143,8 +142,7 @@ static void tunnels_over_tls(void **state)
     millpond_stop(m);
 }
 
-/* ---- ends
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- ends ---- */
 
 static void ends_first_script(struct origin_conn *c, const struct message *request, void *arg)
 {
@@ -255,8 +253,7 @@ static void peers_that_vanish_are_noticed(void **state)
     millpond_stop(m);
 }
 
-/* ---- slowness
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- slowness ---- */
 
 /* What lies in the program, between its two sockets, is little. */
 static void expect_little_between(struct millpond *m, const char *taken, const char *given)

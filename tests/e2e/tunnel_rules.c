@@ -12,8 +12,7 @@ static const char *text_of(json_t *line, const char *name)
     return text != NULL ? text : "";
 }
 
-/* ---- requests
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- requests ---- */
 
 struct asked {
     const char *what, *request, *passed_on; /* Upgrade as the instance sees it, or NULL */
@@ -66,8 +65,7 @@ static void only_what_may_be_is_passed_on(void **state)
     millpond_stop(m);
 }
 
-/* ---- answers
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- answers ---- */
 
 static void what_was_not_asked_for_is_a_bad_gateway(void **state)
 {
@@ -199,8 +197,7 @@ static void connections_of_tunnels_count(void **state)
     millpond_stop(m);
 }
 
-/* ---- time
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- time ---- */
 
 static void idle_tunnel_ends_after_tunnel_timeout(void **state)
 {
@@ -293,8 +290,7 @@ static void half_open_tunnel_ends_after_idle_timeout(void **state)
     origin_stop(o);
 }
 
-/* ---- reload and stop
- * ---------------------------------------------------------------------------------------------- */
+/* ---- reload and stop ---- */
 
 static void tunnels_outlive_a_reload(void **state)
 {

@@ -58,8 +58,7 @@ struct millpond *chaos_millpond(const struct chaos *ch)
     return ch->m;
 }
 
-/* ---- clients
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- clients ---- */
 
 static unsigned book_open(struct visitor *v, bool is_post)
 {
@@ -140,8 +139,7 @@ static void *visitor_main(void *arg)
     return NULL;
 }
 
-/* ---- start, wait, stop
- * ------------------------------------------------------------------------------------------ */
+/* ---- start, wait, stop ---- */
 
 static char *pools(const struct chaos_options *o)
 {
@@ -243,8 +241,7 @@ void chaos_stop(struct chaos *ch)
     ch->joined = true;
 }
 
-/* ---- the book
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- the book ---- */
 
 static void note(struct chaos *ch, unsigned number, bool is_ill)
 {
@@ -276,8 +273,7 @@ void chaos_forget(struct chaos *ch)
     pthread_mutex_unlock(&ch->mtx);
 }
 
-/* ---- what is right
- * ---------------------------------------------------------------------------------------------- */
+/* ---- what is right ---- */
 
 static const char *target_of(const struct chaos *ch, unsigned number)
 {

@@ -78,8 +78,7 @@ unsigned chaos_expect_errors_(struct chaos *ch);
 #define chaos_expect_cut(ch) (SUPPORT_AT, chaos_expect_cut_(ch))
 void chaos_expect_cut_(struct chaos *ch);
 
-/* ---- instances that fall ill
- * ------------------------------------------------------------------------------------ */
+/* ---- instances that fall ill ---- */
 
 enum chaos_illness {
     CHAOS_WELL,

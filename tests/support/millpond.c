@@ -18,8 +18,7 @@ static const char *binary(void)
     return path;
 }
 
-/* ---- configuration
- * ------------------------------------------------------------------------------------------ */
+/* ---- configuration ---- */
 
 /* True when `lines` sets `key` itself. */
 static bool sets(const char *lines, const char *key)
@@ -93,8 +92,7 @@ char *pool_lines(const char *name, unsigned count, ...)
     return lines;
 }
 
-/* ---- start and stop
- * --------------------------------------------------------------------------------------------- */
+/* ---- start and stop ---- */
 
 static void show_log_of_unstopped(void *arg)
 {
@@ -182,8 +180,7 @@ void millpond_stop_(struct millpond *m)
     millpond_expect_clean_end_(m);
 }
 
-/* ---- the command line
- * --------------------------------------------------------------------------------------------- */
+/* ---- the command line ---- */
 
 #define MAX_ARGS 24
 
@@ -227,8 +224,7 @@ void millpond_purge_(struct millpond *m, const char *url)
         support_fail("purge %s: status %d\n%s%s", url, r.exit_code, r.out, r.err);
 }
 
-/* ---- status
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- status ---- */
 
 static void json_drop(void *arg)
 {
@@ -315,8 +311,7 @@ struct message *millpond_admin(struct millpond *m, const char *method, const cha
     return client_read(c);
 }
 
-/* ---- /proc
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- /proc ---- */
 
 uint64_t millpond_memory(struct millpond *m, const char *which)
 {

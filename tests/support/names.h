@@ -29,8 +29,7 @@ struct names *names_start(void);
 void names_stop(struct names *s);
 int names_port(const struct names *s);
 /* What it says from now on of `name`: addresses, of both families, with blanks between them; "": it has none.
- * An
- * "=other.name" instead makes it an alias of that. NULL: there is no such name. */
+ * An "=other.name" instead makes it an alias of that. NULL: there is no such name. */
 void names_set(struct names *s, const char *name, unsigned ttl_s, const char *addresses);
 void names_behave(struct names *s, enum names_manner manner);
 /* Queries of type A for that name so far, and a wait until there were that many. */

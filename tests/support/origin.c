@@ -34,8 +34,7 @@ struct origin {
     size_t request_count, request_cap;
 };
 
-/* ---- scripts ----------------------------------------------------------------------------------------------
- */
+/* ---- scripts ---- */
 
 bool origin_send_bytes(struct origin_conn *c, const void *bytes, size_t n)
 {
@@ -97,8 +96,7 @@ void origin_read_body(struct origin_conn *c)
     pthread_mutex_unlock(&c->origin->mtx);
 }
 
-/* ---- connections
- * -------------------------------------------------------------------------------------------- */
+/* ---- connections ---- */
 
 static void record_request(struct origin *o, struct message *m)
 {
@@ -212,8 +210,7 @@ static void *accept_main(void *arg)
     }
 }
 
-/* ---- the test's side
- * ------------------------------------------------------------------------------------------ */
+/* ---- the test's side ---- */
 
 /* On 127.0.0.`last`. */
 static int bound_socket(int port, unsigned last, int *bound_port)

@@ -13,8 +13,7 @@
 
 #define ASK_AGAIN_MS 10
 
-/* ---- certificates -----------------------------------------------------------------------------------------
- */
+/* ---- certificates ---- */
 
 char *redis_tls_key_file(void)
 {
@@ -51,8 +50,7 @@ char *redis_tls_file(void)
     return file;
 }
 
-/* ---- one server -------------------------------------------------------------------------------------------
- */
+/* ---- one server ---- */
 
 static char *config_of(const struct redis_process *p, const struct redis_server_options *o)
 {
@@ -153,8 +151,7 @@ void redis_restart(struct redis_process *p, bool empty)
     link_up(p);
 }
 
-/* ---- speaking to it ---------------------------------------------------------------------------------------
- */
+/* ---- speaking to it ---- */
 
 static char *reply_text(const redisReply *r)
 {

@@ -58,8 +58,7 @@ char *redis_until_(struct redis_process *p, const char *wanted, const char *comm
 char *redis_tls_file(void);
 char *redis_tls_key_file(void);
 
-/* ---- a primary, its replicas, three Sentinels that call it "millpond"
- * -------------------------------------- */
+/* ---- a primary, its replicas, three Sentinels that call it "millpond" ---- */
 
 #define REDIS_SENTINELS 3
 
@@ -77,8 +76,7 @@ void redis_group_start(struct redis_group *g, unsigned replicas, int down_after_
 void redis_group_fail_over(struct redis_group *g);
 void redis_group_wait_for_primary(struct redis_group *g, const struct redis_process *primary);
 
-/* ---- a Cluster of three masters
- * ---------------------------------------------------------------------------- */
+/* ---- a Cluster of three masters ---- */
 
 #define REDIS_MASTERS 3
 

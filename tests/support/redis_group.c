@@ -23,8 +23,7 @@ static struct redis_server_options with_line(const struct redis_server_options *
     return with;
 }
 
-/* ---- Sentinel ---------------------------------------------------------------------------------------------
- */
+/* ---- Sentinel ---- */
 
 static char *sentinel_lines(const struct redis_process *primary, int down_after_ms,
                             const struct redis_server_options *o)
@@ -76,8 +75,7 @@ void redis_group_fail_over(struct redis_group *g)
     redis_group_wait_for_primary(g, g->replicas[0]);
 }
 
-/* ---- Cluster ----------------------------------------------------------------------------------------------
- */
+/* ---- Cluster ---- */
 
 static struct redis_process *cluster_start(const char *name, int node_timeout_ms,
                                            const struct redis_server_options *o)

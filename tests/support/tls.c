@@ -14,8 +14,7 @@
 
 #define TLS_RECORD_ROOM 20000
 
-/* ---- certificates
- * -------------------------------------------------------------------------------------------------- */
+/* ---- certificates ---- */
 
 static void cert_free(void *arg)
 {
@@ -125,8 +124,7 @@ void tls_ocsp_write(const char *path, const struct tls_ocsp_options *o)
     ASN1_TIME_free(ends);
 }
 
-/* ---- client
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- client ---- */
 
 void tls_client_close(struct tls_client *c)
 {

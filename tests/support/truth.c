@@ -10,8 +10,7 @@
 #define LARGE_BODY_BYTES (150 * KB)
 #define BODY_LINE        128
 
-/* ---- the application
- * ----------------------------------------------------------------------------------------- */
+/* ---- the application ---- */
 
 static const char *fields_of(enum truth_kind kind)
 {
@@ -74,8 +73,7 @@ static void script(struct origin_conn *c, const struct message *request, void *a
     respond(c, request, page, version);
 }
 
-/* ---- nodes
- * --------------------------------------------------------------------------------------------------- */
+/* ---- nodes ---- */
 
 void truth_open_node(struct truth *t, unsigned i, struct millpond *m)
 {
@@ -129,8 +127,7 @@ void truth_leave(struct truth_client *c, unsigned i)
     pthread_mutex_unlock(&c->t->mtx);
 }
 
-/* ---- requests
- * ------------------------------------------------------------------------------------------------ */
+/* ---- requests ---- */
 
 struct message *truth_ask(struct truth_client *c, unsigned i, const char *request)
 {
@@ -190,8 +187,7 @@ bool truth_goes_on(struct truth *t)
     return go_on;
 }
 
-/* ---- waiting
- * ------------------------------------------------------------------------------------------------- */
+/* ---- waiting ---- */
 
 void truth_at(struct truth *t, const char *what)
 {
@@ -357,8 +353,7 @@ struct truth_figures truth_take(struct truth *t)
     return f;
 }
 
-/* ---- life
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- life ---- */
 
 static void client_init(struct truth *t, struct truth_client *c, uint64_t number)
 {

@@ -22,8 +22,7 @@ static unsigned enter_some(struct truth_client *c)
     return i;
 }
 
-/* ---- readers
- * ------------------------------------------------------------------------------------------------- */
+/* ---- readers ---- */
 
 struct question {
     unsigned page;
@@ -106,8 +105,7 @@ void *truth_reader_main(void *arg)
     return NULL;
 }
 
-/* ---- purgers
- * ------------------------------------------------------------------------------------------------- */
+/* ---- purgers ---- */
 
 /* What is to be purged, and which version of each page is due then; 0 = not concerned. */
 struct change {

@@ -25,8 +25,7 @@
 #include "cache/purge_stats.h"
 #include "core/log.h"
 
-/* ---- stand-ins
- * ------------------------------------------------------------------------------------------------- */
+/* ---- stand-ins ---- */
 
 #define FAKE_EVENTS_MAX 300
 
@@ -164,8 +163,7 @@ void balancer_each_instance(struct balancer *b, void (*each)(void *arg, const st
         each(arg, &list[i]);
 }
 
-/* ---- the fixture
- * --------------------------------------------------------------------------------------------------- */
+/* ---- the fixture ---- */
 
 struct fixture {
     char dir[64], socket[96], state_dir[96];
@@ -378,8 +376,7 @@ static inline void fx_finish(struct fixture *f)
     fx_end(f);
 }
 
-/* ---- a raw client
- * ------------------------------------------------------------------------------------------------ */
+/* ---- a raw client ---- */
 
 static inline int fx_connect(const struct net_addr *a)
 {

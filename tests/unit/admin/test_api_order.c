@@ -82,8 +82,7 @@ static void test_refusals(void **state)
     assert_string_equal(fake_order.text, "drain app x/y -1"); /* unix:/x/y is a name, too */
 }
 
-/* ---- the commands
- * ------------------------------------------------------------------------------------------------ */
+/* ---- the commands ---- */
 
 static void test_commands(void **state)
 {

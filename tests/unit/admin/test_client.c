@@ -120,14 +120,16 @@ static void test_wrong_usage(void **state)
     expect(RUN("purge", "-s", f->socket, "--tag"), 2, "", "a value is missing after --tag");
     expect(RUN("purge", "-s", f->socket, "--tag", "x", "--any-query"), 2, "", "--any-query goes with a URL");
     expect(RUN("status", "-s", f->socket, "--tag", "x"), 2, "", "an option of purge: --tag");
-    expect(RUN("status", "-s", f->socket, "extra"), 2, "", "what is this for: extra");
+    expect(RUN("status", "-s", f->socket, "extra"), 2, "", "unexpected argument: extra");
     expect(RUN("status", "-s", f->socket, "--all"), 2, "", "--all");
     expect(RUN("status", "-s"), 2, "", "a value is missing after -s");
     expect(RUN("status", "-s", ""), 2, "", "no path");
     expect(RUN("status", "-x"), 2, "", "unknown option -x");
     expect(RUN("status", "--frob"), 2, "", "unknown option --frob");
     expect(RUN("frob"), 2, "", "unknown command");
-    expect(RUN("status", "--help"), 0, "usage:", "");
+    expect(RUN("status", "--help"), 0, "usage: millpond status\n", "");
+    expect(RUN("drain", "-h"), 0, "--force ", "");
+    expect(RUN("purge", "--tagg", "x"), 2, "", "unknown option --tagg\nTry 'millpond purge --help'.\n");
     assert_int_equal(fake_cache.purges, 0);
 }
 
@@ -255,7 +257,7 @@ static void test_explain(void **state)
            "");
     expect(RUN("explain", "nonsense", "-s", f->socket), 1, "", "this is no URL; write a URL");
     expect(RUN("explain", "-s", f->socket), 2, "", "name the URL to explain");
-    expect(RUN("explain", "http://a/", "http://b/"), 2, "", "one URL at a time");
+    expect(RUN("explain", "http://a/", "http://b/"), 2, "", "write one URL");
     expect(RUN("explain", "http://a/", "-H"), 2, "", "a value is missing");
     expect(RUN("explain", "http://a/", "--all"), 2, "", "this is an option of purge: --all");
     expect(RUN("explain", "-h"), 0, "millpond explain URL", "");

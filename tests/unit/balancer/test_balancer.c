@@ -82,7 +82,7 @@ static void expect_picks(struct balancer_set *s, size_t pool, const char *want)
     }
 }
 
-/* --- what balancer_each_instance shows --- */
+/* ---- what balancer_each_instance shows ---- */
 
 struct listing {
     struct instance_info infos[8];
@@ -350,7 +350,7 @@ static void test_destroy_waits_for_all(void **state)
     close(keep);
 }
 
-/* --- names --- */
+/* ---- names ---- */
 
 static void test_names(void **state)
 {
@@ -433,7 +433,7 @@ static void test_who_is_gone_from_a_name_keeps_the_name(void **state)
     balancer_set_unref(s);
 }
 
-/* --- many workers, reloads and state changes at once --- */
+/* ---- many workers, reloads and state changes at once ---- */
 
 static _Atomic(struct balancer_set *) current;
 static pthread_mutex_t current_lock = PTHREAD_MUTEX_INITIALIZER;

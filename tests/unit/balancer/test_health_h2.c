@@ -94,8 +94,7 @@ static void test_no_answer(void **state)
     health_h2_free(h);
 }
 
-/* ---- bodies
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- bodies ---- */
 
 struct page {
     const char *status, *length; /* NULL: no content-length */

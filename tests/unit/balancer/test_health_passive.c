@@ -4,8 +4,7 @@
 
 #include "balancer/pool.h"
 
-/* ---- rules
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- rules ---- */
 
 static void test_judge(void **state)
 {
@@ -62,8 +61,7 @@ static void test_times(void **state)
     assert_int_equal(passive_time_ms(1, UINT32_MAX), PASSIVE_LONGEST);
 }
 
-/* ---- a pool
- * --------------------------------------------------------------------------------------------------- */
+/* ---- a pool ---- */
 
 struct env {
     struct worker *w;

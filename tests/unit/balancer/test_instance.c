@@ -197,7 +197,7 @@ static void test_log_line(void **state)
     assert_non_null(strstr(text, "warn app/a: up -> down: connect refused (3 probes failed)\n"));
 }
 
-/* --- legal and illegal --- */
+/* ---- legal and illegal ---- */
 
 static const char *const legal[] = {"starting up", "starting down", "up down", "up ejected",
                                     "ejected up",  "ejected down",  "down up"};
@@ -246,7 +246,7 @@ static void test_every_transition(void **state)
     }
 }
 
-/* --- what workers tell --- */
+/* ---- what workers tell ---- */
 
 static void request(enum fetch_error outcome)
 {
@@ -394,7 +394,7 @@ static void test_many_workers_tell(void **state)
     instance_unref(env.i);
 }
 
-/* --- identity and references --- */
+/* ---- identity and references ---- */
 
 static void test_identity(void **state)
 {

@@ -356,8 +356,7 @@ static void test_deactivated_in_the_middle(void **state)
     fake_dns_hold("app.test", false);
 }
 
-/* ---- all addresses of a name
- * -------------------------------------------------------------------------------------- */
+/* ---- all addresses of a name ---- */
 
 static void expect_all(const char *want)
 {

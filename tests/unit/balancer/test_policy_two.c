@@ -1,8 +1,7 @@
 /* test_policy_two.c: the moving average of latencies, and the better of two: slow, busy, unknown, failing. */
 #include "tests/unit/balancer/policy_fixture.h"
 
-/* ---- latency.h
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- latency.h ---- */
 
 static void test_latency_jumps_up_and_sinks_slowly(void **state)
 {
@@ -40,8 +39,7 @@ static void test_latency_at_the_ends_of_its_range(void **state)
     assert_int_equal(latency_us(&l, (mono_ms_t)UINT32_MAX + 10), UINT32_MAX);
 }
 
-/* ---- the policy
- * --------------------------------------------------------------------------------------------------- */
+/* ---- the policy ---- */
 
 /* `rounds` picks, one every ms, each answered at once by what `us` says of the instance. */
 static void run(struct policy_view *v, unsigned rounds, const mono_us_t *us, unsigned *counts)

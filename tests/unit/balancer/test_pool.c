@@ -256,7 +256,7 @@ static void test_lease_outlives_the_pool(void **state)
     instance_release(i, FETCH_NONE);
 }
 
-/* --- many workers --- */
+/* ---- many workers ---- */
 
 static _Atomic bool done;
 static _Atomic unsigned picked[4], nothing;
@@ -333,8 +333,7 @@ static void test_picking_while_states_change(void **state)
 
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
-/* ---- sticky_cookie
- * ----------------------------------------------------------------------------------------------- */
+/* ---- sticky_cookie ---- */
 
 static void make_sticky_pool(const char *text)
 {
@@ -433,8 +432,7 @@ static void test_backups_keep_visitors_only_while_used(void **state)
     expect_pinned(1, 'a');
 }
 
-/* ---- slow_start
- * -------------------------------------------------------------------------------------------------- */
+/* ---- slow_start ---- */
 
 static unsigned share_of_first(unsigned picks)
 {

@@ -369,8 +369,7 @@ static void test_a_server_that_is_down_gets_nobody(void **state)
     instance_release(w.got, FETCH_NONE);
 }
 
-/* ---- many at once
- * ------------------------------------------------------------------------------------------------ */
+/* ---- many at once ---- */
 
 #define THREADS 3
 #define ROUNDS  500

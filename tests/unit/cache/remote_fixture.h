@@ -94,9 +94,7 @@ static inline void node_close(struct node *n)
     n->map = NULL;
 }
 
-/* ---- storing
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- storing ---- */
 
 static inline struct cache_fill node_fill(uint64_t bytes)
 {
@@ -162,9 +160,7 @@ static inline char *head_name(const char *url)
     return part_name(slice_str(url), CACHE_RECORD_HEAD);
 }
 
-/* ---- loading
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- loading ---- */
 
 /* Static in tests: a test that fails leaves its frame. */
 struct looked {
@@ -260,9 +256,7 @@ static inline void purge_tag(struct node *n, const char *tag, bool soft)
     assert_true(cache_purge(n->cache, &p, 1, &result));
 }
 
-/* ---- life
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- life ---- */
 
 static inline int remote_setup(void **state)
 {

@@ -39,9 +39,7 @@ static dur_ms_t lf_unreachable_ms, lf_turn_ms;
 static struct lf_node *lf_nodes[LF_NODES];
 static struct redis_process *lf_redis;
 
-/* ---- on a node's thread
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- on a node's thread ---- */
 
 struct lf_job {
     struct mail mail;
@@ -114,9 +112,7 @@ static inline void lf_do_stop(struct lf_node *n, void *arg)
     worker_stop(n->w);
 }
 
-/* ---- nodes
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- nodes ---- */
 
 /* As a process that starts: nothing in memory. */
 static inline void lf_start(struct lf_node *n)
@@ -202,9 +198,7 @@ static inline void lf_open(unsigned count, slice_t channel)
     }
 }
 
-/* ---- looking
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- looking ---- */
 
 struct lf_view {
     struct cache_stream_follow follow;
@@ -278,9 +272,7 @@ static inline void lf_settle(unsigned count)
     }
 }
 
-/* ---- purging, and what is purged
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- purging, and what is purged ---- */
 
 /* As cache_purge would do it; any thread. Returns the event's number. */
 static inline uint64_t lf_purge(struct lf_node *n, const struct cache_purge *items, size_t count)

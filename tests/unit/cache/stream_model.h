@@ -36,9 +36,7 @@ static const char *const urls[URLS] = {"http://h/a", "http://h/b", "http://h/c/1
                                        "http://o/"};
 static const char *const tags[URLS] = {"t0", "t1", "t0", "t1", "t0"};
 
-/* ---- the model
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- the model ---- */
 
 struct purge {
     struct cache_purge what;
@@ -200,9 +198,7 @@ static inline struct purge *new_purge(unsigned node, unsigned life)
     return p;
 }
 
-/* ---- the life of a node
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- the life of a node ---- */
 
 static inline uint64_t node_purge(void *arg, const struct cache_purge *items, size_t count)
 {
@@ -274,9 +270,7 @@ static inline void node_disconnect(struct node *n)
     n->loading.used = n->writing.used = false;
 }
 
-/* ---- the stream
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- the stream ---- */
 
 /* An event is of the purge that it was made for; one that purges everything and was made for none stands for
  * all that its maker had handed over; a start for all that was. */

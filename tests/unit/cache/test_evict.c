@@ -249,8 +249,7 @@ static void test_batches_and_byte_sums(void **state)
     }
 }
 
-/* ---- while another thread has the lock and stands still: whoever waited for it here would wait for ever
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- another thread has the lock and stands still: who waited for it here would wait for ever ---- */
 
 static void test_comers_do_not_wait_and_keep_their_order(void **state)
 {

@@ -82,8 +82,7 @@ static void test_cut_before_the_last_bytes_were_shown(void **state)
     assert_false(fix_has(c, "http://h/a"));
 }
 
-/* ---- as a second worker sees it
- * ------------------------------------------------------------------------------------- */
+/* ---- as a second worker sees it ---- */
 
 struct seeker {
     const char *key;

@@ -30,9 +30,7 @@ static const char *const urls[URLS] = {"http://h/a", "http://h/a?q=1", "http://h
 static const char *const tags[TAGS] = {"t0", "t1", "t2", "t3"};
 static const char *const languages[2] = {"de", "en"};
 
-/* ---- the clock
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- the clock ---- */
 
 static _Atomic int64_t fake_wall_ms; /* 0: the real one */
 
@@ -46,9 +44,7 @@ int clock_gettime(clockid_t id, struct timespec *t)
     return 0;
 }
 
-/* ---- the model
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- the model ---- */
 
 struct answer {
     unsigned url;
@@ -165,9 +161,7 @@ static void mark(bool soft, const struct cache_purge *p, unsigned serial)
         a->hard_step = s.step;
 }
 
-/* ---- steps
- * --------------------------------------------------------------------------------------------------------------
- */
+/* ---- steps ---- */
 
 static struct fetch *free_fetch(void)
 {

@@ -81,8 +81,7 @@ static void nobody_is_told_when_nobody_waits(void **state)
     assert_int_equal(calls_of(p, "publish"), 0);
 }
 
-/* ---- although something is stored
- * ------------------------------------------------------------------------------- */
+/* ---- although something is stored ---- */
 
 static void ask_for(struct asker *a, struct node *n, enum cache_lease_want want, const char *refused)
 {
@@ -137,8 +136,7 @@ static void lease_is_had_anyway(void **state)
                             askers[i].outcome == CACHE_LEASE_FOUND ? "stored-meanwhile" : "");
 }
 
-/* ---- limits
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- limits ---- */
 
 static void waiting_is_bounded(void **state)
 {
@@ -175,8 +173,7 @@ static void waiting_is_bounded(void **state)
     assert_int_equal(askers[2].outcome, CACHE_LEASE_HELD);
 }
 
-/* ---- wakes at odd times
- * ------------------------------------------------------------------------------------------------- */
+/* ---- wakes at odd times ---- */
 
 /* Its question stands behind a command that blocks, so that it is asked after the wake was heard. */
 static void hear_before_answer(struct redis_process *p, const char *wake)

@@ -176,8 +176,7 @@ static void what_is_not_ours_is_unavailable(void **state)
     UNTIL(figures_of(&nodes[0]).wakes.not_understood == ARRAY_LEN(odd));
 }
 
-/* ---- a Cluster
- * -------------------------------------------------------------------------------------------------- */
+/* ---- a Cluster ---- */
 
 static struct redis_cluster_group group;
 

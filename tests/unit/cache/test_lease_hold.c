@@ -200,8 +200,7 @@ static void rejected_record_ends_the_lease(void **state)
     expect_stored(p, "(nil)");
 }
 
-/* ---- cancelling
- * ------------------------------------------------------------------------------------------------- */
+/* ---- cancelling ---- */
 
 static void cancelled_question_gives_back_what_it_gets(void **state)
 {

@@ -163,8 +163,7 @@ static void all_is_well(void)
         relay_heal(links[i]);
 }
 
-/* ---- what Redis wrote
- * ------------------------------------------------------------------------------------------- */
+/* ---- what Redis wrote ---- */
 
 static redisContext *monitor_start(void)
 {
@@ -310,8 +309,7 @@ static void records_are_written_in_order(void **state)
     assert_true(writes > 0 && count >= writes && count <= holds);
 }
 
-/* ---- threads
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- threads ---- */
 
 #define THREADS     3
 #define THREAD_KEYS 40

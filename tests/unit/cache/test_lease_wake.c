@@ -37,8 +37,7 @@ static void wakes_are_read(void **state)
     }
 }
 
-/* ---- the table
- * ------------------------------------------------------------------------------------------------- */
+/* ---- the table ---- */
 
 struct waiting {
     struct cache_waiter waiter;
@@ -150,8 +149,7 @@ static void who_is_woken_may_change_the_table(void **state)
     assert_int_equal(woken(), 4);
 }
 
-/* ---- answers
- * --------------------------------------------------------------------------------------------------- */
+/* ---- answers ---- */
 
 static redisReply *reply_of(const char *wire)
 {

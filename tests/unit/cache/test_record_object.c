@@ -219,8 +219,7 @@ static void test_age_goes_on_counting_in_the_store(void **state)
     assert_int_equal(age_when_loaded(&r, T0, 50000), 10500);
 }
 
-/* ---- purges ----------------------------------------------------------------------------------------------
- */
+/* ---- purges ---- */
 
 static uint64_t purge(struct cache *c, const char *tag, bool soft)
 {

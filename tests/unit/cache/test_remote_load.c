@@ -99,8 +99,7 @@ static unsigned asked_of(struct redis_process *p)
     return at != NULL ? (unsigned)atoi(at + strlen("cmdstat_get:calls=")) : 0;
 }
 
-/* ---- what may lie there
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- what may lie there ---- */
 
 static void what_is_not_a_record_of_this_key_is_refused(void **state)
 {
@@ -170,9 +169,7 @@ static void what_is_too_large_or_too_much_at_once_is_left(void **state)
     assert_int_equal(b->remote->load_bytes, 0);
 }
 
-/* ---- time, purges
- * -------------------------------------------------------------------------------------------------------------
- */
+/* ---- time, purges ---- */
 
 static dur_ms_t age_ms_of(struct node *n)
 {
@@ -283,8 +280,7 @@ static void nothing_is_believed_of_another_epoch_or_without_one(void **state)
     assert_int_equal(look(b, URL), REMOTE_LOAD_FOUND);
 }
 
-/* ---- what may happen to Redis
- * -------------------------------------------------------------------------------------------------- */
+/* ---- what may happen to Redis ---- */
 
 static void a_redis_that_hangs_costs_no_more_than_the_limit(void **state)
 {

@@ -237,9 +237,7 @@ static void closing_gives_up_what_is_on_its_way(void **state)
     cache_object_unref(&o);
 }
 
-/* ---- packed
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- packed ---- */
 
 static void what_is_text_is_packed_and_comes_back(void **state)
 {
@@ -271,9 +269,7 @@ static void what_is_text_is_packed_and_comes_back(void **state)
     assert_true(atoll(redis_do(p, "STRLEN %s", head_name(URL))) > 5000);
 }
 
-/* ---- Redis alone
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- Redis alone ---- */
 
 /* Queues it; true when it is found in memory from then on. */
 static bool is_kept_when_queued(struct node *n, const char *url, uint64_t bytes)

@@ -147,9 +147,7 @@ static void test_what_had_no_answer_is_looked_for_first(void **state)
     assert_int_equal(lf_look(lf_nodes[0])->follow.came_back, 1);
 }
 
-/* ---- nodes
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- nodes ---- */
 
 static const struct cache_stream_node *named(const struct lf_view *v, const char *name)
 {
@@ -224,9 +222,7 @@ static void test_all_know_how_far_all_are(void **state)
     assert_true(lf_is_purged(lf_nodes[1], "c", since));
 }
 
-/* ---- messages
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- messages ---- */
 
 static unsigned knows_inside(const struct lf_view *v)
 {

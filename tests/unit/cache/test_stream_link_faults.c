@@ -36,9 +36,7 @@ static unsigned pick(unsigned n)
     return (unsigned)(random_next(&s.random) >> 16) % n;
 }
 
-/* ---- what clients do
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- what clients do ---- */
 
 static void check(unsigned node, unsigned tag, unsigned made, bool all, const char *from)
 {
@@ -178,9 +176,7 @@ static void check_use(void)
     }
 }
 
-/* ---- what happens
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- what happens ---- */
 
 static void on_link(void (*fault)(struct relay *))
 {

@@ -156,9 +156,7 @@ static void test_old_steps_are_thinned_out(void **state)
     close_map(m);
 }
 
-/* ---- threads: the writer keeps local = 10 x ms in each step, and lowers now and then to the step before
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- threads: the writer keeps local = 10 x ms in each step, and at times lowers to the step before ---- */
 
 enum { READERS = 3, SIGHTINGS = 100000 };
 

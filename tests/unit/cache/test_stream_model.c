@@ -23,9 +23,7 @@ int fsync(int fd)
     return fd < 0 ? -1 : 0;
 }
 
-/* ---- what clients and operators do
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- what clients and operators do ---- */
 
 static bool is_purged(struct node *n, unsigned url, uint64_t since_id)
 {
@@ -185,9 +183,7 @@ static void add_foreign_entry(void)
         redis_add(&s.redis, false, slice_make(packed, cache_stream_fields_bytes(&f)), &p->id);
 }
 
-/* ---- what happens to Redis
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- what happens to Redis ---- */
 
 static void disconnect_all(void)
 {
@@ -275,9 +271,7 @@ static void step_redis(void)
     }
 }
 
-/* ---- schedules
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- schedules ---- */
 
 static void step_connected(struct node *n)
 {

@@ -384,9 +384,7 @@ static void test_a_damaged_file_purges_everything(void **state)
     sf_end(&n);
 }
 
-/* ---- promises
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- promises ---- */
 
 struct promises {
     sem_t told;

@@ -113,8 +113,7 @@ static void test_without_room_in_the_budget_the_window_opens(void **state)
     assert_int_equal(cache_fill_finish(&fl), NO_STORE_TOO_LARGE);
 }
 
-/* ---- asked to leave
- * -------------------------------------------------------------------------------------------- */
+/* ---- asked to leave ---- */
 
 #define READERS 4
 

@@ -61,6 +61,11 @@ static void test_campaign(void **state)
     assert_true(has_param(k, "utm_", true));
     assert_false(has_param(k, "campaign", false));
     config_unref(c);
+    assert_true(config_is_campaign_param(SLICE_LIT("utm_source")));
+    assert_true(config_is_campaign_param(SLICE_LIT("srsltid")));
+    assert_false(config_is_campaign_param(SLICE_LIT("pk_other"))); /* only what is listed is left out */
+    assert_false(config_is_campaign_param(SLICE_LIT("GCLID")));
+    assert_false(config_is_campaign_param(SLICE_LIT("sid")));
 }
 
 /* docs/cache-keys.md lists what the word stands for. */

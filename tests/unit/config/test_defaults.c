@@ -32,6 +32,27 @@ static void test_folders(void **state)
     unsetenv("XDG_RUNTIME_DIR");
 }
 
+/* Else commands that root gives would not find the socket of the service, which runs as another user. */
+static void test_service_has_the_folders_of_root(void **state)
+{
+    UNUSED(state);
+    char line[256], *rest = line;
+    FILE *f = fopen("packaging/millpond.service", "r");
+    assert_non_null(f);
+    while (fgets(line, sizeof line, f) != NULL && strncmp(line, "Environment=", strlen("Environment=")) != 0)
+        line[0] = '\0';
+    fclose(f);
+    assert_non_null(strsep(&rest, "="));
+    for (char *name; (name = strsep(&rest, " \n")) != NULL && *name != '\0';) {
+        char *value = name;
+        assert_non_null(strsep(&value, "="));
+        setenv(name, value, 1);
+    }
+    expect_dirs(7, "/run/millpond", "/var/lib/millpond");
+    unsetenv("XDG_RUNTIME_DIR");
+    unsetenv("XDG_STATE_HOME");
+}
+
 static void test_socket_follows_runtime_dir(void **state)
 {
     UNUSED(state);
@@ -83,6 +104,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_folders),
+        cmocka_unit_test(test_service_has_the_folders_of_root),
         cmocka_unit_test(test_socket_follows_runtime_dir),
         cmocka_unit_test(test_allowed_hosts),
         cmocka_unit_test(test_default_route_is_for_the_first_pool),

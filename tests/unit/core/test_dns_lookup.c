@@ -278,8 +278,7 @@ static void test_each_try_is_new(void **state)
     close(fd);
 }
 
-/* ---- the system's
- * ------------------------------------------------------------------------------------------------- */
+/* ---- the system's ---- */
 
 static void test_hosts_first(void **state)
 {
@@ -324,9 +323,7 @@ static void test_system_where_servers_cannot_tell(void **state)
     }
 }
 
-/* ---- ends
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- ends ---- */
 
 static void test_cancelled_anywhere(void **state)
 {

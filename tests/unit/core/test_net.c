@@ -215,8 +215,7 @@ static void test_cidr_refused(void **state)
     assert_false(net_cidr_parse(slice_make("10.0.0.1\0x", 10), &net));
 }
 
-/* ---- sockets
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- sockets ---- */
 
 static void expect_flags(int fd)
 {

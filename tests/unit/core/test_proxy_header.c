@@ -217,8 +217,7 @@ static void test_unix_addresses_are_skipped(void **state)
     expect_good(&(struct sample){{in, sizeof in}, NULL});
 }
 
-/* ---- writing
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- writing ---- */
 
 static struct net_addr addr(const char *text)
 {

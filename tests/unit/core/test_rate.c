@@ -163,8 +163,7 @@ static void test_what_was_refused_elsewhere_is_not_counted_here(void **state)
     assert_int_equal(wait_ns, 100 * MS);
 }
 
-/* ---- threads ----------------------------------------------------------------------------------------------
- */
+/* ---- threads ---- */
 
 enum { THREADS = 4, ROUNDS = 20000 };
 

@@ -310,8 +310,7 @@ static void renegotiation_is_refused(void **state)
     assert_false(SSL_renegotiate_pending(client) == 0 && SSL_is_init_finished(client) == 1);
 }
 
-/* ---- sessions
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- sessions ---- */
 
 static SSL_SESSION *session_of_first(void)
 {

@@ -105,9 +105,7 @@ static struct tls_out *out_make(void)
     return &out;
 }
 
-/* ---- one
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- one ---- */
 
 static void a_sleeper_gives_its_pages_back_and_goes_on(void **state)
 {
@@ -225,8 +223,7 @@ static void a_damaged_record_wakes_and_breaks_it(void **state)
     pair_close(&p);
 }
 
-/* ---- who does not
- * ------------------------------------------------------------------------------------------------- */
+/* ---- who does not ---- */
 
 static void who_is_busy_stays_awake(void **state)
 {
@@ -289,9 +286,7 @@ static void places_claim_no_memory_before_they_are_taken(void **state)
            (long long)claimed_by_init_kb);
 }
 
-/* ---- many
- * ---------------------------------------------------------------------------------------------------------
- */
+/* ---- many ---- */
 
 #define MANY 300
 
@@ -350,8 +345,7 @@ static void threads_do_not_meet(void **state)
     }
 }
 
-/* ---- what it is good for
- * ------------------------------------------------------------------------------------------ */
+/* ---- what it is good for ---- */
 
 #ifdef MILLPOND_JEMALLOC
 /* What this thread has taken and not given back; pages of sleepers are not among it, nor any other's. */

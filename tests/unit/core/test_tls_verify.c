@@ -36,8 +36,7 @@ static void test_authorities(void **state)
     assert_int_equal(ERR_peek_error(), 0);
 }
 
-/* ---- who a client is
- * ----------------------------------------------------------------------------------------------- */
+/* ---- who a client is ---- */
 
 static SSL_CTX *contexts[2];
 static SSL *server, *client;

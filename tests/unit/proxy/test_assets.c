@@ -151,8 +151,7 @@ static void test_others_believe_the_first(void **state)
     }
 }
 
-/* ---- what is stored
- * ---------------------------------------------------------------------------------------------- */
+/* ---- what is stored ---- */
 
 static void let_time_pass(struct inst_fix *o)
 {
@@ -239,8 +238,7 @@ static void test_two_at_once(void **state)
     inst_end(&o);
 }
 
-/* ---- heads
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- heads ---- */
 
 static void test_lifetimes(void **state)
 {
@@ -296,8 +294,7 @@ static void test_other_routes_say_what_they_are_told(void **state)
     inst_end(&o);
 }
 
-/* ---- no memory
- * --------------------------------------------------------------------------------------------------- */
+/* ---- no memory ---- */
 
 static void begin_stored(struct inst_fix *o)
 {

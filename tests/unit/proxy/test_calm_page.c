@@ -55,8 +55,7 @@ static void expect_refused(const char *file, const char *why)
     assert_null(p);
 }
 
-/* ---- files
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- files ---- */
 
 static void test_files(void **state)
 {
@@ -112,8 +111,7 @@ static void test_no_memory_for_it(void **state)
     assert_int_equal(n, 3); /* without memory to make it smaller, it stays as it is */
 }
 
-/* ---- answers
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- answers ---- */
 
 static char *route_lines(const char *name, size_t bytes)
 {
@@ -222,8 +220,7 @@ static void test_outlives_its_configuration(void **state)
     inst_end(&o);
 }
 
-/* ---- no memory
- * --------------------------------------------------------------------------------------------------- */
+/* ---- no memory ---- */
 
 static void begin(struct inst_fix *o)
 {

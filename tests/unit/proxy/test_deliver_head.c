@@ -79,8 +79,7 @@ static bool has(const struct head_fix *h, const char *part)
     return strstr(h->head, part) != NULL;
 }
 
-/* ---- framing
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- framing ---- */
 
 static void test_framing(void **state)
 {
@@ -164,8 +163,7 @@ static void test_unread_body(void **state)
     end(&h);
 }
 
-/* ---- our own pages
- * ---------------------------------------------------------------------------------------------- */
+/* ---- our own pages ---- */
 
 static void test_local(void **state)
 {
@@ -198,8 +196,7 @@ static void test_local(void **state)
     end(&h);
 }
 
-/* ---- from the cache
- * --------------------------------------------------------------------------------------------- */
+/* ---- from the cache ---- */
 
 static void test_object(void **state)
 {

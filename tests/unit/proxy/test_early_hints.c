@@ -22,8 +22,7 @@ static uint64_t learned(void)
     return metrics_total(METRIC_EARLY_HINTS_LEARNED);
 }
 
-/* ---- what instances say
- * ------------------------------------------------------------------------------------------ */
+/* ---- what instances say ---- */
 
 static void test_before_the_answer(void **state)
 {
@@ -129,8 +128,7 @@ static void test_client_leaves_behind_hints(void **state)
     inst_end(&o);
 }
 
-/* ---- learned
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- learned ---- */
 
 static void put_ask(struct frames *f, uint32_t id, const char *method)
 {
@@ -272,8 +270,7 @@ static void test_learned_bytes(void **state)
     }
 }
 
-/* ---- no memory
- * --------------------------------------------------------------------------------------------------- */
+/* ---- no memory ---- */
 
 static void begin(struct inst_fix *o)
 {

@@ -142,8 +142,7 @@ static void test_the_only_one_waits_on(void **state)
     inst_end(&o);
 }
 
-/* ---- no memory
- * --------------------------------------------------------------------------------------------------- */
+/* ---- no memory ---- */
 
 static void play(struct inst_fix *o)
 {

@@ -53,8 +53,7 @@ static void end(struct one *o)
     fix_end(&o->f);
 }
 
-/* ---- requests
- * --------------------------------------------------------------------------------------------------- */
+/* ---- requests ---- */
 
 static void test_plain_request(void **state)
 {
@@ -393,8 +392,7 @@ static void test_arena_ceiling(void **state)
     end(&o);
 }
 
-/* ---- responses
- * -------------------------------------------------------------------------------------------------- */
+/* ---- responses ---- */
 
 static struct http_field response_fields[64];
 

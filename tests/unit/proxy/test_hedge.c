@@ -152,8 +152,7 @@ static void test_client_leaves(void **state)
     }
 }
 
-/* ---- the route's timeout
- * ------------------------------------------------------------------------------------------- */
+/* ---- the route's timeout ---- */
 
 static void test_time_is_up(void **state)
 {
@@ -206,8 +205,7 @@ static void test_time_is_up_once_it_has_begun(void **state)
     inst_end(&o);
 }
 
-/* ---- no memory
- * --------------------------------------------------------------------------------------------------- */
+/* ---- no memory ---- */
 
 static void play(struct inst_fix *o)
 {

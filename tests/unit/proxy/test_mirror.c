@@ -78,8 +78,7 @@ static struct exchange *copy_of(struct inst_fix *o)
     return NULL;
 }
 
-/* ---- who comes to an end first
- * ----------------------------------------------------------------------------------- */
+/* ---- who comes to an end first ---- */
 
 static void test_either_answers_first(void **state)
 {
@@ -253,8 +252,7 @@ static void test_two_at_once(void **state)
     expect_since(before, 2, 0, 0);
 }
 
-/* ---- limits
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- limits ---- */
 
 static void test_body_length(void **state)
 {
@@ -418,8 +416,7 @@ static void test_none_begins_while_draining(void **state)
     expect_since(before, 0, 0, 1);
 }
 
-/* ---- no memory
- * --------------------------------------------------------------------------------------------------- */
+/* ---- no memory ---- */
 
 static void play(struct inst_fix *o)
 {

@@ -149,8 +149,7 @@ static void test_many_workers_count(void **state)
     split_unref(s);
 }
 
-/* ---- in a snapshot
- * -------------------------------------------------------------------------------------------------- */
+/* ---- in a snapshot ---- */
 
 #define SPLIT(text) FIX_APP "[pool new]\nserver = 127.0.0.1:8\n[route r]\nsplit = " text "\n"
 

@@ -62,8 +62,7 @@ static void end(struct inst_fix *o)
     inst_end(o);
 }
 
-/* ---- a connection
- * ------------------------------------------------------------------------------------------------ */
+/* ---- a connection ---- */
 
 static void test_bytes_pass(void **state)
 {
@@ -279,8 +278,7 @@ static void test_two_at_once(void **state)
     end(&o);
 }
 
-/* ---- a stream
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- a stream ---- */
 
 static void put_connect(struct frames *f, uint32_t id)
 {
@@ -499,8 +497,7 @@ static void test_stream_takes_nothing(void **state)
     end(&o);
 }
 
-/* ---- no memory
- * --------------------------------------------------------------------------------------------------- */
+/* ---- no memory ---- */
 
 static void begin(struct inst_fix *o)
 {

@@ -112,8 +112,7 @@ static void test_send_to_closed(void **state)
     end(&o);
 }
 
-/* ---- keeping
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- keeping ---- */
 
 /* Ends the response and gives the connection back; whether it was kept. */
 static bool give_back(struct up *o)
@@ -178,8 +177,7 @@ static void test_close_while_put_off(void **state)
     end(&o);
 }
 
-/* ---- whose fault a slow body is
- * ----------------------------------------------------------------------------------- */
+/* ---- whose fault a slow body is ---- */
 
 static void slow_body(bool blocked, bool want_408)
 {
