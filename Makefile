@@ -46,6 +46,7 @@ endif
 
 CFLAGS  ?=
 LDFLAGS ?=
+LTO     ?= $(if $(SAN)$(findstring clang,$(CC)),no,yes)
 ALL_CFLAGS  := -std=c17 $(OPT) $(WARN) $(HARD) $(SANFLAGS) $(DEFS) $(CFLAGS)
 ALL_LDFLAGS := $(LINK) $(SANFLAGS) $(LDFLAGS)
 # There are hundreds of test programs; they are linked in a third of the time where there is gold.
@@ -108,9 +109,25 @@ $(LIB): $(filter-out $(BUILD)/proxy/main.o,$(OBJ))
 	@rm -f $@
 	@ar rcs $@ $^
 
+# The program is optimised as a whole, which saves 2 to 4% of what a request costs. Test programs are not: linking
+# hundreds of them would take hours. Warnings are for compiling, where they do not depend on what is inlined; and files
+# that the assembler takes in are no matter of the compiler's.
+ifeq ($(LTO),yes)
+BIN_OBJ := $(patsubst $(BUILD)/lto/admin/page.o,$(BUILD)/admin/page.o,$(SRC:%.c=$(BUILD)/lto/%.o))
+$(BUILD)/lto/%.o: %.c $(BUILD)/.flags
+	@mkdir -p $(@D)
+	@echo "  CC    $<"
+	@$(CC) $(ALL_CFLAGS) -flto -MMD -MP -c $< -o $@
+$(BIN): $(BIN_OBJ)
+	@echo "  LINK  $@"
+	@$(CC) $(ALL_CFLAGS) -w -flto=$(JOBS) $(ALL_LDFLAGS) $^ $(LIBS) -o $@
+.PRECIOUS: $(BUILD)/lto/%.o
+-include $(BIN_OBJ:.o=.d)
+else
 $(BIN): $(BUILD)/proxy/main.o $(LIB)
 	@echo "  LINK  $@"
 	@$(CC) $(ALL_LDFLAGS) $< $(LIB) $(LIBS) -o $@
+endif
 
 # Programs whose allocations can be made to fail: tests/unit/proxy/no_memory.h.
 NO_MEMORY_BIN := $(patsubst %,$(BUILD)/tests/unit/proxy/test_%,assets calm_page early_hints fetch_queue h2_call hedge mirror \
