@@ -392,7 +392,9 @@ void h2_server_on_deadline(struct client_conn *c)
     if (h->goaway_noticed)
         h2_server_drain(c);
     LIST_FOREACH_SAFE (n, next, &h->streams) {
-        h2_stream_watch(CONTAINER_OF(n, struct h2_stream, node));
+        const mono_ms_t due_ms = h2_stream_watch(CONTAINER_OF(n, struct h2_stream, node));
+        h->watch_ms = MIN(h->watch_ms, due_ms);
     }
     h2_server_run(c);
 }
+    h->watch_ms = now_ms + WATCH_MS;
