@@ -24,7 +24,6 @@
 #include <stdlib.h>
 
 #include "core/log.h"
-#include "core/metrics.h"
 #include "core/panic.h"
 #include "core/timeline.h"
 
@@ -452,6 +451,12 @@ static struct instance *instance_find(struct instance_registry *r, const char *p
             return i;
     }
     return NULL;
+}
+
+void instance_registry_count(const struct instance_registry *r, enum metric_id id)
+{
+    if (r->control->metrics != NULL)
+        metrics_add(r->control->metrics, id, 1);
 }
 
 /* That of the pool, with a reference. */

@@ -15,6 +15,7 @@
 #include "balancer/latency.h"
 #include "balancer/queue.h"
 #include "core/list.h"
+#include "core/metrics.h"
 
 #define INSTANCE_MAGIC        0x494e5354u
 #define INSTANCE_REASON_BYTES 160
@@ -89,6 +90,9 @@ struct instance {
 void instance_registry_init(struct instance_registry *r, struct worker *control,
                             void (*on_event)(struct instance_registry *r, struct instance *i,
                                              enum instance_event e));
+
+/* Counts it in the figures of the control thread, where there are any. */
+void instance_registry_count(const struct instance_registry *r, enum metric_id id);
 
 /* The instance of that identity with a reference for the caller, made when there is none. `addr` NULL: the
  * name does not resolve; the instance is down. `of_several`: its server may have more addresses, so it is

@@ -44,6 +44,8 @@
     COUNTER(EJECTIONS, "ejections", "Times an instance was left out for failing")                            \
     COUNTER(EJECTIONS_SPARED, "ejections_spared",                                                            \
             "Times a failing instance was not left out, for want of better ones")                            \
+    COUNTER(NAME_FAILURES, "name_lookup_failures",                                                           \
+            "Look-ups of host names of servers that brought no address")                                     \
     COUNTER(SPLIT_CANARY, "split_canary_requests", "Requests that a split gave to its canary")               \
     COUNTER(SPLIT_STOPS, "split_stops", "Times a canary got no more requests, since it did worse")           \
     COUNTER(MIRRORED, "mirrored_requests", "Copies of requests that were begun to be sent to a mirror")      \

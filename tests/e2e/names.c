@@ -251,6 +251,7 @@ static void a_dead_name_server_takes_nothing_away(void **state)
     for (unsigned i = 0; i < ARRAY_LEN(dead); i++) {
         names_behave(dns, dead[i]);
         millpond_wait_log(m, "no answer from the name servers; the addresses known stay in use", i + 1);
+        EXPECT(millpond_figure(m, "name_lookup_failures") > i, "%u times, but nothing is counted", i + 1);
         assert_string_equal(addresses(m), "23");
         assert_int_equal(support_count(seen(m, 4, ""), "3"), 2);
         names_behave(dns, NAMES_ANSWERED);
