@@ -266,6 +266,8 @@ static void pools_on_instance(void *arg, const struct instance_info *info)
         admin_put_int(o, "idle_limit_ms", (uint64_t)info->idle_ms);
         admin_put_text(o, "idle_limit_from", info->idle_from);
     }
+    if (info->leaving > 0)
+        admin_put_int(o, "leaving", info->leaving);
     admin_put_int(o, "requests", info->requests);
     admin_put_int(o, "failures", info->failures);
     admin_put_int(o, "probes_ok", info->probes_ok);

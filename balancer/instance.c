@@ -185,6 +185,18 @@ bool instance_is_retired(const struct instance *i)
     return idle_limit_is_ended(&i->idle_limit);
 }
 
+uint64_t instance_leaving(const struct instance_registry *r, const char *pool_name, const char *name)
+{
+    uint64_t running = 0;
+    LIST_FOREACH (n, &r->instances) {
+        const struct instance *i = CONTAINER_OF(n, struct instance, node);
+        if (instance_in_flight(i) > 0 && instance_is_retired(i) &&
+            (pool_name == NULL || (strcmp(i->name, name) == 0 && strcmp(i->pool_name, pool_name) == 0)))
+            running += instance_in_flight(i);
+    }
+    return running;
+}
+
 void instance_begin_slowly(struct instance *i)
 {
     if (instance_state(i) == INSTANCE_STARTING)
@@ -441,6 +453,12 @@ void instance_registry_init(struct instance_registry *r, struct worker *control,
     health_probers_init(&r->probers, control);
 }
 
+void instance_registry_count(const struct instance_registry *r, enum metric_id id)
+{
+    if (r->control->metrics != NULL)
+        metrics_add(r->control->metrics, id, 1);
+}
+
 static struct instance *instance_find(struct instance_registry *r, const char *pool_name, const char *name,
                                       const struct net_addr *addr, bool of_several)
 {
@@ -451,12 +469,6 @@ static struct instance *instance_find(struct instance_registry *r, const char *p
             return i;
     }
     return NULL;
-}
-
-void instance_registry_count(const struct instance_registry *r, enum metric_id id)
-{
-    if (r->control->metrics != NULL)
-        metrics_add(r->control->metrics, id, 1);
 }
 
 /* That of the pool, with a reference. */

@@ -107,6 +107,9 @@ void instance_unwatch(struct instance *i);
 /* The same for one that no pool in use stands on any more: its idle connections are not used again, and are
  * closed when workers look (instance_is_retired). Watching it again ends that. */
 void instance_retire(struct instance *i);
+/* How many requests are under way at retired instances of that server; of all servers, with `pool_name` NULL.
+ */
+uint64_t instance_leaving(const struct instance_registry *r, const char *pool_name, const char *name);
 /* It is new in a pool that works: slow_start begins. */
 void instance_begin_slowly(struct instance *i);
 /* `i` takes over from `from`, another address of the same name: failed probes go on counting, and when that
