@@ -37,7 +37,7 @@ struct explain_edit {
     const char *key;     /* INI: option of the route */
     const char *section; /* INI: NULL: the route's; else "[cache]" */
     slice_t text;        /* the line, field or advice; in the arena or static */
-    bool for_all;        /* only right if all clients may have the same response */
+    const char *only_if; /* what must be so for it to be right; NULL: nothing */
 };
 
 struct explain_case {
