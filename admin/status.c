@@ -31,7 +31,7 @@ static void put_ms(json_t *o, const char *key, uint64_t us)
 
 struct route_sum {
     uint16_t route;
-    uint64_t by_verdict[VERDICT_COUNT], by_reason[NO_STORE_COUNT], by_status[METRICS_STATUS_CLASSES];
+    uint64_t by_verdict[VERDICT_COUNT], by_reason[NO_STORE_SAID_COUNT], by_status[METRICS_STATUS_CLASSES];
     struct histogram latency;
 };
 
@@ -80,7 +80,7 @@ static void latency_on_series(void *arg, const struct metrics_series *s)
         return;
     route_sum_add(r, s);
     r->by_verdict[s->verdict] += count;
-    for (unsigned i = 0; i < NO_STORE_COUNT; i++)
+    for (unsigned i = 0; i < NO_STORE_SAID_COUNT; i++)
         r->by_reason[i] += atomic_load_explicit(&s->by_reason[i], memory_order_relaxed);
 }
 
@@ -137,7 +137,7 @@ static json_t *routes_build(const struct latency_sum *l)
             if (sum->by_verdict[v] > 0)
                 admin_put_int(verdicts, outcome_verdict_name((enum cache_verdict)v), sum->by_verdict[v]);
         }
-        for (unsigned v = 0; v < NO_STORE_COUNT; v++) {
+        for (unsigned v = 0; v < NO_STORE_SAID_COUNT; v++) {
             if (sum->by_reason[v] > 0)
                 admin_put_int(reasons, outcome_no_store_name((enum no_store_reason)v), sum->by_reason[v]);
         }
@@ -301,8 +301,11 @@ static json_t *reasons_build(void)
         enum metrics_reason_kind kind = (enum metrics_reason_kind)k;
         const struct metrics_reason_info *info = metrics_reason_info(kind);
         json_t *by_reason = json_object();
-        for (unsigned reason = 1; reason < info->count; reason++)
-            admin_put_int(by_reason, metrics_reason_name(kind, reason), metrics_reason_total(kind, reason));
+        for (unsigned reason = 1; reason < info->count; reason++) {
+            const uint64_t total = metrics_reason_total(kind, reason);
+            if (metrics_reason_is_listed(kind, reason, total))
+                admin_put_int(by_reason, metrics_reason_name(kind, reason), total);
+        }
         json_object_set_new(o, info->name, by_reason);
     }
     return o;

@@ -323,6 +323,14 @@ bool cache_flight_move(struct cache_flight **flp, const struct cache_key *key,
     return fl != NULL;
 }
 
+enum no_store_reason cache_remembered(struct cache *c, const struct cache_key *key)
+{
+    CHECK_MAGIC(c, CACHE_MAGIC);
+    struct cache_pass_memory m;
+    return cache_pass_get(c->pass, key->hash.lo, cache_now_ms(), &m) ? no_store_remembered(m.why)
+                                                                     : NO_STORE_PASS_REMEMBERED;
+}
+
 void cache_remember_personal(struct cache *c, const struct cache_key *key, dur_ms_t ms)
 {
     CHECK_MAGIC(c, CACHE_MAGIC);

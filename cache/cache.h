@@ -146,6 +146,10 @@ struct cache_join_result cache_join_surely(struct cache *c, const struct cache_k
  * memory is short. */
 struct cache_flight *cache_lead(struct cache *c, const struct cache_key *key, const struct http_head *request,
                                 struct arena *scratch, const struct cache_object *stale);
+/* What is said of a request whose key is remembered as one that cannot be stored: the reason of then. Any
+ * thread. */
+enum no_store_reason cache_remembered(struct cache *c, const struct cache_key *key);
+
 /* For `ms`, a request for the key that has credentials is fetched without queueing: the last response to one
  * could not be shared. Says nothing about requests without. */
 void cache_remember_personal(struct cache *c, const struct cache_key *key, dur_ms_t ms);

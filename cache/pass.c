@@ -3,6 +3,8 @@
  * and expiry of their own. */
 #include "cache/pass.h"
 
+#include "core/panic.h"
+
 #define REASON_BITS  6
 #define STATUS_BITS  10
 #define SECONDS_BITS 8
@@ -24,6 +26,7 @@ void cache_pass_remember_why(struct cache_pass *p, uint64_t fingerprint, mono_ms
                              enum no_store_reason why, unsigned status)
 {
     struct cache_pass_entry *set = pass_set(p, fingerprint), *best = &set[0];
+    ASSERT((unsigned)why < NO_STORE_COUNT);
     for (unsigned i = 0; i < CACHE_PASS_WAYS; i++) {
         if (atomic_load_explicit(&set[i].fingerprint, memory_order_relaxed) == fingerprint) {
             best = &set[i];

@@ -18,7 +18,7 @@
 #define SERIES_MAX   4096u
 #define SERIES_SLOTS (2 * SERIES_MAX)
 #define LABEL_SLOTS  (2 * METRICS_LABELS_MAX)
-#define REASONS_MAX  64u /* of one kind */
+#define REASONS_MAX  96u /* of one kind */
 #define SHARD_MAGIC  0x4d455452u
 
 #define X(id, name, label, reasons, reason_name, help)                                                       \
@@ -265,7 +265,7 @@ void metrics_series_record(struct metrics_series *s, unsigned status, uint64_t u
 
 void metrics_series_count_reason(struct metrics_series *s, enum no_store_reason why)
 {
-    ASSERT((unsigned)why < NO_STORE_COUNT);
+    ASSERT((unsigned)why < NO_STORE_SAID_COUNT);
     add_u64(&s->by_reason[why], 1);
 }
 
@@ -274,7 +274,7 @@ static void series_add(struct metrics_series *into, const struct metrics_series 
     for (unsigned i = 0; i < METRICS_STATUS_CLASSES; i++)
         add_u64(&into->by_status[i], get_u64(&from->by_status[i]));
     add_u64(&into->response_bytes, get_u64(&from->response_bytes));
-    for (unsigned i = 0; i < NO_STORE_COUNT; i++)
+    for (unsigned i = 0; i < NO_STORE_SAID_COUNT; i++)
         add_u64(&into->by_reason[i], get_u64(&from->by_reason[i]));
     histogram_add(&into->latency, &from->latency);
 }

@@ -100,7 +100,8 @@
     COUNTER(REDIS_BREAKS, "redis_breaks", "Times a worker gave up a Redis server that did not answer")
 
 #define METRICS_REASON_TABLE(X)                                                                              \
-    X(NO_STORE, "no_store", "reason", NO_STORE_COUNT, outcome_no_store_name((enum no_store_reason)reason),   \
+    X(NO_STORE, "no_store", "reason", NO_STORE_SAID_COUNT,                                                   \
+      outcome_no_store_name((enum no_store_reason)reason),                                                   \
       "Requests whose response was not stored, or that were not looked up")                                  \
     X(CLIENT_CLOSES, "client_closes", "reason", CLOSE_COUNT, outcome_close_name((enum close_reason)reason),  \
       "Client connections that ended")                                                                       \

@@ -59,7 +59,7 @@ struct explain_case {
     } slice;
     /* explain_decide */
     enum cache_verdict verdict;
-    enum no_store_reason why;
+    enum no_store_reason why, said; /* `said`: as the access log has it */
     enum explain_cause cause;
     unsigned status;    /* of the response the reason is about; 0 unknown */
     bool not_yet_known; /* whether the response will be stored depends on it */

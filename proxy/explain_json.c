@@ -235,7 +235,7 @@ static json_t *edit_json(const struct explain_case *e)
 static const char *reason_of(const struct explain_case *e)
 {
     if (e->cause == EXPLAIN_REASON)
-        return outcome_no_store_name(e->why);
+        return outcome_no_store_name(e->said);
 #define X(id, name) name,
     static const char *const names[] = {EXPLAIN_CAUSES(X)};
 #undef X

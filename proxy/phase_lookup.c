@@ -144,7 +144,7 @@ static enum phase_result lookup_fetch(struct exchange *x, struct cache_object *o
         return lookup_pass(
             x, v, x->no_store != NO_STORE_STORED ? (enum no_store_reason)x->no_store : NO_STORE_WAIT_LIMIT);
     if (remembered_pass)
-        return lookup_pass(x, v, NO_STORE_PASS_REMEMBERED);
+        return lookup_pass(x, v, cache_remembered(x->pw->cache, &x->key));
     if (x->req.method == HTTP_HEAD)
         return lookup_head(x, old);
     return lookup_join(x, old, alone);
@@ -384,7 +384,7 @@ void phase_wait_on_event(void *arg, enum cache_event event)
         wait_object(x);
         return;
     case CACHE_EVENT_PASS:
-        wait_fetch_alone(x, NO_STORE_PASS_REMEMBERED);
+        wait_fetch_alone(x, cache_remembered(x->pw->cache, &x->key));
         return;
     case CACHE_EVENT_RETRY:
         wait_look_again(x);
