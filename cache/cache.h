@@ -96,10 +96,10 @@ void cache_object_unref(struct cache_object **o);
 
 /* Inside rcu_enter: the complete stored response for this request (variant chosen by Vary), fresh or stale,
  * or NULL. Never one that was purged after its fetch began. Takes no lock; counts the use for eviction.
- * `scratch` serves the secondary key when there are variants. `*pass` is set when the key is remembered as
- * not storable. */
+ * `scratch` serves the secondary key when there are variants. *pass is NO_STORE_STORED, or, when the key
+ * is remembered as not storable, what is said of it (no_store_remembered). */
 struct cache_object *cache_find(struct cache *c, const struct cache_key *key, const struct http_head *request,
-                                struct arena *scratch, bool *pass);
+                                struct arena *scratch, enum no_store_reason *pass);
 
 /* The same without counting the use. */
 struct cache_object *cache_look(struct cache *c, const struct cache_key *key, const struct http_head *request,

@@ -83,6 +83,13 @@ bool cache_pass_has(const struct cache_pass *p, uint64_t fingerprint, mono_ms_t 
     return pass_word(p, fingerprint, now_ms) != 0;
 }
 
+enum no_store_reason cache_pass_says(const struct cache_pass *p, uint64_t fingerprint, mono_ms_t now_ms)
+{
+    const uint64_t word = pass_word(p, fingerprint, now_ms);
+    return word == 0 ? NO_STORE_STORED
+                     : no_store_remembered((enum no_store_reason)bits(word, 0, REASON_BITS));
+}
+
 bool cache_pass_get(const struct cache_pass *p, uint64_t fingerprint, mono_ms_t now_ms,
                     struct cache_pass_memory *out)
 {
