@@ -334,8 +334,10 @@ static bool make_room(struct cache *c, size_t bytes, bool *busy)
     while (!cache_account_try(&c->account, bytes)) {
         struct cache_object *victims[CACHE_EVICT_BATCH];
         size_t n;
-        *busy = !cache_evict_try_pick(&c->evict, MAX(bytes_over(c, bytes), 1), now_ms, victims, &n);
-        if (n == 0)
+        const enum cache_evict_try found =
+            cache_evict_try_pick(&c->evict, MAX(bytes_over(c, bytes), 1), now_ms, victims, &n);
+        *busy = found == CACHE_EVICT_BUSY;
+        if (found != CACHE_EVICT_ROOM)
             return cache_account_try(&c->account, bytes);
         evict_victims(c, victims, n);
     }
