@@ -12,6 +12,11 @@ const char *__tsan_default_suppressions(void)
 }
 #endif
 
+void rcu_start(void)
+{
+    get_default_call_rcu_data();
+}
+
 void rcu_thread_start(void)
 {
     rcu_register_thread();

@@ -52,6 +52,10 @@ static inline void rcu_leave(void)
     rcu_read_unlock();
 }
 
+/* Starts the reclaimer thread; once, before anything is served. The library would start it when it is first
+ * needed, and end the process where no thread can be had then. */
+void rcu_start(void);
+
 /* Each thread that reads calls these once at its start and end. */
 void rcu_thread_start(void);
 void rcu_thread_stop(void);

@@ -579,6 +579,7 @@ int server_main(const char *path)
         config_unref(c);
         return 1;
     }
+    rcu_start();
     if (server_prepare(&s, c, err, sizeof err)) {
         config_unref(c);
         s.control->owner = &s;
