@@ -185,8 +185,8 @@ static bool fill_add_to_window(struct cache_flight *fl, size_t bytes)
     return false;
 }
 
-/* Where there is less memory than memory_size promises, allocations fail before the account is full: then what
- * is stored gives way for those who come next, and these bytes pass through the smallest of windows. */
+/* Where there is less memory than memory_size promises, allocations fail before the account is full: then
+ * what is stored gives way for those who come next, and these bytes pass through the smallest of windows. */
 static bool fill_add_chunk(struct cache_flight *fl)
 {
     size_t charge, bytes = cache_body_next_chunk(fl->object->body, &charge);

@@ -347,7 +347,8 @@ static bool make_room(struct cache *c, size_t bytes, bool *busy)
 static bool doomed_is_much(const struct cache *c)
 {
     size_t limit = atomic_load_explicit(&c->account.limit, memory_order_relaxed);
-    return atomic_load_explicit(&c->account.doomed, memory_order_relaxed) > limit / DOOMED_SHARE + DOOMED_SLACK;
+    return atomic_load_explicit(&c->account.doomed, memory_order_relaxed) >
+           limit / DOOMED_SHARE + DOOMED_SLACK;
 }
 
 bool cache_reserve(struct cache *c, size_t bytes, bool *busy)

@@ -58,7 +58,7 @@ struct source {
     struct source_file *files;
     bool broken_section; /* a section was refused: what seems missing may have been meant by it */
     bool no_memory;
-    bool unwarned; /* nobody reads warnings: those that take long to find are left out */
+    bool unwarned;        /* nobody reads warnings: those that take long to find are left out */
     const char *replaced; /* the file that is taken to say this instead; NULL: none */
     slice_t replacement;
 };

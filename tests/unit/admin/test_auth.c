@@ -237,14 +237,10 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_generated_token_is_kept),
-        T(test_token_file_of_a_person),
-        T(test_link_is_not_followed),
-        T(test_token_that_cannot_be_kept),
-        T(test_token_of_this_run_stays),
-        T(test_no_address_no_token),
-        T(test_token_compare),
-        T(test_hosts),
+        T(test_generated_token_is_kept), T(test_token_file_of_a_person),
+        T(test_link_is_not_followed),    T(test_token_that_cannot_be_kept),
+        T(test_token_of_this_run_stays), T(test_no_address_no_token),
+        T(test_token_compare),           T(test_hosts),
         T(test_hosts_without_a_list),
     };
     return cmocka_run_group_tests_name("admin/auth", tests, NULL, NULL);

@@ -486,8 +486,8 @@ static void silent_server_is_given_up(void **state)
     assert_string_equal(reason, "connecting took too long");
 }
 
-/* A length that is not true: all that comes, answers to later calls, would be taken for the rest of that reply,
- * and the connection be of no use for as long as it lasts. */
+/* A length that is not true: all that comes, answers to later calls, would be taken for the rest of that
+ * reply, and the connection be of no use for as long as it lasts. */
 static void reply_that_swallows_others_is_given_up(void **state)
 {
     UNUSED(state);
