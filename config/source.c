@@ -24,8 +24,8 @@ static struct config_origin source_here(const struct source_reader *r, int line)
     return (struct config_origin){r->file, line};
 }
 
-/* Where sections of that kind and name are, and others. Without the seed, which is drawn between the first load
- * and the looks into it. */
+/* Where sections of that kind and name are, and others. Without the seed, which is drawn between the first
+ * load and the looks into it. */
 static size_t source_bucket(enum option_section id, slice_t name)
 {
     return (hash_bytes_unseeded(name.ptr, name.len).lo + (size_t)id) % SOURCE_BUCKETS;
