@@ -59,7 +59,7 @@ static void outcome_reason(struct explain_case *e, enum cache_verdict v, enum no
 
 static dur_ms_t stale_for_ms(const struct explain_case *e)
 {
-    return cache_freshness_age_ms(&e->info.fresh, e->now_ms) - e->info.fresh.lifetime_ms;
+    return -cache_freshness_left_ms(&e->info.fresh, e->now_ms);
 }
 
 /* ---- nothing that may be used is stored: a fetch ---- */
