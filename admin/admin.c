@@ -2,7 +2,10 @@
  *
  * A change is prepare, then commit: new doors and the new token are made first, and only when all stand do
  * the old ones go. The change may be the work of a request that came through a door which is about to go, so
- * old doors are retired, never closed at once. Changing only the mode of the socket keeps its door. */
+ * old doors are retired, never closed at once. Changing only the mode of the socket keeps its door.
+ *
+ * Whoever cleans up the folder takes the socket file away, and with it the way in for all commands; the next
+ * change, a SIGHUP say, makes it anew. Where that fails, the configuration is no worse for it. */
 #include "admin/admin.h"
 
 #include <errno.h>
@@ -12,6 +15,7 @@
 
 #include "admin/api.h"
 #include "admin/recent.h"
+#include "core/log.h"
 #include "core/panic.h"
 
 static void admin_on_stop(struct deadline *deadline)
@@ -52,6 +56,19 @@ static void plan_drop(struct admin_plan *p)
     free(p->socket);
 }
 
+static void plan_look_for_socket(struct admin *a, const struct config *c, struct admin_plan *p)
+{
+    char problem[512];
+    if (p->new_socket || admin_door_is_found(a->socket_door))
+        return;
+    p->socket_door = socket_door_open(a, c, problem, sizeof problem);
+    p->new_socket = p->socket_door != NULL;
+    if (p->new_socket)
+        log_warn("admin socket %s was gone; it is there again", a->socket);
+    else
+        log_warn("%s; the commands find nobody until the next reload makes it anew", problem);
+}
+
 static bool plan_prepare(struct admin *a, const struct config *c, struct admin_plan *p, char *err,
                          size_t err_bytes)
 {
@@ -71,12 +88,13 @@ static bool plan_prepare(struct admin *a, const struct config *c, struct admin_p
         if (p->address_door == NULL)
             goto fail;
     }
-    if (!p->new_socket && c->admin.socket_mode != a->socket_mode &&
+    plan_look_for_socket(a, c, p);
+    if (!p->new_socket && c->admin.socket_mode != a->socket_mode && admin_door_is_found(a->socket_door) &&
         chmod(a->socket, c->admin.socket_mode) != 0) {
         snprintf(err, err_bytes, "admin socket %s: %s", a->socket, strerror(errno));
         goto fail;
     }
-    if ((p->auth = admin_auth_create(c, err, err_bytes)) != NULL)
+    if ((p->auth = admin_auth_create(c, a->auth, err, err_bytes)) != NULL)
         return true;
 fail:
     plan_drop(p);

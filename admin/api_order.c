@@ -88,7 +88,7 @@ void api_send_server(struct api_call *c, const char *pool_name, const char *serv
 {
     json_t *pools = admin_pools_build(c->a->ops.balancer(c->a->ops.arg));
     json_t *pool, *instance, *found = NULL;
-    json_int_t in_flight = 0; /* of all its addresses */
+    json_int_t in_flight = 0; /* of all its addresses, and of those that it had */
     size_t i, j;
     json_array_foreach(pools, i, pool)
     {
@@ -98,6 +98,8 @@ void api_send_server(struct api_call *c, const char *pool_name, const char *serv
         {
             if (strcmp(json_string_value(json_object_get(instance, "server")), server) != 0)
                 continue;
+            if (found == NULL)
+                in_flight += json_integer_value(json_object_get(instance, "leaving"));
             found = found == NULL ? instance : found;
             in_flight += json_integer_value(json_object_get(instance, "in_flight"));
         }

@@ -27,6 +27,7 @@ struct admin_auth {
     char **hosts;
     size_t host_count;
     bool read_open, metrics_open;
+    bool made; /* the token is not of the configuration */
 };
 
 static bool token_is_sound(const char *text, size_t len)
@@ -54,8 +55,9 @@ static bool token_read(const char *path, char out[TOKEN_MAX_CHARS + 1])
     return token_is_sound(out, len);
 }
 
-/* Fills token and token_file; false when out of memory. */
-static bool token_obtain(struct admin_auth *a, const struct config *c)
+/* Fills token and token_file; false when out of memory. What was made for this run stays for this run: a
+ * reload is no reason to shut out those who read it. */
+static bool token_obtain(struct admin_auth *a, const struct admin_auth *before, const struct config *c)
 {
     char path[PATH_MAX], token[TOKEN_MAX_CHARS + 1];
     bool kept = false;
@@ -68,14 +70,19 @@ static bool token_obtain(struct admin_auth *a, const struct config *c)
     if (!kept) {
         token_make(token);
         kept = path[0] != '\0' && secret_file_write(path, token);
+        const int error = errno;
+        const bool stays = !kept && before != NULL && before->made;
+        if (stays)
+            strcpy(token, before->token);
         if (kept)
             log_info("made an admin token, kept in %s", path);
         else
-            log_warn(
-                "the admin token cannot be kept in %s (%s); one was made for this run, read it with: curl "
-                "--unix-socket %s http://localhost/api/token",
-                c->main.state_dir, strerror(errno), c->admin.socket);
+            log_warn("the admin token cannot be kept in %s (%s); %s for this run, read it with: curl "
+                     "--unix-socket %s http://localhost/api/token",
+                     c->main.state_dir, strerror(error), stays ? "the one in use stays" : "one was made",
+                     c->admin.socket);
     }
+    a->made = true;
     a->token = strdup(token);
     a->token_file = strdup(kept ? path : "");
     return a->token != NULL && a->token_file != NULL;
@@ -94,7 +101,8 @@ static bool hosts_copy(struct admin_auth *a, const struct config_strings *from)
     return true;
 }
 
-struct admin_auth *admin_auth_create(const struct config *c, char *err, size_t err_bytes)
+struct admin_auth *admin_auth_create(const struct config *c, const struct admin_auth *before, char *err,
+                                     size_t err_bytes)
 {
     struct admin_auth *a = calloc(1, sizeof *a);
     bool ok = a != NULL && hosts_copy(a, &c->admin.allowed_hosts);
@@ -103,7 +111,7 @@ struct admin_auth *admin_auth_create(const struct config *c, char *err, size_t e
         a->metrics_open = c->admin.metrics_open;
     }
     if (ok && c->admin.token[0] == '\0' && c->admin.address.len > 0) {
-        ok = token_obtain(a, c);
+        ok = token_obtain(a, before, c);
     } else if (ok) {
         a->token = strdup(c->admin.token);
         a->token_file = strdup("");

@@ -13,9 +13,10 @@ struct admin_auth;
 
 /* Takes [admin] token, read, metrics and allowed_hosts. Without a configured token, and when [admin] address
  * is on, the token of state_dir/admin-token is read, or made and kept there; when that cannot be done, a
- * warning is logged and the token lasts until the process ends. NULL and a message in `err` when out of
- * memory. */
-struct admin_auth *admin_auth_create(const struct config *c, char *err, size_t err_bytes);
+ * warning is logged and the token lasts until the process ends: `before` is what is in use (NULL: nothing),
+ * whose token stays if it was not the configuration's. NULL and a message in `err` when out of memory. */
+struct admin_auth *admin_auth_create(const struct config *c, const struct admin_auth *before, char *err,
+                                     size_t err_bytes);
 void admin_auth_free(struct admin_auth *a);
 
 /* `authorization` is the field's value or NULL. Only "Bearer TOKEN" (RFC 6750 section 2.1) is taken; the time

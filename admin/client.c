@@ -183,9 +183,9 @@ static int wait_for_drain(struct client *c, const char *name)
         c->json = json;
         if (o == NULL)
             return status;
-        const json_t *server = client_order_find(o, name);
+        json_int_t running;
+        const json_t *server = client_order_find(o, name, &running);
         const char *state = json_string_value(json_object_get(server, "state"));
-        const json_int_t running = json_integer_value(json_object_get(server, "in_flight"));
         const bool drains = state != NULL && strcmp(state, "draining") == 0;
         json_decref(o);
         if (drains && running > 0 && clock_mono_ms() < until_ms)

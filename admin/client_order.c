@@ -32,10 +32,11 @@ const char *client_order_read(json_t *wish, const char *command, int count, char
     return !weighs || read_weight(wish, words[1]) ? NULL : "a weight is 0 to 1000, or `configured`";
 }
 
-json_t *client_order_find(const json_t *answer, const char *name)
+json_t *client_order_find(const json_t *answer, const char *name, json_int_t *running)
 {
     size_t i, j;
     json_t *pool, *instance, *found = NULL;
+    *running = 0;
     json_array_foreach(json_object_get(answer, "pools"), i, pool)
     {
         const char *pool_name = text_of(pool, "name");
@@ -44,9 +45,10 @@ json_t *client_order_find(const json_t *answer, const char *name)
             continue;
         json_array_foreach(json_object_get(pool, "instances"), j, instance)
         {
-            const bool is_it = strcmp(name + len + 1, text_of(instance, "server")) == 0;
-            if (is_it && (found == NULL || int_of(found, "in_flight") == 0))
-                found = instance;
+            if (strcmp(name + len + 1, text_of(instance, "server")) != 0)
+                continue;
+            *running += int_of(instance, "in_flight") + (found == NULL ? int_of(instance, "leaving") : 0);
+            found = instance;
         }
     }
     return found;

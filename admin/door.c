@@ -211,13 +211,23 @@ struct admin_door *admin_door_open(struct worker *control, const struct net_addr
 }
 
 /* Another process may have put its own socket there meanwhile. */
-static void door_unlink_own(struct admin_door *d)
+static bool door_owns_file(const struct admin_door *d)
 {
     struct stat st;
-    const char *path = d->bound.un.sun_path;
-    if (d->socket_ino != 0 && d->bound.len > sizeof(sa_family_t) && lstat(path, &st) == 0 &&
-        st.st_dev == d->socket_dev && st.st_ino == d->socket_ino)
-        unlink(path);
+    return d->socket_ino != 0 && d->bound.len > sizeof(sa_family_t) &&
+           lstat(d->bound.un.sun_path, &st) == 0 && st.st_dev == d->socket_dev && st.st_ino == d->socket_ino;
+}
+
+bool admin_door_is_found(const struct admin_door *d)
+{
+    CHECK_MAGIC(d, DOOR_MAGIC);
+    return !d->trusted || door_owns_file(d);
+}
+
+static void door_unlink_own(struct admin_door *d)
+{
+    if (door_owns_file(d))
+        unlink(d->bound.un.sun_path);
     d->socket_ino = 0;
 }
 

@@ -45,6 +45,8 @@ struct admin_door_handler {
  * message in `err`. */
 struct admin_door *admin_door_open(struct worker *control, const struct net_addr *a, mode_t mode,
                                    const struct admin_door_handler *handler, char *err, size_t err_bytes);
+/* Is its socket file still the one that it made? Always so for an address. */
+bool admin_door_is_found(const struct admin_door *d);
 /* Stops accepting, removes the socket file, cuts what is open. Never from inside on_request. Nulls the
  * pointer. */
 void admin_door_close(struct admin_door **d);

@@ -216,7 +216,7 @@ static void on_series(void *arg, const struct metrics_series *sum)
             series_sample(page, FAMILY_REQUESTS, "", &labels, SERIES_LABELS + 1, (double)n);
     }
     labels.l[SERIES_LABELS].name = "reason";
-    for (unsigned i = 0; i < NO_STORE_COUNT; i++) {
+    for (unsigned i = 0; i < NO_STORE_SAID_COUNT; i++) {
         uint64_t n = atomic_load_explicit(&sum->by_reason[i], memory_order_relaxed);
         labels.l[SERIES_LABELS].value = slice_str(outcome_no_store_name((enum no_store_reason)i));
         if (n > 0)
@@ -295,7 +295,9 @@ static void write_reasons(struct prometheus_text *out)
         prometheus_family(out, name, "counter", info->help);
         for (unsigned reason = 1; reason < info->count; reason++) {
             struct prometheus_label label = {info->label, slice_str(metrics_reason_name(kind, reason))};
-            prometheus_sample(out, name, "", &label, 1, (double)metrics_reason_total(kind, reason));
+            const uint64_t total = metrics_reason_total(kind, reason);
+            if (metrics_reason_is_listed(kind, reason, total))
+                prometheus_sample(out, name, "", &label, 1, (double)total);
         }
     }
 }

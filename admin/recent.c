@@ -35,7 +35,8 @@ struct recent_sum { /* on the heap, with its rows */
     uint64_t requests[RECENT_KINDS][METRICS_LABELS_MAX];
     size_t known; /* of these, how many are not 0 */
     size_t count;
-    struct recent_row *rows[RECENT_ROWS_MAX];
+    struct recent_row *rows[RECENT_ROWS_MAX];          /* the first is that of all */
+    uint16_t row_at[RECENT_KINDS][METRICS_LABELS_MAX]; /* 1 + the place in `rows`; 0: none */
 };
 
 struct admin_recent { /* owned by the admin; control thread */
@@ -50,24 +51,25 @@ struct admin_recent { /* owned by the admin; control thread */
 
 static struct recent_row *row_find(const struct recent_sum *s, enum recent_kind kind, uint16_t label)
 {
-    for (size_t i = 0; s != NULL && i < s->count; i++) {
-        if (s->rows[i]->kind == kind && s->rows[i]->label == label)
-            return s->rows[i];
-    }
-    return NULL;
+    const uint16_t at = s != NULL ? s->row_at[kind][label] : 0;
+    return at > 0 ? s->rows[at - 1] : NULL;
 }
 
-static void row_add(struct recent_sum *s, enum recent_kind kind, uint16_t label,
-                    const struct metrics_series *series)
+/* NULL: there are too many, or out of memory. */
+static struct recent_row *row_obtain(struct recent_sum *s, enum recent_kind kind, uint16_t label)
 {
     struct recent_row *row = row_find(s, kind, label);
-    if (row == NULL) {
-        if (s->count == RECENT_ROWS_MAX || (row = calloc(1, sizeof *row)) == NULL)
-            return;
-        row->kind = kind;
-        row->label = label;
-        s->rows[s->count++] = row;
-    }
+    if (row != NULL || s->count == RECENT_ROWS_MAX || (row = calloc(1, sizeof *row)) == NULL)
+        return row;
+    row->kind = kind;
+    row->label = label;
+    s->rows[s->count++] = row;
+    s->row_at[kind][label] = (uint16_t)s->count;
+    return row;
+}
+
+static void row_add(struct recent_row *row, const struct metrics_series *series)
+{
     for (unsigned i = 0; i < METRICS_STATUS_CLASSES; i++)
         row->by_status[i] += atomic_load_explicit(&series->by_status[i], memory_order_relaxed);
     histogram_add(&row->latency, &series->latency);
@@ -97,27 +99,56 @@ static bool has_row(const struct recent_sum *s, enum recent_kind kind, uint16_t 
     return s->known <= RECENT_ROWS_MAX || requests_of(s, kind, label) != requests_of(s->since, kind, label);
 }
 
-static void sum_on_series(void *arg, const struct metrics_series *series)
+/* A series has one route: those whose route has no row are added to the row of all here, the others with the
+ * row of their route. */
+void admin_recent_add(struct recent_sum *s, const struct metrics_series *series)
 {
-    struct recent_sum *s = arg;
-    row_add(s, RECENT_ALL, 0, series);
+    if (s == NULL)
+        return;
+    struct recent_row *route = NULL, *instance = NULL;
     if (has_row(s, RECENT_ROUTE, series->route))
-        row_add(s, RECENT_ROUTE, series->route, series);
+        route = row_obtain(s, RECENT_ROUTE, series->route);
     if (series->instance != 0 && has_row(s, RECENT_INSTANCE, series->instance))
-        row_add(s, RECENT_INSTANCE, series->instance, series);
+        instance = row_obtain(s, RECENT_INSTANCE, series->instance);
+    row_add(route != NULL ? route : s->rows[0], series);
+    if (instance != NULL)
+        row_add(instance, series);
 }
 
-static struct recent_sum *sum_new(const struct recent_sum *since, mono_ms_t now_ms)
+static void sum_add_routes(struct recent_sum *s)
+{
+    struct recent_row *all = s->rows[0];
+    for (size_t i = 1; i < s->count; i++) {
+        const struct recent_row *row = s->rows[i];
+        for (unsigned c = 0; row->kind == RECENT_ROUTE && c < METRICS_STATUS_CLASSES; c++)
+            all->by_status[c] += row->by_status[c];
+        if (row->kind == RECENT_ROUTE)
+            histogram_add(&all->latency, &row->latency);
+    }
+}
+
+static struct recent_sum *sum_begin(const struct recent_sum *since, mono_ms_t now_ms)
 {
     struct recent_sum *s = calloc(1, sizeof *s);
-    if (s == NULL)
+    if (s == NULL || row_obtain(s, RECENT_ALL, 0) == NULL) {
+        free(s);
         return NULL;
+    }
     s->at_ms = now_ms;
     s->since = since;
     metrics_each_count(sum_on_count, s);
-    metrics_each_series(sum_on_series, s);
-    s->since = NULL;
     return s;
+}
+
+static void sum_end(struct recent_sum *s)
+{
+    sum_add_routes(s);
+    s->since = NULL;
+}
+
+static void sum_on_series(void *arg, const struct metrics_series *series)
+{
+    admin_recent_add(arg, series);
 }
 
 static void sum_free(struct recent_sum *s)
@@ -132,9 +163,11 @@ static void sum_free(struct recent_sum *s)
 
 void admin_recent_mark(struct admin_recent *r, mono_ms_t now_ms)
 {
-    struct recent_sum *s = sum_new(r->newer, now_ms);
+    struct recent_sum *s = sum_begin(r->newer, now_ms);
     if (s == NULL)
         return; /* the window grows until there is memory again */
+    metrics_each_series(sum_on_series, s);
+    sum_end(s);
     sum_free(r->older);
     r->older = r->newer;
     r->newer = s;
@@ -193,11 +226,22 @@ static void row_append(json_t *list, const char *key, const struct recent_row *r
     json_array_append_new(list, figures);
 }
 
+struct recent_sum *admin_recent_begin(const struct admin_recent *r, mono_ms_t now_ms)
+{
+    return sum_begin(r->older, now_ms);
+}
+
 json_t *admin_recent_build(const struct admin_recent *r, mono_ms_t now_ms)
 {
-    struct recent_sum *s = sum_new(r->older, now_ms);
+    struct recent_sum *s = admin_recent_begin(r, now_ms);
+    metrics_each_series(sum_on_series, s);
+    return admin_recent_end(r, &s);
+}
+
+static json_t *sum_build(const struct admin_recent *r, const struct recent_sum *s)
+{
     json_t *o = json_object(), *routes = json_array(), *instances = json_array();
-    for (size_t i = 0; s != NULL && i < s->count; i++) {
+    for (size_t i = 0; i < s->count; i++) {
         struct recent_row *row = s->rows[i];
         const struct recent_row *before = row_find(r->older, row->kind, row->label);
         const bool unknown = before == NULL && requests_of(r->older, row->kind, row->label) > 0;
@@ -213,10 +257,20 @@ json_t *admin_recent_build(const struct admin_recent *r, mono_ms_t now_ms)
             json_decref(figures);
         }
     }
-    sum_free(s);
     const mono_ms_t since_ms = r->older != NULL ? r->older->at_ms : r->started_ms;
-    json_object_set_new(o, "window_ms", json_integer((json_int_t)(now_ms - since_ms)));
+    json_object_set_new(o, "window_ms", json_integer((json_int_t)(s->at_ms - since_ms)));
     json_object_set_new(o, "routes", routes);
     json_object_set_new(o, "instances", instances);
+    return o;
+}
+
+json_t *admin_recent_end(const struct admin_recent *r, struct recent_sum **s)
+{
+    if (*s == NULL)
+        return json_object();
+    sum_end(*s);
+    json_t *o = sum_build(r, *s);
+    sum_free(*s);
+    *s = NULL;
     return o;
 }

@@ -11,6 +11,8 @@
 #define RECENT_MARK_EVERY_MS 30000
 
 struct admin_recent;
+struct recent_sum;
+struct metrics_series;
 
 /* `control` outlives it. NULL when out of memory. */
 struct admin_recent *admin_recent_new(struct worker *control);
@@ -23,5 +25,11 @@ void admin_recent_mark(struct admin_recent *r, mono_ms_t now_ms);
 /* {"window_ms", the figures of admin_figures_build, "routes": [{"route", figures}], "instances":
  * [{"instance", figures}]}, without rows that had no request. A new reference, NULL when out of memory. */
 json_t *admin_recent_build(const struct admin_recent *r, mono_ms_t now_ms);
+
+/* The same for who walks over all series anyway (metrics_each_series), which costs most: begin, add each,
+ * end. What begin returns may be NULL, and is consumed by end. */
+struct recent_sum *admin_recent_begin(const struct admin_recent *r, mono_ms_t now_ms);
+void admin_recent_add(struct recent_sum *s, const struct metrics_series *series);
+json_t *admin_recent_end(const struct admin_recent *r, struct recent_sum **s);
 
 #endif

@@ -30,7 +30,7 @@ static void put_ms(json_t *o, const char *key, uint64_t us)
 
 struct route_sum {
     uint16_t route;
-    uint64_t by_verdict[VERDICT_COUNT], by_reason[NO_STORE_COUNT], by_status[METRICS_STATUS_CLASSES];
+    uint64_t by_verdict[VERDICT_COUNT], by_reason[NO_STORE_SAID_COUNT], by_status[METRICS_STATUS_CLASSES];
     struct histogram latency;
 };
 
@@ -39,13 +39,14 @@ struct latency_sum { /* lives during one build */
     struct route_sum **routes;
     size_t route_count;
     uint64_t by_verdict[VERDICT_COUNT];
+    struct recent_sum *recent; /* in the same walk */
 };
 
 static struct route_sum *route_sum_find(struct latency_sum *l, uint16_t route)
 {
-    for (size_t i = 0; i < l->route_count; i++) {
-        if (l->routes[i]->route == route)
-            return l->routes[i];
+    for (size_t i = l->route_count; i > 0; i--) { /* most often the last: series come by route */
+        if (l->routes[i - 1]->route == route)
+            return l->routes[i - 1];
     }
     struct route_sum **grown = realloc(l->routes, (l->route_count + 1) * sizeof *grown);
     if (grown == NULL)
@@ -59,28 +60,34 @@ static struct route_sum *route_sum_find(struct latency_sum *l, uint16_t route)
     return r;
 }
 
-static void route_sum_add(struct route_sum *r, const struct metrics_series *s)
-{
-    histogram_add(&r->latency, &s->latency);
-    for (unsigned i = 0; i < METRICS_STATUS_CLASSES; i++)
-        r->by_status[i] += atomic_load_explicit(&s->by_status[i], memory_order_relaxed);
-}
-
 static void latency_on_series(void *arg, const struct metrics_series *s)
 {
     struct latency_sum *l = arg;
+    admin_recent_add(l->recent, s);
     uint64_t count = atomic_load_explicit(&s->latency.count, memory_order_relaxed);
     if (s->verdict < VERDICT_COUNT)
         l->by_verdict[s->verdict] += count;
-    if (l->all != NULL)
-        route_sum_add(l->all, s);
     struct route_sum *r = route_sum_find(l, s->route);
     if (r == NULL)
         return;
-    route_sum_add(r, s);
+    histogram_add(&r->latency, &s->latency);
+    for (unsigned i = 0; i < METRICS_STATUS_CLASSES; i++)
+        r->by_status[i] += atomic_load_explicit(&s->by_status[i], memory_order_relaxed);
     r->by_verdict[s->verdict] += count;
-    for (unsigned i = 0; i < NO_STORE_COUNT; i++)
+    for (unsigned i = 0; i < NO_STORE_SAID_COUNT; i++)
         r->by_reason[i] += atomic_load_explicit(&s->by_reason[i], memory_order_relaxed);
+}
+
+/* A series has one route, so all is the sum of the routes. */
+static void latency_sum_up(struct latency_sum *l)
+{
+    metrics_each_series(latency_on_series, l);
+    l->all = calloc(1, sizeof *l->all);
+    for (size_t r = 0; l->all != NULL && r < l->route_count; r++) {
+        histogram_add(&l->all->latency, &l->routes[r]->latency);
+        for (unsigned i = 0; i < METRICS_STATUS_CLASSES; i++)
+            l->all->by_status[i] += l->routes[r]->by_status[i];
+    }
 }
 
 static void latency_free(struct latency_sum *l)
@@ -136,7 +143,7 @@ static json_t *routes_build(const struct latency_sum *l)
             if (sum->by_verdict[v] > 0)
                 admin_put_int(verdicts, outcome_verdict_name((enum cache_verdict)v), sum->by_verdict[v]);
         }
-        for (unsigned v = 0; v < NO_STORE_COUNT; v++) {
+        for (unsigned v = 0; v < NO_STORE_SAID_COUNT; v++) {
             if (sum->by_reason[v] > 0)
                 admin_put_int(reasons, outcome_no_store_name((enum no_store_reason)v), sum->by_reason[v]);
         }
@@ -259,6 +266,8 @@ static void pools_on_instance(void *arg, const struct instance_info *info)
     admin_put_text(o, "spared", info->spared);
     admin_put_int(o, "ejections", info->ejections);
     admin_put_int(o, "in_flight", info->in_flight);
+    if (info->leaving > 0)
+        admin_put_int(o, "leaving", info->leaving);
     admin_put_int(o, "max_connections", (uint64_t)info->max_connections);
     if (info->idle_ms > 0) {
         admin_put_int(o, "idle_limit_ms", (uint64_t)info->idle_ms);
@@ -296,8 +305,11 @@ static json_t *reasons_build(void)
         enum metrics_reason_kind kind = (enum metrics_reason_kind)k;
         const struct metrics_reason_info *info = metrics_reason_info(kind);
         json_t *by_reason = json_object();
-        for (unsigned reason = 1; reason < info->count; reason++)
-            admin_put_int(by_reason, metrics_reason_name(kind, reason), metrics_reason_total(kind, reason));
+        for (unsigned reason = 1; reason < info->count; reason++) {
+            const uint64_t total = metrics_reason_total(kind, reason);
+            if (metrics_reason_is_listed(kind, reason, total))
+                admin_put_int(by_reason, metrics_reason_name(kind, reason), total);
+        }
         json_object_set_new(o, info->name, by_reason);
     }
     return o;
@@ -349,10 +361,10 @@ json_t *admin_status_build(struct admin *a)
     json_object_set_new(o, "reasons", reasons_build());
     json_object_set_new(o, "locks", locks_build()); /* before those that this reading takes itself */
 
-    struct latency_sum l = {.all = calloc(1, sizeof *l.all)};
-    metrics_each_series(latency_on_series, &l);
+    struct latency_sum l = {.recent = admin_recent_begin(a->recent, clock_mono_ms())};
+    latency_sum_up(&l);
     json_object_set_new(o, "latency", latencies_build(&l));
-    json_object_set_new(o, "recent", admin_recent_build(a->recent, clock_mono_ms()));
+    json_object_set_new(o, "recent", admin_recent_end(a->recent, &l.recent));
     json_object_set_new(o, "routes", routes_build(&l));
     json_t *cache = cache_build(a->ops.cache(a->ops.arg));
     if (json_is_object(cache))

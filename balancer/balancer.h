@@ -218,6 +218,7 @@ struct instance_info {
     const char *idle_from;     /* "announced" by the instance, "observed", or "" */
     unsigned waiting;          /* of the pool: requests for which no instance is free */
     uint64_t in_flight, requests, failures, probes_ok, probes_failed, ejections;
+    uint64_t leaving; /* requests under way at addresses that its server stands on no more */
 };
 void balancer_each_instance(struct balancer *b, void (*each)(void *arg, const struct instance_info *info),
                             void *arg);

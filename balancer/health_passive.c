@@ -19,7 +19,6 @@
 
 #include "balancer/pool.h"
 #include "core/log.h"
-#include "core/metrics.h"
 #include "core/timeline.h"
 
 /* ---- rules ---- */
@@ -127,13 +126,6 @@ static struct passive_others passive_others_of(const struct pool *p, const struc
 
 /* ---- ejecting ---- */
 
-static void passive_count_metric(const struct instance *i, enum metric_id id)
-{
-    struct metrics_shard *metrics = i->registry->control->metrics;
-    if (metrics != NULL)
-        metrics_add(metrics, id, 1);
-}
-
 static void passive_set_spared(struct instance *i, enum passive_spared to, const char *why)
 {
     enum passive_spared from = i->passive.spared;
@@ -144,7 +136,7 @@ static void passive_set_spared(struct instance *i, enum passive_spared to, const
         return;
     log_warn("%s: not ejected, since %s: %s", i->title, passive_spared_text(to), why);
     timeline_note(TIMELINE_SPARED, "%s: not ejected, since %s: %s", i->title, passive_spared_text(to), why);
-    passive_count_metric(i, METRIC_EJECTIONS_SPARED);
+    instance_registry_count(i->registry, METRIC_EJECTIONS_SPARED);
 }
 
 static void passive_eject(const struct pool *p, struct instance *i, const char *why)
@@ -156,7 +148,7 @@ static void passive_eject(const struct pool *p, struct instance *i, const char *
     s->until_ms = now_ms + ms;
     s->ejections++;
     s->spared = PASSIVE_SPARED_NOT;
-    passive_count_metric(i, METRIC_EJECTIONS);
+    instance_registry_count(i->registry, METRIC_EJECTIONS);
     instance_set_state(i, INSTANCE_EJECTED, "%s; for %.1f s", why, (double)ms / 1000);
 }
 

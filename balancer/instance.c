@@ -24,7 +24,6 @@
 #include <stdlib.h>
 
 #include "core/log.h"
-#include "core/metrics.h"
 #include "core/panic.h"
 #include "core/timeline.h"
 
@@ -184,6 +183,18 @@ bool instance_is_retired(const struct instance *i)
 {
     CHECK_MAGIC(i, INSTANCE_MAGIC);
     return idle_limit_is_ended(&i->idle_limit);
+}
+
+uint64_t instance_leaving(const struct instance_registry *r, const char *pool_name, const char *name)
+{
+    uint64_t running = 0;
+    LIST_FOREACH (n, &r->instances) {
+        const struct instance *i = CONTAINER_OF(n, struct instance, node);
+        if (instance_in_flight(i) > 0 && instance_is_retired(i) &&
+            (pool_name == NULL || (strcmp(i->name, name) == 0 && strcmp(i->pool_name, pool_name) == 0)))
+            running += instance_in_flight(i);
+    }
+    return running;
 }
 
 void instance_begin_slowly(struct instance *i)
@@ -440,6 +451,12 @@ void instance_registry_init(struct instance_registry *r, struct worker *control,
         .control = control, .control_thread = pthread_self(), .on_event = on_event};
     list_init(&r->instances);
     health_probers_init(&r->probers, control);
+}
+
+void instance_registry_count(const struct instance_registry *r, enum metric_id id)
+{
+    if (r->control->metrics != NULL)
+        metrics_add(r->control->metrics, id, 1);
 }
 
 static struct instance *instance_find(struct instance_registry *r, const char *pool_name, const char *name,

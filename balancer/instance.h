@@ -15,6 +15,7 @@
 #include "balancer/latency.h"
 #include "balancer/queue.h"
 #include "core/list.h"
+#include "core/metrics.h"
 
 #define INSTANCE_MAGIC        0x494e5354u
 #define INSTANCE_REASON_BYTES 160
@@ -90,6 +91,9 @@ void instance_registry_init(struct instance_registry *r, struct worker *control,
                             void (*on_event)(struct instance_registry *r, struct instance *i,
                                              enum instance_event e));
 
+/* Counts it in the figures of the control thread, where there are any. */
+void instance_registry_count(const struct instance_registry *r, enum metric_id id);
+
 /* The instance of that identity with a reference for the caller, made when there is none. `addr` NULL: the
  * name does not resolve; the instance is down. `of_several`: its server may have more addresses, so it is
  * shown with this one. NULL when out of memory. */
@@ -103,6 +107,9 @@ void instance_unwatch(struct instance *i);
 /* The same for one that no pool in use stands on any more: its idle connections are not used again, and are
  * closed when workers look (instance_is_retired). Watching it again ends that. */
 void instance_retire(struct instance *i);
+/* How many requests are under way at retired instances of that server; of all servers, with `pool_name` NULL.
+ */
+uint64_t instance_leaving(const struct instance_registry *r, const char *pool_name, const char *name);
 /* It is new in a pool that works: slow_start begins. */
 void instance_begin_slowly(struct instance *i);
 /* `i` takes over from `from`, another address of the same name: failed probes go on counting, and when that

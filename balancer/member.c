@@ -258,6 +258,7 @@ static void member_take_answer(struct member *m, const struct dns_answer *answer
     const struct instance *now = member_first(m);
     const bool has_some = now != NULL && now->addr.len > 0;
     if (answer->count == 0) {
+        instance_registry_count(m->pool->registry, METRIC_NAME_FAILURES);
         if (!m->lookup_failed)
             log_warn("%s/%s: name does not resolve: %s%s", m->pool->config->name, m->config->name,
                      answer->error, has_some ? "; the addresses known stay in use" : "");

@@ -56,10 +56,12 @@ static struct instance_info info_of(const struct pool *p, const struct seat *s, 
 void pool_each_instance(const struct pool *p, void (*each)(void *arg, const struct instance_info *info),
                         void *arg)
 {
+    const bool some_leave = instance_leaving(p->registry, NULL, NULL) > 0; /* hardly ever */
     for (size_t n = 0; n < p->seats.count; n++) {
         char reason[POOL_REASON_BYTES];
         struct instance_info info = info_of(p, &p->seats.items[n], reason);
         info_idle(&info, p, p->seats.items[n].instance);
+        info.leaving = some_leave ? instance_leaving(p->registry, info.pool, info.server) : 0;
         each(arg, &info);
     }
 }

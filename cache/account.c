@@ -2,6 +2,7 @@
  * the room for it is made, and the allocator's size classes are a pure function of the size. */
 #include "cache/account.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #ifdef MILLPOND_JEMALLOC
 #include <jemalloc/jemalloc.h>
@@ -16,7 +17,7 @@ const char *malloc_conf = "slab_sizes:256-4096:16,dirty_decay_ms:50,muzzy_decay_
 #include "core/panic.h"
 
 static _Atomic(struct cache_account *) account_table[CACHE_ACCOUNTS];
-static _Atomic long memory_fail_after = -1;
+static _Atomic long memory_fail_after = -1, memory_fail_times;
 
 bool cache_account_open(struct cache_account *a, size_t limit_bytes)
 {
@@ -101,7 +102,8 @@ bool cache_memory_should_fail(void)
     if (LIKELY(atomic_load_explicit(&memory_fail_after, memory_order_relaxed) < 0) ||
         atomic_fetch_sub(&memory_fail_after, 1) > 0)
         return false;
-    atomic_store(&memory_fail_after, 0);
+    const bool last = atomic_fetch_sub(&memory_fail_times, 1) == 1;
+    atomic_store(&memory_fail_after, last ? -1 : 0);
     return true;
 }
 
@@ -110,7 +112,13 @@ void *cache_memory_alloc(size_t bytes)
     return cache_memory_should_fail() ? NULL : malloc(bytes);
 }
 
+void cache_memory_fail_times(long calls, long times)
+{
+    atomic_store(&memory_fail_times, times);
+    atomic_store(&memory_fail_after, calls);
+}
+
 void cache_memory_fail_after(long calls)
 {
-    atomic_store(&memory_fail_after, calls);
+    cache_memory_fail_times(calls, LONG_MAX);
 }

@@ -46,6 +46,8 @@ size_t cache_memory_rounded(size_t bytes);
  * NULL; -1 switches it off. Freed by free(). */
 void *cache_memory_alloc(size_t bytes);
 void cache_memory_fail_after(long calls);
+/* Only the n+1st and so many in all. */
+void cache_memory_fail_times(long calls, long times);
 /* For the other allocators of the cache: is this call to fail? Counts it. */
 bool cache_memory_should_fail(void);
 

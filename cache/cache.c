@@ -142,17 +142,17 @@ static struct cache_object *cache_lookup(struct cache *c, struct cache_shard *sh
 }
 
 struct cache_object *cache_find(struct cache *c, const struct cache_key *key, const struct http_head *request,
-                                struct arena *scratch, bool *pass)
+                                struct arena *scratch, enum no_store_reason *pass)
 {
     struct cache_key whole;
     bool known;
     struct cache_object *o =
         cache_lookup(c, cache_shard_of(c, key->hash), key, request, scratch, &whole, &known);
-    *pass = false;
+    *pass = NO_STORE_STORED;
     if (o != NULL)
         cache_object_touch(o);
     else
-        *pass = cache_pass_has(c->pass, key->hash.lo, cache_now_ms());
+        *pass = cache_pass_says(c->pass, key->hash.lo, cache_now_ms());
     return o;
 }
 
@@ -328,6 +328,13 @@ bool cache_flight_move(struct cache_flight **flp, const struct cache_key *key,
     cache_flight_fail(flp, FETCH_CANCELLED);
     *flp = fl;
     return fl != NULL;
+}
+
+enum no_store_reason cache_remembered(struct cache *c, const struct cache_key *key)
+{
+    CHECK_MAGIC(c, CACHE_MAGIC);
+    const enum no_store_reason said = cache_pass_says(c->pass, key->hash.lo, cache_now_ms());
+    return said != NO_STORE_STORED ? said : NO_STORE_PASS_REMEMBERED;
 }
 
 void cache_remember_personal(struct cache *c, const struct cache_key *key, dur_ms_t ms)

@@ -94,10 +94,10 @@ void cache_object_unref(struct cache_object **o);
 
 /* Inside rcu_enter: the complete stored response for this request (variant chosen by Vary), fresh or stale,
  * or NULL. Never one that was purged after its fetch began. Takes no lock; counts the use for eviction.
- * `scratch` serves the secondary key when there are variants. `*pass` is set when the key is remembered as
- * not storable. */
+ * `scratch` serves the secondary key when there are variants. *pass is NO_STORE_STORED, or, when the key
+ * is remembered as not storable, what is said of it (no_store_remembered). */
 struct cache_object *cache_find(struct cache *c, const struct cache_key *key, const struct http_head *request,
-                                struct arena *scratch, bool *pass);
+                                struct arena *scratch, enum no_store_reason *pass);
 
 /* The same without counting the use. */
 struct cache_object *cache_look(struct cache *c, const struct cache_key *key, const struct http_head *request,
@@ -144,6 +144,10 @@ struct cache_join_result cache_join_surely(struct cache *c, const struct cache_k
  * memory is short. */
 struct cache_flight *cache_lead(struct cache *c, const struct cache_key *key, const struct http_head *request,
                                 struct arena *scratch, const struct cache_object *stale);
+/* What is said of a request whose key is remembered as one that cannot be stored: the reason of then. Any
+ * thread. */
+enum no_store_reason cache_remembered(struct cache *c, const struct cache_key *key);
+
 /* For `ms`, a request for the key that has credentials is fetched without queueing: the last response to one
  * could not be shared. Says nothing about requests without. */
 void cache_remember_personal(struct cache *c, const struct cache_key *key, dur_ms_t ms);

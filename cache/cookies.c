@@ -87,16 +87,26 @@ static bool is_keyed(slice_t name, const struct config_key *key)
     return false;
 }
 
-bool cookies_unaccounted(const struct http_head *request, const struct cache_rules *rules)
+bool cookies_next_unaccounted(const struct http_head *request, const struct cache_rules *rules,
+                              struct cookies_cursor *at, slice_t *name)
 {
-    if (!http_head_has(request, HTTP_FIELD_COOKIE))
-        return false;
-    for (unsigned i = 0; i < request->field_count; i++) {
-        slice_t rest = request->fields[i].value, name, pair;
-        while (request->fields[i].id == HTTP_FIELD_COOKIE && cookies_next(&rest, &name, &pair)) {
-            if (!is_keyed(name, rules->key.custom))
+    slice_t pair;
+    for (;;) {
+        while (cookies_next(&at->rest, name, &pair)) {
+            if (!is_keyed(*name, rules->key.custom))
                 return true;
         }
+        while (at->field < request->field_count && request->fields[at->field].id != HTTP_FIELD_COOKIE)
+            at->field++;
+        if (at->field == request->field_count)
+            return false;
+        at->rest = request->fields[at->field++].value;
     }
-    return false;
+}
+
+bool cookies_unaccounted(const struct http_head *request, const struct cache_rules *rules)
+{
+    struct cookies_cursor at = {0};
+    slice_t name;
+    return http_head_has(request, HTTP_FIELD_COOKIE) && cookies_next_unaccounted(request, rules, &at, &name);
 }

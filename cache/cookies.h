@@ -15,6 +15,13 @@ void cookies_remove(struct http_head *request, const struct cache_rules *rules);
 /* The same with names as remove_cookies takes them. */
 void cookies_remove_named(struct http_head *request, const struct config_strings *patterns);
 
+/* Iterates the cookies of the request that the key does not tell apart: their names. Start with all zero. */
+struct cookies_cursor {
+    unsigned field;
+    slice_t rest; /* of its value */
+};
+bool cookies_next_unaccounted(const struct http_head *request, const struct cache_rules *rules,
+                              struct cookies_cursor *at, slice_t *name);
 /* True when the request has a cookie by which the key does not tell requests apart. */
 bool cookies_unaccounted(const struct http_head *request, const struct cache_rules *rules);
 

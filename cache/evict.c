@@ -191,23 +191,25 @@ static void door_let_comers_in_locked(struct cache_evict *e)
     }
 }
 
-__attribute__((noinline)) static void door_settle_locked(struct cache_evict *e)
+__attribute__((noinline)) static size_t door_settle_locked(struct cache_evict *e)
 {
     struct cache_object *leavers[CACHE_EVICT_LEAVERS];
-    size_t n = door_take_leavers(e, leavers);
+    size_t n = door_take_leavers(e, leavers), freed = 0;
     door_let_comers_in_locked(e);
     for (size_t i = 0; i < n; i++) {
         evict_leave_locked(e, leavers[i], cache_object_charge(leavers[i], true));
-        cache_object_retire(leavers[i]);
+        freed += cache_object_retire(leavers[i]);
     }
+    return freed;
 }
 
-/* Each hold of the lock begins with this. */
-static inline void evict_settle_locked(struct cache_evict *e)
+/* Each hold of the lock begins with this. Returns the room that those have made who leave. */
+static inline size_t evict_settle_locked(struct cache_evict *e)
 {
     if (UNLIKELY(atomic_load_explicit(&e->comers, memory_order_relaxed) != NULL ||
                  atomic_load_explicit(&e->has_leavers, memory_order_relaxed)))
-        door_settle_locked(e);
+        return door_settle_locked(e);
+    return 0;
 }
 
 void cache_evict_settle(struct cache_evict *e)
@@ -315,8 +317,7 @@ static struct cache_object *evict_main_locked(struct cache_evict *e, wall_ms_t n
 static size_t evict_pick_locked(struct cache_evict *e, size_t bytes, wall_ms_t now_ms,
                                 struct cache_object *out[CACHE_EVICT_BATCH])
 {
-    size_t n = 0, sum = 0, steps = 0;
-    evict_settle_locked(e);
+    size_t n = 0, sum = evict_settle_locked(e), steps = 0;
     while (n < CACHE_EVICT_BATCH && sum < bytes && !(list_empty(&e->small) && list_empty(&e->main))) {
         bool small_is_over = e->small_bytes * SMALL_SHARE >= e->small_bytes + e->main_bytes;
         bool from_small =
@@ -343,13 +344,14 @@ size_t cache_evict_pick(struct cache_evict *e, size_t bytes, wall_ms_t now_ms,
     return n;
 }
 
-bool cache_evict_try_pick(struct cache_evict *e, size_t bytes, wall_ms_t now_ms,
-                          struct cache_object *out[CACHE_EVICT_BATCH], size_t *n)
+enum cache_evict_try cache_evict_try_pick(struct cache_evict *e, size_t bytes, wall_ms_t now_ms,
+                                          struct cache_object *out[CACHE_EVICT_BATCH], size_t *n)
 {
     *n = 0;
     if (!lock_take_within(&e->lock, CACHE_EVICT_PATIENCE_US))
-        return false;
+        return CACHE_EVICT_BUSY;
     *n = evict_pick_locked(e, bytes, now_ms, out);
+    const bool nothing = *n == 0 && list_empty(&e->small) && list_empty(&e->main);
     lock_drop(&e->lock);
-    return true;
+    return nothing ? CACHE_EVICT_NOTHING : CACHE_EVICT_ROOM;
 }

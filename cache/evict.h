@@ -61,15 +61,20 @@ void cache_evict_retire(struct cache_evict *e, struct cache_object *o);
 void cache_evict_retire_some(struct cache_evict *e, struct cache_object *const *all, size_t n, bool waits);
 /* Sees to what was left at the door; waits for the lock. */
 void cache_evict_settle(struct cache_evict *e);
-/* Takes up to CACHE_EVICT_BATCH victims of together at least `bytes` (if there are) out of the queues, with a
- * reference each. The caller unlinks them from the index if they still are there; who does so retires them
- * himself. Waits for the lock; cache_evict_try_pick waits CACHE_EVICT_PATIENCE_US at most: false, and *n is
- * 0, when it did not get it. */
-#define CACHE_EVICT_PATIENCE_US 200
+/* Takes up to CACHE_EVICT_BATCH victims out of the queues, with a reference each: of together at least
+ * `bytes` (if there are), with those who had left at the door, whose room counts before anybody is picked.
+ * The caller unlinks them from the index if they still are there; who does so retires them himself. Waits for
+ * the lock. 0: there is none, or none is needed. */
 size_t cache_evict_pick(struct cache_evict *e, size_t bytes, wall_ms_t now_ms,
                         struct cache_object *out[CACHE_EVICT_BATCH]);
-bool cache_evict_try_pick(struct cache_evict *e, size_t bytes, wall_ms_t now_ms,
-                          struct cache_object *out[CACHE_EVICT_BATCH], size_t *n);
+enum cache_evict_try {
+    CACHE_EVICT_BUSY,    /* the lock was not to be had within CACHE_EVICT_PATIENCE_US */
+    CACHE_EVICT_NOTHING, /* is left that could make room */
+    CACHE_EVICT_ROOM     /* *n victims; with none, who had left made it */
+};
+#define CACHE_EVICT_PATIENCE_US 200
+enum cache_evict_try cache_evict_try_pick(struct cache_evict *e, size_t bytes, wall_ms_t now_ms,
+                                          struct cache_object *out[CACHE_EVICT_BATCH], size_t *n);
 /* True when the key's ghost is there (tests). */
 bool cache_evict_has_ghost(struct cache_evict *e, uint64_t hash);
 

@@ -174,6 +174,37 @@ static void fill_open_window(struct cache_flight *fl, enum no_store_reason why)
     cache_mails_post(&mails);
 }
 
+/* At most the window and a chunk per stream, whatever the limit. */
+static bool fill_add_to_window(struct cache_flight *fl, size_t bytes)
+{
+    const size_t charge = cache_memory_rounded(bytes) + cache_memory_rounded(sizeof(struct cache_chunk));
+    cache_account_charge(&fl->cache->account, charge);
+    if (cache_body_add_chunk(fl->object->body, bytes, charge))
+        return true;
+    cache_account_release(&fl->cache->account, charge);
+    return false;
+}
+
+/* Where there is less memory than memory_size promises, allocations fail before the account is full: then
+ * what is stored gives way for those who come next, and these bytes pass through the smallest of windows. */
+static bool fill_add_chunk(struct cache_flight *fl)
+{
+    size_t charge, bytes = cache_body_next_chunk(fl->object->body, &charge);
+    bool busy;
+    if (fl->state == FLIGHT_FILLING && !cache_reserve(fl->cache, charge, &busy))
+        fill_open_window(fl, busy ? NO_STORE_NO_MEMORY : NO_STORE_TOO_LARGE);
+    if (fl->state == FLIGHT_WINDOW && fill_add_to_window(fl, MIN(bytes, 4 * CACHE_CHUNK_MIN)))
+        return true;
+    if (fl->state == FLIGHT_FILLING) {
+        if (cache_body_add_chunk(fl->object->body, bytes, charge))
+            return true;
+        cache_account_release(&fl->cache->account, charge);
+        fill_open_window(fl, NO_STORE_NO_MEMORY);
+    }
+    cache_give_way(fl->cache, bytes);
+    return fill_add_to_window(fl, MIN(bytes, CACHE_CHUNK_MIN));
+}
+
 char *cache_fill_buffer(struct cache_flight *fl, size_t *room)
 {
     CHECK_MAGIC(fl, FLIGHT_MAGIC);
@@ -187,21 +218,7 @@ char *cache_fill_buffer(struct cache_flight *fl, size_t *room)
     char *p = cache_body_room(o->body, room);
     if (p != NULL)
         return p;
-    size_t charge;
-    size_t bytes = cache_body_next_chunk(o->body, &charge);
-    bool busy;
-    if (fl->state == FLIGHT_FILLING && !cache_reserve(fl->cache, charge, &busy))
-        fill_open_window(fl, busy ? NO_STORE_NO_MEMORY : NO_STORE_TOO_LARGE);
-    if (fl->state == FLIGHT_WINDOW) { /* at most the window and a chunk per stream, whatever the limit */
-        bytes = MIN(bytes, 4 * CACHE_CHUNK_MIN);
-        charge = cache_memory_rounded(bytes) + cache_memory_rounded(sizeof(struct cache_chunk));
-        cache_account_charge(&fl->cache->account, charge);
-    }
-    if (!cache_body_add_chunk(o->body, bytes, charge)) {
-        cache_account_release(&fl->cache->account, charge);
-        return NULL;
-    }
-    return cache_body_room(o->body, room);
+    return fill_add_chunk(fl) ? cache_body_room(o->body, room) : NULL;
 }
 
 /* A client that has the last byte may ask again on another connection, and shall hit: these bytes are shown

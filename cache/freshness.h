@@ -83,10 +83,14 @@ static inline bool cache_freshness_is_spent(const struct cache_freshness *f, wal
     return cache_freshness_age_ms(f, now_ms) >= f->lifetime_ms + cache_freshness_keep_ms(f->keep_code);
 }
 
-/* What is left of the freshness, negative when it is over. */
+/* What is left of the freshness, negative when it is over. What came later than now came before the wall
+ * clock was set back: how old it is nobody can tell, and it would stay young until that time comes again. So
+ * its freshness ends now, and asking about it dates it anew. */
+#define CACHE_CLOCK_SLACK_MS 10000 /* readings of different moments, and small corrections */
 static inline dur_ms_t cache_freshness_left_ms(const struct cache_freshness *f, wall_ms_t now_ms)
 {
-    return f->lifetime_ms - cache_freshness_age_ms(f, now_ms);
+    dur_ms_t left_ms = f->lifetime_ms - cache_freshness_age_ms(f, now_ms);
+    return UNLIKELY(f->response_ms - now_ms > CACHE_CLOCK_SLACK_MS) ? MIN(left_ms, 0) : left_ms;
 }
 
 static inline bool cache_freshness_is_fresh(const struct cache_freshness *f, wall_ms_t now_ms)

@@ -62,6 +62,7 @@ bool cache_index_open(struct cache_index *ix, struct cache_account *a)
 {
     uint64_t word = table_create(INDEX_MIN_LOG2);
     atomic_init(&ix->table, word);
+    atomic_init(&ix->moves, 0);
     ix->account = a;
     ix->live = ix->tombs = ix->cleared = ix->moved = ix->next_tombs = 0;
     ix->next = 0;
@@ -203,6 +204,8 @@ static void move_end(struct cache_index *ix)
 {
     uint64_t word = atomic_load_explicit(&ix->table, memory_order_relaxed);
     cache_account_release(ix->account, table_charge(word));
+    const uint32_t moves = atomic_load_explicit(&ix->moves, memory_order_relaxed);
+    atomic_store_explicit(&ix->moves, moves + 1, memory_order_relaxed);
     atomic_store_explicit(&ix->table, ix->next, memory_order_release);
     ix->tombs = ix->next_tombs;
     ix->next = 0;

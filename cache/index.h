@@ -42,6 +42,7 @@ static inline struct cache_marker *cache_entry_marker(cache_entry_t e)
 /* Owned by its shard. */
 struct cache_index {
     _Alignas(CACHE_LINE) _Atomic uint64_t table; /* array | log2(slots) << 48 */
+    _Atomic uint32_t moves;                      /* to another array, ever; written before `table` */
     /* under the shard's lock */
     _Alignas(CACHE_LINE) struct cache_account *account;
     size_t live, tombs;
@@ -63,7 +64,14 @@ bool cache_index_put(struct cache_index *ix, cache_entry_t e, cache_entry_t *old
 /* Under the lock: takes out exactly `e`; false when it is not there. */
 bool cache_index_remove(struct cache_index *ix, cache_entry_t e);
 /* RCU section or the lock: the entries of at most `max` slots from slot *cursor on; *cursor moves on and is 0
- * after the last. */
+ * after the last. It belongs to the array that it began with: another has its entries elsewhere. */
 size_t cache_index_scan(const struct cache_index *ix, size_t *cursor, cache_entry_t *out, size_t max);
+
+/* RCU section or the lock. Grows with each new array; the same before a scan and after a later one: both read
+ * the same array. */
+static inline uint32_t cache_index_moves(const struct cache_index *ix)
+{
+    return atomic_load_explicit(&ix->moves, memory_order_acquire);
+}
 
 #endif

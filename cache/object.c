@@ -224,15 +224,17 @@ static void object_on_grace(struct rcu_head *head)
     cache_object_unref(&o);
 }
 
-void cache_object_retire(struct cache_object *o)
+size_t cache_object_retire(struct cache_object *o)
 {
     ASSERT(o->place == CACHE_PLACE_NONE);
     /* Whether another object shares the body is decided once, here: what leaves `used` now must come back
      * then. */
     bool with_body = o->kind == CACHE_BODY_SHARED && atomic_load(&o->body->refs) == 1;
     o->place = with_body ? CACHE_PLACE_GONE_BODY : CACHE_PLACE_GONE;
-    cache_account_doom(cache_account_of(o->account), cache_object_charge(o, with_body));
+    const size_t bytes = cache_object_charge(o, with_body);
+    cache_account_doom(cache_account_of(o->account), bytes);
     rcu_call_later(&o->rcu, object_on_grace);
+    return bytes;
 }
 
 char *cache_object_small_body(struct cache_object *o)

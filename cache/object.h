@@ -138,7 +138,7 @@ static inline void cache_object_touch(struct cache_object *o)
 }
 
 /* After it left index and queue, by who took it out of the index: hands the index's reference to the
- * reclaimer. */
-void cache_object_retire(struct cache_object *o);
+ * reclaimer. Returns what leaves `used` of its account. */
+size_t cache_object_retire(struct cache_object *o);
 
 #endif

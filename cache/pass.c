@@ -3,6 +3,8 @@
  * and expiry of their own. */
 #include "cache/pass.h"
 
+#include "core/panic.h"
+
 #define REASON_BITS  6
 #define STATUS_BITS  10
 #define SECONDS_BITS 8
@@ -24,6 +26,7 @@ void cache_pass_remember_why(struct cache_pass *p, uint64_t fingerprint, mono_ms
                              enum no_store_reason why, unsigned status)
 {
     struct cache_pass_entry *set = pass_set(p, fingerprint), *best = &set[0];
+    ASSERT((unsigned)why < NO_STORE_COUNT);
     for (unsigned i = 0; i < CACHE_PASS_WAYS; i++) {
         if (atomic_load_explicit(&set[i].fingerprint, memory_order_relaxed) == fingerprint) {
             best = &set[i];
@@ -78,6 +81,13 @@ static uint64_t pass_word(const struct cache_pass *p, uint64_t fingerprint, mono
 bool cache_pass_has(const struct cache_pass *p, uint64_t fingerprint, mono_ms_t now_ms)
 {
     return pass_word(p, fingerprint, now_ms) != 0;
+}
+
+enum no_store_reason cache_pass_says(const struct cache_pass *p, uint64_t fingerprint, mono_ms_t now_ms)
+{
+    const uint64_t word = pass_word(p, fingerprint, now_ms);
+    return word == 0 ? NO_STORE_STORED
+                     : no_store_remembered((enum no_store_reason)bits(word, 0, REASON_BITS));
 }
 
 bool cache_pass_get(const struct cache_pass *p, uint64_t fingerprint, mono_ms_t now_ms,

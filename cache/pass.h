@@ -38,6 +38,8 @@ void cache_pass_remember_why(struct cache_pass *p, uint64_t fingerprint, mono_ms
 void cache_pass_forget(struct cache_pass *p, uint64_t fingerprint);
 void cache_pass_clear(struct cache_pass *p);
 bool cache_pass_has(const struct cache_pass *p, uint64_t fingerprint, mono_ms_t now_ms);
+/* What is said of a request for it: NO_STORE_STORED when it is not remembered, else no_store_remembered. */
+enum no_store_reason cache_pass_says(const struct cache_pass *p, uint64_t fingerprint, mono_ms_t now_ms);
 /* The same with what is known of it, in *out when true. */
 bool cache_pass_get(const struct cache_pass *p, uint64_t fingerprint, mono_ms_t now_ms,
                     struct cache_pass_memory *out);

@@ -18,6 +18,8 @@
 #define DOOMED_SLACK (8 * MB)
 #define DOOMED_SHARE 8
 
+#define GIVE_WAY_TIMES 8 /* as much as failed: a few more than the next one shall succeed */
+
 bool cache_variant_key(struct arena *scratch, slice_t primary, slice_t names, const struct http_head *request,
                        struct cache_key *out)
 {
@@ -334,12 +336,21 @@ static bool make_room(struct cache *c, size_t bytes, bool *busy)
     while (!cache_account_try(&c->account, bytes)) {
         struct cache_object *victims[CACHE_EVICT_BATCH];
         size_t n;
-        *busy = !cache_evict_try_pick(&c->evict, MAX(bytes_over(c, bytes), 1), now_ms, victims, &n);
-        if (n == 0)
+        const enum cache_evict_try found =
+            cache_evict_try_pick(&c->evict, MAX(bytes_over(c, bytes), 1), now_ms, victims, &n);
+        *busy = found == CACHE_EVICT_BUSY;
+        if (found != CACHE_EVICT_ROOM)
             return cache_account_try(&c->account, bytes);
         evict_victims(c, victims, n);
     }
     return true;
+}
+
+static bool doomed_is_much(const struct cache *c)
+{
+    size_t limit = atomic_load_explicit(&c->account.limit, memory_order_relaxed);
+    return atomic_load_explicit(&c->account.doomed, memory_order_relaxed) >
+           limit / DOOMED_SHARE + DOOMED_SLACK;
 }
 
 bool cache_reserve(struct cache *c, size_t bytes, bool *busy)
@@ -352,9 +363,17 @@ bool cache_reserve(struct cache *c, size_t bytes, bool *busy)
         return false;
     if (cache_account_try(&c->account, bytes))
         return true;
-    *busy =
-        atomic_load_explicit(&c->account.doomed, memory_order_relaxed) > limit / DOOMED_SHARE + DOOMED_SLACK;
+    *busy = doomed_is_much(c);
     return !*busy && make_room(c, bytes, busy);
+}
+
+void cache_give_way(struct cache *c, size_t bytes)
+{
+    struct cache_object *victims[CACHE_EVICT_BATCH];
+    size_t n;
+    if (!doomed_is_much(c) &&
+        cache_evict_try_pick(&c->evict, GIVE_WAY_TIMES * bytes, clock_wall_ms(), victims, &n))
+        evict_victims(c, victims, n);
 }
 
 void cache_shrink(struct cache *c)

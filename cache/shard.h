@@ -101,6 +101,9 @@ bool cache_flight_is_in_table_locked(struct cache_shard *sh, hash128_t primary_h
  * purged and expired objects, then S3-FIFO. false when that is not possible; *busy (may be NULL): it may be
  * in a moment, since another thread makes room, or much memory is on its way through a grace period. */
 bool cache_reserve(struct cache *c, size_t bytes, bool *busy);
+/* No lock held: an allocation of `bytes` failed although the account has room. Evicts some, so that whoever
+ * comes after the grace period finds memory. */
+void cache_give_way(struct cache *c, size_t bytes);
 /* No lock held: evicts until the account is within its limit. */
 void cache_shrink(struct cache *c);
 /* No lock held: removes everything. */

@@ -48,13 +48,11 @@ bool cache_sweep_step(struct cache *c, struct cache_sweep *s)
     struct cache_object *doomed[STEP_SLOTS];
     size_t doomed_count = 0;
     rcu_enter();
-    uint64_t table = atomic_load_explicit(&sh->index.table, memory_order_acquire);
-    if (table != s->table && s->cursor != 0 && s->restarts < RESTARTS_MAX) {
-        s->restarts++;
-        s->cursor = 0;
-    }
-    s->table = table;
+    if (s->cursor == 0)
+        s->moves = cache_index_moves(&sh->index);
+    const bool goes_on = s->cursor != 0;
     size_t n = cache_index_scan(&sh->index, &s->cursor, found, STEP_SLOTS);
+    const bool again = goes_on && cache_index_moves(&sh->index) != s->moves && s->restarts < RESTARTS_MAX;
     for (size_t i = 0; i < n; i++)
         __builtin_prefetch((const void *)(uintptr_t)found[i]);
     for (size_t i = 0; i < n; i++) {
@@ -64,6 +62,11 @@ bool cache_sweep_step(struct cache *c, struct cache_sweep *s)
     }
     cache_shard_unlink_some(c, sh, doomed, doomed_count, true);
     rcu_leave();
+    if (again) { /* these slots were another array's */
+        s->restarts++;
+        s->cursor = 0;
+        return true;
+    }
     if (s->cursor != 0)
         return true;
     s->restarts = 0;

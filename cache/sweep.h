@@ -39,7 +39,7 @@ struct cache_sweep {
     uint64_t target_id;
     unsigned shard, restarts;
     size_t cursor;
-    uint64_t table; /* what the cursor belongs to */
+    uint32_t moves; /* of the index, when the cursor began */
 };
 /* Looks at some slots; false when the pass has come to its end. On a thread registered with RCU. */
 bool cache_sweep_step(struct cache *c, struct cache_sweep *s);

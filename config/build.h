@@ -25,6 +25,7 @@ struct config_load_ways {
     struct config_changes *changes; /* applied to what was read */
     const char *replaced; /* the file that is taken to say `replacement`, by the name it is read under */
     slice_t replacement;
+    bool unwarned; /* nobody reads warnings */
 };
 struct config *config_load_as(const char *path, const struct config_load_ways *ways,
                               struct config_problems *problems);

@@ -159,7 +159,7 @@ void config_changes_apply(struct config_changes *l, struct source *s)
 struct config *config_load_changed(const char *path, struct config_changes *l,
                                    struct config_problems *problems)
 {
-    return config_load_as(path, &(struct config_load_ways){.changes = l}, problems);
+    return config_load_as(path, &(struct config_load_ways){.changes = l, .unwarned = true}, problems);
 }
 
 /* ---- on what is in use ---- */
@@ -201,6 +201,7 @@ static struct config *change_one(const struct config *from, const char *pool, co
         *problems = (struct config_problems){.errors = 1};
         return NULL;
     }
+    p->source.unwarned = true;
     if (!p->source.no_memory)
         change_copy(&p->source, &from->priv->source);
     struct source_section *section = source_section_find(&p->source, OPTION_POOL, pool);

@@ -54,7 +54,8 @@ struct config *config_with_server(const struct config *from, const char *pool, c
                                   struct config_problems *problems);
 struct config *config_without_server(const struct config *from, const char *pool, const char *server,
                                      struct config_problems *problems);
-/* As config_load, with the changes applied; what became of each is in its `fate`. */
+/* As config_load, with the changes applied; what became of each is in its `fate`. Without the warnings that
+ * take long to find. */
 struct config *config_load_changed(const char *path, struct config_changes *l,
                                    struct config_problems *problems);
 

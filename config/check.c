@@ -457,7 +457,7 @@ static void check_routes(struct build *b)
         check_route_key(b, &b->config->routes[index], it);
         check_route_tunnel(b, &b->config->routes[index], it);
         check_route_limit(b, &b->config->routes[index], it);
-        if (b->source->problems->errors == 0)
+        if (b->source->problems->errors == 0 && !b->source->unwarned)
             check_shadowed(b, index, it);
         index++;
     }

@@ -2,15 +2,22 @@
  *
  * Files are read at the place of the include line, in name order by bytes (not by locale, so that every
  * machine agrees). A file that includes itself, over however many steps, is told from one that is included
- * twice; both are errors. Identity is device and inode: a symbolic link does not hide a cycle. */
+ * twice; both are errors. Identity is device and inode: a symbolic link does not hide a cycle.
+ *
+ * A file may be a pipe ("-c <(...)"), which whoever writes it may never do: it has a moment. The thread that
+ * waits here has health checks and commands to see to. */
 #include <errno.h>
 #include <fcntl.h>
 #include <glob.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "config/source.h"
+#include "core/clock.h"
+
+#define PIPE_WAIT_MS 2000
 
 static int include_compare(const void *a, const void *b)
 {
@@ -19,18 +26,31 @@ static int include_compare(const void *a, const void *b)
 
 static void include_wrong_path(struct source *s, struct config_origin at, const char *path, int error)
 {
+    const char *why = error == EAGAIN ? "it is a pipe, and nobody wrote to it in time" : strerror(error);
     if (at.file == NULL)
         problem_add(s->problems, false, at, NULL, NULL, "the file cannot be read: %s; name a readable file",
-                    strerror(error));
+                    why);
     else
         problem_add(s->problems, false, at, "[millpond]", "include",
-                    "%s cannot be read: %s; name a readable file", path, strerror(error));
+                    "%s cannot be read: %s; name a readable file", path, why);
+}
+
+/* False, with EAGAIN: nothing came in time. */
+static bool include_await(int fd, mono_ms_t until_ms)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    const mono_ms_t left_ms = until_ms - clock_mono_ms();
+    if (left_ms > 0 && poll(&p, 1, (int)left_ms) != 0)
+        return true;
+    errno = EAGAIN;
+    return false;
 }
 
 /* The whole file into the arena. false when reported. */
 static bool include_slurp(struct source *s, int fd, const char *path, struct config_origin at, slice_t *out)
 {
     char *buf = malloc(SOURCE_MAX_BYTES + 1);
+    const mono_ms_t until_ms = clock_mono_ms() + PIPE_WAIT_MS;
     size_t len = 0;
     ssize_t n = -1;
     if (buf == NULL) {
@@ -38,7 +58,7 @@ static bool include_slurp(struct source *s, int fd, const char *path, struct con
         return false;
     }
     while (len <= SOURCE_MAX_BYTES && (n = read(fd, buf + len, SOURCE_MAX_BYTES + 1 - len)) != 0) {
-        if (n < 0 && errno != EINTR)
+        if (n < 0 && errno != EINTR && (errno != EAGAIN || !include_await(fd, until_ms)))
             break;
         len += n > 0 ? (size_t)n : 0;
     }
@@ -92,7 +112,14 @@ static void include_read_open(struct source *s, int fd, const char *path, struct
         include_wrong_path(s, at, path, errno);
         return;
     }
-    if (include_seen(s, &st, path, at) || !include_slurp(s, fd, path, at, &text))
+    if (include_seen(s, &st, path, at))
+        return;
+    /* One that nobody writes to yet reads as empty. */
+    if (S_ISFIFO(st.st_mode) && !include_await(fd, clock_mono_ms() + PIPE_WAIT_MS)) {
+        include_wrong_path(s, at, path, errno);
+        return;
+    }
+    if (!include_slurp(s, fd, path, at, &text))
         return;
     if (s->replaced != NULL && strcmp(path, s->replaced) == 0)
         text = s->replacement;
@@ -115,7 +142,7 @@ static void include_read_open(struct source *s, int fd, const char *path, struct
 
 static void include_read_path(struct source *s, const char *path, struct config_origin at)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     if (fd < 0) {
         include_wrong_path(s, at, path, errno);
         return;

@@ -67,6 +67,7 @@ struct config *config_load_as(const char *path, const struct config_load_ways *w
     }
     p->source.replaced = ways->replaced;
     p->source.replacement = ways->replacement;
+    p->source.unwarned = ways->unwarned;
     if (!p->source.no_memory)
         source_read_file(&p->source, path);
     if (ways->changes != NULL && !p->source.no_memory)

@@ -6,6 +6,7 @@
 #include "config/ini_read.h"
 #include "config/redis_url.h"
 #include "config/value.h"
+#include "core/hash.h"
 #include "core/panic.h"
 
 const char source_added[] = "added at run time";
@@ -21,6 +22,23 @@ struct source_reader {
 static struct config_origin source_here(const struct source_reader *r, int line)
 {
     return (struct config_origin){r->file, line};
+}
+
+/* Where sections of that kind and name are, and others. Without the seed, which is drawn between the first
+ * load and the looks into it. */
+static size_t source_bucket(enum option_section id, slice_t name)
+{
+    return (hash_bytes_unseeded(name.ptr, name.len).lo + (size_t)id) % SOURCE_BUCKETS;
+}
+
+static void source_section_enter(struct source *s, struct source_section *section, slice_t name)
+{
+    struct source_section **at = &s->buckets[source_bucket(section->id, name)];
+    while (*at != NULL)
+        at = &(*at)->in_bucket;
+    *at = section;
+    if (s->first_of[section->id] == NULL)
+        s->first_of[section->id] = section;
 }
 
 struct source_section *source_section_add(struct source *s, enum option_section id, slice_t name,
@@ -42,6 +60,7 @@ struct source_section *source_section_add(struct source *s, enum option_section 
         s->last->next = section;
     s->last = section;
     s->section_count++;
+    source_section_enter(s, section, name);
     return section;
 }
 
@@ -100,11 +119,12 @@ void source_value_remove(struct source_section *section, struct source_value *v)
 
 struct source_section *source_section_find(const struct source *s, enum option_section id, const char *name)
 {
-    for (struct source_section *it = s->first; it != NULL; it = it->next) {
-        if (it->id == id && (name == NULL || strcmp(it->name, name) == 0))
-            return it;
-    }
-    return NULL;
+    if (name == NULL)
+        return s->first_of[id];
+    struct source_section *it = s->buckets[source_bucket(id, slice_str(name))];
+    while (it != NULL && (it->id != id || strcmp(it->name, name) != 0))
+        it = it->in_bucket;
+    return it;
 }
 
 const struct source_value *source_value_find(const struct source_section *section, const char *key)
@@ -171,7 +191,8 @@ static void source_unknown_section(struct source_reader *r, int line, slice_t wo
 static const struct source_section *source_earlier(const struct source_reader *r, enum option_section id,
                                                    slice_t name)
 {
-    for (const struct source_section *it = r->source->first; it != NULL; it = it->next) {
+    const struct source_section *it = r->source->buckets[source_bucket(id, name)];
+    for (; it != NULL; it = it->in_bucket) {
         if (it->id == id && slice_eq(slice_str(it->name), name) &&
             (option_sections[id].named || it->origin.file == r->file))
             return it;

@@ -16,6 +16,7 @@
 #define SOURCE_MAX_DEPTH    8        /* includes within includes */
 #define SOURCE_MAX_FILES    1000
 #define SOURCE_MAX_SECTIONS 10000
+#define SOURCE_BUCKETS      4096 /* to find sections by their names */
 
 /* `origin.file` NULL: a default. */
 struct source_value {
@@ -34,6 +35,7 @@ struct source_section {
     struct source_value *first, *last;
     bool emptied; /* it has no server, which is said already */
     struct source_section *next;
+    struct source_section *in_bucket; /* the next one there, in the order of the files */
 };
 
 /* A file that is or was being read. */
@@ -51,9 +53,12 @@ struct source {
     struct problem_list *problems;
     struct source_section *first, *last;
     size_t section_count;
+    struct source_section *first_of[OPTION_SECTION_COUNT];
+    struct source_section *buckets[SOURCE_BUCKETS];
     struct source_file *files;
     bool broken_section; /* a section was refused: what seems missing may have been meant by it */
     bool no_memory;
+    bool unwarned;        /* nobody reads warnings: those that take long to find are left out */
     const char *replaced; /* the file that is taken to say this instead; NULL: none */
     slice_t replacement;
 };

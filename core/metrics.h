@@ -58,8 +58,8 @@ struct metrics_series {
     _Atomic uint64_t by_status[METRICS_STATUS_CLASSES];
     _Atomic uint64_t response_bytes;
     _Atomic uint64_t
-        by_reason[NO_STORE_COUNT]; /* of verdicts other than none and hit: one for each request */
-    struct histogram latency;      /* request head read to last byte handed to the kernel */
+        by_reason[NO_STORE_SAID_COUNT]; /* of verdicts other than none and hit: one for each request */
+    struct histogram latency;           /* request head read to last byte handed to the kernel */
 };
 
 struct metrics_shard;
@@ -118,5 +118,10 @@ struct metrics_reason_info {
 };
 const struct metrics_reason_info *metrics_reason_info(enum metrics_reason_kind kind);
 const char *metrics_reason_name(enum metrics_reason_kind kind, unsigned reason);
+/* Is it worth a line where all reasons are listed? Of what is remembered, what came. */
+static inline bool metrics_reason_is_listed(enum metrics_reason_kind kind, unsigned reason, uint64_t total)
+{
+    return total > 0 || kind != METRICS_REASON_NO_STORE || reason < NO_STORE_REMEMBERED;
+}
 
 #endif

@@ -44,6 +44,8 @@
     COUNTER(EJECTIONS, "ejections", "Times an instance was left out for failing")                            \
     COUNTER(EJECTIONS_SPARED, "ejections_spared",                                                            \
             "Times a failing instance was not left out, for want of better ones")                            \
+    COUNTER(NAME_FAILURES, "name_lookup_failures",                                                           \
+            "Look-ups of host names of servers that brought no address")                                     \
     COUNTER(SPLIT_CANARY, "split_canary_requests", "Requests that a split gave to its canary")               \
     COUNTER(SPLIT_STOPS, "split_stops", "Times a canary got no more requests, since it did worse")           \
     COUNTER(MIRRORED, "mirrored_requests", "Copies of requests that were begun to be sent to a mirror")      \
@@ -98,7 +100,8 @@
     COUNTER(REDIS_BREAKS, "redis_breaks", "Times a worker gave up a Redis server that did not answer")
 
 #define METRICS_REASON_TABLE(X)                                                                              \
-    X(NO_STORE, "no_store", "reason", NO_STORE_COUNT, outcome_no_store_name((enum no_store_reason)reason),   \
+    X(NO_STORE, "no_store", "reason", NO_STORE_SAID_COUNT,                                                   \
+      outcome_no_store_name((enum no_store_reason)reason),                                                   \
       "Requests whose response was not stored, or that were not looked up")                                  \
     X(CLIENT_CLOSES, "client_closes", "reason", CLOSE_COUNT, outcome_close_name((enum close_reason)reason),  \
       "Client connections that ended")                                                                       \

@@ -21,7 +21,11 @@
     }
 
 OUTCOME_FUNCTIONS(verdict, cache_verdict, OUTCOME_CACHE_VERDICTS, VERDICT_COUNT)
-OUTCOME_FUNCTIONS(no_store, no_store_reason, OUTCOME_NO_STORE, NO_STORE_COUNT)
+#define NO_STORE_SAID(X)                OUTCOME_NO_STORE(X) OUTCOME_NO_STORE(X##_REMEMBERED)
+#define NAME_REMEMBERED(id, name, text) "remembered_" name,
+#define TEXT_REMEMBERED(id, name, text)                                                                      \
+    "an earlier response for this key could not be stored; not queued: " text,
+OUTCOME_FUNCTIONS(no_store, no_store_reason, NO_STORE_SAID, NO_STORE_SAID_COUNT)
 OUTCOME_FUNCTIONS(close, close_reason, OUTCOME_CLOSES, CLOSE_COUNT)
 OUTCOME_FUNCTIONS(purge_kind, purge_kind, OUTCOME_PURGE_KINDS, PURGE_KIND_COUNT)
 OUTCOME_FUNCTIONS(purge_source, purge_source, OUTCOME_PURGE_SOURCES, PURGE_SOURCE_COUNT)

@@ -86,8 +86,19 @@ enum no_store_reason {
 #define X(id, name, text) NO_STORE_##id,
     OUTCOME_NO_STORE(X)
 #undef X
-        NO_STORE_COUNT
+        NO_STORE_COUNT,
+    /* What is said of a request: one of these, or, beyond them, the reason for which its key is remembered
+     * (cache/pass.h), named "remembered_" and that reason. */
+    NO_STORE_REMEMBERED = NO_STORE_COUNT,
+    NO_STORE_SAID_COUNT = 2 * NO_STORE_COUNT
 };
+
+/* `why` as the memory has it; NO_STORE_STORED: nobody said. */
+static inline enum no_store_reason no_store_remembered(enum no_store_reason why)
+{
+    return why == NO_STORE_STORED ? NO_STORE_PASS_REMEMBERED
+                                  : (enum no_store_reason)(NO_STORE_REMEMBERED + (unsigned)why);
+}
 
 /* Why a client connection (or the exchange on it) ended. */
 #define OUTCOME_CLOSES(X)                                                                                    \
@@ -281,7 +292,7 @@ const char *outcome_remote_save_name(enum remote_save s);
 const char *outcome_remote_save_text(enum remote_save s);
 const char *outcome_verdict_name(enum cache_verdict v);
 const char *outcome_verdict_text(enum cache_verdict v);
-const char *outcome_no_store_name(enum no_store_reason r);
+const char *outcome_no_store_name(enum no_store_reason r); /* below NO_STORE_SAID_COUNT */
 const char *outcome_no_store_text(enum no_store_reason r);
 const char *outcome_close_name(enum close_reason r);
 const char *outcome_close_text(enum close_reason r);

@@ -1,6 +1,8 @@
 /* rcu.c: see rcu.h. */
 #include "core/rcu.h"
 
+#include <stdlib.h>
+
 #ifdef RCU_TSAN
 char rcu_tsan_token;
 
@@ -11,6 +13,25 @@ const char *__tsan_default_suppressions(void)
     return "called_from_lib:liburcu.so\n";
 }
 #endif
+
+static void on_first_grace(struct rcu_head *head)
+{
+    RCU_TSAN_ACQUIRE();
+    void *volatile some = malloc(1);
+    free(some);
+    free(CONTAINER_OF(head, struct rcu_grave, head));
+    RCU_TSAN_RELEASE();
+}
+
+bool rcu_start(void)
+{
+    struct rcu_grave *grave = malloc(sizeof *grave);
+    if (grave == NULL)
+        return false;
+    rcu_call_later(&grave->head, on_first_grace);
+    rcu_flush();
+    return true;
+}
 
 void rcu_thread_start(void)
 {

@@ -52,6 +52,11 @@ static inline void rcu_leave(void)
     rcu_read_unlock();
 }
 
+/* Starts the reclaimer thread; once, before anything is served. The library would start it when it is first
+ * needed, and end the process where no thread can be had then; and jemalloc crashes in a thread that first
+ * comes to it when there is no memory left for what it keeps per thread. False: out of memory. */
+bool rcu_start(void);
+
 /* Each thread that reads calls these once at its start and end. */
 void rcu_thread_start(void);
 void rcu_thread_stop(void);

@@ -28,6 +28,8 @@
 
 #define REDIS_CONN_MAGIC 0x72646373u
 #define LOGIN_CALLS      4 /* AUTH, SELECT, ROLE, PING */
+/* A reply that claims to be longer than it is swallows those behind it, which must not look like its rest. */
+#define PROGRESS_BYTES (4 * KB)
 
 struct redis_command {
     unsigned refs;
@@ -53,6 +55,7 @@ struct redis_conn {
     unsigned first, end; /* places in the ring: first <= oldest call < end, modulo 2^32 */
     unsigned login_left;
     size_t reply_bytes;                        /* of the reply that is not complete yet */
+    size_t moved_bytes;                        /* of those, when the deadline was moved */
     struct redis_call *calls[REDIS_CALLS_MAX]; /* NULL: nobody waits for this reply */
     struct redis_call login_calls[LOGIN_CALLS];
     struct deadline deadline; /* connect_timeout, then stall_timeout */
@@ -372,7 +375,14 @@ static void conn_take_all(struct redis_conn *c)
             conn_take(c, reply);
         freeReplyObject(reply);
         c->reply_bytes = c->reader->len - c->reader->pos;
+        c->moved_bytes = SIZE_MAX;
     }
+}
+
+/* Whether enough came since the deadline was moved: a whole reply, or a piece of one. */
+static bool conn_is_progress(const struct redis_conn *c)
+{
+    return c->moved_bytes == SIZE_MAX || c->reply_bytes - c->moved_bytes >= PROGRESS_BYTES;
 }
 
 static void conn_on_read(struct bufferevent *bev, void *arg)
@@ -397,8 +407,11 @@ static void conn_on_read(struct bufferevent *bev, void *arg)
         return;
     if (c->first == c->end)
         deadline_clear(c->worker, &c->deadline);
-    else
+    else if (conn_is_progress(c))
         deadline_set(c->worker, &c->deadline, worker_now_ms(c->worker) + c->settings.stall_timeout_ms);
+    else
+        return;
+    c->moved_bytes = c->reply_bytes;
 }
 
 /* Whether it was the certificate, and then what of it: another host, say. */

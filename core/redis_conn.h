@@ -72,9 +72,9 @@ struct redis_call {
 
 struct redis_conn_settings {
     dur_ms_t connect_timeout_ms; /* until it is ready, login included */
-    dur_ms_t stall_timeout_ms;   /* calls are under way and not a byte comes: the connection is given up */
-    bool master_only;            /* not ready unless ROLE says so */
-    bool keep_commands;          /* of calls under way, for redis_conn_call_again */
+    dur_ms_t stall_timeout_ms; /* calls are under way and next to nothing comes: the connection is given up */
+    bool master_only;          /* not ready unless ROLE says so */
+    bool keep_commands;        /* of calls under way, for redis_conn_call_again */
     void (*on_ready)(void *arg); /* calls are taken from now on */
     /* It broke, or never became ready; every call under way has ended before. `reason` lives during the call.
      * The owner closes it, now or later. */

@@ -22,6 +22,8 @@
  * line; with eight the middle one is 48 bytes and more away from any other allocation. */
 #define QUEUE_HEADS 8
 
+#define LATE_MS (8 * DEADLINE_TICK_MS) /* the wheel is never that far behind while the loop turns */
+
 static _Thread_local struct worker *worker_of_thread;
 
 static void worker_deliver_mail(struct worker *w)
@@ -107,12 +109,26 @@ static void wheel_sweep_slot(struct worker *w, mono_ms_t slot_ms)
     }
 }
 
+/* The process, or the machine, stood still: deadlines are over whose events lie unread in the kernel, or will
+ * in a moment. Who kept their time must not be taken for late because we are. False: not yet. */
+static bool wheel_catch_up(struct worker *w, mono_ms_t now_ms)
+{
+    if (w->caught_up_ms == 0)
+        w->caught_up_ms = now_ms + DEADLINE_TICK_MS;
+    if (now_ms < w->caught_up_ms)
+        return false;
+    w->caught_up_ms = 0;
+    if (now_ms - w->wheel_ms > (mono_ms_t)DEADLINE_SLOTS * DEADLINE_TICK_MS)
+        w->wheel_ms = (now_ms / DEADLINE_TICK_MS - DEADLINE_SLOTS) * DEADLINE_TICK_MS;
+    return true;
+}
+
 /* Sweeps the slots that are wholly past, so that no deadline fires early. */
 static void wheel_sweep(struct worker *w)
 {
     mono_ms_t now_ms = worker_now_ms(w);
-    if (now_ms - w->wheel_ms > (mono_ms_t)DEADLINE_SLOTS * DEADLINE_TICK_MS)
-        w->wheel_ms = (now_ms / DEADLINE_TICK_MS - DEADLINE_SLOTS) * DEADLINE_TICK_MS;
+    if (UNLIKELY(now_ms - w->wheel_ms > LATE_MS) && !wheel_catch_up(w, now_ms))
+        return;
     while (w->wheel_ms + DEADLINE_TICK_MS <= now_ms) {
         mono_ms_t slot_end_ms = w->wheel_ms + DEADLINE_TICK_MS - 1;
         w->wheel_ms += DEADLINE_TICK_MS;

@@ -73,8 +73,9 @@ struct worker {
     struct grave *graves;
     struct list turn_hooks;
     struct list wheel[DEADLINE_SLOTS];
-    uint64_t wheel_count; /* deadlines in the wheel */
-    mono_ms_t wheel_ms;   /* slots up to here were swept */
+    uint64_t wheel_count;   /* deadlines in the wheel */
+    mono_ms_t wheel_ms;     /* slots up to here were swept */
+    mono_ms_t caught_up_ms; /* after a standstill: when they are swept again; 0: there was none */
     bool tick_armed, stopping;
     /* atomic */
     _Alignas(CACHE_LINE) _Atomic(struct mail *) mailbox; /* newest first */

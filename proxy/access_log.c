@@ -20,7 +20,8 @@ struct name {
 };
 #define NAME(id, name, ...) {name, sizeof name - 1},
 static const struct name verdict_names[] = {OUTCOME_CACHE_VERDICTS(NAME)};
-static const struct name no_store_names[] = {OUTCOME_NO_STORE(NAME)};
+#define NAME_REMEMBERED(id, name, ...) NAME(id, "remembered_" name)
+static const struct name no_store_names[] = {OUTCOME_NO_STORE(NAME) OUTCOME_NO_STORE(NAME_REMEMBERED)};
 static const struct name close_names[] = {OUTCOME_CLOSES(NAME)};
 static const struct name fetch_names[] = {OUTCOME_FETCH_ERRORS(NAME)};
 _Static_assert(NAME_MAX_BYTES < ACCESS_VALUE_MAX, "a name is a value");

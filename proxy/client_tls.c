@@ -73,6 +73,14 @@ void client_tls_used(struct client_conn *c)
     deadline_set(c->pw->worker, &c->tls->rest, worker_now_ms(c->pw->worker) + awake_ms);
 }
 
+void client_tls_doze(struct client_conn *c)
+{
+    if (c->tls->sleeps)
+        return;
+    deadline_clear(c->pw->worker, &c->tls->rest);
+    client_tls_on_rest(&c->tls->rest);
+}
+
 /* ---- begin and end
  * ------------------------------------------------------------------------------------------------- */
 

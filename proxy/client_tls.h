@@ -41,6 +41,8 @@ void client_tls_on_event(evutil_socket_t fd, short what, void *arg);
 enum client_read client_tls_read(struct client_conn *c);
 /* Before bytes come or go: it stays awake for now. */
 void client_tls_used(struct client_conn *c);
+/* It has said what it had to, and expects nothing: asleep at once, if it can. */
+void client_tls_doze(struct client_conn *c);
 ssize_t client_tls_write(struct client_conn *c, const struct iovec *iov, unsigned count);
 
 #endif

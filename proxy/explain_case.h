@@ -37,7 +37,7 @@ struct explain_edit {
     const char *key;     /* INI: option of the route */
     const char *section; /* INI: NULL: the route's; else "[cache]" */
     slice_t text;        /* the line, field or advice; in the arena or static */
-    bool for_all;        /* only right if all clients may have the same response */
+    const char *only_if; /* what must be so for it to be right; NULL: nothing */
 };
 
 struct explain_case {
@@ -59,7 +59,7 @@ struct explain_case {
     } slice;
     /* explain_decide */
     enum cache_verdict verdict;
-    enum no_store_reason why;
+    enum no_store_reason why, said; /* `said`: as the access log has it */
     enum explain_cause cause;
     unsigned status;    /* of the response the reason is about; 0 unknown */
     bool not_yet_known; /* whether the response will be stored depends on it */

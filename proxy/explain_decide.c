@@ -53,13 +53,13 @@ static void outcome(struct explain_case *e, enum cache_verdict v, enum explain_c
 
 static void outcome_reason(struct explain_case *e, enum cache_verdict v, enum no_store_reason why)
 {
-    e->why = why;
+    e->why = e->said = why;
     outcome(e, v, EXPLAIN_REASON, slice_str(outcome_no_store_text(why)));
 }
 
 static dur_ms_t stale_for_ms(const struct explain_case *e)
 {
-    return cache_freshness_age_ms(&e->info.fresh, e->now_ms) - e->info.fresh.lifetime_ms;
+    return -cache_freshness_left_ms(&e->info.fresh, e->now_ms);
 }
 
 /* ---- nothing that may be used is stored: a fetch ---- */
@@ -170,6 +170,7 @@ static void decide_passing(struct explain_case *e, enum cache_verdict v)
     slice_t status = m->status > 0 ? SAY(e, "status %u, ", m->status) : SLICE_EMPTY;
     e->status = m->status;
     outcome_reason(e, v, m->why != NO_STORE_STORED ? m->why : NO_STORE_PASS_REMEMBERED);
+    e->said = no_store_remembered(m->why);
     if (m->why != NO_STORE_STORED)
         e->cause_text = SAY(e, "the last response (" SLICE_FMT "%lld s ago) could not be stored: %s",
                             SLICE_ARG(status), ago_s, outcome_no_store_text(m->why));

@@ -216,8 +216,8 @@ static json_t *edit_json(const struct explain_case *e)
     json_t *o = json_object();
     put_str(o, "in", kinds[edit->kind]);
     explain_put_text(o, "text", edit->text);
-    if (edit->for_all)
-        put_str(o, "only_if", "the response is the same for everybody");
+    if (edit->only_if != NULL)
+        put_str(o, "only_if", edit->only_if);
     if (edit->kind != EDIT_INI)
         return o;
     const struct config_route *r = e->x->route->config;
@@ -233,7 +233,7 @@ static json_t *edit_json(const struct explain_case *e)
 static const char *reason_of(const struct explain_case *e)
 {
     if (e->cause == EXPLAIN_REASON)
-        return outcome_no_store_name(e->why);
+        return outcome_no_store_name(e->said);
 #define X(id, name) name,
     static const char *const names[] = {EXPLAIN_CAUSES(X)};
 #undef X

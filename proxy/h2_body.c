@@ -16,8 +16,6 @@
 #include "proxy/tunnel.h"
 #include "proxy/upstream.h"
 
-#define RATE_WINDOW_MS 10000
-
 static mono_ms_t now_of(const struct h2_stream *s)
 {
     return worker_now_ms(s->conn->client->pw->worker);
@@ -27,7 +25,7 @@ bool h2_stream_take(struct h2_stream *s, const uint8_t *data, size_t bytes)
 {
     if (!byte_queue_put(&s->in, data, bytes))
         return false;
-    s->in_moved += bytes;
+    s->in_pace.moved += bytes;
     return true;
 }
 
@@ -113,8 +111,7 @@ void h2_stream_expects_body(struct h2_stream *s)
 
 void h2_stream_was_not_slow(struct h2_stream *s)
 {
-    s->in_since_ms = now_of(s);
-    s->in_moved = 0;
+    pace_begin(&s->in_pace, now_of(s));
 }
 
 /* How the body's length is told to the instance: DATA says it, and Content-Length may. */
@@ -137,23 +134,10 @@ void h2_stream_frame_body(const struct h2_stream *s, struct h1_framing *f)
 /* ---- slow clients
  * ------------------------------------------------------------------------------------------------ */
 
-/* Has it moved too little since `since_ms`? After a while of enough, the count begins anew. */
-static bool too_slow(const struct h2_stream *s, dur_ms_t timeout_ms, enum close_reason stalled,
-                     mono_ms_t *since_ms, uint64_t *moved, enum close_reason *why)
+static struct pace_limits limits_of(const struct h2_stream *s, dur_ms_t timeout_ms, enum close_reason stalled)
 {
-    const struct config_listen *l = s->conn->client->listener->config;
-    const dur_ms_t window_ms = now_of(s) - *since_ms;
-    *why = stalled;
-    if (window_ms >= timeout_ms && *moved == 0)
-        return true;
-    *why = CLOSE_MIN_RATE;
-    if (window_ms < RATE_WINDOW_MS || *moved == 0)
-        return false;
-    if (!s->tunnel && l->min_rate_bytes_s > 0 && *moved < (uint64_t)(l->min_rate_bytes_s * window_ms / 1000))
-        return true;
-    *since_ms = now_of(s);
-    *moved = 0;
-    return false;
+    const int64_t min_rate = s->tunnel ? 0 : s->conn->client->listener->config->min_rate_bytes_s;
+    return (struct pace_limits){timeout_ms, min_rate, stalled};
 }
 
 /* It is the client who holds the answer up, by a window that is shut: what is left of it, or its mere end,
@@ -188,21 +172,25 @@ static void body_too_slow(struct h2_stream *s, enum close_reason why)
     phase_run(x);
 }
 
-void h2_stream_watch(struct h2_stream *s)
+mono_ms_t h2_stream_watch(struct h2_stream *s)
 {
     const struct config_listen *l = s->conn->client->listener->config;
+    const struct pace_limits out = limits_of(s, l->write_timeout_ms, CLOSE_WRITE_TIMEOUT);
+    const struct pace_limits in = limits_of(s, l->body_timeout_ms, CLOSE_BODY_TIMEOUT);
     enum close_reason why;
     if (s->cut)
-        return;
-    if (!is_held_up(s)) {
-        s->out_since_ms = now_of(s);
-        s->out_moved = 0;
-    } else if (too_slow(s, l->write_timeout_ms, CLOSE_WRITE_TIMEOUT, &s->out_since_ms, &s->out_moved, &why)) {
+        return INT64_MAX;
+    if (!is_held_up(s))
+        pace_begin(&s->out_pace, now_of(s));
+    else if ((why = pace_look(&s->out_pace, now_of(s), &out)) != CLOSE_OPEN) {
         h2_stream_reset(s, NGHTTP2_CANCEL, why);
-        return;
+        return INT64_MAX;
     }
     if (!is_awaited(s))
         h2_stream_was_not_slow(s);
-    else if (too_slow(s, l->body_timeout_ms, CLOSE_BODY_TIMEOUT, &s->in_since_ms, &s->in_moved, &why))
+    else if ((why = pace_look(&s->in_pace, now_of(s), &in)) != CLOSE_OPEN) {
         body_too_slow(s, why);
+        return INT64_MAX;
+    }
+    return MIN(pace_due_ms(&s->out_pace, &out), pace_due_ms(&s->in_pace, &in));
 }

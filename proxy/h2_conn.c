@@ -14,6 +14,7 @@
 #include "core/panic.h"
 #include "core/rcu.h"
 #include "proxy/client.h"
+#include "proxy/client_tls.h"
 #include "proxy/h2_guard.h"
 #include "proxy/h2_reply.h"
 #include "proxy/h2_stream.h"
@@ -36,9 +37,20 @@ void h2_tally_unref(struct h2_tally **t)
  * ---------------------------------------------------------------------------------------------------------
  */
 
+/* A stop has something to say to each connection, in one turn: those that are idle sleep again before the
+ * next one wakes, or all would have their memory for TLS back at once. */
+static void doze(struct client_conn *c)
+{
+    if (c->state == CLIENT_H2 && c->tls != NULL && c->h2->stream_count == 0 && c->left == NULL)
+        client_tls_doze(c);
+}
+
 static void h2_conn_on_turn_end(struct turn_hook *hook)
 {
-    h2_server_run(CONTAINER_OF(hook, struct h2_conn, turn)->client);
+    struct client_conn *c = CONTAINER_OF(hook, struct h2_conn, turn)->client;
+    h2_server_run(c);
+    if (UNLIKELY(c->pw->draining))
+        doze(c);
 }
 
 static bool submit_settings(struct h2_conn *h)
@@ -394,8 +406,10 @@ void h2_server_on_deadline(struct client_conn *c)
         h2_conn_fail(h, NGHTTP2_NO_ERROR, CLOSE_IDLE_TIMEOUT);
     if (h->goaway_noticed)
         h2_server_drain(c);
+    h->watch_ms = now_ms + WATCH_MS;
     LIST_FOREACH_SAFE (n, next, &h->streams) {
-        h2_stream_watch(CONTAINER_OF(n, struct h2_stream, node));
+        const mono_ms_t due_ms = h2_stream_watch(CONTAINER_OF(n, struct h2_stream, node));
+        h->watch_ms = MIN(h->watch_ms, due_ms);
     }
     h2_server_run(c);
 }

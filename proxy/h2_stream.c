@@ -303,10 +303,8 @@ bool h2_stream_add(struct h2_stream *s, const void *ptr, size_t bytes, struct ca
         h2_stream_break(s);
         return false;
     }
-    if (s->bytes == 0) {
-        s->out_since_ms = worker_now_ms(s->conn->client->pw->worker);
-        s->out_moved = 0;
-    }
+    if (s->bytes == 0)
+        pace_begin(&s->out_pace, worker_now_ms(s->conn->client->pw->worker));
     s->bytes += bytes;
     return true;
 }
@@ -454,7 +452,7 @@ static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const ui
     client_out_commit(c, H2_FRAME_HEAD);
     h2_guard_sent_data(h, bytes, bytes == s->bytes);
     pieces_send(s, bytes);
-    s->out_moved += bytes;
+    s->out_pace.moved += bytes;
     if (s->full && s->bytes <= H2_STREAM_HOLDS) {
         s->full = false;
         h2_stream_wake(s, H2_WAKE_WRITE);

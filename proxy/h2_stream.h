@@ -14,6 +14,7 @@
 #include "core/slice.h"
 #include "core/worker.h"
 #include "proxy/client_conn.h"
+#include "proxy/pace.h"
 
 struct cache_object;
 struct exchange;
@@ -61,15 +62,13 @@ struct h2_stream {
     size_t copied; /* of these, what lies in blocks */
     char *trailers;
     size_t trailers_bytes;
-    mono_ms_t out_since_ms; /* how long the client has been slow, and how many bytes it took meanwhile */
-    uint64_t out_moved;
+    struct pace out_pace; /* while the client holds it up */
     /* input */
     struct byte_queue in;
     int64_t in_left; /* of what Content-Length says; -1: it says nothing */
     char *in_trailers;
     size_t in_trailers_bytes;
-    mono_ms_t in_since_ms;
-    uint64_t in_moved;
+    struct pace in_pace; /* while it is awaited */
     struct grave grave;
 };
 
@@ -133,7 +132,7 @@ void h2_stream_input_ended(struct h2_stream *s);
 bool h2_stream_take(struct h2_stream *s, const uint8_t *data, size_t bytes);
 /* The RCU section ends: what it lasts for is referenced, or copied. */
 void h2_stream_keep(struct h2_stream *s);
-/* Is its client too slow? Resets it then. */
-void h2_stream_watch(struct h2_stream *s);
+/* Is its client too slow? Resets it then. When it must be asked again, at the latest. */
+mono_ms_t h2_stream_watch(struct h2_stream *s);
 
 #endif

@@ -85,12 +85,12 @@ void no_vary_apply_again(struct exchange *x)
     no_vary_apply(x, x->pw->cache);
 }
 
-struct cache_object *no_vary_find_exact(struct exchange *x, bool *pass)
+struct cache_object *no_vary_find_exact(struct exchange *x, enum no_store_reason *pass)
 {
-    bool exact_pass;
+    enum no_store_reason exact_pass;
     struct cache_object *o = cache_find(x->pw->cache, &x->no_vary->exact, &x->req, &x->arena, &exact_pass);
     if (o != NULL) {
-        *pass = false;
+        *pass = NO_STORE_STORED;
         no_vary_leave(x);
     }
     return o;

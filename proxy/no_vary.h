@@ -26,7 +26,7 @@ void no_vary_leave(struct exchange *x);
 bool no_vary_copy(struct exchange *x, const struct exchange *of);
 /* Nothing is stored by the rule: what was stored for exactly this query before it was known, or NULL. If
  * there is something, that is the exchange's key from now on. Inside rcu_enter. */
-struct cache_object *no_vary_find_exact(struct exchange *x, bool *pass);
+struct cache_object *no_vary_find_exact(struct exchange *x, enum no_store_reason *pass);
 
 /* Is there a rule to be looked at, of the key or of the response? */
 static inline bool no_vary_concerns(const struct exchange *x, const struct http_head *head)

@@ -186,7 +186,7 @@ static bool same_coding(const struct exchange *x, const struct http_head *head)
 /* Not purged, evicted or replaced since it was found: what is made of it may be stored. */
 static bool still_stored(struct exchange *x)
 {
-    bool pass;
+    enum no_store_reason pass;
     rcu_enter();
     bool same = cache_find(x->pw->cache, &x->key, &x->req, &x->arena, &pass) == x->stale;
     rcu_leave();

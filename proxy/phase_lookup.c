@@ -130,8 +130,8 @@ static enum phase_result lookup_head(struct exchange *x, struct cache_object *ol
 }
 
 /* A fresh or at least usable response was not found; `old` may be revalidated. */
-static enum phase_result lookup_fetch(struct exchange *x, struct cache_object *old, bool remembered_pass,
-                                      bool alone)
+static enum phase_result lookup_fetch(struct exchange *x, struct cache_object *old,
+                                      enum no_store_reason remembered, bool alone)
 {
     enum cache_verdict v = lookup_miss_verdict(x, old);
     if (UNLIKELY(old != NULL && x->route->config->early_hints == CONFIG_EARLY_HINTS_LEARN))
@@ -143,8 +143,8 @@ static enum phase_result lookup_fetch(struct exchange *x, struct cache_object *o
     if (x->pass_forced)
         return lookup_pass(
             x, v, x->no_store != NO_STORE_STORED ? (enum no_store_reason)x->no_store : NO_STORE_WAIT_LIMIT);
-    if (remembered_pass)
-        return lookup_pass(x, v, NO_STORE_PASS_REMEMBERED);
+    if (remembered != NO_STORE_STORED)
+        return lookup_pass(x, v, remembered);
     if (x->req.method == HTTP_HEAD)
         return lookup_head(x, old);
     return lookup_join(x, old, alone);
@@ -157,7 +157,8 @@ static bool stored_is_immutable(const struct exchange *x)
 }
 
 /* The client says what will do (RFC 9111 section 5.2.1), and the route lets it. */
-static enum phase_result lookup_directed(struct exchange *x, struct cache_object *o, bool remembered_pass)
+static enum phase_result lookup_directed(struct exchange *x, struct cache_object *o,
+                                         enum no_store_reason remembered)
 {
     struct cache_control cc;
     cache_request_control(&x->req, &cc);
@@ -179,7 +180,7 @@ static enum phase_result lookup_directed(struct exchange *x, struct cache_object
         x->pass_forced = true;
         x->no_store = NO_STORE_REQUEST_NO_STORE;
     }
-    return lookup_fetch(x, o, remembered_pass, cache_request_insists(&cc));
+    return lookup_fetch(x, o, remembered, cache_request_insists(&cc));
 }
 
 /* What is stored is not for this request, which goes past the cache; unless the client wants no fetch. */
@@ -189,7 +190,7 @@ static enum phase_result lookup_refused(struct exchange *x, bool directed)
     x->source = SOURCE_NONE;
     x->pass_forced = true;
     x->no_store = x->credentials;
-    return directed ? lookup_directed(x, NULL, false)
+    return directed ? lookup_directed(x, NULL, NO_STORE_STORED)
                     : lookup_pass(x, VERDICT_PASS, (enum no_store_reason)x->credentials);
 }
 
@@ -206,11 +207,11 @@ static enum phase_result lookup_rest(struct exchange *x, struct cache_object *pa
     if (!partial_found(x))
         return lookup_pass(x, VERDICT_PARTIAL, NO_STORE_NO_MEMORY);
     if (directed)
-        return lookup_directed(x, part, false);
+        return lookup_directed(x, part, NO_STORE_STORED);
     if (x->partial->size > (uint64_t)x->route->rules.max_object_bytes &&
         (x->route->rules.slice_bytes == 0 || !slices_apply(x, part)))
         return lookup_pass(x, VERDICT_PARTIAL, NO_STORE_TOO_LARGE);
-    return lookup_fetch(x, part, false, false);
+    return lookup_fetch(x, part, NO_STORE_STORED, false);
 }
 
 enum phase_result phase_lookup(struct exchange *x)
@@ -225,10 +226,10 @@ enum phase_result phase_lookup(struct exchange *x)
     if (!exchange_build_key(x))
         return lookup_pass(x, x->no_store == NO_STORE_KEY_TOO_LARGE ? VERDICT_PASS : VERDICT_MISS,
                            (enum no_store_reason)x->no_store);
-    bool remembered_pass = false;
-    struct cache_object *o = cache_find(x->pw->cache, &x->key, &x->req, &x->arena, &remembered_pass);
+    enum no_store_reason remembered;
+    struct cache_object *o = cache_find(x->pw->cache, &x->key, &x->req, &x->arena, &remembered);
     if (UNLIKELY(o == NULL && x->no_vary != NULL))
-        o = no_vary_find_exact(x, &remembered_pass);
+        o = no_vary_find_exact(x, &remembered);
     bool directed = cache_request_directs(&x->req, &x->route->rules);
     if (o != NULL) {
         exchange_set_object(x, o, SOURCE_OBJECT);
@@ -246,8 +247,8 @@ enum phase_result phase_lookup(struct exchange *x)
             return PHASE_MORE;
     }
     if (UNLIKELY(directed))
-        return lookup_directed(x, o, remembered_pass);
-    return lookup_fetch(x, o, remembered_pass, false);
+        return lookup_directed(x, o, remembered);
+    return lookup_fetch(x, o, remembered, false);
 }
 
 /* ---- waiting ---- */
@@ -383,7 +384,7 @@ void phase_wait_on_event(void *arg, enum cache_event event)
         wait_object(x);
         return;
     case CACHE_EVENT_PASS:
-        wait_fetch_alone(x, NO_STORE_PASS_REMEMBERED);
+        wait_fetch_alone(x, cache_remembered(x->pw->cache, &x->key));
         return;
     case CACHE_EVENT_RETRY:
         wait_look_again(x);

@@ -576,7 +576,8 @@ int server_main(const char *path)
         config_unref(c);
         return 1;
     }
-    if (server_prepare(&s, c, err, sizeof err)) {
+    snprintf(err, sizeof err, "out of memory");
+    if (rcu_start() && server_prepare(&s, c, err, sizeof err)) {
         config_unref(c);
         s.control->owner = &s;
         s.control->on_start = control_on_start;

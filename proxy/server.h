@@ -148,6 +148,8 @@ void server_log_listening(const struct net_addr *bound, const char *name);
 /* server_files.c */
 bool server_make_folder(const char *path, uid_t uid, gid_t gid, char *err, size_t err_bytes);
 bool server_write_pid(struct server *s, char *err, size_t err_bytes);
+/* Writes it again where somebody took it away. */
+void server_renew_pid(struct server *s);
 void server_remove_pid(struct server *s);
 /* Becomes `user` and `group` (empty = stay) for good. */
 bool server_drop_privileges(const struct config_main *m, char *err, size_t err_bytes);

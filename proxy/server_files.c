@@ -67,10 +67,22 @@ bool server_write_pid(struct server *s, char *err, size_t err_bytes)
     snprintf(err, err_bytes,
              "cannot write the pid file %s: %s; set runtime_dir in [millpond] to a writable folder",
              s->pid_path, strerror(errno));
-    if (fd >= 0)
+    if (fd >= 0) {
         close(fd);
-    s->pid_path[0] = '\0';
+        unlink(s->pid_path);
+    }
     return false;
+}
+
+void server_renew_pid(struct server *s)
+{
+    char err[512];
+    if (!s->pid_written || access(s->pid_path, F_OK) == 0 || errno != ENOENT)
+        return;
+    if (server_write_pid(s, err, sizeof err))
+        log_warn("the pid file %s was gone; it is there again", s->pid_path);
+    else
+        log_warn("%s", err);
 }
 
 void server_remove_pid(struct server *s)

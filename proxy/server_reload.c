@@ -364,8 +364,10 @@ bool server_reload(struct server *s, json_t **problems)
         config_unref(c);
     }
     config_problems_free(&found);
-    if (ok)
+    if (ok) {
         server_settle_changes(s);
+        server_renew_pid(s);
+    }
     if (ok)
         log_info("configuration reloaded from %s, generation %llu", s->config_path,
                  (unsigned long long)s->snapshot->config->generation);

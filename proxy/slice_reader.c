@@ -204,7 +204,7 @@ void slice_reader_open(struct slice_reader *r, uint64_t index, bool needed)
     struct exchange *x = r->x;
     struct slices *s = x->slices;
     struct cache_key key;
-    bool pass;
+    enum no_store_reason pass;
     ASSERT(r->state == SLICE_CLOSED);
     *r = (struct slice_reader){.x = x, .index = index};
     arena_reset(&s->scratch);

@@ -131,7 +131,8 @@ static bool may_stand_in(const struct exchange *x, bool missing)
 /* What may stand in for an error now, or for an asset that is `missing`, as `object`, held. */
 static bool stale_take(struct exchange *x, bool missing)
 {
-    bool pass, found = false;
+    enum no_store_reason pass;
+    bool found = false;
     bool read = x->req.method == HTTP_GET || x->req.method == HTTP_HEAD;
     if (!read || x->key.text.ptr == NULL)
         return false;

@@ -96,7 +96,7 @@ static long times_pushed_off(void)
 static bool bench_hit(const struct bench_run *run, const struct cache_key *key, wall_ms_t now_ms)
 {
     static const struct http_head request;
-    bool pass;
+    enum no_store_reason pass;
     if (run->way == WAY_LOCK)
         lock_take(&bench_lock);
     rcu_enter();

@@ -248,7 +248,7 @@ static void worker_look(unsigned long first)
     struct usage before = usage_now();
     for (unsigned long n = first; n < first + BATCH; n++) {
         char buf[64];
-        bool pass;
+        enum no_store_reason pass;
         const struct cache_key k = key_of("other", n % OTHERS, buf);
         int64_t begin_ns = clock_ns(CLOCK_MONOTONIC);
         rcu_enter();

@@ -96,10 +96,43 @@ static void a_large_object_serves_ranges_while_it_comes(void **state)
     origin_stop(o);
 }
 
+#define PAGE (300 * KB)
+
+static void page_script(struct origin_conn *c, const struct message *request, void *arg)
+{
+    UNUSED(request);
+    origin_send(c, "HTTP/1.1 200 OK\r\nCache-Control: max-age=600\r\nContent-Length: %d\r\n\r\n", (int)PAGE);
+    origin_send_bytes(c, arg, PAGE);
+}
+
+/* There is less memory than memory_size promises: nobody's response is cut for that, and what is stored gives
+ * way, so that storing goes on. */
+static void memory_that_is_not_there_cuts_nobody(void **state)
+{
+    UNUSED(state);
+    if (support_sanitized()) /* they need terabytes of address space */
+        return;
+    char *page = text_repeat('p', PAGE);
+    struct origin *o = origin_start_with(&(struct origin_options){page_script, page, .forgets = true});
+    struct millpond *m =
+        millpond_start(.max_memory = 300 * MB, .main = "workers = 2\n", .log = "access = off\n",
+                       .cache = "memory_size = 1G\n", .rest = pool_lines("app", 1, o));
+    struct client *c = client_open(m->port);
+    for (int i = 0; i < 1500; i++) {
+        client_send(c, "GET /%d HTTP/1.1\r\nHost: test\r\n\r\n", i);
+        assert_int_equal(client_read_head(c)->status, 200);
+        assert_int_equal(wire_discard(&c->wire, PAGE), PAGE);
+    }
+    int64_t stored = millpond_figure(m, "cache_stored");
+    EXPECT(stored > 1000 && stored < 1500, "%lld of 1500 were stored", (long long)stored);
+    millpond_stop(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         E2E_TEST(a_large_object_serves_ranges_while_it_comes),
+        E2E_TEST(memory_that_is_not_there_cuts_nobody),
     };
     return E2E_RUN("cache_large", tests);
 }

@@ -268,7 +268,7 @@ static void each_reason_not_to_look_has_its_name(void **state)
     expect_body(client_get(b->port, "/p", "Cache-Control: no-cache\r\n"), "/p#2");
     expect_said(explained(b, "/off", ANY), "pass", "cache_off", "", "");
     expect_status(client_get(b->port, "/private", ""), 200);
-    expect_said(explained(b, "/private", ANY), "miss", "private", "absent", "private");
+    expect_said(explained(b, "/private", ANY), "miss", "remembered_private", "absent", "private");
     expect_status(client_get(a->port, "/swr", ""), 200);
     expect_said(explained(a, "/swr", ANY), "stale", "background", "absent", "not_fresh");
     expect_said(explained(a, "/swr", "Cache-Control: max-stale"), "stale", "memory", "absent");

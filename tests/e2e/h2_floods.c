@@ -510,6 +510,10 @@ static void windows_that_stay_shut(void **state)
         struct h2_answer *a = h2_wait(c, 2 * i + 1);
         assert_int_equal(a->reset, NGHTTP2_CANCEL);
     }
+    /* A byte each was taken: the end is that of the timeout, not of a window of min_rate. */
+    assert_string_equal(
+        json_string_value(json_object_get(millpond_access_line(m, "\"target\":\"/99\""), "close")),
+        "write_timeout");
     bystander_goes_on();
     millpond_wait_figure(m, "fetches_in_flight", 0);
     millpond_stop(m);

@@ -123,6 +123,35 @@ static void pid_file_is_there_while_it_runs(void **state)
     millpond_stop(m);
 }
 
+/* Whoever cleans up a folder takes the way in for the commands away; a reload makes it anew. What cannot be
+ * made anew keeps no configuration out. */
+static void what_was_cleaned_away_comes_back(void **state)
+{
+    UNUSED(state);
+    struct millpond *m = millpond_before(origin_start_named("a"), "");
+    char *path = support_path("millpond.pid");
+    unlink(path);
+    unlink(m->socket);
+    assert_int_equal(millpond_cli(m, "status", NULL).exit_code, 1);
+    proc_signal(m->proc, SIGHUP);
+    millpond_wait_log(m, "admin.sock was gone; it is there again", 1);
+    millpond_wait_log(m, "configuration reloaded", 1);
+    assert_int_equal(millpond_cli(m, "status", NULL).exit_code, 0);
+    assert_int_equal(atoi(support_read_file(path)), m->proc->pid);
+    unlink(m->socket);
+    support_write_file(m->socket, "somebody's notes");
+    proc_signal(m->proc, SIGHUP);
+    millpond_wait_log(m, "there is a file of another kind", 1);
+    millpond_wait_log(m, "configuration reloaded", 2);
+    assert_string_equal(support_read_file(m->socket), "somebody's notes");
+    unlink(m->socket);
+    proc_signal(m->proc, SIGHUP);
+    millpond_wait_log(m, "configuration reloaded", 3);
+    assert_int_equal(millpond_cli(m, "status", NULL).exit_code, 0);
+    expect_body(client_get(m->port, "/", ""), "a");
+    millpond_stop(m);
+}
+
 static int notify_socket(const char *path)
 {
     struct sockaddr_un a = {.sun_family = AF_UNIX};
@@ -440,6 +469,7 @@ int main(void)
         E2E_TEST(stop_command_and_interrupt_end_it_too),
         E2E_TEST(more_signals_do_not_spoil_the_end),
         E2E_TEST(pid_file_is_there_while_it_runs),
+        E2E_TEST(what_was_cleaned_away_comes_back),
         E2E_TEST(systemd_is_told),
         E2E_TEST(few_descriptors_let_in_few_clients),
         E2E_TEST(no_descriptors_pauses_accepting),

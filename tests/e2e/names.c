@@ -251,6 +251,7 @@ static void a_dead_name_server_takes_nothing_away(void **state)
     for (unsigned i = 0; i < ARRAY_LEN(dead); i++) {
         names_behave(dns, dead[i]);
         millpond_wait_log(m, "no answer from the name servers; the addresses known stay in use", i + 1);
+        EXPECT(millpond_figure(m, "name_lookup_failures") > i, "%u times, but nothing is counted", i + 1);
         assert_string_equal(addresses(m), "23");
         assert_int_equal(support_count(seen(m, 4, ""), "3"), 2);
         names_behave(dns, NAMES_ANSWERED);
@@ -286,6 +287,31 @@ static void a_reload_changes_nothing(void **state)
     assert_int_equal(millpond_cli(m, "reload", NULL).exit_code, 0);
     assert_string_equal(addresses(m), "2");
     millpond_wait_state(m, "web", "up");
+    finish(m);
+}
+
+/* Nor is a server free whose address is gone while a request runs there. */
+static void draining_waits_for_addresses_that_are_gone(void **state)
+{
+    UNUSED(state);
+    hosts_start();
+    names_set(dns, "app.test", 1, "127.0.0.2");
+    struct millpond *m = start("", textf(BLIND "server = 127.0.0.5:%d name=other backup\n", port()));
+    wait_addresses(m, "25");
+    struct client *held = client_open(m->port);
+    client_send(held, "GET /held HTTP/1.1\r\nHost: test\r\n\r\n");
+    gate_wait_arrived(host(2)->gate, 1);
+    names_set(dns, "app.test", 1, "127.0.0.3");
+    wait_addresses(m, "35");
+    const char *const words[] = {getenv("MILLPOND"), "drain", "app/web", "--wait", "-s", m->socket, NULL};
+    struct proc *drain = proc_start(&(struct proc_options){.argv = words});
+    capture_wait(&drain->out, "1 still run\n", 1);
+    assert_false(drain->reaped);
+    assert_string_equal(seen(m, 2, ""), "55");
+    gate_open(host(2)->gate);
+    expect_body(client_read(held), "2");
+    capture_wait(&drain->out, "no request runs there any more\n", 1);
+    assert_int_equal(proc_exit_code(drain), 0);
     finish(m);
 }
 
@@ -366,6 +392,7 @@ int main(void)
         E2E_TEST(a_dead_name_server_takes_nothing_away),
         E2E_TEST(a_reload_changes_nothing),
         E2E_TEST(orders_are_for_all_addresses),
+        E2E_TEST(draining_waits_for_addresses_that_are_gone),
         E2E_TEST(visitors_stay_with_their_address),
         E2E_TEST(a_flood_of_addresses_is_bounded),
     };

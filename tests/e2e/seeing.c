@@ -281,7 +281,7 @@ static void reasons_are_counted(void **state)
     }
     /* The second answer for a page that could not be stored may be remembered as such: one reason each. */
     EXPECT(sample(page, "millpond_no_store_total", "\"set_cookie\"") +
-                   sample(page, "millpond_no_store_total", "\"pass_remembered\"") ==
+                   sample(page, "millpond_no_store_total", "\"remembered_set_cookie\"") ==
                2,
            "two answers with cookies:\n%s", page);
     json_t *reasons = json_object_get(millpond_status(m), "reasons");

@@ -86,16 +86,22 @@ static int frame_read(struct tls_client *c)
     return type;
 }
 
+static struct tls_client *open_h2(struct millpond *m)
+{
+    static const char hello[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0\0\0\0\4\1\0\0\0\0";
+    struct tls_client *c = tls_client_open(m->port, .name = "test", .alpn = "h2");
+    EXPECT(c->ok, "%s", c->error);
+    assert_true(tls_client_send(c, hello, sizeof hello - 1));
+    return c;
+}
+
 static void http_2_sleeps_as_well(void **state)
 {
     UNUSED(state);
     enum { PING = 6, PING_BYTES = 17 };
-    static const char hello[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0\0\0\0\4\1\0\0\0\0";
     static const char ping[PING_BYTES + 1] = "\0\0\10\6\0\0\0\0\0pingping";
     struct millpond *m = start(origin_start(pages_script, pages), IDLE);
-    struct tls_client *c = tls_client_open(m->port, .name = "test", .alpn = "h2");
-    EXPECT(c->ok, "%s", c->error);
-    assert_true(tls_client_send(c, hello, sizeof hello - 1));
+    struct tls_client *c = open_h2(m);
     for (int round = 0; round < 2; round++) {
         millpond_wait_figure(m, "tls_asleep", 1);
         assert_true(tls_client_send(c, ping, PING_BYTES));
@@ -195,13 +201,43 @@ static void a_stop_wakes_them(void **state)
     millpond_expect_clean_end(m);
 }
 
+/* Of HTTP/2 a first GOAWAY says that the end comes, a second before those have to be asleep again. False:
+ * that one came before anybody could look. */
+static bool sleep_on_while_it_stops(void)
+{
+    enum { COUNT = 10, GOAWAY = 7 };
+    struct millpond *m = start(origin_start(pages_script, pages), IDLE);
+    struct tls_client *c[COUNT];
+    for (int i = 0; i < COUNT; i++)
+        c[i] = open_h2(m);
+    millpond_wait_figure(m, "tls_asleep", COUNT);
+    proc_signal(m->proc, SIGTERM);
+    for (int i = 0; i < COUNT; i++)
+        while (frame_read(c[i]) != GOAWAY)
+            continue;
+    const bool asleep = millpond_figure(m, "tls_asleep") == COUNT;
+    for (int i = 0; i < COUNT; i++)
+        tls_client_close(c[i]);
+    assert_int_equal(proc_exit_code(m->proc), 0);
+    millpond_expect_clean_end(m);
+    return asleep;
+}
+
+static void http_2_sleeps_on_while_it_stops(void **state)
+{
+    UNUSED(state);
+    unsigned rounds = 0;
+    while (!sleep_on_while_it_stops())
+        EXPECT(++rounds < 8, "awake in each of %u rounds", rounds);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         E2E_TEST(sleepers_are_served),      E2E_TEST(a_late_response_wakes_its_connection),
         E2E_TEST(http_2_sleeps_as_well),    E2E_TEST(tunnels_sleep_as_well),
         E2E_TEST(a_way_that_ends_wakes_it), E2E_TEST(their_time_ends_and_they_are_told),
-        E2E_TEST(a_stop_wakes_them),
+        E2E_TEST(a_stop_wakes_them),        E2E_TEST(http_2_sleeps_on_while_it_stops),
     };
     return E2E_RUN("tls_idle", tests);
 }

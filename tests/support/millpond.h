@@ -30,7 +30,8 @@ struct millpond_options {
     const char *rest; /* whole sections: pools, routes, more listeners */
     const char *const *env;
     unsigned max_fds;
-    bool stderr_unread; /* nobody reads its stderr once it is ready */
+    uint64_t max_memory; /* address space in bytes; not with sanitizers */
+    bool stderr_unread;  /* nobody reads its stderr once it is ready */
 };
 
 /* The text of a configuration, for millpond_write_ini and for `check`. */

@@ -134,6 +134,10 @@ static _Noreturn void become(const struct proc_options *o, pid_t parent, int out
         struct rlimit r = {o->max_fds, o->max_fds};
         setrlimit(RLIMIT_NOFILE, &r);
     }
+    if (o->max_memory > 0) {
+        struct rlimit r = {o->max_memory, o->max_memory};
+        setrlimit(RLIMIT_AS, &r);
+    }
     for (size_t i = 0; o->env != NULL && o->env[i] != NULL; i++)
         putenv((char *)(uintptr_t)o->env[i]);
     if (o->fd_3 > 0)

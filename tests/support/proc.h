@@ -36,6 +36,7 @@ struct proc_options {
     const char *const *env;  /* NAME=value to add, NULL-terminated; may be NULL */
     const char *cwd;         /* NULL = as is */
     unsigned max_fds;        /* RLIMIT_NOFILE; 0 = as is */
+    uint64_t max_memory;     /* RLIMIT_AS in bytes; 0 = as is */
     int fd_3;                /* what it finds open as descriptor 3; 0 = nothing */
 };
 

@@ -6,7 +6,7 @@
 static struct admin_auth *make(struct fixture *f)
 {
     char err[128];
-    struct admin_auth *a = admin_auth_create(&f->config, err, sizeof err);
+    struct admin_auth *a = admin_auth_create(&f->config, NULL, err, sizeof err);
     assert_non_null(a);
     return a;
 }
@@ -125,6 +125,37 @@ static void test_token_that_cannot_be_kept(void **state)
     admin_auth_free(a);
 }
 
+/* Reloads go on while the folder cannot be written: those who read the token are not shut out. */
+static void test_token_of_this_run_stays(void **state)
+{
+    struct fixture *f = *state;
+    char err[128], path[160];
+    write_file(f->state_dir, "a file where the folder should be", 0600);
+    struct admin_auth *first = make(f);
+    struct admin_auth *a = admin_auth_create(&f->config, first, err, sizeof err);
+    assert_string_equal(admin_auth_token(a), admin_auth_token(first));
+    assert_string_equal(admin_auth_token_file(a), "");
+    admin_auth_free(first);
+    /* What the configuration said is nothing that was made. */
+    f->config.admin.token = "of-the-configuration";
+    struct admin_auth *given = admin_auth_create(&f->config, a, err, sizeof err);
+    assert_string_equal(admin_auth_token(given), "of-the-configuration");
+    admin_auth_free(a);
+    f->config.admin.token = "";
+    a = admin_auth_create(&f->config, given, err, sizeof err);
+    assert_string_not_equal(admin_auth_token(a), "of-the-configuration");
+    admin_auth_free(given);
+    /* And a file that is there is what counts. */
+    assert_int_equal(unlink(f->state_dir), 0);
+    assert_int_equal(mkdir(f->state_dir, 0700), 0);
+    token_path(f, path);
+    write_file(path, "written-by-a-person", 0600);
+    struct admin_auth *kept = admin_auth_create(&f->config, a, err, sizeof err);
+    assert_string_equal(admin_auth_token(kept), "written-by-a-person");
+    admin_auth_free(kept);
+    admin_auth_free(a);
+}
+
 static void test_no_address_no_token(void **state)
 {
     struct fixture *f = *state;
@@ -206,13 +237,10 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_generated_token_is_kept),
-        T(test_token_file_of_a_person),
-        T(test_link_is_not_followed),
-        T(test_token_that_cannot_be_kept),
-        T(test_no_address_no_token),
-        T(test_token_compare),
-        T(test_hosts),
+        T(test_generated_token_is_kept), T(test_token_file_of_a_person),
+        T(test_link_is_not_followed),    T(test_token_that_cannot_be_kept),
+        T(test_token_of_this_run_stays), T(test_no_address_no_token),
+        T(test_token_compare),           T(test_hosts),
         T(test_hosts_without_a_list),
     };
     return cmocka_run_group_tests_name("admin/auth", tests, NULL, NULL);

@@ -64,6 +64,7 @@ static int make_figures(void **state)
         shards[i] = metrics_shard_new();
         metrics_add(shards[i], METRIC_REQUESTS, 5);
         metrics_count_no_store(shards[i], NO_STORE_SET_COOKIE);
+        metrics_count_no_store(shards[i], no_store_remembered(NO_STORE_PRIVATE));
         metrics_count_close(shards[i], CLOSE_WRITE_TIMEOUT);
         metrics_count_fetch_error(shards[i], FETCH_CUT_SHORT);
         metrics_add(shards[i], METRIC_CLIENT_OPEN, 2);
@@ -98,6 +99,8 @@ static void test_figures(void **state)
     assert_line_in(text, "millpond_no_store_total{reason=\"set_cookie\"} 2");
     assert_line_in(text, "millpond_no_store_total{reason=\"private\"} 0"); /* there before it happens */
     assert_null(strstr(text, "{reason=\"stored\"}"));
+    assert_line_in(text, "millpond_no_store_total{reason=\"remembered_private\"} 2");
+    assert_null(strstr(text, "{reason=\"remembered_status\"}")); /* not before it happens */
     assert_line_in(text, "millpond_client_closes_total{reason=\"write_timeout\"} 2");
     assert_line_in(text, "millpond_fetch_errors_total{reason=\"cut_short\"} 2");
     assert_line_in(text, "# TYPE millpond_client_connections gauge");

@@ -207,6 +207,29 @@ static void test_retired_ones_get_nothing_from_older_sets(void **state)
     balancer_set_unref(old);
 }
 
+/* A server has another address now, as by another answer for its name: what runs at the old one runs at the
+ * server all the same. */
+static void test_what_runs_at_an_address_that_is_gone(void **state)
+{
+    UNUSED(state);
+    struct balancer_set *old = use(TWO);
+    struct instance *held = pool_pick(balancer_set_pool(old, 0), NULL, NULL, 0);
+    assert_int_equal(instance_name(held)[0], 'a');
+    look();
+    assert_int_equal(seen[0].leaving, 0);
+    struct balancer_set *new = use(OFF "server = 127.0.0.1:3 name=a\nserver = 127.0.0.1:2 name=b\n");
+    assert_int_equal(order(BALANCER_DRAIN, "a", 0), BALANCER_ORDERED);
+    look();
+    assert_int_equal(seen[0].in_flight, 0);
+    assert_int_equal(seen[0].leaving, 1);
+    assert_int_equal(seen[1].leaving, 0);
+    instance_release(held, FETCH_NONE);
+    look();
+    assert_int_equal(seen[0].leaving, 0);
+    balancer_set_unref(new);
+    balancer_set_unref(old);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -219,6 +242,7 @@ int main(void)
         T(test_ejected_ones_come_back),
         T(test_orders_outlive_a_reload),
         T(test_retired_ones_get_nothing_from_older_sets),
+        T(test_what_runs_at_an_address_that_is_gone),
     };
     return cmocka_run_group_tests_name("balancer/order", tests, NULL, NULL);
 }

@@ -196,7 +196,7 @@ static inline struct cache_object *fix_find_as(struct cache *c, const char *key,
     struct arena scratch;
     arena_init(&scratch, NULL, 0, 64 * KB);
     struct cache_key k = fix_key(key);
-    bool pass;
+    enum no_store_reason pass;
     rcu_enter();
     struct cache_object *o = cache_find(c, &k, request, &scratch, &pass);
     if (o != NULL)
@@ -222,11 +222,11 @@ static inline bool fix_has(struct cache *c, const char *key)
 static inline bool fix_pass(struct cache *c, const char *key)
 {
     struct cache_key k = fix_key(key);
-    bool pass;
+    enum no_store_reason pass;
     rcu_enter();
     cache_find(c, &k, fix_plain(), NULL, &pass);
     rcu_leave();
-    return pass;
+    return pass != NO_STORE_STORED;
 }
 
 /* Another thread that has a lock and stands still, as if it had lost its processor. */

@@ -447,7 +447,7 @@ static void test_hot_objects_survive_a_scan(void **state)
 static struct cache_object *hit(void)
 {
     struct cache_key k = fix_key(URL);
-    bool pass;
+    enum no_store_reason pass;
     rcu_enter();
     struct cache_object *o = cache_find(c, &k, fix_plain(), NULL, &pass);
     rcu_leave();

@@ -99,12 +99,33 @@ static void test_keyed_are_accounted_for(void **state)
     }
 }
 
+static void test_those_that_are_not(void **state)
+{
+    UNUSED(state);
+    static const char *names[] = {"theme"};
+    static const struct config_key key = {.cookies = {names, 1}};
+    const struct cache_rules keyed = {.key = {.custom = &key}};
+    static const char *const want[] = {"a", "b", "", "a"};
+    struct text_head t;
+    struct cookies_cursor at = {0};
+    slice_t name;
+    text_head_request(&t, HTTP_GET,
+                      "Accept: x=1\nCookie: theme=1; a=1;b\nCookie: theme=2\nCookie: =c; a=2\nVary: d=1");
+    for (size_t i = 0; i < ARRAY_LEN(want); i++) {
+        assert_true(cookies_next_unaccounted(&t.head, &keyed, &at, &name));
+        assert_true(slice_eq(name, slice_str(want[i])));
+    }
+    assert_false(cookies_next_unaccounted(&t.head, &keyed, &at, &name));
+    text_head_free(&t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_remove),
         cmocka_unit_test(test_empty_is_none),
         cmocka_unit_test(test_keyed_are_accounted_for),
+        cmocka_unit_test(test_those_that_are_not),
     };
     return cmocka_run_group_tests_name("cache/cookies", tests, NULL, NULL);
 }

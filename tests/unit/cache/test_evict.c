@@ -302,7 +302,7 @@ static void test_who_was_picked_may_leave(void **state)
     struct cache_object *out[CACHE_EVICT_BATCH];
     size_t n;
     add(1, 1000);
-    assert_true(cache_evict_try_pick(&ev, 1, NOW_MS, out, &n));
+    assert_int_equal(cache_evict_try_pick(&ev, 1, NOW_MS, out, &n), CACHE_EVICT_ROOM);
     assert_int_equal(n, 1);
     fix_hold(&h, &ev.lock);
     cache_evict_retire(&ev, out[0]); /* somebody replaced it before it was unlinked */
@@ -322,12 +322,38 @@ static void test_nobody_is_picked_in_time(void **state)
     size_t n = 9;
     add(1, 1000);
     fix_hold(&h, &ev.lock);
-    assert_false(cache_evict_try_pick(&ev, 1, NOW_MS, out, &n));
+    assert_int_equal(cache_evict_try_pick(&ev, 1, NOW_MS, out, &n), CACHE_EVICT_BUSY);
     assert_int_equal(n, 0);
     fix_let_go(&h);
     assert_int_equal(evict_one(), 1);
-    assert_true(cache_evict_try_pick(&ev, 1, NOW_MS, out, &n)); /* there is none, which is not the same */
+    assert_int_equal(cache_evict_try_pick(&ev, 1, NOW_MS, out, &n), CACHE_EVICT_NOTHING);
     assert_int_equal(n, 0);
+}
+
+/* Who wanted room had counted those as well that had left, but not from the queues: they make some of it. */
+static void test_who_leaves_makes_room_first(void **state)
+{
+    UNUSED(state);
+    struct fix_holder h;
+    struct cache_object *out[CACHE_EVICT_BATCH], *left[] = {add(1, 1000), add(2, 1000), add(3, 1000)};
+    const size_t each = cache_object_charge(left[0], true);
+    size_t n;
+    for (uint64_t i = 4; i < 10; i++)
+        add(i, 1000);
+    fix_hold(&h, &ev.lock);
+    cache_evict_retire(&ev, left[0]);
+    cache_evict_retire(&ev, left[1]);
+    fix_let_go(&h);
+    assert_int_equal(cache_evict_try_pick(&ev, 2 * each, NOW_MS, out, &n), CACHE_EVICT_ROOM);
+    assert_int_equal(n, 0);
+    fix_hold(&h, &ev.lock);
+    cache_evict_retire(&ev, left[2]);
+    fix_let_go(&h);
+    assert_int_equal(cache_evict_pick(&ev, 2 * each, NOW_MS, out), 1);
+    struct cache_object *index_ref = out[0];
+    cache_object_unref(&index_ref);
+    cache_object_unref(&out[0]);
+    assert_int_equal(ev.objects, 5);
 }
 
 static void *retire_main(void *arg)
@@ -388,6 +414,7 @@ int main(void)
         T(test_leavers_do_not_wait),
         T(test_who_was_picked_may_leave),
         T(test_nobody_is_picked_in_time),
+        T(test_who_leaves_makes_room_first),
         T(test_the_door_has_an_end),
         T(test_empty_and_no_memory),
     };

@@ -430,6 +430,12 @@ static void test_current_age(void **state)
     /* the clock steps back: the age does not fall below what it came with */
     assert_true(cache_freshness_age_ms(&f, NOW_MS - 1) == 10000);
     assert_true(cache_freshness_age_ms(&f, 0) == 10000);
+    /* by more than a little, nobody can tell how old it is: fresh no more, and stale for no time */
+    assert_true(cache_freshness_is_fresh(&f, NOW_MS - CACHE_CLOCK_SLACK_MS));
+    assert_true(cache_freshness_left_ms(&f, NOW_MS - CACHE_CLOCK_SLACK_MS) == 50000);
+    assert_true(cache_freshness_left_ms(&f, NOW_MS - CACHE_CLOCK_SLACK_MS - 1) == 0);
+    assert_false(cache_freshness_is_fresh(&f, NOW_MS - CACHE_CLOCK_SLACK_MS - 1));
+    assert_false(cache_freshness_is_fresh(&f, 0));
     /* 32 bits of seconds, and of milliseconds, are passed without a break */
     assert_true(cache_freshness_age_ms(&f, NOW_MS + (INT64_C(1) << 32)) == (INT64_C(1) << 32) + 10000);
     assert_true(cache_freshness_age_ms(&f, NOW_MS + CAP_MS * 4) == CAP_MS * 4 + 10000);

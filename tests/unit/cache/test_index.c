@@ -254,6 +254,8 @@ static void assert_small_step(const struct cache_index *before, const struct cac
     } else if (atomic_load(&now->table) != atomic_load(&before->table)) {
         assert_in_range(slots, moved, moved + 32);
     }
+    assert_int_equal(cache_index_moves(now) - cache_index_moves(before),
+                     atomic_load(&now->table) != atomic_load(&before->table));
 }
 
 /* Grows and shrinks in turn, and empties at last. `short_for` of each 12000 changes find no memory. */

@@ -146,7 +146,7 @@ static void test_moved_flights_do_not_outrun_purges(void **state)
     enum no_store_reason why;
     assert_non_null(cache_fill_begin(fl, &fill, &why));
     assert_int_equal(cache_fill_finish(&fl), NO_STORE_PURGED);
-    bool pass;
+    enum no_store_reason pass;
     rcu_enter();
     assert_null(cache_find(c, &key, &head, NULL, &pass));
     rcu_leave();

@@ -20,6 +20,8 @@ static void test_reason_status_and_times(void **state)
     for (unsigned why = 0; why < NO_STORE_COUNT; why++) {
         cache_pass_remember_why(p, 7, 1000, 120000, (enum no_store_reason)why, 599);
         assert_true(cache_pass_get(p, 7, 13000, &m));
+        assert_int_equal(cache_pass_says(p, 7, 13000),
+                         why == NO_STORE_STORED ? NO_STORE_PASS_REMEMBERED : NO_STORE_REMEMBERED + why);
         assert_int_equal(m.why, why);
         assert_int_equal(m.status, 599);
         assert_int_equal(m.ago_ms, 12000);
@@ -28,6 +30,7 @@ static void test_reason_status_and_times(void **state)
     assert_true(cache_pass_has(p, 7, 120999));
     assert_false(cache_pass_has(p, 7, 121000));
     assert_false(cache_pass_get(p, 7, 121000, &m));
+    assert_int_equal(cache_pass_says(p, 7, 121000), NO_STORE_STORED);
     cache_pass_remember(p, 7, 200000, 1000);
     assert_true(cache_pass_get(p, 7, 200000, &m));
     assert_int_equal(m.why, NO_STORE_STORED); /* nobody said */

@@ -151,7 +151,7 @@ static void client_request_start(struct client *k)
     k->acknowledged = atomic_load(&origin[k->url].acknowledged);
     k->checked = 0;
     const struct http_head *head = client_request(k, &request);
-    bool pass;
+    enum no_store_reason pass;
     rcu_enter();
     struct cache_object *o = cache_find(c, &keys[k->url], head, &scratch, &pass);
     bool hit = o != NULL && pick(k, 8) != 0; /* now and then a hit is revalidated */

@@ -22,19 +22,25 @@ static int close_cache(void **state)
     return 0;
 }
 
+/* From here on each that is stored takes another's place. */
+static void fill_until(uint64_t evictions)
+{
+    char url[32];
+    for (unsigned n = 0; fix_stats(c).evictions < evictions; n++) {
+        snprintf(url, sizeof url, "http://h/%u", n);
+        assert_int_equal(fix_store(c, url, 10000), NO_STORE_STORED);
+    }
+}
+
 /* Asking, storing: the shard. Making room when there is none: the victim's shard. */
 static void test_a_store_takes_few_locks(void **state)
 {
     UNUSED(state);
-    char url[32];
     uint64_t shard = lock_taken(LOCK_CACHE_SHARD), evict = lock_taken(LOCK_CACHE_EVICT);
     assert_int_equal(fix_store(c, URL, 1000), NO_STORE_STORED);
     assert_int_equal(lock_taken(LOCK_CACHE_SHARD) - shard, 2);
     assert_int_equal(lock_taken(LOCK_CACHE_EVICT) - evict, 1);
-    for (unsigned n = 0; fix_stats(c).evictions < 100; n++) {
-        snprintf(url, sizeof url, "http://h/%u", n);
-        assert_int_equal(fix_store(c, url, 10000), NO_STORE_STORED);
-    }
+    fill_until(100);
     shard = lock_taken(LOCK_CACHE_SHARD), evict = lock_taken(LOCK_CACHE_EVICT);
     assert_int_equal(fix_store(c, "http://h/last", 10000), NO_STORE_STORED);
     assert_in_range(lock_taken(LOCK_CACHE_SHARD) - shard, 2, 4);
@@ -80,10 +86,7 @@ static void test_room_is_made_in_time_or_not_at_all(void **state)
     UNUSED(state);
     char url[32];
     struct fix_holder h;
-    for (unsigned n = 0; fix_stats(c).evictions == 0; n++) {
-        snprintf(url, sizeof url, "http://h/%u", n);
-        assert_int_equal(fix_store(c, url, 10000), NO_STORE_STORED);
-    }
+    fill_until(1);
     fix_hold(&h, &c->evict.lock);
     enum no_store_reason why = NO_STORE_STORED;
     for (unsigned n = 0; why == NO_STORE_STORED; n++) {
@@ -102,12 +105,8 @@ static void test_room_is_made_in_time_or_not_at_all(void **state)
 static void test_what_found_no_room_in_time_is_not_remembered(void **state)
 {
     UNUSED(state);
-    char url[32];
     struct fix_holder h;
-    for (unsigned n = 0; fix_stats(c).evictions == 0; n++) {
-        snprintf(url, sizeof url, "http://h/%u", n);
-        assert_int_equal(fix_store(c, url, 10000), NO_STORE_STORED);
-    }
+    fill_until(1);
     const struct cache_fill fill = fix_fill(-1);
     struct cache_flight *fl = fix_lead(c, URL);
     enum no_store_reason why;

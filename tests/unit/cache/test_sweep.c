@@ -95,6 +95,24 @@ static void test_what_stays_is_moved_past_the_events(void **state)
     assert_true(fix_has(c, "http://h/a"));
 }
 
+/* Since the last step the index has moved twice, and lies where it lay, as large as it was: by its address it
+ * is the same. */
+static void test_another_table_in_the_same_place(void **state)
+{
+    UNUSED(state);
+    cache_sweeper_stop(c);
+    store_all(0);
+    struct cache_sweep s = {.target_id = cache_inval_head(&c->inval)};
+    assert_true(cache_sweep_step(c, &s));
+    assert_true(s.shard == 0 && s.cursor > 0);
+    atomic_fetch_add(&c->shards[0].index.moves, 2);
+    assert_true(cache_sweep_step(c, &s));
+    assert_int_equal(s.restarts, 1);
+    assert_int_equal(s.cursor, 0);
+    while (cache_sweep_step(c, &s))
+        assert_true(s.restarts <= 1);
+}
+
 /* The thread comes to it by itself; waits for the figure it changes. */
 static void test_the_thread_sweeps(void **state)
 {
@@ -142,9 +160,8 @@ static void test_sweeping_while_others_store(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_a_pass_frees_what_is_gone),
-        TEST(test_what_stays_is_moved_past_the_events),
-        TEST(test_the_thread_sweeps),
+        TEST(test_a_pass_frees_what_is_gone),       TEST(test_what_stays_is_moved_past_the_events),
+        TEST(test_another_table_in_the_same_place), TEST(test_the_thread_sweeps),
         TEST(test_sweeping_while_others_store),
     };
     return cmocka_run_group_tests_name("cache/sweep", tests, fix_group_setup, fix_group_teardown);

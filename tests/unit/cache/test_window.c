@@ -323,6 +323,42 @@ static void test_room_is_told_to_who_leads_now(void **state)
     end_flight();
 }
 
+/* There is less memory than the limit says: what is being fetched passes all the same, and what is stored
+ * gives way to who comes next. */
+static void test_without_memory_the_window_opens(void **state)
+{
+    UNUSED(state);
+    for (long fails_at = 0; fails_at < 4; fails_at += 2) { /* the first chunk, and the second */
+        struct fix_reader own = {0};
+        for (int i = 0; i < 40; i++) {
+            char key[32];
+            snprintf(key, sizeof key, "http://h/%ld/%d", fails_at, i);
+            fix_store(c, key, 100000);
+        }
+        const uint64_t stored = fix_stats(c).objects;
+        struct cache_flight *fl = fix_lead(c, "http://h/big");
+        begin(fl, 1000000, 2000000);
+        own.follower = cache_flight_follow(fl, w, fix_on_event, &own);
+        uint64_t at = 0;
+        cache_memory_fail_times(fails_at, 1);
+        assert_true(fix_pour(fl, &at, 300000));
+        cache_memory_fail_after(-1);
+        assert_true(fix_body_is_right(cache_follower_object(own.follower), 0, at));
+        assert_in_range(fix_stats(c).objects, 1, stored - 1);
+        assert_true(fix_pour(fl, &at, 700000));
+        cache_follower_close(&own.follower);
+        assert_int_equal(cache_fill_finish(&fl), NO_STORE_NO_MEMORY);
+    }
+    /* Without any, nothing passes. */
+    struct cache_flight *fl = fix_lead(c, "http://h/big");
+    begin(fl, 1000000, 2000000);
+    size_t room;
+    cache_memory_fail_after(0);
+    assert_null(cache_fill_buffer(fl, &room));
+    cache_memory_fail_after(-1);
+    cache_fill_abort(&fl);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, open_cache, close_cache)
@@ -330,6 +366,7 @@ int main(void)
         T(test_outgrown_object_is_a_sliding_window),
         T(test_closing_the_slowest_makes_room),
         T(test_without_room_in_the_budget_the_window_opens),
+        T(test_without_memory_the_window_opens),
         T(test_who_holds_up_others_is_asked_to_leave),
         T(test_who_goes_on_is_not_slow),
         T(test_end_of_the_fetch_asks_nobody),

@@ -2,6 +2,7 @@
  * own. */
 #include "config_test.h"
 
+#include <pthread.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -248,6 +249,42 @@ static void test_only_in_millpond_and_not_from_text(void **state)
     expect_error(APP "[millpond]\ninclude = /etc/hostname\n", "only a file can include others");
 }
 
+static void *write_pipe(void *path)
+{
+    FILE *out = fopen(path, "w");
+    if (out != NULL) {
+        fputs("[pool app]\nserver = 127.0.0.1:1\n", out);
+        fflush(out);
+        fputs("server = 127.0.0.1:2\n", out);
+        fclose(out);
+    }
+    return NULL;
+}
+
+/* The thread that reads has more to do than to wait for somebody to write. */
+static void test_pipes_have_a_moment(void **state)
+{
+    struct folder *f = *state;
+    struct config_problems p = {0};
+    char path[256];
+    put(f, "main.ini", "[millpond]\ninclude = pipe\n");
+    assert_int_equal(mkfifo(path_of(f, "pipe", path), 0600), 0);
+    assert_null(load(f, &p)); /* and not as if it were empty */
+    bool told = false;
+    for (size_t i = 0; i < p.count; i++)
+        told |= strstr(p.items[i].text, "pipe cannot be read: it is a pipe, and nobody wrote") != NULL;
+    assert_true(told);
+    config_problems_free(&p);
+    pthread_t writer;
+    assert_int_equal(pthread_create(&writer, NULL, write_pipe, path), 0);
+    struct config *c = load(f, &p);
+    assert_int_equal(pthread_join(writer, NULL), 0);
+    assert_non_null(c);
+    assert_int_equal(c->pools[0].server_count, 2);
+    config_unref(c);
+    config_problems_free(&p);
+}
+
 int main(void)
 {
 #define WITH_FOLDER(t) cmocka_unit_test_setup_teardown(t, set_up, tear_down)
@@ -262,6 +299,7 @@ int main(void)
         WITH_FOLDER(test_missing_and_unreadable),
         WITH_FOLDER(test_main_file_missing),
         WITH_FOLDER(test_size_limit),
+        WITH_FOLDER(test_pipes_have_a_moment),
         cmocka_unit_test(test_only_in_millpond_and_not_from_text),
     };
     return cmocka_run_group_tests_name("config/include", tests, NULL, NULL);

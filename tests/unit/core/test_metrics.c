@@ -160,6 +160,28 @@ static void test_histogram_subtract(void **state)
     assert_int_equal(h.sum_us, 0);
 }
 
+/* Wherever a value lies, the first and the last of all among them, a sum has it. */
+static void test_no_bucket_is_left_out(void **state)
+{
+    (void)state;
+    struct histogram sum = {0};
+    uint64_t want_us = 0, n = 0;
+    for (uint64_t us = 0; us <= UINT32_MAX; us += 1 + us / 100) {
+        struct histogram h = {0};
+        histogram_record(&h, us);
+        histogram_add(&sum, &h);
+        assert_int_equal(sum.count, ++n);
+        assert_int_equal(sum.sum_us, want_us += us);
+        assert_int_equal(sum.max_us, us);
+    }
+    struct histogram last = {0};
+    histogram_record(&last, UINT32_MAX);
+    histogram_record(&last, 0);
+    histogram_add(&sum, &last);
+    assert_int_equal(sum.count, n + 2);
+    assert_int_equal(histogram_count_upto(&sum, UINT32_MAX), n + 2);
+}
+
 /* The figures of a shard outlive it, whether or not another shard has the same series. */
 static void test_shards_are_summed_and_kept(void **state)
 {
@@ -354,6 +376,7 @@ int main(void)
         cmocka_unit_test(test_edges),
         cmocka_unit_test(test_quantiles_against_sorted_samples),
         cmocka_unit_test(test_histogram_subtract),
+        cmocka_unit_test(test_no_bucket_is_left_out),
         cmocka_unit_test(test_shards_are_summed_and_kept),
         cmocka_unit_test(test_reasons_are_summed_and_kept),
         cmocka_unit_test(test_gauge_never_negative),

@@ -29,7 +29,7 @@ static void assert_name(const char *name, const char *text)
         }                                                                                                    \
     }
 CHECK_TABLE(verdict, cache_verdict, VERDICT_COUNT)
-CHECK_TABLE(no_store, no_store_reason, NO_STORE_COUNT)
+CHECK_TABLE(no_store, no_store_reason, NO_STORE_SAID_COUNT)
 CHECK_TABLE(close, close_reason, CLOSE_COUNT)
 CHECK_TABLE(fetch, fetch_error, FETCH_ERROR_COUNT)
 CHECK_TABLE(purge_kind, purge_kind, PURGE_KIND_COUNT)

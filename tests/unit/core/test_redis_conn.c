@@ -486,6 +486,27 @@ static void silent_server_is_given_up(void **state)
     assert_string_equal(reason, "connecting took too long");
 }
 
+/* A length that is not true: all that comes, answers to later calls, would be taken for the rest of that
+ * reply, and the connection be of no use for as long as it lasts. */
+static void reply_that_swallows_others_is_given_up(void **state)
+{
+    UNUSED(state);
+    struct asked a;
+    mono_ms_t said_ms = 0;
+    open_conn((struct redis_conn_settings){.stall_timeout_ms = 100});
+    log_in();
+    assert_true(ask(&a, "a", 60000));
+    server_says("$16000000\r\n");
+    while (!down) { /* some kilobytes per second, for ever */
+        if (said_ms != clock_mono_ms()) {
+            said_ms = clock_mono_ms();
+            server_says("+PONG\r\n");
+        }
+        turn();
+    }
+    assert_int_equal(a.outcome, REDIS_TIMEOUT);
+}
+
 static void calls_under_way_are_limited(void **state)
 {
     UNUSED(state);
@@ -520,6 +541,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(login_is_nobody_s_call, setup, teardown),
         cmocka_unit_test_setup_teardown(oversized_reply_is_not_taken, setup, teardown),
         cmocka_unit_test_setup_teardown(silent_server_is_given_up, setup, teardown),
+        cmocka_unit_test_setup_teardown(reply_that_swallows_others_is_given_up, setup, teardown),
         cmocka_unit_test_setup_teardown(calls_under_way_are_limited, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -377,6 +378,68 @@ static void test_event_queue_has_its_own_line(void **state)
     assert_true((event_base_get_npriorities(w->base) / 2) * 16 >= CACHE_LINE);
 }
 
+struct late {
+    struct deadline far, due;
+    struct mail mail;
+    int fds[2];
+};
+
+static void on_far(struct deadline *d)
+{
+    UNUSED(d);
+}
+
+static void on_due(struct deadline *d)
+{
+    struct late *l = CONTAINER_OF(d, struct late, due);
+    note('d');
+    deadline_clear(w, &l->far);
+    worker_stop(w);
+}
+
+static void on_late_bytes(evutil_socket_t fd, short what, void *arg)
+{
+    char byte;
+    UNUSED(what);
+    UNUSED(arg);
+    assert_int_equal(read(fd, &byte, 1), 1);
+    worker_refresh_clock(w);
+    note('e');
+}
+
+static void on_bytes_to_come(struct worker *to, struct mail *m)
+{
+    UNUSED(to);
+    assert_int_equal(write(CONTAINER_OF(m, struct late, mail)->fds[1], "x", 1), 1);
+    note('m');
+}
+
+/* After a standstill, events that had their time come before deadlines that are over. */
+static void test_events_come_before_deadlines_after_a_standstill(void **state)
+{
+    UNUSED(state);
+    struct late l = {.mail = {.on_mail = on_bytes_to_come}};
+    assert_int_equal(pipe(l.fds), 0);
+    struct event *e = event_new(w->base, l.fds[0], EV_READ | EV_PERSIST, on_late_bytes, NULL);
+    assert_int_equal(event_add(e, NULL), 0);
+    deadline_init(&l.far, on_far);
+    deadline_init(&l.due, on_due);
+    mono_ms_t now_ms = worker_now_ms(w);
+    deadline_set(w, &l.far, now_ms + 60000);
+    for (int far_s = 1; far_s <= 100; far_s *= 100) { /* less than the wheel has slots for, and more */
+        w->wheel_ms -= far_s * 1000;
+        deadline_set(w, &l.due, now_ms - far_s * 500);
+        deadline_set(w, &l.far, now_ms + 60000);
+        worker_post(w, &l.mail);
+        worker_run(w);
+        w->stopping = false;
+    }
+    assert_string_equal(order, "medmed");
+    event_free(e);
+    close(l.fds[0]);
+    close(l.fds[1]);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -389,6 +452,7 @@ int main(void)
         T(test_deadline_beyond_one_round_waits),
         T(test_deadlines_that_touch_each_other),
         T(test_deadline_far_in_the_past_fires),
+        T(test_events_come_before_deadlines_after_a_standstill),
         T(test_many_posters_lose_nothing),
         T(test_idle_workers_are_woken_each_time),
         T(test_event_queue_has_its_own_line),

@@ -97,7 +97,7 @@ static struct cache_object *stored(struct out_fix *o, const char *path, struct i
     const struct cache_key key = key_of(path);
     struct arena scratch;
     static const struct http_head none;
-    bool pass;
+    enum no_store_reason pass;
     arena_init(&scratch, NULL, 0, 64 * KB);
     rcu_enter();
     struct cache_object *obj = cache_find(o->f.cache, &key, &none, &scratch, &pass);

@@ -60,7 +60,7 @@ static void from_object(struct head_fix *h)
 {
     char key_text[64];
     struct cache_key key;
-    bool pass;
+    enum no_store_reason pass;
     fix_store(&h->f, "h", "/", STORED_HEAD, "12345");
     cache_key_build(key_text, SLICE_LIT("http"), SLICE_LIT("h"), SLICE_LIT("/"), (slice_t){NULL, 0}, &key);
     rcu_enter();

@@ -330,7 +330,7 @@ static void test_revalidation(void **state)
     struct proxy_fix f;
     struct cache_key key;
     char key_text[64];
-    bool pass;
+    enum no_store_reason pass;
     int other;
     fix_start(&f, FIX_APP, true);
     fix_store(&f, "h", "/", "HTTP/1.1 200 OK\r\nETag: \"stored\"\r\n", "body");

@@ -13,7 +13,7 @@ struct store_fix {
 static void start(struct store_fix *s)
 {
     char *key_text;
-    bool pass;
+    enum no_store_reason pass;
     fix_start(&s->f, FIX_APP, true);
     fix_store(&s->f, "h", "/", "HTTP/1.1 200 OK\r\nETag: \"v1\"\r\nX-Old: 1\r\n", "body");
     s->c = fix_client(&s->f, "192.0.2.7:1", &s->other);
