@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <getopt.h>
+#include <jansson.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -23,6 +24,7 @@
 #include <unistd.h>
 
 #include "admin/client_http.h"
+#include "balancer/balancer.h"
 #include "core/net.h"
 #include "proxy/demo_pages.h"
 
@@ -245,8 +247,9 @@ static void describe_end(int status, char *out, size_t out_bytes)
         snprintf(out, out_bytes, "ended with status %d", WEXITSTATUS(status));
 }
 
-/* Takes the children that ended. false when Millpond itself did, or nothing is left to show. */
-static bool children_reap(struct demo *d)
+/* Takes the children that ended. false when one did that is not started again: Millpond itself, or any of
+ * them before all were ready. */
+static bool children_reap(struct demo *d, bool is_shown)
 {
     int status;
     pid_t pid;
@@ -258,8 +261,8 @@ static bool children_reap(struct demo *d)
             continue;
         c->pid = 0;
         describe_end(status, how, sizeof how);
-        if (c == &d->proxy) {
-            say("\nMillpond %s.\n", how);
+        if (c == &d->proxy || !is_shown) {
+            say("\n%s %s.\n", c->name, how);
             go_on = false;
             continue;
         }
@@ -344,15 +347,37 @@ static int signal_wait(const sigset_t *set, dur_ms_t timeout_ms)
     return sig > 0 ? sig : 0;
 }
 
+/* The answer to GET /api/pools: probes of each instance succeed. */
+static bool are_up(slice_t answer)
+{
+    size_t i, up = 0;
+    const json_t *instance;
+    json_t *root = json_loadb(answer.ptr, answer.len, 0, NULL);
+    const json_t *pool = json_array_get(json_object_get(root, "pools"), 0);
+    json_array_foreach(json_object_get(pool, "instances"), i, instance)
+    {
+        const char *state = json_string_value(json_object_get(instance, "state"));
+        up += state != NULL && strcmp(state, instance_state_name(INSTANCE_UP)) == 0;
+    }
+    json_decref(root);
+    return up == DEMO_APPS;
+}
+
+/* Whoever looks now finds what is told. */
 static bool is_ready(const struct demo *d)
 {
     struct client_answer answer;
     char err[256];
     if (!client_http_ask(d->socket, "GET", "/api/pools", SLICE_EMPTY, 2000, &answer, err, sizeof err))
         return false;
-    bool ok = answer.status == 200;
+    bool ok = answer.status == 200 && are_up(answer.body);
     client_answer_free(&answer);
     return ok;
+}
+
+static bool children_all_run(const struct demo *d)
+{
+    return d->proxy.pid > 0 && d->apps[0].pid > 0 && d->apps[1].pid > 0;
 }
 
 /* 0: ready; otherwise the signal that asks to end, or SIGCHLD when something could not start. */
@@ -364,12 +389,10 @@ static int start_all(struct demo *d, const sigset_t *set)
     proxy_start(d);
     while (!is_ready(d)) {
         int sig = signal_wait(set, POLL_MS);
-        if (sig == SIGCHLD && children_reap(d))
-            continue;
-        if (sig != 0)
+        if (sig != 0 && (sig != SIGCHLD || !children_reap(d, false)))
             return sig;
-        if (d->proxy.pid == 0 || clock_mono_ms() > deadline_ms) {
-            say("Millpond did not become ready.\n");
+        if (!children_all_run(d) || clock_mono_ms() > deadline_ms) {
+            say("Millpond or one of its instances did not become ready.\n");
             return SIGCHLD;
         }
     }
@@ -437,7 +460,7 @@ static int demo_run(struct demo *d)
     while (sig == 0 || (sig == SIGCHLD && !failed)) {
         sig = signal_wait(&set, 1000);
         if (sig == SIGCHLD)
-            failed = !children_reap(d);
+            failed = !children_reap(d, true);
         apps_restart(d);
     }
     say("\nStopping.\n");
