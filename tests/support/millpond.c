@@ -376,13 +376,7 @@ unsigned millpond_fds(struct millpond *m)
 
 uint64_t millpond_cpu_ms(struct millpond *m)
 {
-    char *stat = support_read_file(textf("/proc/%d/stat", (int)m->proc->pid));
-    unsigned long user = 0, system = 0;
-    const char *after_name = strrchr(stat, ')');
-    if (after_name == NULL ||
-        sscanf(after_name + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system) != 2)
-        support_fail("cannot read /proc/PID/stat: %s", stat);
-    return (user + system) * 1000 / (unsigned long)sysconf(_SC_CLK_TCK);
+    return proc_cpu_ms(m->proc);
 }
 
 char *url_of(const char *target)
