@@ -13,9 +13,9 @@
 
 #include "tests/support/gate.h"
 
-#define EXIT_WAITS 4  /* in a row, while a process has */
-#define BUSY_PART  50 /* a fiftieth of the time to itself: a neighbour's work is in its way, it is not stuck \
-                       */
+/* Who has this part of the time to itself is not stuck: others' work is in its way. */
+#define BUSY_PART  50
+#define EXIT_WAITS 4 /* in a row, while it has */
 
 static void *capture_main(void *arg)
 {
