@@ -1,7 +1,7 @@
 /* test_demo.c: the demo's supervision of its children, apart from the proxy: this binary takes the program's
  * place, with `run` answering on the admin socket of the written configuration. The environment variable
- * STAND_IN says what goes wrong: "run" or "app-2" ends at once, or "slow". tests/e2e/demo.c tries the real
- * one. */
+ * STAND_IN says what goes wrong: "run" or "app-2" ends at once, "slow", or ports are "taken".
+ * tests/e2e/demo.c tries the real one. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -51,14 +51,19 @@ static int stand_in_run(const char *ini)
 {
     struct net_addr a = {.len = sizeof a.un, .un = {.sun_family = AF_UNIX}};
     char request[1024];
-    size_t next = stand_in_is("slow") ? 0 : LAST_ANSWER;
+    char again[sizeof a.un.sun_path + 8];
+    snprintf(again, sizeof again, "%s.again", ini);
+    const bool never = stand_in_is("app-2") || (stand_in_is("taken") && mkdir(again, 0700) == 0);
+    const size_t last = never ? LAST_ANSWER - 2 : LAST_ANSWER;
+    size_t next = stand_in_is("slow") ? 0 : last;
     if (stand_in_is("run"))
         return 2;
     snprintf(a.un.sun_path, sizeof a.un.sun_path, "%.*s/admin.sock", (int)(strrchr(ini, '/') - ini), ini);
     int listener = socket(AF_UNIX, SOCK_STREAM, 0);
+    unlink(a.un.sun_path); /* of one that was ended */
     if (bind(listener, &a.sa, a.len) != 0 || listen(listener, 8) != 0)
         return 1;
-    for (;; next += next < LAST_ANSWER) {
+    for (;; next = MIN(next + 1, last)) {
         int fd = accept(listener, NULL, NULL);
         if (fd < 0 || recv(fd, request, sizeof request, 0) <= 0)
             return 1;
@@ -74,7 +79,9 @@ static int stand_in_app(int argc, char **argv)
 {
     for (int i = 1; i < argc; i++) {
         if (stand_in_is(argv[i]))
-            return 3;
+            return 7;
+        if (stand_in_is("taken") && strcmp(argv[i], "--data") == 0 && mkdir(argv[i + 1], 0700) == 0)
+            return DEMO_APP_NO_PORT; /* the first one only */
     }
     return demo_app_main(argc, argv);
 }
@@ -191,10 +198,20 @@ static void test_instance_that_cannot_start(void **state)
 {
     (void)state;
     struct shown s = shown_start("0", "0", "app-2");
-    assert_non_null(shown_wait(&s, "app-2 ended with status 3"));
+    assert_non_null(shown_wait(&s, "app-2 ended with status 7"));
     assert_int_equal(shown_end(&s), 1);
     assert_null(strstr(s.text, "Look at"));
     assert_null(strstr(s.text, "started again"));
+}
+
+static void test_port_that_was_taken_meanwhile(void **state)
+{
+    (void)state;
+    struct shown s = shown_start("0", "0", "taken");
+    assert_non_null(shown_wait(&s, "Its port was taken meanwhile. Trying others."));
+    assert_non_null(shown_wait(&s, "Ctrl-C ends everything"));
+    assert_int_equal(kill(s.pid, SIGINT), 0);
+    assert_int_equal(shown_end(&s), 0);
 }
 
 static void test_nothing_is_told_before_the_instances_are_up(void **state)
@@ -252,6 +269,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_dead_instance_is_announced),
         cmocka_unit_test(test_proxy_that_cannot_start),
         cmocka_unit_test(test_instance_that_cannot_start),
+        cmocka_unit_test(test_port_that_was_taken_meanwhile),
         cmocka_unit_test(test_nothing_is_told_before_the_instances_are_up),
         cmocka_unit_test(test_taken_port_is_said),
         cmocka_unit_test(test_wrong_usage),
