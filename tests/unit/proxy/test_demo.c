@@ -44,6 +44,15 @@ static const char *const answers[][2] = {
     {INSTANCES("up", "up")},
 };
 #define LAST_ANSWER (ARRAY_LEN(answers) - 1)
+#define NOT_UP      (LAST_ANSWER - 2)
+
+/* What app-2 leaves beside this file when ports are "taken" and it is started again. */
+static const char *second_start(const char *beside)
+{
+    static char path[128];
+    snprintf(path, sizeof path, "%.*s/second-start", (int)(strrchr(beside, '/') - beside), beside);
+    return path;
+}
 
 /* `run -c FILE`: the socket stands beside the file. What is answered is printed before, where the demo
  * prints. */
@@ -51,11 +60,7 @@ static int stand_in_run(const char *ini)
 {
     struct net_addr a = {.len = sizeof a.un, .un = {.sun_family = AF_UNIX}};
     char request[1024];
-    char again[sizeof a.un.sun_path + 8];
-    snprintf(again, sizeof again, "%s.again", ini);
-    const bool never = stand_in_is("app-2") || (stand_in_is("taken") && mkdir(again, 0700) == 0);
-    const size_t last = never ? LAST_ANSWER - 2 : LAST_ANSWER;
-    size_t next = stand_in_is("slow") ? 0 : last;
+    size_t next = stand_in_is("slow") ? 0 : LAST_ANSWER;
     if (stand_in_is("run"))
         return 2;
     snprintf(a.un.sun_path, sizeof a.un.sun_path, "%.*s/admin.sock", (int)(strrchr(ini, '/') - ini), ini);
@@ -63,10 +68,12 @@ static int stand_in_run(const char *ini)
     unlink(a.un.sun_path); /* of one that was ended */
     if (bind(listener, &a.sa, a.len) != 0 || listen(listener, 8) != 0)
         return 1;
-    for (;; next = MIN(next + 1, last)) {
+    for (;; next += next < LAST_ANSWER) {
         int fd = accept(listener, NULL, NULL);
         if (fd < 0 || recv(fd, request, sizeof request, 0) <= 0)
             return 1;
+        if (stand_in_is("app-2") || (stand_in_is("taken") && access(second_start(ini), F_OK) != 0))
+            next = NOT_UP;
         printf("answer %zu\n", next);
         fflush(stdout);
         dprintf(fd, "HTTP/1.1 %s\r\nContent-Length: %zu\r\n\r\n%s", answers[next][0],
@@ -77,12 +84,19 @@ static int stand_in_run(const char *ini)
 
 static int stand_in_app(int argc, char **argv)
 {
+    const char *data = "";
+    bool is_second = false;
     for (int i = 1; i < argc; i++) {
         if (stand_in_is(argv[i]))
             return 7;
-        if (stand_in_is("taken") && strcmp(argv[i], "--data") == 0 && mkdir(argv[i + 1], 0700) == 0)
-            return DEMO_APP_NO_PORT; /* the first one only */
+        is_second |= strcmp(argv[i], "app-2") == 0;
+        if (strcmp(argv[i], "--data") == 0)
+            data = argv[i + 1];
     }
+    if (stand_in_is("taken") && is_second && mkdir(data, 0700) == 0)
+        return DEMO_APP_NO_PORT;
+    if (stand_in_is("taken") && is_second && mkdir(second_start(data), 0700) != 0)
+        return 1;
     return demo_app_main(argc, argv);
 }
 
