@@ -518,9 +518,11 @@ void log_writer_stop(void)
     writer_wake_now();
     struct pollfd p = {.fd = writer.done_fd, .events = POLLIN};
     mono_ms_t give_up_ms = clock_mono_ms() + STOP_MS + STOP_GRACE_MS, left_ms;
-    int ready = 0;
-    while ((left_ms = give_up_ms - clock_mono_ms()) > 0 && (ready = poll(&p, 1, (int)left_ms)) <= 0)
-        continue;
+    int ready;
+    do { /* looks once more when this thread itself was not run for so long */
+        left_ms = MAX(give_up_ms - clock_mono_ms(), 0);
+        ready = poll(&p, 1, (int)left_ms);
+    } while (ready <= 0 && left_ms > 0);
     atomic_store(&writer.running, false);
     if (ready <= 0) {
         writer.abandoned = true;

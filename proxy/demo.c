@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <getopt.h>
+#include <jansson.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -23,7 +24,9 @@
 #include <unistd.h>
 
 #include "admin/client_http.h"
+#include "balancer/balancer.h"
 #include "core/net.h"
+#include "proxy/demo_app.h"
 #include "proxy/demo_pages.h"
 
 #define DEMO_APPS        2
@@ -33,6 +36,7 @@
 #define START_TIMEOUT_MS 15000
 #define RESTART_AFTER_MS 15000
 #define STOP_TIMEOUT_MS  10000
+#define START_TRIES      5
 #define POLL_MS          50
 
 struct demo_child {
@@ -46,6 +50,7 @@ struct demo {           /* lives as long as demo_main */
     char exe[PATH_MAX]; /* this program, as a person may type it */
     char dir[64], ini[96], socket[96], data[96];
     int admin_port;
+    bool port_is_lost; /* an instance found its port taken when it started */
     struct demo_child proxy;
     struct demo_child apps[DEMO_APPS];
 };
@@ -76,8 +81,8 @@ static void say(const char *fmt, ...)
  * ---------------------------------------------------------------------------------------------------------
  */
 
-/* The port if it is free on 127.0.0.1 (0: any), else 0. It may be taken until it is used; then starting fails
- * and says so. */
+/* The port if it is free on 127.0.0.1 (0: any), else 0. It may be taken until it is used: an instance gets
+ * another one then, of Millpond's own that is said. */
 static int port_try(int port)
 {
     struct net_addr a = {.len = sizeof a.in4, .in4 = {.sin_family = AF_INET}};
@@ -102,12 +107,8 @@ static int port_choose(int wanted, const char *what)
     return port;
 }
 
-static bool ports_choose(struct demo *d, int proxy_port, int admin_port)
+static bool app_ports_choose(struct demo *d)
 {
-    d->proxy.port = port_choose(proxy_port, "Millpond");
-    do
-        d->admin_port = port_choose(admin_port, "its admin page");
-    while (d->admin_port == d->proxy.port && d->admin_port != 0);
     for (int i = 0; i < DEMO_APPS; i++) {
         do
             d->apps[i].port = port_choose(FIRST_APP_PORT + i, NULL);
@@ -115,21 +116,24 @@ static bool ports_choose(struct demo *d, int proxy_port, int admin_port)
                (d->apps[i].port == d->proxy.port || d->apps[i].port == d->admin_port ||
                 (i > 0 && d->apps[i].port == d->apps[0].port)));
     }
-    return d->proxy.port != 0 && d->admin_port != 0 && d->apps[0].port != 0 && d->apps[1].port != 0;
+    return d->apps[0].port != 0 && d->apps[1].port != 0;
+}
+
+static bool ports_choose(struct demo *d, int proxy_port, int admin_port)
+{
+    d->proxy.port = port_choose(proxy_port, "Millpond");
+    do
+        d->admin_port = port_choose(admin_port, "its admin page");
+    while (d->admin_port == d->proxy.port && d->admin_port != 0);
+    return d->proxy.port != 0 && d->admin_port != 0 && app_ports_choose(d);
 }
 
 /* ---- files
  * ---------------------------------------------------------------------------------------------------------
  */
 
-static bool files_make(struct demo *d)
+static bool ini_write(const struct demo *d)
 {
-    strcpy(d->dir, "/tmp/millpond-demo-XXXXXX");
-    if (mkdtemp(d->dir) == NULL)
-        return false;
-    snprintf(d->ini, sizeof d->ini, "%s/millpond.ini", d->dir);
-    snprintf(d->socket, sizeof d->socket, "%s/admin.sock", d->dir);
-    snprintf(d->data, sizeof d->data, "%s/price", d->dir);
     FILE *f = fopen(d->ini, "we");
     if (f == NULL)
         return false;
@@ -146,6 +150,17 @@ static bool files_make(struct demo *d)
             d->socket, d->dir, d->dir, d->dir, d->proxy.port, d->apps[0].port, d->apps[0].name,
             d->apps[1].port, d->apps[1].name, d->admin_port);
     return fclose(f) == 0;
+}
+
+static bool files_make(struct demo *d)
+{
+    strcpy(d->dir, "/tmp/millpond-demo-XXXXXX");
+    if (mkdtemp(d->dir) == NULL)
+        return false;
+    snprintf(d->ini, sizeof d->ini, "%s/millpond.ini", d->dir);
+    snprintf(d->socket, sizeof d->socket, "%s/admin.sock", d->dir);
+    snprintf(d->data, sizeof d->data, "%s/price", d->dir);
+    return ini_write(d);
 }
 
 static int file_remove(const char *path, const struct stat *st, int type, struct FTW *where)
@@ -245,8 +260,9 @@ static void describe_end(int status, char *out, size_t out_bytes)
         snprintf(out, out_bytes, "ended with status %d", WEXITSTATUS(status));
 }
 
-/* Takes the children that ended. false when Millpond itself did, or nothing is left to show. */
-static bool children_reap(struct demo *d)
+/* Takes the children that ended. false when one did that is not started again: Millpond itself, or any of
+ * them before all were ready. */
+static bool children_reap(struct demo *d, bool is_shown)
 {
     int status;
     pid_t pid;
@@ -258,8 +274,9 @@ static bool children_reap(struct demo *d)
             continue;
         c->pid = 0;
         describe_end(status, how, sizeof how);
-        if (c == &d->proxy) {
-            say("\nMillpond %s.\n", how);
+        d->port_is_lost |= c != &d->proxy && WIFEXITED(status) && WEXITSTATUS(status) == DEMO_APP_NO_PORT;
+        if (c == &d->proxy || !is_shown) {
+            say("\n%s %s.\n", c->name, how);
             go_on = false;
             continue;
         }
@@ -344,36 +361,57 @@ static int signal_wait(const sigset_t *set, dur_ms_t timeout_ms)
     return sig > 0 ? sig : 0;
 }
 
+/* The answer to GET /api/pools: probes of each instance succeed. */
+static bool are_up(slice_t answer)
+{
+    size_t i, up = 0;
+    const json_t *instance;
+    json_t *root = json_loadb(answer.ptr, answer.len, 0, NULL);
+    const json_t *pool = json_array_get(json_object_get(root, "pools"), 0);
+    json_array_foreach(json_object_get(pool, "instances"), i, instance)
+    {
+        const char *state = json_string_value(json_object_get(instance, "state"));
+        up += state != NULL && strcmp(state, instance_state_name(INSTANCE_UP)) == 0;
+    }
+    json_decref(root);
+    return up == DEMO_APPS;
+}
+
+/* Whoever looks now finds what is told. */
 static bool is_ready(const struct demo *d)
 {
     struct client_answer answer;
     char err[256];
     if (!client_http_ask(d->socket, "GET", "/api/pools", SLICE_EMPTY, 2000, &answer, err, sizeof err))
         return false;
-    bool ok = answer.status == 200;
+    bool ok = answer.status == 200 && are_up(answer.body);
     client_answer_free(&answer);
     return ok;
+}
+
+static bool children_all_run(const struct demo *d)
+{
+    return d->proxy.pid > 0 && d->apps[0].pid > 0 && d->apps[1].pid > 0;
 }
 
 /* 0: ready; otherwise the signal that asks to end, or SIGCHLD when something could not start. */
 static int start_all(struct demo *d, const sigset_t *set)
 {
     mono_ms_t deadline_ms = clock_mono_ms() + START_TIMEOUT_MS;
+    d->port_is_lost = false;
     for (int i = 0; i < DEMO_APPS; i++)
         app_start(d, &d->apps[i]);
     proxy_start(d);
     while (!is_ready(d)) {
         int sig = signal_wait(set, POLL_MS);
-        if (sig == SIGCHLD && children_reap(d))
-            continue;
-        if (sig != 0)
+        if (sig != 0 && (sig != SIGCHLD || !children_reap(d, false)))
             return sig;
-        if (d->proxy.pid == 0 || clock_mono_ms() > deadline_ms) {
-            say("Millpond did not become ready.\n");
+        if (!children_all_run(d) || clock_mono_ms() > deadline_ms) {
+            say("Millpond or one of its instances did not become ready.\n");
             return SIGCHLD;
         }
     }
-    return 0;
+    return children_reap(d, false) ? 0 : SIGCHLD; /* who answered may be another's on a port that was lost */
 }
 
 static void child_signal(const struct demo_child *c, int sig)
@@ -419,6 +457,20 @@ static void stop_all(struct demo *d)
     }
 }
 
+/* As start_all; begins again with other ports when others were quicker. */
+static int start_with_ports(struct demo *d, const sigset_t *set)
+{
+    int sig = start_all(d, set);
+    for (int tries = 1; sig == SIGCHLD && d->port_is_lost && tries < START_TRIES; tries++) {
+        stop_all(d);
+        say("Its port was taken meanwhile. Trying others.\n");
+        if (!app_ports_choose(d) || !ini_write(d))
+            return SIGCHLD;
+        sig = start_all(d, set);
+    }
+    return sig;
+}
+
 static int demo_run(struct demo *d)
 {
     sigset_t set;
@@ -428,7 +480,7 @@ static int demo_run(struct demo *d)
     sigaddset(&set, SIGHUP);
     sigaddset(&set, SIGCHLD);
     sigprocmask(SIG_BLOCK, &set, NULL);
-    int sig = start_all(d, &set);
+    int sig = start_with_ports(d, &set);
     bool failed = sig == SIGCHLD;
     if (sig == 0) {
         tell_addresses(d);
@@ -437,7 +489,7 @@ static int demo_run(struct demo *d)
     while (sig == 0 || (sig == SIGCHLD && !failed)) {
         sig = signal_wait(&set, 1000);
         if (sig == SIGCHLD)
-            failed = !children_reap(d);
+            failed = !children_reap(d, true);
         apps_restart(d);
     }
     say("\nStopping.\n");

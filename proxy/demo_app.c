@@ -556,5 +556,5 @@ int demo_app_main(int argc, char **argv)
     if (fd >= 0)
         return app_run(fd, &s);
     fprintf(stderr, "demo-app: 127.0.0.1:%u: %s\n", (unsigned)port, strerror(errno));
-    return 1;
+    return DEMO_APP_NO_PORT;
 }

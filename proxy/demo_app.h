@@ -19,7 +19,8 @@ struct demo_app *demo_app_create(struct event_base *base, int fd, const struct d
 void demo_app_destroy(struct demo_app *app);
 
 /* `demo-app --port N --name NAME [--data FILE] [--purge COMMAND]`: serves on 127.0.0.1 until SIGTERM or
- * SIGINT. Returns the exit status: 0, 1 when the port cannot be had, 2 wrong usage. */
+ * SIGINT. Returns the exit status: 0, 1 out of memory, 2 wrong usage, DEMO_APP_NO_PORT. */
+#define DEMO_APP_NO_PORT 3
 int demo_app_main(int argc, char **argv);
 
 #endif

@@ -478,7 +478,8 @@ static void with_little_memory(void **state)
 {
     UNUSED(state);
     struct film *f = film_new(200 * SLICE);
-    struct millpond *m = film_start(f, "memory_size = 1M\nmax_object_size = 256K\n");
+    struct millpond *m = film_start_listening(f, "memory_size = 1M\nmax_object_size = 256K\n",
+                                              "min_rate = 0\n"); /* the others may take long */
     struct client *slow = client_open_rcvbuf(m->port, 4096);
     client_send(slow, "GET /film HTTP/1.1\r\nHost: test\r\n\r\n");
     struct message *r = client_read_head(slow);

@@ -38,7 +38,8 @@ static char *output_of(const char *const *argv)
         skip();
     struct proc *p = proc_start(&(struct proc_options){.argv = argv});
     EXPECT(proc_wait(p, PATIENCE * support_wait_ms()), "%s does not end", argv[0]);
-    EXPECT(proc_exit_code(p) == 0, "%s: %s", argv[0], capture_all(&p->err));
+    EXPECT(proc_exit_code(p) == 0, "%s ends with %d: %s%s", argv[0], proc_exit_code(p), capture_all(&p->err),
+           capture_all(&p->out));
     return capture_all(&p->out);
 }
 

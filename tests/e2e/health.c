@@ -84,7 +84,7 @@ static void tcp_probes_shake_hands(void **state)
     support_write_file(pem, textf("%s%s", support_read_file(cert->file), support_read_file(cert->key_file)));
     struct app ha = app_haproxy(textf("ssl crt %s", pem), textf("127.0.0.1:%d", origin_port(o)), "");
     const char *lines = textf("tls = yes\ntls_ca = %s\nhealth_check = tcp\nhealth_interval = 20ms\n"
-                              "health_fall = 1\nserver = 127.0.0.1:%d name=a\n",
+                              "health_timeout = 10s\nhealth_fall = 1\nserver = 127.0.0.1:%d name=a\n",
                               authority->file, ha.port);
     struct millpond *m =
         millpond_start(.rest = textf("[pool good]\n%stls_sni = app.test\n[pool bad]\n%stls_sni = b.test\n"

@@ -11,7 +11,7 @@ static void health_status_says_what_is_healthy(void **state)
     UNUSED(state);
     struct origin *o = origin_start_fixed("HTTP/1.1 404 Not Found\r\nContent-Length: 3\r\n\r\nhey");
     struct origin *ok = origin_start_fixed("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
-    const char *probes = "health_interval = 20ms\nhealth_fall = 1\nhealth_rise = 1\n";
+    const char *probes = "health_interval = 20ms\nhealth_timeout = 10s\nhealth_fall = 1\nhealth_rise = 1\n";
     struct millpond *m =
         millpond_start(.rest = textf(
                            "[pool odd]\n%shealth_status = 204, 400-404\nserver = 127.0.0.1:%d name=a\n"

@@ -160,7 +160,8 @@ static void health_state_survives(void **state)
 {
     UNUSED(state);
     struct origin *o = origin_start_named("a");
-    char *rest = textf("[pool app]\nhealth_interval = 1h\nhealth_fall = 1\nserver = 127.0.0.1:%d name=a\n"
+    char *rest = textf("[pool app]\nhealth_interval = 1h\nhealth_timeout = 10s\nhealth_fall = 1\nserver = "
+                       "127.0.0.1:%d name=a\n"
                        "server = 127.0.0.1:%d name=dead\n",
                        origin_port(o), origin_refusing_port());
     struct millpond *m = millpond_start(.cache = NO_STORE, .rest = rest);

@@ -224,8 +224,8 @@ static void handshakes_that_fail(void **state)
         struct origin *o = origin_start_with(&(struct origin_options){.script = rows[i].script, .raw = true});
         struct millpond *m =
             start(pool(origin_port(o), textf("%shealth_interval = 20ms\nhealth_timeout = 100ms\n"
-                                             "connect_timeout = 200ms\nhealth_fall = 100\nretries = 0\n",
-                                             trusting())));
+                                             "connect_timeout = %s\nhealth_fall = 100\nretries = 0\n",
+                                             trusting(), rows[i].why != NULL ? "10s" : "200ms")));
         expect_status(client_get(m->port, "/q", ""), rows[i].status);
         millpond_wait_log(m, rows[i].why != NULL ? rows[i].why : "connecting took longer", 1);
         millpond_wait_idle(m);

@@ -4,8 +4,6 @@
 #include "tests/e2e/tunnel.h"
 #include "tests/support/tls.h"
 
-#define BIG (32 * MB)
-
 static const char *text_of(json_t *line, const char *name)
 {
     const char *text = json_string_value(json_find(line, name));
@@ -264,8 +262,14 @@ static void expect_little_between(struct millpond *m, const char *taken, const c
 
 struct flood {
     struct gate *stuck; /* arrived: no room; goes on when opened */
+    uint64_t size;      /* more than there is ever room for */
     _Atomic uint64_t bytes;
 };
+
+static struct flood flood_new(void)
+{
+    return (struct flood){.stuck = gate_new(), .size = 2 * wire_room_max()};
+}
 
 static void flood_script(struct origin_conn *c, const struct message *request, void *arg)
 {
@@ -273,10 +277,10 @@ static void flood_script(struct origin_conn *c, const struct message *request, v
     struct flood *f = arg;
     static const char zeros[64 * 1024];
     origin_send(c, TUNNEL_GRANT);
-    f->bytes = wire_send_while_room(c->wire.fd, BIG);
+    f->bytes = wire_send_while_room(c->wire.fd, f->size);
     gate_pass(f->stuck);
-    while (f->bytes < BIG) {
-        size_t n = (size_t)MIN(sizeof(zeros), BIG - f->bytes);
+    while (f->bytes < f->size) {
+        size_t n = (size_t)MIN(sizeof(zeros), f->size - f->bytes);
         if (!origin_send_bytes(c, zeros, n))
             return;
         f->bytes += n;
@@ -289,7 +293,7 @@ static void client_that_does_not_read_stops_the_instance(void **state)
 {
     UNUSED(state);
     static struct flood f; /* threads may outlive a test that fails */
-    f = (struct flood){.stuck = gate_new()};
+    f = flood_new();
     struct origin *o = origin_start_with(&(struct origin_options){
         .script = flood_script, .arg = &f, .head_only = true, .sndbuf_bytes = 64 * 1024});
     struct millpond *m = millpond_before(o, "");
@@ -297,14 +301,14 @@ static void client_that_does_not_read_stops_the_instance(void **state)
     client_send(c, "%s", TUNNEL_ASK);
     expect_status(client_read_head(c), 101);
     gate_wait_arrived(f.stuck, 1);
-    EXPECT(f.bytes < 16 * MB, "%llu KB were taken for a client that reads nothing",
+    EXPECT(f.bytes < wire_room_max(), "%llu KB were taken for a client that reads nothing",
            (unsigned long long)(f.bytes / KB));
     expect_little_between(m, "upstream_received_bytes", "client_sent_bytes");
     uint64_t before = (uint64_t)millpond_figure(m, "upstream_sent_bytes");
     client_send(c, "still heard"); /* the other direction does not wait */
     millpond_wait_figure(m, "upstream_sent_bytes", (int64_t)before + 11);
     gate_open(f.stuck);
-    assert_int_equal(wire_discard(&c->wire, BIG), BIG);
+    assert_int_equal(wire_discard(&c->wire, f.size), f.size);
     client_expect_closed(c);
     client_close(c);
     millpond_wait_idle(m);
@@ -333,7 +337,7 @@ static void instance_that_does_not_read_stops_the_client(void **state)
 {
     UNUSED(state);
     static struct flood f; /* threads may outlive a test that fails */
-    f = (struct flood){.stuck = gate_new()};
+    f = flood_new();
     struct origin *o = slow_instance(&f);
     struct millpond *m = millpond_before(o, "");
     struct client *c = client_open(m->port);
@@ -342,16 +346,16 @@ static void instance_that_does_not_read_stops_the_client(void **state)
     client_send(c, "%s", TUNNEL_ASK);
     expect_status(client_read_head(c), 101);
     tunnel_expect(c, "hi"); /* the other direction did not wait */
-    uint64_t sent = wire_send_while_room(c->wire.fd, BIG);
-    EXPECT(sent < 16 * MB, "%llu KB were taken for an instance that reads nothing",
+    uint64_t sent = wire_send_while_room(c->wire.fd, f.size);
+    EXPECT(sent < wire_room_max(), "%llu KB were taken for an instance that reads nothing",
            (unsigned long long)(sent / KB));
     expect_little_between(m, "client_received_bytes", "upstream_sent_bytes");
     gate_open(f.stuck);
     static const char zeros[64 * 1024];
-    for (; sent < BIG; sent += MIN(sizeof(zeros), BIG - sent))
-        assert_true(client_send_bytes(c, zeros, (size_t)MIN(sizeof(zeros), BIG - sent)));
+    for (; sent < f.size; sent += MIN(sizeof(zeros), f.size - sent))
+        assert_true(client_send_bytes(c, zeros, (size_t)MIN(sizeof(zeros), f.size - sent)));
     client_half_close(c);
-    tunnel_expect(c, textf("%llu", (unsigned long long)BIG));
+    tunnel_expect(c, textf("%llu", (unsigned long long)f.size));
     client_expect_closed(c);
     millpond_wait_idle(m);
     millpond_stop(m);
@@ -362,7 +366,7 @@ static void client_that_takes_nothing_is_given_write_timeout(void **state)
 {
     UNUSED(state);
     static struct flood f; /* threads may outlive a test that fails */
-    f = (struct flood){.stuck = gate_new()};
+    f = flood_new();
     struct origin *o =
         origin_start_with(&(struct origin_options){.script = flood_script, .arg = &f, .head_only = true});
     struct millpond *m = millpond_start(.listen = "write_timeout = 300ms", .rest = pool_lines("app", 1, o));
@@ -381,7 +385,7 @@ static void instance_that_takes_nothing_is_given_response_timeout(void **state)
 {
     UNUSED(state);
     static struct flood f; /* threads may outlive a test that fails */
-    f = (struct flood){.stuck = gate_new()};
+    f = flood_new();
     struct origin *o = slow_instance(&f);
     struct millpond *m =
         millpond_start(.rest = textf("%sresponse_timeout = 300ms\n", pool_lines("app", 1, o)));
@@ -389,7 +393,7 @@ static void instance_that_takes_nothing_is_given_response_timeout(void **state)
     client_send(c, "%s", TUNNEL_ASK);
     expect_status(client_read_head(c), 101);
     tunnel_expect(c, "hi");
-    wire_send_while_room(c->wire.fd, BIG);
+    wire_send_while_room(c->wire.fd, f.size);
     json_t *line = millpond_access_line(m, "/ws");
     assert_string_equal(text_of(line, "close"), "upstream_cut");
     assert_string_equal(text_of(line, "fetch_error"), "response_timeout");

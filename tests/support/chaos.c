@@ -159,11 +159,9 @@ static char *pools(const struct chaos_options *o)
 
 char *chaos_quick_lines(void)
 {
-    const int timeout_ms = support_sanitized() ? 3000 : 1000;
-    return textf("connect_timeout = %dms\nresponse_timeout = %dms\nretry_budget = 100%%\n"
-                 "health_interval = 50ms\nhealth_timeout = %dms\nhealth_fall = 3\nhealth_rise = 1\n"
-                 "eject_errors = 3\neject_time = 500ms\n",
-                 timeout_ms, timeout_ms, timeout_ms / 3);
+    return textf("connect_timeout = 3s\nresponse_timeout = 3s\nretry_budget = 100%%\n"
+                 "health_interval = 50ms\nhealth_timeout = 1s\nhealth_fall = 3\nhealth_rise = 1\n"
+                 "eject_errors = 3\neject_time = 500ms\n");
 }
 
 static void chaos_end(void *arg)

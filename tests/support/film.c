@@ -105,12 +105,17 @@ struct film *film_new(uint64_t size)
     return f;
 }
 
-struct millpond *film_start(struct film *f, const char *cache)
+struct millpond *film_start_listening(struct film *f, const char *cache, const char *listen)
 {
     return millpond_start_(&(struct millpond_options){
-        .listen = "protocols = h2, http/1.1, h2c\n",
+        .listen = textf("protocols = h2, http/1.1, h2c\n%s", listen),
         .cache = cache,
         .rest = textf("%s[route all]\npool = app\nslice = 64K\n", pool_lines("app", 1, f->origin))});
+}
+
+struct millpond *film_start(struct film *f, const char *cache)
+{
+    return film_start_listening(f, cache, "");
 }
 
 struct message *film_ask(struct millpond *m, uint64_t first, uint64_t last, const char *fields)

@@ -40,6 +40,8 @@ struct film {
 struct film *film_new(uint64_t size);
 /* Before it, on a route with slice = 64K; `cache` are lines of [cache]. */
 struct millpond *film_start(struct film *f, const char *cache);
+/* With further lines of the listener. */
+struct millpond *film_start_listening(struct film *f, const char *cache, const char *listen);
 /* GET /film with this range. */
 struct message *film_ask(struct millpond *m, uint64_t first, uint64_t last, const char *fields);
 

@@ -44,8 +44,10 @@ struct proc_options {
 struct proc *proc_start(const struct proc_options *o);
 bool proc_wait(struct proc *p, int wait_ms); /* false: still running */
 void proc_signal(struct proc *p, int sig);
-void proc_kill(struct proc *p); /* SIGKILL and wait */
-/* Exit code, or 128 + signal. Waits; fails the test when the process does not end. */
+void proc_kill(struct proc *p);       /* SIGKILL and wait */
+uint64_t proc_cpu_ms(struct proc *p); /* that it has used, while it lives or is not waited for */
+/* Exit code, or 128 + signal. Waits; fails the test when the process does not end. One that computes, such as
+ * an interpreter that starts on a busy machine, is waited for longer. */
 #define proc_exit_code(p) (SUPPORT_AT, proc_exit_code_(p))
 int proc_exit_code_(struct proc *p);
 

@@ -6,6 +6,8 @@
 
 #define SLOTS          16384
 #define ORDER_AGAIN_MS 7000 /* an order lapses after 5 s, when the others are slow to vote */
+#define GOSSIP_MS      200
+#define SILENT_MS      3600000
 
 /* `o`, of this kind, with one more line; good until the next one. */
 static struct redis_server_options with_line(const struct redis_server_options *o, enum redis_kind kind,
@@ -54,8 +56,9 @@ void redis_group_start(struct redis_group *g, unsigned replicas, int down_after_
         g->sentinels[i] = redis_start_(textf("sentinel-%u", i), &with);
         /* Gossip ten times as often, and no pause for caution when this machine is slow. */
         redis_until_(g->sentinels[i], "OK",
-                     "SENTINEL DEBUG PUBLISH-PERIOD 200 INFO-PERIOD 200 ASK-PERIOD 100 "
-                     "TILT-TRIGGER 600000");
+                     "SENTINEL DEBUG PUBLISH-PERIOD %d INFO-PERIOD 200 ASK-PERIOD 100 "
+                     "TILT-TRIGGER 600000",
+                     GOSSIP_MS);
     }
     char *wanted = textf("slaves=%u,sentinels=%u", replicas, REDIS_SENTINELS);
     for (unsigned i = 0; i < REDIS_SENTINELS; i++)
@@ -65,14 +68,46 @@ void redis_group_start(struct redis_group *g, unsigned replicas, int down_after_
 void redis_group_wait_for_primary(struct redis_group *g, const struct redis_process *primary)
 {
     for (unsigned i = 0; i < REDIS_SENTINELS; i++)
-        redis_until_(g->sentinels[i], textf("%u", primary->port),
+        redis_until_(g->sentinels[i], textf("127.0.0.1 %u", primary->port),
                      "SENTINEL GET-MASTER-ADDR-BY-NAME millpond");
+}
+
+/* A Sentinel that sees a replica say "master" for four of its periods of gossip, and has not heard of a
+ * failover meanwhile, takes it for gone astray and makes it a replica again: of the old primary, which who
+ * leads the failover makes a replica of it. Then none is a primary, until they are taken for down. On a busy
+ * machine four periods as short as ours are soon over, so until all have heard they are long, but for who
+ * leads. */
+static void followers_gossip_each(struct redis_group *g, int period_ms)
+{
+    for (unsigned i = 1; i < REDIS_SENTINELS; i++)
+        redis_until_(g->sentinels[i], "OK", "SENTINEL DEBUG PUBLISH-PERIOD %d", period_ms);
+}
+
+static bool all_name(struct redis_group *g, const struct redis_process *primary)
+{
+    const char *address = textf("127.0.0.1 %u", primary->port);
+    for (unsigned i = 0; i < REDIS_SENTINELS; i++) {
+        if (strcmp(redis_do(g->sentinels[i], "SENTINEL GET-MASTER-ADDR-BY-NAME millpond"), address) != 0)
+            return false;
+    }
+    return true;
 }
 
 void redis_group_fail_over(struct redis_group *g)
 {
-    redis_until_(g->sentinels[0], "OK", "SENTINEL FAILOVER millpond");
-    redis_group_wait_for_primary(g, g->replicas[0]);
+    const mono_ms_t deadline = clock_mono_ms() + 2 * support_wait_ms();
+    mono_ms_t order_ms = 0;
+    followers_gossip_each(g, SILENT_MS);
+    while (!all_name(g, g->replicas[0])) {
+        EXPECT(clock_mono_ms() < deadline, "%s does not take over:\n%s", g->replicas[0]->name,
+               capture_text(&g->sentinels[0]->proc->out));
+        if (clock_mono_ms() >= order_ms) {
+            redis_do(g->sentinels[0], "SENTINEL FAILOVER millpond");
+            order_ms = clock_mono_ms() + ORDER_AGAIN_MS;
+        }
+        poll(NULL, 0, 20);
+    }
+    followers_gossip_each(g, GOSSIP_MS);
 }
 
 /* ---- Cluster ---- */

@@ -140,6 +140,20 @@ uint64_t wire_send_while_room(int fd, uint64_t n)
     return done;
 }
 
+static uint64_t largest_buffer(const char *path)
+{
+    unsigned long long largest;
+    if (sscanf(support_read_file(path), "%*u %*u %llu", &largest) != 1)
+        support_fail("no sizes in %s", path);
+    return largest;
+}
+
+uint64_t wire_room_max(void)
+{
+    return largest_buffer("/proc/sys/net/ipv4/tcp_rmem") + largest_buffer("/proc/sys/net/ipv4/tcp_wmem") +
+           2 * MB;
+}
+
 uint64_t wire_discard(struct wire *w, uint64_t n)
 {
     uint64_t done = 0;

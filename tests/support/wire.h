@@ -68,6 +68,10 @@ bool wire_send(struct wire *w, const void *bytes, size_t n);
 /* Sends up to `n` bytes of anything while there is room; none for half a second = the peer has stopped
  * reading. Returns how many. */
 uint64_t wire_send_while_room(int fd, uint64_t n);
+/* What may be under way between a sender and a receiver who has stopped reading, through a program in the
+ * middle that keeps nothing, when their own buffers are small: the kernel makes the other two as large as it
+ * likes. */
+uint64_t wire_room_max(void);
 /* Receives and drops `n` bytes (SIZE_MAX: until close). Returns how many came. */
 uint64_t wire_discard(struct wire *w, uint64_t n);
 

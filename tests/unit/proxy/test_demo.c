@@ -1,6 +1,7 @@
 /* test_demo.c: the demo's supervision of its children, apart from the proxy: this binary takes the program's
- * place, with `run` answering on the admin socket of the written configuration, or ending at once when told
- * to. tests/e2e/demo.c tries the real one. */
+ * place, with `run` answering on the admin socket of the written configuration. The environment variable
+ * STAND_IN says what goes wrong: "run" or "app-2" ends at once, "slow", or ports are "taken".
+ * tests/e2e/demo.c tries the real one. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -20,25 +21,83 @@
 #include "proxy/demo.h"
 #include "proxy/demo_app.h"
 
-/* `run -c FILE`: the socket stands beside the file. */
+static bool stand_in_is(const char *what)
+{
+    const char *is = getenv("STAND_IN");
+    return is != NULL && strcmp(is, what) == 0;
+}
+
+#define INSTANCES(first, second)                                                                             \
+    "200 OK", "{\"pools\":[{\"instances\":[{\"state\":\"" first "\"},{\"state\":\"" second "\"}]}]}"
+
+/* What is answered to one question after the other, to the last of them for ever. */
+static const char *const answers[][2] = {
+    {"503 Service Unavailable", ""},
+    {"200 OK", ""},
+    {"200 OK", "not JSON"},
+    {"200 OK", "{\"pools\":[]}"},
+    {"200 OK", "{\"pools\":[{\"instances\":[{\"state\":\"up\"}]}]}"},
+    {"200 OK", "{\"pools\":[{\"instances\":[{\"state\":\"up\"},{}]}]}"},
+    {INSTANCES("starting", "starting")},
+    {INSTANCES("up", "starting")},
+    {INSTANCES("down", "up")},
+    {INSTANCES("up", "up")},
+};
+#define LAST_ANSWER (ARRAY_LEN(answers) - 1)
+#define NOT_UP      (LAST_ANSWER - 2)
+
+/* What app-2 leaves beside this file when ports are "taken" and it is started again. */
+static const char *second_start(const char *beside)
+{
+    static char path[128];
+    snprintf(path, sizeof path, "%.*s/second-start", (int)(strrchr(beside, '/') - beside), beside);
+    return path;
+}
+
+/* `run -c FILE`: the socket stands beside the file. What is answered is printed before, where the demo
+ * prints. */
 static int stand_in_run(const char *ini)
 {
-    static const char answer[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
     struct net_addr a = {.len = sizeof a.un, .un = {.sun_family = AF_UNIX}};
     char request[1024];
-    if (getenv("STAND_IN_FAILS") != NULL)
+    size_t next = stand_in_is("slow") ? 0 : LAST_ANSWER;
+    if (stand_in_is("run"))
         return 2;
     snprintf(a.un.sun_path, sizeof a.un.sun_path, "%.*s/admin.sock", (int)(strrchr(ini, '/') - ini), ini);
     int listener = socket(AF_UNIX, SOCK_STREAM, 0);
+    unlink(a.un.sun_path); /* of one that was ended */
     if (bind(listener, &a.sa, a.len) != 0 || listen(listener, 8) != 0)
         return 1;
-    for (;;) {
+    for (;; next += next < LAST_ANSWER) {
         int fd = accept(listener, NULL, NULL);
-        if (fd >= 0 && recv(fd, request, sizeof request, 0) > 0 &&
-            send(fd, answer, sizeof answer - 1, MSG_NOSIGNAL) < 0)
+        if (fd < 0 || recv(fd, request, sizeof request, 0) <= 0)
             return 1;
+        if (stand_in_is("app-2") || (stand_in_is("taken") && access(second_start(ini), F_OK) != 0))
+            next = NOT_UP;
+        printf("answer %zu\n", next);
+        fflush(stdout);
+        dprintf(fd, "HTTP/1.1 %s\r\nContent-Length: %zu\r\n\r\n%s", answers[next][0],
+                strlen(answers[next][1]), answers[next][1]);
         close(fd);
     }
+}
+
+static int stand_in_app(int argc, char **argv)
+{
+    const char *data = "";
+    bool is_second = false;
+    for (int i = 1; i < argc; i++) {
+        if (stand_in_is(argv[i]))
+            return 7;
+        is_second |= strcmp(argv[i], "app-2") == 0;
+        if (strcmp(argv[i], "--data") == 0)
+            data = argv[i + 1];
+    }
+    if (stand_in_is("taken") && is_second && mkdir(data, 0700) == 0)
+        return DEMO_APP_NO_PORT;
+    if (stand_in_is("taken") && is_second && mkdir(second_start(data), 0700) != 0)
+        return 1;
+    return demo_app_main(argc, argv);
 }
 
 struct shown { /* a demo in a child process, with what it prints */
@@ -48,7 +107,7 @@ struct shown { /* a demo in a child process, with what it prints */
     size_t len;
 };
 
-static struct shown shown_start(const char *port, const char *admin_port, bool fails)
+static struct shown shown_start(const char *port, const char *admin_port, const char *stand_in)
 {
     struct shown s = {0};
     int fds[2];
@@ -59,8 +118,7 @@ static struct shown shown_start(const char *port, const char *admin_port, bool f
         dup2(fds[1], STDOUT_FILENO);
         close(fds[0]);
         close(fds[1]);
-        if (fails)
-            setenv("STAND_IN_FAILS", "1", 1);
+        setenv("STAND_IN", stand_in, 1);
         execl("/proc/self/exe", "millpond", "demo", "--port", port, "--admin-port", admin_port, (char *)NULL);
         _exit(127);
     }
@@ -114,7 +172,7 @@ static void test_from_start_to_ctrl_c(void **state)
     (void)state;
     static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
     for (size_t i = 0; i < ARRAY_LEN(signals); i++) {
-        struct shown s = shown_start("0", "0", false);
+        struct shown s = shown_start("0", "0", "");
         char folder[64];
         assert_non_null(shown_wait(&s, "Ctrl-C ends everything"));
         int app_pid = atoi(shown_wait(&s, "app-1 itself, pid "));
@@ -129,7 +187,7 @@ static void test_from_start_to_ctrl_c(void **state)
 static void test_dead_instance_is_announced(void **state)
 {
     (void)state;
-    struct shown s = shown_start("0", "0", false);
+    struct shown s = shown_start("0", "0", "");
     char folder[64];
     assert_non_null(shown_wait(&s, "Ctrl-C ends everything"));
     int app_pid = atoi(shown_wait(&s, "app-2 itself, pid "));
@@ -145,9 +203,42 @@ static void test_dead_instance_is_announced(void **state)
 static void test_proxy_that_cannot_start(void **state)
 {
     (void)state;
-    struct shown s = shown_start("0", "0", true);
+    struct shown s = shown_start("0", "0", "run");
     assert_non_null(shown_wait(&s, "Millpond ended with status 2"));
     assert_int_equal(shown_end(&s), 1);
+}
+
+static void test_instance_that_cannot_start(void **state)
+{
+    (void)state;
+    struct shown s = shown_start("0", "0", "app-2");
+    assert_non_null(shown_wait(&s, "app-2 ended with status 7"));
+    assert_int_equal(shown_end(&s), 1);
+    assert_null(strstr(s.text, "Look at"));
+    assert_null(strstr(s.text, "started again"));
+}
+
+static void test_port_that_was_taken_meanwhile(void **state)
+{
+    (void)state;
+    struct shown s = shown_start("0", "0", "taken");
+    assert_non_null(shown_wait(&s, "Its port was taken meanwhile. Trying others."));
+    assert_non_null(shown_wait(&s, "Ctrl-C ends everything"));
+    assert_int_equal(kill(s.pid, SIGINT), 0);
+    assert_int_equal(shown_end(&s), 0);
+}
+
+static void test_nothing_is_told_before_the_instances_are_up(void **state)
+{
+    (void)state;
+    char last[32];
+    snprintf(last, sizeof last, "answer %zu\n", LAST_ANSWER);
+    struct shown s = shown_start("0", "0", "slow");
+    assert_non_null(shown_wait(&s, "Millpond is running"));
+    const char *told = strstr(s.text, "Millpond is running"), *answered = strstr(s.text, last);
+    assert_true(answered != NULL && answered < told);
+    assert_int_equal(kill(s.pid, SIGINT), 0);
+    assert_int_equal(shown_end(&s), 0);
 }
 
 static void test_taken_port_is_said(void **state)
@@ -160,7 +251,7 @@ static void test_taken_port_is_said(void **state)
     assert_true(net_local_addr(fd, &a));
     snprintf(port, sizeof port, "%u", net_addr_port(&a));
     snprintf(expected, sizeof expected, "Port %s is taken, so Millpond is on port ", port);
-    struct shown s = shown_start(port, "0", false);
+    struct shown s = shown_start(port, "0", "");
     assert_non_null(shown_wait(&s, expected));
     assert_non_null(shown_wait(&s, "Ctrl-C ends everything"));
     kill(s.pid, SIGINT);
@@ -184,13 +275,16 @@ int main(int argc, char **argv)
     if (argc > 1 && strcmp(argv[1], "demo") == 0)
         return demo_main(argc - 1, argv + 1);
     if (argc > 1 && strcmp(argv[1], "demo-app") == 0)
-        return demo_app_main(argc - 1, argv + 1);
+        return stand_in_app(argc - 1, argv + 1);
     if (argc > 3 && strcmp(argv[1], "run") == 0)
         return stand_in_run(argv[3]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_from_start_to_ctrl_c),
         cmocka_unit_test(test_dead_instance_is_announced),
         cmocka_unit_test(test_proxy_that_cannot_start),
+        cmocka_unit_test(test_instance_that_cannot_start),
+        cmocka_unit_test(test_port_that_was_taken_meanwhile),
+        cmocka_unit_test(test_nothing_is_told_before_the_instances_are_up),
         cmocka_unit_test(test_taken_port_is_said),
         cmocka_unit_test(test_wrong_usage),
     };
