@@ -177,9 +177,9 @@ e2e-programs: $(DEPS_TEST)
 
 # Instructions and system calls per request, counted against tests/budget/budget.tbl: of the build that is installed,
 # and no other. make budget-update writes the instructions anew.
-BUDGET_OF := gcc||jemalloc|-O2 -g||
+BUDGET_OF := gcc|yes|jemalloc|-O2 -g||
 budget budget-update: $(DEPS_TEST)
-ifeq ($(notdir $(CC))|$(SAN)|$(ALLOC)|$(OPT)|$(CFLAGS)|$(LDFLAGS),$(BUDGET_OF))
+ifeq ($(notdir $(CC))|$(LTO)|$(ALLOC)|$(OPT)|$(CFLAGS)|$(LDFLAGS),$(BUDGET_OF))
 	@$(MAKE) --no-print-directory -s -j$(JOBS) $(BIN) $(BUDGET_BIN)
 	@MILLPOND=$(abspath $(BIN)) PARSE_HEAD=$(abspath $(BUILD))/tests/budget/parse_head \
 	 tests/budget/run $(if $(findstring update,$@),--update)
