@@ -184,7 +184,9 @@ void h2_reply_send(struct h2_conn *h, const uint8_t *frame, size_t bytes)
     struct client_conn *c = h->client;
     struct h2_text *t = h->text;
     h->text = NULL;
-    uint8_t *out = (uint8_t *)client_out_reserve(c, bytes + (t != NULL ? h2_pack_room(TEXT_MAX) : 0));
+    /* One that lacks fields is small, so there is room for both: h2_send has seen to it. */
+    const size_t fields = t != NULL && t->parts > 0 ? h2_pack_room(TEXT_MAX) : 0;
+    uint8_t *out = (uint8_t *)client_out_reserve(c, bytes + fields);
     memcpy(out, frame, bytes);
     if (frame[3] == NGHTTP2_HEADERS)
         hpack_table_follow(&h->table, frame + H2_FRAME_HEAD, bytes - H2_FRAME_HEAD);

@@ -325,7 +325,7 @@ static void give_head(struct h2_stream *s, const char *first, const char *second
 
 static const char *heads_of(const struct h2_fix *h, uint32_t id)
 {
-    static char text[60000];
+    static char text[200000];
     frames_heads(h->got, h->got_bytes, id, text, sizeof text);
     return text;
 }
@@ -423,6 +423,28 @@ static void test_large_heads(void **state)
     end_full(&h);
 }
 
+/* The batch is half full, and so is the socket, when a frame of the largest size comes. */
+static void test_large_heads_that_wait(void **state)
+{
+    UNUSED(state);
+    static char head[20100];
+    struct h2_fix h;
+    size_t heads = 0;
+    begin_full(&h);
+    for (int i = 0; i < 12; i++) {
+        const size_t bytes = i % 2 == 0 ? 9000 : 20000;
+        memset(head, '\\', bytes); /* Huffman would be longer */
+        memcpy(head, "HTTP/1.1 200 OK\r\nX-Own: ", 24);
+        strcpy(head + bytes, "\r\n");
+        h2_stream_interim(stream_of(&h, 3), slice_str(head));
+    }
+    drain(&h);
+    for (const char *at = heads_of(&h, 3); (at = strstr(at, ":status: 200\nx-own: \\")) != NULL; at++)
+        heads++;
+    assert_int_equal(heads, 12);
+    end_full(&h);
+}
+
 /* A client may make its table smaller, or do without, at any time. */
 static void test_the_clients_table(void **state)
 {
@@ -451,6 +473,7 @@ int main(void)
         cmocka_unit_test(test_heads_that_wait),
         cmocka_unit_test(test_heads_that_never_leave),
         cmocka_unit_test(test_large_heads),
+        cmocka_unit_test(test_large_heads_that_wait),
         cmocka_unit_test(test_the_clients_table),
         cmocka_unit_test(test_one_write),
         cmocka_unit_test(test_holds_what_is_small),
