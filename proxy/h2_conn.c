@@ -136,7 +136,7 @@ void h2_server_closed(struct client_conn *c)
     struct h2_conn *h = c->h2;
     client_out_discard(c);
     end_streams(h);
-    ASSERT(h->copied_over == 0);
+    ASSERT(h->copied_over == 0 && h->uploads == 0 && list_empty(&h->texts));
     release_spent(c->pw->h2);
     list_remove(&h->turn.node);
 }

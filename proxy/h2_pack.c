@@ -16,12 +16,11 @@
 #include "core/panic.h"
 #include "proxy/h2_lines.h"
 
-#define TEXTS       128 /* powers of two */
-#define LINES       512
-#define TEXT_MAX    1024 /* longer ones are not kept */
-#define LINE_MAX    1024
-#define TEXT_FIELDS 24
-#define CREDIT_MAX  15
+#define TEXTS      128 /* powers of two */
+#define LINES      512
+#define TEXT_MAX   (4 * KB) /* longer ones are not kept */
+#define LINE_MAX   (3 * KB) /* nor are these, which no table takes */
+#define CREDIT_MAX 15
 
 /* Whether a slot's bytes have come again, and how often others may come before it is theirs. */
 struct seen {
@@ -30,23 +29,24 @@ struct seen {
     uint32_t credit;
 };
 
-struct h2_pack_line {
-    struct seen seen;
-    uint64_t id;
-    char *text; /* NULL: seen once */
-};
-
+/* A literal, and what it is in tables. */
 struct field {
     uint64_t id;        /* 0: no entry of tables */
     uint16_t entry;     /* name and value */
     uint16_t at, bytes; /* its literal */
 };
 
+struct h2_pack_line {
+    struct seen seen;
+    struct field field; /* the literal is behind the text */
+    char *text;         /* NULL: seen once */
+};
+
 struct kept {
-    unsigned fields;
-    struct field field[TEXT_FIELDS];
     const char *text;
-    const uint8_t *literals; /* both behind the struct */
+    const uint8_t *literals; /* both behind the fields */
+    unsigned fields;
+    struct field field[];
 };
 
 struct h2_pack_text {
@@ -176,45 +176,66 @@ static bool is_of_one(slice_t name)
     }
 }
 
-/* 0: it is no entry. */
-static uint64_t id_of(struct h2_pack *p, slice_t name, slice_t value)
+static NOINLINE bool line_keep(struct h2_pack *p, struct h2_pack_line *l, slice_t name, slice_t value)
+{
+    const size_t bytes = (size_t)(value.ptr + value.len - name.ptr);
+    l->text = malloc(bytes + h2_pack_room(name.len + value.len));
+    if (l->text == NULL)
+        return false;
+    memcpy(l->text, name.ptr, bytes);
+    uint8_t *literal = (uint8_t *)l->text + bytes;
+    const size_t n = put_literal(p, name, value, literal);
+    l->field = (struct field){.id = is_indexable(literal) ? ++p->last_id : 0,
+                              .entry = (uint16_t)(name.len + value.len),
+                              .at = (uint16_t)bytes,
+                              .bytes = (uint16_t)n};
+    return true;
+}
+
+/* A line's, or the one of two that is worth less: what comes by turns, as lines of one head do, must not
+ * drive each other out. */
+static struct h2_pack_line *line_slot(struct h2_pack *p, uint64_t hash)
+{
+    struct h2_pack_line *l = &p->lines[hash % LINES], *other = &p->lines[hash % LINES ^ 1];
+    if (LIKELY(l->seen.hash == hash))
+        return l;
+    return other->seen.hash == hash || other->seen.credit < l->seen.credit || other->seen.bytes == 0 ? other
+                                                                                                     : l;
+}
+
+/* What is kept of a line that has come before, as one of a text has that is being kept; its name is in lower
+ * case. NULL: it is not worth it, or there is no memory. */
+static const struct h2_pack_line *line_of(struct h2_pack *p, slice_t name, slice_t value, bool again)
 {
     const slice_t line = slice_make(name.ptr, (size_t)(value.ptr + value.len - name.ptr));
     if (line.len > LINE_MAX || is_of_one(name))
-        return 0;
-    if (p->lines == NULL && (p->lines = calloc(LINES, sizeof *p->lines)) == NULL)
-        return 0;
+        return NULL;
+    if (UNLIKELY(p->lines == NULL) && (p->lines = calloc(LINES, sizeof *p->lines)) == NULL)
+        return NULL;
     const uint64_t hash = hash_short(line.ptr, line.len);
-    struct h2_pack_line *l = &p->lines[hash % LINES];
+    struct h2_pack_line *l = line_slot(p, hash);
     switch (seen_again(&l->seen, hash, line.len)) {
     case AGAIN_OTHER:
-        return 0;
+        return NULL;
     case AGAIN_NO:
         free(l->text);
         l->text = NULL;
-        return 0;
+        if (!again)
+            return NULL;
+        break;
     case AGAIN_YES:
         break;
     }
-    if (l->text == NULL) {
-        if ((l->text = malloc(line.len)) == NULL)
-            return 0;
-        memcpy(l->text, line.ptr, line.len);
-        l->id = ++p->last_id;
-    }
-    return memcmp(l->text, line.ptr, line.len) == 0 ? l->id : 0;
+    if (UNLIKELY(l->text == NULL) && !line_keep(p, l, name, value))
+        return NULL;
+    return memcmp(l->text, line.ptr, line.len) == 0 ? l : NULL;
 }
 
-static struct field field_of(struct h2_pack *p, slice_t name, slice_t value, uint8_t *literal)
+static void lower(slice_t name)
 {
     char *to = (char *)(uintptr_t)name.ptr;
     for (size_t i = 0; i < name.len; i++)
         to[i] = ascii_lower(to[i]);
-    const uint64_t id = id_of(p, name, value);
-    const size_t n = put_literal(p, name, value, literal);
-    return (struct field){.id = is_indexable(literal) ? id : 0,
-                          .entry = (uint16_t)(name.len + value.len),
-                          .bytes = (uint16_t)n};
 }
 
 /* `out` becomes what the connection needs of it. */
@@ -226,8 +247,7 @@ static inline uint8_t *put_field(struct hpack_table *t, const struct field *f, c
         if (LIKELY(index > 0))
             return hpack_put_index(out, index);
     }
-    if (literal != out)
-        memcpy(out, literal, f->bytes);
+    memcpy(out, literal, f->bytes);
     if (f->id > 0 && hpack_table_add(t, f->id, f->entry))
         return out + make_indexed(out, f->bytes);
     return out + f->bytes;
@@ -236,14 +256,25 @@ static inline uint8_t *put_field(struct hpack_table *t, const struct field *f, c
 /* ---- texts that come again
  * ------------------------------------------------------------------------------------------------------ */
 
-/* NULL: it is not worth it, or there is no memory. */
+static unsigned count_lines(slice_t text)
+{
+    struct h2_lines lines = h2_lines_of(text);
+    slice_t name, value;
+    unsigned n = 0;
+    while (h2_lines_next(&lines, &name, &value))
+        n++;
+    return n;
+}
+
+/* NULL: no memory. */
 static NOINLINE struct kept *keep(struct h2_pack *p, slice_t text)
 {
     char lines_text[TEXT_MAX]; /* names in it become lower case */
-    struct kept *k = malloc(sizeof *k + text.len + h2_pack_room(text.len));
+    const size_t fields = count_lines(text) * sizeof(struct field);
+    struct kept *k = malloc(sizeof *k + fields + text.len + h2_pack_room(text.len));
     if (k == NULL)
         return NULL;
-    char *copy = (char *)(k + 1);
+    char *copy = (char *)(k + 1) + fields;
     uint8_t *literals = (uint8_t *)copy + text.len;
     slice_t name, value;
     size_t n = 0;
@@ -252,12 +283,15 @@ static NOINLINE struct kept *keep(struct h2_pack *p, slice_t text)
     *k = (struct kept){.text = copy, .literals = literals};
     struct h2_lines lines = h2_lines_of(slice_make(lines_text, text.len));
     while (h2_lines_next(&lines, &name, &value)) {
-        if (k->fields == TEXT_FIELDS) {
-            free(k);
-            return NULL;
-        }
         struct field *f = &k->field[k->fields++];
-        *f = field_of(p, name, value, literals + n);
+        lower(name);
+        const struct h2_pack_line *l = line_of(p, name, value, true);
+        if (l != NULL) {
+            *f = l->field;
+            memcpy(literals + n, (const uint8_t *)l->text + f->at, f->bytes);
+        } else {
+            *f = (struct field){.bytes = (uint16_t)put_literal(p, name, value, literals + n)};
+        }
         f->at = (uint16_t)n;
         n += f->bytes;
     }
@@ -285,7 +319,11 @@ static const struct kept *kept_of(struct h2_pack *p, slice_t text, const void *s
     }
     if (UNLIKELY(t->kept == NULL))
         t->kept = keep(p, text);
-    return t->kept != NULL && memcmp(t->kept->text, text.ptr, text.len) == 0 ? t->kept : NULL;
+    if (LIKELY(t->kept != NULL && memcmp(t->kept->text, text.ptr, text.len) == 0))
+        return t->kept;
+    free(t->kept); /* another is stored there now */
+    t->kept = NULL;
+    return NULL;
 }
 
 size_t h2_pack_lines(struct h2_pack *p, struct hpack_table *t, char *text, size_t bytes,
@@ -301,8 +339,12 @@ size_t h2_pack_lines(struct h2_pack *p, struct hpack_table *t, char *text, size_
     struct h2_lines lines = h2_lines_of(slice_make(text, bytes));
     slice_t name, value;
     while (h2_lines_next(&lines, &name, &value)) {
-        const struct field f = field_of(p, name, value, out);
-        out = put_field(t, &f, out, out);
+        lower(name);
+        const struct h2_pack_line *l = line_of(p, name, value, false);
+        if (l != NULL)
+            out = put_field(t, &l->field, (const uint8_t *)l->text + l->field.at, out);
+        else
+            out += put_literal(p, name, value, out);
     }
     return (size_t)(out - begin);
 }

@@ -3,11 +3,12 @@
 
 #include "core/panic.h"
 #include "proxy/client_out.h"
+#include "proxy/h2_lines.h"
 #include "proxy/h2_stream.h"
 
 #define TEXT_MAX (8 * KB) /* larger heads are nghttp2's as a whole: they may take several frames */
 
-/* A head that waits for its frame: the lines that nghttp2 does not have. */
+/* A head, or trailers, that wait for their frame: the lines that nghttp2 does not have. */
 struct h2_text {
     struct list node; /* h2_conn.texts */
     struct h2_stream *stream;
@@ -20,10 +21,25 @@ struct h2_text {
 /* ---- to nghttp2
  * ------------------------------------------------------------------------------------------------------- */
 
+/* A byte, from the static table, which nghttp2 does not use of what it must not index. */
+static bool is_static_status(const nghttp2_nv *v)
+{
+    static const char known[] = "200 204 206 304 400 404 500";
+    if (v->namelen != 7 || v->name[0] != ':')
+        return false;
+    for (const char *at = known; at < known + sizeof known; at += 4) {
+        if (memcmp(at, v->value, 3) == 0)
+            return true;
+    }
+    return false;
+}
+
 static void never_index(struct h2_nv *v)
 {
-    for (size_t i = 0; i < v->count; i++)
-        v->pair[i].flags |= NGHTTP2_NV_FLAG_NO_INDEX;
+    for (size_t i = 0; i < v->count; i++) {
+        if (!is_static_status(&v->pair[i]))
+            v->pair[i].flags |= NGHTTP2_NV_FLAG_NO_INDEX;
+    }
 }
 
 /* :status of the head in the scratch. false: no memory, or no head. */
@@ -106,14 +122,24 @@ bool h2_reply_interim(struct h2_stream *s)
                                                          nv->pair, nv->count, NULL));
 }
 
-bool h2_reply_trailers(struct h2_conn *h, int32_t id, slice_t lines)
+bool h2_reply_trailers(struct h2_stream *s, slice_t lines)
 {
-    struct h2_scratch *s = h->client->pw->h2;
-    h2_nv_begin(&s->nv);
-    if (!h2_nv_add_lines(&s->nv, lines) || s->nv.count == 0)
+    struct h2_scratch *scratch = s->conn->client->pw->h2;
+    struct h2_lines any = h2_lines_of(lines);
+    slice_t name, value;
+    if (!h2_lines_next(&any, &name, &value))
         return false;
-    never_index(&s->nv);
-    return nghttp2_submit_trailer(h->session, id, s->nv.pair, s->nv.count) == 0;
+    const bool whole = lines.len > TEXT_MAX;
+    h2_nv_begin(&scratch->nv);
+    if (whole && !h2_nv_add_lines(&scratch->nv, lines))
+        return false;
+    never_index(&scratch->nv);
+    scratch->part[0] = lines;
+    scratch->part_stored = false;
+    struct h2_text *t = text_of(s, whole ? 0 : 1, whole ? 0 : lines.len);
+    return t != NULL &&
+           submitted(s, t,
+                     nghttp2_submit_trailer(s->conn->session, s->id, scratch->nv.pair, scratch->nv.count));
 }
 
 /* ---- from nghttp2
@@ -184,7 +210,9 @@ void h2_reply_send(struct h2_conn *h, const uint8_t *frame, size_t bytes)
     struct client_conn *c = h->client;
     struct h2_text *t = h->text;
     h->text = NULL;
-    uint8_t *out = (uint8_t *)client_out_reserve(c, bytes + (t != NULL ? h2_pack_room(TEXT_MAX) : 0));
+    /* One that lacks fields is small, so there is room for both: h2_send has seen to it. */
+    const size_t fields = t != NULL && t->parts > 0 ? h2_pack_room(TEXT_MAX) : 0;
+    uint8_t *out = (uint8_t *)client_out_reserve(c, bytes + fields);
     memcpy(out, frame, bytes);
     if (frame[3] == NGHTTP2_HEADERS)
         hpack_table_follow(&h->table, frame + H2_FRAME_HEAD, bytes - H2_FRAME_HEAD);

@@ -1,9 +1,9 @@
 /* h2_reply.h: heads and trailers of responses, from the text that HTTP/1.1 clients get, into frames.
  *
  * What a block of HPACK says depends on those before it, and nghttp2 decides when, and if, a head is sent. So
- * it is told of a response's status alone, the text waits, and when nghttp2 has made the frame, the fields
- * are put behind the status. They never meet nghttp2's own table, which stays empty: what else it encodes is
- * said to be never indexed. */
+ * it is told of a response's status alone, of trailers nothing, the text waits, and when nghttp2 has made the
+ * frame, the fields are put behind. They never meet nghttp2's own table, which stays empty: what else it
+ * encodes lies in the static one, or is said to be never indexed. */
 #ifndef PROXY_H2_REPLY_H
 #define PROXY_H2_REPLY_H
 
@@ -16,7 +16,7 @@ struct h2_stream;
 bool h2_reply_head(struct h2_stream *s, const nghttp2_data_provider *body);
 bool h2_reply_interim(struct h2_stream *s);
 /* From inside a callback that reads the body (nghttp2_submit_trailer). */
-bool h2_reply_trailers(struct h2_conn *h, int32_t id, slice_t lines);
+bool h2_reply_trailers(struct h2_stream *s, slice_t lines);
 
 /* One frame of nghttp2 goes into the batch, which has room for the largest; a head with the fields it lacks.
  */

@@ -20,7 +20,7 @@ struct h2_scratch {
     struct h2_head head;         /* the header block under way of the connection that is being fed */
     struct h2_nv nv;             /* the head that is being handed to nghttp2 */
     struct h2_pack pack;         /* what clients' heads have in common */
-    slice_t part[H2_HEAD_PARTS]; /* of a response's head that is being put together */
+    slice_t part[H2_HEAD_PARTS]; /* of a head, or trailers, that are being put together */
     unsigned part_count;
     bool part_stored; /* the first lies in a stored object */
     unsigned spent_count;

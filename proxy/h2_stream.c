@@ -390,6 +390,7 @@ static ssize_t on_read(nghttp2_session *session, int32_t id, uint8_t *buf, size_
 {
     struct h2_stream *s = source->ptr;
     size_t n = 0;
+    UNUSED(id);
     UNUSED(buf);
     UNUSED(arg);
     CHECK_MAGIC(s, H2_STREAM_MAGIC);
@@ -403,7 +404,7 @@ static ssize_t on_read(nghttp2_session *session, int32_t id, uint8_t *buf, size_
     *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
     if (s->ended && n == s->bytes) {
         *flags |= NGHTTP2_DATA_FLAG_EOF;
-        if (s->trailers != NULL && h2_reply_trailers(s->conn, id, slice_make(s->trailers, s->trailers_bytes)))
+        if (s->trailers != NULL && h2_reply_trailers(s, slice_make(s->trailers, s->trailers_bytes)))
             *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
     }
     UNUSED(session);

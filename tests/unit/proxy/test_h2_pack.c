@@ -140,6 +140,102 @@ static void test_tight(void **state)
     h2_pack_free(&k);
 }
 
+/* Whether a text is kept: then lines need not be. */
+static void expect_kept(struct h2_pack *k, struct peer *p, const char *text, size_t packed)
+{
+    struct h2_pack_line *lines = k->lines;
+    k->lines = NULL;
+    pack(k, p, "", 0, text, "");
+    assert_null(k->lines);
+    assert_int_equal(p->packed, packed);
+    k->lines = lines;
+}
+
+/* Objects come and go, and where one lay lies another, as long as the first. */
+static void test_another_is_stored_there(void **state)
+{
+    char text[64], want[64];
+    struct h2_pack k = {0};
+    struct peer p;
+    UNUSED(state);
+    peer_begin(&p);
+    stored_at = &k;
+    for (int object = 0; object < 4; object++) {
+        snprintf(text, sizeof text, "HTTP/1.1 200 OK\r\nX-One: %d\r\nX-Two: b\r\n", object);
+        snprintf(want, sizeof want, "x-one=%d\nx-two=b\n", object);
+        for (int i = 0; i < 4; i++)
+            expect(&k, &p, text, "", want);
+        expect_kept(&k, &p, text, 2);
+        assert_string_equal(p.got, want);
+    }
+    stored_at = NULL;
+    peer_end(&p);
+    h2_pack_free(&k);
+}
+
+static void test_many_fields(void **state)
+{
+    char text[512];
+    struct h2_pack k = {0};
+    struct peer p;
+    size_t n = 0;
+    UNUSED(state);
+    peer_begin(&p);
+    for (int i = 0; i < 60; i++)
+        n += (size_t)snprintf(text + n, sizeof text - n, "A%d: b\r\n", i);
+    for (int i = 0; i < 4; i++)
+        pack(&k, &p, "", 0, text, "");
+    assert_in_range(p.packed, 60, 100); /* but for lines that found no place */
+    expect_kept(&k, &p, text, p.packed);
+    peer_end(&p);
+    h2_pack_free(&k);
+}
+
+/* What drove its lines out between two sights of a text does not leave it without them for good. */
+static void test_lines_of_a_kept_text(void **state)
+{
+    static const char text[] = "X-One: first value\r\nX-Two: second value\r\n";
+    static char others[8192];
+    struct h2_pack k = {0};
+    struct peer p;
+    UNUSED(state);
+    peer_begin(&p);
+    stored_at = &k;
+    pack(&k, &p, "", 0, text, "");
+    stored_at = NULL;
+    for (int i = 0; i < 3000;) {
+        size_t n = 0;
+        for (const int end = i + 300; i < end; i++)
+            n += (size_t)snprintf(others + n, sizeof others - n, "X-Request: %d\r\n", i + 1000);
+        pack(&k, &p, "", 0, others, "");
+    }
+    stored_at = &k;
+    pack(&k, &p, "", 0, text, "");
+    expect_kept(&k, &p, text, 2);
+    stored_at = NULL;
+    peer_end(&p);
+    h2_pack_free(&k);
+}
+
+/* As a Content-Security-Policy may be. */
+static void test_a_long_line(void **state)
+{
+    static char text[3000];
+    struct h2_pack k = {0};
+    struct peer p;
+    UNUSED(state);
+    peer_begin(&p);
+    memset(text, '\\', sizeof text); /* Huffman would be longer */
+    memcpy(text, "X: ", 3);
+    strcpy(text + sizeof text - 3, "\r\n");
+    for (int i = 0; i < 4; i++)
+        pack(&k, &p, "", 0, text, "");
+    expect_kept(&k, &p, text, 1);
+    assert_int_equal(strlen(p.got), sizeof text - 3);
+    peer_end(&p);
+    h2_pack_free(&k);
+}
+
 /* What came once is in no table. */
 static void test_once_takes_no_room(void **state)
 {
@@ -259,6 +355,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_lines),
         cmocka_unit_test(test_tight),
+        cmocka_unit_test(test_another_is_stored_there),
+        cmocka_unit_test(test_many_fields),
+        cmocka_unit_test(test_lines_of_a_kept_text),
+        cmocka_unit_test(test_a_long_line),
         cmocka_unit_test(test_once_takes_no_room),
         cmocka_unit_test(test_a_client_without_a_table),
         cmocka_unit_test(test_again_and_again),

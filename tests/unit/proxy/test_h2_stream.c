@@ -325,7 +325,7 @@ static void give_head(struct h2_stream *s, const char *first, const char *second
 
 static const char *heads_of(const struct h2_fix *h, uint32_t id)
 {
-    static char text[60000];
+    static char text[200000];
     frames_heads(h->got, h->got_bytes, id, text, sizeof text);
     return text;
 }
@@ -423,6 +423,64 @@ static void test_large_heads(void **state)
     end_full(&h);
 }
 
+/* The batch is half full, and so is the socket, when a frame of the largest size comes. */
+static void test_large_heads_that_wait(void **state)
+{
+    UNUSED(state);
+    static char head[20100];
+    struct h2_fix h;
+    size_t heads = 0;
+    begin_full(&h);
+    for (int i = 0; i < 12; i++) {
+        const size_t bytes = i % 2 == 0 ? 9000 : 20000;
+        memset(head, '\\', bytes); /* Huffman would be longer */
+        memcpy(head, "HTTP/1.1 200 OK\r\nX-Own: ", 24);
+        strcpy(head + bytes, "\r\n");
+        h2_stream_interim(stream_of(&h, 3), slice_str(head));
+    }
+    drain(&h);
+    for (const char *at = heads_of(&h, 3); (at = strstr(at, ":status: 200\nx-own: \\")) != NULL; at++)
+        heads++;
+    assert_int_equal(heads, 12);
+    end_full(&h);
+}
+
+/* The payload of the last HEADERS of a stream. */
+static slice_t last_block(const struct h2_fix *h, uint32_t id)
+{
+    slice_t block = {NULL, 0};
+    struct frame f;
+    for (size_t at = 0; frames_next(h->got, h->got_bytes, &at, &f);) {
+        if (f.type == NGHTTP2_HEADERS && f.id == id)
+            block = slice_make((const char *)f.payload, f.n);
+    }
+    return block;
+}
+
+/* A status of the static table is a byte, and so is a line of trailers that comes again. */
+static void test_few_bytes(void **state)
+{
+    UNUSED(state);
+    static const char trailers[] = "Grpc-Status: 0\r\nGrpc-Message: \r\n\r\n";
+    static char large[9000];
+    struct h2_fix h;
+    begin_full(&h);
+    snprintf(large, sizeof large, "X-Own: %.8500s\r\n\r\n", body_of(8500));
+    for (int32_t id = 1; id < 9; id += 2) {
+        give_head(stream_of(&h, id), "HTTP/1.1 404 Not Found\r\n", "\r\n");
+        h2_stream_finish(stream_of(&h, id), slice_str(id < 7 ? trailers : large));
+    }
+    drain(&h);
+    assert_string_equal(heads_of(&h, 3), ":status: 404\ngrpc-status: 0\ngrpc-message: \n");
+    assert_string_equal(heads_of(&h, 5), ":status: 404\ngrpc-status: 0\ngrpc-message: \n");
+    assert_int_equal(last_block(&h, 5).len, 2);
+    assert_memory_equal(heads_of(&h, 7), ":status: 404\nx-own: bbb", 23);
+    put_request(&h, 9001, "GET", "/s");
+    turn(&h);
+    assert_int_equal(last_block(&h, 9001).ptr[0] & 0xff, 0x88);
+    end_full(&h);
+}
+
 /* A client may make its table smaller, or do without, at any time. */
 static void test_the_clients_table(void **state)
 {
@@ -451,6 +509,8 @@ int main(void)
         cmocka_unit_test(test_heads_that_wait),
         cmocka_unit_test(test_heads_that_never_leave),
         cmocka_unit_test(test_large_heads),
+        cmocka_unit_test(test_large_heads_that_wait),
+        cmocka_unit_test(test_few_bytes),
         cmocka_unit_test(test_the_clients_table),
         cmocka_unit_test(test_one_write),
         cmocka_unit_test(test_holds_what_is_small),
