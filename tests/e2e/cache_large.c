@@ -105,9 +105,9 @@ static void page_script(struct origin_conn *c, const struct message *request, vo
     origin_send_bytes(c, arg, PAGE);
 }
 
-/* There is less memory than memory_size promises: what is stored gives way, so that storing goes on, and hardly
- * anybody's response is cut meanwhile: whose memory is to come from what is evicted waits for no grace period,
- * which takes its time on a busy machine. */
+/* There is less memory than memory_size promises: what is stored gives way, so that storing goes on, and
+ * hardly anybody's response is cut meanwhile: whose memory is to come from what is evicted waits for no grace
+ * period, which takes its time on a busy machine. */
 static void memory_that_is_not_there_cuts_few(void **state)
 {
     UNUSED(state);
