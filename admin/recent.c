@@ -46,8 +46,7 @@ struct admin_recent { /* owned by the admin; control thread */
     struct recent_sum *older, *newer; /* NULL: not yet, so since started_ms */
 };
 
-/* ---- sums
- * ------------------------------------------------------------------------------------------------- */
+/* ---- sums ---- */
 
 static struct recent_row *row_find(const struct recent_sum *s, enum recent_kind kind, uint16_t label)
 {
@@ -158,8 +157,7 @@ static void sum_free(struct recent_sum *s)
     free(s);
 }
 
-/* ---- marks
- * ------------------------------------------------------------------------------------------------- */
+/* ---- marks ---- */
 
 void admin_recent_mark(struct admin_recent *r, mono_ms_t now_ms)
 {
@@ -203,8 +201,7 @@ void admin_recent_free(struct admin_recent *r)
     free(r);
 }
 
-/* ---- as JSON
- * ----------------------------------------------------------------------------------------------- */
+/* ---- as JSON ---- */
 
 /* What `row` has beyond `before` (NULL: all of it); `row` is changed. NULL: no request. */
 static json_t *row_build(struct recent_row *row, const struct recent_row *before)

@@ -138,8 +138,7 @@ static void evict_leave_locked(struct cache_evict *e, struct cache_object *o, si
         evict_place_locked(e, o, CACHE_PLACE_NONE, bytes);
 }
 
-/* ---- the door
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- the door ---- */
 
 static void door_push_comer(struct cache_evict *e, struct cache_object *o)
 {
@@ -228,8 +227,7 @@ bool cache_evict_has_ghost(struct cache_evict *e, uint64_t hash)
     return has;
 }
 
-/* ---- in and out
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- in and out ---- */
 
 void cache_evict_add(struct cache_evict *e, struct cache_object *o)
 {

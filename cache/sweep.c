@@ -76,8 +76,7 @@ bool cache_sweep_step(struct cache *c, struct cache_sweep *s)
     return false;
 }
 
-/* ---- the thread
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- the thread ---- */
 
 static bool sweeper_stops(const struct cache_sweeper *sw)
 {

@@ -47,9 +47,7 @@ static struct client_conn *handshake_to_give_up(const struct proxy_worker *pw)
     return CONTAINER_OF(pw->handshakes.next, struct client_tls, node)->client;
 }
 
-/* ---- sleep
- * ---------------------------------------------------------------------------------------------------------
- */
+/* ---- sleep ---- */
 
 static void client_tls_on_rest(struct deadline *d)
 {
@@ -81,8 +79,7 @@ void client_tls_doze(struct client_conn *c)
     client_tls_on_rest(&c->tls->rest);
 }
 
-/* ---- begin and end
- * ------------------------------------------------------------------------------------------------- */
+/* ---- begin and end ---- */
 
 bool client_tls_open(struct client_conn *c, struct tls_site *site)
 {
@@ -121,8 +118,7 @@ void client_tls_free(struct client_conn *c)
     c->tls = NULL;
 }
 
-/* ---- handshake
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- handshake ---- */
 
 static void handshakes_on_turn_end(struct turn_hook *h)
 {
@@ -205,8 +201,7 @@ void client_tls_step(struct client_conn *c)
     }
 }
 
-/* ---- the rest of its life
- * ----------------------------------------------------------------------------------------- */
+/* ---- the rest of its life ---- */
 
 void client_tls_on_event(evutil_socket_t fd, short what, void *arg)
 {

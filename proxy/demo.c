@@ -77,9 +77,7 @@ static void say(const char *fmt, ...)
     fflush(stdout);
 }
 
-/* ---- ports
- * ---------------------------------------------------------------------------------------------------------
- */
+/* ---- ports ---- */
 
 /* The port if it is free on 127.0.0.1 (0: any), else 0. It may be taken until it is used: an instance gets
  * another one then, of Millpond's own that is said. */
@@ -128,9 +126,7 @@ static bool ports_choose(struct demo *d, int proxy_port, int admin_port)
     return d->proxy.port != 0 && d->admin_port != 0 && app_ports_choose(d);
 }
 
-/* ---- files
- * ---------------------------------------------------------------------------------------------------------
- */
+/* ---- files ---- */
 
 static bool ini_write(const struct demo *d)
 {
@@ -183,8 +179,7 @@ static void exe_find(struct demo *d)
         memmove(d->exe, d->exe + len + 1, strlen(d->exe + len + 1) + 1);
 }
 
-/* ---- children
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- children ---- */
 
 static void child_start(struct demo_child *c, char *const argv[])
 {
@@ -301,9 +296,7 @@ static void apps_restart(struct demo *d)
     }
 }
 
-/* ---- telling
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- telling ---- */
 
 static void tell_addresses(const struct demo *d)
 {
@@ -349,9 +342,7 @@ static void tell_what_to_try(const struct demo *d)
     say("\nThe configuration is %s. %sCtrl-C ends everything.%s\n\n", d->ini, bold(), plain());
 }
 
-/* ---- running
- * --------------------------------------------------------------------------------------------------------------
- */
+/* ---- running ---- */
 
 /* The signal that came, 0 when none did within `timeout_ms`. */
 static int signal_wait(const sigset_t *set, dur_ms_t timeout_ms)

@@ -131,8 +131,7 @@ void h2_stream_frame_body(const struct h2_stream *s, struct h1_framing *f)
     }
 }
 
-/* ---- slow clients
- * ------------------------------------------------------------------------------------------------ */
+/* ---- slow clients ---- */
 
 static struct pace_limits limits_of(const struct h2_stream *s, dur_ms_t timeout_ms, enum close_reason stalled)
 {

@@ -32,9 +32,7 @@ static dur_ms_t response_timeout_ms(const struct h2_call *c)
     return pool_config(c->exchange->route->pool)->response_timeout_ms;
 }
 
-/* ---- life
- * ---------------------------------------------------------------------------------------------------------
- */
+/* ---- life ---- */
 
 void h2_call_expect(struct h2_call *c)
 {
@@ -176,8 +174,7 @@ void h2_call_on_close(struct h2_call *c, uint32_t code)
     }
 }
 
-/* ---- the request
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- the request ---- */
 
 bool h2_call_is_open(const struct h2_call *c)
 {
@@ -312,8 +309,7 @@ bool h2_call_send_head(struct exchange *x)
     return true;
 }
 
-/* ---- the response
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- the response ---- */
 
 void h2_call_wake(struct h2_call *c, enum h2_call_wake why)
 {

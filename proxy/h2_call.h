@@ -69,8 +69,7 @@ struct h2_call {
  * FETCH_NONE: why not. It may be ready at once (upstream_is_open). */
 enum fetch_error h2_call_place(struct exchange *x, dur_ms_t max_idle_ms);
 
-/* ---- for the exchange (upstream.h)
- * ----------------------------------------------------------------------------------------- */
+/* ---- for the exchange (upstream.h) ---- */
 
 bool h2_call_is_open(const struct h2_call *c);
 static inline bool h2_call_is_blocked(const struct h2_call *c)
@@ -84,8 +83,7 @@ void h2_call_resume(struct h2_call *c);
 /* `call` and `upstream` of the exchange are NULL afterwards. */
 void h2_call_leave(struct exchange *x);
 
-/* ---- for h2_client.c and h2_client_recv.c
- * ------------------------------------------------------------------------------------------ */
+/* ---- for h2_client.c and h2_client_recv.c ---- */
 
 void h2_call_wake(struct h2_call *c, enum h2_call_wake why);
 /* Does what it was woken for. */

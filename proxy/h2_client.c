@@ -29,8 +29,7 @@
 #define RESPONSE_HEAD   (64 * KB) /* as of HTTP/1.1: h1_client.c */
 #define FRESH_MS        1000      /* after another broke, only one opened since */
 
-/* ---- finding and opening
- * ----------------------------------------------------------------------------------------------- */
+/* ---- finding and opening ---- */
 
 static void client_on_turn_end(struct turn_hook *hook)
 {
@@ -115,8 +114,7 @@ const struct pool *h2_client_pool(const struct h2_client *h)
     return NULL;
 }
 
-/* ---- beginning and ending
- * ---------------------------------------------------------------------------------------------- */
+/* ---- beginning and ending ---- */
 
 static bool submit_settings(nghttp2_session *session)
 {
@@ -239,8 +237,7 @@ void h2_client_schedule(struct h2_client *h)
         worker_at_turn_end(h->conn->pw->worker, &h->turn);
 }
 
-/* ---- input
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- input ---- */
 
 void h2_client_pass_on(struct h2_client *h, const struct h2_call *next)
 {
@@ -303,8 +300,7 @@ static void client_work(struct h2_client *h)
     }
 }
 
-/* ---- output
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- output ---- */
 
 /* false: nothing may follow now. */
 static bool client_write(struct h2_client *h, const void *data, size_t n)
@@ -346,8 +342,7 @@ static void client_send(struct h2_client *h)
     client_write(h, to, used);
 }
 
-/* ---- one turn
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- one turn ---- */
 
 static bool is_over(struct h2_client *h)
 {

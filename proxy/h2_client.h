@@ -56,8 +56,7 @@ static inline bool h2_client_is_ready(const struct h2_client *h)
     return h->session != NULL;
 }
 
-/* ---- for the connection
- * ------------------------------------------------------------------------------------------------- */
+/* ---- for the connection ---- */
 
 /* By whose settings it is being opened; NULL: nobody wants it any more. */
 const struct pool *h2_client_pool(const struct h2_client *h);
@@ -73,8 +72,7 @@ void h2_client_end(struct h2_client *h);
 void h2_client_closed(struct h2_client *h);
 void h2_client_free(struct h2_client *h);
 
-/* ---- for the calls, and h2_client_recv.c
- * ------------------------------------------------------------------------------------------- */
+/* ---- for the calls, and h2_client_recv.c ---- */
 
 /* Something is to be sent, or done: at the end of this turn, unless it is being run. */
 void h2_client_schedule(struct h2_client *h);

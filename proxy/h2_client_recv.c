@@ -37,8 +37,7 @@ static void malformed(struct h2_call *c, const char *why)
     h2_call_fail(c, FETCH_BAD_RESPONSE);
 }
 
-/* ---- heads
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- heads ---- */
 
 static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 {
@@ -185,8 +184,7 @@ static void on_headers(struct h2_client *h, struct h2_call *c, bool ended)
         malformed(c, "less of the body than its Content-Length");
 }
 
-/* ---- the rest
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- the rest ---- */
 
 /* What was not sent yet is not worth waiting with: no new stream is allowed any more (section 6.8). */
 static void on_goaway(struct h2_client *h)

@@ -33,9 +33,7 @@ void h2_tally_unref(struct h2_tally **t)
     *t = NULL;
 }
 
-/* ---- life
- * ---------------------------------------------------------------------------------------------------------
- */
+/* ---- life ---- */
 
 /* A stop has something to say to each connection, in one turn: those that are idle sleep again before the
  * next one wakes, or all would have their memory for TLS back at once. */
@@ -157,8 +155,7 @@ void h2_conn_fail(struct h2_conn *h, uint32_t code, enum close_reason why)
     h2_conn_schedule(h);
 }
 
-/* ---- output
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- output ---- */
 
 bool h2_conn_flush(struct h2_conn *h)
 {
@@ -197,8 +194,7 @@ static bool h2_send(struct h2_conn *h)
     return h2_conn_flush(h);
 }
 
-/* ---- input
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- input ---- */
 
 static bool is_flood(ssize_t error)
 {
@@ -255,8 +251,7 @@ static void h2_work(struct h2_conn *h)
     }
 }
 
-/* ---- one turn
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- one turn ---- */
 
 static void h2_keep(struct h2_conn *h)
 {
@@ -361,8 +356,7 @@ void h2_server_run(struct client_conn *c)
     h2_settle(c);
 }
 
-/* ---- the end
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- the end ---- */
 
 /* A first GOAWAY says that the end comes, a second one, when what was on its way has come, which requests
  * were still taken (RFC 9113 section 6.8). */

@@ -79,8 +79,7 @@ void h2_conn_free(struct h2_conn *h);
 void h2_server_drain(struct client_conn *c);
 void h2_server_on_deadline(struct client_conn *c);
 
-/* ---- between the files of HTTP/2
- * ------------------------------------------------------------------------------------------- */
+/* ---- between the files of HTTP/2 ---- */
 
 /* Something is to be sent, or done: at the end of this turn, unless the connection is being run. */
 void h2_conn_schedule(struct h2_conn *h);

@@ -90,8 +90,7 @@ static inline enum again seen_again(struct seen *s, uint64_t hash, size_t bytes)
     return AGAIN_NO;
 }
 
-/* ---- literals
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- literals ---- */
 
 /* Its first block begins with the size of its table, which is nobody's business. */
 static NOINLINE bool strings_begin(struct h2_pack *p)
@@ -154,8 +153,7 @@ static size_t make_indexed(uint8_t *literal, size_t bytes)
     return bytes - 1;
 }
 
-/* ---- lines that come again
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- lines that come again ---- */
 
 /* Its value says something of one resource or one client: it would displace what others have in common. */
 static bool is_of_one(slice_t name)
@@ -253,8 +251,7 @@ static inline uint8_t *put_field(struct hpack_table *t, const struct field *f, c
     return out + f->bytes;
 }
 
-/* ---- texts that come again
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- texts that come again ---- */
 
 static unsigned count_lines(slice_t text)
 {

@@ -32,8 +32,7 @@ static struct h2_stream *stream_of(nghttp2_session *session, int32_t id)
     return nghttp2_session_get_stream_user_data(session, id);
 }
 
-/* ---- heads
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- heads ---- */
 
 static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 {
@@ -211,8 +210,7 @@ static void on_headers(struct h2_conn *h, struct h2_stream *s, const nghttp2_fra
         h2_stream_wake(s, H2_WAKE_READ);
 }
 
-/* ---- the rest
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- the rest ---- */
 
 static void on_data(struct h2_conn *h, struct h2_stream *s, const nghttp2_frame *frame)
 {

@@ -18,8 +18,7 @@ struct h2_text {
     char text[];
 };
 
-/* ---- to nghttp2
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- to nghttp2 ---- */
 
 /* A byte, from the static table, which nghttp2 does not use of what it must not index. */
 static bool is_static_status(const nghttp2_nv *v)
@@ -142,8 +141,7 @@ bool h2_reply_trailers(struct h2_stream *s, slice_t lines)
                      nghttp2_submit_trailer(s->conn->session, s->id, scratch->nv.pair, scratch->nv.count));
 }
 
-/* ---- from nghttp2
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- from nghttp2 ---- */
 
 static void text_drop(struct h2_stream *s, struct h2_text *t)
 {

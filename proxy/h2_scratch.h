@@ -29,8 +29,7 @@ struct h2_scratch {
 struct h2_scratch *h2_scratch_of(struct proxy_worker *pw); /* NULL: no memory */
 void h2_scratch_free(struct h2_scratch *s);                /* NULL is fine */
 
-/* ---- a header block that is not all there when a session has been fed
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- a header block that is not all there when a session has been fed ---- */
 
 /* Before the next feeding: `*cut`, if there is one, is the block under way again. */
 void h2_scratch_restore(struct h2_scratch *s, struct h2_head **cut);

@@ -32,9 +32,7 @@ struct h2_block {
     char bytes[];
 };
 
-/* ---- life
- * ---------------------------------------------------------------------------------------------------------
- */
+/* ---- life ---- */
 
 struct h2_stream *h2_stream_new(struct h2_conn *h, int32_t id)
 {
@@ -210,8 +208,7 @@ void h2_stream_exchange_done(struct h2_stream *s)
         h2_stream_reset(s, NGHTTP2_INTERNAL_ERROR, CLOSE_UPSTREAM_CUT);
 }
 
-/* ---- pieces
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- pieces ---- */
 
 static struct h2_piece *piece_push(struct h2_stream *s)
 {
@@ -382,8 +379,7 @@ size_t h2_stream_room(const struct h2_stream *s)
     return open > s->bytes + least ? open - s->bytes : least;
 }
 
-/* ---- called by nghttp2
- * -------------------------------------------------------------------------------------------- */
+/* ---- called by nghttp2 ---- */
 
 static ssize_t on_read(nghttp2_session *session, int32_t id, uint8_t *buf, size_t room, uint32_t *flags,
                        nghttp2_data_source *source, void *arg)

@@ -76,8 +76,7 @@ struct h2_stream *h2_stream_new(struct h2_conn *h, int32_t id); /* NULL: no memo
 /* nghttp2 has closed it, or its connection ends. */
 void h2_stream_end(struct h2_stream *s);
 
-/* ---- for the exchange (client.h)
- * ------------------------------------------------------------------------------------------- */
+/* ---- for the exchange (client.h) ---- */
 
 bool h2_stream_ready(struct h2_stream *s);
 bool h2_stream_add(struct h2_stream *s, const void *ptr, size_t bytes, struct cache_object *owner);
@@ -102,8 +101,7 @@ void h2_stream_frame_body(const struct h2_stream *s, struct h1_framing *f);
 /* How many bytes that must be copied are worth having at once. */
 size_t h2_stream_room(const struct h2_stream *s);
 
-/* ---- for the tunnel that its exchange has become (tunnel_client.h)
- * ----------------------------------------------------------- */
+/* ---- for the tunnel that its exchange has become (tunnel_client.h) ---- */
 
 void h2_stream_tunnel_begin(struct h2_stream *s);
 /* The bytes that have come, or none; valid until more come, or the next call. The client's window opens by as
@@ -122,8 +120,7 @@ static inline bool h2_stream_has_input(const struct h2_stream *s)
     return byte_queue_bytes(&s->in) > 0 || s->in_ended;
 }
 
-/* ---- for h2_conn.c and h2_recv.c
- * ------------------------------------------------------------------------------------------ */
+/* ---- for h2_conn.c and h2_recv.c ---- */
 
 void h2_stream_wake(struct h2_stream *s, enum h2_wake why);
 /* END_STREAM came. */

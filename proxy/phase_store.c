@@ -388,8 +388,7 @@ void phase_store_go_on(struct exchange *x)
     store_go_on(x);
 }
 
-/* ---- called by the upstream connection
- * ------------------------------------------------------------------------------ */
+/* ---- called by the upstream connection ---- */
 
 void exchange_on_response_head(struct exchange *x, const struct http_head *head,
                                const struct h1_framing *framing)

@@ -128,8 +128,7 @@ void slice_fetch_done(struct exchange *x)
         cache_back_off(x->pw->cache, &x->key, BACK_OFF_MS);
 }
 
-/* ---- what came
- * --------------------------------------------------------------------------------------------------- */
+/* ---- what came ---- */
 
 /* A tag, or a date that is at least a second older than the response (RFC 9110 section 8.8.2.2). */
 static bool has_strong_validator(const struct exchange *x, const struct http_head *head)

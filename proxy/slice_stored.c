@@ -18,8 +18,7 @@
 #define UNSLICED_MS 120000 /* how long an URL is not asked for in slices */
 #define LOOKED_MAX  256    /* slices that are looked at ahead, for a request that may not ask for any */
 
-/* ---- versions
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- versions ---- */
 
 bool slice_read(const struct slices *s, uint64_t index, const struct cache_object_info *info, uint64_t *size)
 {
@@ -58,8 +57,7 @@ void slices_forget_first(struct exchange *x)
     rcu_leave();
 }
 
-/* ---- what may be used as it is
- * --------------------------------------------------------------------------------------------- */
+/* ---- what may be used as it is ---- */
 
 /* A stored slice that this request may be given unasked. */
 static bool look_usable(struct exchange *x, uint64_t index, struct cache_object_info *info, uint64_t *size)
@@ -138,8 +136,7 @@ bool slices_are_stored(struct exchange *x)
     return true;
 }
 
-/* ---- what was asked for in vain
- * -------------------------------------------------------------------------------------------- */
+/* ---- what was asked for in vain ---- */
 
 /* A fingerprint of the client, and of whom it says to be; not 0. */
 static uint64_t who_asks(const struct exchange *x)

@@ -34,8 +34,7 @@
 #define SCRATCH_MAX (32 * KB)
 #define PUMP_IOV    32
 
-/* ---- until the head can be sent
- * -------------------------------------------------------------------------------------- */
+/* ---- until the head can be sent ---- */
 
 static void put_lines_of_whole(struct text *t, slice_t rest)
 {
@@ -284,8 +283,7 @@ void slices_take(struct slice_reader *r)
     phase_set(x, PHASE_FETCH);
 }
 
-/* ---- from slice to slice
- * --------------------------------------------------------------------------------------------- */
+/* ---- from slice to slice ---- */
 
 static uint64_t response_end(const struct exchange *x)
 {

@@ -97,8 +97,7 @@ static inline bool slices_await_instance(const struct exchange *x)
     return x->slices->reader[x->slices->turn].follower != NULL;
 }
 
-/* ---- slice_reader.c
- * ------------------------------------------------------------------------------------------ */
+/* ---- slice_reader.c ---- */
 
 /* Looks the slice up, and joins its fetch, or begins it, where it is not there to be used; CLOSED -> any
  * other. `needed`: however many fetches are under way. Inside the RCU section of phase_run. */
@@ -114,8 +113,7 @@ bool slice_reader_may_stand_in(const struct slice_reader *r);
 /* FAILED -> READY, with that, if the fetch has failed. */
 bool slice_reader_stand_in(struct slice_reader *r);
 
-/* ---- slice_fetch.c: the fetch of one slice
- * ------------------------------------------------------------------------------------------ */
+/* ---- slice_fetch.c: the fetch of one slice ---- */
 
 /* What such an exchange has as its `partial`, of kind PARTIAL_SLICE. */
 struct slice_fetch {
@@ -140,8 +138,7 @@ enum partial_taken slice_fetch_take(struct exchange *x, const struct http_head *
 /* LOG. */
 void slice_fetch_done(struct exchange *x);
 
-/* ---- slice_stored.c
- * ------------------------------------------------------------------------------------------ */
+/* ---- slice_stored.c ---- */
 
 /* What a stored slice says of the whole. false: it is none, which only our own bugs or a collision could
  * bring. */

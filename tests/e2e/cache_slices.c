@@ -4,8 +4,7 @@
 #include "tests/support/film.h"
 #include "tests/support/h2.h"
 
-/* ---- ranges
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- ranges ---- */
 
 static void a_range_is_served_from_one_slice_until_it_is_purged(void **state)
 {
@@ -137,8 +136,7 @@ static void several_ranges_are_passed(void **state)
     millpond_stop(m);
 }
 
-/* ---- many clients
- * ----------------------------------------------------------------------------------------------- */
+/* ---- many clients ---- */
 
 static void a_crowd_has_each_slice_fetched_once(void **state)
 {

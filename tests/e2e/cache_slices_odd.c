@@ -9,8 +9,7 @@ static void expect_cut(struct millpond *m, const char *why)
     millpond_wait_access(m, "\"close\":\"upstream_cut\"", 1);
 }
 
-/* ---- versions
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- versions ---- */
 
 /* The film is replaced while a response is under way: never are two versions put together. */
 static void a_change_in_the_middle_cuts_the_response(void **state)
@@ -126,8 +125,7 @@ static void stale_slices_are_renewed_behind_the_response(void **state)
     millpond_stop(m);
 }
 
-/* ---- what cannot be sliced
- * ---------------------------------------------------------------------------------------- */
+/* ---- what cannot be sliced ---- */
 
 /* Its first answer is not thrown away. */
 static void an_instance_without_ranges_is_asked_for_the_whole_once(void **state)
@@ -282,8 +280,7 @@ static void conditions_do_not_reach_the_instance(void **state)
     millpond_stop(m);
 }
 
-/* ---- trouble
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- trouble ---- */
 
 /* The rest of the slice is asked for again, and the client notices nothing. */
 static void a_slice_that_is_cut_is_fetched_again(void **state)

@@ -17,8 +17,7 @@ static void expect_sliced(const struct film *f, unsigned number)
     assert_non_null(message_field(origin_request(f->origin, number), "Range"));
 }
 
-/* ---- whose answer it is
- * ------------------------------------------------------------------------------------------------ */
+/* ---- whose answer it is ---- */
 
 static void an_error_is_the_instances_own(void **state)
 {
@@ -190,8 +189,7 @@ static void an_instance_that_speaks_http2(void **state)
     millpond_stop(m);
 }
 
-/* ---- what is remembered
- * ------------------------------------------------------------------------------------------------- */
+/* ---- what is remembered ---- */
 
 static void expect_still_sliced(struct film *f, struct millpond *m, const char *fields, int status)
 {
@@ -254,8 +252,7 @@ static void what_is_stored_is_served_although_ranges_are_gone(void **state)
     millpond_stop(m);
 }
 
-/* ---- in the middle of a response
- * ---------------------------------------------------------------------------------------- */
+/* ---- in the middle of a response ---- */
 
 static void expect_refused_once(struct film *f, struct millpond *m, const char *fields)
 {
@@ -292,8 +289,7 @@ static void a_slice_that_is_refused_is_asked_for_once(void **state)
     }
 }
 
-/* ---- clients of HTTP/2
- * --------------------------------------------------------------------------------------------- */
+/* ---- clients of HTTP/2 ---- */
 
 static struct millpond *start_streams(struct film *f, int streams)
 {

@@ -37,8 +37,7 @@ static struct proc_result curl(int port, const char *scheme, const char *target,
     return r;
 }
 
-/* ---- programs
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- programs ---- */
 
 static void curl_agrees_on_it_by_alpn(void **state)
 {
@@ -90,8 +89,7 @@ static void curl_with_prior_knowledge(void **state)
     millpond_stop(m);
 }
 
-/* ---- requests
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- requests ---- */
 
 static void echo_script(struct origin_conn *c, const struct message *request, void *arg)
 {
@@ -315,8 +313,7 @@ static void what_is_too_much_gets_a_status(void **state)
     millpond_stop(m);
 }
 
-/* ---- responses
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- responses ---- */
 
 static void trailers_script(struct origin_conn *c, const struct message *request, void *arg)
 {

@@ -56,8 +56,7 @@ static void expect_calmed(struct h2_client *c, const char *reason)
     millpond_stop(m);
 }
 
-/* ---- resets
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- resets ---- */
 
 static void rapid_reset(void **state)
 {
@@ -179,8 +178,7 @@ static void too_many_at_once_are_refused(void **state)
     millpond_stop(m);
 }
 
-/* ---- frames that ask for nothing
- * ------------------------------------------------------------------------------------- */
+/* ---- frames that ask for nothing ---- */
 
 static void pings(void **state)
 {
@@ -306,8 +304,7 @@ static void a_ping_now_and_then_is_nothing(void **state)
     millpond_stop(m);
 }
 
-/* ---- heads
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- heads ---- */
 
 static void continuations(void **state)
 {
@@ -379,8 +376,7 @@ static void cookie_crumbs(void **state)
     expect_calmed(c, "h2_flood");
 }
 
-/* ---- clients that stop
- * --------------------------------------------------------------------------------------------- */
+/* ---- clients that stop ---- */
 
 static void a_head_that_does_not_end(void **state)
 {

@@ -10,8 +10,7 @@
 #define PYTHON   "/usr/bin/python3" /* the one that Debian's modules are for */
 #define PATIENCE 6
 
-/* ---- nghttpd
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- nghttpd ---- */
 
 /* Serves "a" and "big"; what is posted comes back. */
 static struct app nghttpd_start(const struct tls_cert *cert)
@@ -106,9 +105,7 @@ static void alpn_has_to_agree(void **state)
     millpond_stop(m);
 }
 
-/* ---- gRPC
- * -----------------------------------------------------------------------------------------------------------
- */
+/* ---- gRPC ---- */
 
 static bool has_grpc(void)
 {

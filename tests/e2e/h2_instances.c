@@ -17,8 +17,7 @@ static struct millpond *start(const char *lines)
                               instance.port, lines));
 }
 
-/* ---- what is asked
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- what is asked ---- */
 
 static void requests_share_a_connection(void **state)
 {
@@ -110,8 +109,7 @@ static void more_than_all_connections_take_waits(void **state)
     millpond_stop(m);
 }
 
-/* ---- goodbyes
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- goodbyes ---- */
 
 static void goaway(struct h2_client *i, unsigned char last)
 {
@@ -259,8 +257,7 @@ static void who_leaves_cancels(void **state)
     millpond_stop(m);
 }
 
-/* ---- what is malformed
- * ----------------------------------------------------------------------------------------------- */
+/* ---- what is malformed ---- */
 
 static const struct {
     const char *name;
@@ -361,8 +358,7 @@ static void too_much_is_502(void **state)
     millpond_stop(m);
 }
 
-/* ---- bodies and trailers
- * --------------------------------------------------------------------------------------------- */
+/* ---- bodies and trailers ---- */
 
 static void a_slow_reader_holds_up_nobody(void **state)
 {
@@ -507,9 +503,7 @@ static void responses_are_cached(void **state)
     millpond_stop(m);
 }
 
-/* ---- gRPC: what its libraries would hide
- * -----------------------------------------------------------------------------------------------------------
- */
+/* ---- gRPC: what its libraries would hide ---- */
 
 #define GRPC_POST(path) H2_POST(path), "content-type", "application/grpc+proto", "te", "trailers"
 

@@ -86,8 +86,7 @@ static int64_t figure(struct millpond *m, const char *name)
     return millpond_figure(m, name);
 }
 
-/* ---- reloads and orders
- * --------------------------------------------------------------------------------------------------- */
+/* ---- reloads and orders ---- */
 
 static void reloads_lose_nothing(void **state)
 {
@@ -167,8 +166,7 @@ static void orders_lose_nothing(void **state)
     millpond_stop(b);
 }
 
-/* ---- certificates
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- certificates ---- */
 
 static void write_cert(const struct tls_cert *from, const struct tls_cert *over)
 {
@@ -218,8 +216,7 @@ static void authorities_and_certificates_change(void **state)
     millpond_stop(a);
 }
 
-/* ---- the end
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- the end ---- */
 
 /* RFC 9113 section 6.8: whoever ends a connection says so before. */
 static void instances_are_told_goodbye(void **state)

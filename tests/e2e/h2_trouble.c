@@ -13,8 +13,7 @@ static struct millpond *start(const char *listen_lines, const char *rest)
                           .listen = textf("protocols = h2, http/1.1, h2c\n%s", listen_lines), .rest = rest);
 }
 
-/* ---- who waits in the queue
- * --------------------------------------------------------------------------------------------- */
+/* ---- who waits in the queue ---- */
 
 /* The first upload is cut when the gate opens; /held waits at another. */
 struct cutting {
@@ -73,8 +72,7 @@ static void an_upload_that_is_queued_anew_is_not_too_slow(void **state)
     millpond_stop(m);
 }
 
-/* ---- who takes nothing
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- who takes nothing ---- */
 
 static void endless_script(struct origin_conn *c, const struct message *request, void *arg)
 {
@@ -142,8 +140,7 @@ static void an_end_that_is_not_taken_has_its_time(void **state)
     millpond_stop(m);
 }
 
-/* ---- who makes us reset
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- who makes us reset ---- */
 
 static void stored_script(struct origin_conn *c, const struct message *request, void *arg)
 {
@@ -220,8 +217,7 @@ static void instances_never_get_more_than_one_connection_may_ask(void **state)
     }
 }
 
-/* ---- what is none
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- what is none ---- */
 
 static void echo_script(struct origin_conn *c, const struct message *request, void *arg)
 {

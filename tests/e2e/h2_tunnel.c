@@ -31,8 +31,7 @@ static struct millpond *start(struct origin *o)
     return start_with(o, "", "");
 }
 
-/* ---- instances
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- instances ---- */
 
 static bool grant(struct origin_conn *c, const struct message *request, const char *more)
 {
@@ -88,8 +87,7 @@ static void expect_bytes(struct h2_client *c, uint32_t id, const char *text)
     assert_string_equal(a->body, text);
 }
 
-/* ---- bytes
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- bytes ---- */
 
 static void bytes_pass_both_ways(void **state)
 {
@@ -173,8 +171,7 @@ static void many_on_one_connection_each_its_own(void **state)
     millpond_stop(m);
 }
 
-/* ---- who gets one
- * ------------------------------------------------------------------------------------------------- */
+/* ---- who gets one ---- */
 
 static void what_is_no_websocket_is_refused(void **state)
 {
@@ -271,8 +268,7 @@ static void other_answers_than_101(void **state)
     millpond_stop(m);
 }
 
-/* ---- ends
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- ends ---- */
 
 static void ends_first_script(struct origin_conn *c, const struct message *request, void *arg)
 {
@@ -431,8 +427,7 @@ static void a_reset_reaches_the_client(void **state)
     millpond_stop(m);
 }
 
-/* ---- slowness
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- slowness ---- */
 
 struct flood {
     struct gate *stuck;
@@ -507,8 +502,7 @@ static void a_client_that_takes_nothing_is_given_write_timeout(void **state)
     millpond_stop(m);
 }
 
-/* ---- time
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- time ---- */
 
 static void silence_ends_it_after_tunnel_timeout(void **state)
 {

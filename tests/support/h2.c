@@ -81,8 +81,7 @@ static struct h2_client *h2_new(int fd)
     return c;
 }
 
-/* ---- the other side
- * --------------------------------------------------------------------------------------------------- */
+/* ---- the other side ---- */
 
 static void listener_free(void *arg)
 {
@@ -161,8 +160,7 @@ struct h2_client *h2_open_(int port, const struct h2_options *o)
     return c;
 }
 
-/* ---- sending
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- sending ---- */
 
 static size_t put_text(unsigned char *at, const char *text)
 {
@@ -216,8 +214,7 @@ bool h2_window_update(struct h2_client *c, uint32_t id, uint32_t by)
     return h2_frame(c, NGHTTP2_WINDOW_UPDATE, 0, id, payload, sizeof payload);
 }
 
-/* ---- receiving
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- receiving ---- */
 
 struct h2_answer *h2_answer(struct h2_client *c, uint32_t id)
 {

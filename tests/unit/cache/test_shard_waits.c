@@ -47,8 +47,7 @@ static void test_a_store_takes_few_locks(void **state)
     assert_in_range(lock_taken(LOCK_CACHE_EVICT) - evict, 1, 2);
 }
 
-/* ---- another thread has the lock and stands still: whoever waited for it here would wait for ever
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- another thread has the lock and stands still: whoever waited for it here would wait for ever ---- */
 
 /* The sweeper, say, has the eviction lock and has lost its processor: who stores does not wait for it. */
 static void test_storing_does_not_wait_for_the_eviction_lock(void **state)
@@ -131,8 +130,7 @@ static void test_what_is_larger_than_the_cache_is_remembered(void **state)
     assert_true(fix_pass(c, URL));
 }
 
-/* ---- at once
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- at once ---- */
 
 enum { THREADS = 3, STORES = 4000, URLS = 300 };
 

@@ -151,8 +151,7 @@ static void test_breaks(void **state)
     inst_end(&o);
 }
 
-/* ---- no memory
- * --------------------------------------------------------------------------------------------------- */
+/* ---- no memory ---- */
 
 /* Whoever can be served is; who cannot gets an error or a cut, and nobody waits for ever. */
 static void serve(struct inst_fix *o)
