@@ -5,6 +5,10 @@
  * its name; entering the table changes only that prefix to one of 6 bits, which every index of the static
  * table fits.
  *
+ * Lines are the worker's, tables a connection's. Who can make a response repeat a line of his guess learns
+ * from its length whether others got exactly that line; of one that he does not guess as a whole he learns
+ * nothing.
+ *
  * Rejected: blocks without a dynamic table, made once per object: a hit would be cheaper still, but each
  * response some hundred bytes longer. */
 #include "proxy/h2_pack.h"
