@@ -1,6 +1,7 @@
 /* rcu.c: see rcu.h. */
 #include "core/rcu.h"
 
+#include <signal.h>
 #include <stdlib.h>
 
 #ifdef RCU_TSAN
@@ -28,7 +29,11 @@ bool rcu_start(void)
     struct rcu_grave *grave = malloc(sizeof *grave);
     if (grave == NULL)
         return false;
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before); /* the new thread's, too */
     rcu_call_later(&grave->head, on_first_grace);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
     rcu_flush();
     return true;
 }

@@ -168,6 +168,13 @@ void server_worker_done(struct server *s, struct proxy_worker *pw)
     worker_post(s->control, &sw->done_mail);
 }
 
+static void server_on_reload_wanted(struct turn_hook *hook)
+{
+    server_reload(CONTAINER_OF(hook, struct server, reload_wanted), NULL);
+}
+
+/* libevent calls it as often as the signal came: however many SIGHUP a turn has, they are one reload, and
+ * none puts off the end that was asked for among them. */
 static void server_on_signal(evutil_socket_t sig, short what, void *arg)
 {
     struct server *s = arg;
@@ -176,7 +183,7 @@ static void server_on_signal(evutil_socket_t sig, short what, void *arg)
     if (sig == SIGTERM || sig == SIGINT)
         log_info("asked to stop by %s", sig == SIGINT ? "SIGINT" : "SIGTERM");
     if (sig == SIGHUP)
-        server_reload(s, NULL);
+        worker_at_turn_end(s->control, &s->reload_wanted);
     else if (sig == SIGUSR1)
         log_reopen();
     else
@@ -353,6 +360,8 @@ static bool server_make_signals(struct server *s)
     sigemptyset(&ours);
     for (size_t i = 0; i < SERVER_SIGNALS; i++)
         sigaddset(&ours, numbers[i]);
+    list_init(&s->reload_wanted.node);
+    s->reload_wanted.on_turn_end = server_on_reload_wanted;
     pthread_sigmask(SIG_BLOCK, &ours, &before);
     for (size_t i = 0; ok && i < SERVER_SIGNALS; i++) {
         signal(numbers[i], SIG_IGN);

@@ -88,6 +88,7 @@ struct server {
     struct server_listener *listeners;
     size_t listener_count;
     struct event *signals[SERVER_SIGNALS];
+    struct turn_hook reload_wanted; /* by SIGHUP */
     struct deadline shutdown_deadline;
     char pid_path[256];
     bool pid_written; /* it is ours to remove */

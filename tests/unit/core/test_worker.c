@@ -427,7 +427,7 @@ static void test_events_come_before_deadlines_after_a_standstill(void **state)
     mono_ms_t now_ms = worker_now_ms(w);
     deadline_set(w, &l.far, now_ms + 60000);
     for (int far_s = 1; far_s <= 100; far_s *= 100) { /* less than the wheel has slots for, and more */
-        w->wheel_ms -= far_s * 1000;
+        w->wheel_ms -= far_s * 1000 / DEADLINE_TICK_MS * DEADLINE_TICK_MS; /* it is where a slot begins */
         deadline_set(w, &l.due, now_ms - far_s * 500);
         deadline_set(w, &l.far, now_ms + 60000);
         worker_post(w, &l.mail);
