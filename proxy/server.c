@@ -168,11 +168,6 @@ void server_worker_done(struct server *s, struct proxy_worker *pw)
     worker_post(s->control, &sw->done_mail);
 }
 
-static void server_on_reload_wanted(struct turn_hook *hook)
-{
-    server_reload(CONTAINER_OF(hook, struct server, reload_wanted), NULL);
-}
-
 /* libevent calls it as often as the signal came: however many SIGHUP a turn has, they are one reload, and
  * none puts off the end that was asked for among them. */
 static void server_on_signal(evutil_socket_t sig, short what, void *arg)
@@ -360,8 +355,7 @@ static bool server_make_signals(struct server *s)
     sigemptyset(&ours);
     for (size_t i = 0; i < SERVER_SIGNALS; i++)
         sigaddset(&ours, numbers[i]);
-    list_init(&s->reload_wanted.node);
-    s->reload_wanted.on_turn_end = server_on_reload_wanted;
+    server_reload_begin(s);
     pthread_sigmask(SIG_BLOCK, &ours, &before);
     for (size_t i = 0; ok && i < SERVER_SIGNALS; i++) {
         signal(numbers[i], SIG_IGN);

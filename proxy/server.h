@@ -123,6 +123,8 @@ void server_worker_done(struct server *s, struct proxy_worker *pw);
 /* Reads the file again and changes over, or refuses and changes nothing. When it returns, all workers go by
  * the new file, but for one that has been too busy for a second to take it up. */
 bool server_reload(struct server *s, json_t **problems);
+/* At the start: s->reload_wanted will be a reload at the end of its turn. */
+void server_reload_begin(struct server *s);
 /* Changes over to `c`, or adds to `problems` (an array of strings) and changes nothing. */
 bool server_change_over(struct server *s, struct config *c, json_t *problems);
 

@@ -385,3 +385,14 @@ bool server_reload(struct server *s, json_t **problems)
         json_decref(list);
     return ok;
 }
+
+static void on_reload_wanted(struct turn_hook *hook)
+{
+    server_reload(CONTAINER_OF(hook, struct server, reload_wanted), NULL);
+}
+
+void server_reload_begin(struct server *s)
+{
+    list_init(&s->reload_wanted.node);
+    s->reload_wanted.on_turn_end = on_reload_wanted;
+}
