@@ -146,7 +146,9 @@ static bool mac_begin(EVP_MAC_CTX *mac, struct tls_ticket_key *k)
     return EVP_MAC_CTX_set_params(mac, params) == 1;
 }
 
-/* OpenSSL's contract: 1 go on, 2 go on and give out a new ticket, 0 the ticket is unknown, -1 failure. */
+/* OpenSSL's contract: 1 go on, 2 go on and give out a new ticket, 0 the ticket is unknown, -1 failure. By
+ * TLS 1.3 a client uses a ticket once (RFC 8446 C.4), so without a new one it could resume every other time
+ * only. */
 static int ticket_on_use(SSL *s, unsigned char name[16], unsigned char *iv, EVP_CIPHER_CTX *cipher,
                          EVP_MAC_CTX *mac, int sealing)
 {
@@ -165,7 +167,7 @@ static int ticket_on_use(SSL *s, unsigned char name[16], unsigned char *iv, EVP_
     }
     ok = ok && mac_begin(mac, &k);
     OPENSSL_cleanse(&k, sizeof k);
-    return !ok ? -1 : place > 0 ? 2 : 1;
+    return !ok ? -1 : place > 0 || (!sealing && SSL_version(s) >= TLS1_3_VERSION) ? 2 : 1;
 }
 
 static void ticket_index_make(void)

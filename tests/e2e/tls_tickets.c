@@ -77,6 +77,26 @@ static void a_session_goes_on_at_another_node(void **state)
     millpond_stop(alone);
 }
 
+/* RFC 8446 appendix C.4: clients use a ticket once. */
+static void who_comes_back_gets_a_new_ticket(void **state)
+{
+    UNUSED(state);
+    prepare();
+    struct millpond *m = start(NULL, "");
+    SSL_SESSION *session = session_of(m);
+    for (unsigned i = 0; i < 3; i++) {
+        struct tls_client *c =
+            tls_client_open(millpond_port(m, "secure"), .name = "test", .session = session);
+        EXPECT(c->ok, "%s", c->error);
+        expect_in(tls_client_get(c, "/", ""), "app");
+        assert_int_equal(SSL_session_reused(c->ssl), 1);
+        assert_non_null(c->session);
+        assert_ptr_not_equal(c->session, session);
+        session = c->session;
+    }
+    millpond_stop(m);
+}
+
 static void keys_are_rotated_by_who_writes_the_file(void **state)
 {
     UNUSED(state);
@@ -127,6 +147,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         E2E_TEST(a_session_goes_on_at_another_node),
+        E2E_TEST(who_comes_back_gets_a_new_ticket),
         E2E_TEST(keys_are_rotated_by_who_writes_the_file),
         E2E_TEST(a_reload_changes_the_file_or_does_without),
     };
