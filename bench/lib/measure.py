@@ -277,6 +277,24 @@ def h2load(place, port, seconds, cpu):
             "status": max(0, done - int(status.group(1)))}
 
 
+def handshakes(place, port, seconds, cpu):
+    """Connections one after the other, none of which resumes a session (bench/load/handshakes.c)."""
+    work = place.work
+    out = client([os.path.join(place.built, "handshakes"), str(port), work.path, str(work.connections), str(seconds)],
+                 cpu, seconds + 30)
+    try:
+        return {**json.loads(out), "connect": 0, "read": 0, "write": 0, "timeout": 0, "status": 0}
+    except ValueError:
+        raise Failed(out.decode("utf-8", "replace").strip()[-160:]) from None
+
+
+def load_of(work):
+    """What loads a contender with this work."""
+    if work.streams:
+        return h2load
+    return handshakes if work.tls and work.close else wrk
+
+
 def ask(place, port, cpu, paths, connections=16, rate=0):
     """Asks for each path once (bench/load/paced.c): at a rate, or as fast as answers come."""
     out = client([os.path.join(place.built, "paced"), str(port), str(connections), str(rate)], cpu, 120,
@@ -335,7 +353,7 @@ def measure_speed(place, process, port, cpus):
             notes.append(f"does not keep all objects: origin was asked again {again} times")
     origin_before = origin_requests(place.origin_port)
     busy_before, cpu_before, start = cpu_busy_seconds(cpus[0]), process.cpu_seconds(), time.monotonic()
-    r = (h2load if place.work.streams else wrk)(place, port, place.seconds, cpus[1])
+    r = load_of(place.work)(place, port, place.seconds, cpus[1])
     cpu, busy = process.cpu_seconds() - cpu_before, cpu_busy_seconds(cpus[0]) - busy_before
     elapsed = time.monotonic() - start
     asked = origin_requests(place.origin_port) - origin_before
