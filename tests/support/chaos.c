@@ -223,6 +223,16 @@ void chaos_wait_(struct chaos *ch, unsigned n)
         support_fail("the clients do not come on");
 }
 
+unsigned chaos_failed(struct chaos *ch)
+{
+    unsigned failed = 0;
+    pthread_mutex_lock(&ch->mtx);
+    for (unsigned i = ch->forgotten; i < ch->count; i++)
+        failed += ch->entries[i].outcome == FAILED;
+    pthread_mutex_unlock(&ch->mtx);
+    return failed;
+}
+
 void chaos_wait_state_(struct chaos *ch, const char *x, const char *state)
 {
     for (unsigned p = 0; p < CHAOS_POLICIES; p++)
