@@ -83,7 +83,7 @@ static struct app shop_far_away(void)
 {
     const char *argv[] = {"unshare", "-n", "node", "tests/apps/shop.mjs", "8000", "0.0.0.0", NULL};
     struct app app = {.proc = proc_start(&(struct proc_options){.argv = argv}), .port = 8000};
-    capture_wait_(&app.proc->out, "port 8000", 1);
+    capture_wait_begun_(&app.proc->out, "port 8000");
     run(textf("ip link add near type veth peer name far netns %d", (int)app.proc->pid));
     run("ip addr add 10.9.0.1/24 dev near");
     run("ip link set near up");

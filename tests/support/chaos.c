@@ -159,8 +159,8 @@ static char *pools(const struct chaos_options *o)
 
 char *chaos_quick_lines(void)
 {
-    return textf("connect_timeout = 3s\nresponse_timeout = 3s\nretry_budget = 100%%\n"
-                 "health_interval = 50ms\nhealth_timeout = 1s\nhealth_fall = 3\nhealth_rise = 1\n"
+    return textf("connect_timeout = 6s\nresponse_timeout = 6s\nretry_budget = 100%%\n"
+                 "health_interval = 50ms\nhealth_timeout = 2s\nhealth_fall = 3\nhealth_rise = 1\n"
                  "eject_errors = 3\neject_time = 500ms\n");
 }
 
