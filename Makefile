@@ -130,8 +130,8 @@ $(BIN): $(BUILD)/proxy/main.o $(LIB)
 endif
 
 # Programs whose allocations can be made to fail: tests/unit/proxy/no_memory.h.
-NO_MEMORY_BIN := $(patsubst %,$(BUILD)/tests/unit/proxy/test_%,assets calm_page early_hints fetch_queue h2_call hedge mirror \
-                              tunnel_client)
+NO_MEMORY_BIN := $(patsubst %,$(BUILD)/tests/unit/proxy/test_%,assets calm_page early_hints fetch_queue h1_client h1_server \
+                              h2_call hedge mirror tunnel_client)
 $(NO_MEMORY_BIN): WRAP := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
 $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(LIB)
 	@$(CC) $(TEST_LDFLAGS) $(WRAP) $(filter %.o,$^) $(LIB) -lcmocka $(LIBS) -o $@
@@ -204,16 +204,19 @@ fuzz-replay: $(DEPS_TEST)
 	@tests/fuzz/run 0 $(ONLY)
 
 # make bench compares with the peers; WORK= and ONLY= take lists (bench/run --help). A whole run brings the peers
-# along; one narrowed by ONLY makes do with those that are there.
-WORK    ?=
-ROUNDS  ?= 3
-SECONDS ?= 3
+# along; one narrowed by ONLY makes do with those that are there. What a hypervisor disturbed is made again for PATIENCE
+# seconds in all.
+WORK     ?=
+ROUNDS   ?= 3
+SECONDS  ?= 3
+PATIENCE ?= 300
 DEPS_BENCH := build/.deps-bench
 $(DEPS_BENCH): packaging/install-deps
 	@mkdir -p build; packaging/install-deps bench && touch $@ || echo "bench: goes on with the peers that are there"
 bench: build $(if $(ONLY),,$(DEPS_BENCH))
 	@$(MAKE) --no-print-directory -C bench/load
-	@MILLPOND=$(abspath $(BIN)) bench/run --work '$(WORK)' --only '$(ONLY)' --rounds $(ROUNDS) --seconds $(SECONDS)
+	@MILLPOND=$(abspath $(BIN)) bench/run --work '$(WORK)' --only '$(ONLY)' --rounds $(ROUNDS) --seconds $(SECONDS) \
+		--patience $(PATIENCE)
 
 # make trace simulates eviction: the tables of docs/hit-ratio.md, or with FILE=list those of a list of keys and sizes.
 $(TRACE_BIN): $(BUILD)/bench/trace/trace_sim.o $(TRACE_OBJ) $(LIB)

@@ -9,6 +9,11 @@
  * at start and survives one that is restarted. A regular file can block its writer on a slow disk; that is
  * what the thread is for.
  *
+ * A file that has no name any more takes lines that nobody will ever read. So it is asked now and then, and
+ * opened anew by name when it was removed, alone or with its folder, which is not made: until that is there
+ * again the sink is in error. One that was only moved is a rotation's, which says so itself (log_reopen), and
+ * goes on being written.
+ *
  * syslog(3) is not used: its connection blocks while the daemon is stopped. */
 #include "core/log_sink.h"
 
@@ -95,6 +100,7 @@ struct log_sink *log_sink_open(const char *path, char *err, size_t err_bytes)
     } else if (strcmp(path, "stdout") == 0) {
         s->fd = open_inherited(STDOUT_FILENO, &s->kind);
     } else {
+        s->named = true;
         s->fd = open_path(path);
     }
     if (s->fd >= 0)
@@ -213,9 +219,48 @@ static ssize_t sink_write_some(struct log_sink *s, const char *from, size_t byte
     return write(s->fd, from, bytes);
 }
 
+static void sink_fail(struct log_sink *s, int error, mono_ms_t now_ms)
+{
+    s->failed_errno = error;
+    s->retry_ms = now_ms + LOG_SINK_RETRY_MS;
+    s->blocked_since_ms = 0;
+}
+
+/* The part of the buffer that begins with a line: the first half of a broken one is in the old file. */
+static slice_t whole_lines(const struct log_sink *s)
+{
+    const slice_t rest = slice_make(s->buffer + s->start, s->end - s->start);
+    if (!s->mid_line || rest.len == 0)
+        return rest;
+    const size_t newline = slice_find(rest, '\n', 0);
+    const size_t cut = newline == SIZE_MAX ? rest.len : newline + 1;
+    return slice_make(rest.ptr + cut, rest.len - cut);
+}
+
+/* false: the file was removed, and there cannot be another one by its name now. */
+static bool sink_has_file(struct log_sink *s, mono_ms_t now_ms)
+{
+    struct stat st;
+    if (!s->named || (s->looked_ms != 0 && now_ms - s->looked_ms < LOG_SINK_LOOK_MS))
+        return true;
+    if (fstat(s->fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 0) {
+        const int fd = open_path(s->path);
+        if (fd < 0) {
+            sink_fail(s, errno, now_ms);
+            return false;
+        }
+        close(s->fd);
+        s->fd = fd;
+        s->start = s->end - whole_lines(s).len;
+        s->mid_line = false;
+    }
+    s->looked_ms = now_ms;
+    return true;
+}
+
 void log_sink_write(struct log_sink *s, mono_ms_t now_ms)
 {
-    if (s->failed_errno != 0 && now_ms < s->retry_ms)
+    if ((s->failed_errno != 0 && now_ms < s->retry_ms) || !sink_has_file(s, now_ms))
         return;
     while (s->start < s->end) {
         ssize_t n = sink_write_some(s, s->buffer + s->start, s->end - s->start);
@@ -233,9 +278,7 @@ void log_sink_write(struct log_sink *s, mono_ms_t now_ms)
                 s->blocked_since_ms = now_ms;
             return;
         }
-        s->failed_errno = n < 0 ? errno : EIO;
-        s->retry_ms = now_ms + LOG_SINK_RETRY_MS;
-        s->blocked_since_ms = 0;
+        sink_fail(s, n < 0 ? errno : EIO, now_ms);
         return;
     }
     s->start = s->end = 0;
@@ -263,11 +306,5 @@ uint64_t log_sink_lines_waiting(const struct log_sink *s)
 
 void log_sink_take_over(struct log_sink *to, const struct log_sink *from)
 {
-    slice_t rest = slice_make(from->buffer + from->start, from->end - from->start);
-    if (from->mid_line && rest.len > 0) { /* its first half is in the old file */
-        size_t newline = slice_find(rest, '\n', 0);
-        size_t cut = newline == SIZE_MAX ? rest.len : newline + 1;
-        rest = slice_make(rest.ptr + cut, rest.len - cut);
-    }
-    sink_append(to, rest, LOG_SINK_BUFFER);
+    sink_append(to, whole_lines(from), LOG_SINK_BUFFER);
 }

@@ -10,6 +10,7 @@
 #define LOG_SINK_BUFFER   (256 * KB) /* lines that wait for a slow reader */
 #define LOG_SINK_STUCK_MS 100        /* a reader behind for longer only costs its own lines */
 #define LOG_SINK_RETRY_MS 1000       /* after an error (disk full, reader gone) */
+#define LOG_SINK_LOOK_MS  1000 /* a file is asked whether it still has a name when it was not for so long */
 
 enum log_sink_kind {
     LOG_SINK_FILE,   /* regular file, or our own non-blocking open of a pipe or terminal: write(2) */
@@ -21,14 +22,16 @@ enum log_sink_kind {
 struct log_sink { /* made by the control thread, then owned by the writer thread; freed by log_sink_free */
     /* set once */
     enum log_sink_kind kind;
-    int fd; /* -1: syslog not connected */
+    bool named; /* `path` is one */
     char *path;
     char *buffer;
     /* writer thread */
+    int fd;            /* -1: syslog not connected */
     size_t start, end; /* bytes in the buffer not yet written */
     bool mid_line;     /* the last byte written was not a line's end */
     int failed_errno;  /* 0, or why writing fails; retried at retry_ms */
     mono_ms_t retry_ms;
+    mono_ms_t looked_ms;
     mono_ms_t blocked_since_ms; /* 0, or since when the reader is behind; cleared when it has caught up */
     uint64_t dropped;           /* since the trouble began */
     bool told;                  /* log_writer.c: the warning about it was written */
@@ -45,7 +48,7 @@ void log_sink_free(struct log_sink *s);
 enum log_sink_put log_sink_put(struct log_sink *s, slice_t line, mono_ms_t now_ms);
 /* Buffers a line of the writer itself; a reserve of the buffer is kept for those. */
 void log_sink_note(struct log_sink *s, slice_t line);
-/* Writes what it can without waiting. */
+/* Writes what it can without waiting, to a new file when the old one was removed. */
 void log_sink_write(struct log_sink *s, mono_ms_t now_ms);
 /* Bytes wait and the sink would take them once `fd` is writable. */
 bool log_sink_is_blocked(const struct log_sink *s);

@@ -29,6 +29,7 @@
 #define LINGER_MAX_BYTES (256 * KB)
 #define RATE_WINDOW_MS   10000
 #define LOOK_MS          1000 /* of silence, after which the connection of a request is looked at */
+#define HALF_CLOSED_MS   2000 /* likewise, of a client that has ended its side: then it is taken for gone */
 
 static void client_conn_on_deadline(struct deadline *d);
 static void client_conn_on_turn_end(struct turn_hook *h);
@@ -250,7 +251,9 @@ static dur_ms_t client_conn_patience_ms(const struct client_conn *c)
     case CLIENT_LINGER:
         return LINGER_MS;
     case CLIENT_EXCHANGE:
-        return x == NULL || x->body_state != BODY_READING ? LOOK_MS : MIN(cfg->body_timeout_ms, LOOK_MS);
+        if (x != NULL && x->body_state == BODY_READING)
+            return MIN(cfg->body_timeout_ms, LOOK_MS);
+        return c->hup ? HALF_CLOSED_MS : LOOK_MS;
     case CLIENT_TUNNEL:
     case CLIENT_H2: /* has several, see h2_conn.c */
     case CLIENT_CLOSED:
@@ -291,6 +294,18 @@ static bool client_conn_too_slow(struct client_conn *c, dur_ms_t timeout_ms, enu
     return false;
 }
 
+/* Nothing could be sent to it for so long, since its instance has not answered: it is not worth one any
+ * longer. What it is sent meanwhile would have been answered with a reset. */
+static void client_conn_look_at_half_closed(struct client_conn *c)
+{
+    if (!c->hup || c->exchange == NULL)
+        return;
+    if (h1_server_has_waited(c))
+        client_conn_close(c, CLOSE_CLIENT_ABORTED);
+    else
+        client_conn_arm(c);
+}
+
 static void client_conn_on_deadline(struct deadline *d)
 {
     struct client_conn *c = CONTAINER_OF(d, struct client_conn, deadline);
@@ -317,8 +332,10 @@ static void client_conn_on_deadline(struct deadline *d)
             client_conn_close(c, CLOSE_CLIENT_ABORTED);
             return;
         }
-        if (c->exchange == NULL || c->exchange->body_state != BODY_READING)
+        if (c->exchange == NULL || c->exchange->body_state != BODY_READING) {
+            client_conn_look_at_half_closed(c);
             return;
+        }
         if (c->exchange->queued != NULL ||
             (c->exchange->upstream != NULL && upstream_is_blocked(c->exchange))) {
             c->rate_since_ms = worker_now_ms(c->pw->worker); /* the instance is slow, not the client */

@@ -88,9 +88,10 @@ struct client_conn {
     size_t in_len;
     char *rest; /* heap copy of the input, when there is one */
     struct h1_parser parser;
-    struct out_left *left;   /* output the kernel did not take */
-    mono_ms_t rate_since_ms; /* min_rate window: start, and bytes moved in it */
-    uint64_t rate_bytes;
+    struct out_left *left; /* output the kernel did not take */
+    mono_ms_t
+        rate_since_ms;   /* min_rate window: start, and bytes moved in it. Or of a client that has ended */
+    uint64_t rate_bytes; /* its side and waits: bytes_out when it was looked at last */
     uint64_t bytes_out;
     struct grave grave;
 };
@@ -137,6 +138,9 @@ bool client_conn_save_input(struct client_conn *c);
 
 /* Goes on with whatever the connection can do now. The caller must not touch `c` afterwards. */
 void h1_server_run(struct client_conn *c);
+/* In EXCHANGE, of a client that has ended its side: nothing was sent to it since it was looked at last, and
+ * the answer depends on an instance. */
+bool h1_server_has_waited(struct client_conn *c);
 
 /* Answers a request that has no exchange (it could not be parsed or did not come whole) and closes. */
 void h1_server_refuse(struct client_conn *c, unsigned status, const char *detail, enum close_reason why);

@@ -258,6 +258,9 @@ void exchange_on_connected(struct exchange *x);
 /* Its connection broke before a byte of the response: upstream_tls_judge, and whether a request was sent. */
 enum fetch_error exchange_judge_break(struct exchange *x);
 void exchange_on_upstream_writable(struct exchange *x);
+/* 408, as the first and last thing on a kept-alive connection. true: the request goes to a fresh one, and
+ * this one is closed. */
+bool exchange_on_request_timeout(struct exchange *x);
 /* 100: the instance wants the body. */
 void exchange_on_continue(struct exchange *x);
 /* A 1xx other than 100 and 101. */

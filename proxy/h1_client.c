@@ -67,6 +67,13 @@ static enum step client_end(struct upstream_conn *u, const struct input *in, con
     return STEP_OVER;
 }
 
+/* A 408 with which a kept-alive connection ends is about the time before our request: the two have crossed
+ * (RFC 9110 section 15.5.9). Behind an interim response it is an answer like any other. */
+static bool client_was_too_late(struct upstream_conn *u)
+{
+    return u->reused && u->interim_count == 0 && exchange_on_request_timeout(u->exchange);
+}
+
 static enum step client_begin_body(struct upstream_conn *u, struct input *in, const struct http_head *head)
 {
     struct exchange *x = u->exchange;
@@ -74,6 +81,8 @@ static enum step client_begin_body(struct upstream_conn *u, struct input *in, co
     bool empty = framing.kind == H1_BODY_NONE || (framing.kind == H1_BODY_LENGTH && framing.length == 0);
     if (UNLIKELY(http_head_has(head, HTTP_FIELD_KEEP_ALIVE)))
         instance_on_keep_alive(u->instance, http_head_get(head, HTTP_FIELD_KEEP_ALIVE)->value);
+    if (UNLIKELY(!framing.keep_alive) && head->status == 408 && client_was_too_late(u))
+        return STEP_OVER;
     if (empty) {
         client_release(u, in);
         exchange_on_response_head(x, head, &framing);

@@ -110,15 +110,22 @@ static bool h1_server_next_request(struct client_conn *c)
     }
 }
 
-/* Has the client left? A reset says so at any time. The end of its sending side is taken for it while the
- * answer still depends on an instance (as nginx does); an answer that only has to be sent is sent. */
+/* Has the client left? A reset says so at any time, and one is what a client that is gone answers our bytes
+ * with. The end of its sending side is a word of one that closed all of it as well as of one that wants the
+ * answer (RFC 9112 section 9.6), and before we write nothing tells them apart: h1_server_has_waited. Only a
+ * place in the queue goes to somebody who is there for certain. */
 static bool h1_server_client_left(const struct client_conn *c)
 {
+    return (c->hup && c->exchange->queued != NULL) || net_is_gone(c->fd);
+}
+
+bool h1_server_has_waited(struct client_conn *c)
+{
     const struct exchange *x = c->exchange;
-    if (c->hup && (x->upstream != NULL || x->queued != NULL || x->phase == PHASE_WAIT ||
-                   x->source == SOURCE_FOLLOW || (x->slices != NULL && slices_await_instance(x))))
-        return true;
-    return net_is_gone(c->fd);
+    const bool silent = c->bytes_out == c->rate_bytes;
+    c->rate_bytes = c->bytes_out;
+    return silent && (x->upstream != NULL || x->queued != NULL || x->phase == PHASE_WAIT ||
+                      x->source == SOURCE_FOLLOW || (x->slices != NULL && slices_await_instance(x)));
 }
 
 /* Something happened while an exchange is under way. */
@@ -130,6 +137,8 @@ static void h1_server_poke_exchange(struct client_conn *c)
             exchange_on_client_readable(x);
     } else if (c->broken || ((c->readable || c->hup) && h1_server_client_left(c))) {
         client_conn_close(c, CLOSE_CLIENT_ABORTED);
+    } else if (c->hup && c->left == NULL) {
+        c->rate_bytes = c->bytes_out;
     }
 }
 

@@ -485,6 +485,24 @@ void exchange_on_connected(struct exchange *x)
     fetch_pump_body(x);
 }
 
+/* What a reset there would be, but for this: the instance says that it did not receive the request, so any
+ * method may be repeated, if its body is still all here. */
+bool exchange_on_request_timeout(struct exchange *x)
+{
+    CHECK_MAGIC(x, EXCHANGE_MAGIC);
+    const bool was_sent = x->request_sent;
+    if (x->phase != PHASE_FETCH) /* own_fetch.h */
+        return false;
+    x->request_sent = false;
+    if (!fetch_may_retry(x, FETCH_RESET, 0, true)) {
+        x->request_sent = was_sent;
+        return false;
+    }
+    x->upstream->response_bytes_seen = false;
+    phase_fetch_failed(x, FETCH_RESET);
+    return true;
+}
+
 void exchange_on_continue(struct exchange *x)
 {
     CHECK_MAGIC(x, EXCHANGE_MAGIC);

@@ -117,11 +117,40 @@ static void what_the_instance_does_is_learned(void **state)
     millpond_stop(m);
 }
 
+/* Says that a connection was idle for too long when a request comes by it: the two have crossed. */
+static void late_script(struct origin_conn *c, const struct message *request, void *arg)
+{
+    UNUSED(request);
+    UNUSED(arg);
+    if (c->served == 0) {
+        origin_respond(c, 200, "", "ok");
+        return;
+    }
+    origin_respond(c, 408, "Connection: close\r\n", "late");
+    origin_close(c);
+}
+
+static void a_408_that_crossed_the_request_is_nobodys_answer(void **state)
+{
+    UNUSED(state);
+    struct origin *o = origin_start(late_script, NULL);
+    struct millpond *m =
+        millpond_start(.main = "workers = 1", .cache = NO_STORE, .rest = pool_lines("app", 1, o));
+    expect_body(client_get(m->port, "/", ""), "ok");
+    expect_body(client_get(m->port, "/", ""), "ok");
+    expect_body(client_ask(m->port, "POST", "/", "Content-Length: 0\r\n", ""), "ok");
+    expect_body(client_ask(m->port, "PUT", "/", "", "body"), "ok");
+    assert_int_equal(millpond_figure(m, "upstream_reuse_races"), 3);
+    assert_int_equal(origin_connections(o), 4);
+    millpond_stop(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         E2E_TEST(what_the_instance_says_is_heeded),
         E2E_TEST(what_the_instance_does_is_learned),
+        E2E_TEST(a_408_that_crossed_the_request_is_nobodys_answer),
     };
     return E2E_RUN("balance_idle", tests);
 }

@@ -20,7 +20,8 @@ static void pools_that_ask_the_same_share_a_prober(void **state)
     page = "fine";
     struct origin *o = origin_start(page_script, NULL);
     for (int i = 0; i < 20; i++)
-        rest = textf("%s[pool p%d]\nserver = 127.0.0.1:%d name=s\nhealth_interval = 1h\n%s[route r%d]\n"
+        rest = textf("%s[pool p%d]\nserver = 127.0.0.1:%d name=s\nhealth_interval = 1h\nhealth_timeout = "
+                     "10s\n%s[route r%d]\n"
                      "path = /%d\npool = p%d\n",
                      rest, i, origin_port(o), i == 19 ? "health_path = /other\n" : "", i, i, i);
     struct millpond *m = millpond_start(.rest = rest);
@@ -42,7 +43,7 @@ static void the_body_says_whether_it_is_well(void **state)
     struct millpond *m = millpond_start(
             .rest =
                 textf("[pool app]\nserver = 127.0.0.1:%d name=a\nhealth_interval = 20ms\nhealth_rise = 1\n"
-                      "health_fall = 2\nhealth_body = \"state\": \"up\"\n",
+                      "health_timeout = 10s\nhealth_fall = 2\nhealth_body = \"state\": \"up\"\n",
                       origin_port(o)));
     millpond_wait_log(m, "app/a: starting -> down: the body does not hold \"\"state\": \"up\"\"", 1);
     page = "{\"state\": \"up\"}";

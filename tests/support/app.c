@@ -15,7 +15,7 @@ bool app_has(const char *program)
 static struct app started(const char *const *argv)
 {
     struct app a = {.proc = proc_start(&(struct proc_options){.argv = argv})};
-    char *said = capture_wait_(&a.proc->out, "\n", 1);
+    char *said = capture_wait_begun_(&a.proc->out, "\n");
     const char *at = strstr(said, "port ");
     a.port = at != NULL ? atoi(at + strlen("port ")) : 0;
     if (a.port == 0)

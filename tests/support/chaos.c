@@ -159,8 +159,8 @@ static char *pools(const struct chaos_options *o)
 
 char *chaos_quick_lines(void)
 {
-    return textf("connect_timeout = 3s\nresponse_timeout = 3s\nretry_budget = 100%%\n"
-                 "health_interval = 50ms\nhealth_timeout = 1s\nhealth_fall = 3\nhealth_rise = 1\n"
+    return textf("connect_timeout = 6s\nresponse_timeout = 6s\nretry_budget = 100%%\n"
+                 "health_interval = 50ms\nhealth_timeout = 2s\nhealth_fall = 3\nhealth_rise = 1\n"
                  "eject_errors = 3\neject_time = 500ms\n");
 }
 
@@ -221,6 +221,16 @@ void chaos_wait_(struct chaos *ch, unsigned n)
     pthread_mutex_unlock(&ch->mtx);
     if (!in_time)
         support_fail("the clients do not come on");
+}
+
+unsigned chaos_failed(struct chaos *ch)
+{
+    unsigned failed = 0;
+    pthread_mutex_lock(&ch->mtx);
+    for (unsigned i = ch->forgotten; i < ch->count; i++)
+        failed += ch->entries[i].outcome == FAILED;
+    pthread_mutex_unlock(&ch->mtx);
+    return failed;
 }
 
 void chaos_wait_state_(struct chaos *ch, const char *x, const char *state)

@@ -42,6 +42,8 @@ char *chaos_quick_lines(void);
 /* Until each client has come to the end of `n` more requests, those under way not counted. */
 #define chaos_wait(ch, n) (SUPPORT_AT, chaos_wait_(ch, n))
 void chaos_wait_(struct chaos *ch, unsigned n);
+/* How many have failed so far, of those that began since the last chaos_forget; the load may go on. */
+unsigned chaos_failed(struct chaos *ch);
 /* Until POLICY-x is in that state in each pool. */
 #define chaos_wait_state(ch, x, state) (SUPPORT_AT, chaos_wait_state_(ch, x, state))
 void chaos_wait_state_(struct chaos *ch, const char *x, const char *state);

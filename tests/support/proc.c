@@ -93,9 +93,9 @@ char *capture_all(struct capture *c)
     return capture_text(c);
 }
 
-char *capture_wait_(struct capture *c, const char *needle, unsigned times)
+static char *capture_wait_for(struct capture *c, const char *needle, unsigned times, int wait_ms)
 {
-    mono_ms_t deadline = clock_mono_ms() + support_wait_ms();
+    mono_ms_t deadline = clock_mono_ms() + wait_ms;
     pthread_mutex_lock(&c->mtx);
     while (support_count(c->text, needle) < times && !c->ended)
         if (!cond_wait_until(&c->changed, &c->mtx, deadline))
@@ -106,6 +106,16 @@ char *capture_wait_(struct capture *c, const char *needle, unsigned times)
     if (!found)
         support_fail("the output does not hold \"%s\" %u times:\n%s", needle, times, text);
     return text;
+}
+
+char *capture_wait_(struct capture *c, const char *needle, unsigned times)
+{
+    return capture_wait_for(c, needle, times, support_wait_ms());
+}
+
+char *capture_wait_begun_(struct capture *c, const char *needle)
+{
+    return capture_wait_for(c, needle, 1, 4 * support_wait_ms());
 }
 
 static void proc_free(void *arg)

@@ -54,6 +54,10 @@ int proc_exit_code_(struct proc *p);
 /* Waits until the captured text holds `needle` at least `times` times; a copy, valid until the test ends. */
 #define capture_wait(c, needle, times) (SUPPORT_AT, capture_wait_(c, needle, times))
 char *capture_wait_(struct capture *c, const char *needle, unsigned times);
+/* The first words of a program that others wrote: four times as long, since its start takes a machine's whole
+ * attention, and is not what is tested. */
+#define capture_wait_begun(c, needle) (SUPPORT_AT, capture_wait_begun_(c, needle))
+char *capture_wait_begun_(struct capture *c, const char *needle);
 char *capture_text(struct capture *c); /* so far; a copy, valid until the test ends */
 /* After the process ended: everything it wrote. */
 char *capture_all(struct capture *c);
