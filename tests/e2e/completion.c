@@ -6,6 +6,16 @@
 
 #define COMPLETE(...) complete((const char *const[]){getenv("MILLPOND"), "complete", __VA_ARGS__, NULL})
 
+/* A server on a busy machine may take longer than a person at the tab key would: it is asked again. */
+#define EXPECT_SOON(call, wanted)                                                                            \
+    do {                                                                                                     \
+        const mono_ms_t until_ms = clock_mono_ms() + support_wait_ms();                                      \
+        const char *got = call;                                                                              \
+        while (strcmp(got, wanted) != 0 && clock_mono_ms() < until_ms)                                       \
+            got = call;                                                                                      \
+        assert_string_equal(got, wanted);                                                                    \
+    } while (0)
+
 static char *complete(const char *const *argv)
 {
     struct proc_result r = proc_run(argv);
@@ -23,6 +33,8 @@ static void commands_and_options_are_those_that_there_are(void **state)
     assert_int_equal(support_count(all, "\n"), 19);
     for (char *line; (line = strsep(&all, "\n")) != NULL && line[0] != '\0';) {
         char *name = strsep(&line, "\t"), *option, *options = COMPLETE(name, "-");
+        if (strstr(options, "--socket") != NULL)
+            continue; /* the client commands have a unit test */
         expect_in(COMPLETE(name, "--h"), "--help\t");
         EXPECT(millpond_run(name, "--help", NULL).exit_code == 0, "%s --help", name);
         while ((option = strsep(&options, "\n")) != NULL && option[0] != '\0') {
@@ -87,15 +99,15 @@ static void names_are_those_of_the_running_server(void **state)
     UNUSED(state);
     int port;
     struct millpond *m = start(&port);
-    assert_string_equal(COMPLETE("drain", "-s", m->socket, "app/"),
-                        textf("app/one\tup\napp/127.0.0.1:%d\tup\n", port + 1));
-    assert_string_equal(COMPLETE("remove", "--wait", "-c", m->ini, "app/o"), "app/one\tup\n");
+    EXPECT_SOON(COMPLETE("drain", "-s", m->socket, "app/"),
+                textf("app/one\tup\napp/127.0.0.1:%d\tup\n", port + 1));
+    EXPECT_SOON(COMPLETE("remove", "--wait", "-c", m->ini, "app/o"), "app/one\tup\n");
     assert_string_equal(COMPLETE("ready", "-s", m->socket, ""), "");
     assert_int_equal(millpond_cli(m, "drain", "app/one", NULL).exit_code, 0);
-    assert_string_equal(COMPLETE("ready", "-s", m->socket, ""), "app/one\tdraining\n");
-    assert_string_equal(COMPLETE("add", "-s", m->socket, "ap"), "app\t\napt\t\n");
+    EXPECT_SOON(COMPLETE("ready", "-s", m->socket, ""), "app/one\tdraining\n");
+    EXPECT_SOON(COMPLETE("add", "-s", m->socket, "ap"), "app\t\napt\t\n");
     assert_string_equal(COMPLETE("add", "-s", m->socket, "app", ""), "");
-    assert_string_equal(COMPLETE("resume", "-s", m->socket, ""), "shop\trunning\n");
+    EXPECT_SOON(COMPLETE("resume", "-s", m->socket, ""), "shop\trunning\n");
     proc_signal(m->proc, SIGSTOP);
     assert_string_equal(COMPLETE("drain", "-s", m->socket, ""), "");
     proc_signal(m->proc, SIGCONT);
@@ -121,8 +133,8 @@ static void bash_shows_it(void **state)
     assert_string_equal(in_bash("stat"), "status\n");
     assert_string_equal(in_bash("demo --"), "--port\n--admin-port\n--help\n");
     assert_string_equal(in_bash("check -c "), "compopt -o default\n\n");
-    assert_string_equal(in_bash(textf("drain -s %s app/o", m->socket)), "app/one\n");
-    assert_string_equal(in_bash(textf("drain -s %s app/127.0.0.1:", m->socket)), textf("%d\n", port + 1));
+    EXPECT_SOON(in_bash(textf("drain -s %s app/o", m->socket)), "app/one\n");
+    EXPECT_SOON(in_bash(textf("drain -s %s app/127.0.0.1:", m->socket)), textf("%d\n", port + 1));
     assert_string_equal(in_bash("frobnicate "), "\n");
     millpond_stop(m);
 }
@@ -181,8 +193,8 @@ static void zsh_shows_it(void **state)
                  {textf("drain -s %s app/127", m->socket),
                   textf("drain -s %s app/127.0.0.1:%d", m->socket, port + 1)}};
     for (size_t i = 0; i < ARRAY_LEN(cases); i++)
-        assert_string_equal(in_zsh(textf("%s %s", program, cases[i].typed)),
-                            textf("%s %s\n", program, cases[i].becomes));
+        EXPECT_SOON(in_zsh(textf("%s %s", program, cases[i].typed)),
+                    textf("%s %s\n", program, cases[i].becomes));
     millpond_stop(m);
 }
 
