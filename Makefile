@@ -158,6 +158,7 @@ run: build
 RUN_TESTS = MILLPOND=$(abspath $(BIN)) BUILD=$(BUILD) SAN=$(SAN) tests/run
 test: suite
 	@$(MAKE) --no-print-directory budget
+	@$(MAKE) --no-print-directory deb-test
 	@$(MAKE) --no-print-directory fuzz-replay
 
 suite: e2e-programs
@@ -250,13 +251,34 @@ floods: build
 docs: build
 	@packaging/make-docs $(BIN)
 
+INSTALL := install -D -m 0644
+SHARE   := $(DESTDIR)$(PREFIX)/share
 install: build
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man5 \
-	           $(DESTDIR)$(PREFIX)/share/doc/millpond
-	install -m 0755 $(BIN) $(DESTDIR)$(PREFIX)/bin/millpond
-	install -m 0644 packaging/millpond.1 $(DESTDIR)$(PREFIX)/share/man/man1/
-	install -m 0644 packaging/millpond.ini.5 $(DESTDIR)$(PREFIX)/share/man/man5/
-	install -m 0644 packaging/millpond.ini docs/*.md $(DESTDIR)$(PREFIX)/share/doc/millpond/
+	install -D -m 0755 $(BIN) $(DESTDIR)$(PREFIX)/bin/millpond
+	$(INSTALL) -t $(SHARE)/man/man1 packaging/millpond.1
+	$(INSTALL) -t $(SHARE)/man/man5 packaging/millpond.ini.5
+	$(INSTALL) -t $(SHARE)/doc/millpond packaging/millpond.ini docs/*.md
+	$(INSTALL) packaging/completion.bash $(SHARE)/bash-completion/completions/millpond
+	$(INSTALL) packaging/completion.zsh $(SHARE)/zsh/site-functions/_millpond
+	$(INSTALL) packaging/completion.fish $(SHARE)/fish/vendor_completions.d/millpond.fish
+	$(INSTALL) packaging/millpond.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/millpond.conf
+	$(INSTALL) packaging/millpond.service $(DESTDIR)$(PREFIX)/lib/systemd/system/millpond.service
+	sed -i 's,/usr/local/bin/,$(PREFIX)/bin/,' $(DESTDIR)$(PREFIX)/lib/systemd/system/millpond.service
+
+# make deb makes a Debian package of it, below build/deb/; make deb-test installs that in a throw-away root and judges it.
+.PHONY: deb deb-test
+DEPS_DEB := build/.deps-deb
+$(DEPS_DEB): packaging/install-deps
+	@mkdir -p build && packaging/install-deps build deb && touch $@ $(DEPS_BUILD)
+deb: build $(DEPS_DEB)
+	+@packaging/make-deb
+deb-test:
+ifeq ($(notdir $(CC))|$(SAN)|$(shell command -v dpkg-deb >/dev/null 2>&1 && echo dpkg),gcc||dpkg)
+	@$(MAKE) --no-print-directory -s deb
+	@tests/package/run build/deb/millpond_*.deb
+else
+	@echo "deb-test: skipped: it is for Debian and what gcc makes"
+endif
 
 format:
 	@find $(FOLDERS) tests bench -name '*.[ch]' -exec clang-format -i {} +

@@ -488,15 +488,15 @@ static int demo_run(struct demo *d)
     return failed ? 1 : 0;
 }
 
+const struct option demo_options[] = {
+    {"port", required_argument, NULL, 'p'}, {"admin-port", required_argument, NULL, 'a'}, {NULL, 0, NULL, 0}};
+
 static bool parse(int argc, char **argv, int *proxy_port, int *admin_port)
 {
-    static const struct option options[] = {{"port", required_argument, NULL, 'p'},
-                                            {"admin-port", required_argument, NULL, 'a'},
-                                            {NULL, 0, NULL, 0}};
     int opt;
     uint64_t port;
     optind = 0;
-    while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
+    while ((opt = getopt_long(argc, argv, "", demo_options, NULL)) != -1) {
         if (opt == '?' || !slice_to_u64(slice_str(optarg), &port) || port > UINT16_MAX)
             return false;
         *(opt == 'p' ? proxy_port : admin_port) = (int)port;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "admin/admin.h"
+#include "admin/client_complete.h"
 #include "config/config.h"
 #include "config/option.h"
 #include "core/base.h"
@@ -80,20 +81,26 @@ static int parse_options(int argc, char **argv, const struct option *options, co
     return optind == argc ? EXIT_DONE : unexpected(argv[optind]);
 }
 
+static const struct option run_options[] = {{"config", required_argument, NULL, 'c'}, {NULL, 0, NULL, 0}};
+static const struct option check_options[] = {
+    {"config", required_argument, NULL, 'c'}, {"json", no_argument, NULL, 'j'}, {NULL, 0, NULL, 0}};
+static const struct option config_options[] = {{"config", required_argument, NULL, 'c'},
+                                               {"markdown", no_argument, NULL, 'd'},
+                                               {"man", no_argument, NULL, 'm'},
+                                               {NULL, 0, NULL, 0}};
+static const struct option version_options[] = {{"json", no_argument, NULL, 'j'}, {NULL, 0, NULL, 0}};
+
 static int command_run(int argc, char **argv)
 {
-    static const struct option options[] = {{"config", required_argument, NULL, 'c'}, {NULL, 0, NULL, 0}};
     const char *path;
-    int flag, rc = parse_options(argc, argv, options, &path, &flag);
+    int flag, rc = parse_options(argc, argv, run_options, &path, &flag);
     return rc != EXIT_DONE ? rc : server_main(path);
 }
 
 static int command_check(int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"config", required_argument, NULL, 'c'}, {"json", no_argument, NULL, 'j'}, {NULL, 0, NULL, 0}};
     const char *path;
-    int flag, rc = parse_options(argc, argv, options, &path, &flag);
+    int flag, rc = parse_options(argc, argv, check_options, &path, &flag);
     if (rc != EXIT_DONE)
         return rc;
     return command_check_file(path, flag == 'j', stdout) ? EXIT_DONE : EXIT_USAGE;
@@ -115,12 +122,8 @@ static int print_config(const char *path)
 
 static int command_config(int argc, char **argv)
 {
-    static const struct option options[] = {{"config", required_argument, NULL, 'c'},
-                                            {"markdown", no_argument, NULL, 'd'},
-                                            {"man", no_argument, NULL, 'm'},
-                                            {NULL, 0, NULL, 0}};
     const char *path;
-    int flag, rc = parse_options(argc, argv, options, &path, &flag);
+    int flag, rc = parse_options(argc, argv, config_options, &path, &flag);
     if (rc != EXIT_DONE)
         return rc;
     if (flag == 0)
@@ -149,24 +152,54 @@ static int command_help(int argc, char **argv)
     return EXIT_DONE;
 }
 
+static int command_complete(int argc, char **argv);
+
 static const struct command {
     const char *name;
     int (*main)(int argc, char **argv);
+    const char *text;             /* what shells say of it; NULL: nothing, or what its --help says */
+    const struct option *options; /* of those with a text; NULL: none */
 } commands[] = {
-    {"run", command_run},           {"check", command_check},
-    {"config", command_config},     {"demo", demo_main},
-    {"demo-app", demo_app_main},    {"version", command_version},
-    {"--version", command_version}, {"-v", command_version},
-    {"-V", command_version},        {"help", command_help},
-    {"--help", command_help},       {"-h", command_help},
-    {"status", admin_client_main},  {"reload", admin_client_main},
-    {"stop", admin_client_main},    {"purge", admin_client_main},
-    {"add", admin_client_main},     {"remove", admin_client_main},
-    {"drain", admin_client_main},   {"ready", admin_client_main},
-    {"resume", admin_client_main},  {"weight", admin_client_main},
-    {"pools", admin_client_main},   {"explain", admin_client_main},
-    {"events", admin_client_main},
+    {"run", command_run, "Serves in the foreground until it is told to stop.", run_options},
+    {"check", command_check, "Tells what is wrong with the configuration.", check_options},
+    {"config", command_config, "Prints the effective configuration.", config_options},
+    {"demo", demo_main, "Runs two sample instances behind a cache, to try things on.", demo_options},
+    {"version", command_version, "Prints the version.", version_options},
+    {"help", command_help, "Prints all commands.", NULL},
+    {"complete", command_complete, NULL, NULL},
+    {"demo-app", demo_app_main, NULL, NULL},
+    {"--version", command_version, NULL, NULL},
+    {"-v", command_version, NULL, NULL},
+    {"-V", command_version, NULL, NULL},
+    {"--help", command_help, NULL, NULL},
+    {"-h", command_help, NULL, NULL},
+    {"status", admin_client_main, NULL, NULL},
+    {"reload", admin_client_main, NULL, NULL},
+    {"stop", admin_client_main, NULL, NULL},
+    {"purge", admin_client_main, NULL, NULL},
+    {"add", admin_client_main, NULL, NULL},
+    {"remove", admin_client_main, NULL, NULL},
+    {"drain", admin_client_main, NULL, NULL},
+    {"ready", admin_client_main, NULL, NULL},
+    {"resume", admin_client_main, NULL, NULL},
+    {"weight", admin_client_main, NULL, NULL},
+    {"pools", admin_client_main, NULL, NULL},
+    {"explain", admin_client_main, NULL, NULL},
+    {"events", admin_client_main, NULL, NULL},
 };
+
+static int command_complete(int argc, char **argv)
+{
+    struct client_complete_command others[ARRAY_LEN(commands)];
+    size_t count = 0;
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
+        if (commands[i].text != NULL)
+            others[count++] =
+                (struct client_complete_command){commands[i].name, commands[i].text, commands[i].options};
+    }
+    client_complete(others, count, argc - 1, argv + 1, stdout);
+    return EXIT_DONE;
+}
 
 /* Words that other programs have for it. */
 static const struct {
@@ -181,7 +214,7 @@ static int unknown_command(const char *name)
 {
     struct option_guess guess = {.word = slice_str(name)};
     for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
-        if (commands[i].name[0] != '-' && commands[i].main != demo_app_main)
+        if (commands[i].text != NULL || commands[i].main == admin_client_main)
             option_guess_offer(&guess, commands[i].name);
     }
     for (size_t i = 0; i < ARRAY_LEN(foreign_commands); i++) {
@@ -223,7 +256,7 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
         if (strcmp(argv[1], commands[i].name) != 0)
             continue;
-        bool has_own_help = commands[i].main == admin_client_main;
+        bool has_own_help = commands[i].main == admin_client_main || commands[i].main == command_complete;
         return !has_own_help && asks_for_help(argc, argv) ? command_help(argc, argv)
                                                           : commands[i].main(argc - 1, argv + 1);
     }

@@ -3,6 +3,7 @@
 #include "admin_fixture.h"
 
 #include "admin/client.h"
+#include "admin/client_help.h"
 #include "admin/client_http.h"
 
 struct run { /* one command's outcome */
@@ -264,6 +265,63 @@ static void test_explain(void **state)
     expect(RUN("explain", "http://a/", "-s", "/nonexistent/socket"), 1, "", "no millpond is running");
 }
 
+static bool takes(const char *command, const struct client_help_option *o)
+{
+    char word[40];
+    if (o->name != NULL)
+        snprintf(word, sizeof word, "--%s%s%s", o->name, o->value != NULL ? "=" : "",
+                 o->value != NULL ? o->value : "");
+    else
+        snprintf(word, sizeof word, "-%c%s", o->letter, o->value);
+    struct run r = RUN(command, "http://a/", "-s", "/nonexistent/socket", word);
+    const bool refused = strstr(r.err, "unknown option") != NULL || strstr(r.err, "an option of") != NULL;
+    free(r.out);
+    free(r.err);
+    return !refused;
+}
+
+static bool lists(const struct client_help_option *list, const struct client_help_option *o)
+{
+    for (; list->text != NULL; list++) {
+        if (list->letter == o->letter && (o->name == NULL) == (list->name == NULL) &&
+            (o->name == NULL || strcmp(o->name, list->name) == 0))
+            return true;
+    }
+    return false;
+}
+
+/* Each option that --help shows of any command is taken by exactly those that show it. */
+static void test_help_is_what_is_taken(void **state)
+{
+    (void)state;
+    const struct client_help *shows, *command;
+    for (size_t i = 0; (shows = client_help_at(i)) != NULL; i++) {
+        for (const struct client_help_option *o = shows->options; o->text != NULL; o++) {
+            for (size_t j = 0; (command = client_help_at(j)) != NULL; j++) {
+                if (takes(command->command, o) != lists(command->options, o))
+                    fail_msg("%s: %s", command->command, o->text);
+            }
+        }
+    }
+    for (size_t j = 0; (command = client_help_at(j)) != NULL; j++) {
+        for (const struct client_help_option *o = client_help_common; o->text != NULL; o++)
+            assert_true(takes(command->command, o));
+    }
+    /* One whole, since its columns are made. */
+    expect(RUN("drain", "--help"), 0,
+           "usage: millpond drain POOL/SERVER [--wait] [--force]\n"
+           "Gives a server no new requests; those that run there end.\n\n"
+           "      --wait           return when they have, or fail after 5 minutes\n"
+           "      --force          also the last one of its pool that takes requests\n"
+           "  -c, --config FILE    the server's configuration, which says where its socket is\n"
+           "                       (default /etc/millpond/millpond.ini)\n"
+           "  -s, --socket SOCKET  the admin socket itself\n"
+           "      --json           print the answer as JSON\n"
+           "  -h, --help           print this\n"
+           "Exit status: 0 done, 1 refused or failed, 2 wrong usage or configuration.\n",
+           "");
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, fx_setup, fx_teardown)
@@ -279,6 +337,7 @@ int main(void)
         T(test_strange_servers),
         T(test_socket_of_a_configuration),
         cmocka_unit_test(test_scan),
+        cmocka_unit_test(test_help_is_what_is_taken),
     };
     return cmocka_run_group_tests_name("admin/client", tests, NULL, NULL);
 }
