@@ -137,7 +137,8 @@ $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(LIB)
 	@$(CC) $(TEST_LDFLAGS) $(WRAP) $(filter %.o,$^) $(LIB) -lcmocka $(LIBS) -o $@
 $(BUILD)/tests/unit/cache/test_evict_ratio $(BUILD)/tests/unit/bench/test_trace: $(TRACE_OBJ)
 $(filter $(BUILD)/tests/unit/core/test_redis% $(BUILD)/tests/unit/core/test_tls% \
-    $(BUILD)/tests/unit/core/test_dns_lookup $(BUILD)/tests/unit/cache/test_remote% \
+    $(BUILD)/tests/unit/core/test_page_places $(BUILD)/tests/unit/core/test_dns_lookup \
+    $(BUILD)/tests/unit/cache/test_remote% \
     $(BUILD)/tests/unit/cache/test_stream_link% $(BUILD)/tests/unit/cache/test_lease% \
     $(BUILD)/tests/unit/proxy/test_limit_shared%,$(UNIT_BIN)): $(SUPPORT_OBJ)
 

@@ -215,8 +215,11 @@ static SSL *conn_ssl(struct tls_conn *t)
 
 bool tls_conn_sleep(struct tls_conn *t)
 {
-    if (t->image == NULL && t->established && !t->broken && t->rest == NULL && SSL_has_pending(t->ssl) == 0)
+    if (t->image == NULL && t->established && !t->broken && t->rest == NULL && SSL_has_pending(t->ssl) == 0) {
+        SSL_free_buffers(
+            t->ssl); /* SSL_MODE_RELEASE_BUFFERS keeps that of reading until a call reads nothing */
         t->image = tls_sleep_begin(t->ssl);
+    }
     return t->image != NULL;
 }
 

@@ -19,7 +19,7 @@
 #include "core/tls_target.h"
 
 struct ssl_st;
-struct tls_image;
+struct page_image;
 
 #define TLS_RECORD_BYTES 16384 /* most data that a record holds */
 #define TLS_RECORD_EXTRA 256   /* more than any cipher adds to it */
@@ -53,7 +53,7 @@ struct tls_conn {
     int fd;
     /* owner thread */
     /* asleep; NULL: awake. Nobody touches `ssl` of a sleeper */
-    struct tls_image *image;
+    struct page_image *image;
     bool drained;     /* the socket had no more; until the next event */
     bool hup;         /* the client's end is behind what can be read */
     bool ended;       /* it has been read */

@@ -1,10 +1,8 @@
 /* tls_sleep.h: less memory for TLS connections on which nothing happens.
  *
  * An SSL object of OpenSSL 3.0 is one piece of 7.6 KB, of which a connection that waits uses a fifth: the
- * rest is room for records that are not there. Such an object lies in pages of its own here, from OpenSSL's
- * allocator, which is ours. To sleep, the words that are not zero are copied out, and the kernel gets the
- * pages back; to wake, they are written where they were. Nothing is known of what is in the object, and
- * nothing of it moves.
+ * rest is room for records that are not there. Such an object lies in pages of its own here (page_places.h),
+ * from OpenSSL's allocator, which is ours.
  *
  * Sound because only calls with an SSL read or write it, and whoever owns one makes none while it sleeps.
  * Where it cannot be done (pages are not of 4 KB, locked memory, an SSL of another size, no address space)
@@ -17,7 +15,7 @@
 
 struct ssl_ctx_st;
 struct ssl_st;
-struct tls_image;
+struct page_image;
 
 /* Before anything else is asked of OpenSSL, once, by a program that wants its objects to sleep. */
 void tls_sleep_init(void);
@@ -26,8 +24,8 @@ void tls_sleep_init(void);
 struct ssl_st *tls_sleep_new(struct ssl_ctx_st *context);
 
 /* What is left of it in memory; NULL: it stays awake. */
-struct tls_image *tls_sleep_begin(struct ssl_st *ssl);
+struct page_image *tls_sleep_begin(struct ssl_st *ssl);
 /* Consumes the image. */
-void tls_sleep_end(struct ssl_st *ssl, struct tls_image **image);
+void tls_sleep_end(struct ssl_st *ssl, struct page_image **image);
 
 #endif

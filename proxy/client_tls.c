@@ -54,6 +54,8 @@ static void client_tls_on_rest(struct deadline *d)
     struct client_conn *c = CONTAINER_OF(d, struct client_tls, rest)->client;
     CHECK_MAGIC(c, CLIENT_CONN_MAGIC);
     c->tls->sleeps = tls_conn_sleep(&c->tls->conn);
+    if (c->tls->sleeps && c->state == CLIENT_H2)
+        h2_session_sleep(c->h2);
     proxy_count(c->pw, METRIC_TLS_ASLEEP, c->tls->sleeps);
 }
 

@@ -75,7 +75,6 @@ static struct h2_conn *h2_conn_new(struct client_conn *c)
     list_init(&h->streams);
     list_init(&h->wake);
     list_init(&h->texts);
-    hpack_table_begin(&h->table);
     list_init(&h->turn.node);
     h->turn.on_turn_end = h2_conn_on_turn_end;
     h->tunnels = c->pw->view->shared->allows_websocket;
@@ -84,9 +83,7 @@ static struct h2_conn *h2_conn_new(struct client_conn *c)
     h->tally = calloc(1, sizeof *h->tally);
     if (h->tally != NULL)
         h->tally->refs = 1;
-    if (h->tally == NULL ||
-        nghttp2_session_server_new3(&h->session, scratch->callbacks, h, scratch->option, &scratch->mem) !=
-            0 ||
+    if (h->tally == NULL || h2_session_make(h, scratch->callbacks, scratch->option, &scratch->mem) != 0 ||
         !submit_settings(h)) {
         h2_conn_free(h);
         return NULL;
@@ -96,11 +93,11 @@ static struct h2_conn *h2_conn_new(struct client_conn *c)
 
 void h2_conn_free(struct h2_conn *h)
 {
-    nghttp2_session_del(h->session);
+    h2_session_free(h);
     if (h->tally != NULL)
         h2_tally_unref(&h->tally);
     h2_scratch_drop(&h->cut_head);
-    size_pool_free(h->text, &h->client->pw->h2->pool);
+    size_pool_free(h->text, &h->client->pw->h2->mem.pool);
     free(h);
 }
 
@@ -151,6 +148,7 @@ void h2_conn_fail(struct h2_conn *h, uint32_t code, enum close_reason why)
     if (c->close_reason == CLOSE_OPEN)
         c->close_reason = (uint8_t)why;
     h->failed = true;
+    h2_session_wake(h);
     nghttp2_session_terminate_session(h->session, code);
     h2_conn_schedule(h);
 }
@@ -337,6 +335,7 @@ void h2_server_run(struct client_conn *c)
     if (c->running || c->state != CLIENT_H2)
         return;
     c->running = true;
+    h2_session_wake(h);
     rcu_enter();
     unsigned rounds = 0;
     bool more = c->left == NULL || (c->writable && client_out_resume(c));
@@ -366,6 +365,7 @@ void h2_server_drain(struct client_conn *c)
     const mono_ms_t now_ms = worker_now_ms(c->pw->worker);
     if (h->goaway_sent || h->failed)
         return;
+    h2_session_wake(h);
     if (!h->goaway_noticed) {
         h->goaway_noticed = true;
         h->goaway_ms = now_ms + DRAIN_NOTICE_MS;

@@ -20,6 +20,7 @@
 #include "core/hpack_table.h"
 #include "proxy/client_conn.h"
 #include "proxy/h2_scratch.h"
+#include "proxy/h2_sleep.h"
 
 #define H2_FRAME_HEAD      9
 #define H2_FRAME_PAYLOAD   (16 * KB - H2_FRAME_HEAD) /* a full frame of data fits one record of TLS */
@@ -38,19 +39,20 @@ struct h2_tally {
 struct h2_conn {
     struct client_conn *client;
     nghttp2_session *session;
+    struct h2_bed bed;
     struct h2_tally *tally;
     struct list streams; /* h2_stream.node */
     struct list wake;    /* h2_stream.wake_node: their exchanges have something to do */
     unsigned stream_count;
-    unsigned uploads;         /* streams whose END_STREAM has not come */
-    struct h2_stream *headed; /* whose header block came last; NULL: it is over, or was refused */
-    struct list texts;        /* of responses whose head has no frame yet: h2_reply.h */
-    struct h2_text *text;     /* of the frame that nghttp2 is handing out; NULL: it has none */
-    struct hpack_table table; /* of the client's decoder */
-    struct h2_head *cut_head; /* of a header block that has not come whole; NULL: none */
-    bool in_head;             /* a header block is under way */
-    bool acknowledged;        /* the client knows our settings */
-    bool tunnels;             /* and among them that it may ask for a WebSocket (RFC 8441) */
+    unsigned uploads;          /* streams whose END_STREAM has not come */
+    struct h2_stream *headed;  /* whose header block came last; NULL: it is over, or was refused */
+    struct list texts;         /* of responses whose head has no frame yet: h2_reply.h */
+    struct h2_text *text;      /* of the frame that nghttp2 is handing out; NULL: it has none */
+    struct hpack_table *table; /* of the client's decoder; sleeps with the session */
+    struct h2_head *cut_head;  /* of a header block that has not come whole; NULL: none */
+    bool in_head;              /* a header block is under way */
+    bool acknowledged;         /* the client knows our settings */
+    bool tunnels;              /* and among them that it may ask for a WebSocket (RFC 8441) */
     bool goaway_noticed, goaway_sent, failed;
     bool look_due; /* bytes have come, and perhaps the end of the connection with them */
     unsigned wide_windows;

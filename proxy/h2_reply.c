@@ -195,11 +195,10 @@ static size_t pack(struct h2_conn *h, struct h2_text *t, uint8_t *out)
     char *text = t->text;
     size_t n = 0;
     for (unsigned i = 0; i < t->parts; i++) {
-        n +=
-            h2_pack_lines(&s->pack, &h->table, text, t->part_bytes[i], i == 0 ? t->stored_at : NULL, out + n);
+        n += h2_pack_lines(&s->pack, h->table, text, t->part_bytes[i], i == 0 ? t->stored_at : NULL, out + n);
         text += t->part_bytes[i];
     }
-    size_pool_free(t, &s->pool);
+    size_pool_free(t, &s->mem.pool);
     return n;
 }
 
@@ -213,7 +212,7 @@ void h2_reply_send(struct h2_conn *h, const uint8_t *frame, size_t bytes)
     uint8_t *out = (uint8_t *)client_out_reserve(c, bytes + fields);
     memcpy(out, frame, bytes);
     if (frame[3] == NGHTTP2_HEADERS)
-        hpack_table_follow(&h->table, frame + H2_FRAME_HEAD, bytes - H2_FRAME_HEAD);
+        hpack_table_follow(h->table, frame + H2_FRAME_HEAD, bytes - H2_FRAME_HEAD);
     if (t != NULL) {
         bytes += pack(h, t, out + bytes);
         put_length(out, bytes - H2_FRAME_HEAD);

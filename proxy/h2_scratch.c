@@ -43,7 +43,7 @@ struct h2_scratch *h2_scratch_of(struct proxy_worker *pw)
     struct h2_scratch *s = calloc(1, sizeof *s);
     if (s == NULL)
         return NULL;
-    s->mem = (nghttp2_mem){&s->pool, size_pool_alloc, size_pool_free, size_pool_calloc, size_pool_realloc};
+    h2_mem_init(&s->mem);
     if (nghttp2_session_callbacks_new(&s->callbacks) != 0 ||
         nghttp2_session_callbacks_new(&s->client_callbacks) != 0 || !scratch_options(s)) {
         h2_scratch_free(s);
@@ -68,7 +68,7 @@ void h2_scratch_free(struct h2_scratch *s)
     h2_head_free(&s->head);
     h2_nv_free(&s->nv);
     h2_pack_free(&s->pack);
-    size_pool_end(&s->pool);
+    size_pool_end(&s->mem.pool);
     free(s);
 }
 

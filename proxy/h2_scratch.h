@@ -4,9 +4,9 @@
 #define PROXY_H2_SCRATCH_H
 
 #include "core/h2_head.h"
-#include "core/size_pool.h"
 #include "proxy/h2_nv.h"
 #include "proxy/h2_pack.h"
+#include "proxy/h2_sleep.h"
 #include "proxy/proxy_worker.h"
 
 #define H2_HEAD_PARTS 6
@@ -15,8 +15,7 @@
 struct h2_scratch {
     nghttp2_session_callbacks *callbacks, *client_callbacks; /* as a server; as the client of an instance */
     nghttp2_option *option, *client_option;
-    struct size_pool pool;       /* of the streams of clients, ours and nghttp2's */
-    nghttp2_mem mem;             /* the same, as nghttp2 calls it */
+    struct h2_mem mem;           /* of clients' sessions and streams */
     struct h2_head head;         /* the header block under way of the connection that is being fed */
     struct h2_nv nv;             /* the head that is being handed to nghttp2 */
     struct h2_pack pack;         /* what clients' heads have in common */

@@ -36,7 +36,7 @@ struct h2_block {
 
 struct h2_stream *h2_stream_new(struct h2_conn *h, int32_t id)
 {
-    struct size_pool *pool = &h->client->pw->h2->pool;
+    struct size_pool *pool = &h->client->pw->h2->mem.pool;
     struct h2_stream *s = size_pool_calloc(1, sizeof *s, pool);
     if (s == NULL)
         return NULL;

@@ -12,6 +12,7 @@
 #include "proxy/command_check.h"
 #include "proxy/demo.h"
 #include "proxy/demo_app.h"
+#include "proxy/h2_sleep.h"
 #include "proxy/server.h"
 
 enum { EXIT_DONE = 0, EXIT_REFUSED = 1, EXIT_USAGE = 2 };
@@ -251,6 +252,7 @@ static bool is_planned(const char *name)
 int main(int argc, char **argv)
 {
     tls_sleep_init();
+    h2_sleep_init();
     if (argc < 2 || strncmp(argv[1], "-c", 2) == 0 || strncmp(argv[1], "--config", strlen("--config")) == 0)
         return command_run(argc, argv);
     for (size_t i = 0; i < ARRAY_LEN(commands); i++) {

@@ -11,10 +11,9 @@
 #include <jemalloc/jemalloc.h>
 #endif
 
+#include "core/page_places.h"
 #include "core/tls_conn.h"
 #include "tests/support/tls.h"
-
-#define PAGE_BYTES 4096
 
 static struct tls_tickets tickets;
 static struct tls_server *server;
