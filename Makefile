@@ -24,7 +24,7 @@ OPT  ?= $(if $(SAN),-O1,-O2) -g
 HARD := -fPIE -fstack-protector-strong -fno-strict-aliasing $(if $(SAN),,-D_FORTIFY_SOURCE=2)
 DEFS := -D_GNU_SOURCE -DMILLPOND_VERSION='"$(VERSION)"' -I.
 LINK := -pie -Wl,-z,relro,-z,now -Wl,-z,noexecstack
-LIBS := -levent_core -levent_extra -levent_pthreads -levent_openssl -lssl -lcrypto -lnghttp2 -lhiredis -lurcu -lxxhash -lzstd -ljansson -linih -lpthread -lm
+LIBS := -levent_core -levent_extra -levent_pthreads -levent_openssl -lssl -lcrypto -lnghttp2 -lhiredis -lurcu -lxxhash -lbrotlienc -lz -lzstd -ljansson -linih -lpthread -lm
 
 ifeq ($(SAN),address)
 SANFLAGS := -fsanitize=address -fno-omit-frame-pointer
@@ -130,11 +130,11 @@ $(BIN): $(BUILD)/proxy/main.o $(LIB)
 endif
 
 # Programs whose allocations can be made to fail: tests/unit/proxy/no_memory.h.
-NO_MEMORY_BIN := $(patsubst %,$(BUILD)/tests/unit/proxy/test_%,assets calm_page early_hints fetch_queue h1_client h1_server \
-                              h2_call hedge mirror tunnel_client)
+NO_MEMORY_BIN := $(patsubst %,$(BUILD)/tests/unit/proxy/test_%,assets calm_page compress early_hints fetch_queue h1_client \
+                              h1_server h2_call hedge mirror tunnel_client)
 $(NO_MEMORY_BIN): WRAP := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
 $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(LIB)
-	@$(CC) $(TEST_LDFLAGS) $(WRAP) $(filter %.o,$^) $(LIB) -lcmocka $(LIBS) -o $@
+	@$(CC) $(TEST_LDFLAGS) $(WRAP) $(filter %.o,$^) $(LIB) -lcmocka -lbrotlidec $(LIBS) -o $@
 $(BUILD)/tests/unit/cache/test_evict_ratio $(BUILD)/tests/unit/bench/test_trace: $(TRACE_OBJ)
 $(filter $(BUILD)/tests/unit/core/test_redis% $(BUILD)/tests/unit/core/test_tls% \
     $(BUILD)/tests/unit/core/test_page_places $(BUILD)/tests/unit/core/test_dns_lookup \
@@ -143,7 +143,7 @@ $(filter $(BUILD)/tests/unit/core/test_redis% $(BUILD)/tests/unit/core/test_tls%
     $(BUILD)/tests/unit/proxy/test_limit_shared%,$(UNIT_BIN)): $(SUPPORT_OBJ)
 
 $(BUILD)/tests/e2e/%: $(BUILD)/tests/e2e/%.o $(SUPPORT_OBJ) $(LIB)
-	@$(CC) $(TEST_LDFLAGS) $< $(SUPPORT_OBJ) $(LIB) -lcmocka $(LIBS) -o $@
+	@$(CC) $(TEST_LDFLAGS) $< $(SUPPORT_OBJ) $(LIB) -lcmocka -lbrotlidec $(LIBS) -o $@
 
 $(BUILD)/tests/budget/%: $(BUILD)/tests/budget/%.o $(LIB)
 	@$(CC) $(ALL_LDFLAGS) $< $(LIB) $(LIBS) -o $@
@@ -159,7 +159,6 @@ run: build
 RUN_TESTS = MILLPOND=$(abspath $(BIN)) BUILD=$(BUILD) SAN=$(SAN) tests/run
 test: suite
 	@$(MAKE) --no-print-directory budget
-	@$(MAKE) --no-print-directory deb-test
 	@$(MAKE) --no-print-directory fuzz-replay
 
 suite: e2e-programs

@@ -195,7 +195,7 @@ static void print_stored(const json_t *s, FILE *out)
     fprintf(out,
             "stale_while_revalidate %" JSON_INTEGER_FORMAT " s, stale_if_error %" JSON_INTEGER_FORMAT " s",
             int_of(s, "stale_while_revalidate_s"), int_of(s, "stale_if_error_s"));
-    static const char *const more[] = {"etag", "last_modified", "tags"};
+    static const char *const more[] = {"content_encoding", "etag", "last_modified", "tags"};
     for (size_t i = 0; i < ARRAY_LEN(more); i++) {
         if (json_object_get(s, more[i]) == NULL)
             continue;
@@ -365,6 +365,7 @@ void client_explain_print(const json_t *answer, FILE *out)
     fputc('\n', out);
     print_route(answer, out);
     print_line(out, "key", text_of(answer, "key"));
+    print_line(out, "coding", text_of(answer, "coding"));
     print_known(answer, out);
     print_redis(answer, out);
     title(out, "now");

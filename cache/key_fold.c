@@ -35,35 +35,6 @@ slice_t cache_key_device(const struct http_head *request)
     return SLICE_LIT("desktop");
 }
 
-/* "0.85" in thousandths; 0 for what is no weight (RFC 9110 section 12.4.2). */
-static unsigned weight_parse(slice_t s)
-{
-    if (s.len == 0 || s.len > 5 || s.ptr[0] < '0' || s.ptr[0] > '1' || (s.len > 1 && s.ptr[1] != '.'))
-        return 0;
-    unsigned v = (unsigned)(s.ptr[0] - '0') * 1000;
-    for (size_t i = 2, unit = 100; i < s.len; i++, unit /= 10) {
-        if (s.ptr[i] < '0' || s.ptr[i] > '9')
-            return 0;
-        v += (unsigned)(s.ptr[i] - '0') * (unsigned)unit;
-    }
-    return MIN(v, 1000);
-}
-
-/* Splits "de-AT;q=0.8". */
-static slice_t range_split(slice_t element, unsigned *weight)
-{
-    size_t semicolon = slice_find(element, ';', 0);
-    *weight = 1000;
-    if (semicolon == SIZE_MAX)
-        return element;
-    slice_t q = slice_trim(slice_make(element.ptr + semicolon + 1, element.len - semicolon - 1));
-    if (q.len < 2 || ascii_lower(q.ptr[0]) != 'q' || q.ptr[1] != '=')
-        *weight = 0;
-    else
-        *weight = weight_parse(slice_make(q.ptr + 2, q.len - 2));
-    return slice_trim(slice_make(element.ptr, semicolon));
-}
-
 /* The next shorter range: without its last subtag. */
 static slice_t range_shorten(slice_t range)
 {
@@ -92,7 +63,7 @@ slice_t cache_key_language(const struct http_head *request, const struct config_
         if (request->fields[i].id != HTTP_FIELD_ACCEPT_LANGUAGE)
             continue;
         while (seen < RANGES_MAX && http_list_next(&rest, &element)) {
-            slice_t range = range_split(element, &weight);
+            slice_t range = http_weighted_split(element, &weight);
             seen++;
             slice_t found = weight > best_weight ? language_lookup(range, languages) : SLICE_EMPTY;
             if (found.len > 0) {

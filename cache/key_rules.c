@@ -32,7 +32,7 @@ static bool is_default(const struct config_route *r)
 {
     const struct config_key *k = &r->key;
     return k->query == CONFIG_QUERY_ALL && k->sort && k->headers.count == 0 && k->cookies.count == 0 &&
-           !k->device && k->languages.count == 0 && r->header_count == 0;
+           !k->device && k->languages.count == 0 && r->header_count == 0 && r->compress.count == 0;
 }
 
 static uint64_t fingerprint(const struct config_route *r)
@@ -51,6 +51,8 @@ static uint64_t fingerprint(const struct config_route *r)
         mix_text(&h, r->headers[i].name);
         mix_text(&h, r->headers[i].value);
     }
+    if (r->compress.count > 0) /* what was stored plain is not what is wanted now */
+        mix(&h, r->compress.items, r->compress.count);
     return h;
 }
 

@@ -395,6 +395,7 @@ static const build_fn build_fns[OPTION_TYPE_COUNT] = {
     [OPTION_FIELD_REMOVE] = build_field_remove,
     [OPTION_FIELD_NAMES] = build_field_name,
     [OPTION_COOKIE_PATTERNS] = build_cookie_pattern,
+    [OPTION_CODINGS] = build_coding,
     [OPTION_KEY_QUERY] = build_key_query,
     [OPTION_KEY_HEADERS] = build_key_header,
     [OPTION_KEY_COOKIES] = build_key_cookie,

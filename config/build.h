@@ -114,6 +114,7 @@ void build_route_cache(struct build *b, const struct config_option *o, slice_t i
 void build_field_set(struct build *b, const struct config_option *o, slice_t item, char *base);
 void build_field_name(struct build *b, const struct config_option *o, slice_t item, char *base);
 void build_cookie_pattern(struct build *b, const struct config_option *o, slice_t item, char *base);
+void build_coding(struct build *b, const struct config_option *o, slice_t item, char *base);
 void build_field_remove(struct build *b, const struct config_option *o, slice_t item, char *base);
 
 /* build_key.c */

@@ -316,3 +316,25 @@ void build_cookie_pattern(struct build *b, const struct config_option *o, slice_
     else
         build_route_string(b, (void *)(base + o->offset), build_text(b, item));
 }
+
+void build_coding(struct build *b, const struct config_option *o, slice_t item, char *base)
+{
+    struct coding_list *list = (void *)(base + o->offset);
+    const int which = option_word_index(o->words, item); /* enum coding, with `off` for none */
+    if (which < 0) {
+        build_wrong(b, "there is no \"%.*s\"; write off, or any of zstd, br and gzip", PROBLEM_TEXT(item));
+        return;
+    }
+    if (which == CODING_IDENTITY) {
+        if (!slice_eq(slice_str(b->value->text), item) || list->count > 0)
+            build_wrong(b, "off stands alone; remove it, or the others");
+        return;
+    }
+    for (unsigned i = 0; i < list->count; i++) {
+        if (list->items[i] == which) {
+            build_wrong(b, "\"%.*s\" is there twice; write it once", PROBLEM_TEXT(item));
+            return;
+        }
+    }
+    list->items[list->count++] = (uint8_t)which;
+}

@@ -333,6 +333,21 @@ static void check_route_slice(struct build *b, const struct config_route *r,
                      "good size");
 }
 
+static void check_route_compress(struct build *b, const struct config_route *r,
+                                 const struct source_section *section)
+{
+    if (r->compress.count == 0 || b->source->problems->errors > 0)
+        return;
+    if (r->slice_bytes > 0)
+        check_report(
+            b, false, section, "compress",
+            "slices are ranges of the plain content, so they cannot be compressed; remove one of the two, "
+            "or make a route of its own for what is compressed");
+    else if (r->pool < 0)
+        check_report(b, true, section, "compress",
+                     "the route answers by itself, which is not compressed; remove the line");
+}
+
 static void check_route_tunnel(struct build *b, const struct config_route *r,
                                const struct source_section *section)
 {
@@ -453,6 +468,7 @@ static void check_routes(struct build *b)
         check_route_mirror(b, &b->config->routes[index], it);
         check_route_cache(b, &b->config->routes[index], it);
         check_route_slice(b, &b->config->routes[index], it);
+        check_route_compress(b, &b->config->routes[index], it);
         check_route_leaks(b, &b->config->routes[index], it);
         check_route_key(b, &b->config->routes[index], it);
         check_route_tunnel(b, &b->config->routes[index], it);

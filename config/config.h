@@ -12,6 +12,7 @@
 #include <sys/types.h>
 
 #include "core/clock.h"
+#include "core/coding.h"
 #include "core/dns_system.h"
 #include "core/http_msg.h"
 #include "core/net.h"
@@ -325,6 +326,7 @@ struct config_route { /* [route NAME] */
     struct config_strings keep_request_headers;
     struct config_key key;
     bool no_vary_search;
+    struct coding_list compress; /* empty: off */
     struct config_rate_limit rate_limit;
     struct config_cidrs allow, deny;
     struct config_field_edit *request_edits, *response_edits;

@@ -79,7 +79,7 @@ enum option_section {
     X(SPLIT, "two pools with weights, `by=`")                                                                \
     X(REDIS_URL, "URL")                                                                                      \
     X(REDIS_NAME, "text without blanks")                                                                     \
-    X(NAMES, "names")                                                                                        \
+    X(CODINGS, "words")                                                                                      \
     X(OTHER, "see below")
 
 enum option_type {

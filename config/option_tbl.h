@@ -409,8 +409,13 @@ OPTION(ROUTE, "keep_request_header", FIELD_NAMES, "", ANY, OPTION_LIST | OPTION_
 OPTION(ROUTE, "deception_guard", BOOL, "yes", ANY, 0, AT(config_route, deception_guard),
        "Whether a response is stored only if its Content-Type fits the extension of the path, against paths "
        "that only look like a file.")
-OPTION(ROUTE, "compress", NAMES, "off", ANY, OPTION_LIST | OPTION_COMMAS, LATER,
-       "Codings made by Millpond: `gzip`, `br`, `zstd`; stored once per coding.")
+OPTION(
+    ROUTE, "compress", CODINGS, "off", WORDS("off gzip br zstd", NULL), OPTION_LIST | OPTION_COMMAS,
+    AT(config_route, compress),
+    "Codings in which responses go to clients that accept them, such as `zstd, br, gzip`: of what a client "
+    "likes equally well, the first. Text and the like of 256 bytes and more that the application has not "
+    "coded itself is coded as it comes, and stored once per coding. The application is asked for the chosen "
+    "coding alone, and for none where a range is wanted. The page on compression says what not to compress.")
 OPTION(ROUTE, "tags", TAGS, "", RANGE(1, 256), OPTION_LIST | OPTION_COMMAS, AT(config_route, tags),
        "Tags added to every object of this route, by which it can be purged; without blanks, told apart by "
        "case.")

@@ -98,6 +98,34 @@ bool http_param_split(slice_t element, slice_t *name, slice_t *value)
     return true;
 }
 
+/* "0.85" in thousandths; 0 for what is no weight. */
+static unsigned weight_parse(slice_t s)
+{
+    if (s.len == 0 || s.len > 5 || s.ptr[0] < '0' || s.ptr[0] > '1' || (s.len > 1 && s.ptr[1] != '.'))
+        return 0;
+    unsigned v = (unsigned)(s.ptr[0] - '0') * 1000;
+    for (size_t i = 2, unit = 100; i < s.len; i++, unit /= 10) {
+        if (s.ptr[i] < '0' || s.ptr[i] > '9')
+            return 0;
+        v += (unsigned)(s.ptr[i] - '0') * (unsigned)unit;
+    }
+    return MIN(v, 1000);
+}
+
+slice_t http_weighted_split(slice_t element, unsigned *weight)
+{
+    size_t semicolon = slice_find(element, ';', 0);
+    *weight = 1000;
+    if (semicolon == SIZE_MAX)
+        return element;
+    slice_t q = slice_trim(slice_make(element.ptr + semicolon + 1, element.len - semicolon - 1));
+    if (q.len < 2 || ascii_lower(q.ptr[0]) != 'q' || q.ptr[1] != '=')
+        *weight = 0;
+    else
+        *weight = weight_parse(slice_make(q.ptr + 2, q.len - 2));
+    return slice_trim(slice_make(element.ptr, semicolon));
+}
+
 bool http_head_has_token(const struct http_head *h, enum http_field_id id, slice_t token)
 {
     if (!http_head_has(h, id))

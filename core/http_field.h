@@ -17,6 +17,10 @@ bool http_list_next(slice_t *rest, slice_t *element);
  * A quoted value comes without its quotes, escapes left in. false when the quoting is broken. */
 bool http_param_split(slice_t element, slice_t *name, slice_t *value);
 
+/* Splits "gzip;q=0.8" into its name and its weight in thousandths (RFC 9110 section 12.4.2): 1000 without
+ * one, 0 for what is no weight. */
+slice_t http_weighted_split(slice_t element, unsigned *weight);
+
 /* True when the list-valued field `id` (all its lines) has `token`, ASCII case ignored. */
 bool http_head_has_token(const struct http_head *h, enum http_field_id id, slice_t token);
 

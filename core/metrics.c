@@ -11,6 +11,7 @@
 
 #include <stdlib.h>
 
+#include "core/coding.h"
 #include "core/lock.h"
 #include "core/panic.h"
 #include "core/redis_conn.h"

@@ -73,6 +73,11 @@
     COUNTER(CACHE_SLICE_FETCHES, "cache_slice_fetches", "Slices asked for at instances")                     \
     COUNTER(CACHE_SLICES_CHANGED, "cache_slices_changed",                                                    \
             "Responses from slices that were cut, since the instance had another version by then")           \
+    COUNTER(COMPRESS_BYTES_IN, "compress_received_bytes", "Bytes of bodies before they were compressed")     \
+    COUNTER(COMPRESS_BYTES_OUT, "compress_sent_bytes", "Bytes that came of them")                            \
+    COUNTER(COMPRESS_REFUSED, "compress_refused",                                                            \
+            "Responses not compressed, since too many were at once or memory was short")                     \
+    GAUGE(COMPRESSIONS_OPEN, "compressions_in_flight", "Responses being compressed now")                     \
     COUNTER(EARLY_HINTS, "early_hints", "Responses 103 (Early Hints) of instances that were passed on")      \
     COUNTER(EARLY_HINTS_LEARNED, "early_hints_learned",                                                      \
             "Responses 103 made of the links of a stored response")                                          \
@@ -107,6 +112,8 @@
       "Client connections that ended")                                                                       \
     X(FETCH_ERRORS, "fetch_errors", "reason", FETCH_ERROR_COUNT,                                             \
       outcome_fetch_name((enum fetch_error)reason), "Requests whose fetch from an instance failed")          \
+    X(COMPRESSED, "compressed", "coding", CODING_COUNT, coding_name((enum coding)reason).ptr,                \
+      "Responses that were compressed")                                                                      \
     X(PURGE_KINDS, "purge_kinds", "kind", PURGE_KIND_COUNT,                                                  \
       outcome_purge_kind_name((enum purge_kind)reason), "Events of the invalidation log, by what they name") \
     X(PURGE_SOURCES, "purge_sources", "source", PURGE_SOURCE_COUNT,                                          \

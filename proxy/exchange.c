@@ -10,6 +10,7 @@
 #include "proxy/affinity.h"
 #include "proxy/client_conn.h"
 #include "proxy/client_identity.h"
+#include "proxy/compress.h"
 #include "proxy/fetch_timeout.h"
 #include "proxy/grpc.h"
 #include "proxy/h2_conn.h"
@@ -138,6 +139,8 @@ static void heir_take_fetch(struct exchange *x, struct exchange *of)
     x->filling = of->filling;
     x->fetch_counted = of->fetch_counted;
     upstream_hand_over(of, x);
+    if (UNLIKELY(of->compress != NULL))
+        compress_hand_over(of, x);
     cache_fill_set_leader(x->flight, x);
     of->flight = NULL;
     of->instance = NULL;
@@ -269,8 +272,11 @@ void exchange_free(struct exchange *x)
         cache_object_unref(&x->object);
     if (x->stale != NULL)
         cache_object_unref(&x->stale);
-    if (x->last_instance != NULL)
+    if (x->last_instance != NULL) {
         instance_unref(x->last_instance);
+        if (UNLIKELY(x->compress != NULL)) /* which only what an instance was asked for has */
+            compress_free(x);
+    }
     arena_reset(&x->arena);
     snapshot_view_unref(x->view);
     list_remove(&x->node);
@@ -415,5 +421,6 @@ void exchange_on_client_readable(struct exchange *x)
 
 size_t exchange_stream_room(const struct exchange *x, size_t most)
 {
-    return MIN(most, h2_stream_room(x->stream));
+    const size_t room = x->stream != NULL ? MIN(most, h2_stream_room(x->stream)) : most;
+    return exchange_piece_room(x, room);
 }

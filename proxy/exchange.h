@@ -10,11 +10,13 @@
 #include "cache/cache.h"
 #include "cache/cache_control.h"
 #include "core/arena.h"
+#include "core/encoder.h"
 #include "core/h1_parse.h"
 #include "core/outcome.h"
 #include "proxy/snapshot.h"
 
 struct client_conn;
+struct compress;
 struct config_listen;
 struct deliver_range;
 struct fetch_place;
@@ -166,8 +168,9 @@ struct exchange {
     struct instance *instance;      /* lease of the try under way */
     struct instance *last_instance; /* for the log; a reference */
     struct instance *tried[EXCHANGE_MAX_TRIES];
-    struct tunnel *tunnel; /* the request asks for another protocol: tunnel.h; in the arena */
-    slice_t upstream_head; /* the request as sent to the instance */
+    struct compress *compress; /* its response is being compressed: compress.h */
+    struct tunnel *tunnel;     /* the request asks for another protocol: tunnel.h; in the arena */
+    slice_t upstream_head;     /* the request as sent to the instance */
     struct h1_framing response_framing;
 
     /* response */
@@ -287,7 +290,13 @@ void exchange_on_upstream_rested(struct exchange *x);
 size_t exchange_stream_room(const struct exchange *x, size_t most);
 static inline size_t exchange_relay_room(const struct exchange *x, size_t most)
 {
-    return LIKELY(x->stream == NULL) ? most : exchange_stream_room(x, most);
+    return LIKELY(((uintptr_t)x->stream | (uintptr_t)x->compress) == 0) ? most
+                                                                        : exchange_stream_room(x, most);
+}
+/* How much of what was read is handed on as one piece. */
+static inline size_t exchange_piece_room(const struct exchange *x, size_t n)
+{
+    return LIKELY(x->compress == NULL) ? n : MIN(n, (size_t)ENCODER_STEP_BYTES);
 }
 /* Should the upstream connection stop reading for now? */
 bool exchange_wants_pause(struct exchange *x);

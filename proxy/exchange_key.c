@@ -3,6 +3,7 @@
  * Hot path: with the default rules (`custom` is NULL) the key is the URL, built in one pass. */
 #include "cache/key_parts.h"
 #include "proxy/client_identity.h"
+#include "proxy/compress.h"
 #include "proxy/exchange.h"
 #include "proxy/no_vary.h"
 #include "proxy/proxy_worker.h"
@@ -47,6 +48,8 @@ static bool key_build_of_url(struct exchange *x)
 static bool key_build_rare(struct exchange *x)
 {
     bool read = x->req.method == HTTP_GET || x->req.method == HTTP_HEAD;
+    if (x->route != NULL && x->route->compresses)
+        compress_request(x);
     if (x->route == NULL || !read ? !key_build_of_url(x) : !key_build_custom(x))
         return false;
     /* A purge is for the URL, whoever asks. */

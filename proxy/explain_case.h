@@ -64,6 +64,7 @@ struct explain_case {
     unsigned status;    /* of the response the reason is about; 0 unknown */
     bool not_yet_known; /* whether the response will be stored depends on it */
     slice_t cause_text, would;
+    slice_t coding; /* compress_explain; empty: the route does not compress */
     size_t other_queries;
     slice_t other_query;
     struct explain_edit edit;

@@ -10,6 +10,7 @@
 #include "cache/stale.h"
 #include "cache/storable.h"
 #include "core/http_date.h"
+#include "proxy/compress.h"
 #include "proxy/deliver.h"
 #include "proxy/explain_case.h"
 #include "proxy/no_vary.h"
@@ -432,6 +433,8 @@ void explain_decide(struct explain_case *e)
                     r->redirect_status != 0 ? r->redirect_status : r->respond_status));
         return;
     }
+    if (x->route->compresses)
+        e->coding = compress_explain(x);
     enum no_store_reason why =
         e->cache == NULL ? NO_STORE_CACHE_OFF
                          : cache_request_usable(&x->req, x->body_state != BODY_ABSENT, &x->route->rules);

@@ -5,6 +5,7 @@
 
 #include "admin/json_put.h"
 #include "cache/stale.h"
+#include "proxy/deliver.h"
 #include "proxy/hedge.h"
 
 #define TEXT_MAX   2048
@@ -109,6 +110,8 @@ void explain_add_route(json_t *o, const struct explain_case *e)
 void explain_add_key(json_t *o, const struct explain_case *e)
 {
     explain_put_text(o, "key", e->x->key.text);
+    if (e->coding.len > 0)
+        explain_put_text(o, "coding", e->coding);
     if (!e->looked_up || !e->peek.varies)
         return;
     explain_put_text(o, "vary", e->peek.vary_names);
@@ -135,6 +138,9 @@ static json_t *stored_json(const struct explain_case *e)
     put_bool(o, "never_stale", f->never_stale);
     admin_put_int(o, "stale_while_revalidate_s", stale.while_revalidate_ms / 1000);
     admin_put_int(o, "stale_if_error_s", stale.if_error_ms / 1000);
+    const slice_t coding = head_text_field(i->head, HTTP_FIELD_CONTENT_ENCODING);
+    if (coding.len > 0)
+        explain_put_text(o, "content_encoding", coding);
     if (i->validators.etag.len > 0)
         explain_put_text(o, "etag", i->validators.etag);
     if (i->validators.last_modified.len > 0)

@@ -155,12 +155,13 @@ static enum step client_read_chunked(struct upstream_conn *u, struct input *in)
 {
     slice_t data;
     size_t consumed = 0;
-    enum h1_chunk ev = h1_chunked_next(&u->chunked, in->ptr, in->len, &consumed, &data);
+    const size_t piece = exchange_piece_room(u->exchange, in->len), rest = in->len - piece;
+    enum h1_chunk ev = h1_chunked_next(&u->chunked, in->ptr, piece, &consumed, &data);
     in->ptr += consumed;
     in->len -= consumed;
     switch (ev) {
     case H1_CHUNK_MORE:
-        return STEP_MORE;
+        return rest > 0 && consumed > 0 ? STEP_GO : STEP_MORE;
     case H1_CHUNK_DATA:
         exchange_on_response_body(u->exchange, data.ptr, data.len);
         return u->exchange == NULL ? STEP_OVER : STEP_GO;
@@ -178,7 +179,7 @@ static enum step client_read_body(struct upstream_conn *u, struct input *in)
 {
     if (u->framing.kind == H1_BODY_CHUNKED)
         return client_read_chunked(u, in);
-    size_t n = in->len;
+    size_t n = exchange_piece_room(u->exchange, in->len);
     if (u->framing.kind == H1_BODY_LENGTH) {
         n = (size_t)MIN((uint64_t)n, u->body_left);
         u->body_left -= n;

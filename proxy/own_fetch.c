@@ -13,14 +13,16 @@
  * copied, since the window drops it: at most one step of delivery (deliver_step).
  *
  * The client that led the shared fetch leaves it like any other: the fetch goes on in an exchange without a
- * client (exchange_new_heir). Rejected: ranges, also of what is completed from parts. They get this far
- * only when their length was announced and memory is short, and are cut. */
+ * client (exchange_new_heir). What was compressed here would not be the same bytes again, so its reader is
+ * cut. Rejected: ranges, also of what is completed from parts. They get this far only when their length was
+ * announced and memory is short, and are cut. */
 #include "proxy/own_fetch.h"
 
 #include "cache/range.h"
 #include "core/metrics.h"
 #include "core/panic.h"
 #include "proxy/client.h"
+#include "proxy/compress.h"
 #include "proxy/deliver.h"
 #include "proxy/deliver_range.h"
 #include "proxy/partial.h"
@@ -47,7 +49,7 @@ static bool leave_flight(struct exchange *x)
 /* What must be known of the response to go on with it. false: it cannot be done. */
 static bool remember_response(struct exchange *x, struct own_fetch *own)
 {
-    if (x->range != NULL || x->info.status == 206)
+    if (x->range != NULL || x->info.status == 206 || compress_is_ours(x, x->info.head))
         return false;
     own->status = x->info.status;
     own->offset = x->offset;

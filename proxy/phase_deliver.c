@@ -4,6 +4,7 @@
 #include "core/panic.h"
 #include "core/text.h"
 #include "proxy/client.h"
+#include "proxy/compress.h"
 #include "proxy/deliver.h"
 #include "proxy/deliver_range.h"
 #include "proxy/error_page.h"
@@ -213,10 +214,43 @@ static enum phase_result deliver_local(struct exchange *x)
     return deliver_finish(x);
 }
 
+/* A piece of a relayed body. */
+static inline void relay_add(struct exchange *x, const char *data, size_t n)
+{
+    struct client_conn *c = x->client;
+    if (x->out_framing == FRAME_CHUNKED) {
+        char *head = client_out_reserve(c, 32);
+        client_out_commit(c, h1_chunk_head(head, n));
+    }
+    client_out_add(c, data, n, NULL);
+    if (x->out_framing == FRAME_CHUNKED)
+        TEXT_LIT_OUT(c, "\r\n");
+    x->response_bytes += n;
+}
+
+/* What compressing kept until the end. false: the client cannot take it now. */
+static NOINLINE bool deliver_tail_of_relay(struct exchange *x)
+{
+    if (!client_ready(x, 4, 32))
+        return false;
+    const slice_t tail = compress_take_tail(x);
+    if (tail.len == 0 || x->body_suppressed)
+        return true;
+    if (x->stream == NULL) {
+        relay_add(x, tail.ptr, tail.len);
+    } else {
+        client_add(x, tail.ptr, tail.len, NULL);
+        x->response_bytes += tail.len;
+    }
+    return true;
+}
+
 static enum phase_result deliver_from_relay(struct exchange *x)
 {
     if (x->body_cut)
         return deliver_cut(x);
+    if (x->upstream_done && UNLIKELY(x->compress != NULL) && !deliver_tail_of_relay(x))
+        return PHASE_PARK;
     if (x->upstream_done)
         return client_flush(x) ? deliver_finish(x) : PHASE_PARK;
     if (x->body_suppressed && x->upstream != NULL && x->conditions_dropped)
@@ -305,14 +339,7 @@ void deliver_relay(struct exchange *x, const char *data, size_t n)
         return;
     ASSERT(x->head_sent && !client_out_is_blocked(c));
     ASSERT(client_out_ready(c, 4, 32)); /* the batch holds this answer's head at most */
-    if (x->out_framing == FRAME_CHUNKED) {
-        char *head = client_out_reserve(c, 32);
-        client_out_commit(c, h1_chunk_head(head, n));
-    }
-    client_out_add(c, data, n, NULL);
-    if (x->out_framing == FRAME_CHUNKED)
-        TEXT_LIT_OUT(c, "\r\n");
-    x->response_bytes += n;
+    relay_add(x, data, n);
     if (!client_out_flush(c) && c->broken)
         phase_run(x); /* ends it: nobody reads this any more, and no event of the client need follow */
 }

@@ -10,6 +10,7 @@
 #include "core/panic.h"
 #include "proxy/calm_page.h"
 #include "proxy/client.h"
+#include "proxy/compress.h"
 #include "proxy/fetch_queue.h"
 #include "proxy/fetch_timeout.h"
 #include "proxy/forward.h"
@@ -366,6 +367,8 @@ bool phase_fetch_prepare(struct exchange *x)
         return false;
     if (UNLIKELY(x->route->http2_pool) && !grpc_begin(x))
         return false;
+    if (UNLIKELY(x->route->compresses))
+        compress_request(x);
     if (exchange_own_head(x))
         x->upstream_head = forward_request_head(x);
     if (x->upstream_head.ptr == NULL)

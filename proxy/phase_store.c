@@ -12,6 +12,7 @@
 #include "proxy/affinity.h"
 #include "proxy/assets.h"
 #include "proxy/client.h"
+#include "proxy/compress.h"
 #include "proxy/deliver.h"
 #include "proxy/forward.h"
 #include "proxy/hedge.h"
@@ -302,6 +303,8 @@ static bool store_wants_range(const struct exchange *x, const struct http_head *
 /* Without what the instance was asked conditionally for, or with what the client wants of it. */
 static void store_ask_again(struct exchange *x)
 {
+    if (x->compress != NULL)
+        compress_free(x);
     if (x->stale != NULL)
         cache_object_unref(&x->stale);
     phase_fetch_release(x, FETCH_NONE);
@@ -425,13 +428,15 @@ void exchange_on_response_head(struct exchange *x, const struct http_head *head,
         return;
     if (fetch_retry_on_status(x, head->status) || stale_instead_of_status(x, head->status))
         return;
+    if (UNLIKELY(x->route->compresses))
+        head = compress_response(x, head);
     if (phase_store_response(x, head))
         store_go_on(x);
 }
 
 char *exchange_body_buffer(struct exchange *x, size_t *room)
 {
-    return x->filling ? cache_fill_buffer(x->flight, room) : NULL;
+    return x->filling && x->compress == NULL ? cache_fill_buffer(x->flight, room) : NULL;
 }
 
 void exchange_on_body_filled(struct exchange *x, size_t n)
@@ -459,7 +464,9 @@ bool phase_store_put(struct exchange *x, const char *data, size_t n)
 
 void exchange_on_response_body(struct exchange *x, const char *data, size_t n)
 {
-    if (UNLIKELY(x->own_fetch != NULL))
+    if (UNLIKELY(x->compress != NULL) && !compress_body(x, &data, &n))
+        exchange_on_upstream_error(x, FETCH_NO_MEMORY);
+    else if (UNLIKELY(x->own_fetch != NULL))
         own_fetch_on_body(x, data, n);
     else if (!x->filling)
         deliver_relay(x, data, n);
@@ -499,6 +506,13 @@ void exchange_finish_response(struct exchange *x, const struct http_head *traile
 void exchange_on_response_end(struct exchange *x, const struct http_head *trailers)
 {
     CHECK_MAGIC(x, EXCHANGE_MAGIC);
+    if (UNLIKELY(x->compress != NULL)) {
+        trailers = NULL; /* what they say may be of the plain content */
+        if (!compress_end(x)) {
+            exchange_on_upstream_error(x, FETCH_NO_MEMORY);
+            return;
+        }
+    }
     exchange_finish_response(x, trailers);
     phase_run(x);
 }
@@ -512,6 +526,8 @@ void exchange_on_upstream_error(struct exchange *x, enum fetch_error e)
     }
     proxy_count(x->pw, METRIC_UPSTREAM_ERRORS, 1);
     x->fetch_error = (uint8_t)(e == FETCH_RESET ? FETCH_CUT_SHORT : e);
+    if (UNLIKELY(x->compress != NULL))
+        compress_free(x);
     phase_fetch_release(x, e);
     if (UNLIKELY(x->remote != NULL))
         phase_remote_cancel(x);
@@ -527,6 +543,8 @@ void exchange_on_upstream_rested(struct exchange *x)
 {
     if (x->phase != PHASE_DELIVER)
         return;
+    if (UNLIKELY(x->compress != NULL))
+        compress_rested(x);
     if (x->client == NULL && !phase_fetch_is_wanted(x)) {
         exchange_abandon(x); /* it outgrew the limit and its last reader has left */
         return;
@@ -545,9 +563,10 @@ static void exchange_on_fill_room(void *arg)
 
 bool exchange_wants_pause(struct exchange *x)
 {
-    if (!x->filling)
-        return x->client != NULL && client_is_blocked(x);
-    if (x->flight != NULL)
-        return cache_fill_should_pause(x->flight, exchange_on_fill_room, x, x->pw->worker);
-    return false;
+    if (!x->filling && x->client != NULL && client_is_blocked(x))
+        return true;
+    if (x->filling && x->flight != NULL &&
+        cache_fill_should_pause(x->flight, exchange_on_fill_room, x, x->pw->worker))
+        return true;
+    return UNLIKELY(x->compress != NULL) && compress_wants_pause(x);
 }

@@ -11,6 +11,7 @@
 #include "core/random.h"
 #include "core/text.h"
 #include "proxy/client_conn.h"
+#include "proxy/compress.h"
 #include "proxy/exchange.h"
 #include "proxy/h2_conn.h"
 #include "proxy/listener.h"
@@ -78,6 +79,7 @@ void proxy_worker_destroy(struct proxy_worker *pw)
     free(pw->fields);
     free(pw->response_fields);
     free(pw->tls_out);
+    compress_worker_free(pw);
     h2_scratch_free(pw->h2);
     free(pw);
 }

@@ -17,6 +17,7 @@ struct cache_object;
 struct cache_remote;
 struct cache_remote_settings;
 struct client_conn;
+struct compress_worker;
 struct exchange;
 struct h2_scratch;
 struct redis;
@@ -79,9 +80,10 @@ struct proxy_worker {
     struct client_conn *read_owner; /* whose unread input lies in read_buffer */
     struct out_batch out;
     struct upstream_pool upstreams;
-    struct h2_scratch *h2;   /* made when first needed */
-    struct tls_out *tls_out; /* likewise */
-    struct list handshakes;  /* client_tls.node, oldest first */
+    struct h2_scratch *h2;            /* made when first needed */
+    struct tls_out *tls_out;          /* likewise */
+    struct compress_worker *compress; /* likewise */
+    struct list handshakes;           /* client_tls.node, oldest first */
     unsigned handshake_count;
     mono_us_t handshakes_us; /* spent on them in this turn */
     struct turn_hook handshake_hook;

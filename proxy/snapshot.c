@@ -150,6 +150,7 @@ static bool snapshot_build_routes(struct snapshot *s)
         route->guards_tries = r->timeout_ms > 0 || r->retry_idempotency_key;
         route->edits_response = r->response_edit_count > 0 || r->browser_ttl_ms != CONFIG_TTL_UNSET;
         cache_rules_from_config(c, r, &route->rules);
+        route->compresses = r->compress.count > 0;
         snapshot_build_limit(route);
         snapshot_build_mirror(s, route);
         if (!snapshot_build_split(s, route))

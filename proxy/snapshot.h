@@ -38,6 +38,7 @@ struct route {
     bool http2_pool;            /* the pool has protocol = h2 */
     bool hedges;                /* a slow GET or HEAD is sent to a second instance: hedge.h */
     bool guards_tries;          /* timeout or retry_idempotency_key is given */
+    bool compresses;            /* has `compress`: compress.h */
     bool edits_response;        /* fields of responses are set or removed, or browser_ttl is given */
     struct calm_page *calm;     /* NULL: none */
     struct split *split;        /* the requests are split: split.h; a reference. NULL: they are not */

@@ -43,6 +43,8 @@ static void test_tags_differ(void **state)
         {.key = {.sort = true, .languages = {swapped, 2}}},
         {.key = {.sort = true}, .headers = beta, .header_count = 1},
         {.key = {.sort = true}, .headers = any, .header_count = 1},
+        {.key = {.sort = true}, .compress = {1, {CODING_BR}}},
+        {.key = {.sort = true}, .compress = {2, {CODING_BR, CODING_GZIP}}},
     };
     struct cache_key_rules rules[ARRAY_LEN(routes)], again;
     for (size_t i = 0; i < ARRAY_LEN(routes); i++) {

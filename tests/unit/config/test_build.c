@@ -165,6 +165,8 @@ static const struct option_case cases[] = {
     {T, "ttl_jitter", "10%", {"10", "91%", "x%"}, "a percent sign"},
     {T, "max_object_size", "1K", {"0", "x", "1KB"}, "from 1 to 1024T"},
     {T, "slice", "1M", {"on", "63K", "65M"}, ""},
+    {T, "compress", "zstd, br, gzip", {"gzip, gzip", "off, gzip", "gzip, off"}, "; "},
+    {T, "compress", "off", {"deflate", "brotli", "on"}, "write off, or any of zstd, br and gzip"},
     {T, "key_query", "except: utm_*, campaign, a", {"some", "only", "all: a"}, "is no choice of parameters"},
     {T, "key_sort", "no", {"maybe", "1", ""}, "write yes, no"},
     {T, "no_vary_search", "no", {"maybe", "1", ""}, "write yes, no"},

@@ -138,6 +138,10 @@ static void test_ttl_that_does_nothing(void **state)
 static void test_slices(void **state)
 {
     UNUSED(state);
+    expect_no_problem(APP "[route a]\npath = /a\ncompress = br\n[route b]\nslice = 1M\n");
+    expect_error(APP "[route a]\ncompress = br\nslice = 1M\n",
+                 "t.ini:4: [route a] compress: slices are ranges of the plain content");
+    expect_warning("[route a]\nrespond = 200\ncompress = gzip\n", "which is not compressed");
     expect_no_problem(APP "[route a]\nslice = 1M\n");
     expect_no_problem(APP "[route a]\nslice = 1M\nmax_object_size = 1M\n");
     expect_error(APP "[route a]\nslice = 2M\nmax_object_size = 1M\n",

@@ -84,8 +84,10 @@ static void test_foreign_key(void **state)
                  "\"Timeout Connect\"; what is meant is connect_timeout in [pool NAME]");
     expect_error(APP "least-conn = on\n", "what is meant is balance = least_connections in [pool NAME]");
     expect_error(APP "[log]\nworker_processes = 4\n", "what is meant is workers in [millpond]");
-    expect_error(APP "[route r]\ngzip = on\n", "what is meant is compress in [route NAME], which this "
-                                               "version does not support yet; remove the line");
+    expect_error(APP "[route r]\ngzip = on\n", "what is meant is compress in [route NAME]");
+    expect_error(APP "[route r]\nauth_basic = on\n",
+                 "what is meant is basic_auth in [route NAME], which this "
+                 "version does not support yet; remove the line");
 }
 
 /* Each row names an option there is, and none that there is here by that name. */

@@ -103,6 +103,25 @@ static struct http_head head_of(struct http_field *fields, unsigned n)
     return h;
 }
 
+static void test_weights(void **state)
+{
+    static const struct {
+        const char *element, *name;
+        unsigned weight;
+    } rows[] = {
+        {"gzip", "gzip", 1000},     {"gzip;q=0.85", "gzip", 850}, {"a ; Q=1", "a", 1000}, {"*;q=0", "*", 0},
+        {"a;q=0.001", "a", 1},      {"a;q=1.5", "a", 1000},       {"a;q=2", "a", 0},      {"a;q=", "a", 0},
+        {"a;level=1", "a", 0},      {"a;q=0.12345", "a", 0},      {"a;q=.5", "a", 0},     {";", "", 0},
+        {"de-AT;q=0.x", "de-AT", 0}};
+    UNUSED(state);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        unsigned weight;
+        const slice_t name = http_weighted_split(slice_str(rows[i].element), &weight);
+        if (!slice_eq(name, slice_str(rows[i].name)) || weight != rows[i].weight)
+            fail_msg("%s: %.*s, %u", rows[i].element, (int)name.len, name.ptr, weight);
+    }
+}
+
 static void test_tokens_of_a_head(void **state)
 {
     UNUSED(state);
@@ -270,6 +289,7 @@ int main(void)
         cmocka_unit_test(test_lists),
         cmocka_unit_test(test_params),
         cmocka_unit_test(test_tokens_of_a_head),
+        cmocka_unit_test(test_weights),
         cmocka_unit_test(test_hop_by_hop),
         cmocka_unit_test(test_named_by_connection),
         cmocka_unit_test(test_drop_named_by_connection),
