@@ -13,6 +13,7 @@
 #include "proxy/fold.h"
 #include "proxy/own_fetch.h"
 #include "proxy/partial.h"
+#include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
 #include "proxy/tags.h"
 #include "proxy/tunnel.h"
@@ -33,7 +34,8 @@ static size_t head_bound(const struct http_head *h)
 
 size_t forward_edits_bound(const struct exchange *x, const struct config_field_edit *edits, size_t count)
 {
-    const size_t variable = MAX(MAX(x->host.len, x->client_ip.len), (size_t)REQUEST_ID_MAX);
+    const size_t variable =
+        MAX(MAX(x->host.len, x->client_ip.len), MAX((size_t)REQUEST_ID_MAX, phase_auth_user(x).len));
     size_t bytes = 0;
     for (size_t i = 0; i < count; i++) {
         if (edits[i].value == NULL)
@@ -53,13 +55,13 @@ static void put_field(struct text *t, slice_t name, slice_t value)
     TEXT_LIT(t, "\r\n");
 }
 
-/* An edited value: `$client_ip`, `$host` and `$request_id` are replaced. */
+/* An edited value: variables are replaced. */
 static void put_edit_value(struct text *t, struct exchange *x, const char *value)
 {
     static const struct {
         const char *name;
         size_t len;
-    } vars[] = {{"$client_ip", 10}, {"$host", 5}, {"$request_id", 11}};
+    } vars[] = {{"$client_ip", 10}, {"$host", 5}, {"$request_id", 11}, {"$remote_user", 12}};
     while (*value != '\0') {
         size_t v = 0;
         while (v < ARRAY_LEN(vars) && strncmp(value, vars[v].name, vars[v].len) != 0)
@@ -71,6 +73,8 @@ static void put_edit_value(struct text *t, struct exchange *x, const char *value
         value += vars[v].len;
         if (v == 0)
             text_put(t, x->client_ip);
+        else if (v == 3)
+            text_put(t, phase_auth_user(x));
         else
             text_put(t, v == 1 ? x->host : exchange_request_id(x));
     }

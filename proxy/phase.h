@@ -1,7 +1,8 @@
 /* phase.h: the life of a request as a table of functions.
  *
- *   ACCEPT -> ROUTE -> [LIMIT] -> LOOKUP -> [WAIT] -> [REMOTE] -> [FETCH -> STORE]
- *                                   ^------'------------'              '-> DELIVER -> [TUNNEL] -> LOG
+ *   ACCEPT -> ROUTE -> [LIMIT] -> [AUTH] -> LOOKUP -> [WAIT] -> [REMOTE] -> [FETCH -> STORE]
+ *                                             ^------'------------'              '-> DELIVER -> [TUNNEL] ->
+ * LOG
  *
  * and LOOKUP -> [SLICES] -> DELIVER, or back (slices.h).
  *
@@ -12,10 +13,13 @@
 
 #include "proxy/exchange.h"
 
+struct text;
+
 #define PHASES(X)                                                                                            \
     X(ACCEPT, accept)                                                                                        \
     X(ROUTE, route)                                                                                          \
     X(LIMIT, limit)                                                                                          \
+    X(AUTH, auth)                                                                                            \
     X(LOOKUP, lookup)                                                                                        \
     X(WAIT, wait)                                                                                            \
     X(SLICES, slices)                                                                                        \
@@ -69,6 +73,18 @@ void exchange_abandon(struct exchange *x);
 void phase_limit_cancel(struct exchange *x);
 /* The value of Retry-After of a request over its limit, else 0. */
 uint64_t phase_limit_retry_after_s(const struct exchange *x);
+
+/* phase_auth.c: the password that is being checked, if any, is not needed any more; it was for too long. */
+void phase_auth_cancel(struct exchange *x);
+void phase_auth_timeout(struct exchange *x);
+/* The fields of the answer of a request with `auth`: of a 401 and a 503. */
+void phase_auth_put_challenge(struct text *t, const struct exchange *x);
+/* Who passed; "" on routes without basic_auth. */
+slice_t phase_auth_user(const struct exchange *x);
+/* The same for an exchange without a client, as of another's. false when out of memory. */
+bool phase_auth_copy(struct exchange *x, const struct exchange *of);
+/* Takes Authorization out of a request. */
+void phase_auth_strip(struct http_head *request);
 
 /* phase_lookup.c: the wait for another request's fetch, or for the instance's 100 (Continue), took too long.
  */

@@ -384,6 +384,17 @@ struct upstream_conn *upstream_conn_open(struct proxy_worker *pw, struct instanc
     return u;
 }
 
+struct upstream_conn *upstream_conn_open_file(struct proxy_worker *pw, struct exchange *x,
+                                              void (*on_event)(evutil_socket_t, short, void *))
+{
+    struct upstream_conn *u = upstream_conn_new(pw, -1, NULL, UPSTREAM_ACTIVE, on_event);
+    if (u == NULL)
+        return NULL;
+    u->exchange = x;
+    event_active(&u->event, EV_READ, 0);
+    return u;
+}
+
 struct upstream_conn *upstream_conn_adopt(struct proxy_worker *pw, int fd, struct instance *i)
 {
     struct upstream_conn *u = upstream_conn_new(pw, fd, i, UPSTREAM_IDLE, upstream_conn_on_event);
@@ -444,8 +455,10 @@ void upstream_conn_close(struct upstream_conn **up)
         return;
     struct instance *i = u->instance;
     upstream_conn_drop(u);
-    close(u->fd);
-    instance_unref(i);
+    if (u->fd >= 0)
+        close(u->fd);
+    if (i != NULL)
+        instance_unref(i);
 }
 
 void upstream_conn_set_idle(struct upstream_conn *u)
