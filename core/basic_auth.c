@@ -22,7 +22,7 @@ static size_t decode(slice_t text, char *out, size_t room)
         text.len--;
         pad++;
     }
-    if (text.len % 4 == 1 || (pad > 0 && (text.len + pad) % 4 != 0) || text.len / 4 * 3 + 2 > room)
+    if (text.len % 4 == 1 || (pad > 0 && (text.len + pad) % 4 != 0) || text.len * 3 / 4 > room)
         return SIZE_MAX;
     for (size_t i = 0; i < text.len; i++) {
         const int digit = digit_of(text.ptr[i]);

@@ -42,11 +42,11 @@ static int setup(void **state)
     make_file("secret");
     make_file("root/a");
     make_file("root/sub/b");
-    symlink("sub/b", at("root/inside"));
-    symlink("../secret", at("root/outside"));
-    symlink(base, at("root/absolute"));
-    symlink("loop", at("root/loop"));
-    symlink("root", at("current"));
+    assert_int_equal(symlink("sub/b", at("root/inside")), 0);
+    assert_int_equal(symlink("../secret", at("root/outside")), 0);
+    assert_int_equal(symlink(base, at("root/absolute")), 0);
+    assert_int_equal(symlink("loop", at("root/loop")), 0);
+    assert_int_equal(symlink("root", at("current")), 0);
     mkfifo(at("root/fifo"), 0644);
     return 0;
 }
