@@ -112,7 +112,7 @@ static void test_one_answer_per_route(void **state)
     expect_error(APP "[route a]\npool = app\nrespond = 200\n",
                  "t.ini:5: [route a] respond: pool on line 4 answers already");
     expect_error("[route a]\nredirect = 301 /x\nrespond = 200\n",
-                 "keep one of pool, split, redirect and respond");
+                 "keep one of pool, split, root, redirect and respond");
 }
 
 static void test_mirrors(void **state)
