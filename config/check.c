@@ -334,6 +334,17 @@ static void check_route_slice(struct build *b, const struct config_route *r,
                      "good size");
 }
 
+static void check_route_user(struct build *b, const struct config_route *r,
+                             const struct source_section *section)
+{
+    for (size_t i = 0; i < r->request_edit_count && r->basic_auth[0] == '\0'; i++) {
+        if (r->request_edits[i].value != NULL && strstr(r->request_edits[i].value, "$remote_user") != NULL)
+            check_report(b, true, section, "set_request_header",
+                         "$remote_user is always empty on a route without basic_auth; give it one, or remove "
+                         "the line");
+    }
+}
+
 static void check_route_tunnel(struct build *b, const struct config_route *r,
                                const struct source_section *section)
 {
@@ -457,6 +468,7 @@ static void check_routes(struct build *b)
         check_route_leaks(b, &b->config->routes[index], it);
         check_route_key(b, &b->config->routes[index], it);
         check_route_tunnel(b, &b->config->routes[index], it);
+        check_route_user(b, &b->config->routes[index], it);
         check_route_limit(b, &b->config->routes[index], it);
         if (b->source->problems->errors == 0 && !b->source->unwarned)
             check_shadowed(b, index, it);

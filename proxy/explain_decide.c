@@ -285,8 +285,7 @@ static void decide_looked_up(struct explain_case *e)
 static bool make_key(struct explain_case *e)
 {
     struct exchange *x = e->x;
-    if (x->route->auth != NULL && !x->route->tells_user)
-        phase_auth_strip(&x->req);
+    phase_route_drop(x);
     if ((x->req.present & (HTTP_BIT(COOKIE) | HTTP_BIT(AUTHORIZATION))) != 0) {
         cookies_remove(&x->req, &x->route->rules);
         x->credentials = (uint8_t)guard_credentials(&x->req, &x->route->rules, false);

@@ -113,11 +113,23 @@ __attribute__((noinline)) bool forward_is_edited(const struct config_field_edit 
     (HTTP_BIT(HOST) | HTTP_BIT(CONTENT_LENGTH) | HTTP_BIT(X_FORWARDED_FOR) | HTTP_BIT(X_FORWARDED_PROTO) |   \
      HTTP_BIT(X_FORWARDED_HOST) | HTTP_BIT(FORWARDED) | HTTP_BIT(VIA) | HTTP_BIT(X_REQUEST_ID))
 
+/* X_Remote_User is X-Remote-User to applications that take fields for variables (CGI, WSGI). */
+static NOINLINE bool is_edited_or_like_it(const struct config_route *r, slice_t name)
+{
+    char dashed[128];
+    if (forward_is_edited(r->request_edits, r->request_edit_count, name))
+        return true;
+    if (name.len > sizeof dashed || slice_find(name, '_', 0) == SIZE_MAX)
+        return false;
+    for (size_t i = 0; i < name.len; i++)
+        dashed[i] = name.ptr[i] == '_' ? '-' : name.ptr[i];
+    return forward_is_edited(r->request_edits, r->request_edit_count, slice_make(dashed, name.len));
+}
+
 static bool request_is_edited(const struct exchange *x, slice_t name)
 {
     const struct config_route *r = x->route->config;
-    return UNLIKELY(r->request_edit_count > 0) &&
-           forward_is_edited(r->request_edits, r->request_edit_count, name);
+    return UNLIKELY(r->request_edit_count > 0) && is_edited_or_like_it(r, name);
 }
 
 static bool request_field_travels(const struct exchange *x, const struct http_field *f, uint64_t dropped)

@@ -318,6 +318,16 @@ static inline enum phase_result route_look_up(struct exchange *x)
     return PHASE_MORE;
 }
 
+void phase_route_drop(struct exchange *x)
+{
+    const struct route *r = x->route;
+    const bool files = r->config->root[0] != '\0';
+    uint64_t fields = files || (r->auth != NULL && !r->tells_user) ? HTTP_BIT(AUTHORIZATION) : 0;
+    if (files && r->config->key.cookies.count == 0 && r->config->bypass_cookie[0] == '\0')
+        fields |= HTTP_BIT(COOKIE);
+    http_head_drop(&x->req, fields);
+}
+
 enum phase_result phase_route_go_on(struct exchange *x)
 {
     const struct config_route *r = x->route->config;
@@ -325,6 +335,7 @@ enum phase_result phase_route_go_on(struct exchange *x)
         phase_set(x, PHASE_AUTH);
         return PHASE_MORE;
     }
+    phase_route_drop(x);
     if (r->root[0] != '\0' && x->req.method != HTTP_GET && x->req.method != HTTP_HEAD)
         return phase_answer_error(x, 405, "This page can be read, and nothing else.");
     if (r->redirect_status != 0)

@@ -61,6 +61,9 @@ bool exchange_client_in(const struct exchange *x, const struct config_cidrs *lis
 bool exchange_client_addr(const struct exchange *x, struct net_addr *out);
 /* phase.c: what the route does with a request that it takes: answers itself, or LOOKUP. */
 enum phase_result phase_route_go_on(struct exchange *x);
+/* phase.c: takes out of the request what is no credential here: Authorization, where we have checked it and
+ * tell nobody; and on routes of files Cookie too, as nothing is answered by it. */
+void phase_route_drop(struct exchange *x);
 /* phase.c: the client is gone; end now, or go on for the sake of followers and the cache. */
 void phase_client_gone(struct exchange *x);
 
@@ -83,8 +86,6 @@ void phase_auth_put_challenge(struct text *t, const struct exchange *x);
 slice_t phase_auth_user(const struct exchange *x);
 /* The same for an exchange without a client, as of another's. false when out of memory. */
 bool phase_auth_copy(struct exchange *x, const struct exchange *of);
-/* Takes Authorization out of a request. */
-void phase_auth_strip(struct http_head *request);
 
 /* phase_lookup.c: the wait for another request's fetch, or for the instance's 100 (Continue), took too long.
  */

@@ -40,24 +40,6 @@ static void count(struct exchange *x, enum auth_outcome o)
 
 /* ---- what becomes of it ---- */
 
-void phase_auth_strip(struct http_head *request)
-{
-    unsigned n = 0;
-    for (unsigned i = 0; i < request->field_count; i++) {
-        if (request->fields[i].id != HTTP_FIELD_AUTHORIZATION)
-            request->fields[n++] = request->fields[i];
-    }
-    request->field_count = (uint16_t)n;
-    request->present &= ~HTTP_BIT(AUTHORIZATION);
-}
-
-static enum phase_result auth_pass(struct exchange *x)
-{
-    if (!x->route->tells_user)
-        phase_auth_strip(&x->req);
-    return phase_route_go_on(x);
-}
-
 static enum phase_result auth_refuse(struct exchange *x)
 {
     x->verdict = VERDICT_UNAUTHORIZED;
@@ -72,7 +54,7 @@ static enum phase_result auth_end(struct exchange *x, enum auth_outcome o)
     switch (o) {
     case AUTH_OUTCOME_REMEMBERED:
     case AUTH_OUTCOME_RIGHT:
-        return auth_pass(x);
+        return phase_route_go_on(x);
     case AUTH_OUTCOME_MISSING:
     case AUTH_OUTCOME_WRONG:
         return auth_refuse(x);

@@ -201,12 +201,14 @@ static void a_told_user_is_not_shared(void **state)
     UNUSED(state);
     struct millpond *m = start("workers = 1", "ttl = 60s\nset_request_header = X-Remote-User: $remote_user\n"
                                               "set_response_header = X-You: $remote_user\n");
-    const struct message *r = client_get(m->port, "/plain", ALICE "X-Remote-User: root\r\n");
+    const struct message *r =
+        client_get(m->port, "/plain", ALICE "X-Remote-User: root\r\nX_remote-user: root\r\n");
     expect_body(r, "/plain#1");
     expect_field(r, "X-You", "alice");
     expect_body(client_get(m->port, "/plain", BOB), "/plain#2");
     expect_field(origin_request(origin, 0), "X-Remote-User", "alice");
     expect_field(origin_request(origin, 1), "X-Remote-User", "bob");
+    expect_no_field(origin_request(origin, 0), "X_remote-user");
     assert_non_null(message_field(origin_request(origin, 1), "Authorization"));
     millpond_stop(m);
 }

@@ -206,6 +206,8 @@ static void a_ttl_keeps_it_and_a_purge_ends_that(void **state)
     const struct message *r = client_get(m->port, "/a.css", "");
     expect_body(r, "body{}");
     expect_field_in(r, "Cache-Status", "millpond; hit");
+    r = client_get(m->port, "/a.css", "Cookie: session=1\r\nAuthorization: Basic YTph\r\n");
+    expect_field_in(r, "Cache-Status", "millpond; hit"); /* files are the same for everybody */
     millpond_purge(m, url_of("/a.css"));
     expect_body(client_get(m->port, "/a.css", ""), "other");
     millpond_stop(m);
