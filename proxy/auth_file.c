@@ -69,7 +69,6 @@ void auth_file_look(const struct config *c, const struct config_route *r, struct
     if (!tls_stamps_are_due(&now, &f->read, &f->found, 1, false))
         return;
     struct htpasswd *fresh = htpasswd_read(r->basic_auth, on_line, &reading);
-    f->failed = fresh == NULL;
     if (fresh == NULL) {
         log_error("[route %s] basic_auth: the users read before stay in use", r->name);
         return;

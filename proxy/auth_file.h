@@ -17,7 +17,6 @@ struct auth_file {
     _Atomic(struct htpasswd *) current;
     /* control thread */
     struct tls_stamp read, found;
-    bool failed; /* the last one could not be used */
 };
 
 /* Told of each problem, as "file:line: [route r] basic_auth: htpasswd:line: what is wrong; what would be

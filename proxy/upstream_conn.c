@@ -351,7 +351,7 @@ static struct upstream_conn *upstream_conn_new(struct proxy_worker *pw, int fd, 
         return NULL;
     }
     u->instance = i;
-    proxy_count(pw, METRIC_UPSTREAM_OPEN, 1);
+    proxy_count(pw, METRIC_UPSTREAM_OPEN, i != NULL);
     return u;
 }
 
@@ -433,7 +433,7 @@ static void upstream_conn_drop(struct upstream_conn *u)
     free(u->unsent);
     u->rest = u->unsent = NULL;
     u->exchange = NULL;
-    proxy_count(u->pw, METRIC_UPSTREAM_OPEN, -1);
+    proxy_count(u->pw, METRIC_UPSTREAM_OPEN, -(u->instance != NULL));
     worker_bury(u->pw->worker, &u->grave, upstream_conn_free, u);
 }
 

@@ -34,7 +34,7 @@ static char *user_line(const char *user, const char *password, const char *setti
 }
 
 #define QUICK "$2b$04$abcdefghijklmnopqrstuu"
-#define SLOW  "$2b$11$abcdefghijklmnopqrstuu"
+#define SLOW  "$2b$10$abcdefghijklmnopqrstuu"
 
 static char *users_path(void)
 {
