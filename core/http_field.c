@@ -222,5 +222,5 @@ void http_head_drop(struct http_head *head, uint64_t fields)
             head->fields[n++] = head->fields[i];
     }
     head->field_count = (uint16_t)n;
-    head->present &= ~fields;
+    head->present &= ~(fields & ~HTTP_BIT(OTHER));
 }

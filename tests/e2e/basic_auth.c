@@ -12,10 +12,12 @@
 #define BOB    "Authorization: Basic Ym9iOnBhc3M6d29yZA==\r\n"
 #define NOBODY "Authorization: Basic bm9ib2R5OnNlY3JldA==\r\n"
 
-static struct page pages[] = {{.path = "/p", .fields = "Cache-Control: max-age=600\r\n"},
-                              {.path = "/q", .fields = "Cache-Control: no-store\r\n"},
-                              {.path = "/plain", .fields = ""},
-                              {0}};
+static struct page pages[] = {
+    {.path = "/p", .fields = "Cache-Control: max-age=600\r\n"},
+    {.path = "/q", .fields = "Cache-Control: no-store\r\n"},
+    {.path = "/plain", .fields = ""},
+    {.path = "/vary", .fields = "Cache-Control: public, max-age=600\r\nVary: X-Remote-User\r\n"},
+    {0}};
 
 static int setup(void **state)
 {
@@ -210,6 +212,10 @@ static void a_told_user_is_not_shared(void **state)
     expect_field(origin_request(origin, 1), "X-Remote-User", "bob");
     expect_no_field(origin_request(origin, 0), "X_remote-user");
     assert_non_null(message_field(origin_request(origin, 1), "Authorization"));
+    expect_body(client_get(m->port, "/vary", ALICE "X-Remote-User: bob\r\n"), "/vary#1");
+    r = client_get(m->port, "/vary", BOB "X-Remote-User: bob\r\n"); /* by what is sent nobody can be told */
+    expect_body(r, "/vary#2");
+    expect_field_in(r, "Cache-Status", "vary_star");
     millpond_stop(m);
 }
 
@@ -233,6 +239,25 @@ static void http2_is_no_way_around(void **state)
 }
 
 /* ---- slow hashes ---- */
+
+/* As a browser begins: with more requests than one client has places in the queue. */
+static void many_at_once_wait_for_one_hash(void **state)
+{
+    enum { MANY = 30 };
+    UNUSED(state);
+    origin = origin_start(pages_script, pages);
+    write_users(SLOW);
+    struct millpond *m = millpond_start(.main = "workers = 1", .listen = "protocols = h2c, http/1.1",
+                                        .rest = textf("%s[route web]\nbasic_auth = %s\n",
+                                                      pool_lines("app", 1, origin), users_path()));
+    struct h2_client *c = h2_open(m->port);
+    for (uint32_t i = 0; i < MANY; i++)
+        h2_headers(c, NGHTTP2_FLAG_END_STREAM, 2 * i + 1, H2_GET("/p"), "authorization",
+                   "Basic YWxpY2U6c2VjcmV0");
+    for (uint32_t i = 0; i < MANY; i++)
+        h2_expect(c, 2 * i + 1, 200, "/p#1");
+    millpond_stop(m);
+}
 
 static void a_slow_hash_holds_up_nobody(void **state)
 {
@@ -364,6 +389,7 @@ int main(void)
         TEST(what_is_stored_is_guarded_and_shared),
         TEST(a_told_user_is_not_shared),
         TEST(http2_is_no_way_around),
+        TEST(many_at_once_wait_for_one_hash),
         TEST(a_slow_hash_holds_up_nobody),
         TEST(a_flood_gets_503_and_those_known_pass),
         TEST(clients_that_leave_are_forgotten),

@@ -1,6 +1,7 @@
 /* root.c: routes that serve files: what is found and what is not, conditions and ranges, what is stored and
  * for how long, and files that change or vanish while they are served. */
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <utime.h>
 
@@ -366,6 +367,29 @@ static void without_its_folder_it_is_503_and_stale(void **state)
     millpond_stop(m);
 }
 
+static void without_descriptors_it_is_503(void **state)
+{
+    UNUSED(state);
+    struct millpond *m = start_with("store = off", "");
+    struct rlimit before;
+    struct rlimit none = {3, 0};
+    struct client *c = client_open(m->port);
+    client_send(c, "GET /a.css HTTP/1.1\r\nHost: test\r\n\r\n");
+    expect_body(client_read(c), "body{}");
+    assert_int_equal(prlimit(m->proc->pid, RLIMIT_NOFILE, NULL, &before), 0);
+    none.rlim_max = before.rlim_max;
+    assert_int_equal(prlimit(m->proc->pid, RLIMIT_NOFILE, &none, NULL), 0);
+    client_send(c, "GET /a.css HTTP/1.1\r\nHost: test\r\n\r\n");
+    const struct message *r = client_read(c);
+    assert_int_equal(prlimit(m->proc->pid, RLIMIT_NOFILE, &before, NULL), 0);
+    expect_status(r, 503);
+    client_send(c, "GET /a.css HTTP/1.1\r\nHost: test\r\n\r\n");
+    expect_body(client_read(c), "body{}");
+    json_t *line = millpond_access_line(m, "\"status\":503");
+    assert_string_equal(json_string_value(json_object_get(line, "fetch_error")), "no_memory");
+    millpond_stop(m);
+}
+
 static void a_swapped_link_is_followed(void **state)
 {
     UNUSED(state);
@@ -414,6 +438,7 @@ int main(void)
         E2E_TEST(http2_gets_them_too),
         E2E_TEST(slices_of_files),
         E2E_TEST(without_its_folder_it_is_503_and_stale),
+        E2E_TEST(without_descriptors_it_is_503),
         E2E_TEST(a_swapped_link_is_followed),
         E2E_TEST(check_says_what_is_missing),
     };
