@@ -24,7 +24,7 @@ OPT  ?= $(if $(SAN),-O1,-O2) -g
 HARD := -fPIE -fstack-protector-strong -fno-strict-aliasing $(if $(SAN),,-D_FORTIFY_SOURCE=2)
 DEFS := -D_GNU_SOURCE -DMILLPOND_VERSION='"$(VERSION)"' -I.
 LINK := -pie -Wl,-z,relro,-z,now -Wl,-z,noexecstack
-LIBS := -levent_core -levent_extra -levent_pthreads -levent_openssl -lssl -lcrypto -lnghttp2 -lhiredis -lurcu -lxxhash -lbrotlienc -lz -lzstd -ljansson -linih -lpthread -lm
+LIBS := -levent_core -levent_extra -levent_pthreads -levent_openssl -lssl -lcrypto -lnghttp2 -lhiredis -lurcu -lxxhash -lbrotlienc -lz -lzstd -ljansson -linih -lcrypt -lpthread -lm
 
 ifeq ($(SAN),address)
 SANFLAGS := -fsanitize=address -fno-omit-frame-pointer

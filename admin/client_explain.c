@@ -143,6 +143,10 @@ static void print_route(const json_t *answer, FILE *out)
         fprintf(out, " (%s%s)", text_of(route, "balance"),
                 json_object_get(route, "sticky_cookie") != NULL ? ", sticky" : "");
     }
+    if (json_object_get(route, "root") != NULL) {
+        fputs("; files from ", out);
+        put(out, text_of(route, "root"));
+    }
     size_t i;
     json_t *name;
     json_array_foreach(before, i, name)
@@ -157,6 +161,8 @@ static void print_route(const json_t *answer, FILE *out)
         put(out, text_of(route, "rate_limit"));
         fputs(" (rate_limit)", out);
     }
+    if (json_object_get(route, "basic_auth") != NULL)
+        fputs("; and only with a user and password (basic_auth)", out);
     print_patience(route, out);
     fputc('\n', out);
 }

@@ -216,7 +216,7 @@ static void cache_add_ratio(json_t *cache, const struct latency_sum *l)
     uint64_t looked_up = 0, answered = 0;
     for (int v = 0; v < VERDICT_COUNT; v++) {
         admin_put_int(verdicts, outcome_verdict_name((enum cache_verdict)v), l->by_verdict[v]);
-        if (v != VERDICT_NONE && v != VERDICT_PASS && v != VERDICT_LIMITED)
+        if (v != VERDICT_NONE && v != VERDICT_PASS && v != VERDICT_LIMITED && v != VERDICT_UNAUTHORIZED)
             looked_up += l->by_verdict[v];
         if (v == VERDICT_HIT || v == VERDICT_REDIS || v == VERDICT_REVALIDATED || v == VERDICT_STALE ||
             v == VERDICT_COLLAPSED)

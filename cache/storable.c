@@ -105,7 +105,8 @@ static bool is_written_for_each(slice_t name, const struct cache_rules *rules)
         const struct config_field_edit *e = &rules->request_edits[i];
         if (slice_ieq(name, slice_str(e->name)))
             return e->value != NULL &&
-                   (strstr(e->value, "$client_ip") != NULL || strstr(e->value, "$request_id") != NULL);
+                   (strstr(e->value, "$client_ip") != NULL || strstr(e->value, "$request_id") != NULL ||
+                    strstr(e->value, "$remote_user") != NULL);
     }
     return slice_ieq(name, SLICE_LIT("x-forwarded-for")) || slice_ieq(name, SLICE_LIT("forwarded")) ||
            slice_ieq(name, SLICE_LIT("x-request-id")) ||

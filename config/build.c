@@ -474,6 +474,8 @@ static char *build_begin_route(struct build *b)
             .mirror = -1,
             .redirect_target = "",
             .respond_text = "",
+            .root = "",
+            .basic_auth = "",
             .calm_page = "",
             .bypass_cookie = "",
             .bypass_header = "",

@@ -287,7 +287,8 @@ void build_field_set(struct build *b, const struct config_option *o, slice_t ite
         return;
     if (slice_find(item, ':', 0) == SIZE_MAX)
         build_wrong(b, "\"%.*s\" has no value; write Name: value", PROBLEM_TEXT(item));
-    else if (build_variables_ok(b, value, "client_ip host request_id", "$client_ip, $host and $request_id"))
+    else if (build_variables_ok(b, value, "client_ip host request_id remote_user",
+                                "$client_ip, $host, $request_id and $remote_user"))
         build_field_edit(b, o, base, name, build_text(b, value));
 }
 

@@ -121,7 +121,8 @@ static void check_pools(struct build *b)
     bool answers = false;
     for (const struct source_section *it = b->source->first; it != NULL; it = it->next)
         answers = answers || (it->id == OPTION_ROUTE && (source_value_find(it, "redirect") != NULL ||
-                                                         source_value_find(it, "respond") != NULL));
+                                                         source_value_find(it, "respond") != NULL ||
+                                                         source_value_find(it, "root") != NULL));
     if (c->pool_count == 0 && !answers && !b->source->broken_section)
         problem_add(b->source->problems, false, (struct config_origin){.file = NULL}, NULL, NULL,
                     "there is no pool and no route that answers by itself; the smallest useful file is\n"
@@ -234,7 +235,7 @@ static void check_listens(struct build *b)
 
 static void check_route_answer(struct build *b, const struct source_section *section)
 {
-    static const char *const keys[] = {"pool", "split", "redirect", "respond"};
+    static const char *const keys[] = {"pool", "split", "root", "redirect", "respond"};
     const struct source_value *first = NULL;
     for (const struct source_value *v = section->first; v != NULL; v = v->next) {
         bool answer = false;
@@ -244,7 +245,7 @@ static void check_route_answer(struct build *b, const struct source_section *sec
             continue;
         if (first != NULL)
             problem_add(b->source->problems, false, v->origin, section->label, v->option->key,
-                        "%s on line %d answers already; keep one of pool, split, redirect and respond",
+                        "%s on line %d answers already; keep one of pool, split, root, redirect and respond",
                         first->option->key, first->origin.line);
         first = first == NULL ? v : first;
     }
@@ -252,7 +253,7 @@ static void check_route_answer(struct build *b, const struct source_section *sec
         !b->source->broken_section)
         check_report(
             b, false, section, NULL,
-            "there is no pool to answer it; write a section [pool app], or redirect or respond here");
+            "there is no pool to answer it; write a section [pool app], or root, redirect or respond here");
 }
 
 static void check_route_mirror(struct build *b, const struct config_route *r,
@@ -346,6 +347,17 @@ static void check_route_compress(struct build *b, const struct config_route *r,
     else if (r->pool < 0)
         check_report(b, true, section, "compress",
                      "the route answers by itself, which is not compressed; remove the line");
+}
+
+static void check_route_user(struct build *b, const struct config_route *r,
+                             const struct source_section *section)
+{
+    for (size_t i = 0; i < r->request_edit_count && r->basic_auth[0] == '\0'; i++) {
+        if (r->request_edits[i].value != NULL && strstr(r->request_edits[i].value, "$remote_user") != NULL)
+            check_report(b, true, section, "set_request_header",
+                         "$remote_user is always empty on a route without basic_auth; give it one, or remove "
+                         "the line");
+    }
 }
 
 static void check_route_tunnel(struct build *b, const struct config_route *r,
@@ -472,6 +484,7 @@ static void check_routes(struct build *b)
         check_route_leaks(b, &b->config->routes[index], it);
         check_route_key(b, &b->config->routes[index], it);
         check_route_tunnel(b, &b->config->routes[index], it);
+        check_route_user(b, &b->config->routes[index], it);
         check_route_limit(b, &b->config->routes[index], it);
         if (b->source->problems->errors == 0 && !b->source->unwarned)
             check_shadowed(b, index, it);

@@ -168,7 +168,8 @@ void check_pool_leaks(struct build *b, const struct config_pool *p, const struct
 void check_route_leaks(struct build *b, const struct config_route *r, const struct source_section *section)
 {
     leak_identities(b, r, section);
-    if (r->cache == CONFIG_CACHE_OFF || r->redirect_status != 0 || r->respond_status != 0)
+    if (r->cache == CONFIG_CACHE_OFF || r->redirect_status != 0 || r->respond_status != 0 ||
+        r->root[0] != '\0') /* files are the same for everybody */
         return;
     if (r->ttl_ms != CONFIG_TTL_UNSET && r->ttl_ms > 0)
         leak_ttl(b, r, section, "ttl");

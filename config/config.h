@@ -331,7 +331,9 @@ struct config_route { /* [route NAME] */
     struct config_cidrs allow, deny;
     struct config_field_edit *request_edits, *response_edits;
     size_t request_edit_count, response_edit_count;
-    const char *calm_page; /* "" = none */
+    const char *root;       /* folder of files; "" = none, else there is no pool */
+    const char *basic_auth; /* htpasswd file; "" = none */
+    const char *calm_page;  /* "" = none */
     bool websocket;
     enum config_early_hints early_hints;
     dur_ms_t tunnel_timeout_ms;

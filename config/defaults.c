@@ -78,7 +78,8 @@ static slice_t defaults_compute(struct source *s, const struct source_section *s
         slice_eq(key, SLICE_LIT("stale_if_error")) || slice_eq(key, SLICE_LIT("early_refresh")))
         return defaults_text_of(s, OPTION_CACHE, o->key);
     if (slice_eq(key, SLICE_LIT("pool")) && source_value_find(section, "redirect") == NULL &&
-        source_value_find(section, "respond") == NULL && source_value_find(section, "split") == NULL) {
+        source_value_find(section, "respond") == NULL && source_value_find(section, "split") == NULL &&
+        source_value_find(section, "root") == NULL) {
         const struct source_section *pool = source_section_find(s, OPTION_POOL, NULL);
         return pool == NULL ? SLICE_EMPTY : slice_str(pool->name);
     }

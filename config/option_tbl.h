@@ -321,7 +321,10 @@ OPTION(ROUTE, "header", HEADER_MATCH, "", ANY, OPTION_LIST, HERE,
        "A field a request must carry, such as `X-Beta: 1`; the name alone takes any value.")
 OPTION(ROUTE, "pool", POOL_REF, "the first", ANY, OPTION_COMPUTED, AT(config_route, pool),
        "Pool that answers what the cache can not.")
-OPTION(ROUTE, "root", PATH, "", ANY, 0, LATER, "Serves files from this folder instead of a pool.")
+OPTION(
+    ROUTE, "root", PATH, "", ANY, 0, AT(config_route, root),
+    "Serves files from this folder instead of a pool. The whole path of the URL is looked for below it, and "
+    "nothing outside of it is found.")
 OPTION(ROUTE, "redirect", REDIRECT, "", ANY, 0, HERE,
        "Answers with a redirect, such as `301 https://example.com$uri`. `$uri` is path and query, `$host` "
        "the host "
@@ -428,9 +431,13 @@ OPTION(ROUTE, "allow", CIDRS, "", ANY, OPTION_LIST | OPTION_COMMAS, AT(config_ro
        "Networks that may use this route; all others are answered 403.")
 OPTION(ROUTE, "deny", CIDRS, "", ANY, OPTION_LIST | OPTION_COMMAS, AT(config_route, deny),
        "Networks that are answered 403.")
-OPTION(ROUTE, "basic_auth", PATH, "", ANY, 0, LATER, "htpasswd file of who may use this route.")
+OPTION(ROUTE, "basic_auth", PATH, "", ANY, 0, AT(config_route, basic_auth),
+       "htpasswd file of who may use this route; all others are answered 401. Hashes are bcrypt (`htpasswd "
+       "-B`), "
+       "yescrypt, SHA-256 and SHA-512 crypt, or apr1. Read when the configuration is, and when it changes.")
 OPTION(ROUTE, "set_request_header", FIELD_SET, "", ANY, OPTION_LIST, AT(config_route, request_edits),
-       "Sets a field of the request towards the pool. `$client_ip`, `$host` and `$request_id` are replaced.")
+       "Sets a field of the request towards the pool. `$client_ip`, `$host`, `$request_id` and, with "
+       "`basic_auth`, `$remote_user` are replaced.")
 OPTION(ROUTE, "set_response_header", FIELD_SET, "", ANY, OPTION_LIST, AT(config_route, response_edits),
        "Sets a field of the response towards the client, likewise.")
 OPTION(ROUTE, "remove_request_header", FIELD_REMOVE, "", ANY, OPTION_LIST | OPTION_COMMAS,

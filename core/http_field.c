@@ -239,3 +239,16 @@ bool http_host_is_valid(slice_t host)
     uint64_t port;
     return slice_to_u64(slice_make(host.ptr + end + 1, host.len - end - 1), &port) && port <= UINT16_MAX;
 }
+
+void http_head_drop(struct http_head *head, uint64_t fields)
+{
+    unsigned n = 0;
+    if ((head->present & fields) == 0)
+        return;
+    for (unsigned i = 0; i < head->field_count; i++) {
+        if (head->fields[i].id == HTTP_FIELD_OTHER || ((fields >> head->fields[i].id) & 1) == 0)
+            head->fields[n++] = head->fields[i];
+    }
+    head->field_count = (uint16_t)n;
+    head->present &= ~(fields & ~HTTP_BIT(OTHER));
+}

@@ -37,6 +37,8 @@ bool http_field_named_by_connection(const struct http_head *h, const struct http
 /* Takes those out of a request, in place, so that whatever looks at it sees what the next hop will see. What
  * is hop-by-hop by itself stays. */
 void http_head_drop_named_by_connection(struct http_head *h);
+/* Removes the fields of this set (HTTP_BIT) from a parsed head. */
+void http_head_drop(struct http_head *head, uint64_t fields);
 
 /* Host syntax of RFC 9110 section 7.2 (uri-host [":" port]): reg-name, IPv4 or [IPv6]; no userinfo, no
  * space, percent-encoding only as %HEX HEX. An empty host is refused. */

@@ -128,6 +128,9 @@
       "Responses to be kept in Redis, by what became of them")                                               \
     X(RATE_LIMITS, "rate_limits", "outcome", RATE_OUTCOME_COUNT,                                             \
       outcome_rate_limit_name((enum rate_outcome)reason),                                                    \
-      "Requests to routes with a rate_limit, by what it came to")
+      "Requests to routes with a rate_limit, by what it came to")                                            \
+    X(BASIC_AUTH, "basic_auth", "outcome", AUTH_OUTCOME_COUNT,                                               \
+      outcome_basic_auth_name((enum auth_outcome)reason),                                                    \
+      "Requests to routes with basic_auth, by what it came to")
 
 #endif

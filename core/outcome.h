@@ -22,7 +22,8 @@
     X(EXPIRED, "expired", "the stored response was out of date and the instance sent a new one")             \
     X(PARTIAL, "partial", "part of it was stored, but not all that was wanted; fetched from an instance")    \
     X(PASS, "pass", "not a candidate for the cache; forwarded")                                              \
-    X(LIMITED, "limited", "answered 429 by the route's rate_limit, before the cache was asked")
+    X(LIMITED, "limited", "answered 429 by the route's rate_limit, before the cache was asked")              \
+    X(UNAUTHORIZED, "unauthorized", "answered 401 by the route's basic_auth, before the cache was asked")
 
 enum cache_verdict {
 #define X(id, name, text) VERDICT_##id,
@@ -78,6 +79,7 @@ enum cache_verdict {
     X(OTHER_QUERIES, "other_queries",                                                                        \
       "its No-Vary-Search is news: it stands for other queries than it was asked for")                       \
     X(RATE_LIMITED, "rate_limited", "the client was over the route's rate_limit; answered 429")              \
+    X(UNAUTHORIZED, "unauthorized", "no user and password of the route's basic_auth; answered 401")          \
     X(RANGES, "ranges", "several ranges at once were asked for, on a route with slice")                      \
     X(NOT_SLICEABLE, "not_sliceable",                                                                        \
       "on a route with slice, an answer to a range that could not be kept as a slice")
@@ -166,6 +168,7 @@ enum close_reason {
     X(CUT_SHORT, "cut_short", 502, "the response ended before it was complete")                              \
     X(ERROR_STATUS, "error_status", 502, "the instance answered with a server error")                        \
     X(CHANGED, "changed", 502, "the rest of a response was asked for, and the instance has another one now") \
+    X(NO_FOLDER, "no_folder", 503, "the folder of the route's root cannot be opened")                        \
     X(NO_MEMORY, "no_memory", 503, "out of memory or descriptors")                                           \
     X(CANCELLED, "cancelled", 0, "nobody wanted the answer any more")
 
@@ -284,6 +287,24 @@ enum rate_outcome {
         RATE_OUTCOME_COUNT
 };
 
+/* What a route's basic_auth came to for a request. */
+#define OUTCOME_BASIC_AUTH(X)                                                                                \
+    X(NONE, "none", "the route has none, or the password is being checked")                                  \
+    X(REMEMBERED, "remembered", "user and password were found right before")                                 \
+    X(RIGHT, "right", "user and password were checked and are right")                                        \
+    X(MISSING, "missing", "no user and password were shown, or not as RFC 7617 says")                        \
+    X(WRONG, "wrong", "there is no such user, or the password is another")                                   \
+    X(BUSY, "busy", "too many passwords waited to be checked, or it took too long; answered 503")
+
+enum auth_outcome {
+#define X(id, name, text) AUTH_OUTCOME_##id,
+    OUTCOME_BASIC_AUTH(X)
+#undef X
+        AUTH_OUTCOME_COUNT
+};
+
+const char *outcome_basic_auth_name(enum auth_outcome o);
+const char *outcome_basic_auth_text(enum auth_outcome o);
 const char *outcome_rate_limit_name(enum rate_outcome r);
 const char *outcome_rate_limit_text(enum rate_outcome r);
 const char *outcome_remote_load_name(enum remote_load l);

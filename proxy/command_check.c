@@ -22,6 +22,7 @@
 #include "config/config.h"
 #include "core/net.h"
 #include "core/tls_target.h"
+#include "proxy/auth_file.h"
 #include "proxy/calm_page.h"
 #include "proxy/redis_link.h"
 #include "proxy/ticket_keys.h"
@@ -101,20 +102,18 @@ static void check_redis_names(struct check_report *r, json_t *asked, const struc
     }
 }
 
-/* What it needs of this machine; false: it would not start. */
-static bool check_redis_files(struct check_report *r, struct config *c)
+/* What it needs of this machine. */
+static void check_redis_files(struct check_report *r, struct config *c)
 {
     char err[512];
     struct redis_link *link = c->redis.given ? redis_link_new(c, err, sizeof err) : NULL;
-    bool ok = !c->redis.given || link != NULL;
-    if (!ok)
+    if (c->redis.given && link == NULL)
         report_text(r->problems, err);
     redis_link_free(link);
-    return ok;
 }
 
 /* The same of the certificates of listeners, and what there is to say about them. */
-static bool check_tls_files(struct check_report *r, const struct config *c)
+static void check_tls_files(struct check_report *r, const struct config *c)
 {
     char err[1024];
     struct tls_tickets tickets;
@@ -137,45 +136,62 @@ static bool check_tls_files(struct check_report *r, const struct config *c)
     tls_sites_free(sites, c->listen_count);
     if (drawn)
         tls_tickets_destroy(&tickets);
-    return ok;
 }
 
 /* And of the authorities and certificates of pools. */
-static bool check_pool_files(struct check_report *r, const struct config *c)
+static void check_pool_files(struct check_report *r, const struct config *c)
 {
     char err[1024];
-    bool ok = true;
     for (size_t i = 0; i < c->pool_count; i++) {
         struct tls_target *t = c->pools[i].tls ? pool_tls_new(c, &c->pools[i], err, sizeof err) : NULL;
-        if (t == NULL && c->pools[i].tls) {
+        if (t == NULL && c->pools[i].tls)
             report_text(r->problems, err);
-            ok = false;
-        }
         if (pool_tls_doubt(c, &c->pools[i], t, clock_wall_ms(), err, sizeof err) != NULL)
             report_warn(r, "%s", err);
         tls_target_unref(t);
     }
-    return ok;
 }
 
-static bool check_page_files(struct check_report *r, const struct config *c)
+static void check_page_files(struct check_report *r, const struct config *c)
 {
     char err[1024];
-    bool ok = true;
     for (size_t i = 0; i < c->route_count; i++) {
         struct calm_page *page;
-        if (!calm_page_load(c, &c->routes[i], &page, err, sizeof err)) {
+        if (!calm_page_load(c, &c->routes[i], &page, err, sizeof err))
             report_text(r->problems, err);
-            ok = false;
-        }
         calm_page_free(page);
     }
-    return ok;
+}
+
+static void report_users(void *arg, const char *text)
+{
+    report_text(((struct check_report *)arg)->problems, text);
+}
+
+/* Each line that is wrong is one. */
+static void check_user_files(struct check_report *r, const struct config *c)
+{
+    for (size_t i = 0; i < c->route_count; i++) {
+        struct auth_file *users;
+        auth_file_load(c, &c->routes[i], &users, report_users, r);
+        auth_file_free(users);
+    }
 }
 
 /* Challenges are answered from there, and 404 as long as there is nothing. */
 static void check_folders(struct check_report *r, const struct config *c)
 {
+    for (size_t i = 0; i < c->route_count; i++) {
+        const struct config_route *route = &c->routes[i];
+        struct stat st;
+        if (route->root[0] == '\0' || (stat(route->root, &st) == 0 && S_ISDIR(st.st_mode)))
+            continue;
+        struct config_origin at = config_route_origin(c, route, "root");
+        report_warn(r,
+                    "%s:%d: [route %s] root: %s is no folder that can be found, so every request is answered "
+                    "503; make it, or name the one that holds the files",
+                    at.file, at.line, route->name, route->root);
+    }
     for (size_t i = 0; i < c->listen_count; i++) {
         const struct config_listen *l = &c->listens[i];
         struct stat st;
@@ -279,10 +295,13 @@ bool command_check_file(const char *path, bool json, FILE *out)
         check_log_folder(&r, c, "file", c->log.file);
         check_log_folder(&r, c, "access", c->log.access);
         check_users(&r, c);
-        bool redis = check_redis_files(&r, c), tls = check_tls_files(&r, c), pools = check_pool_files(&r, c);
-        bool pages = check_page_files(&r, c);
-        ok = redis && tls && pools && pages;
-        found.errors += !redis + !tls + !pools + !pages;
+        check_redis_files(&r, c);
+        check_tls_files(&r, c);
+        check_pool_files(&r, c);
+        check_page_files(&r, c);
+        check_user_files(&r, c);
+        found.errors = json_array_size(r.problems);
+        ok = found.errors == 0;
         config_unref(c);
     }
     if (json)

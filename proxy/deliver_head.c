@@ -19,7 +19,7 @@
 
 #define TAIL_MAX       512
 #define KEY_MAX        4096 /* a longer one is not shown */
-#define LOCAL_HEAD_MAX 1024 /* but for Location and the request id */
+#define LOCAL_HEAD_MAX 1280 /* but for Location and the request id */
 
 bool head_text_next(slice_t *rest, slice_t *name, slice_t *value)
 {
@@ -163,7 +163,9 @@ static void put_cache_status(struct text *t, const struct exchange *x, bool with
         }
         break;
     case VERDICT_LIMITED: /* it neither hit nor went forward */
-        TEXT_LIT(t, "detail=rate_limited");
+    case VERDICT_UNAUTHORIZED:
+        TEXT_LIT(t, "detail=");
+        text_put(t, slice_str(outcome_no_store_name((enum no_store_reason)x->no_store)));
         break;
     default:
         text_put(t, x->no_store == NO_STORE_METHOD ? SLICE_LIT("fwd=method; detail=")
@@ -275,12 +277,16 @@ static void put_local_head(struct text *t, struct exchange *x)
         text_put(t, x->location);
         TEXT_LIT(t, "\r\n");
     }
-    if (x->status == 405 || x->req.method == HTTP_OPTIONS)
+    if (x->route != NULL && x->route->config->root[0] != '\0' && x->status == 405)
+        TEXT_LIT(t, "Allow: GET, HEAD\r\n");
+    else if (x->status == 405 || x->req.method == HTTP_OPTIONS)
         TEXT_LIT(t, "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n");
     if (x->range != NULL)
         deliver_range_put_fields(t, x);
     if (x->status == 429 || x->status == 503)
         put_retry_after(t, x);
+    if (UNLIKELY(x->auth != NULL))
+        phase_auth_put_challenge(t, x);
     if (UNLIKELY(x->grpc != NULL))
         grpc_put_fields(t, x);
     if (x->status >= 400)

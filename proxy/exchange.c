@@ -102,8 +102,8 @@ struct exchange *exchange_new_background(const struct exchange *of)
         x->key.text.ptr = NULL;
     if (UNLIKELY(of->affinity != NULL))
         affinity_copy(x, of);
-    if (x->client_ip.ptr == NULL || x->key.text.ptr == NULL || !client_identity_copy(x, of->peer) ||
-        !exchange_own_head(x)) {
+    if ((of->auth != NULL && !phase_auth_copy(x, of)) || x->client_ip.ptr == NULL ||
+        x->key.text.ptr == NULL || !client_identity_copy(x, of->peer) || !exchange_own_head(x)) {
         exchange_free(x);
         return NULL;
     }

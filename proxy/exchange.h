@@ -31,6 +31,7 @@ struct mirror_copy;
 struct no_vary_use;
 struct own_fetch;
 struct partial;
+struct phase_auth_use;
 struct phase_limit_use;
 struct phase_remote_use;
 struct proxy_url_key;
@@ -150,6 +151,7 @@ struct exchange {
     struct slices *slices;       /* is answered from slices: slices.h; in the arena */
     struct own_fetch *own_fetch; /* was too slow for a shared one: own_fetch.h; in the arena */
     struct phase_limit_use *limit;   /* it is over its route's rate_limit, or Redis is asked; in the arena */
+    struct phase_auth_use *auth;     /* of routes with basic_auth; in the arena */
     struct phase_remote_use *remote; /* of the store that nodes share; NULL: none yet. In the arena */
     struct cache_flight *flight;
     struct cache_follower *follower;

@@ -14,6 +14,7 @@
 #include "proxy/deliver.h"
 #include "proxy/explain_case.h"
 #include "proxy/no_vary.h"
+#include "proxy/phase.h"
 
 #define OTHER_QUERY_SLOTS 65536 /* of the index that are looked at for the same page under other queries */
 
@@ -285,6 +286,7 @@ static void decide_looked_up(struct explain_case *e)
 static bool make_key(struct explain_case *e)
 {
     struct exchange *x = e->x;
+    phase_route_drop(x);
     if ((x->req.present & (HTTP_BIT(COOKIE) | HTTP_BIT(AUTHORIZATION))) != 0) {
         cookies_remove(&x->req, &x->route->rules);
         x->credentials = (uint8_t)guard_credentials(&x->req, &x->route->rules, false);

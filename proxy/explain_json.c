@@ -98,6 +98,10 @@ void explain_add_route(json_t *o, const struct explain_case *e)
         put_str(route, "split", r->config->split.text);
     if (r->config->rate_limit.amount > 0)
         put_str(route, "rate_limit", r->config->rate_limit.text);
+    if (r->config->root[0] != '\0')
+        put_str(route, "root", r->config->root);
+    if (r->auth != NULL)
+        put_str(route, "basic_auth", r->config->basic_auth);
     if (r->config->timeout_ms > 0)
         admin_put_int(route, "timeout_ms", r->config->timeout_ms);
     if (r->hedges) {

@@ -13,6 +13,7 @@
 #include "proxy/fold.h"
 #include "proxy/own_fetch.h"
 #include "proxy/partial.h"
+#include "proxy/phase.h"
 #include "proxy/proxy_worker.h"
 #include "proxy/tags.h"
 #include "proxy/tunnel.h"
@@ -33,7 +34,8 @@ static size_t head_bound(const struct http_head *h)
 
 size_t forward_edits_bound(const struct exchange *x, const struct config_field_edit *edits, size_t count)
 {
-    const size_t variable = MAX(MAX(x->host.len, x->client_ip.len), (size_t)REQUEST_ID_MAX);
+    const size_t variable =
+        MAX(MAX(x->host.len, x->client_ip.len), MAX((size_t)REQUEST_ID_MAX, phase_auth_user(x).len));
     size_t bytes = 0;
     for (size_t i = 0; i < count; i++) {
         if (edits[i].value == NULL)
@@ -53,13 +55,13 @@ static void put_field(struct text *t, slice_t name, slice_t value)
     TEXT_LIT(t, "\r\n");
 }
 
-/* An edited value: `$client_ip`, `$host` and `$request_id` are replaced. */
+/* An edited value: variables are replaced. */
 static void put_edit_value(struct text *t, struct exchange *x, const char *value)
 {
     static const struct {
         const char *name;
         size_t len;
-    } vars[] = {{"$client_ip", 10}, {"$host", 5}, {"$request_id", 11}};
+    } vars[] = {{"$client_ip", 10}, {"$host", 5}, {"$request_id", 11}, {"$remote_user", 12}};
     while (*value != '\0') {
         size_t v = 0;
         while (v < ARRAY_LEN(vars) && strncmp(value, vars[v].name, vars[v].len) != 0)
@@ -71,6 +73,8 @@ static void put_edit_value(struct text *t, struct exchange *x, const char *value
         value += vars[v].len;
         if (v == 0)
             text_put(t, x->client_ip);
+        else if (v == 3)
+            text_put(t, phase_auth_user(x));
         else
             text_put(t, v == 1 ? x->host : exchange_request_id(x));
     }
@@ -109,11 +113,23 @@ __attribute__((noinline)) bool forward_is_edited(const struct config_field_edit 
     (HTTP_BIT(HOST) | HTTP_BIT(CONTENT_LENGTH) | HTTP_BIT(X_FORWARDED_FOR) | HTTP_BIT(X_FORWARDED_PROTO) |   \
      HTTP_BIT(X_FORWARDED_HOST) | HTTP_BIT(FORWARDED) | HTTP_BIT(VIA) | HTTP_BIT(X_REQUEST_ID))
 
+/* X_Remote_User is X-Remote-User to applications that take fields for variables (CGI, WSGI). */
+static NOINLINE bool is_edited_or_like_it(const struct config_route *r, slice_t name)
+{
+    char dashed[128];
+    if (forward_is_edited(r->request_edits, r->request_edit_count, name))
+        return true;
+    if (name.len > sizeof dashed || slice_find(name, '_', 0) == SIZE_MAX)
+        return false;
+    for (size_t i = 0; i < name.len; i++)
+        dashed[i] = name.ptr[i] == '_' ? '-' : name.ptr[i];
+    return forward_is_edited(r->request_edits, r->request_edit_count, slice_make(dashed, name.len));
+}
+
 static bool request_is_edited(const struct exchange *x, slice_t name)
 {
     const struct config_route *r = x->route->config;
-    return UNLIKELY(r->request_edit_count > 0) &&
-           forward_is_edited(r->request_edits, r->request_edit_count, name);
+    return UNLIKELY(r->request_edit_count > 0) && is_edited_or_like_it(r, name);
 }
 
 static bool request_field_travels(const struct exchange *x, const struct http_field *f, uint64_t dropped)

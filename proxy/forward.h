@@ -10,7 +10,7 @@
 
 struct exchange;
 
-/* The fields a route sets, as field lines with `$client_ip`, `$host` and `$request_id` filled in. */
+/* The fields a route sets, as field lines with their variables filled in. */
 void forward_put_edits(struct text *t, struct exchange *x, const struct config_field_edit *edits,
                        size_t count);
 /* True when a route sets or removes the field of that name. */

@@ -35,8 +35,9 @@ void phase_set(struct exchange *x, enum phase_id to)
 {
     static const uint16_t legal[PHASE_COUNT] = {
         [PHASE_ACCEPT] = 1u << PHASE_ROUTE | 1u << PHASE_DELIVER,
-        [PHASE_ROUTE] = 1u << PHASE_LIMIT | 1u << PHASE_LOOKUP | 1u << PHASE_DELIVER,
-        [PHASE_LIMIT] = 1u << PHASE_LOOKUP | 1u << PHASE_DELIVER,
+        [PHASE_ROUTE] = 1u << PHASE_LIMIT | 1u << PHASE_AUTH | 1u << PHASE_LOOKUP | 1u << PHASE_DELIVER,
+        [PHASE_LIMIT] = 1u << PHASE_AUTH | 1u << PHASE_LOOKUP | 1u << PHASE_DELIVER,
+        [PHASE_AUTH] = 1u << PHASE_LOOKUP | 1u << PHASE_DELIVER,
         [PHASE_LOOKUP] = 1u << PHASE_WAIT | 1u << PHASE_SLICES | 1u << PHASE_REMOTE | 1u << PHASE_FETCH |
                          1u << PHASE_DELIVER,
         [PHASE_WAIT] = 1u << PHASE_LOOKUP | 1u << PHASE_FETCH | 1u << PHASE_DELIVER | 1u << PHASE_LOG,
@@ -80,6 +81,7 @@ static void exchange_drop_fetch(struct exchange *x)
     phase_fetch_release(x, FETCH_CANCELLED);
     fetch_queue_leave(x);
     phase_limit_cancel(x);
+    phase_auth_cancel(x);
     phase_remote_cancel(x);
     if (x->flight != NULL)
         x->no_store = NO_STORE_ABANDONED;
@@ -316,9 +318,26 @@ static inline enum phase_result route_look_up(struct exchange *x)
     return PHASE_MORE;
 }
 
+void phase_route_drop(struct exchange *x)
+{
+    const struct route *r = x->route;
+    const bool files = r->config->root[0] != '\0';
+    uint64_t fields = files || (r->auth != NULL && !r->tells_user) ? HTTP_BIT(AUTHORIZATION) : 0;
+    if (files && r->config->key.cookies.count == 0 && r->config->bypass_cookie[0] == '\0')
+        fields |= HTTP_BIT(COOKIE);
+    http_head_drop(&x->req, fields);
+}
+
 enum phase_result phase_route_go_on(struct exchange *x)
 {
     const struct config_route *r = x->route->config;
+    if (x->route->auth != NULL && x->phase != PHASE_AUTH) {
+        phase_set(x, PHASE_AUTH);
+        return PHASE_MORE;
+    }
+    phase_route_drop(x);
+    if (r->root[0] != '\0' && x->req.method != HTTP_GET && x->req.method != HTTP_HEAD)
+        return phase_answer_error(x, 405, "This page can be read, and nothing else.");
     if (r->redirect_status != 0)
         return route_redirect(x);
     if (r->respond_status != 0)

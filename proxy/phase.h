@@ -1,7 +1,8 @@
 /* phase.h: the life of a request as a table of functions.
  *
- *   ACCEPT -> ROUTE -> [LIMIT] -> LOOKUP -> [WAIT] -> [REMOTE] -> [FETCH -> STORE]
- *                                   ^------'------------'              '-> DELIVER -> [TUNNEL] -> LOG
+ *   ACCEPT -> ROUTE -> [LIMIT] -> [AUTH] -> LOOKUP -> [WAIT] -> [REMOTE] -> [FETCH -> STORE]
+ *                                             ^------'------------'              '-> DELIVER -> [TUNNEL] ->
+ * LOG
  *
  * and LOOKUP -> [SLICES] -> DELIVER, or back (slices.h).
  *
@@ -12,10 +13,13 @@
 
 #include "proxy/exchange.h"
 
+struct text;
+
 #define PHASES(X)                                                                                            \
     X(ACCEPT, accept)                                                                                        \
     X(ROUTE, route)                                                                                          \
     X(LIMIT, limit)                                                                                          \
+    X(AUTH, auth)                                                                                            \
     X(LOOKUP, lookup)                                                                                        \
     X(WAIT, wait)                                                                                            \
     X(SLICES, slices)                                                                                        \
@@ -57,6 +61,9 @@ bool exchange_client_in(const struct exchange *x, const struct config_cidrs *lis
 bool exchange_client_addr(const struct exchange *x, struct net_addr *out);
 /* phase.c: what the route does with a request that it takes: answers itself, or LOOKUP. */
 enum phase_result phase_route_go_on(struct exchange *x);
+/* phase.c: takes out of the request what is no credential here: Authorization, where we have checked it and
+ * tell nobody; and on routes of files Cookie too, as nothing is answered by it. */
+void phase_route_drop(struct exchange *x);
 /* phase.c: the client is gone; end now, or go on for the sake of followers and the cache. */
 void phase_client_gone(struct exchange *x);
 
@@ -69,6 +76,16 @@ void exchange_abandon(struct exchange *x);
 void phase_limit_cancel(struct exchange *x);
 /* The value of Retry-After of a request over its limit, else 0. */
 uint64_t phase_limit_retry_after_s(const struct exchange *x);
+
+/* phase_auth.c: the password that is being checked, if any, is not needed any more; it was for too long. */
+void phase_auth_cancel(struct exchange *x);
+void phase_auth_timeout(struct exchange *x);
+/* The fields of the answer of a request with `auth`: of a 401 and a 503. */
+void phase_auth_put_challenge(struct text *t, const struct exchange *x);
+/* Who passed; "" on routes without basic_auth. */
+slice_t phase_auth_user(const struct exchange *x);
+/* The same for an exchange without a client, as of another's. false when out of memory. */
+bool phase_auth_copy(struct exchange *x, const struct exchange *of);
 
 /* phase_lookup.c: the wait for another request's fetch, or for the instance's 100 (Continue), took too long.
  */

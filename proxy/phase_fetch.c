@@ -19,6 +19,7 @@
 #include "proxy/mirror.h"
 #include "proxy/own_fetch.h"
 #include "proxy/phase.h"
+#include "proxy/root_fetch.h"
 #include "proxy/proxy_worker.h"
 #include "proxy/stale.h"
 #include "proxy/tunnel.h"
@@ -361,7 +362,8 @@ static NOINLINE bool fetch_guard_tries(struct exchange *x)
 bool phase_fetch_prepare(struct exchange *x)
 {
     x->fetch_us = x->pw->worker->now_us;
-    pool_count_request(x->route->pool);
+    if (LIKELY(x->route->pool != NULL))
+        pool_count_request(x->route->pool);
     x->conditions_dropped = x->flight != NULL || UNLIKELY(x->own_fetch != NULL);
     if (UNLIKELY(http_head_has(&x->req, HTTP_FIELD_UPGRADE)) && !x->route->http2_pool && !tunnel_prepare(x))
         return false;
@@ -392,6 +394,8 @@ enum phase_result phase_fetch(struct exchange *x)
         if (!phase_fetch_prepare(x))
             return fetch_give_up(x, FETCH_NO_MEMORY);
     }
+    if (UNLIKELY(x->route->pool == NULL))
+        return root_fetch(x);
     enum phase_result r = fetch_start(x);
     if (UNLIKELY(x->mirror != NULL) && x->body_state == BODY_ABSENT)
         mirror_send(x);
@@ -460,7 +464,7 @@ bool fetch_retry_on_status(struct exchange *x, unsigned status)
 bool fetch_retry_elsewhere(struct exchange *x)
 {
     if (x->tries >= EXCHANGE_MAX_TRIES || (x->client == NULL && x->flight == NULL) ||
-        !pool_has_untried(x->route->pool, x->tried, x->tries))
+        x->route->pool == NULL || !pool_has_untried(x->route->pool, x->tried, x->tries))
         return false;
     proxy_count(x->pw, METRIC_UPSTREAM_RETRIES, 1);
     proxy_count(x->pw, METRIC_ASSET_RETRIES, 1);

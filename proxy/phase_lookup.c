@@ -353,6 +353,8 @@ void phase_wait_timeout(struct exchange *x)
         wait_fetch_alone(x, NO_STORE_WAIT_LIMIT);
     else if (x->phase == PHASE_SLICES)
         slices_on_timeout(x);
+    else if (x->phase == PHASE_AUTH)
+        phase_auth_timeout(x);
     else if (UNLIKELY(x->is_mirror) && x->phase == PHASE_DELIVER)
         exchange_abandon(x);
     else if (x->phase == PHASE_FETCH && x->queued != NULL) { /* `awaits_continue` is of an earlier try */

@@ -45,6 +45,7 @@ struct proxy_worker *proxy_worker_create(struct server *server, struct worker *w
     list_init(&pw->listeners);
     list_init(&pw->conns);
     list_init(&pw->exchanges);
+    list_init(&pw->auth_jobs);
     list_init(&pw->free_exchanges);
     list_init(&pw->handshakes);
     list_init(&pw->handshake_hook.node);
@@ -68,7 +69,8 @@ void proxy_worker_destroy(struct proxy_worker *pw)
     if (pw == NULL)
         return;
     proxy_worker_unshare(pw);
-    ASSERT(list_empty(&pw->conns) && list_empty(&pw->exchanges) && list_empty(&pw->listeners));
+    ASSERT(list_empty(&pw->auth_jobs) && list_empty(&pw->conns) && list_empty(&pw->exchanges) &&
+           list_empty(&pw->listeners));
     struct list *n;
     while ((n = list_pop_front(&pw->free_exchanges)) != NULL)
         free(CONTAINER_OF(n, struct exchange, node));
@@ -81,6 +83,7 @@ void proxy_worker_destroy(struct proxy_worker *pw)
     free(pw->tls_out);
     compress_worker_free(pw);
     h2_scratch_free(pw->h2);
+    free(pw->auth_memory);
     free(pw);
 }
 
@@ -115,7 +118,7 @@ void proxy_worker_use(struct proxy_worker *pw, struct snapshot *s)
 void proxy_worker_check_done(struct proxy_worker *pw)
 {
     if (!pw->draining || pw->done_reported || pw->conn_count > 0 || pw->exchange_count > 0 ||
-        pw->grants_awaited > 0)
+        pw->grants_awaited > 0 || !list_empty(&pw->auth_jobs))
         return;
     pw->done_reported = true;
     upstream_pool_close_all(pw);

@@ -12,6 +12,7 @@
 #include "proxy/snapshot.h"
 #include "proxy/upstream_pool.h"
 
+struct auth_memory;
 struct cache;
 struct cache_object;
 struct cache_remote;
@@ -87,10 +88,12 @@ struct proxy_worker {
     unsigned handshake_count;
     mono_us_t handshakes_us; /* spent on them in this turn */
     struct turn_hook handshake_hook;
-    struct turn_hook turn_hook; /* flushes the log ring */
-    bool draining;              /* no new requests; keep-alive ends */
-    bool done_reported;         /* told the server that nothing is left */
-    struct redis *redis;        /* while the thread runs; NULL: no [redis], or out of memory */
+    struct turn_hook turn_hook;      /* flushes the log ring */
+    struct list auth_jobs;           /* passwords that are being checked: auth_check.h */
+    struct auth_memory *auth_memory; /* made when first needed */
+    bool draining;                   /* no new requests; keep-alive ends */
+    bool done_reported;              /* told the server that nothing is left */
+    struct redis *redis;             /* while the thread runs; NULL: no [redis], or out of memory */
 };
 
 struct proxy_worker *proxy_worker_create(struct server *server, struct worker *w, struct cache *cache,

@@ -1,10 +1,13 @@
 /* server_tls.c: what TLS needs of the whole server: the keys of tickets, which outlive every configuration, a
- * look at the files now and then, and words about those that expire. Control thread. Rejected:
- * inotify. Certificates are often links into folders that are replaced as a whole, and a look costs little.
+ * look at the files now and then (those of basic_auth, too), and words about those that expire. Control
+ * thread. Rejected: inotify. Certificates are often links into folders that are replaced as a whole, and a
+ * look costs little.
  */
 #include "balancer/balancer.h"
 #include "core/log.h"
 #include "core/tls_target.h"
+#include "proxy/auth_check.h"
+#include "proxy/auth_file.h"
 #include "proxy/server.h"
 #include "proxy/snapshot.h"
 #include "proxy/tls_site.h"
@@ -53,6 +56,10 @@ static void server_on_look(struct deadline *d)
     for (size_t i = 0; snap->tls != NULL && i < snap->config->listen_count; i++)
         changed |= snap->tls[i] != NULL && tls_site_look(snap->config, snap->tls[i], &s->tls.tickets);
     changed |= balancer_look_tls(s->balancer);
+    for (size_t i = 0; i < snap->route_count; i++) {
+        if (snap->routes[i].auth != NULL)
+            auth_file_look(snap->config, snap->routes[i].config, snap->routes[i].auth);
+    }
     if (changed || worker_now_ms(s->control) - s->tls.warned_ms >= DAY_MS ||
         clock_wall_ms() >= s->tls.next_doubt_ms)
         server_tls_warn(s);
@@ -92,6 +99,7 @@ void server_tls_destroy(struct server *s)
         tls_tickets_destroy(&s->tls.tickets);
     s->tls.tickets_made = false;
     ticket_keys_end(&s->tls.keys);
+    auth_check_stop();
 }
 
 struct snapshot *server_build_snapshot(struct server *s, struct config *c, char *err, size_t err_bytes)

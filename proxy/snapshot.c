@@ -7,6 +7,7 @@
 #include "core/metrics.h"
 #include "core/panic.h"
 #include "core/quantile.h"
+#include "proxy/auth_file.h"
 #include "proxy/calm_page.h"
 #include "proxy/split.h"
 #include "proxy/tls_site.h"
@@ -25,6 +26,7 @@ static void snapshot_free(struct snapshot *s)
     for (size_t i = 0; i < s->route_count; i++) {
         split_unref(s->routes[i].split);
         calm_page_free(s->routes[i].calm);
+        auth_file_free(s->routes[i].auth);
         free(s->routes[i].heads);
     }
     free(s->routes);
@@ -61,7 +63,7 @@ static void snapshot_set_pool(struct snapshot *s, struct route *route, int pool_
     route->http2_pool = pool != NULL && pool->protocol == CONFIG_UPSTREAM_H2;
     route->is_plain = r->allow.count == 0 && r->deny.count == 0 && r->rate_limit.amount == 0 &&
                       r->redirect_status == 0 && r->respond_status == 0 && !route->has_affinity &&
-                      r->split.text[0] == '\0';
+                      r->split.text[0] == '\0' && r->basic_auth[0] == '\0' && r->root[0] == '\0';
 }
 
 /* Of a route that is ready otherwise, but for its split, whose sides have it as well. */
@@ -125,6 +127,15 @@ void snapshot_keep_splits(struct snapshot *s, const struct snapshot *from)
     }
 }
 
+static bool snapshot_tells_user(const struct config_route *r)
+{
+    for (size_t i = 0; i < r->request_edit_count; i++) {
+        if (r->request_edits[i].value != NULL && strstr(r->request_edits[i].value, "$remote_user") != NULL)
+            return true;
+    }
+    return false;
+}
+
 static bool snapshot_build_routes(struct snapshot *s)
 {
     const struct config *c = s->config;
@@ -148,6 +159,7 @@ static bool snapshot_build_routes(struct snapshot *s)
             (route->heads = calloc(1, sizeof *route->heads)) == NULL)
             return false;
         route->guards_tries = r->timeout_ms > 0 || r->retry_idempotency_key;
+        route->tells_user = snapshot_tells_user(r);
         route->edits_response = r->response_edit_count > 0 || r->browser_ttl_ms != CONFIG_TTL_UNSET;
         cache_rules_from_config(c, r, &route->rules);
         route->compresses = r->compress.count > 0;
@@ -166,6 +178,31 @@ static bool snapshot_load_pages(struct snapshot *s, char *err, size_t err_bytes)
             return false;
     for (size_t i = 0; i < s->canary_count; i++)
         s->canaries[i].calm = s->canaries[i].stable->calm;
+    return true;
+}
+
+struct first_problem {
+    char *err;
+    size_t err_bytes;
+    bool any;
+};
+
+static void keep_first(void *arg, const char *text)
+{
+    struct first_problem *p = arg;
+    if (!p->any)
+        snprintf(p->err, p->err_bytes, "%s", text);
+    p->any = true;
+}
+
+static bool snapshot_load_users(struct snapshot *s, char *err, size_t err_bytes)
+{
+    struct first_problem p = {err, err_bytes, false};
+    for (size_t i = 0; i < s->route_count; i++)
+        if (!auth_file_load(s->config, s->routes[i].config, &s->routes[i].auth, keep_first, &p))
+            return false;
+    for (size_t i = 0; i < s->canary_count; i++)
+        s->canaries[i].auth = s->canaries[i].stable->auth;
     return true;
 }
 
@@ -196,7 +233,7 @@ struct snapshot *snapshot_build(struct config *c, struct balancer *b, char *err,
         snapshot_free(s);
         return NULL;
     }
-    if (!snapshot_load_pages(s, err, err_bytes)) {
+    if (!snapshot_load_pages(s, err, err_bytes) || !snapshot_load_users(s, err, err_bytes)) {
         snapshot_free(s);
         return NULL;
     }

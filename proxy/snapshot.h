@@ -15,6 +15,7 @@
 #include "proxy/access_log.h"
 
 struct arena;
+struct auth_file;
 struct calm_page;
 struct quantile;
 struct split;
@@ -40,7 +41,9 @@ struct route {
     bool guards_tries;          /* timeout or retry_idempotency_key is given */
     bool compresses;            /* has `compress`: compress.h */
     bool edits_response;        /* fields of responses are set or removed, or browser_ttl is given */
+    bool tells_user;            /* $remote_user goes to the instance */
     struct calm_page *calm;     /* NULL: none */
+    struct auth_file *auth;     /* of basic_auth; NULL: none */
     struct split *split;        /* the requests are split: split.h; a reference. NULL: they are not */
     const struct route *canary; /* the same route for the side of the canary; NULL: there is none */
     const struct route *mirror; /* the same route for the copies of requests; NULL: they are not copied */

@@ -351,7 +351,7 @@ static struct upstream_conn *upstream_conn_new(struct proxy_worker *pw, int fd, 
         return NULL;
     }
     u->instance = i;
-    proxy_count(pw, METRIC_UPSTREAM_OPEN, 1);
+    proxy_count(pw, METRIC_UPSTREAM_OPEN, i != NULL);
     return u;
 }
 
@@ -381,6 +381,17 @@ struct upstream_conn *upstream_conn_open(struct proxy_worker *pw, struct instanc
     u->target = pool_tls_get(x->route->pool);
     proxy_count(pw, METRIC_UPSTREAM_CONNECTS, 1);
     deadline_set(pw->worker, &u->deadline, worker_now_ms(pw->worker) + connect_timeout_ms);
+    return u;
+}
+
+struct upstream_conn *upstream_conn_open_file(struct proxy_worker *pw, struct exchange *x,
+                                              void (*on_event)(evutil_socket_t, short, void *))
+{
+    struct upstream_conn *u = upstream_conn_new(pw, -1, NULL, UPSTREAM_ACTIVE, on_event);
+    if (u == NULL)
+        return NULL;
+    u->exchange = x;
+    event_active(&u->event, EV_READ, 0);
     return u;
 }
 
@@ -422,7 +433,7 @@ static void upstream_conn_drop(struct upstream_conn *u)
     free(u->unsent);
     u->rest = u->unsent = NULL;
     u->exchange = NULL;
-    proxy_count(u->pw, METRIC_UPSTREAM_OPEN, -1);
+    proxy_count(u->pw, METRIC_UPSTREAM_OPEN, -(u->instance != NULL));
     worker_bury(u->pw->worker, &u->grave, upstream_conn_free, u);
 }
 
@@ -444,8 +455,10 @@ void upstream_conn_close(struct upstream_conn **up)
         return;
     struct instance *i = u->instance;
     upstream_conn_drop(u);
-    close(u->fd);
-    instance_unref(i);
+    if (u->fd >= 0)
+        close(u->fd);
+    if (i != NULL)
+        instance_unref(i);
 }
 
 void upstream_conn_set_idle(struct upstream_conn *u)

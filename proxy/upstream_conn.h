@@ -44,7 +44,7 @@ struct upstream_conn {
     /* set once */
     int fd;
     struct proxy_worker *pw;
-    struct instance *instance; /* a reference */
+    struct instance *instance; /* a reference; NULL: it is a file, see root_fetch.c */
     struct tls_target *target; /* by which it speaks TLS, a reference; NULL: plain */
     /* owner thread */
     struct tls_conn *tls;    /* NULL: plain */
@@ -71,7 +71,9 @@ struct upstream_conn {
     uint64_t body_left;
     char *rest; /* input not yet understood: an unfinished head or trailer section; heap */
     size_t rest_len;
-    char *unsent; /* output the kernel did not take; heap */
+    const char *file_text; /* of root_fetch.c: the body, if it is no file's; static */
+    uint64_t file_at;      /* the next byte of it, or of the file */
+    char *unsent;          /* output the kernel did not take; heap */
     size_t unsent_len, unsent_pos;
     struct grave grave;
 };
@@ -79,6 +81,11 @@ struct upstream_conn {
 /* Starts connecting for `x`; NULL with *error when it failed at once. Takes its own reference on `i`. */
 struct upstream_conn *upstream_conn_open(struct proxy_worker *pw, struct instance *i, struct exchange *x,
                                          dur_ms_t connect_timeout_ms, enum fetch_error *error);
+/* What stands for one where `x` is answered by a file (root_fetch.c): ACTIVE, without a socket, and never to
+ * be written to. `on_event` is called soon, and whenever it is resumed; `fd` is its own to set. NULL: no
+ * memory. */
+struct upstream_conn *upstream_conn_open_file(struct proxy_worker *pw, struct exchange *x,
+                                              void (*on_event)(evutil_socket_t, short, void *));
 /* Wraps a connected descriptor (from the spill) for this worker, IDLE. Consumes the reference on `i`. */
 struct upstream_conn *upstream_conn_adopt(struct proxy_worker *pw, int fd, struct instance *i);
 /* Unbinds an IDLE plain one from the loop: the descriptor stays open and is the caller's, with the reference.

@@ -201,7 +201,7 @@ static void check_and_config_judge_files(void **state)
         expect_in(said, "a.ini:4:");
         expect_in(said, "a.ini:5:");
     }
-    support_write_file(ini, "[pool app]\nserver = 127.0.0.1:3001\n[route r]\nroot = /srv\n"); /* of later */
+    support_write_file(ini, "[pool app]\nserver = 127.0.0.1:3001 zone=a\n"); /* of later */
     r = millpond_run("check", "-c", ini, NULL);
     assert_int_equal(r.exit_code, 2);
     expect_in(textf("%s%s", r.out, r.err), "not supported");

@@ -170,6 +170,8 @@ static const struct option_case cases[] = {
     {T, "key_query", "except: utm_*, campaign, a", {"some", "only", "all: a"}, "is no choice of parameters"},
     {T, "key_sort", "no", {"maybe", "1", ""}, "write yes, no"},
     {T, "no_vary_search", "no", {"maybe", "1", ""}, "write yes, no"},
+    {T, "root", "/srv", {"srv", ""}, "write one with a slash"},
+    {T, "basic_auth", "/users", {"users", ""}, "write one with a slash"},
     {T, "calm_page", "/calm.html", {"calm.html", ""}, "write one with a slash"},
     {T, "websocket", "no", {"maybe", "1", ""}, "write yes, no"},
     {T, "early_hints", "learn", {"yes", "push", ""}, "write one of: off, pass, learn"},
@@ -287,7 +289,7 @@ static void test_everything_at_once(void **state)
     struct config *c = config_load_text("t.ini", text, len, &p);
     assert_null(c);
     /* Every value is complained about, in the order of the lines, and nothing else is. */
-    bad += 3; /* pool, split, redirect and respond exclude each other, too */
+    bad += 4; /* pool, split, root, redirect and respond exclude each other, too */
     if (p.errors != bad || p.count != bad)
         print_problems(&p);
     assert_int_equal(p.errors, bad);

@@ -83,8 +83,9 @@ static void test_wrong_ones(void **state)
         snprintf(said, sizeof said, PLACE "%s", rows[i].said);
         expect_error(ini, said);
     }
-    expect_error(SPLIT("app=1 new=1") "pool = app\n", "keep one of pool, split, redirect and respond");
-    expect_error(SPLIT("app=1 new=1") "respond = 200 a\n", "keep one of pool, split, redirect and respond");
+    expect_error(SPLIT("app=1 new=1") "pool = app\n", "keep one of pool, split, root, redirect and respond");
+    expect_error(SPLIT("app=1 new=1") "respond = 200 a\n",
+                 "keep one of pool, split, root, redirect and respond");
 }
 
 int main(void)

@@ -112,7 +112,18 @@ static void test_one_answer_per_route(void **state)
     expect_error(APP "[route a]\npool = app\nrespond = 200\n",
                  "t.ini:5: [route a] respond: pool on line 4 answers already");
     expect_error("[route a]\nredirect = 301 /x\nrespond = 200\n",
-                 "keep one of pool, split, redirect and respond");
+                 "keep one of pool, split, root, redirect and respond");
+    expect_error(APP "[route a]\nroot = /srv\npool = app\n",
+                 "t.ini:5: [route a] pool: root on line 4 answers already");
+    expect_no_problem("[route a]\nroot = /srv\nttl = 5s\n"); /* no pool is needed */
+}
+
+static void test_user(void **state)
+{
+    UNUSED(state);
+    expect_warning(APP "[route a]\nset_request_header = X: $remote_user\n",
+                   "t.ini:4: [route a] set_request_header: $remote_user is always empty");
+    expect_no_problem(APP "[route a]\nbasic_auth = /f\nset_request_header = X: $remote_user\n");
 }
 
 static void test_mirrors(void **state)
@@ -237,6 +248,7 @@ int main(void)
         cmocka_unit_test(test_limits_that_exclude_each_other),
         cmocka_unit_test(test_proxy_protocol_of_nobody),
         cmocka_unit_test(test_one_answer_per_route),
+        cmocka_unit_test(test_user),
         cmocka_unit_test(test_mirrors),
         cmocka_unit_test(test_ttl_that_does_nothing),
         cmocka_unit_test(test_slices),

@@ -213,6 +213,22 @@ static void test_drop_named_by_connection(void **state)
     assert_true(http_head_has(&h, HTTP_FIELD_TE));
 }
 
+static void test_drop(void **state)
+{
+    UNUSED(state);
+    struct http_field fields[] = {field("X-A", "1"), field("Cookie", "2"), field("Referer", "3"),
+                                  field("cookie", "4")};
+    struct http_head h = head_of(fields, ARRAY_LEN(fields));
+    http_head_drop(&h, HTTP_BIT(AUTHORIZATION) | HTTP_BIT(OTHER));
+    assert_int_equal(h.field_count, 4); /* one that has no name of its own is never meant */
+    http_head_drop(&h, HTTP_BIT(AUTHORIZATION) | HTTP_BIT(COOKIE));
+    assert_int_equal(h.field_count, 2);
+    assert_true(slice_eq(h.fields[0].name, SLICE_LIT("X-A")) &&
+                slice_eq(h.fields[1].name, SLICE_LIT("Referer")));
+    assert_false(http_head_has(&h, HTTP_FIELD_COOKIE));
+    assert_true(http_head_has(&h, HTTP_FIELD_REFERER));
+}
+
 static void test_hosts(void **state)
 {
     UNUSED(state);
@@ -293,6 +309,7 @@ int main(void)
         cmocka_unit_test(test_hop_by_hop),
         cmocka_unit_test(test_named_by_connection),
         cmocka_unit_test(test_drop_named_by_connection),
+        cmocka_unit_test(test_drop),
         cmocka_unit_test(test_hosts),
         cmocka_unit_test(test_host_is_not_read_beyond),
     };

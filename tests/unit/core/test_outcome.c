@@ -118,6 +118,15 @@ static void test_rate_limits_in_docs(void **state)
                        outcome_rate_limit_text((enum rate_outcome)i));
 }
 
+static void test_basic_auth_in_docs(void **state)
+{
+    (void)state;
+    read_docs("docs/basic-auth.md");
+    for (int i = 1; i < AUTH_OUTCOME_COUNT; i++)
+        assert_in_docs(outcome_basic_auth_name((enum auth_outcome)i),
+                       outcome_basic_auth_text((enum auth_outcome)i));
+}
+
 static void test_docs_in_step(void **state)
 {
     (void)state;
@@ -137,21 +146,14 @@ static void test_docs_in_step(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_verdict),
-        cmocka_unit_test(test_no_store),
-        cmocka_unit_test(test_close),
-        cmocka_unit_test(test_fetch),
-        cmocka_unit_test(test_neutral_values),
-        cmocka_unit_test(test_fetch_statuses),
-        cmocka_unit_test(test_docs_in_step),
-        cmocka_unit_test(test_purges_in_docs),
-        cmocka_unit_test(test_purge_kind),
-        cmocka_unit_test(test_purge_source),
-        cmocka_unit_test(test_remote_in_docs),
-        cmocka_unit_test(test_remote_load),
-        cmocka_unit_test(test_remote_save),
-        cmocka_unit_test(test_rate_limit),
-        cmocka_unit_test(test_rate_limits_in_docs),
+        cmocka_unit_test(test_verdict),        cmocka_unit_test(test_no_store),
+        cmocka_unit_test(test_close),          cmocka_unit_test(test_fetch),
+        cmocka_unit_test(test_neutral_values), cmocka_unit_test(test_fetch_statuses),
+        cmocka_unit_test(test_docs_in_step),   cmocka_unit_test(test_basic_auth_in_docs),
+        cmocka_unit_test(test_purges_in_docs), cmocka_unit_test(test_purge_kind),
+        cmocka_unit_test(test_purge_source),   cmocka_unit_test(test_remote_in_docs),
+        cmocka_unit_test(test_remote_load),    cmocka_unit_test(test_remote_save),
+        cmocka_unit_test(test_rate_limit),     cmocka_unit_test(test_rate_limits_in_docs),
     };
     return cmocka_run_group_tests_name("core/outcome", tests, NULL, NULL);
 }

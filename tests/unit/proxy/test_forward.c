@@ -246,11 +246,12 @@ static void test_edits(void **state)
                       "remove_request_header = Cookie, X-Gone\n",
               "198.51.100.7:4",
               "GET / HTTP/1.1\r\nHost: h\r\nuser-agent: them\r\nCookie: c\r\nCOOKIE: d\r\nx-gone: 1\r\n"
-              "X-Set: forged\r\nX-Stay: 1\r\n\r\n");
+              "X-Set: forged\r\nX_set: forged\r\nX-Stay: 1\r\nX_Other: 1\r\n\r\n");
     expect(h, "X-Set: ip=198.51.100.7 host=h id=0123456789abcdef0000000000000001 $\r\n");
     expect(h, "User-Agent: us\r\n");
     expect(h, "\r\nHost: inner\r\n");
     expect(h, "X-Stay: 1\r\n");
+    expect(h, "X_Other: 1\r\n");
     assert_int_equal(fix_count(h, "\r\nHost:"), 1);
     static const char *const gone[] = {"them", "Cookie", "X-Gone", "forged"};
     for (size_t i = 0; i < ARRAY_LEN(gone); i++)

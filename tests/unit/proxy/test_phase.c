@@ -19,11 +19,11 @@ static void test_transitions(void **state)
 {
     UNUSED(state);
     static const char *const legal[PHASE_COUNT] = {
-        /*                 A R L L W S R F D T L */
-        [PHASE_ACCEPT] = "01000000100", [PHASE_ROUTE] = "00110000100", [PHASE_LIMIT] = "00010000100",
-        [PHASE_LOOKUP] = "00001111100", [PHASE_WAIT] = "00010001101",  [PHASE_SLICES] = "00010001101",
-        [PHASE_REMOTE] = "00010001101", [PHASE_FETCH] = "00010000101", [PHASE_DELIVER] = "00000001011",
-        [PHASE_TUNNEL] = "00000000001", [PHASE_LOG] = "00000000000",
+        /*                 A R L A L W S R F D T L */
+        [PHASE_ACCEPT] = "010000000100",  [PHASE_ROUTE] = "001110000100",  [PHASE_LIMIT] = "000110000100",
+        [PHASE_AUTH] = "000010000100",    [PHASE_LOOKUP] = "000001111100", [PHASE_WAIT] = "000010001101",
+        [PHASE_SLICES] = "000010001101",  [PHASE_REMOTE] = "000010001101", [PHASE_FETCH] = "000010000101",
+        [PHASE_DELIVER] = "000000001011", [PHASE_TUNNEL] = "000000000001", [PHASE_LOG] = "000000000000",
     };
     struct exchange x = {.magic = EXCHANGE_MAGIC};
     for (unsigned from = 0; from < PHASE_COUNT; from++) {
