@@ -22,6 +22,10 @@ static const struct {
     {"pools", "", "Shows the instances of each pool: their state, since when, and why.\n", ""},
     {"events", "", "Shows what changed since the program started, the newest at the end.\n", ""},
     {"reload", "", "Has the server read its configuration anew. One with errors changes nothing.\n", ""},
+    {"upgrade", "",
+     "Has the program started anew, from the file that lies in its place now, with all sockets handed over.\n"
+     "No request is lost. Returns when the new process serves; if it cannot, the running one goes on.\n",
+     ""},
     {"stop", "", "Has the server stop accepting, finish open requests, and end. Returns at once.\n", ""},
     {"drain", " POOL/SERVER [--wait] [--force]",
      "Gives a server no new requests; those that run there end.\n",
