@@ -135,9 +135,9 @@ void server_drain(struct server *s)
     if (!upgrade_is_done(s)) /* the service goes on */
         server_notify("STOPPING=1");
     redis_watch_stop(s->redis_watch);
-    log_info("stopping: no new connections; open requests get up to %lld s",
-             (long long)s->snapshot->config->main.shutdown_timeout_ms / 1000);
-    server_order_all(s, proxy_worker_drain);
+    log_info("%s: no new connections; open requests get up to %lld s",
+             upgrade_is_done(s) ? "handed over" : "stopping", (long long)s->snapshot->config->main.shutdown_timeout_ms / 1000);
+    server_order_all(s, upgrade_is_done(s) ? proxy_worker_hand_over : proxy_worker_drain);
     deadline_set(s->control, &s->shutdown_deadline,
                  worker_now_ms(s->control) + MAX(1, s->snapshot->config->main.shutdown_timeout_ms));
 }
