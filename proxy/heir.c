@@ -173,9 +173,7 @@ static bool take(struct heir *h, struct config_changes *changes, const struct ha
         return take_hello(h, m->text);
     if (m->kind == HANDOVER_TICKETS)
         return take_tickets(h, m->text[0]);
-    if (m->kind == HANDOVER_SERVER)
-        return take_change(changes, m->text);
-    return m->kind != HANDOVER_ORDER || take_order(h, m->text);
+    return m->kind != HANDOVER_SERVER || take_change(changes, m->text);
 }
 
 /* As handover_receive; -1 also when nothing came for so long. */
@@ -378,6 +376,8 @@ bool heir_await_go(struct heir *h)
         handover_close(fds, fd_count);
         if (m.kind == HANDOVER_GO || m.kind == HANDOVER_BACK)
             return m.kind == HANDOVER_GO;
+        if (m.kind == HANDOVER_ORDER && !take_order(h, m.text))
+            log_error("out of memory: an order about a server is lost");
     }
     if (n < 0 && errno != ECONNRESET)
         return false;

@@ -288,6 +288,8 @@ static void upgrade_on_writable(evutil_socket_t fd, short what, void *arg)
     UNUSED(what);
     if (handing_go_on(&u->handing))
         event_del(u->writable);
+    else if (errno == EPIPE || errno == ECONNRESET) /* how it has ended, is more to the point */
+        upgrade_fail(u, NULL);
     else if (errno != EAGAIN)
         upgrade_fail(u, strerror(errno));
 }
