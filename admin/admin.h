@@ -71,7 +71,8 @@ struct admin_ops {
      * *hint, good until the next call, when nothing was started. */
     bool (*upgrade)(void *arg, const char *who, const struct admin_reply *reply, const char **error,
                     const char **hint);
-    /* A socket that listens on this address already, which is the caller's then; -1: there is none. NULL: never.
+    /* A socket that listens on this address already, which is the caller's then; -1: there is none. NULL:
+     * never.
      */
     int (*inherit)(void *arg, const struct net_addr *addr);
     /* The key texts under which a URL may be stored, by the rules of the routes it may take, in the arena; 0:
@@ -107,11 +108,11 @@ struct admin *admin_create(struct worker *control, const struct admin_ops *ops, 
 bool admin_change(struct admin *a, const struct config *c, char *err, size_t err_bytes);
 /* The bound address when [admin] address is on (port 0 resolved by the kernel); len 0 otherwise. */
 struct net_addr admin_local_addr(const struct admin *a);
-/* The listening socket of the unix socket, or of the address, and where it is by the configuration; -1: there is
- * none. It stays the admin's. */
+/* The listening socket of the unix socket, or of the address, and where it is by the configuration; -1: there
+ * is none. It stays the admin's. */
 int admin_listening(const struct admin *a, bool of_address, struct net_addr *addr);
-/* Another process answers now: nothing more is accepted, and what is asked on open connections is refused with
- * 503 and "moved". The file of the socket stays where that process has it. */
+/* Another process answers now: nothing more is accepted, and what is asked on open connections is refused
+ * with 503 and "moved". The file of the socket stays where that process has it. */
 void admin_leave(struct admin *a, bool socket_is_kept);
 void admin_destroy(struct admin *a);
 

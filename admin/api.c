@@ -2,8 +2,8 @@
  *
  * Order of refusals: Host (421: the request was not meant for us), path (404), method (405), token (401). The
  * unix socket passes Host and token: who may open it was decided by its file mode. Everything is answered in
- * the callback, but for an explanation that Redis is asked for, and for an upgrade; nothing else is kept between
- * requests. A stop is another exception: the answer leaves first, the drain begins a tick later.
+ * the callback, but for an explanation that Redis is asked for, and for an upgrade; nothing else is kept
+ * between requests. A stop is another exception: the answer leaves first, the drain begins a tick later.
  *
  * Rejected: cookies and sessions for the page. A token in a header needs no defence against forged requests.
  */
@@ -182,8 +182,7 @@ static void api_post_upgrade(struct api_call *c)
     char who[128];
     const char *error = NULL, *hint = NULL;
     const struct admin_reply reply = api_later(c);
-    struct bufferevent *connection =
-        evhttp_connection_get_bufferevent(evhttp_request_get_connection(c->req));
+    struct bufferevent *connection = evhttp_connection_get_bufferevent(evhttp_request_get_connection(c->req));
     bufferevent_set_timeouts(connection, NULL, NULL); /* it takes as long as upgrade_timeout */
     if (reply.on_answer == NULL ||
         c->a->ops.upgrade(c->a->ops.arg, api_who(c, who, sizeof who), &reply, &error, &hint))
@@ -330,8 +329,8 @@ void admin_api_on_request(struct admin_door *d, struct evhttp_request *req)
     if (c.a->moved) { /* what is done here would not count */
         evhttp_add_header(evhttp_request_get_output_headers(req), "Connection", "close");
         api_send_json(&c, HTTP_SERVUNAVAIL,
-                      json_pack("{s:s, s:s, s:b}", "error", "another process has taken this one's place", "hint",
-                                "connect again", "moved", 1));
+                      json_pack("{s:s, s:s, s:b}", "error", "another process has taken this one's place",
+                                "hint", "connect again", "moved", 1));
         return;
     }
     if (!api_host_is_fine(&c)) {

@@ -43,8 +43,9 @@ json_t *api_body(struct api_call *c, const char *hint);
  * socket. */
 const char *api_who(const struct api_call *c, char *buf, size_t bytes);
 
-/* Where an answer of this call that comes later goes to, once; dropped when the connection, or all of the admin,
- * is gone by then. An object with "error" is a refusal. on_answer NULL: out of memory, which was answered. */
+/* Where an answer of this call that comes later goes to, once; dropped when the connection, or all of the
+ * admin, is gone by then. An object with "error" is a refusal. on_answer NULL: out of memory, which was
+ * answered. */
 struct admin_reply api_later(struct api_call *c);
 /* It does not come; c->req is to be answered now. */
 void api_not_later(const struct admin_reply *reply);

@@ -1,5 +1,6 @@
-/* api_later.c: answers that come later, when their connection, or all of the admin, may be gone: then they are
- * dropped. While a request waits, evhttp reads no more from its connection, so each has one of these at most. */
+/* api_later.c: answers that come later, when their connection, or all of the admin, may be gone: then they
+ * are dropped. While a request waits, evhttp reads no more from its connection, so each has one of these at
+ * most. */
 #include <event2/http.h>
 #include <stdlib.h>
 

@@ -29,7 +29,7 @@
 #define EXIT_WRONG   2
 
 #define ASK_TIMEOUT_MS    10000
-#define RELOAD_TIMEOUT_MS 60000 /* names are resolved meanwhile */
+#define RELOAD_TIMEOUT_MS 60000  /* names are resolved meanwhile */
 #define UPGRADE_MAX_MS    640000 /* upgrade_timeout at its longest, and some */
 #define MOVED_TRIES       20     /* the socket is a new process's by now */
 #define MOVED_PAUSE_MS    25
@@ -85,8 +85,8 @@ static void pause_ms(dur_ms_t ms)
     nanosleep(&pause, NULL);
 }
 
-/* As client_http_ask, with the answer's JSON, or NULL. Who answers may have handed over to another process, which
- * has the socket by the next try. */
+/* As client_http_ask, with the answer's JSON, or NULL. Who answers may have handed over to another process,
+ * which has the socket by the next try. */
 static bool ask_whoever_serves(struct client *c, const char *method, const char *target, slice_t body,
                                dur_ms_t timeout_ms, struct client_answer *answer, json_t **value)
 {
@@ -188,8 +188,8 @@ static int run_upgrade(struct client *c)
     const char *version = json_string_value(json_object_get(o, "version"));
     if (o != NULL && !c->json)
         fprintf(c->out,
-                "upgraded; process %" JSON_INTEGER_FORMAT ", millpond %s, serves; process %" JSON_INTEGER_FORMAT
-                " ends its open requests\n",
+                "upgraded; process %" JSON_INTEGER_FORMAT
+                ", millpond %s, serves; process %" JSON_INTEGER_FORMAT " ends its open requests\n",
                 json_integer_value(json_object_get(o, "pid")), version != NULL ? version : "?",
                 json_integer_value(json_object_get(o, "old_pid")));
     json_decref(o);

@@ -137,8 +137,8 @@ static int unix_listen(struct admin_door *d, const struct net_addr *a, mode_t mo
     return -1;
 }
 
-/* A socket of the process before this one, whose file is this one's from now on. Without the file nobody would
- * find it: -1. */
+/* A socket of the process before this one, whose file is this one's from now on. Without the file nobody
+ * would find it: -1. */
 static int door_inherit(struct admin_door *d, const struct net_addr *a, mode_t mode,
                         const struct admin_door_handler *handler)
 {

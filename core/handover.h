@@ -10,11 +10,11 @@
 
 #include "core/slice.h"
 
-#define HANDOVER_BYTES     8192 /* of a message */
-#define HANDOVER_TEXTS     4    /* in a message, at most */
-#define HANDOVER_FDS       250  /* with a message; the kernel takes 253 */
-#define HANDOVER_VARIABLE  "MILLPOND_HANDOVER"
-#define HANDOVER_CHILD_FD  3 /* of the new process, as the variable says */
+#define HANDOVER_BYTES    8192 /* of a message */
+#define HANDOVER_TEXTS    4    /* in a message, at most */
+#define HANDOVER_FDS      250  /* with a message; the kernel takes 253 */
+#define HANDOVER_VARIABLE "MILLPOND_HANDOVER"
+#define HANDOVER_CHILD_FD 3 /* of the new process, as the variable says */
 
 /* X(id, word, number of texts). Texts have no line feed, but for the last, which may have any byte. */
 #define HANDOVER_KINDS(X)                                                                                    \

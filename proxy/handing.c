@@ -139,10 +139,10 @@ static void send_order(void *arg, const struct balancer_order *o)
     char weight[16];
     struct pollfd p = {.fd = h->fd, .events = POLLOUT};
     snprintf(weight, sizeof weight, "%d", o->weight);
-    const struct handover m = {
-        .kind = HANDOVER_ORDER,
-        .text = {slice_str(o->pool), slice_str(o->server),
-                 o->kind == BALANCER_DRAIN ? SLICE_LIT("drain") : slice_str(weight), slice_str(o->who)}};
+    const struct handover m = {.kind = HANDOVER_ORDER,
+                               .text = {slice_str(o->pool), slice_str(o->server),
+                                        o->kind == BALANCER_DRAIN ? SLICE_LIT("drain") : slice_str(weight),
+                                        slice_str(o->who)}};
     if (!handover_send(h->fd, &m, NULL, 0) &&
         !(errno == EAGAIN && poll(&p, 1, SEND_MS) > 0 && handover_send(h->fd, &m, NULL, 0)))
         log_warn("%s/%s: the new process was not told what was ordered about it", o->pool, o->server);

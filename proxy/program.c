@@ -1,5 +1,5 @@
-/* program.c: see program.h. Rejected: /proc/self/exe when it is needed; it then names a file that was replaced
- * as "(deleted)", and never the link that leads to the newest version. */
+/* program.c: see program.h. Rejected: /proc/self/exe when it is needed; it then names a file that was
+ * replaced as "(deleted)", and never the link that leads to the newest version. */
 #include "proxy/program.h"
 
 #include <errno.h>

@@ -19,8 +19,8 @@
 #include "proxy/tunnel.h"
 
 #define DRAIN_FRESH_MS 1000 /* how long a connection without a request yet may take when the server stops */
-/* When another process goes on, there is no hurry: an idle client may send its next request just now, and is told
- * in the answer. */
+/* When another process goes on, there is no hurry: an idle client may send its next request just now, and is
+ * told in the answer. */
 #define PATIENCE_MS    5000
 #define FIELD_CAPACITY 1000 /* the most max_headers may be, and fields of a response head */
 

@@ -136,7 +136,8 @@ void server_drain(struct server *s)
         server_notify("STOPPING=1");
     redis_watch_stop(s->redis_watch);
     log_info("%s: no new connections; open requests get up to %lld s",
-             upgrade_is_done(s) ? "handed over" : "stopping", (long long)s->snapshot->config->main.shutdown_timeout_ms / 1000);
+             upgrade_is_done(s) ? "handed over" : "stopping",
+             (long long)s->snapshot->config->main.shutdown_timeout_ms / 1000);
     server_order_all(s, upgrade_is_done(s) ? proxy_worker_hand_over : proxy_worker_drain);
     deadline_set(s->control, &s->shutdown_deadline,
                  worker_now_ms(s->control) + MAX(1, s->snapshot->config->main.shutdown_timeout_ms));

@@ -104,10 +104,10 @@ struct server {
     wall_ms_t reload_at_ms;
     json_t *reload_problems;
     struct config_changes changes; /* made at run time */
-    struct heir *heir;       /* NULL: it was started by no other process of this program */
-    struct upgrade *upgrade; /* NULL: none is under way, nor was successful */
-    json_t *upgrade_problems; /* of the last, if it failed; else NULL */
-    struct {                  /* what is purged is told to the process that takes over; any thread */
+    struct heir *heir;             /* NULL: it was started by no other process of this program */
+    struct upgrade *upgrade;       /* NULL: none is under way, nor was successful */
+    json_t *upgrade_problems;      /* of the last, if it failed; else NULL */
+    struct {                       /* what is purged is told to the process that takes over; any thread */
         struct cache_purge_watch watch;
         _Atomic(struct upgrade *) to;
         _Atomic unsigned inside;
@@ -157,8 +157,8 @@ size_t server_url_keys(void *arg, const struct cache_url *url, struct arena *are
 /* Stops accepting and ends when open requests are done, or after shutdown_timeout; the second call ends at
  * once. */
 void server_drain(struct server *s);
-/* server_listen.c. Opens a listening descriptor per worker for one address; false with errno on failure. `fds`
- * has room for all workers. */
+/* server_listen.c. Opens a listening descriptor per worker for one address; false with errno on failure.
+ * `fds` has room for all workers. */
 bool server_listen(struct server *s, const struct net_addr *addr, int *fds, struct net_addr *bound);
 /* Both arrays are copied from. */
 void server_set_listener(struct server_listener *l, const struct net_addr *configured,

@@ -138,7 +138,8 @@ static int *listen_obtain(struct server *s, const struct config_listen *l, const
         ok = server_listen(s, addr, fds, bound);
         *count = ok ? s->worker_count : 0;
     } else {
-        ok = (addr->sa.sa_family == AF_UNIX || net_local_addr(fds[0], bound)) && listen_add(s, fds, count, bound);
+        ok = (addr->sa.sa_family == AF_UNIX || net_local_addr(fds[0], bound)) &&
+             listen_add(s, fds, count, bound);
     }
     if (ok)
         return fds;
@@ -161,8 +162,8 @@ static bool listen_serve(struct server *s, const struct config_listen *l, const 
     return ok;
 }
 
-static bool listen_one(struct server *s, const struct config_listen *l, const struct net_addr *addr, char *err,
-                       size_t err_bytes)
+static bool listen_one(struct server *s, const struct config_listen *l, const struct net_addr *addr,
+                       char *err, size_t err_bytes)
 {
     char text[NET_ADDR_TEXT];
     struct net_addr bound;
@@ -228,8 +229,8 @@ static bool is_bound_there(const struct server_listener *l, int fd)
     struct net_addr bound;
     int on = 0;
     socklen_t len = sizeof on;
-    return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &on, &len) == 0 && on != 0 && net_local_addr(fd, &bound) &&
-           net_addr_eq(&bound, &l->bound);
+    return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &on, &len) == 0 && on != 0 &&
+           net_local_addr(fd, &bound) && net_addr_eq(&bound, &l->bound);
 }
 
 size_t server_listener_sockets(const struct server_listener *l, int *fds)

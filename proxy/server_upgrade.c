@@ -63,7 +63,7 @@ struct upgrade { /* owned by the server; control thread, but for `fd`, which liv
     struct admin_reply reply; /* on_answer NULL: nobody waits */
     struct handing handing;
     bool admin_unused[2], was_switched;
-    char version[32]; /* of the other */
+    char version[32];         /* of the other */
     char why[HANDOVER_BYTES]; /* it failed; lines */
 };
 
@@ -159,8 +159,9 @@ static void upgrade_failed(struct upgrade *u)
         log_warn("%s", err);
     json_decref(s->upgrade_problems);
     s->upgrade_problems = json_incref(problems);
-    upgrade_reply(u, json_pack("{s:s, s:s, s:o}", "error", "the upgrade failed; the running process goes on",
-                               "hint", "what stood in the way is listed, and in the log", "problems", problems));
+    upgrade_reply(u,
+                  json_pack("{s:s, s:s, s:o}", "error", "the upgrade failed; the running process goes on",
+                            "hint", "what stood in the way is listed, and in the log", "problems", problems));
     upgrade_unwatch(s);
     s->upgrade = NULL;
     u->pid = 0;
@@ -425,7 +426,8 @@ static const char *refusal(const struct server *s, const char **hint)
     }
     if (heir_old_pid(s->heir) == 0)
         return NULL;
-    snprintf(text, sizeof text, "process %ld of the upgrade before still has open requests", heir_old_pid(s->heir));
+    snprintf(text, sizeof text, "process %ld of the upgrade before still has open requests",
+             heir_old_pid(s->heir));
     *hint = "try again when it has ended, after shutdown_timeout at the latest";
     return text;
 }

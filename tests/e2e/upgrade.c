@@ -1,6 +1,6 @@
-/* upgrade.c: another process of the program takes over, and no request fails by it (promise 6); what cannot take over
- * changes nothing (promise 4). The test stands in for whoever inherits orphans, so that it can wait for processes that
- * the program has started. */
+/* upgrade.c: another process of the program takes over, and no request fails by it (promise 6); what cannot
+ * take over changes nothing (promise 4). The test stands in for whoever inherits orphans, so that it can wait
+ * for processes that the program has started. */
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -14,6 +14,7 @@
 #include "tests/support/h2.h"
 #include "tests/support/load.h"
 #include "tests/support/millpond.h"
+#include "tests/support/tls.h"
 
 #define NO_STORE "store = off"
 #define ASK      "GET /p HTTP/1.1\r\nHost: test\r\n\r\n"
@@ -128,8 +129,9 @@ static void install(const char *program, const char *content)
 
 static char *installed(void)
 {
-    char *program = support_path("program");
-    install(program, NULL);
+    char *program = support_path("program"), *version = support_path("version-1");
+    install(version, NULL);
+    assert_int_equal(symlink(version, program), 0); /* whoever follows it stays with this version */
     return program;
 }
 
@@ -155,9 +157,9 @@ static void await_end(pid_t pid)
 static void expect_all_well(struct load *l, const char *who)
 {
     struct load_result r = load_stop(l);
-    EXPECT(r.by_class[2] == r.answered && r.broken + r.refused == 0, "%s: %llu answered, %llu broken, %llu refused: %s",
-           who, (unsigned long long)r.answered, (unsigned long long)r.broken, (unsigned long long)r.refused,
-           r.first_problem);
+    EXPECT(r.by_class[2] == r.answered && r.broken + r.refused == 0,
+           "%s: %llu answered, %llu broken, %llu refused: %s", who, (unsigned long long)r.answered,
+           (unsigned long long)r.broken, (unsigned long long)r.refused, r.first_problem);
     assert_true(r.answered > 0);
 }
 
@@ -187,7 +189,8 @@ static void no_request_fails(void **state)
     struct millpond *m = adopting_orphans(millpond_start(.listen = listen, .cache = NO_STORE, .rest = rest));
     struct load *kept = load_start(m->port, 6, ASK), *once = load_start(m->port, 6, ASK_ONCE);
     for (size_t i = 0; i < ARRAY_LEN(workers); i++) {
-        millpond_write_ini(m, .main = textf("workers = %d", workers[i]), .listen = listen, .cache = NO_STORE, .rest = rest);
+        millpond_write_ini(m, .main = textf("workers = %d", workers[i]), .listen = listen, .cache = NO_STORE,
+                           .rest = rest);
         load_wait(kept, 50);
         load_wait(once, 50);
         struct proc *command = ask_for_upgrade(m);
@@ -209,8 +212,9 @@ static void nothing_leaks(void **state)
 {
     UNUSED(state);
     char *socket = support_path("web.sock");
-    struct millpond *m = adopting_orphans(millpond_start(.rest = textf("%s[listen local]\naddress = unix:%s\n",
-                                                      pool_lines("app", 1, origin_start_named("a")), socket)));
+    struct millpond *m = adopting_orphans(
+        millpond_start(.rest = textf("%s[listen local]\naddress = unix:%s\n",
+                                     pool_lines("app", 1, origin_start_named("a")), socket)));
     unsigned fds = 0;
     for (int i = 0; i < 6; i++) {
         upgrade(m);
@@ -240,7 +244,8 @@ static void held_script(struct origin_conn *c, const struct message *request, vo
 {
     if (strcmp(request->target, "/held") == 0 || strcmp(request->method, "POST") == 0)
         gate_pass(arg);
-    origin_respond(c, 200, "Cache-Control: max-age=600\r\n", strcmp(request->target, "/") == 0 ? "a" : "done");
+    origin_respond(c, 200, "Cache-Control: max-age=600\r\n",
+                   strcmp(request->target, "/") == 0 ? "a" : "done");
 }
 
 static void open_requests_end_in_the_old_process(void **state)
@@ -272,8 +277,8 @@ static void open_requests_end_in_the_old_process(void **state)
     millpond_stop(m);
 }
 
-/* A connection to the new process, by which it was asked for this. The old one, which may accept until all of its
- * workers have heard, says that it is the last answer. */
+/* A connection to the new process, by which it was asked for this. The old one, which may accept until all of
+ * its workers have heard, says that it is the last answer. */
 static struct client *client_of_new(struct millpond *m, const char *target)
 {
     mono_ms_t until_ms = clock_mono_ms() + support_wait_ms();
@@ -318,8 +323,9 @@ static void a_bad_program_changes_nothing(void **state)
 {
     UNUSED(state);
     char *program = installed();
-    struct millpond *m = adopting_orphans(millpond_start(.program = program, .main = "upgrade_timeout = 500ms", .cache = NO_STORE,
-                                        .rest = pool_lines("app", 1, origin_start_named("a"))));
+    struct millpond *m = adopting_orphans(
+        millpond_start(.program = program, .main = "upgrade_timeout = 500ms", .cache = NO_STORE,
+                       .rest = pool_lines("app", 1, origin_start_named("a"))));
     struct load *l = load_start(m->port, 4, ASK);
     install(program, "#!/bin/sh\nexit 1\n");
     expect_refused(m, "ended with status 1");
@@ -333,7 +339,8 @@ static void a_bad_program_changes_nothing(void **state)
     expect_refused(m, "Exec format error");
     unlink(program);
     expect_refused(m, "No such file");
-    expect_in(textf("%s", json_dumps(json_object_get(millpond_status(m), "upgrade"), 0)), "killed by signal 9");
+    expect_in(textf("%s", json_dumps(json_object_get(millpond_status(m), "upgrade"), 0)),
+              "killed by signal 9");
     assert_int_equal(atoi(support_read_file(support_path("millpond.pid"))), m->proc->pid);
     install(program, NULL);
     upgrade(m); /* and now it can */
@@ -365,7 +372,8 @@ static void one_thing_at_a_time(void **state)
 {
     UNUSED(state);
     char *program = installed();
-    struct millpond *m = adopting_orphans(millpond_start(.program = program, .cache = NO_STORE,
+    struct millpond *m =
+        adopting_orphans(millpond_start(.program = program, .cache = NO_STORE,
                                         .rest = pool_lines("app", 1, origin_start_named("a"))));
     install(program, "#!/bin/sh\nexec sleep 1000\n");
     struct proc *first = ask_for_upgrade(m);
@@ -423,12 +431,15 @@ static void listeners_come_and_go(void **state)
     UNUSED(state);
     const char *pool = pool_lines("app", 1, origin_start_named("a"));
     char *gone = support_path("gone.sock"), *fresh = support_path("fresh.sock");
-    struct millpond *m = adopting_orphans(millpond_start(
-        .cache = NO_STORE, .rest = textf("%s[listen extra]\naddress = 127.0.0.1:0\n[listen local]\naddress = unix:%s\n",
-                                         pool, gone)));
+    struct millpond *m = adopting_orphans(
+        millpond_start(.cache = NO_STORE,
+                       .rest = textf(
+                           "%s[listen extra]\naddress = 127.0.0.1:0\n[listen local]\naddress = unix:%s\n",
+                           pool, gone)));
     int extra = millpond_port(m, "extra");
     expect_body(client_get(extra, "/", ""), "a");
-    millpond_write_ini(m, .cache = NO_STORE, .rest = textf("%s[listen local]\naddress = unix:%s\n", pool, fresh));
+    millpond_write_ini(m, .cache = NO_STORE,
+                       .rest = textf("%s[listen local]\naddress = unix:%s\n", pool, fresh));
     upgrade(m);
     expect_body(client_get(m->port, "/", ""), "a");
     EXPECT(wire_connect(extra, 0) < 0, "a socket that nobody serves is still there");
@@ -444,17 +455,40 @@ static void what_was_ordered_stays(void **state)
 {
     UNUSED(state);
     struct origin *a = origin_start_named("a"), *b = origin_start_named("b"), *x = origin_start_named("x");
-    struct millpond *m = adopting_orphans(millpond_start(.cache = NO_STORE, .rest = pool_lines("app", 2, a, b)));
+    struct millpond *m =
+        adopting_orphans(millpond_start(.cache = NO_STORE, .rest = pool_lines("app", 2, a, b)));
     char *server = textf("app/127.0.0.1:%d", origin_port(a));
     assert_int_equal(millpond_cli(m, "drain", server, NULL).exit_code, 0);
     assert_int_equal(millpond_cli(m, "add", "app", textf("127.0.0.1:%d", origin_port(x)), NULL).exit_code, 0);
-    assert_int_equal(millpond_cli(m, "weight", textf("app/127.0.0.1:%d", origin_port(b)), "0", NULL).exit_code, 0);
+    assert_int_equal(
+        millpond_cli(m, "weight", textf("app/127.0.0.1:%d", origin_port(b)), "0", NULL).exit_code, 0);
     for (int i = 0; i < 2; i++) {
         upgrade(m);
         for (int k = 0; k < 6; k++)
             expect_body(client_get(m->port, "/", ""), "x");
     }
     assert_int_equal(millpond_cli(m, "ready", server, NULL).exit_code, 0);
+    millpond_stop(m);
+}
+
+static void tls_sessions_go_on(void **state)
+{
+    UNUSED(state);
+    struct tls_cert *cert = tls_cert_make("cert");
+    struct millpond *m = adopting_orphans(
+        millpond_start(.rest = textf("%s[listen secure]\naddress = 127.0.0.1:0\n%s",
+                                     pool_lines("app", 1, origin_start_named("a")), tls_cert_lines(cert))));
+    const int port = millpond_port(m, "secure");
+    struct tls_client *c = tls_client_open(port, .name = "test");
+    expect_in(tls_client_get(c, "/", ""), "a");
+    assert_non_null(c->session);
+    upgrade(m);
+    struct tls_client *again = tls_client_open(port, .name = "test", .session = c->session);
+    EXPECT(again->ok, "%s", again->error);
+    expect_in(tls_client_get(again, "/", ""), "a");
+    assert_int_equal(SSL_session_reused(again->ssl), 1);
+    tls_client_close(c);
+    tls_client_close(again);
     millpond_stop(m);
 }
 
@@ -486,7 +520,8 @@ static void systemd_knows_which_process_it_is(void **state)
     char *path = support_path("notify");
     int fd = notify_socket(path);
     const char *env[] = {textf("NOTIFY_SOCKET=%s", path), NULL};
-    struct millpond *m = adopting_orphans(millpond_start(.env = env, .rest = pool_lines("app", 1, origin_start_named("a"))));
+    struct millpond *m =
+        adopting_orphans(millpond_start(.env = env, .rest = pool_lines("app", 1, origin_start_named("a"))));
     expect_notified(fd, "READY=1");
     upgrade(m);
     expect_notified(fd, textf("MAINPID=%d", (int)m->proc->pid));
@@ -509,6 +544,7 @@ int main(void)
         E2E_TEST(the_death_of_the_old_process_harms_its_requests_only),
         E2E_TEST(listeners_come_and_go),
         E2E_TEST(what_was_ordered_stays),
+        E2E_TEST(tls_sessions_go_on),
         E2E_TEST(systemd_knows_which_process_it_is),
     };
     return E2E_RUN("upgrade", tests);
