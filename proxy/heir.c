@@ -323,7 +323,7 @@ void heir_order_again(const struct heir *h, struct balancer *b)
         const struct balancer_order o = {.kind = from->weight < 0 ? BALANCER_DRAIN : BALANCER_WEIGHT,
                                          .pool = from->pool,
                                          .server = from->server,
-                                         .who = from->who,
+                                         .who = from->who[0] != '\0' ? from->who : "the process before",
                                          .weight = (int)from->weight,
                                          .force = true};
         if (balancer_order(b, &o) != BALANCER_ORDERED)
