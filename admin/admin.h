@@ -86,7 +86,9 @@ struct admin_ops {
      * address texts), "tls" (array: "listen", "problem" (null, or why changed files are not used),
      * "certificates" with "file", "names" and when each expires), "redis" (null, or an object with "mode",
      * "trouble" and "servers"), "splits" (array: "route", "state", "stopped_at_ms", and "stable" and "canary"
-     * with "pool", "weight", "requests", "failures", "p95_ms"), and into its "config" object "last_reload"
+     * with "pool", "weight", "requests", "failures", "p95_ms"), "upgrade" ("under_way", "problems"
+     * of the last if it failed, "from": null, or "at_ms", "old_pid", "old_version", "old_serves"), and into
+     * its "config" object "last_reload"
      * {"ok", "at_ms" (wall clock), "problems" (array of strings)} once there was one. */
     void (*status)(void *arg, json_t *into);
     /* Gives the canary of a route its share again; the route's object of "splits" in the status, NULL: no

@@ -105,10 +105,21 @@ static void upgrade_close_events(struct upgrade *u)
     u->pidfd = -1;
 }
 
+/* No thread uses the channel any more. */
+static void upgrade_unwatch(struct server *s)
+{
+    const struct timespec moment = {0, LOOK_NS};
+    atomic_store(&s->told.to, NULL);
+    while (atomic_load(&s->told.inside) > 0)
+        nanosleep(&moment, NULL);
+}
+
 void upgrade_free(struct upgrade *u)
 {
     if (u == NULL)
         return;
+    if (u->was_switched)
+        upgrade_unwatch(u->s);
     upgrade_close_events(u);
     if (u->pid > 0 && u->state != UPGRADE_HANDED_OVER) {
         kill(-u->pid, SIGKILL);
@@ -118,15 +129,6 @@ void upgrade_free(struct upgrade *u)
         close(u->fd);
     upgrade_reply(u, NULL);
     free(u);
-}
-
-/* No thread uses the channel any more. */
-static void upgrade_unwatch(struct server *s)
-{
-    const struct timespec moment = {0, LOOK_NS};
-    atomic_store(&s->told.to, NULL);
-    while (atomic_load(&s->told.inside) > 0)
-        nanosleep(&moment, NULL);
 }
 
 static json_t *problems_of(struct upgrade *u)
@@ -162,7 +164,6 @@ static void upgrade_failed(struct upgrade *u)
     upgrade_reply(u,
                   json_pack("{s:s, s:s, s:o}", "error", "the upgrade failed; the running process goes on",
                             "hint", "what stood in the way is listed, and in the log", "problems", problems));
-    upgrade_unwatch(s);
     s->upgrade = NULL;
     u->pid = 0;
     upgrade_free(u);

@@ -234,6 +234,7 @@ static void nothing_leaks(void **state)
     json_t *from = json_object_get(json_object_get(millpond_status(m), "upgrade"), "from");
     assert_true(json_integer_value(json_object_get(from, "at_ms")) > 0);
     assert_true(json_is_false(json_object_get(from, "old_serves")));
+    expect_in(millpond_cli(m, "status", NULL).out, "ago, from process ");
     millpond_stop(m);
     assert_int_not_equal(access(socket, F_OK), 0);
     assert_int_not_equal(access(support_path("millpond.pid"), F_OK), 0);
