@@ -260,6 +260,7 @@ static void upgrade_hand_over(struct upgrade *u)
     log_info("process %ld, millpond %s, has taken over", (long)u->pid, u->version);
     upgrade_reply(u, json_pack("{s:I, s:s, s:I}", "pid", (json_int_t)u->pid, "version", u->version, "old_pid",
                                (json_int_t)getpid()));
+    /* later than this turn, so the answer has left */
     deadline_set(s->control, &u->limit, worker_now_ms(s->control) + LEAVE_MS);
 }
 
@@ -274,11 +275,12 @@ static void upgrade_switch(struct upgrade *u)
     if (s->cache != NULL)
         cache_watch_purges(s->cache, &s->told.watch);
     handover_say(u->fd, HANDOVER_GO, SLICE_EMPTY);
-    if (await_serving(u))
+    const bool serves = await_serving(u);
+    worker_refresh_clock(s->control);
+    if (serves)
         upgrade_hand_over(u);
     else
         upgrade_fail(u, "the new process was ready, but then did not serve");
-    worker_refresh_clock(s->control);
 }
 
 /* ---- events ---- */
