@@ -307,13 +307,12 @@ int *heir_take(struct heir *h, const struct net_addr *addr, const char *section,
     return fds;
 }
 
-bool heir_take_tickets(struct heir *h, struct tls_ticket_keys *out)
+void heir_give_tickets(struct heir *h, struct tls_tickets *to)
 {
     if (h == NULL || h->tickets.count == 0)
-        return false;
-    *out = h->tickets;
+        return;
+    tls_tickets_set(to, &h->tickets);
     OPENSSL_cleanse(&h->tickets, sizeof h->tickets);
-    return true;
 }
 
 void heir_order_again(const struct heir *h, struct balancer *b)

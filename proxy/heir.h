@@ -32,8 +32,8 @@ bool heir_has(const struct heir *h, const struct net_addr *addr, const char *sec
 bool heir_has_port(const struct heir *h, uint16_t port);
 /* The sockets for it, once: an array on the heap and what it holds are the caller's. NULL: there are none. */
 int *heir_take(struct heir *h, const struct net_addr *addr, const char *section, size_t *count);
-/* The keys of session tickets, if there are any: they are forgotten here. */
-bool heir_take_tickets(struct heir *h, struct tls_ticket_keys *out);
+/* The keys of session tickets, if there are any, take the place of those; they are forgotten here. */
+void heir_give_tickets(struct heir *h, struct tls_tickets *to);
 /* Orders about servers are given again. */
 void heir_order_again(const struct heir *h, struct balancer *b);
 

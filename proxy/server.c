@@ -348,10 +348,6 @@ static bool server_prepare(struct server *s, struct config *c, char *err, size_t
     if (s->snapshot == NULL || !server_make_workers(s) || !server_make_signals(s) ||
         !server_make_redis(s, c, err, err_bytes))
         return false;
-    if (heir_take_tickets(s->heir, &s->tls.keys.next)) {
-        tls_tickets_set(&s->tls.tickets, &s->tls.keys.next);
-        ticket_keys_end(&s->tls.keys);
-    }
     if (!server_open_listeners(s, err, err_bytes))
         return false;
     if (!server_drop_privileges(&c->main, err, err_bytes) || !server_share_purges(s, c, err, err_bytes))

@@ -418,9 +418,8 @@ static void the_death_of_the_old_process_harms_its_requests_only(void **state)
     gate_wait_arrived(g, 1);
     pid_t pid = upgrade_ended(ask_for_upgrade(m));
     millpond_wait_log(m, "handed over", 1);
-    struct load *l = load_start(m->port, 4, "GET / HTTP/1.1\r\nHost: test\r\n\r\n");
-    load_wait(l, 20);
     proc_kill(m->proc);
+    struct load *l = load_start(m->port, 4, "GET / HTTP/1.1\r\nHost: test\r\n\r\n");
     assert_int_equal(proc_follow(m->proc, pid), 128 + SIGKILL);
     assert_int_not_equal(client_read(busy)->end, MESSAGE_COMPLETE);
     millpond_wait_log(m, "the process before this one", 1);
