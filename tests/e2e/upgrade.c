@@ -147,14 +147,6 @@ static pid_t started_pid(struct millpond *m, unsigned times)
     return (pid_t)atoi(at);
 }
 
-static void await_end(pid_t pid)
-{
-    mono_ms_t until_ms = clock_mono_ms() + support_wait_ms();
-    while (kill(pid, 0) == 0 && waitpid(pid, NULL, WNOHANG) != pid && clock_mono_ms() < until_ms)
-        poll(NULL, 0, 2);
-    EXPECT(kill(pid, 0) != 0, "process %d does not end", (int)pid);
-}
-
 /* ---- no request fails ---- */
 
 static void expect_all_well(struct load *l, const char *who)
@@ -168,11 +160,10 @@ static void expect_all_well(struct load *l, const char *who)
 
 /* Requests by HTTP/2, one after the other, until the old process has ended; on a new connection once GOAWAY
  * was heard, which comes some time before it is meant. */
-static void ask_by_h2_meanwhile(struct millpond *m)
+static void ask_by_h2_meanwhile(struct millpond *m, struct h2_client *c)
 {
-    struct h2_client *c = h2_open(m->port);
     unsigned goaways = 0;
-    for (uint32_t id = 1; !proc_wait(m->proc, 0); id += 2) {
+    for (uint32_t id = 3; !proc_wait(m->proc, 0); id += 2) {
         if (c->goaways > 0 || id > 1000) {
             goaways += c->goaways;
             h2_close(c);
@@ -201,8 +192,11 @@ static void no_request_fails(void **state)
                            .rest = rest);
         load_wait(kept, 50);
         load_wait(once, 50);
+        struct h2_client *c = h2_open(m->port);
+        h2_get(c, 1, "/p");
+        h2_expect(c, 1, 200, "a");
         struct proc *command = ask_for_upgrade(m);
-        ask_by_h2_meanwhile(m);
+        ask_by_h2_meanwhile(m, c);
         pid_t pid = upgrade_ended(command);
         assert_int_equal(proc_follow(m->proc, pid), 0);
         assert_int_equal(atoi(support_read_file(support_path("millpond.pid"))), pid);
@@ -292,11 +286,14 @@ static struct client *client_of_new(struct millpond *m, const char *target)
 {
     mono_ms_t until_ms = clock_mono_ms() + support_wait_ms();
     struct client *c;
+    struct message *r;
     millpond_wait_log(m, "handed over", 1);
     do {
         c = client_open(m->port);
         client_send(c, "GET %s HTTP/1.1\r\nHost: test\r\n\r\n", target);
-    } while (message_field(client_read(c), "Connection") != NULL && clock_mono_ms() < until_ms);
+        r = client_read(c);
+        expect_status(r, 200);
+    } while (message_field(r, "Connection") != NULL && clock_mono_ms() < until_ms);
     return c;
 }
 
@@ -332,26 +329,29 @@ static void a_bad_program_changes_nothing(void **state)
 {
     UNUSED(state);
     char *program = installed();
-    struct millpond *m = adopting_orphans(
-        millpond_start(.program = program, .main = "upgrade_timeout = 500ms", .cache = NO_STORE,
-                       .rest = pool_lines("app", 1, origin_start_named("a"))));
+    const char *rest = pool_lines("app", 1, origin_start_named("a"));
+    struct millpond *m =
+        adopting_orphans(millpond_start(.program = program, .cache = NO_STORE, .rest = rest));
     struct load *l = load_start(m->port, 4, ASK);
     install(program, "#!/bin/sh\nexit 1\n");
     expect_refused(m, "ended with status 1");
     install(program, "#!/bin/sh\nkill -9 $$\n");
     expect_refused(m, "killed by signal 9");
-    install(program, "#!/bin/sh\nsleep 1000\n");
-    expect_refused(m, "not ready within");
     install(program, "#!/bin/sh\nexec 3>&-; sleep 1000\n");
     expect_refused(m, "killed by signal 9");
+    expect_in(json_dumps(json_object_get(millpond_status(m), "upgrade"), 0), "killed by signal 9");
     install(program, "no program at all");
     expect_refused(m, "Exec format error");
     unlink(program);
     expect_refused(m, "No such file");
-    expect_in(textf("%s", json_dumps(json_object_get(millpond_status(m), "upgrade"), 0)),
-              "killed by signal 9");
+    install(program, "#!/bin/sh\nsleep 1000\n");
+    millpond_write_ini(m, .main = "upgrade_timeout = 200ms", .cache = NO_STORE, .rest = rest);
+    assert_int_equal(millpond_cli(m, "reload", NULL).exit_code, 0);
+    expect_refused(m, "not ready within");
     assert_int_equal(atoi(support_read_file(support_path("millpond.pid"))), m->proc->pid);
     install(program, NULL);
+    millpond_write_ini(m, .cache = NO_STORE, .rest = rest);
+    assert_int_equal(millpond_cli(m, "reload", NULL).exit_code, 0);
     upgrade(m); /* and now it can */
     expect_all_well(l, "during all that");
     millpond_stop(m);
@@ -403,7 +403,6 @@ static void one_thing_at_a_time(void **state)
     client_close_all();
     proc_signal(m->proc, SIGTERM);
     millpond_expect_clean_end(m);
-    await_end(pid);
     assert_int_equal(proc_exit_code(first), 1);
     expect_no_children();
 }
