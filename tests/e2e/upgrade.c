@@ -308,7 +308,9 @@ static void what_the_old_process_purges_is_purged(void **state)
 {
     UNUSED(state);
     struct gate *g = gate_new();
-    struct millpond *m = adopting_orphans(millpond_before(origin_start(held_script, g), ""));
+    struct millpond *m =
+        adopting_orphans(millpond_start(.main = "shutdown_timeout = 60s",
+                                        .rest = pool_lines("app", 1, origin_start(held_script, g))));
     struct client *writer = client_open(m->port);
     client_send(writer, "POST /page HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n\r\n");
     gate_wait_arrived(g, 1);
