@@ -25,6 +25,17 @@ static void admin_on_stop(struct deadline *deadline)
     a->ops.stop(a->ops.arg);
 }
 
+static int admin_inherit(void *arg, const struct net_addr *addr)
+{
+    const struct admin *a = arg;
+    return a->ops.inherit != NULL ? a->ops.inherit(a->ops.arg, addr) : -1;
+}
+
+static struct admin_door_handler admin_handler(struct admin *a)
+{
+    return (struct admin_door_handler){admin_api_on_request, a, admin_inherit};
+}
+
 static struct admin_door *socket_door_open(struct admin *a, const struct config *c, char *err,
                                            size_t err_bytes)
 {
@@ -37,8 +48,8 @@ static struct admin_door *socket_door_open(struct admin *a, const struct config 
                  strlen(c->admin.socket));
         return NULL;
     }
-    return admin_door_open(a->control, &addr, c->admin.socket_mode,
-                           &(struct admin_door_handler){admin_api_on_request, a}, err, err_bytes);
+    const struct admin_door_handler handler = admin_handler(a);
+    return admin_door_open(a->control, &addr, c->admin.socket_mode, &handler, err, err_bytes);
 }
 
 struct admin_plan { /* what a change needs before it may be committed */
@@ -82,9 +93,8 @@ static bool plan_prepare(struct admin *a, const struct config *c, struct admin_p
     if (p->new_socket && (p->socket_door = socket_door_open(a, c, err, err_bytes)) == NULL)
         goto fail;
     if (p->new_address && c->admin.address.len > 0) {
-        p->address_door =
-            admin_door_open(a->control, &c->admin.address, 0,
-                            &(struct admin_door_handler){admin_api_on_request, a}, err, err_bytes);
+        const struct admin_door_handler handler = admin_handler(a);
+        p->address_door = admin_door_open(a->control, &c->admin.address, 0, &handler, err, err_bytes);
         if (p->address_door == NULL)
             goto fail;
     }
@@ -156,6 +166,23 @@ struct net_addr admin_local_addr(const struct admin *a)
 {
     CHECK_MAGIC(a, ADMIN_MAGIC);
     return a->address_door != NULL ? a->address_door->bound : (struct net_addr){0};
+}
+
+int admin_listening(const struct admin *a, bool of_address, struct net_addr *addr)
+{
+    CHECK_MAGIC(a, ADMIN_MAGIC);
+    const struct admin_door *d = of_address ? a->address_door : a->socket_door;
+    *addr = of_address || d == NULL ? a->address : d->bound;
+    return d != NULL ? admin_door_listening(d) : -1;
+}
+
+void admin_leave(struct admin *a, bool socket_is_kept)
+{
+    CHECK_MAGIC(a, ADMIN_MAGIC);
+    a->moved = true;
+    admin_door_leave(a->socket_door, socket_is_kept);
+    if (a->address_door != NULL)
+        admin_door_leave(a->address_door, false);
 }
 
 void admin_destroy(struct admin *a)

@@ -66,6 +66,15 @@ struct admin_ops {
     /* When it returns true, all requests that begin go by it. */
     bool (*change_servers)(void *arg, const struct admin_server_change *what, struct admin_changed *out);
     void (*stop)(void *arg); /* begins the drain; returns at once */
+    /* Starts the program anew to take this process's place. true: an object goes to `reply` when that is
+     * decided, {"pid", "version", "old_pid"} or {"error", "hint", "problems"}; false with texts in *error and
+     * *hint, good until the next call, when nothing was started. */
+    bool (*upgrade)(void *arg, const char *who, const struct admin_reply *reply, const char **error,
+                    const char **hint);
+    /* A socket that listens on this address already, which is the caller's then; -1: there is none. NULL:
+     * never.
+     */
+    int (*inherit)(void *arg, const struct net_addr *addr);
     /* The key texts under which a URL may be stored, by the rules of the routes it may take, in the arena; 0:
      * out of memory. NULL: by the default rules. */
     size_t (*url_keys)(void *arg, const struct cache_url *url, struct arena *arena, slice_t **texts);
@@ -77,7 +86,9 @@ struct admin_ops {
      * address texts), "tls" (array: "listen", "problem" (null, or why changed files are not used),
      * "certificates" with "file", "names" and when each expires), "redis" (null, or an object with "mode",
      * "trouble" and "servers"), "splits" (array: "route", "state", "stopped_at_ms", and "stable" and "canary"
-     * with "pool", "weight", "requests", "failures", "p95_ms"), and into its "config" object "last_reload"
+     * with "pool", "weight", "requests", "failures", "p95_ms"), "upgrade" ("under_way", "problems"
+     * of the last if it failed, "from": null, or "at_ms", "old_pid", "old_version", "old_serves"), and into
+     * its "config" object "last_reload"
      * {"ok", "at_ms" (wall clock), "problems" (array of strings)} once there was one. */
     void (*status)(void *arg, json_t *into);
     /* Gives the canary of a route its share again; the route's object of "splits" in the status, NULL: no
@@ -99,6 +110,12 @@ struct admin *admin_create(struct worker *control, const struct admin_ops *ops, 
 bool admin_change(struct admin *a, const struct config *c, char *err, size_t err_bytes);
 /* The bound address when [admin] address is on (port 0 resolved by the kernel); len 0 otherwise. */
 struct net_addr admin_local_addr(const struct admin *a);
+/* The listening socket of the unix socket, or of the address, and where it is by the configuration; -1: there
+ * is none. It stays the admin's. */
+int admin_listening(const struct admin *a, bool of_address, struct net_addr *addr);
+/* Another process answers now: nothing more is accepted, and what is asked on open connections is refused
+ * with 503 and "moved". The file of the socket stays where that process has it. */
+void admin_leave(struct admin *a, bool socket_is_kept);
 void admin_destroy(struct admin *a);
 
 /* The configuration every command reads that gets no -c FILE. */

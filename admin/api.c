@@ -2,8 +2,8 @@
  *
  * Order of refusals: Host (421: the request was not meant for us), path (404), method (405), token (401). The
  * unix socket passes Host and token: who may open it was decided by its file mode. Everything is answered in
- * the callback, but for an explanation that Redis is asked for; nothing else is kept between requests. A stop
- * is another exception: the answer leaves first, the drain begins a tick later.
+ * the callback, but for an explanation that Redis is asked for, and for an upgrade; nothing else is kept
+ * between requests. A stop is another exception: the answer leaves first, the drain begins a tick later.
  *
  * Rejected: cookies and sessions for the page. A token in a header needs no defence against forged requests.
  */
@@ -177,6 +177,20 @@ static void api_post_stop(struct api_call *c)
     deadline_set(c->a->control, &c->a->stop, worker_now_ms(c->a->control) + STOP_AFTER_MS);
 }
 
+static void api_post_upgrade(struct api_call *c)
+{
+    char who[128];
+    const char *error = NULL, *hint = NULL;
+    const struct admin_reply reply = api_later(c);
+    struct bufferevent *connection = evhttp_connection_get_bufferevent(evhttp_request_get_connection(c->req));
+    bufferevent_set_timeouts(connection, NULL, NULL); /* it takes as long as upgrade_timeout */
+    if (reply.on_answer == NULL ||
+        c->a->ops.upgrade(c->a->ops.arg, api_who(c, who, sizeof who), &reply, &error, &hint))
+        return;
+    api_not_later(&reply);
+    api_fail(c, 409, error, hint);
+}
+
 json_t *api_body(struct api_call *c, const char *hint)
 {
     struct evbuffer *in = evhttp_request_get_input_buffer(c->req);
@@ -242,6 +256,7 @@ static const struct api_endpoint api_endpoints[] = {
     {"/api/remove", EVHTTP_REQ_POST, API_NEEDS_TOKEN, api_post_remove},
     {"/api/resume", EVHTTP_REQ_POST, API_NEEDS_TOKEN, api_post_resume},
     {"/api/stop", EVHTTP_REQ_POST, API_NEEDS_SOCKET, api_post_stop},
+    {"/api/upgrade", EVHTTP_REQ_POST, API_NEEDS_SOCKET, api_post_upgrade},
     {"/metrics", EVHTTP_REQ_GET, API_NEEDS_METRICS, api_get_metrics},
 };
 
@@ -311,6 +326,13 @@ void admin_api_on_request(struct admin_door *d, struct evhttp_request *req)
 {
     struct api_call c = {d->arg, d, req};
     CHECK_MAGIC(c.a, ADMIN_MAGIC);
+    if (c.a->moved) { /* what is done here would not count */
+        evhttp_add_header(evhttp_request_get_output_headers(req), "Connection", "close");
+        api_send_json(&c, HTTP_SERVUNAVAIL,
+                      json_pack("{s:s, s:s, s:b}", "error", "another process has taken this one's place",
+                                "hint", "connect again", "moved", 1));
+        return;
+    }
     if (!api_host_is_fine(&c)) {
         api_fail(&c, 421, "this name is not answered here",
                  "add it to [admin] allowed_hosts, or use the address itself");

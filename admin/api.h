@@ -24,6 +24,7 @@ struct admin { /* owned by the proxy; control thread; lives from admin_create to
     struct net_addr address;
     struct list retired;  /* doors that a change closed while they may be answering */
     struct deadline stop; /* the stop comes after its answer has left */
+    bool moved;           /* another process answers */
     struct admin_recent *recent;
 };
 
@@ -41,6 +42,13 @@ json_t *api_body(struct api_call *c, const char *hint);
 /* Who asks, for the log, as a text in `buf`: the peer's address, or the user at the other end of the unix
  * socket. */
 const char *api_who(const struct api_call *c, char *buf, size_t bytes);
+
+/* Where an answer of this call that comes later goes to, once; dropped when the connection, or all of the
+ * admin, is gone by then. An object with "error" is a refusal. on_answer NULL: out of memory, which was
+ * answered. */
+struct admin_reply api_later(struct api_call *c);
+/* It does not come; c->req is to be answered now. */
+void api_not_later(const struct admin_reply *reply);
 
 /* admin_door_handler.on_request of both doors; d->arg is the struct admin. */
 void admin_api_on_request(struct admin_door *d, struct evhttp_request *req);

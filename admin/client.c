@@ -29,7 +29,10 @@
 #define EXIT_WRONG   2
 
 #define ASK_TIMEOUT_MS    10000
-#define RELOAD_TIMEOUT_MS 60000 /* names are resolved meanwhile */
+#define RELOAD_TIMEOUT_MS 60000  /* names are resolved meanwhile */
+#define UPGRADE_MAX_MS    640000 /* upgrade_timeout at its longest, and some */
+#define MOVED_TRIES       20     /* the socket is a new process's by now */
+#define MOVED_PAUSE_MS    25
 #define DRAIN_WAIT_MS     300000
 #define DRAIN_EVERY_MS    100
 
@@ -76,19 +79,42 @@ static void print_refusal(struct client *c, const json_t *answer, unsigned statu
     }
 }
 
+static void pause_ms(dur_ms_t ms)
+{
+    const struct timespec pause = {ms / 1000, ms % 1000 * 1000000L};
+    nanosleep(&pause, NULL);
+}
+
+/* As client_http_ask, with the answer's JSON, or NULL. Who answers may have handed over to another process,
+ * which has the socket by the next try. */
+static bool ask_whoever_serves(struct client *c, const char *method, const char *target, slice_t body,
+                               dur_ms_t timeout_ms, struct client_answer *answer, json_t **value)
+{
+    char problem[512];
+    for (int tries = 1;; tries++) {
+        if (!client_http_ask(c->socket, method, target, body, timeout_ms, answer, problem, sizeof problem)) {
+            fprintf(c->err, "millpond %s: %s\n", c->command, problem);
+            return false;
+        }
+        *value = json_loadb(answer->body.ptr, answer->body.len, 0, NULL);
+        if (tries == MOVED_TRIES || !json_is_true(json_object_get(*value, "moved")))
+            return true;
+        json_decref(*value);
+        client_answer_free(answer);
+        pause_ms(MOVED_PAUSE_MS);
+    }
+}
+
 /* Asks, and prints refusals and (with --json) the answer. The JSON answer of a success, else NULL with
  * *exit_status set. */
 static json_t *ask(struct client *c, const char *method, const char *target, slice_t body,
                    dur_ms_t timeout_ms, int *exit_status)
 {
     struct client_answer answer;
-    char problem[512];
+    json_t *value;
     *exit_status = EXIT_REFUSED;
-    if (!client_http_ask(c->socket, method, target, body, timeout_ms, &answer, problem, sizeof problem)) {
-        fprintf(c->err, "millpond %s: %s\n", c->command, problem);
+    if (!ask_whoever_serves(c, method, target, body, timeout_ms, &answer, &value))
         return NULL;
-    }
-    json_t *value = json_loadb(answer.body.ptr, answer.body.len, 0, NULL);
     if (c->json && value != NULL)
         fprintf(c->out, SLICE_FMT "\n", SLICE_ARG(answer.body));
     if (answer.status == 200 && json_is_object(value)) {
@@ -155,6 +181,21 @@ static int run_stop(struct client *c)
     return status;
 }
 
+static int run_upgrade(struct client *c)
+{
+    int status;
+    json_t *o = ask(c, "POST", "/api/upgrade", SLICE_EMPTY, UPGRADE_MAX_MS, &status);
+    const char *version = json_string_value(json_object_get(o, "version"));
+    if (o != NULL && !c->json)
+        fprintf(c->out,
+                "upgraded; process %" JSON_INTEGER_FORMAT
+                ", millpond %s, serves; process %" JSON_INTEGER_FORMAT " ends its open requests\n",
+                json_integer_value(json_object_get(o, "pid")), version != NULL ? version : "?",
+                json_integer_value(json_object_get(o, "old_pid")));
+    json_decref(o);
+    return status;
+}
+
 static int run_explain(struct client *c)
 {
     int status;
@@ -163,12 +204,6 @@ static int run_explain(struct client *c)
         client_explain_print(o, c->out);
     json_decref(o);
     return status;
-}
-
-static void pause_ms(dur_ms_t ms)
-{
-    const struct timespec pause = {ms / 1000, ms % 1000 * 1000000L};
-    nanosleep(&pause, NULL);
 }
 
 /* Until no request runs at the server that was drained; the exit status. */
@@ -337,7 +372,7 @@ static const struct command commands[] = {
     {"status", run_status}, {"pools", run_pools},     {"reload", run_reload}, {"stop", run_stop},
     {"purge", run_purge},   {"explain", run_explain}, {"drain", run_order},   {"ready", run_order},
     {"weight", run_order},  {"events", run_events},   {"add", run_change},    {"remove", run_change},
-    {"resume", run_order},
+    {"resume", run_order},  {"upgrade", run_upgrade},
 };
 
 enum client_option {

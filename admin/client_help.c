@@ -24,6 +24,11 @@ static const struct client_help helps[] = {
     {"pools", "", "Shows the instances of each pool: their state, since when, and why.", {{0}}},
     {"events", "", "Shows what changed since the program started, the newest at the end.", {{0}}},
     {"reload", "", "Has the server read its configuration anew. One with errors changes nothing.", {{0}}},
+    {"upgrade",
+     "",
+     "Has the program started anew, from the file that lies in its place now, with all sockets handed over.\n"
+     "No request is lost. Returns when the new process serves; if it cannot, the running one goes on.",
+     {{0}}},
     {"stop", "", "Has the server stop accepting, finish open requests, and end. Returns at once.", {{0}}},
     {"drain",
      " POOL/SERVER [--wait] [--force]",

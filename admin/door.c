@@ -137,6 +137,27 @@ static int unix_listen(struct admin_door *d, const struct net_addr *a, mode_t mo
     return -1;
 }
 
+/* A socket of the process before this one, whose file is this one's from now on. Without the file nobody
+ * would find it: -1. */
+static int door_inherit(struct admin_door *d, const struct net_addr *a, mode_t mode,
+                        const struct admin_door_handler *handler)
+{
+    struct stat st;
+    int fd = handler->inherit != NULL ? handler->inherit(handler->arg, a) : -1;
+    if (fd < 0 || !d->trusted)
+        return fd;
+    if (lstat(a->un.sun_path, &st) != 0 || !S_ISSOCK(st.st_mode)) {
+        close(fd);
+        return -1;
+    }
+    if ((st.st_mode & 0777) != mode && chmod(a->un.sun_path, mode) != 0)
+        log_warn("admin socket %s: its mode stays %03o: %s", a->un.sun_path, (unsigned)st.st_mode & 0777,
+                 strerror(errno));
+    d->socket_dev = st.st_dev;
+    d->socket_ino = st.st_ino;
+    return fd;
+}
+
 static int door_listen(struct admin_door *d, const struct net_addr *a, mode_t mode, char *err,
                        size_t err_bytes)
 {
@@ -201,7 +222,9 @@ struct admin_door *admin_door_open(struct worker *control, const struct net_addr
     list_init(&d->node);
     list_push_back(&open_doors, &d->open_node);
     deadline_init(&d->retired, door_on_retired);
-    int fd = door_listen(d, a, mode, err, err_bytes);
+    int fd = door_inherit(d, a, mode, handler);
+    if (fd < 0)
+        fd = door_listen(d, a, mode, err, err_bytes);
     if (fd >= 0 && door_serve(d, fd))
         return d;
     if (fd >= 0)
@@ -251,12 +274,25 @@ void admin_door_close(struct admin_door **door)
     free(d);
 }
 
-void admin_door_retire(struct admin_door *d)
+int admin_door_listening(const struct admin_door *d)
 {
     CHECK_MAGIC(d, DOOR_MAGIC);
+    return d->listening != NULL ? evhttp_bound_socket_get_fd(d->listening) : -1;
+}
+
+void admin_door_leave(struct admin_door *d, bool file_is_kept)
+{
+    CHECK_MAGIC(d, DOOR_MAGIC);
+    if (file_is_kept)
+        d->socket_ino = 0;
     door_unlink_own(d);
     if (d->listening != NULL)
         evhttp_del_accept_socket(d->http, d->listening);
     d->listening = NULL;
+}
+
+void admin_door_retire(struct admin_door *d)
+{
+    admin_door_leave(d, false);
     deadline_set(d->control, &d->retired, worker_now_ms(d->control) + ADMIN_DOOR_RETIRE_MS);
 }

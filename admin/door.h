@@ -38,6 +38,8 @@ struct admin_door {
 struct admin_door_handler {
     void (*on_request)(struct admin_door *d, struct evhttp_request *req);
     void *arg;
+    /* A socket that listens there already, as admin_ops.inherit; NULL: never */
+    int (*inherit)(void *arg, const struct net_addr *addr);
 };
 
 /* `a` is a unix or an IP address; `mode` is for the unix socket's file. A socket file nobody answers at is
@@ -47,6 +49,10 @@ struct admin_door *admin_door_open(struct worker *control, const struct net_addr
                                    const struct admin_door_handler *handler, char *err, size_t err_bytes);
 /* Is its socket file still the one that it made? Always so for an address. */
 bool admin_door_is_found(const struct admin_door *d);
+/* Its listening socket; -1: it accepts nothing. */
+int admin_door_listening(const struct admin_door *d);
+/* Stops accepting, for good; what is open stays. The file of a unix socket that others serve stays, too. */
+void admin_door_leave(struct admin_door *d, bool file_is_kept);
 /* Stops accepting, removes the socket file, cuts what is open. Never from inside on_request. Nulls the
  * pointer. */
 void admin_door_close(struct admin_door **d);

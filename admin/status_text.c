@@ -460,6 +460,23 @@ static void events_print(const json_t *events, FILE *out)
     admin_events_print(events, out);
 }
 
+static void upgrade_print(const json_t *upgrade, wall_ms_t now_ms, FILE *out)
+{
+    char age[32];
+    const json_t *from = json_object_get(upgrade, "from"), *problems = json_object_get(upgrade, "problems");
+    const char *first = json_string_value(json_array_get(problems, 0));
+    if (json_is_object(from)) {
+        format_age(age, sizeof age, (now_ms - int_of(from, "at_ms")) / 1000);
+        fprintf(out, "upgraded  %s ago, from process %" JSON_INTEGER_FORMAT " (%s)%s\n", age,
+                int_of(from, "old_pid"), text_of(from, "old_version"),
+                json_is_true(json_object_get(from, "old_serves")) ? ", which ends its open requests" : "");
+    }
+    if (json_is_true(json_object_get(upgrade, "under_way")))
+        fputs("upgrade   a new process is starting\n", out);
+    else if (first != NULL)
+        fprintf(out, "upgrade   the last one failed: %s\n", first);
+}
+
 void admin_status_print(const json_t *status, wall_ms_t now_ms, FILE *out)
 {
     char up[32];
@@ -472,6 +489,7 @@ void admin_status_print(const json_t *status, wall_ms_t now_ms, FILE *out)
             text_of(status, "version"), state[0] != '\0' ? state : "running", up, int_of(status, "pid"),
             int_of(status, "workers"));
     config_print_line(json_object_get(status, "config"), now_ms, out);
+    upgrade_print(json_object_get(status, "upgrade"), now_ms, out);
     json_array_foreach(json_object_get(status, "listeners"), i, listener)
     {
         if (json_is_string(listener))

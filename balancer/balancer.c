@@ -525,6 +525,21 @@ enum balancer_order_result balancer_order(struct balancer *b, const struct balan
     return BALANCER_ORDERED;
 }
 
+void balancer_each_order(const struct balancer *b, void (*fn)(void *arg, const struct balancer_order *o),
+                         void *arg)
+{
+    LIST_FOREACH (n, &b->orders) {
+        const struct order *o = CONTAINER_OF(n, struct order, node);
+        struct balancer_order again = {
+            .kind = BALANCER_DRAIN, .pool = o->pool, .server = o->server, .who = o->who, .weight = o->weight};
+        if (o->drained)
+            fn(arg, &again);
+        again.kind = BALANCER_WEIGHT;
+        if (o->weight != ORDER_WEIGHT_CONFIGURED)
+            fn(arg, &again);
+    }
+}
+
 bool balancer_is_last(const struct balancer *b, const char *pool, const char *server)
 {
     CHECK_MAGIC(b, BALANCER_MAGIC);

@@ -191,6 +191,9 @@ enum balancer_order_result {
 /* Control thread. Once it is ordered, each pick goes by it: what in_flight says from now on of a drained
  * server only falls. */
 enum balancer_order_result balancer_order(struct balancer *b, const struct balancer_order *o);
+/* Control thread. What is ordered now, as one would have to order it again. */
+void balancer_each_order(const struct balancer *b, void (*fn)(void *arg, const struct balancer_order *o),
+                         void *arg);
 
 /* Control thread. Would nobody be left in the active set's pool to take requests, while this one does now?
  * False also when there is no such server. */

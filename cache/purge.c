@@ -120,6 +120,20 @@ static size_t shared_count(const struct cache_purge *p, size_t count)
     return n;
 }
 
+/* When it is done here, and before whoever asked hears of it. */
+static void purge_tell(struct cache *c)
+{
+    const struct cache_purge_watch *w = atomic_load_explicit(&c->watch, memory_order_acquire);
+    if (UNLIKELY(w != NULL))
+        w->on_purge(w->arg);
+}
+
+void cache_watch_purges(struct cache *c, const struct cache_purge_watch *w)
+{
+    CHECK_MAGIC(c, CACHE_MAGIC);
+    atomic_store_explicit(&c->watch, w, memory_order_release);
+}
+
 static void purge_everywhere(struct cache *c, const struct cache_purge *p, size_t count,
                              struct cache_purge_result *out)
 {
@@ -147,6 +161,7 @@ bool cache_purge(struct cache *c, const struct cache_purge *p, size_t count, str
             return false;
     }
     purge_everywhere(c, p, count, out);
+    purge_tell(c);
     return true;
 }
 
@@ -191,6 +206,7 @@ size_t cache_purge_url(struct cache *c, const struct cache_key *key)
         const struct cache_purge shared = shared_form(&p);
         cache_stream_queue_put(c->stream, number, id, &shared, 1);
     }
+    purge_tell(c);
     return removed;
 }
 
@@ -224,6 +240,8 @@ bool cache_invalidate_url(struct cache *c, const struct cache_key *key)
     bool found = atomic_load(&c->keys_have_parts) || is_known(c, key) || is_known_by_other_scheme(c, key);
     if (found)
         cache_purge_url(c, key);
+    else /* who watches may know it */
+        purge_tell(c);
     return found;
 }
 

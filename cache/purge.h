@@ -58,6 +58,15 @@ void cache_share_purges(struct cache *c, struct cache_stream_queue *q);
  * last. */
 uint64_t cache_purge_followed(struct cache *c, const struct cache_purge *p, size_t count);
 
+/* Who has to hear of what is purged here, by whichever thread, before its answer is sent: another process
+ * that takes this one's place. Also of unsafe methods whose URL is not known here. Not of what comes from
+ * other nodes. NULL: nobody. It outlives the cache's use. */
+struct cache_purge_watch {
+    void (*on_purge)(void *arg);
+    void *arg;
+};
+void cache_watch_purges(struct cache *c, const struct cache_purge_watch *w);
+
 /* NULL when the text is valid for its kind, else a static sentence. Pure. */
 const char *cache_purge_problem(const struct cache_purge *p);
 

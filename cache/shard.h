@@ -45,7 +45,8 @@ struct cache {
     _Atomic unsigned sweep_shard;
     _Atomic uint64_t flights_now, followers_now, purges;
     _Atomic bool keys_have_parts; /* some key was more than a URL: an exact URL may name several */
-    _Atomic(struct cache_no_vary_table *) no_vary; /* no_vary_table.h; NULL until a rule is stated */
+    _Atomic(struct cache_no_vary_table *) no_vary;   /* no_vary_table.h; NULL until a rule is stated */
+    _Atomic(const struct cache_purge_watch *) watch; /* borrowed; NULL: nobody */
     struct cache_sweeper sweeper;
     struct cache_account account;
     struct cache_inval_log inval;

@@ -39,7 +39,7 @@ struct config_main {          /* [millpond] */
     int workers;              /* auto is resolved to the number of CPUs allowed */
     const char *user, *group; /* "" = keep */
     const char *runtime_dir, *state_dir;
-    dur_ms_t shutdown_timeout_ms;
+    dur_ms_t shutdown_timeout_ms, upgrade_timeout_ms;
     int max_connections;
     struct config_cidrs trusted_proxies;
     const char *server_header;   /* "" when off */

@@ -23,6 +23,9 @@ OPTION(MILLPOND, "state_dir", PATH, "/var/lib/millpond", ANY, OPTION_RESTART | O
 OPTION(MILLPOND, "shutdown_timeout", DURATION, "30s", RANGE(0, DAY_MS), 0,
        AT(config_main, shutdown_timeout_ms),
        "How long open requests may take after SIGTERM before they are cut off.")
+OPTION(MILLPOND, "upgrade_timeout", DURATION, "30s", RANGE(100, 600000), 0,
+       AT(config_main, upgrade_timeout_ms),
+       "How long the program that `millpond upgrade` starts may take until it is ready.")
 OPTION(
     MILLPOND, "max_connections", COUNT, "10000", RANGE(1, 10000000), 0, AT(config_main, max_connections),
     "Client connections over all workers; fewer where the open-file limit would leave none to instances. One "

@@ -14,7 +14,7 @@
 #define TIMELINE_KINDS(X)                                                                                    \
     X(START, "start", "the program started")                                                                 \
     X(RELOAD, "reload", "a new configuration is in use")                                                     \
-    X(REFUSED, "refused", "a reload was refused for what is wrong with the configuration")                   \
+    X(REFUSED, "refused", "a reload was refused, or an upgrade failed, and why")                             \
     X(STATE, "state", "an instance, or a Redis server, is in another state")                                 \
     X(SPARED, "spared", "an instance fails and is not left out")                                             \
     X(SPLIT, "split", "a canary gets no more requests, or gets them again")                                  \

@@ -52,6 +52,13 @@ void tls_tickets_rotate(struct tls_tickets *t)
     OPENSSL_cleanse(&fresh, sizeof fresh);
 }
 
+void tls_tickets_get(struct tls_tickets *t, struct tls_ticket_keys *out)
+{
+    lock_take(&t->lock);
+    *out = t->keys;
+    lock_drop(&t->lock);
+}
+
 void tls_tickets_set(struct tls_tickets *t, const struct tls_ticket_keys *k)
 {
     lock_take(&t->lock);

@@ -40,6 +40,8 @@ void tls_tickets_rotate(struct tls_tickets *t);
 /* Reads a file: a line for each key, 80 bytes in base64, the newest first; lines that begin with # are
  * remarks. false: why, with the file and the line, and nothing of a key. Blocks on the disk. */
 bool tls_ticket_keys_read(struct tls_ticket_keys *k, const char *path, char *err, size_t err_bytes);
+/* All of them, for another process; secret. Any thread. */
+void tls_tickets_get(struct tls_tickets *t, struct tls_ticket_keys *out);
 /* These take the place of all. Any thread. */
 void tls_tickets_set(struct tls_tickets *t, const struct tls_ticket_keys *k);
 /* Connections of `tls` give out and take such tickets. false when out of memory. */

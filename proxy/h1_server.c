@@ -178,7 +178,7 @@ static void h1_server_settle(struct client_conn *c)
         client_conn_close(c, c->in_len > 0 ? CLOSE_CLIENT_ABORTED : CLOSE_CLIENT_CLOSED);
         return;
     }
-    if (idle && c->pw->draining && c->state == CLIENT_IDLE && c->requests > 0) {
+    if (idle && c->pw->draining && !c->pw->is_patient && c->state == CLIENT_IDLE && c->requests > 0) {
         client_conn_close(c, CLOSE_SHUTDOWN);
         return;
     }
@@ -226,7 +226,7 @@ void client_conn_exchange_done(struct client_conn *c, bool keep_alive)
                c->requests >= (unsigned)cfg->max_requests_per_connection) {
         c->close_after = true;
         c->close_reason = CLOSE_MAX_REQUESTS;
-    } else if (c->pw->draining) {
+    } else if (c->pw->draining && !c->pw->is_patient) {
         c->close_after = true;
         c->close_reason = CLOSE_SHUTDOWN;
     }

@@ -29,6 +29,7 @@ static const char usage_text[] =
     "  add | remove         give a pool one instance more, or one less, while it runs\n"
     "  resume ROUTE         give a canary that was stopped its share again\n"
     "  reload | stop        change to the new configuration; stop after open requests\n"
+    "  upgrade              let the program's new version take over, without losing a request\n"
     "  explain URL          what would happen to a request, why, and what would change it\n"
     "  purge URL...         make stored copies of a URL disappear\n"
     "  version\n"
@@ -37,6 +38,8 @@ static const char usage_text[] =
     "-s SOCKET admin socket of the running server; --json prints JSON\n"
     "Exit status: 0 done, 1 refused or failed, 2 wrong usage or configuration.\n"
     "status and those below it have a --help of their own. See millpond(1) and millpond.ini(5).\n";
+
+static char *const *program_arguments; /* of main */
 
 static int usage_error(const char *what, const char *arg)
 {
@@ -95,7 +98,7 @@ static int command_run(int argc, char **argv)
 {
     const char *path;
     int flag, rc = parse_options(argc, argv, run_options, &path, &flag);
-    return rc != EXIT_DONE ? rc : server_main(path);
+    return rc != EXIT_DONE ? rc : server_main(path, program_arguments);
 }
 
 static int command_check(int argc, char **argv)
@@ -187,6 +190,7 @@ static const struct command {
     {"pools", admin_client_main, NULL, NULL},
     {"explain", admin_client_main, NULL, NULL},
     {"events", admin_client_main, NULL, NULL},
+    {"upgrade", admin_client_main, NULL, NULL},
 };
 
 static int command_complete(int argc, char **argv)
@@ -241,7 +245,7 @@ static bool asks_for_help(int argc, char **argv)
 
 static bool is_planned(const char *name)
 {
-    static const char *const planned[] = {"top", "upgrade", "history", "rollback"};
+    static const char *const planned[] = {"top", "history", "rollback"};
     for (size_t i = 0; i < ARRAY_LEN(planned); i++) {
         if (strcmp(name, planned[i]) == 0)
             return true;
@@ -251,6 +255,7 @@ static bool is_planned(const char *name)
 
 int main(int argc, char **argv)
 {
+    program_arguments = argv;
     tls_sleep_init();
     h2_sleep_init();
     if (argc < 2 || strncmp(argv[1], "-c", 2) == 0 || strncmp(argv[1], "--config", strlen("--config")) == 0)

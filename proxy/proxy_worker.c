@@ -20,6 +20,9 @@
 #include "proxy/tunnel.h"
 
 #define DRAIN_FRESH_MS 1000 /* how long a connection without a request yet may take when the server stops */
+/* When another process goes on, there is no hurry: an idle client may send its next request just now, and is
+ * told in the answer. */
+#define PATIENCE_MS    5000
 #define FIELD_CAPACITY 1000 /* the most max_headers may be, and fields of a response head */
 
 static void proxy_worker_on_turn_end(struct turn_hook *h)
@@ -121,8 +124,34 @@ void proxy_worker_check_done(struct proxy_worker *pw)
         pw->grants_awaited > 0 || !list_empty(&pw->auth_jobs))
         return;
     pw->done_reported = true;
+    deadline_clear(pw->worker, &pw->patience);
     upstream_pool_close_all(pw);
     server_worker_done(pw->server, pw);
+}
+
+/* Who has no request yet, or no other one, has the next one on the way, perhaps. */
+static void drain_clients(struct proxy_worker *pw)
+{
+    LIST_FOREACH_SAFE (n, next, &pw->conns) {
+        struct client_conn *c = CONTAINER_OF(n, struct client_conn, node);
+        bool unused = c->state == CLIENT_PROXY_HEADER || c->state == CLIENT_HANDSHAKE;
+        if (c->state == CLIENT_H2)
+            h2_server_drain(c);
+        if ((c->state != CLIENT_IDLE && !unused) || c->left != NULL || pw->is_patient)
+            continue;
+        if (c->requests > 0)
+            client_conn_close(c, CLOSE_SHUTDOWN);
+        else /* its first request may be on the way */
+            deadline_set(pw->worker, &c->deadline, worker_now_ms(pw->worker) + DRAIN_FRESH_MS);
+    }
+}
+
+static void proxy_worker_on_patience(struct deadline *d)
+{
+    struct proxy_worker *pw = CONTAINER_OF(d, struct proxy_worker, patience);
+    pw->is_patient = false;
+    drain_clients(pw);
+    proxy_worker_check_done(pw);
 }
 
 void proxy_worker_drain(struct proxy_worker *pw)
@@ -131,18 +160,7 @@ void proxy_worker_drain(struct proxy_worker *pw)
     LIST_FOREACH_SAFE (n, next, &pw->listeners) {
         listener_close(CONTAINER_OF(n, struct listener, node));
     }
-    LIST_FOREACH_SAFE (n, next, &pw->conns) {
-        struct client_conn *c = CONTAINER_OF(n, struct client_conn, node);
-        bool unused = c->state == CLIENT_PROXY_HEADER || c->state == CLIENT_HANDSHAKE;
-        if (c->state == CLIENT_H2)
-            h2_server_drain(c);
-        if ((c->state != CLIENT_IDLE && !unused) || c->left != NULL)
-            continue;
-        if (c->requests > 0)
-            client_conn_close(c, CLOSE_SHUTDOWN);
-        else /* its first request may be on the way */
-            deadline_set(pw->worker, &c->deadline, worker_now_ms(pw->worker) + DRAIN_FRESH_MS);
-    }
+    drain_clients(pw);
     if (pw->remote != NULL) /* who asked hears before this worker is done */
         cache_remote_end_peeks(pw->remote);
     LIST_FOREACH_SAFE (n, next, &pw->exchanges) { /* nobody waits for these */
@@ -151,6 +169,14 @@ void proxy_worker_drain(struct proxy_worker *pw)
             exchange_abandon(x);
     }
     proxy_worker_check_done(pw);
+}
+
+void proxy_worker_hand_over(struct proxy_worker *pw)
+{
+    pw->is_patient = true;
+    deadline_init(&pw->patience, proxy_worker_on_patience);
+    deadline_set(pw->worker, &pw->patience, worker_now_ms(pw->worker) + PATIENCE_MS);
+    proxy_worker_drain(pw);
 }
 
 void proxy_worker_abort(struct proxy_worker *pw)

@@ -92,6 +92,8 @@ struct proxy_worker {
     struct list auth_jobs;           /* passwords that are being checked: auth_check.h */
     struct auth_memory *auth_memory; /* made when first needed */
     bool draining;                   /* no new requests; keep-alive ends */
+    bool is_patient;                 /* draining: idle clients are let be until they ask once more */
+    struct deadline patience;
     bool done_reported;              /* told the server that nothing is left */
     struct redis *redis;             /* while the thread runs; NULL: no [redis], or out of memory */
 };
@@ -109,6 +111,8 @@ void proxy_worker_unshare(struct proxy_worker *pw);
 void proxy_worker_use(struct proxy_worker *pw, struct snapshot *s);
 /* Own thread: stop accepting, close idle connections, end the others after their exchange. */
 void proxy_worker_drain(struct proxy_worker *pw);
+/* The same when another process goes on: idle clients get some seconds to send one more request. */
+void proxy_worker_hand_over(struct proxy_worker *pw);
 /* Own thread: close everything now. */
 void proxy_worker_abort(struct proxy_worker *pw);
 /* Called wherever a connection or exchange ended; tells the server once nothing is left while draining. */

@@ -21,15 +21,17 @@
 #include "core/rate.h"
 #include "core/rcu.h"
 #include "proxy/client_conn.h"
+#include "proxy/heir.h"
 #include "proxy/listener.h"
 #include "proxy/lost_instance.h"
+#include "proxy/program.h"
 #include "proxy/proxy_worker.h"
 #include "proxy/purge_share.h"
 #include "proxy/redis_link.h"
 #include "proxy/redis_watch.h"
+#include "proxy/server_upgrade.h"
 #include "proxy/snapshot.h"
 
-#define LISTEN_BACKLOG     4096
 #define LOG_RING_BYTES     (1 * MB)
 #define CONTROL_RING_BYTES (256 * KB)
 
@@ -129,11 +131,14 @@ void server_drain(struct server *s)
     if (s->state != SERVER_RUNNING)
         return;
     s->state = SERVER_DRAINING;
-    server_notify("STOPPING=1");
+    upgrade_call_off(s);
+    if (!upgrade_is_done(s)) /* the service goes on */
+        server_notify("STOPPING=1");
     redis_watch_stop(s->redis_watch);
-    log_info("stopping: no new connections; open requests get up to %lld s",
+    log_info("%s: no new connections; open requests get up to %lld s",
+             upgrade_is_done(s) ? "handed over" : "stopping",
              (long long)s->snapshot->config->main.shutdown_timeout_ms / 1000);
-    server_order_all(s, proxy_worker_drain);
+    server_order_all(s, upgrade_is_done(s) ? proxy_worker_hand_over : proxy_worker_drain);
     deadline_set(s->control, &s->shutdown_deadline,
                  worker_now_ms(s->control) + MAX(1, s->snapshot->config->main.shutdown_timeout_ms));
 }
@@ -155,7 +160,7 @@ static void control_on_worker_done(struct worker *w, struct mail *m)
     s->state = SERVER_STOPPED;
     deadline_clear(s->control, &s->shutdown_deadline);
     server_order_all(s, order_stop);
-    if (s->purge_share != NULL)
+    if (s->purge_share != NULL && !upgrade_is_done(s)) /* the node goes on */
         purge_share_leave(s->purge_share, server_on_left, s);
     else
         server_on_left(s);
@@ -173,6 +178,7 @@ void server_worker_done(struct server *s, struct proxy_worker *pw)
 static void server_on_signal(evutil_socket_t sig, short what, void *arg)
 {
     struct server *s = arg;
+    const char *error, *hint;
     UNUSED(what);
     worker_refresh_clock(s->control);
     if (sig == SIGTERM || sig == SIGINT)
@@ -181,110 +187,13 @@ static void server_on_signal(evutil_socket_t sig, short what, void *arg)
         worker_at_turn_end(s->control, &s->reload_wanted);
     else if (sig == SIGUSR1)
         log_reopen();
+    else if (sig == SIGUSR2)
+        upgrade_begin(s, "SIGUSR2", NULL, &error, &hint);
     else
         server_drain(s);
 }
 
 /* ---- starting ---- */
-
-void server_log_listening(const struct net_addr *bound, const char *name)
-{
-    char text[NET_ADDR_TEXT];
-    net_addr_format(bound, text);
-    log_info("listening on %s (listen %s)", text, name);
-}
-
-void server_set_listener(struct server_listener *l, const struct net_addr *configured,
-                         const struct net_addr *bound, const char *name)
-{
-    l->configured = *configured;
-    l->bound = *bound;
-    snprintf(l->name, sizeof l->name, "%s", name);
-}
-
-bool server_listen(struct server *s, const struct net_addr *addr, int *fds, struct net_addr *bound)
-{
-    *bound = *addr;
-    bool is_unix = addr->sa.sa_family == AF_UNIX;
-    for (size_t w = 0; w < s->worker_count; w++) {
-        fds[w] = is_unix && w > 0 ? dup(fds[0]) : net_listen(bound, LISTEN_BACKLOG, !is_unix);
-        if (fds[w] < 0 || (w == 0 && !is_unix && !net_local_addr(fds[0], bound))) {
-            int saved = errno;
-            for (size_t k = 0; k < w; k++)
-                close(fds[k]);
-            errno = saved;
-            return false;
-        }
-    }
-    return true;
-}
-
-/* Our sockets share their port, and would share it with another millpond too, each getting some of the
- * clients; a unix socket would be taken away from it. Asked before any of ours is open. All but "taken" is
- * left to the real attempt. */
-static bool server_address_is_taken(const struct net_addr *addr)
-{
-    bool is_unix = addr->sa.sa_family == AF_UNIX;
-    if (!is_unix && net_addr_port(addr) == 0)
-        return false;
-    int fd = is_unix ? net_connect(addr) : net_listen(addr, 1, false);
-    bool taken = is_unix ? fd >= 0 || errno == EAGAIN : fd < 0 && errno == EADDRINUSE;
-    if (fd >= 0)
-        close(fd);
-    return taken;
-}
-
-static bool server_addresses_are_free(const struct config *c, char *err, size_t err_bytes)
-{
-    char text[NET_ADDR_TEXT];
-    for (size_t i = 0; i < c->listen_count; i++) {
-        const struct config_listen *l = &c->listens[i];
-        for (size_t k = 0; k < l->address_count; k++) {
-            if (!server_address_is_taken(&l->addresses[k]))
-                continue;
-            net_addr_format(&l->addresses[k], text);
-            snprintf(err, err_bytes, "[listen %s] cannot listen on %s: %s; another program has this %s",
-                     l->name, text, strerror(EADDRINUSE),
-                     l->addresses[k].sa.sa_family == AF_UNIX ? "socket" : "port");
-            return false;
-        }
-    }
-    return true;
-}
-
-static bool server_open_listeners(struct server *s, char *err, size_t err_bytes)
-{
-    const struct config *c = s->snapshot->config;
-    size_t total = 0;
-    if (!server_addresses_are_free(c, err, err_bytes))
-        return false;
-    for (size_t i = 0; i < c->listen_count; i++)
-        total += c->listens[i].address_count;
-    s->listeners = calloc(total, sizeof *s->listeners);
-    int *fds = calloc(s->worker_count, sizeof *fds);
-    bool ok = s->listeners != NULL && fds != NULL;
-    for (size_t i = 0; ok && i < c->listen_count; i++) {
-        const struct config_listen *l = &c->listens[i];
-        for (size_t k = 0; ok && k < l->address_count; k++) {
-            char text[NET_ADDR_TEXT];
-            struct server_listener *sl = &s->listeners[s->listener_count];
-            struct net_addr bound;
-            ok = server_listen(s, &l->addresses[k], fds, &bound);
-            if (!ok) {
-                net_addr_format(&l->addresses[k], text);
-                snprintf(err, err_bytes, "[listen %s] cannot listen on %s: %s%s", l->name, text,
-                         strerror(errno), errno == EADDRINUSE ? "; another program has this port" : "");
-                break;
-            }
-            server_set_listener(sl, &l->addresses[k], &bound, l->name);
-            s->listener_count++;
-            for (size_t w = 0; ok && w < s->worker_count; w++)
-                ok = listener_open(s->workers[w].proxy, fds[w], &sl->configured, l) != NULL;
-        }
-    }
-    free(fds);
-    return ok;
-}
 
 /* The prefix is borrowed of the configuration that the link holds. */
 static void worker_share(struct proxy_worker *pw)
@@ -349,7 +258,7 @@ static bool server_make_workers(struct server *s)
  * files are removed. Blocked meanwhile, none is lost. */
 static bool server_make_signals(struct server *s)
 {
-    static const int numbers[SERVER_SIGNALS] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1};
+    static const int numbers[SERVER_SIGNALS] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2};
     bool ok = true;
     sigset_t ours, before;
     sigemptyset(&ours);
@@ -444,7 +353,17 @@ static bool server_prepare(struct server *s, struct config *c, char *err, size_t
     if (!server_drop_privileges(&c->main, err, err_bytes) || !server_share_purges(s, c, err, err_bytes))
         return false;
     s->admin = server_admin_create(s, err, err_bytes);
-    return s->admin != NULL && server_write_pid(s, err, err_bytes);
+    return s->admin != NULL && (s->heir != NULL || server_write_pid(s, err, err_bytes));
+}
+
+/* The process before this one has nothing to say any more. */
+static void server_take_over(struct server *s)
+{
+    char err[512];
+    if (!server_write_pid(s, err, sizeof err))
+        log_warn("%s", err);
+    log_info("this process takes the place of process %ld", heir_old_pid(s->heir));
+    heir_serving(s->heir, s->control, s->cache);
 }
 
 static void control_on_start(struct worker *w)
@@ -454,6 +373,7 @@ static void control_on_start(struct worker *w)
     char text[NET_ADDR_TEXT];
     balancer_on_lost(s->balancer, lost_instance_tell, s);
     balancer_set_activate(s->balancer, s->snapshot->balancers);
+    heir_order_again(s->heir, s->balancer);
     for (size_t i = 0; i < s->listener_count; i++)
         server_log_listening(&s->listeners[i].bound, s->listeners[i].name);
     struct net_addr admin = admin_local_addr(s->admin);
@@ -476,7 +396,10 @@ static void control_on_start(struct worker *w)
              c->pool_count, (long)getpid());
     timeline_note(TIMELINE_START, "millpond %s, generation %llu, from %s", MILLPOND_VERSION,
                   (unsigned long long)c->generation, s->config_path);
-    server_notify("READY=1");
+    if (s->heir != NULL)
+        server_take_over(s);
+    else
+        server_notify("READY=1");
 }
 
 static void control_on_stop(struct worker *w)
@@ -511,6 +434,8 @@ static void server_free(struct server *s)
 {
     config_changes_free(&s->changes);
     server_free_workers(s);
+    upgrade_free(s->upgrade); /* the process after this one learns that nothing more is purged here */
+    heir_stop(s->heir);
     purge_share_free(s->purge_share);
     redis_watch_free(s->redis_watch);
     redis_link_free(s->redis_link);
@@ -530,12 +455,10 @@ static void server_free(struct server *s)
     if (s->cache != NULL)
         cache_destroy(s->cache);
     server_remove_pid(s);
-    for (size_t i = 0; i < s->listener_count; i++) {
-        if (s->listeners[i].bound.sa.sa_family == AF_UNIX)
-            unlink(s->listeners[i].bound.un.sun_path);
-    }
+    server_forget_listeners(s);
+    heir_free(s->heir);
     json_decref(s->reload_problems);
-    free(s->listeners);
+    json_decref(s->upgrade_problems);
     rate_table_free(s->limits);
     admission_destroy(&s->admission);
     server_tls_destroy(s);
@@ -548,52 +471,82 @@ static void server_free(struct server *s)
     }
 }
 
-static struct config *server_load_config(const char *path)
+/* Prints what is wrong with it. */
+static struct config *server_load_config(struct server *s)
 {
     struct config_problems problems = {0};
-    struct config *c = config_load(path, &problems);
-    for (size_t i = 0; i < problems.count; i++) {
+    struct config *c = s->heir != NULL ? config_load_changed(s->config_path, &s->changes, &problems)
+                                       : config_load(s->config_path, &problems);
+    char *said = NULL;
+    size_t bytes = 0;
+    FILE *out = open_memstream(&said, &bytes);
+    for (size_t i = 0; out != NULL && i < problems.count; i++) {
         if (!problems.items[i].warning)
-            fprintf(stderr, "%s\n", problems.items[i].text);
+            fprintf(out, "%s\n", problems.items[i].text);
     }
-    if (c == NULL)
+    if (out != NULL && fclose(out) == 0)
+        fputs(said, stderr);
+    if (c == NULL) {
         fprintf(stderr, "millpond: not started: %zu problem%s in %s\n", problems.errors,
-                problems.errors == 1 ? "" : "s", path);
+                problems.errors == 1 ? "" : "s", s->config_path);
+        heir_fail(s->heir, said != NULL ? said : "out of memory");
+    }
+    free(said);
     config_problems_free(&problems);
     return c;
 }
 
-int server_main(const char *path)
+/* What is left when the configuration is read. */
+static void server_run(struct server *s, struct config *c)
+{
+    char err[512] = "out of memory";
+    bool ok = rcu_start() && server_prepare(s, c, err, sizeof err);
+    if (!ok)
+        heir_fail(s->heir, err);
+    if (ok && s->heir != NULL && !(ok = heir_await_go(s->heir)))
+        snprintf(err, sizeof err, "the process before this one goes on");
+    config_unref(c);
+    if (ok) {
+        s->control->owner = s;
+        s->control->on_start = control_on_start;
+        s->control->on_stop = control_on_stop;
+        worker_run(s->control);
+        s->exit_status = 0;
+        log_info("stopped");
+    } else {
+        log_error("not started: %s", err);
+    }
+    server_free(s);
+}
+
+int server_main(const char *path, char *const *argv)
 {
     char err[512];
     struct server s = {.config_path = path, .exit_status = 1};
-    struct config *c = server_load_config(path);
-    if (c == NULL)
+    program_remember(argv);
+    config_changes_init(&s.changes);
+    s.heir = heir_receive(&s.changes, err, sizeof err);
+    struct config *c = err[0] == '\0' ? server_load_config(&s) : NULL;
+    if (c == NULL) {
+        if (err[0] != '\0')
+            fprintf(stderr, "millpond: not started: %s\n", err);
+        config_changes_free(&s.changes);
+        heir_free(s.heir);
         return 2;
+    }
     signal(SIGPIPE, SIG_IGN);
     hash_seed_random();
-    config_changes_init(&s.changes);
     const struct log_settings log = {(enum log_level)c->log.level, c->log.file, c->log.access};
-    if (!log_start(&log, err, sizeof err)) {
-        fprintf(stderr, "millpond: not started: %s\n", err);
-        config_unref(c);
-        return 1;
+    if (log_start(&log, err, sizeof err)) {
+        server_run(&s, c);
+        log_stop();
+        rcu_flush();
+        return s.exit_status;
     }
-    snprintf(err, sizeof err, "out of memory");
-    if (rcu_start() && server_prepare(&s, c, err, sizeof err)) {
-        config_unref(c);
-        s.control->owner = &s;
-        s.control->on_start = control_on_start;
-        s.control->on_stop = control_on_stop;
-        worker_run(s.control);
-        s.exit_status = 0;
-        log_info("stopped");
-    } else {
-        config_unref(c);
-        log_error("not started: %s", err);
-    }
-    server_free(&s);
-    log_stop();
-    rcu_flush();
-    return s.exit_status;
+    fprintf(stderr, "millpond: not started: %s\n", err);
+    heir_fail(s.heir, err);
+    heir_free(s.heir);
+    config_changes_free(&s.changes);
+    config_unref(c);
+    return 1;
 }

@@ -3,15 +3,17 @@
  *
  *   STARTING -> RUNNING -> DRAINING -> STOPPED
  *
- * server.c starts and stops, server_reload.c changes the configuration under way, server_files.c keeps the
- * pid file and folders, server_admin.c answers the admin side. All but the functions for workers belong to
- * the control thread. */
+ * server.c starts and stops, server_listen.c opens sockets, server_reload.c changes the configuration under
+ * way, server_upgrade.c lets another process take this one's place (and heir.c is what that one does),
+ * server_files.c keeps the pid file and folders, server_admin.c answers the admin side. All but the functions
+ * for workers belong to the control thread. */
 #ifndef PROXY_SERVER_H
 #define PROXY_SERVER_H
 
 #include <jansson.h>
 
 #include "admin/admin.h"
+#include "cache/purge.h"
 #include "config/change.h"
 #include "config/config.h"
 #include "core/net.h"
@@ -27,6 +29,7 @@ struct cache;
 struct cache_url;
 struct client_conn;
 struct event;
+struct heir;
 struct proxy_worker;
 struct purge_share;
 struct rate_table;
@@ -34,11 +37,12 @@ struct redis_link;
 struct redis_watch;
 struct server;
 struct snapshot;
+struct upgrade;
 struct upstream_spill;
 
 enum server_state { SERVER_STARTING, SERVER_RUNNING, SERVER_DRAINING, SERVER_STOPPED };
 
-#define SERVER_SIGNALS 4
+#define SERVER_SIGNALS 5
 
 /* One traffic worker as the control thread sees it. */
 struct server_worker {
@@ -50,11 +54,14 @@ struct server_worker {
     _Atomic uint64_t generation; /* of the configuration that it works by; the worker's */
 };
 
-/* A bound address; the descriptors are the workers'. */
+/* A bound address; the descriptors are the workers', who close them only when they are told to. */
 struct server_listener {
     struct net_addr configured; /* as in the ini file */
     struct net_addr bound;      /* port 0 resolved by the kernel */
     char name[64];              /* of its section */
+    int *fds;                   /* numbers, for handing them over */
+    size_t fd_count;
+    bool handed_over; /* another process serves it as well */
 };
 
 /* server_tls.c; control thread. */
@@ -97,13 +104,22 @@ struct server {
     wall_ms_t reload_at_ms;
     json_t *reload_problems;
     struct config_changes changes; /* made at run time */
+    struct heir *heir;             /* NULL: it was started by no other process of this program */
+    struct upgrade *upgrade;       /* NULL: none is under way, nor was successful */
+    json_t *upgrade_problems;      /* of the last, if it failed; else NULL */
+    struct {                       /* what is purged is told to the process that takes over; any thread */
+        struct cache_purge_watch watch;
+        _Atomic(struct upgrade *) to;
+        _Atomic unsigned inside;
+    } told;
     struct admission admission;
     struct server_tls tls;
 };
 
-/* Runs the configuration at `path` in the foreground until SIGTERM or SIGINT. Returns the exit status: 0
+/* Runs the configuration at `path` in the foreground until SIGTERM or SIGINT; `argv`, of the program, is what
+ * an upgrade starts the next one with. Returns the exit status: 0
  * after a clean stop, 1 when something could not be started, 2 for a bad configuration. */
-int server_main(const char *path);
+int server_main(const char *path, char *const *argv);
 
 /* ---- for workers ---- */
 
@@ -141,12 +157,19 @@ size_t server_url_keys(void *arg, const struct cache_url *url, struct arena *are
 /* Stops accepting and ends when open requests are done, or after shutdown_timeout; the second call ends at
  * once. */
 void server_drain(struct server *s);
-/* Opens a listening descriptor per worker for one address; -1s and false with a message on failure. `fds` has
- * room for all workers. */
+/* server_listen.c. Opens a listening descriptor per worker for one address; false with errno on failure.
+ * `fds` has room for all workers. */
 bool server_listen(struct server *s, const struct net_addr *addr, int *fds, struct net_addr *bound);
+/* Both arrays are copied from. */
 void server_set_listener(struct server_listener *l, const struct net_addr *configured,
-                         const struct net_addr *bound, const char *name);
+                         const struct net_addr *bound, const char *name, const int *fds, size_t fd_count);
 void server_log_listening(const struct net_addr *bound, const char *name);
+/* At the start: those of the configuration, for workers that do not run yet. */
+bool server_open_listeners(struct server *s, char *err, size_t err_bytes);
+/* At the end: files of unix sockets that nobody serves any more are removed. */
+void server_forget_listeners(struct server *s);
+/* Its sockets, each once, into `fds`, which has room for fd_count; how many. */
+size_t server_listener_sockets(const struct server_listener *l, int *fds);
 
 /* server_files.c */
 bool server_make_folder(const char *path, uid_t uid, gid_t gid, char *err, size_t err_bytes);

@@ -1,10 +1,15 @@
 /* server_admin.c: what the admin side may ask of the proxy. Control thread. */
+#include <stdlib.h>
+#include <unistd.h>
+
 #include "admin/admin.h"
 #include "core/log.h"
 #include "proxy/explain.h"
+#include "proxy/heir.h"
 #include "proxy/purge_share.h"
 #include "proxy/redis_watch.h"
 #include "proxy/server.h"
+#include "proxy/server_upgrade.h"
 #include "proxy/snapshot.h"
 #include "proxy/split.h"
 #include "proxy/url_key.h"
@@ -33,6 +38,26 @@ static void ops_stop(void *arg)
 {
     log_info("asked to stop over the admin socket");
     server_drain(arg);
+}
+
+static bool ops_upgrade(void *arg, const char *who, const struct admin_reply *reply, const char **error,
+                        const char **hint)
+{
+    return upgrade_begin(arg, who, reply, error, hint);
+}
+
+static int ops_inherit(void *arg, const struct net_addr *addr)
+{
+    size_t count;
+    int *fds = heir_take(((struct server *)arg)->heir, addr, "", &count), fd = -1;
+    for (size_t i = 0; fds != NULL && i < count; i++) {
+        if (i == 0)
+            fd = fds[i];
+        else
+            close(fds[i]);
+    }
+    free(fds);
+    return fd;
 }
 
 size_t server_url_keys(void *arg, const struct cache_url *url, struct arena *arena, slice_t **texts)
@@ -64,6 +89,7 @@ static void ops_status(void *arg, json_t *into)
     json_object_set_new(into, "redis", redis_watch_status(s->redis_watch));
     json_object_set_new(into, "splits", split_status(s->snapshot));
     json_object_set_new(into, "purges", purge_share_status(s->purge_share));
+    json_object_set_new(into, "upgrade", upgrade_status(s));
     json_t *config = json_object_get(into, "config");
     if (!s->reload_tried || config == NULL)
         return;
@@ -121,6 +147,8 @@ struct admin *server_admin_create(struct server *s, char *err, size_t err_bytes)
                                   .config = ops_config,
                                   .reload = ops_reload,
                                   .stop = ops_stop,
+                                  .upgrade = ops_upgrade,
+                                  .inherit = ops_inherit,
                                   .change_servers = server_change_servers,
                                   .url_keys = server_url_keys,
                                   .purge_fate = ops_purge_fate,

@@ -11,6 +11,7 @@
 #include "core/log.h"
 #include "core/timeline.h"
 #include "proxy/server.h"
+#include "proxy/server_upgrade.h"
 #include "proxy/snapshot.h"
 
 static bool change_refuse(struct admin_changed *out, const char *error, const char *hint)
@@ -142,6 +143,8 @@ bool server_change_servers(void *arg, const struct admin_server_change *what, st
     const struct config_pool *pool = config_find_pool(s->snapshot->config, what->pool);
     if (s->state != SERVER_RUNNING)
         return change_refuse(out, "the server is stopping", "change it when it runs again");
+    if (upgrade_in_the_way(s) != NULL)
+        return change_refuse(out, upgrade_in_the_way(s), "change it when that is over");
     if (pool == NULL)
         return change_fail(out, ADMIN_CHANGE_NO_POOL);
     return what->text != NULL ? change_add(s, what, pool, out) : change_remove(s, what, pool, out);

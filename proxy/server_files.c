@@ -94,9 +94,20 @@ void server_renew_pid(struct server *s)
         log_warn("%s", err);
 }
 
+/* The process that took this one's place has written its own. */
+static bool pid_file_names_us(const struct server *s)
+{
+    char text[32] = "";
+    FILE *f = fopen(s->pid_path, "re");
+    const bool read = f != NULL && fgets(text, sizeof text, f) != NULL;
+    if (f != NULL)
+        fclose(f);
+    return read && strtol(text, NULL, 10) == (long)getpid();
+}
+
 void server_remove_pid(struct server *s)
 {
-    if (s->pid_written)
+    if (s->pid_written && pid_file_names_us(s))
         unlink(s->pid_path);
     s->pid_written = false;
 }

@@ -25,6 +25,7 @@
 #include "proxy/proxy_worker.h"
 #include "proxy/redis_link.h"
 #include "proxy/server.h"
+#include "proxy/server_upgrade.h"
 
 #define TAKE_UP_MS 1000
 #define LOOK_NS    100000
@@ -157,10 +158,12 @@ static void commit_listeners(struct server *s, const struct config *c, const str
     for (size_t i = 0; i < s->listener_count; i++) {
         if (config_find_listen(c, &s->listeners[i].configured, s->listeners[i].name) != NULL)
             list[count++] = s->listeners[i];
+        else
+            free(s->listeners[i].fds);
     }
     for (size_t i = 0; i < p->count; i++) {
         server_set_listener(&list[count++], &p->items[i].configured, &p->items[i].bound,
-                            p->items[i].config->name);
+                            p->items[i].config->name, p->items[i].fds, s->worker_count);
         server_log_listening(&p->items[i].bound, p->items[i].config->name);
     }
     free(s->listeners);
@@ -315,9 +318,9 @@ bool server_change_over(struct server *s, struct config *c, json_t *problems)
     }
     config_diff_restart(s->snapshot->config, c, warn_restart, NULL);
     purge_what_was_not_told(s, snap);
+    commit_listeners(s, c, &p);
     commit_workers(s, snap, &p, mails);
     free(mails);
-    commit_listeners(s, c, &p);
     prepared_close(s, &p);
     atomic_store(&s->admission.max_total, server_client_limit(c->main.max_connections));
     if (s->cache != NULL)
@@ -351,14 +354,14 @@ bool server_reload(struct server *s, json_t **problems)
     struct config_problems found = {0};
     json_t *list = json_array();
     bool ok = false;
-    struct config *c =
-        s->state == SERVER_RUNNING ? config_load_changed(s->config_path, &s->changes, &found) : NULL;
+    const char *not_now = s->state != SERVER_RUNNING ? "the server is stopping" : upgrade_in_the_way(s);
+    struct config *c = not_now == NULL ? config_load_changed(s->config_path, &s->changes, &found) : NULL;
     for (size_t i = 0; i < found.count; i++) {
         if (!found.items[i].warning)
             problem_add(list, found.items[i].text);
     }
-    if (s->state != SERVER_RUNNING)
-        problem_add(list, "the server is stopping");
+    if (not_now != NULL)
+        problem_add(list, not_now);
     if (c != NULL) {
         ok = server_change_over(s, c, list);
         config_unref(c);

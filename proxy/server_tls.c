@@ -8,6 +8,7 @@
 #include "core/tls_target.h"
 #include "proxy/auth_check.h"
 #include "proxy/auth_file.h"
+#include "proxy/heir.h"
 #include "proxy/server.h"
 #include "proxy/snapshot.h"
 #include "proxy/tls_site.h"
@@ -77,6 +78,8 @@ bool server_tls_prepare(struct server *s)
     deadline_init(&s->tls.rotation, server_on_rotation);
     deadline_init(&s->tls.look, server_on_look);
     s->tls.tickets_made = tls_tickets_init(&s->tls.tickets);
+    if (s->tls.tickets_made)
+        heir_give_tickets(s->heir, &s->tls.tickets);
     return s->tls.tickets_made;
 }
 

@@ -138,7 +138,7 @@ struct millpond *millpond_start_(const struct millpond_options *o)
     m->ini = textf("%s/millpond.ini", m->dir);
     m->socket = textf("%s/admin.sock", m->dir);
     support_write_file(m->ini, millpond_ini(o));
-    const char *argv[] = {binary(), "run", "-c", m->ini, NULL};
+    const char *argv[] = {o->program != NULL ? o->program : binary(), "run", "-c", m->ini, NULL};
     m->proc = proc_start(&(struct proc_options){
         .argv = argv, .env = o->env, .max_fds = o->max_fds, .max_memory = o->max_memory});
     support_on_end(show_log_of_unstopped, m);

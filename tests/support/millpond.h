@@ -29,6 +29,7 @@ struct millpond_options {
     const char *main, *log, *listen, *cache, *admin;
     const char *rest; /* whole sections: pools, routes, more listeners */
     const char *const *env;
+    const char *program; /* NULL: $MILLPOND */
     unsigned max_fds;
     uint64_t max_memory; /* address space in bytes; not with sanitizers */
     bool stderr_unread;  /* nobody reads its stderr once it is ready */

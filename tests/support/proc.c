@@ -203,6 +203,18 @@ bool proc_wait(struct proc *p, int wait_ms)
     return true;
 }
 
+int proc_follow_(struct proc *p, pid_t pid)
+{
+    const int code = proc_exit_code_(p);
+    close(p->pidfd);
+    p->pid = pid;
+    p->reaped = false;
+    p->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+    if (p->pidfd < 0)
+        support_fail("process %d is gone: %s", (int)pid, strerror(errno));
+    return code;
+}
+
 void proc_signal(struct proc *p, int sig)
 {
     if (!p->reaped)

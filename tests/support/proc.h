@@ -42,6 +42,10 @@ struct proc_options {
 
 /* Starts; killed at the end of the test when still running. */
 struct proc *proc_start(const struct proc_options *o);
+/* A process of the same output takes its place, which the program has started itself: the test stands in for
+ * whoever inherits orphans. Waits until the first has ended; returns its exit code as proc_exit_code does. */
+#define proc_follow(p, pid) (SUPPORT_AT, proc_follow_(p, pid))
+int proc_follow_(struct proc *p, pid_t pid);
 bool proc_wait(struct proc *p, int wait_ms); /* false: still running */
 void proc_signal(struct proc *p, int sig);
 void proc_kill(struct proc *p);       /* SIGKILL and wait */

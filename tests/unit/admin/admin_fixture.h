@@ -173,6 +173,7 @@ struct fixture {
     struct admin *admin;
     bool has_cache, reload_ok;
     unsigned reloads;
+    int upgrades;
     struct config *change_to; /* what a reload hands to admin_change */
     sem_t stopped;
     struct admin_reply late; /* to "http://late/": the test answers; posted when it was asked for */
@@ -264,11 +265,30 @@ static json_t *fx_resume(void *arg, const char *route, const char *who)
                                       : NULL;
 }
 
+/* Every second one is under way already, or comes to nothing: by how many there were. */
+static inline bool fx_upgrade(void *arg, const char *who, const struct admin_reply *reply, const char **error,
+                              const char **hint)
+{
+    struct fixture *f = arg;
+    assert_true(who[0] != '\0');
+    *error = "an upgrade is under way";
+    *hint = "it goes on";
+    const int n = f->upgrades++ % 3;
+    if (n == 0)
+        return false;
+    reply->on_answer(reply->to,
+                     n == 1 ? json_pack("{s:s, s:s, s:[s]}", "error", "the upgrade failed", "hint",
+                                        "see below", "problems", "it ended with status 1")
+                            : json_pack("{s:i, s:s, s:i}", "pid", 12, "version", "9.9", "old_pid", 11));
+    return true;
+}
+
 static const struct admin_ops fx_ops = {.cache = fx_cache,
                                         .balancer = fx_balancer,
                                         .config = fx_config,
                                         .reload = fx_reload,
                                         .stop = fx_stop,
+                                        .upgrade = fx_upgrade,
                                         .status = fx_status,
                                         .resume = fx_resume,
                                         .explain = fx_explain};

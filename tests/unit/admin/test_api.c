@@ -103,6 +103,11 @@ static void test_stop_only_on_the_socket(void **state)
     struct fixture *f = *state;
     struct net_addr inet = admin_local_addr(f->admin), local = fx_unix(f->socket);
     assert_answer(&inet, "POST /api/stop", FX_HOST FX_BEARER, "", 403);
+    assert_answer(&inet, "POST /api/upgrade", FX_HOST FX_BEARER, "", 403);
+    assert_int_equal(f->upgrades, 0);
+    assert_answer(&local, "POST /api/upgrade", "", "", 409);
+    assert_answer(&local, "POST /api/upgrade", "", "", 422);
+    assert_answer(&local, "POST /api/upgrade", "", "", 200);
     assert_answer(&inet, "GET /api/token", FX_HOST FX_BEARER, "", 403);
     assert_int_equal(sem_trywait(&f->stopped), -1);
     json_t *o = ask_json(&local, "POST /api/stop", "", "");

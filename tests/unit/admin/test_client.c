@@ -44,6 +44,9 @@ static void test_commands(void **state)
     expect(RUN("pools", "-s", f->socket), 0, "POOL", "");
     expect(RUN("reload", "-s", f->socket), 0, "generation 4", "");
     assert_int_equal(f->reloads, 1);
+    expect(RUN("upgrade", "-s", f->socket), 1, "", "an upgrade is under way; it goes on");
+    expect(RUN("upgrade", "-s", f->socket), 1, "", "the upgrade failed; see below\n  it ended with status 1");
+    expect(RUN("upgrade", "-s", f->socket), 0, "process 12, millpond 9.9, serves; process 11 ends", "");
     expect(RUN("stop", "-s", f->socket), 0, "up to 7 s", "");
     while (sem_wait(&f->stopped) != 0)
         continue;

@@ -230,6 +230,33 @@ static void test_what_runs_at_an_address_that_is_gone(void **state)
     balancer_set_unref(old);
 }
 
+static void note_order(void *arg, const struct balancer_order *o)
+{
+    char *text = arg;
+    snprintf(text + strlen(text), 100 - strlen(text), "%s/%s %s %d by %s; ", o->pool, o->server,
+             o->kind == BALANCER_DRAIN ? "drain" : "weight", o->weight, o->who);
+}
+
+/* For a process that takes this one's place. */
+static void test_orders_can_be_given_again(void **state)
+{
+    UNUSED(state);
+    char text[100] = "";
+    struct balancer_set *s = use(TWO);
+    balancer_each_order(env.b, note_order, text);
+    assert_string_equal(text, "");
+    assert_int_equal(order(BALANCER_DRAIN, "a", 0), BALANCER_ORDERED);
+    assert_int_equal(order(BALANCER_WEIGHT, "b", 7), BALANCER_ORDERED);
+    balancer_each_order(env.b, note_order, text);
+    assert_string_equal(text, "app/a drain -1 by me; app/b weight 7 by ; ");
+    assert_int_equal(order(BALANCER_READY, "a", 0), BALANCER_ORDERED);
+    assert_int_equal(order(BALANCER_WEIGHT, "b", -1), BALANCER_ORDERED);
+    text[0] = '\0';
+    balancer_each_order(env.b, note_order, text);
+    assert_string_equal(text, "");
+    balancer_set_unref(s);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -241,6 +268,7 @@ int main(void)
         T(test_the_last_one),
         T(test_ejected_ones_come_back),
         T(test_orders_outlive_a_reload),
+        T(test_orders_can_be_given_again),
         T(test_retired_ones_get_nothing_from_older_sets),
         T(test_what_runs_at_an_address_that_is_gone),
     };

@@ -65,6 +65,35 @@ static bool found_fresh(const char *url)
     return fresh;
 }
 
+static void count_purge(void *arg)
+{
+    ++*(int *)arg;
+}
+
+/* Also of what is not known here, since who hears of it may know it. */
+static void test_who_watches_hears_of_it(void **state)
+{
+    UNUSED(state);
+    int heard = 0;
+    const struct cache_purge_watch watch = {count_purge, &heard};
+    const struct cache_purge all = {.kind = CACHE_PURGE_ALL, .text = SLICE_EMPTY};
+    const slice_t url = SLICE_LIT("http://a/x");
+    const struct cache_key key = {url, hash_bytes(url.ptr, url.len)};
+    cache_watch_purges(c, &watch);
+    purge(CACHE_PURGE_TAG, false, "t");
+    assert_int_equal(heard, 1);
+    assert_false(cache_invalidate_url(c, &key));
+    assert_int_equal(heard, 2);
+    assert_int_equal(fix_store(c, "http://a/x", 10), NO_STORE_STORED);
+    assert_true(cache_invalidate_url(c, &key));
+    assert_int_equal(heard, 3);
+    cache_purge_followed(c, &all, 1); /* others hear of that themselves */
+    assert_int_equal(heard, 3);
+    cache_watch_purges(c, NULL);
+    cache_purge_all(c);
+    assert_int_equal(heard, 3);
+}
+
 static void test_tags_lie_with_the_object(void **state)
 {
     UNUSED(state);
@@ -378,6 +407,7 @@ static void test_what_is_shared_is_cut_up(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(test_who_watches_hears_of_it),
         TEST(test_tags_lie_with_the_object),
         TEST(test_tag_purge_concerns_its_objects_only),
         TEST(test_soft_is_stale_from_now_on),

@@ -26,6 +26,7 @@ static const struct option_case cases[] = {
     {M, "runtime_dir", "/tmp/r", {"here", ""}, "write one with a slash"},
     {M, "state_dir", "/tmp/s", {"here", ""}, "write one with a slash"},
     {M, "shutdown_timeout", "5s", {"5", "2d", "x"}, "has no unit"},
+    {M, "upgrade_timeout", "5s", {"5", "11m", "x"}, "has no unit"},
     {M, "max_connections", "5", {"0", "1k", "-1"}, "write a value from 1 to 10000000"},
     {M, "trusted_proxies", "10.0.0.0/8, unix", {"10.0.0.0/99", "a", "10.0.0.1,,::1"}, "is not a network"},
     {M, "server_header", "pond", {""}, "there is no value"},

@@ -13,6 +13,7 @@ static const struct {
     {M, "runtime_dir", "/run/millpond"},
     {M, "state_dir", "/var/lib/millpond"},
     {M, "shutdown_timeout", "30s"},
+    {M, "upgrade_timeout", "30s"},
     {M, "max_connections", "10000"},
     {M, "trusted_proxies", ""},
     {M, "server_header", "millpond"},
