@@ -94,8 +94,8 @@ struct proxy_worker {
     bool draining;                   /* no new requests; keep-alive ends */
     bool is_patient;                 /* draining: idle clients are let be until they ask once more */
     struct deadline patience;
-    bool done_reported;              /* told the server that nothing is left */
-    struct redis *redis;             /* while the thread runs; NULL: no [redis], or out of memory */
+    bool done_reported;  /* told the server that nothing is left */
+    struct redis *redis; /* while the thread runs; NULL: no [redis], or out of memory */
 };
 
 struct proxy_worker *proxy_worker_create(struct server *server, struct worker *w, struct cache *cache,
