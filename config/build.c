@@ -204,11 +204,6 @@ static void build_wrong_word(struct build *b, const struct config_option *o, sli
 {
     char word[64], list[256];
     struct option_guess guess = {.word = item};
-    if (option_word_index(o->words_later, item) >= 0) {
-        build_wrong(b, "\"%.*s\" is not supported by this version of millpond yet; remove the line",
-                    SLICE_ARG(item));
-        return;
-    }
     option_guess_offer_words(&guess, o->words, word, sizeof word);
     if (guess.best != NULL) {
         build_wrong(b, "there is no \"%.*s\"; did you mean \"%s\"?", PROBLEM_TEXT(item), guess.best);

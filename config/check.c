@@ -344,7 +344,7 @@ static void check_route_compress(struct build *b, const struct config_route *r,
             b, false, section, "compress",
             "slices are ranges of the plain content, so they cannot be compressed; remove one of the two, "
             "or make a route of its own for what is compressed");
-    else if (r->pool < 0)
+    else if (r->pool < 0 && r->root[0] == '\0')
         check_report(b, true, section, "compress",
                      "the route answers by itself, which is not compressed; remove the line");
 }

@@ -90,7 +90,7 @@ static void defaults_fill(struct source *s, struct source_section *section)
 {
     for (size_t i = 0; i < option_count; i++) {
         const struct config_option *o = &option_table[i];
-        if (o->section != section->id || !o->supported || source_value_find(section, o->key) != NULL)
+        if (o->section != section->id || source_value_find(section, o->key) != NULL)
             continue;
         slice_t text =
             o->flags & OPTION_COMPUTED ? defaults_compute(s, section, o) : slice_str(o->default_text);
@@ -107,7 +107,7 @@ static void defaults_add_section(struct source *s, enum option_section id)
     /* Without [redis] there is no Redis. */
     bool needed = (!info->named && id != OPTION_REDIS) || id == OPTION_LISTEN ||
                   (id == OPTION_ROUTE && source_section_find(s, OPTION_POOL, NULL) != NULL);
-    if (info->supported && needed && source_section_find(s, id, NULL) == NULL)
+    if (needed && source_section_find(s, id, NULL) == NULL)
         source_section_add(s, id, info->named ? SLICE_LIT("default") : SLICE_EMPTY,
                            (struct config_origin){.file = NULL});
 }

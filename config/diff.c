@@ -82,7 +82,7 @@ size_t config_diff_restart(const struct config *before, const struct config *aft
     bool redis_comes_or_goes = before->redis.given != after->redis.given;
     for (size_t i = 0; i < option_count; i++) {
         const struct config_option *o = &option_table[i];
-        if ((o->flags & OPTION_RESTART) == 0 || !o->supported)
+        if ((o->flags & OPTION_RESTART) == 0)
             continue;
         if (o->section == OPTION_REDIS && redis_comes_or_goes && strcmp(o->key, "url") != 0)
             continue; /* one line speaks for the section */

@@ -8,12 +8,11 @@
 #define TTL_LIMIT  (3650 * DAY_MS)
 #define SIZE_LIMIT (INT64_C(1) << 50)
 
-#define ANY               .min = 0
-#define RANGE(lo, hi)     .min = (lo), .max = (hi)
-#define WORDS(now, later) .words = (now), .words_later = (later)
-#define AT(type, member)  .supported = true, .offset = offsetof(struct type, member)
-#define HERE              .supported = true
-#define LATER             .supported = false
+#define ANY              .min = 0
+#define RANGE(lo, hi)    .min = (lo), .max = (hi)
+#define WORDS(all)       .words = (all)
+#define AT(type, member) .offset = offsetof(struct type, member)
+#define HERE             .offset = 0
 #define OPTION(sec, name, kind, def, rule, opt_flags, where, text)                                           \
     {.section = OPTION_##sec,                                                                                \
      .key = (name),                                                                                          \
@@ -30,27 +29,25 @@ const struct config_option option_table[] = {
 const size_t option_count = ARRAY_LEN(option_table);
 
 const struct option_section_info option_sections[OPTION_SECTION_COUNT] = {
-    [OPTION_MILLPOND] = {"millpond", false, true, "The program",
-                         "Threads, folders, limits of the whole process."},
-    [OPTION_LOG] = {"log", false, true, "Logs", "What is written where."},
+    [OPTION_MILLPOND] = {"millpond", false, "The program", "Threads, folders, limits of the whole process."},
+    [OPTION_LOG] = {"log", false, "Logs", "What is written where."},
     [OPTION_LISTEN] =
-        {"listen", true, true, "Where clients arrive",
+        {"listen", true, "Where clients arrive",
          "One section per kind of listener. Without any there is one named `default` on port 8080."},
-    [OPTION_POOL] = {"pool", true, true, "The application's instances",
+    [OPTION_POOL] = {"pool", true, "The application's instances",
                      "One section per set of interchangeable instances."},
-    [OPTION_CACHE] = {"cache", false, true, "The cache", "Where and how long responses are kept."},
+    [OPTION_CACHE] = {"cache", false, "The cache", "Where and how long responses are kept."},
     [OPTION_REDIS] =
-        {"redis", false, true, "The shared cache",
+        {"redis", false, "The shared cache",
          "Connection to Redis; none without this section. Nothing waits for Redis: while it is away, "
          "requests "
          "are answered without it. What is kept there says `store` of [cache]."},
     [OPTION_ROUTE] =
-        {"route", true, true, "Which request goes where",
+        {"route", true, "Which request goes where",
          "Routes are tried in file order; the first whose conditions all hold is used. A route without "
          "conditions matches everything. Without any route there is one named `default` for the first "
          "pool."},
-    [OPTION_ADMIN] = {"admin", false, true, "Looking and steering",
-                      "Command line, dashboard, API and metrics."},
+    [OPTION_ADMIN] = {"admin", false, "Looking and steering", "Command line, dashboard, API and metrics."},
 };
 
 const struct config_option *option_find(enum option_section section, slice_t key)

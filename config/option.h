@@ -102,9 +102,7 @@ struct config_option {
     const char *default_text; /* parsed like any value unless OPTION_COMPUTED; "" = not set */
     int64_t min, max;         /* range in the type's unit; both 0 = any */
     const char *words;        /* words allowed, blank-separated, in the order of the enum; NULL = none */
-    const char *words_later;  /* words known but not supported yet */
     unsigned flags;
-    bool supported;   /* false: known, refused with a message that says so */
     size_t offset;    /* of the member in the section's struct; 0 where the parser knows it itself */
     const char *help; /* what the manual says; backticks mark literal text */
 };
@@ -112,7 +110,6 @@ struct config_option {
 struct option_section_info {
     const char *name;
     bool named; /* [pool NAME] */
-    bool supported;
     const char *title, *help;
 };
 

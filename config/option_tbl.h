@@ -1,9 +1,8 @@
 /* option_tbl.h: every option of the ini file, one row each, in the order of the manual.
  *
  * OPTION(section, key, type, default, rule, flags, member, help). `rule` is ANY, RANGE(min, max) in the
- * type's unit (ms, bytes, percent) or WORDS(allowed, not yet supported); `member` is AT(struct, member), HERE
- * where the type's parser knows its members itself, or LATER for what this version refuses. Included by
- * option.c only; no guard. Whoever implements a feature turns LATER into AT. */
+ * type's unit (ms, bytes, percent) or WORDS(allowed); `member` is AT(struct, member), or HERE where the
+ * type's parser knows its members itself. Included by option.c only; no guard. */
 
 OPTION(MILLPOND, "workers", WORKERS, "auto", RANGE(1, 1024), OPTION_RESTART, AT(config_main, workers),
        "Worker threads. `auto` starts one per CPU the process may run on.")
@@ -46,14 +45,13 @@ OPTION(MILLPOND, "include", INCLUDE, "", ANY, OPTION_LIST | OPTION_COMMAS, HERE,
        "folder of "
        "the including file.")
 
-OPTION(LOG, "level", WORD, "info", WORDS("error warn info debug", NULL), 0, AT(config_log, level),
+OPTION(LOG, "level", WORD, "info", WORDS("error warn info debug"), 0, AT(config_log, level),
        "The least important messages that are still written.")
-OPTION(LOG, "file", PATH, "stderr", WORDS("stderr syslog", NULL), 0, AT(config_log, file),
+OPTION(LOG, "file", PATH, "stderr", WORDS("stderr syslog"), 0, AT(config_log, file),
        "Where messages go: a path, `stderr` or `syslog`.")
-OPTION(LOG, "access", PATH, "off", WORDS("off stdout", NULL), 0, AT(config_log, access),
+OPTION(LOG, "access", PATH, "off", WORDS("off stdout"), 0, AT(config_log, access),
        "Where the access log goes, one line per request: a path, `stdout` or `off`.")
-OPTION(LOG, "access_format", ACCESS_FORMAT, "json", WORDS("json combined", NULL), 0,
-       AT(config_log, access_format),
+OPTION(LOG, "access_format", ACCESS_FORMAT, "json", WORDS("json combined"), 0, AT(config_log, access_format),
        "Form of an access log line: `json`, `combined`, or a template with `%{field}` in it.")
 OPTION(
     LOG, "slow_request", DURATION, "1s", RANGE(0, DAY_MS), 0, AT(config_log, slow_request_ms),
@@ -67,7 +65,7 @@ OPTION(LISTEN, "tls_certificate", PATHS, "", ANY, OPTION_LIST, AT(config_listen,
        "changes is reloaded.")
 OPTION(LISTEN, "tls_key", PATHS, "", ANY, OPTION_LIST, AT(config_listen, tls_keys),
        "PEM file of the key of the certificate above.")
-OPTION(LISTEN, "tls_min_version", WORD, "1.2", WORDS("1.2 1.3", NULL), 0, AT(config_listen, tls_min_version),
+OPTION(LISTEN, "tls_min_version", WORD, "1.2", WORDS("1.2 1.3"), 0, AT(config_listen, tls_min_version),
        "Oldest TLS version accepted.")
 OPTION(LISTEN, "tls_ciphers", TEXT, "intermediate", ANY, 0, AT(config_listen, tls_ciphers),
        "Cipher list in OpenSSL's words; names that begin with `TLS_` are of TLS 1.3. `intermediate` is "
@@ -76,7 +74,7 @@ OPTION(LISTEN, "tls_groups", TEXT, "intermediate", ANY, 0, AT(config_listen, tls
        "Key exchange groups in OpenSSL's words; `intermediate` is `X25519:P-256:P-384`.")
 OPTION(LISTEN, "tls_client_ca", PATH, "", ANY, 0, AT(config_listen, tls_client_ca),
        "PEM file of the authorities of client certificates; a file that changes is reloaded.")
-OPTION(LISTEN, "tls_client_verify", WORD, "off", WORDS("off optional required", NULL), 0,
+OPTION(LISTEN, "tls_client_verify", WORD, "off", WORDS("off optional required"), 0,
        AT(config_listen, tls_client_verify),
        "Whether clients show a certificate of `tls_client_ca`. Instances are told whose it is in "
        "`X-SSL-Client-Verify`, `X-SSL-Client-S-DN` and `X-SSL-Client-SHA256`.")
@@ -84,16 +82,15 @@ OPTION(
     LISTEN, "tls_ocsp", PATHS, "", ANY, OPTION_LIST, AT(config_listen, tls_ocsp),
     "File with an OCSP response in DER for one of the certificates, which clients are shown with it; a file "
     "that changes is reloaded. Repeatable.")
-OPTION(LISTEN, "hsts", WORD, "off", WORDS("off on subdomains preload", NULL), 0, AT(config_listen, hsts),
+OPTION(LISTEN, "hsts", WORD, "off", WORDS("off on subdomains preload"), 0, AT(config_listen, hsts),
        "Tells browsers for two years to come by https only (`Strict-Transport-Security`), in responses that "
        "do not have that field: `on` for the host, `subdomains` for those below it too, `preload` for both "
        "and for the lists that browsers bring along.")
-OPTION(LISTEN, "protocols", PROTOCOLS, "h2, http/1.1", WORDS("h2 http/1.1 h2c", NULL),
-       OPTION_LIST | OPTION_COMMAS, AT(config_listen, protocols),
+OPTION(LISTEN, "protocols", PROTOCOLS, "h2, http/1.1", WORDS("h2 http/1.1 h2c"), OPTION_LIST | OPTION_COMMAS,
+       AT(config_listen, protocols),
        "Protocols offered by ALPN. `h2c` allows HTTP/2 with prior knowledge without TLS.")
 OPTION(
-    LISTEN, "proxy_protocol", WORD_BOOL, "off", WORDS("off required", NULL), 0,
-    AT(config_listen, proxy_protocol),
+    LISTEN, "proxy_protocol", WORD_BOOL, "off", WORDS("off required"), 0, AT(config_listen, proxy_protocol),
     "`required`: each connection begins with a PROXY header (version 1 or 2) that says whose it is, before "
     "TLS. Only addresses in `trusted_proxies` may connect then.")
 OPTION(
@@ -145,7 +142,7 @@ OPTION(POOL, "resolver", RESOLVERS, "", ANY, OPTION_LIST, AT(config_pool, resolv
        "Name servers that are asked for the host names of this pool, such as `10.0.0.2` or `127.0.0.1:5353`. "
        "Without it those of `/etc/resolv.conf`.")
 OPTION(
-    POOL, "balance", WORD, "round_robin", WORDS("round_robin least_connections two_choices hash", NULL), 0,
+    POOL, "balance", WORD, "round_robin", WORDS("round_robin least_connections two_choices hash"), 0,
     AT(config_pool, balance),
     "How an instance is picked: by turns; the one with the fewest requests in flight; the better of two by "
     "latency and requests in flight; or by `hash_on`. Weights count in each.")
@@ -155,7 +152,7 @@ OPTION(POOL, "hash_on", HASH_ON, "", ANY, 0, HERE,
 OPTION(POOL, "sticky_cookie", COOKIE_NAME, "", ANY, 0, AT(config_pool, sticky_cookie),
        "Name of a signed cookie that keeps a visitor with the instance that answered first, as long as that "
        "is there. The application does not see it.")
-OPTION(POOL, "health_check", WORD, "http", WORDS("off tcp http", NULL), 0, AT(config_pool, health),
+OPTION(POOL, "health_check", WORD, "http", WORDS("off tcp http"), 0, AT(config_pool, health),
        "How instances are probed.")
 OPTION(POOL, "health_path", URL_PATH, "/", ANY, 0, AT(config_pool, health_path),
        "Path an HTTP probe asks for.")
@@ -197,8 +194,8 @@ OPTION(POOL, "retries", COUNT, "2", RANGE(0, 100), 0, AT(config_pool, retries),
        "How often a request that failed is tried again, on another instance where there is one.")
 OPTION(POOL, "retry_budget", PERCENT, "20%", RANGE(0, 100), 0, AT(config_pool, retry_budget_percent),
        "Largest share of the pool's requests that may be retries.")
-OPTION(POOL, "retry_on", RETRY_ON, "connect, reset, 502, 503, 504",
-       WORDS("connect reset 502 503 504 off", NULL), OPTION_LIST | OPTION_COMMAS, AT(config_pool, retry_on),
+OPTION(POOL, "retry_on", RETRY_ON, "connect, reset, 502, 503, 504", WORDS("connect reset 502 503 504 off"),
+       OPTION_LIST | OPTION_COMMAS, AT(config_pool, retry_on),
        "What is tried again. Status codes count for idempotent methods only. `off` is nothing.")
 OPTION(POOL, "queue_target", DURATION, "0", RANGE(0, DAY_MS), 0, AT(config_pool, queue_target_ms),
        "When requests have been waiting for ten times as long without a break, those that wait longer than "
@@ -222,17 +219,16 @@ OPTION(POOL, "tls_certificate", PATH, "", ANY, 0, AT(config_pool, tls_certificat
        "first, "
        "then those of its issuers. Read anew when it changes, as are `tls_key` and `tls_ca`.")
 OPTION(POOL, "tls_key", PATH, "", ANY, 0, AT(config_pool, tls_key), "PEM file of its key.")
-OPTION(POOL, "protocol", WORD, "http/1.1", WORDS("http/1.1 h2", NULL), 0, AT(config_pool, protocol),
+OPTION(POOL, "protocol", WORD, "http/1.1", WORDS("http/1.1 h2"), 0, AT(config_pool, protocol),
        "Protocol towards the instances. With `tls` they have to agree to `h2` by ALPN; without, they are "
        "spoken to "
        "so from the first byte. A worker's requests share its connections. Probes speak it, too.")
 OPTION(
-    POOL, "send_proxy_protocol", WORD, "off", WORDS("off v1 v2", NULL), 0,
-    AT(config_pool, send_proxy_protocol),
+    POOL, "send_proxy_protocol", WORD, "off", WORDS("off v1 v2"), 0, AT(config_pool, send_proxy_protocol),
     "Version of the PROXY header by which the instances are told who the client is; each connection is used "
     "for one request then. Probes and refreshes in the background are `LOCAL`, in version 1 `UNKNOWN`.")
 
-OPTION(CACHE, "store", WORD, "memory", WORDS("off memory tiered redis", NULL), OPTION_RESTART,
+OPTION(CACHE, "store", WORD, "memory", WORDS("off memory tiered redis"), OPTION_RESTART,
        AT(config_cache, store),
        "Where responses are kept. `tiered` is memory in front of Redis, which several nodes share: what one "
        "fetched the others find there. `redis` is Redis alone: memory carries responses only while they are "
@@ -281,7 +277,7 @@ OPTION(REDIS, "url", REDIS_URL, "redis://127.0.0.1:6379/0", ANY, OPTION_LIST | O
        "`user:password@` in percent-encoding; behind it the number of the database, as `/1` or, of a socket, "
        "`?db=1`. With Sentinels the port is 26379 unless given, user and password are for the Sentinels, and "
        "the database is that of the servers they name.")
-OPTION(REDIS, "mode", WORD, "standalone", WORDS("standalone sentinel cluster", NULL), OPTION_RESTART,
+OPTION(REDIS, "mode", WORD, "standalone", WORDS("standalone sentinel cluster"), OPTION_RESTART,
        AT(config_redis, mode),
        "Kind of installation: one server, the master that Sentinels name, or a Cluster.")
 OPTION(REDIS, "username", TEXT, "", RANGE(1, 256), OPTION_RESTART, AT(config_redis, login.username),
@@ -303,7 +299,7 @@ OPTION(REDIS, "connections", COUNT, "2", RANGE(1, 16), OPTION_RESTART, AT(config
        "Connections that each worker keeps open to each server.")
 OPTION(REDIS, "max_object_size", SIZE, "1M", RANGE(1, SIZE_LIMIT), OPTION_RESTART,
        AT(config_redis, max_object_bytes), "Larger ones are not kept there.")
-OPTION(REDIS, "compress", WORD, "off", WORDS("off zstd", NULL), OPTION_RESTART, AT(config_redis, compress),
+OPTION(REDIS, "compress", WORD, "off", WORDS("off zstd"), OPTION_RESTART, AT(config_redis, compress),
        "Whether what looks like text (text, JSON, XML, JavaScript), is not encoded already and has at least "
        "1 KB is packed before it is put there. What is packed is read whatever stands here.")
 OPTION(REDIS, "stream_length", COUNT, "100000", RANGE(1, INT32_MAX), OPTION_RESTART,
@@ -334,7 +330,7 @@ OPTION(ROUTE, "redirect", REDIRECT, "", ANY, 0, HERE,
        "asked for.")
 OPTION(ROUTE, "respond", RESPOND, "", RANGE(200, 599), 0, HERE,
        "Answers with a status and a text, such as `503 Back soon`.")
-OPTION(ROUTE, "cache", ROUTE_CACHE, "on", WORDS("on off", NULL), 0, AT(config_route, cache),
+OPTION(ROUTE, "cache", ROUTE_CACHE, "on", WORDS("on off"), 0, AT(config_route, cache),
        "Whether responses are cached. `bypass_if=cookie:NAME` or `bypass_if=header:NAME` goes past the cache "
        "for "
        "requests that carry it.")
@@ -416,7 +412,7 @@ OPTION(ROUTE, "deception_guard", BOOL, "yes", ANY, 0, AT(config_route, deception
        "Whether a response is stored only if its Content-Type fits the extension of the path, against paths "
        "that only look like a file.")
 OPTION(
-    ROUTE, "compress", CODINGS, "off", WORDS("off gzip br zstd", NULL), OPTION_LIST | OPTION_COMMAS,
+    ROUTE, "compress", CODINGS, "off", WORDS("off gzip br zstd"), OPTION_LIST | OPTION_COMMAS,
     AT(config_route, compress),
     "Codings in which responses go to clients that accept them, such as `zstd, br, gzip`: of what a client "
     "likes equally well, the first. Text and the like of 256 bytes and more that the application has not "
@@ -475,7 +471,7 @@ OPTION(ROUTE, "websocket", BOOL, "yes", ANY, 0, AT(config_route, websocket),
        "learn that it was asked for, and clients of HTTP/2, who ask by CONNECT, get 403. HTTP/2 and TLS are "
        "never gone on to in this way.")
 OPTION(
-    ROUTE, "early_hints", WORD, "pass", WORDS("off pass learn", NULL), 0, AT(config_route, early_hints),
+    ROUTE, "early_hints", WORD, "pass", WORDS("off pass learn"), 0, AT(config_route, early_hints),
     "103 (Early Hints) of instances: passed on or left out. `learn`: besides, a client of HTTP/2 that has to "
     "wait is told at once what the stored response, too old to be used, had in `Link` as preload and "
     "preconnect.")
@@ -504,9 +500,9 @@ OPTION(ADMIN, "address", ADDRESS, "off", ANY, OPTION_RESTART, AT(config_admin, a
 OPTION(ADMIN, "token", TEXT, "generated in state_dir", RANGE(8, 256), OPTION_SECRET | OPTION_COMPUTED,
        AT(config_admin, token),
        "Needed for anything that changes state, and for reading unless `read = open`.")
-OPTION(ADMIN, "read", WORD_BOOL, "token", WORDS("token open", NULL), 0, AT(config_admin, read_open),
+OPTION(ADMIN, "read", WORD_BOOL, "token", WORDS("token open"), 0, AT(config_admin, read_open),
        "Whether reading over `address` needs the token.")
-OPTION(ADMIN, "metrics", WORD_BOOL, "token", WORDS("token open", NULL), 0, AT(config_admin, metrics_open),
+OPTION(ADMIN, "metrics", WORD_BOOL, "token", WORDS("token open"), 0, AT(config_admin, metrics_open),
        "The same for /metrics alone.")
 OPTION(ADMIN, "allowed_hosts", HOSTS, "localhost, 127.0.0.1, [::1], the address", ANY,
        OPTION_LIST | OPTION_COMMAS | OPTION_COMPUTED, AT(config_admin, allowed_hosts),

@@ -46,7 +46,7 @@ static void print_section(const struct config *c, const struct source_section *s
     for (size_t i = 0; i < option_count; i++) {
         const struct config_option *o = &option_table[i];
         bool any = false;
-        if (o->section != section->id || !o->supported)
+        if (o->section != section->id)
             continue;
         for (const struct source_value *v = section->first; v != NULL; v = v->next) {
             if (v->option == o) {

@@ -79,12 +79,8 @@ static void docs_md_option(const struct config_option *o, FILE *out)
     else
         fprintf(out, " Default: `%s`.", o->default_text);
     fprintf(out, "*\n\n%s", o->help);
-    if (o->words_later != NULL)
-        fprintf(out, " Not supported yet: %s.", o->words_later);
-    if (o->flags & OPTION_RESTART && o->supported)
+    if (o->flags & OPTION_RESTART)
         fputs(" Takes effect at the next start.", out);
-    if (!o->supported)
-        fputs(" **Not supported yet.**", out);
     fputs("\n\n", out);
 }
 
@@ -98,8 +94,8 @@ void config_print_markdown(FILE *out)
         fprintf(out, "- %s\n", docs_rule_list[i]);
     for (size_t id = 0; id < OPTION_SECTION_COUNT; id++) {
         const struct option_section_info *info = &option_sections[id];
-        fprintf(out, "\n## [%s%s]\n\n%s. %s%s\n\n", info->name, info->named ? " NAME" : "", info->title,
-                info->help, info->supported ? "" : " **Not supported yet.**");
+        fprintf(out, "\n## [%s%s]\n\n%s. %s\n\n", info->name, info->named ? " NAME" : "", info->title,
+                info->help);
         for (size_t i = 0; i < option_count; i++) {
             if (option_table[i].section == (enum option_section)id)
                 docs_md_option(&option_table[i], out);
@@ -141,12 +137,8 @@ static void docs_man_option(const struct config_option *o, FILE *out)
         fputs(")\n", out);
     }
     docs_man_text(o->help, out);
-    if (o->words_later != NULL)
-        fprintf(out, "\nNot supported yet: %s.", o->words_later);
-    if (o->flags & OPTION_RESTART && o->supported)
+    if (o->flags & OPTION_RESTART)
         fputs("\nTakes effect at the next start.", out);
-    if (!o->supported)
-        fputs("\n.I Not supported yet.", out);
     fputc('\n', out);
 }
 
@@ -169,7 +161,7 @@ void config_print_man(FILE *out)
         const struct option_section_info *info = &option_sections[id];
         fprintf(out, ".SH [%s%s]\n%s.\n", info->name, info->named ? " NAME" : "", info->title);
         docs_man_text(info->help, out);
-        fputs(info->supported ? "\n" : "\n.I Not supported yet.\n", out);
+        fputc('\n', out);
         for (size_t i = 0; i < option_count; i++) {
             if (option_table[i].section == (enum option_section)id)
                 docs_man_option(&option_table[i], out);

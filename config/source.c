@@ -211,11 +211,7 @@ static bool source_head_ok(struct source_reader *r, int line, slice_t word, slic
         return false;
     }
     const struct option_section_info *info = &option_sections[*id];
-    if (!info->supported)
-        problem_add(p, false, at, NULL, NULL,
-                    "the section [%s] is not supported by this version of millpond yet; remove it",
-                    info->name);
-    else if (info->named && name.len == 0)
+    if (info->named && name.len == 0)
         problem_add(p, false, at, NULL, NULL, "the section has no name; write one, such as [%s main]",
                     info->name);
     else if (!info->named && name.len > 0)
@@ -257,13 +253,10 @@ static void source_on_section(void *user, int line, slice_t head)
 /* The key is called so elsewhere. */
 static void source_foreign_key(struct source_reader *r, int line, slice_t key, const struct foreign_key *f)
 {
-    const struct config_option *option = option_find(f->section, slice_str(f->key));
     const struct option_section_info *info = &option_sections[f->section];
-    ASSERT(option != NULL);
     problem_add(r->source->problems, false, source_here(r, line), r->section->label, NULL,
-                "there is no key \"%.*s\"; what is meant is %s%s%s in [%s%s]%s", PROBLEM_TEXT(key), f->key,
-                f->how[0] != '\0' ? " = " : "", f->how, info->name, info->named ? " NAME" : "",
-                option->supported ? "" : ", which this version does not support yet; remove the line");
+                "there is no key \"%.*s\"; what is meant is %s%s%s in [%s%s]", PROBLEM_TEXT(key), f->key,
+                f->how[0] != '\0' ? " = " : "", f->how, info->name, info->named ? " NAME" : "");
 }
 
 static void source_unknown_key(struct source_reader *r, int line, slice_t key)
@@ -339,11 +332,6 @@ static void source_on_pair(void *user, int line, const char *key, const char *te
     const struct config_option *option = option_find(r->section->id, slice_str(key));
     if (option == NULL) {
         source_unknown_key(r, line, slice_str(key));
-        return;
-    }
-    if (!option->supported) {
-        problem_add(r->source->problems, false, at, r->section->label, key,
-                    "the key is not supported by this version of millpond yet; remove the line");
         return;
     }
     const struct source_value *earlier = source_earlier_value(r->source, r->section, option);

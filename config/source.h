@@ -1,7 +1,7 @@
 /* source.h: the ini files as a list of sections with values, names resolved against the option table.
  *
- * First stage of a load: include files and environment variables are followed, unknown and not yet supported
- * names and repeated keys are refused. Values are still text; build.c gives them types. Lives in the
+ * First stage of a load: include files and environment variables are followed, unknown names and
+ * repeated keys are refused. Values are still text; build.c gives them types. Lives in the
  * snapshot's arena, because `millpond config` prints from it. Written by the control thread during the load
  * only. */
 #ifndef CONFIG_SOURCE_H

@@ -249,6 +249,8 @@ static NOINLINE void exchange_free_rare(struct exchange *x)
         mirror_drop(x);
     if (x->grpc != NULL)
         grpc_free(x);
+    if (x->compress != NULL)
+        compress_free(x);
     if (x->tally != NULL) {
         x->tally->live--;
         h2_tally_unref(&x->tally);
@@ -263,7 +265,7 @@ void exchange_free(struct exchange *x)
     deadline_clear(pw->worker, &x->wait_deadline);
     if (UNLIKELY(((uintptr_t)x->remote | (uintptr_t)x->own_fetch | (uintptr_t)x->tally |
                   (uintptr_t)x->slices | (uintptr_t)x->timeout | (uintptr_t)x->hedge | (uintptr_t)x->mirror |
-                  (uintptr_t)x->grpc) != 0))
+                  (uintptr_t)x->grpc | (uintptr_t)x->compress) != 0))
         exchange_free_rare(x);
     ASSERT(x->queued == NULL);
     if (x->follower != NULL)
@@ -272,11 +274,8 @@ void exchange_free(struct exchange *x)
         cache_object_unref(&x->object);
     if (x->stale != NULL)
         cache_object_unref(&x->stale);
-    if (x->last_instance != NULL) {
+    if (x->last_instance != NULL)
         instance_unref(x->last_instance);
-        if (UNLIKELY(x->compress != NULL)) /* which only what an instance was asked for has */
-            compress_free(x);
-    }
     arena_reset(&x->arena);
     snapshot_view_unref(x->view);
     list_remove(&x->node);

@@ -1,34 +1,7 @@
-/* test_source.c: names of sections and keys: unknown, not supported yet, repeated, misplaced. */
+/* test_source.c: names of sections and keys: unknown, repeated, misplaced. */
 #include "config_test.h"
 
 #include "config/foreign.h"
-
-static void test_every_key_not_supported_yet_is_refused(void **state)
-{
-    char text[512], place[128];
-    size_t refused = 0;
-    UNUSED(state);
-    for (size_t i = 0; i < option_count; i++) {
-        const struct config_option *o = &option_table[i];
-        const struct option_section_info *s = &option_sections[o->section];
-        if (o->supported || !s->supported)
-            continue;
-        snprintf(text, sizeof text, APP "[%s%s]\n%s = 1\n", s->name, s->named ? " x" : "", o->key);
-        if (o->section == OPTION_POOL)
-            snprintf(text, sizeof text, "\n" APP "%s = 1\n", o->key);
-        snprintf(
-            place, sizeof place,
-            "t.ini:4: [%s%s] %s: the key is not supported by this version of millpond yet; remove the line",
-            s->name,
-            o->section == OPTION_POOL ? " app"
-            : s->named                ? " x"
-                                      : "",
-            o->key);
-        expect_error(text, place);
-        refused++;
-    }
-    assert_true(refused > 0);
-}
 
 static void test_unknown_section(void **state)
 {
@@ -84,10 +57,8 @@ static void test_foreign_key(void **state)
                  "\"Timeout Connect\"; what is meant is connect_timeout in [pool NAME]");
     expect_error(APP "least-conn = on\n", "what is meant is balance = least_connections in [pool NAME]");
     expect_error(APP "[log]\nworker_processes = 4\n", "what is meant is workers in [millpond]");
-    expect_error(APP "[route r]\ngzip = on\n", "what is meant is compress in [route NAME]");
-    expect_error(APP "[route r]\nauth_basic = on\n",
-                 "what is meant is basic_auth in [route NAME], which this "
-                 "version does not support yet; remove the line");
+    expect_error(APP "[route r]\ngzip = on\n", "what is meant is compress = gzip in [route NAME]");
+    expect_error(APP "[route r]\nauth_basic = on\n", "what is meant is basic_auth in [route NAME]");
 }
 
 /* Each row names an option there is, and none that there is here by that name. */
@@ -166,15 +137,10 @@ static void test_too_many_sections(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_key_not_supported_yet_is_refused),
-        cmocka_unit_test(test_unknown_section),
-        cmocka_unit_test(test_section_names),
-        cmocka_unit_test(test_repeated_sections),
-        cmocka_unit_test(test_unknown_key),
-        cmocka_unit_test(test_foreign_key),
-        cmocka_unit_test(test_foreign_table),
-        cmocka_unit_test(test_repeated_keys),
-        cmocka_unit_test(test_all_problems_in_one_report),
+        cmocka_unit_test(test_unknown_section),   cmocka_unit_test(test_section_names),
+        cmocka_unit_test(test_repeated_sections), cmocka_unit_test(test_unknown_key),
+        cmocka_unit_test(test_foreign_key),       cmocka_unit_test(test_foreign_table),
+        cmocka_unit_test(test_repeated_keys),     cmocka_unit_test(test_all_problems_in_one_report),
         cmocka_unit_test(test_too_many_sections),
     };
     return cmocka_run_group_tests_name("config/source", tests, NULL, NULL);
