@@ -62,10 +62,12 @@ WORKS = [
          targets=[("bytes_each", 512, None)]),
     Work("idletls", "memory per idle keep-alive connection over TLS 1.3, 2,000 of them", "hit", "/1k", 1024,
          connections=2000, tls=True, targets=[("bytes_each", 12288, None)]),
+    Work("idleh2", "memory per idle connection by HTTP/2 over TLS 1.3, 1,000 of them", "hit", "/1k", 1024,
+         connections=1000, tls=True, streams=1),
     Work("objmem", "memory per cached 1 KB object, beyond its body", "miss", "/m/first", 1024,
          targets=[("bytes_each", 420, None)]),
 ]
-MEMORY_WORKS = ("idlemem", "idletls", "objmem")
+MEMORY_WORKS = ("idlemem", "idletls", "idleh2", "objmem")
 CIPHER = "TLS_AES_256_GCM_SHA384"  # for all, since it decides what a record costs
 
 
@@ -353,6 +355,7 @@ class H2o(Contender):
 num-threads: 1
 max-connections: {CONNECTIONS}
 http1-request-timeout: 60
+http2-idle-timeout: 60
 proxy.timeout.keepalive: 60000
 proxy.preserve-host: ON
 tcp-fastopen: 0

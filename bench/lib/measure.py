@@ -21,6 +21,8 @@ import ssl
 import subprocess
 import time
 
+import h2wire
+
 OBJECTS = 30000
 MIX_OBJECTS, MIX_DRAWS = 100000, 200000
 RATE, RATE_SECONDS = 5000, 1.5
@@ -166,6 +168,7 @@ class Process:
             return ""
 
 
+@functools.cache
 def trusting():
     """For certificates that were made for one run."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -374,37 +377,74 @@ def measure_speed(place, process, port, cpus):
             **{f"full_load_{k}_us": r[k] for k in ("p50", "p99") if k in r}, **at_rate, "errors": errors, "origin_requests": asked, "notes": notes}
 
 
+class IdleH1:
+    """A connection that asks once and then waits."""
+
+    def __init__(self, place, port):
+        self.work = place.work
+        self.wire = socket.create_connection(("127.0.0.1", port), timeout=5)
+        if self.work.tls:
+            self.wire = trusting().wrap_socket(self.wire)
+
+    def ask(self):
+        self.wire.sendall(f"GET {self.work.path} HTTP/1.1\r\nHost: bench.test\r\n\r\n".encode())
+        answer = b""
+        while b"\r\n\r\n" not in answer or len(answer.partition(b"\r\n\r\n")[2]) < self.work.size:
+            part = self.wire.recv(65536)
+            if not part:
+                raise Failed("closed a connection")
+            answer += part
+
+    def is_open(self):
+        self.wire.setblocking(False)
+        try:
+            return self.wire.recv(1) != b""
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return True
+
+    def close(self):
+        self.wire.close()
+
+
+class IdleH2:
+    """The same by HTTP/2, with fields that the server is to remember, as browsers send them."""
+
+    FIELDS = [(b"user-agent", b"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0"),
+              (b"accept", b"text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"),
+              (b"accept-language", b"en-US,en;q=0.9"), (b"accept-encoding", b"gzip, deflate, br")]
+
+    def __init__(self, place, port):
+        self.path, self.client = place.work.path, h2wire.Client(port)
+
+    def ask(self):
+        fields = b"".join(h2wire.literal(name, value, h2wire.INDEXED) for name, value in self.FIELDS)
+        self.client.send(h2wire.frame(h2wire.HEADERS, h2wire.END_STREAM | h2wire.END_HEADERS, 1,
+                                      h2wire.head(self.path) + fields))
+        if not self.client.wait(lambda: self.client.is_over(1), 5) or self.client.status.get(1) != 200:
+            raise Failed("a request by HTTP/2 was not answered")
+
+    def is_open(self):
+        self.client.read()
+        return self.client.outcome() == "stays"
+
+    def close(self):
+        self.client.close()
+
+
 def measure_idle_memory(place, process, port):
     """Bytes per connection that has had one answer and waits, for IDLE_SECONDS at least."""
-    before = process.memory_bytes()
-    request = f"GET {place.work.path} HTTP/1.1\r\nHost: bench.test\r\n\r\n".encode()
-    held = []
-    context = trusting() if place.work.tls else None
+    before, held = process.memory_bytes(), []
     try:
         for _ in range(place.work.connections):
-            s = socket.create_connection(("127.0.0.1", port), timeout=5)
-            if context:
-                s = context.wrap_socket(s)
-            held.append(s)
-            s.sendall(request)
-            answer = b""
-            while b"\r\n\r\n" not in answer or len(answer.partition(b"\r\n\r\n")[2]) < place.work.size:
-                part = s.recv(65536)
-                if not part:
-                    raise Failed(f"closed connection {len(held)}")
-                answer += part
+            held.append((IdleH2 if place.work.streams else IdleH1)(place, port))
+            held[-1].ask()
         time.sleep(IDLE_SECONDS)
         after = process.memory_bytes()
-        for s in held[::100]:
-            s.setblocking(False)
-            try:
-                if s.recv(1) == b"":
-                    raise Failed("closed idle connections")
-            except (BlockingIOError, ssl.SSLWantReadError):
-                pass
+        if not all(connection.is_open() for connection in held[::100]):
+            raise Failed("closed idle connections")
     finally:
-        for s in held:
-            s.close()
+        for connection in held:
+            connection.close()
     return {"bytes_each": (after - before) / place.work.connections, "notes": []}
 
 

@@ -499,7 +499,7 @@ static void test_the_clients_table(void **state)
         snprintf(want, sizeof want, ":status: 200\nx-own: Yes\nx-two: Two\netag: \"a\"\n");
         assert_memory_equal(heads_of(&h, id), want, strlen(want));
     }
-    assert_true(h.c->h2->table.room < 4096);
+    assert_true(h.c->h2->table->room < 4096);
     end(&h);
 }
 
