@@ -30,7 +30,7 @@ static void commands_and_options_are_those_that_there_are(void **state)
     expect_in(all, "run\tServes in the foreground");
     expect_in(all, "drain\tGives a server no new requests");
     expect_not_in(all, "demo-app");
-    assert_int_equal(support_count(all, "\n"), 19);
+    assert_int_equal(support_count(all, "\n"), 20);
     for (char *line; (line = strsep(&all, "\n")) != NULL && line[0] != '\0';) {
         char *name = strsep(&line, "\t"), *option, *options = COMPLETE(name, "-");
         if (strstr(options, "--socket") != NULL)
