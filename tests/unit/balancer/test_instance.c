@@ -311,8 +311,8 @@ static void test_only_refusals_mark_down(void **state)
             request((enum fetch_error)e);
     worker_drain(env.w);
     expect_state(INSTANCE_STARTING);
-    /* none, seven that are our own affair, and a page that changed */
-    assert_int_equal(env.i->failures, 10 * (FETCH_ERROR_COUNT - 1 - 9));
+    /* none, eight that are our own affair, and a page that changed */
+    assert_int_equal(env.i->failures, 10 * (FETCH_ERROR_COUNT - 1 - 10));
 }
 
 static void test_trouble_brings_the_probe_forward(void **state)
