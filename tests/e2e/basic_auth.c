@@ -219,6 +219,21 @@ static void a_told_user_is_not_shared(void **state)
     millpond_stop(m);
 }
 
+static void nobody_says_who_he_is(void **state)
+{
+    UNUSED(state);
+    struct millpond *m = start("workers = 1", "set_request_header = REMOTE_USER: $remote_user\n");
+    struct client *c = client_open(m->port);
+    client_send(c, "POST /q HTTP/1.1\r\nHost: test\r\n" ALICE "Remote-User: root\r\n"
+                   "Transfer-Encoding: chunked\r\n\r\n0\r\nRemote-User: root\r\nX-Sum: 1\r\n\r\n");
+    expect_status(client_read(c), 200);
+    const struct message *r = origin_request(origin, 0);
+    expect_field(r, "REMOTE_USER", "alice");
+    expect_no_field(r, "Remote-User");
+    assert_string_equal(r->trailers, "X-Sum: 1\r\n");
+    millpond_stop(m);
+}
+
 static void http2_is_no_way_around(void **state)
 {
     UNUSED(state);
@@ -386,6 +401,7 @@ int main(void)
         TEST(what_a_route_answers_itself_is_guarded),
         TEST(what_is_stored_is_guarded_and_shared),
         TEST(a_told_user_is_not_shared),
+        TEST(nobody_says_who_he_is),
         TEST(http2_is_no_way_around),
         TEST(many_at_once_wait_for_one_hash),
         TEST(a_slow_hash_holds_up_nobody),
