@@ -1,6 +1,7 @@
 /* basic_auth.c: basic_auth of routes as clients see it: who passes, what others get, what the instance and
  * the cache see of it, and that slow hashes hold up nobody else. */
 #include <crypt.h>
+#include <sys/resource.h>
 
 #include "tests/support/h2.h"
 #include "tests/support/millpond.h"
@@ -370,6 +371,23 @@ static void a_changed_file_is_read_anew(void **state)
     expect_not_in(capture_text(&m->proc->err), "secret");
 }
 
+static void a_file_that_cannot_be_read_now_is_read_later(void **state)
+{
+    UNUSED(state);
+    struct millpond *m = start("workers = 1", "");
+    struct rlimit before, none = {3, 0};
+    assert_int_equal(status_of(m, "/q", ALICE), 200);
+    assert_int_equal(prlimit(m->proc->pid, RLIMIT_NOFILE, NULL, &before), 0);
+    none.rlim_max = before.rlim_max;
+    assert_int_equal(prlimit(m->proc->pid, RLIMIT_NOFILE, &none, NULL), 0);
+    support_write_file(users_path(), user_line("bob", "pass:word", QUICK));
+    millpond_wait_log(m, "the users read before stay in use", 1);
+    assert_int_equal(prlimit(m->proc->pid, RLIMIT_NOFILE, &before, NULL), 0);
+    millpond_wait_log(m, "read anew, since it has changed: 1 users", 1);
+    assert_int_equal(status_of(m, "/q", ALICE), 401);
+    millpond_stop(m);
+}
+
 static void check_names_each_bad_line(void **state)
 {
     UNUSED(state);
@@ -408,6 +426,7 @@ int main(void)
         TEST(a_flood_gets_503_and_those_known_pass),
         TEST(clients_that_leave_are_forgotten),
         TEST(a_changed_file_is_read_anew),
+        TEST(a_file_that_cannot_be_read_now_is_read_later),
         TEST(check_names_each_bad_line),
     };
     return E2E_RUN("basic_auth", tests);
