@@ -134,7 +134,16 @@ static NOINLINE bool is_edited_or_like_it(const struct config_route *r, slice_t 
     return false;
 }
 
+/* A field of ours. */
 static bool request_is_edited(const struct exchange *x, slice_t name)
+{
+    const struct config_route *r = x->route->config;
+    return UNLIKELY(r->request_edit_count > 0) &&
+           forward_is_edited(r->request_edits, r->request_edit_count, name);
+}
+
+/* A field of the client. */
+static bool request_is_replaced(const struct exchange *x, slice_t name)
 {
     const struct config_route *r = x->route->config;
     return UNLIKELY(r->request_edit_count > 0) && is_edited_or_like_it(r, name);
@@ -147,7 +156,7 @@ static bool request_field_travels(const struct exchange *x, const struct http_fi
     if (http_field_is_hop_by_hop(f->id) || http_field_named_by_connection(&x->req, f) ||
         (f->id == HTTP_FIELD_OTHER && unkeyed_is_removed(x, f)))
         return false;
-    return !fold_is_ours(f) && !request_is_edited(x, f->name);
+    return !fold_is_ours(f) && !request_is_replaced(x, f->name);
 }
 
 /* All lines of a list field, then our own element. Nothing of an untrusted client's is kept. */
@@ -394,7 +403,7 @@ slice_t forward_trailers(struct exchange *x, const struct http_head *trailers, b
     struct text t = text_make(buf, bound);
     for (unsigned i = 0; i < trailers->field_count; i++) {
         if (trailer_travels(&trailers->fields[i]) &&
-            !(of_request && request_is_edited(x, trailers->fields[i].name)))
+            !(of_request && request_is_replaced(x, trailers->fields[i].name)))
             put_field(&t, trailers->fields[i].name, trailers->fields[i].value);
     }
     return t.overflow ? SLICE_EMPTY : text_slice(&t);

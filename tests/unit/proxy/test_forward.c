@@ -264,10 +264,15 @@ static void test_edits_by_variable(void **state)
 {
     UNUSED(state);
     struct one o;
-    const char *h = start(&o, FIX_APP "[route r]\nset_request_header = REMOTE_USER: us\n", "198.51.100.7:4",
+    const char *h = start(&o,
+                          FIX_APP "[route r]\nset_request_header = REMOTE_USER: us\n"
+                                  "set_request_header = X_Request_Id: $request_id\n",
+                          "198.51.100.7:4",
                           "GET / HTTP/1.1\r\nHost: h\r\nRemote-User: root\r\nremote_user: root\r\n"
                           "Remote-Use: 1\r\nRemote-Users: 2\r\n\r\n");
     expect(h, "\r\nREMOTE_USER: us\r\n");
+    expect(h, "\r\nX-Request-Id: "); /* ours is sent by both names */
+    expect(h, "\r\nX_Request_Id: ");
     expect(h, "\r\nRemote-Use: 1\r\nRemote-Users: 2\r\n");
     expect_not(h, "root");
     end(&o);
