@@ -168,7 +168,8 @@ enum close_reason {
     X(CUT_SHORT, "cut_short", 502, "the response ended before it was complete")                              \
     X(ERROR_STATUS, "error_status", 502, "the instance answered with a server error")                        \
     X(CHANGED, "changed", 502, "the rest of a response was asked for, and the instance has another one now") \
-    X(NO_FOLDER, "no_folder", 503, "the folder of the route's root cannot be opened")                        \
+    X(NO_FOLDER, "no_folder", 503,                                                                           \
+      "the folder of the route's root cannot be opened, or a file in it for now")                            \
     X(NO_MEMORY, "no_memory", 503, "out of memory or descriptors")                                           \
     X(CANCELLED, "cancelled", 0, "nobody wanted the answer any more")
 

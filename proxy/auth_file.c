@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "core/log.h"
 
@@ -58,19 +59,23 @@ void auth_file_free(struct auth_file *f)
 
 static void log_problem(void *arg, const char *text)
 {
-    UNUSED(arg);
-    log_error("%s", text);
+    const bool *is_new = arg;
+    if (*is_new)
+        log_error("%s", text);
 }
 
 void auth_file_look(const struct config *c, const struct config_route *r, struct auth_file *f)
 {
-    struct reading reading = {c, r, log_problem, NULL};
     const struct tls_stamp now = tls_stamp_of(r->basic_auth);
-    if (!tls_stamps_are_due(&now, &f->read, &f->found, 1, false))
+    bool is_new = !f->failed || memcmp(&now, &f->read, sizeof now) != 0;
+    struct reading reading = {c, r, log_problem, &is_new};
+    if (!tls_stamps_are_due(&now, &f->read, &f->found, 1, f->failed))
         return;
     struct htpasswd *fresh = htpasswd_read(r->basic_auth, on_line, &reading);
+    f->failed = fresh == NULL; /* perhaps for want of descriptors: then nobody is to stay who was removed */
     if (fresh == NULL) {
-        log_error("[route %s] basic_auth: the users read before stay in use", r->name);
+        if (is_new)
+            log_error("[route %s] basic_auth: the users read before stay in use", r->name);
         return;
     }
     struct htpasswd *old = atomic_exchange_explicit(&f->current, fresh, memory_order_acq_rel);

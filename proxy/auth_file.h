@@ -17,6 +17,7 @@ struct auth_file {
     _Atomic(struct htpasswd *) current;
     /* control thread */
     struct tls_stamp read, found;
+    bool failed; /* what is in use is older than `read` */
 };
 
 /* Told of each problem, as "file:line: [route r] basic_auth: htpasswd:line: what is wrong; what would be

@@ -113,20 +113,37 @@ __attribute__((noinline)) bool forward_is_edited(const struct config_field_edit 
     (HTTP_BIT(HOST) | HTTP_BIT(CONTENT_LENGTH) | HTTP_BIT(X_FORWARDED_FOR) | HTTP_BIT(X_FORWARDED_PROTO) |   \
      HTTP_BIT(X_FORWARDED_HOST) | HTTP_BIT(FORWARDED) | HTTP_BIT(VIA) | HTTP_BIT(X_REQUEST_ID))
 
-/* X_Remote_User is X-Remote-User to applications that take fields for variables (CGI, WSGI). */
-static NOINLINE bool is_edited_or_like_it(const struct config_route *r, slice_t name)
+static char as_variable(char c)
 {
-    char dashed[128];
-    if (forward_is_edited(r->request_edits, r->request_edit_count, name))
-        return true;
-    if (name.len > sizeof dashed || slice_find(name, '_', 0) == SIZE_MAX)
-        return false;
-    for (size_t i = 0; i < name.len; i++)
-        dashed[i] = name.ptr[i] == '_' ? '-' : name.ptr[i];
-    return forward_is_edited(r->request_edits, r->request_edit_count, slice_make(dashed, name.len));
+    return c == '_' ? '-' : ascii_lower(c);
 }
 
+/* X_Remote_User is X-Remote-User to applications that take fields for variables (CGI, WSGI), and what the
+ * route calls REMOTE_USER may come as Remote-User. */
+static NOINLINE bool is_edited_or_like_it(const struct config_route *r, slice_t name)
+{
+    for (size_t i = 0; i < r->request_edit_count; i++) {
+        const slice_t edited = slice_str(r->request_edits[i].name);
+        size_t n = 0;
+        while (edited.len == name.len && n < name.len &&
+               as_variable(edited.ptr[n]) == as_variable(name.ptr[n]))
+            n++;
+        if (edited.len == name.len && n == name.len)
+            return true;
+    }
+    return false;
+}
+
+/* A field of ours. */
 static bool request_is_edited(const struct exchange *x, slice_t name)
+{
+    const struct config_route *r = x->route->config;
+    return UNLIKELY(r->request_edit_count > 0) &&
+           forward_is_edited(r->request_edits, r->request_edit_count, name);
+}
+
+/* A field of the client. */
+static bool request_is_replaced(const struct exchange *x, slice_t name)
 {
     const struct config_route *r = x->route->config;
     return UNLIKELY(r->request_edit_count > 0) && is_edited_or_like_it(r, name);
@@ -139,7 +156,7 @@ static bool request_field_travels(const struct exchange *x, const struct http_fi
     if (http_field_is_hop_by_hop(f->id) || http_field_named_by_connection(&x->req, f) ||
         (f->id == HTTP_FIELD_OTHER && unkeyed_is_removed(x, f)))
         return false;
-    return !fold_is_ours(f) && !request_is_edited(x, f->name);
+    return !fold_is_ours(f) && !request_is_replaced(x, f->name);
 }
 
 /* All lines of a list field, then our own element. Nothing of an untrusted client's is kept. */
@@ -377,7 +394,7 @@ static bool trailer_travels(const struct http_field *f)
     return unkeyed_kind(f->name) == UNKEYED_NONE && !unkeyed_is_disguised(f->name);
 }
 
-slice_t forward_trailers(struct exchange *x, const struct http_head *trailers)
+slice_t forward_trailers(struct exchange *x, const struct http_head *trailers, bool of_request)
 {
     size_t bound = head_bound(trailers);
     char *buf = arena_alloc(&x->arena, bound);
@@ -385,7 +402,8 @@ slice_t forward_trailers(struct exchange *x, const struct http_head *trailers)
         return SLICE_EMPTY;
     struct text t = text_make(buf, bound);
     for (unsigned i = 0; i < trailers->field_count; i++) {
-        if (trailer_travels(&trailers->fields[i]))
+        if (trailer_travels(&trailers->fields[i]) &&
+            !(of_request && request_is_replaced(x, trailers->fields[i].name)))
             put_field(&t, trailers->fields[i].name, trailers->fields[i].value);
     }
     return t.overflow ? SLICE_EMPTY : text_slice(&t);

@@ -31,7 +31,8 @@ slice_t forward_response_head(struct exchange *x, const struct http_head *head, 
 /* A whole interim (1xx) response head, blank line included. `.ptr` NULL: no memory. */
 slice_t forward_interim(struct exchange *x, const struct http_head *head);
 
-/* Fields of a trailer section that may travel on, as field lines; empty when none. */
-slice_t forward_trailers(struct exchange *x, const struct http_head *trailers);
+/* Fields of a trailer section that may travel on, as field lines; empty when none. In those of a request
+ * nothing is said that the route says. */
+slice_t forward_trailers(struct exchange *x, const struct http_head *trailers, bool of_request);
 
 #endif

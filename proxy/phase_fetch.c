@@ -95,7 +95,7 @@ static bool fetch_send_body_end(struct exchange *x)
         struct http_head head = {.fields = x->pw->fields};
         const struct h1_limits limits = {x->trailers.len, 0, x->pw->field_capacity};
         if (h1_parse_fields(&p, x->trailers.ptr, x->trailers.len, &head, &limits) == H1_DONE)
-            fields = forward_trailers(x, &head);
+            fields = forward_trailers(x, &head, true);
     }
     return upstream_send_end(x, fields);
 }

@@ -495,7 +495,7 @@ void exchange_finish_response(struct exchange *x, const struct http_head *traile
         if (UNLIKELY(x->remote != NULL))
             phase_remote_settle(x);
     } else if (x->source == SOURCE_RELAY && trailers != NULL && trailers->field_count > 0) {
-        x->trailers = forward_trailers(x, trailers);
+        x->trailers = forward_trailers(x, trailers, false);
     } else {
         x->trailers = SLICE_EMPTY;
     }

@@ -29,7 +29,8 @@
 
 #define READ_BYTES     (64 * KB)
 #define READS_PER_TURN 4
-#define NS_PER_S       INT64_C(1000000000)
+#define NS_PER_S       UINT64_C(1000000000)
+#define TELLING_S      (INT64_C(315532800) + 2 * 86400) /* 1980, in any time zone */
 #define ETAG_BYTES     48
 
 /* What is answered. */
@@ -39,6 +40,7 @@ struct answer {
     slice_t location;
     const char *type;
     char etag[ETAG_BYTES], last_modified[HTTP_DATE_LEN];
+    wall_s_t last_modified_s;
     bool validators;
     struct cache_range part; /* of the file */
     uint64_t size;
@@ -54,15 +56,23 @@ static void answer_text(struct answer *a, unsigned status, const char *text)
     a->part = (struct cache_range){0, strlen(text)};
 }
 
+/* When it was written. Builds that are to come out the same each time (Nix, Bazel, SOURCE_DATE_EPOCH) give
+ * all files one time, the beginning of Unix' or of ZIP's, by which no two versions could be told apart; when
+ * it got here then. */
+static const struct timespec *written_at(const struct stat *st)
+{
+    return st->st_mtim.tv_sec < TELLING_S ? &st->st_ctim : &st->st_mtim;
+}
+
 /* Within a second of its writing the file may be written again and look the same (RFC 9110 section 8.8.1). */
 static void answer_set_validators(struct answer *a, const struct stat *st, wall_ms_t now_ms)
 {
-    const int64_t modified_ns = (int64_t)st->st_mtim.tv_sec * NS_PER_S + st->st_mtim.tv_nsec;
+    const struct timespec *at = written_at(st);
     struct text t = text_make(a->etag, sizeof a->etag - 1);
-    if (modified_ns / 1000000 + 1000 > now_ms)
+    if ((wall_s_t)at->tv_sec >= now_ms / 1000 - 1)
         TEXT_LIT(&t, "W/");
     char hex[32];
-    text_put_hex16(hex, (uint64_t)modified_ns);
+    text_put_hex16(hex, (uint64_t)at->tv_sec * NS_PER_S + (uint64_t)at->tv_nsec);
     text_put_hex16(hex + 16, (uint64_t)st->st_size);
     TEXT_LIT(&t, "\"");
     text_put(&t, slice_make(hex, 16));
@@ -70,7 +80,8 @@ static void answer_set_validators(struct answer *a, const struct stat *st, wall_
     text_put(&t, slice_make(hex + 20, 12));
     TEXT_LIT(&t, "\"");
     *t.at = '\0';
-    http_date_write(a->last_modified, MIN((wall_s_t)st->st_mtim.tv_sec, now_ms / 1000));
+    a->last_modified_s = MIN((wall_s_t)at->tv_sec, now_ms / 1000);
+    http_date_write(a->last_modified, a->last_modified_s);
     a->validators = true;
 }
 
@@ -83,7 +94,7 @@ static void answer_file(struct answer *a, const struct http_head *request, const
     a->status = 200;
     struct cache_validators v = {.etag = slice_str(a->etag),
                                  .last_modified = slice_make(a->last_modified, sizeof a->last_modified),
-                                 .last_modified_s = MIN((wall_s_t)st->st_mtim.tv_sec, now_ms / 1000)};
+                                 .last_modified_s = a->last_modified_s};
     const enum cache_cond cond = cache_cond_evaluate(request, &v, now_ms / 1000);
     if (cond == CACHE_COND_NOT_MODIFIED) {
         a->status = 304;
@@ -112,13 +123,13 @@ static void answer_file(struct answer *a, const struct http_head *request, const
     }
 }
 
-/* Where a folder is: the same path with a slash. `.ptr` NULL: no memory. */
+/* Where a folder is: the same path with a slash. The query only if the key has all of it: what one client
+ * asks is not for others who get the stored answer. `.ptr` NULL: no memory. */
 static slice_t folder_location(struct exchange *x, const struct h1_target *target)
 {
-    return arena_printf(&x->arena, SLICE_FMT "/%s" SLICE_FMT, SLICE_ARG(target->path),
-                        target->query.ptr != NULL ? "?" : "",
-                        target->query.ptr != NULL ? (int)target->query.len : 0,
-                        target->query.ptr != NULL ? target->query.ptr : "");
+    const bool told = target->query.ptr != NULL && x->route->config->key.query == CONFIG_QUERY_ALL;
+    return arena_printf(&x->arena, SLICE_FMT "/%s" SLICE_FMT, SLICE_ARG(target->path), told ? "?" : "",
+                        told ? (int)target->query.len : 0, told ? target->query.ptr : "");
 }
 
 /* Opens what is asked for and says what is answered. FETCH_NONE, or why there is no answer. */
@@ -154,8 +165,9 @@ static enum fetch_error find_answer(struct upstream_conn *u, const struct http_h
     case ROOT_FORBIDDEN:
         answer_text(a, 403, "This page may not be read.\n");
         break;
-    case ROOT_NO_FOLDER:
-        log_warn("[route %s] root: %s cannot be opened: %s", r->name, r->root, strerror(errno));
+    case ROOT_FAILED:
+        log_warn("[route %s] root: %s, or a file in it, cannot be opened: %s", r->name, r->root,
+                 strerror(errno));
         return FETCH_NO_FOLDER;
     case ROOT_NO_MEMORY:
         return FETCH_NO_MEMORY;
@@ -218,14 +230,13 @@ static slice_t write_head(char *buf, size_t bytes, const struct exchange *x, con
     return t.overflow ? SLICE_EMPTY : text_slice(&t);
 }
 
-/* The request as it would be sent. Its fields are the worker's scratch. */
-static void read_request(struct exchange *x, struct http_head *request)
+/* The request as it would be sent. Its fields are the worker's scratch. false: there are more than fit. */
+static bool read_request(struct exchange *x, struct http_head *request)
 {
     struct h1_parser p = {0};
     const struct h1_limits limits = {x->upstream_head.len, x->upstream_head.len, x->pw->field_capacity};
     *request = (struct http_head){.fields = x->pw->fields};
-    if (h1_parse_request(&p, x->upstream_head.ptr, x->upstream_head.len, request, &limits) != H1_DONE)
-        *request = (struct http_head){.fields = x->pw->fields, .target = SLICE_EMPTY};
+    return h1_parse_request(&p, x->upstream_head.ptr, x->upstream_head.len, request, &limits) == H1_DONE;
 }
 
 /* true: there is a body, and somebody to take it. */
@@ -236,8 +247,7 @@ static bool root_begin(struct upstream_conn *u)
     struct answer a = {.size = 0};
     struct http_head request, head = {.fields = pw->response_fields};
     struct h1_parser p = {0};
-    read_request(x, &request);
-    const enum fetch_error e = find_answer(u, &request, &a);
+    const enum fetch_error e = read_request(x, &request) ? find_answer(u, &request, &a) : FETCH_NO_MEMORY;
     if (e != FETCH_NONE) {
         exchange_on_upstream_error(x, e);
         return false;

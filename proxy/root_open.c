@@ -62,8 +62,18 @@ static enum root_found why_not(int error)
     case ENFILE:
     case ENOMEM:
         return ROOT_NO_MEMORY;
-    default: /* ENOENT, ENOTDIR, ELOOP, EXDEV (outside), ENAMETOOLONG, ENXIO (a socket) */
+    case ENOENT:
+    case ENOTDIR:
+    case ELOOP:
+    case EXDEV: /* outside */
+    case ENAMETOOLONG:
+    case EINVAL: /* a name that the file system cannot have */
+    case EILSEQ:
+    case ENXIO: /* a socket */
+    case ENODEV:
         return ROOT_NOTHING;
+    default: /* EAGAIN (a lease; renaming), EIO, ESTALE: it may well be there */
+        return ROOT_FAILED;
     }
 }
 
@@ -71,12 +81,13 @@ enum root_found root_open(const char *folder, const char *name, int *fd, struct 
 {
     const int at = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (at < 0)
-        return why_not(errno) == ROOT_NO_MEMORY ? ROOT_NO_MEMORY : ROOT_NO_FOLDER;
+        return why_not(errno) == ROOT_NO_MEMORY ? ROOT_NO_MEMORY : ROOT_FAILED;
     *fd = open_beneath(at, name);
     if (*fd < 0 && (errno == ENOSYS || errno == EPERM)) /* EPERM: by a sandbox that knows no openat2 */
         *fd = root_open_walk(at, name);
     const int error = errno;
     close(at);
+    errno = error;
     if (*fd < 0)
         return why_not(error);
     enum root_found found = ROOT_NOTHING;

@@ -11,7 +11,7 @@ enum root_found {
     ROOT_FOLDER,    /* a folder: the URL lacks its slash */
     ROOT_NOTHING,   /* 404 */
     ROOT_FORBIDDEN, /* 403: this process may not read it */
-    ROOT_NO_FOLDER, /* the folder itself cannot be opened; errno */
+    ROOT_FAILED,    /* the folder itself cannot be opened, or the file not now; errno */
     ROOT_NO_MEMORY  /* or descriptors */
 };
 

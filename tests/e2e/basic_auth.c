@@ -1,6 +1,7 @@
 /* basic_auth.c: basic_auth of routes as clients see it: who passes, what others get, what the instance and
  * the cache see of it, and that slow hashes hold up nobody else. */
 #include <crypt.h>
+#include <sys/resource.h>
 
 #include "tests/support/h2.h"
 #include "tests/support/millpond.h"
@@ -219,6 +220,21 @@ static void a_told_user_is_not_shared(void **state)
     millpond_stop(m);
 }
 
+static void nobody_says_who_he_is(void **state)
+{
+    UNUSED(state);
+    struct millpond *m = start("workers = 1", "set_request_header = REMOTE_USER: $remote_user\n");
+    struct client *c = client_open(m->port);
+    client_send(c, "POST /q HTTP/1.1\r\nHost: test\r\n" ALICE "Remote-User: root\r\n"
+                   "Transfer-Encoding: chunked\r\n\r\n0\r\nRemote-User: root\r\nX-Sum: 1\r\n\r\n");
+    expect_status(client_read(c), 200);
+    const struct message *r = origin_request(origin, 0);
+    expect_field(r, "REMOTE_USER", "alice");
+    expect_no_field(r, "Remote-User");
+    assert_string_equal(r->trailers, "X-Sum: 1\r\n");
+    millpond_stop(m);
+}
+
 static void http2_is_no_way_around(void **state)
 {
     UNUSED(state);
@@ -355,6 +371,23 @@ static void a_changed_file_is_read_anew(void **state)
     expect_not_in(capture_text(&m->proc->err), "secret");
 }
 
+static void a_file_that_cannot_be_read_now_is_read_later(void **state)
+{
+    UNUSED(state);
+    struct millpond *m = start("workers = 1", "");
+    struct rlimit before, none = {3, 0};
+    assert_int_equal(status_of(m, "/q", ALICE), 200);
+    assert_int_equal(prlimit(m->proc->pid, RLIMIT_NOFILE, NULL, &before), 0);
+    none.rlim_max = before.rlim_max;
+    assert_int_equal(prlimit(m->proc->pid, RLIMIT_NOFILE, &none, NULL), 0);
+    support_write_file(users_path(), user_line("bob", "pass:word", QUICK));
+    millpond_wait_log(m, "the users read before stay in use", 1);
+    assert_int_equal(prlimit(m->proc->pid, RLIMIT_NOFILE, &before, NULL), 0);
+    millpond_wait_log(m, "read anew, since it has changed: 1 users", 1);
+    assert_int_equal(status_of(m, "/q", ALICE), 401);
+    millpond_stop(m);
+}
+
 static void check_names_each_bad_line(void **state)
 {
     UNUSED(state);
@@ -386,12 +419,14 @@ int main(void)
         TEST(what_a_route_answers_itself_is_guarded),
         TEST(what_is_stored_is_guarded_and_shared),
         TEST(a_told_user_is_not_shared),
+        TEST(nobody_says_who_he_is),
         TEST(http2_is_no_way_around),
         TEST(many_at_once_wait_for_one_hash),
         TEST(a_slow_hash_holds_up_nobody),
         TEST(a_flood_gets_503_and_those_known_pass),
         TEST(clients_that_leave_are_forgotten),
         TEST(a_changed_file_is_read_anew),
+        TEST(a_file_that_cannot_be_read_now_is_read_later),
         TEST(check_names_each_bad_line),
     };
     return E2E_RUN("basic_auth", tests);

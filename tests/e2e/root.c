@@ -142,6 +142,33 @@ static void only_reading_is_allowed(void **state)
     millpond_stop(m);
 }
 
+static void a_query_is_not_told_to_others(void **state)
+{
+    UNUSED(state);
+    struct millpond *m = start("ttl = 1h\nkey_query = none\n");
+    expect_field(client_get(m->port, "/sub?token=1", ""), "Location", "/sub/");
+    const struct message *r = client_get(m->port, "/sub", "");
+    expect_field(r, "Location", "/sub/");
+    expect_field_in(r, "Cache-Status", "millpond; hit");
+    millpond_stop(m);
+}
+
+/* What one client sends beside the URL does not make others believe that there is no such file. */
+static void many_fields_are_no_404(void **state)
+{
+    UNUSED(state);
+    make_site();
+    struct millpond *m =
+        millpond_start(.main = "workers = 1", .listen = "max_headers = 1000",
+                       .rest = textf("[route files]\nroot = %s\nttl = 1h\n", support_path("www")));
+    char fields[998 * 6 + 1];
+    for (size_t i = 0; i < 998; i++)
+        memcpy(fields + i * 6, "A: b\r\n", 7);
+    expect_status(client_get(m->port, "/a.css", fields), 503);
+    expect_body(client_get(m->port, "/a.css", ""), "body{}");
+    millpond_stop(m);
+}
+
 /* ---- conditions and ranges, stored or not ---- */
 
 static void expect_conditions(struct millpond *m)
@@ -194,6 +221,26 @@ static void what_is_stored_is_confirmed_or_renewed(void **state)
     put_file("a.css", "other!"); /* as long, and an hour old as well */
     const struct utimbuf times = {time(NULL) - 1800, time(NULL) - 1800};
     assert_int_equal(utime(root_path_of("a.css"), &times), 0);
+    expect_body(client_get(m->port, "/a.css", ""), "other!");
+    millpond_stop(m);
+}
+
+/* Builds that are to come out the same each time give all files one time. */
+static void files_without_a_time_are_told_apart(void **state)
+{
+    UNUSED(state);
+    struct millpond *m = start_with("heuristic = off", "");
+    const struct utimbuf none = {1, 1};
+    assert_int_equal(utime(root_path_of("a.css"), &none), 0);
+    char *etag = textf("%s", etag_of(m, "/a.css"));
+    expect_body(client_get(m->port, "/a.css", ""), "body{}");
+    put_file("new", "other!");
+    assert_int_equal(utime(root_path_of("new"), &none), 0);
+    assert_int_equal(rename(root_path_of("new"), root_path_of("a.css")), 0);
+    expect_body(client_get(m->port, "/a.css", ""), "other!");
+    expect_body(client_get(m->port, "/a.css", textf("If-None-Match: %s\r\n", etag)), "other!");
+    const struct timespec far[2] = {{.tv_sec = INT64_C(12000000000)}, {.tv_sec = INT64_C(12000000000)}};
+    assert_int_equal(utimensat(AT_FDCWD, root_path_of("a.css"), far, 0), 0);
     expect_body(client_get(m->port, "/a.css", ""), "other!");
     millpond_stop(m);
 }
@@ -426,9 +473,12 @@ int main(void)
         E2E_TEST(files_are_served),
         E2E_TEST(nothing_else_is_found),
         E2E_TEST(only_reading_is_allowed),
+        E2E_TEST(a_query_is_not_told_to_others),
+        E2E_TEST(many_fields_are_no_404),
         E2E_TEST(conditions_hold_for_what_is_stored),
         E2E_TEST(conditions_hold_without_a_cache),
         E2E_TEST(what_is_stored_is_confirmed_or_renewed),
+        E2E_TEST(files_without_a_time_are_told_apart),
         E2E_TEST(a_ttl_keeps_it_and_a_purge_ends_that),
         E2E_TEST(stale_files_are_confirmed),
         E2E_TEST(big_files_are_stored_or_passed),

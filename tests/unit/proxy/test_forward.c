@@ -259,6 +259,25 @@ static void test_edits(void **state)
     end(&o);
 }
 
+/* Of the two names that are one variable to CGI, the route's has either form. */
+static void test_edits_by_variable(void **state)
+{
+    UNUSED(state);
+    struct one o;
+    const char *h = start(&o,
+                          FIX_APP "[route r]\nset_request_header = REMOTE_USER: us\n"
+                                  "set_request_header = X_Request_Id: $request_id\n",
+                          "198.51.100.7:4",
+                          "GET / HTTP/1.1\r\nHost: h\r\nRemote-User: root\r\nremote_user: root\r\n"
+                          "Remote-Use: 1\r\nRemote-Users: 2\r\n\r\n");
+    expect(h, "\r\nREMOTE_USER: us\r\n");
+    expect(h, "\r\nX-Request-Id: "); /* ours is sent by both names */
+    expect(h, "\r\nX_Request_Id: ");
+    expect(h, "\r\nRemote-Use: 1\r\nRemote-Users: 2\r\n");
+    expect_not(h, "root");
+    end(&o);
+}
+
 /* The room for edits is counted, not guessed: a long host named often fits, up to the arena's ceiling. */
 static void test_edits_with_long_host(void **state)
 {
@@ -387,7 +406,7 @@ static void test_arena_ceiling(void **state)
     assert_null(forward_response_head(o.x, &head, false).ptr);
     assert_null(forward_response_head(o.x, &head, true).ptr);
     assert_null(forward_interim(o.x, &head).ptr);
-    assert_int_equal(forward_trailers(o.x, &head).len, 0);
+    assert_int_equal(forward_trailers(o.x, &head, true).len, 0);
     assert_int_equal(exchange_request_id(o.x).len, 0);
     assert_false(exchange_own_head(o.x));
     end(&o);
@@ -488,9 +507,26 @@ static void test_trailers(void **state)
                                "Expect: 100-continue\r\nCookie: c\r\nserver-timing: t\r\n\r\n";
     start(&o, FIX_APP, "198.51.100.7:4", "GET / HTTP/1.1\r\nHost: h\r\n\r\n");
     assert_int_equal(h1_parse_fields(&p, text, sizeof text - 1, &head, &limits), H1_DONE);
-    assert_true(slice_eq(forward_trailers(o.x, &head), SLICE_LIT("X-Sum: 1\r\nserver-timing: t\r\n")));
+    assert_true(slice_eq(forward_trailers(o.x, &head, true), SLICE_LIT("X-Sum: 1\r\nserver-timing: t\r\n")));
     head.field_count = 0;
-    assert_int_equal(forward_trailers(o.x, &head).len, 0);
+    assert_int_equal(forward_trailers(o.x, &head, true).len, 0);
+    end(&o);
+}
+
+/* What the route says of the request is not said otherwise behind its body. */
+static void test_trailers_with_edits(void **state)
+{
+    UNUSED(state);
+    struct one o;
+    struct http_head head = {.fields = response_fields};
+    struct h1_parser p = {0};
+    const struct h1_limits limits = {64 * KB, 0, ARRAY_LEN(response_fields)};
+    static const char text[] = "x-user: root\r\nX_User: root\r\nX-Gone: 1\r\nX-Sum: 1\r\n\r\n";
+    start(&o, FIX_APP "[route r]\nset_request_header = X-User: us\nremove_request_header = X-Gone\n",
+          "198.51.100.7:4", "GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert_int_equal(h1_parse_fields(&p, text, sizeof text - 1, &head, &limits), H1_DONE);
+    assert_true(slice_eq(forward_trailers(o.x, &head, true), SLICE_LIT("X-Sum: 1\r\n")));
+    assert_true(slice_eq(forward_trailers(o.x, &head, false), slice_make(text, sizeof text - 3)));
     end(&o);
 }
 
@@ -508,6 +544,7 @@ int main(void)
         cmocka_unit_test(test_unix_peer),
         cmocka_unit_test(test_no_host),
         cmocka_unit_test(test_edits),
+        cmocka_unit_test(test_edits_by_variable),
         cmocka_unit_test(test_edits_with_long_host),
         cmocka_unit_test(test_folded_classes),
         cmocka_unit_test(test_conditions_of_a_leader),
@@ -518,6 +555,7 @@ int main(void)
         cmocka_unit_test(test_response_hop_by_hop),
         cmocka_unit_test(test_interim),
         cmocka_unit_test(test_trailers),
+        cmocka_unit_test(test_trailers_with_edits),
     };
     return cmocka_run_group_tests_name("proxy/forward", tests, fix_group_setup, fix_group_teardown);
 }

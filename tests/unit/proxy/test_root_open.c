@@ -9,6 +9,7 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -98,9 +99,9 @@ static void test_the_folder(void **state)
     (void)state;
     assert_int_equal(root_open(at("current"), "a", &fd, &st), ROOT_FILE); /* a link as deploys swap it */
     close(fd);
-    assert_int_equal(root_open(at("nowhere"), "a", &fd, &st), ROOT_NO_FOLDER);
+    assert_int_equal(root_open(at("nowhere"), "a", &fd, &st), ROOT_FAILED);
     assert_int_equal(errno, ENOENT);
-    assert_int_equal(root_open(at("secret"), "a", &fd, &st), ROOT_NO_FOLDER);
+    assert_int_equal(root_open(at("secret"), "a", &fd, &st), ROOT_FAILED);
 }
 
 static void test_without_openat2(void **state)
@@ -141,12 +142,28 @@ static void test_out_of_descriptors(void **state)
     assert_int_equal(open_one("sub/b"), ROOT_FILE);
 }
 
+/* Somebody has it open for writing and a lease on it, as Samba does for its clients: it is there. */
+static void test_not_now(void **state)
+{
+    (void)state;
+    const int owner = open(at("root/a"), O_RDWR | O_CLOEXEC);
+    signal(SIGIO, SIG_IGN);
+    if (fcntl(owner, F_SETLEASE, F_WRLCK) != 0) {
+        close(owner);
+        skip();
+    }
+    assert_int_equal(open_one("a"), ROOT_FAILED);
+    assert_int_equal(errno, EAGAIN);
+    close(owner);
+    assert_int_equal(open_one("a"), ROOT_FILE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_is_found),      cmocka_unit_test(test_nothing_outside),
         cmocka_unit_test(test_the_folder),         cmocka_unit_test(test_without_openat2),
-        cmocka_unit_test(test_out_of_descriptors),
+        cmocka_unit_test(test_out_of_descriptors), cmocka_unit_test(test_not_now),
     };
     return cmocka_run_group_tests_name("root_open", tests, setup, teardown);
 }
