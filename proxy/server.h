@@ -166,6 +166,8 @@ void server_set_listener(struct server_listener *l, const struct net_addr *confi
 void server_log_listening(const struct net_addr *bound, const char *name);
 /* At the start: those of the configuration, for workers that do not run yet. */
 bool server_open_listeners(struct server *s, char *err, size_t err_bytes);
+/* Just before workers run that took sockets over: those for whom there was none get theirs. */
+void server_listen_by_all(struct server *s);
 /* At the end: files of unix sockets that nobody serves any more are removed. */
 void server_forget_listeners(struct server *s);
 /* Its sockets, each once, into `fds`, which has room for fd_count; how many. */
