@@ -366,7 +366,7 @@ static void server_take_over(struct server *s)
     if (!server_write_pid(s, err, sizeof err))
         log_warn("%s", err);
     log_info("this process takes the place of process %ld", heir_old_pid(s->heir));
-    heir_serving(s->heir, s->control, s->cache);
+    heir_serving(s->heir, s->control);
 }
 
 static void control_on_start(struct worker *w)
@@ -508,7 +508,7 @@ static void server_run(struct server *s, struct config *c)
     bool ok = rcu_start() && server_prepare(s, c, err, sizeof err);
     if (!ok)
         heir_fail(s->heir, err);
-    if (ok && s->heir != NULL && !(ok = heir_await_go(s->heir)))
+    if (ok && s->heir != NULL && !(ok = heir_await_go(s->heir, &s->twin, s->cache)))
         snprintf(err, sizeof err, "the process before this one goes on");
     config_unref(c);
     if (ok) {
