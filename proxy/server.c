@@ -123,6 +123,11 @@ static void server_on_shutdown_deadline(struct deadline *d)
 
 void server_drain(struct server *s)
 {
+    if (s->state == SERVER_DRAINING && upgrade_is_done(s) && !s->is_told_to_stop) {
+        s->is_told_to_stop =
+            true; /* systemd tells all processes of a service: for this one it is the first time */
+        return;
+    }
     if (s->state == SERVER_DRAINING) {
         log_warn("asked to stop again: closing what is still open");
         server_order_all(s, proxy_worker_abort);

@@ -99,6 +99,7 @@ struct server {
     struct deadline shutdown_deadline;
     char pid_path[256];
     bool pid_written;     /* it is ours to remove */
+    bool is_told_to_stop; /* when another process had taken over already */
     /* the last reload, for status */
     bool reload_tried, reload_ok;
     wall_ms_t reload_at_ms;
