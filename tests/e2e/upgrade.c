@@ -165,9 +165,13 @@ static void open_requests_end_in_the_old_process(void **state)
     millpond_wait_log(m, "handed over", 1);
     expect_body(client_get(m->port, "/", ""), "a");
     expect_refused(m, "still has open requests");
-    client_send(idle, "GET / HTTP/1.1\r\nHost: test\r\n\r\n"); /* once more, and then it knows */
-    struct message *r = client_read(idle);
-    expect_body(r, "a");
+    mono_ms_t until_ms = clock_mono_ms() + support_wait_ms();
+    struct message *r;
+    do { /* once more, when its worker has heard, and then it knows */
+        client_send(idle, "GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+        r = client_read(idle);
+        expect_body(r, "a");
+    } while (message_field(r, "Connection") == NULL && clock_mono_ms() < until_ms);
     expect_field(r, "Connection", "close");
     client_send(fresh, " HTTP/1.1\r\nHost: test\r\n\r\n");
     expect_body(client_read(fresh), "a");
