@@ -176,6 +176,12 @@ int admin_listening(const struct admin *a, bool of_address, struct net_addr *add
     return d != NULL ? admin_door_listening(d) : -1;
 }
 
+void admin_take_over(struct admin *a)
+{
+    CHECK_MAGIC(a, ADMIN_MAGIC);
+    admin_door_own(a->socket_door);
+}
+
 void admin_leave(struct admin *a, bool socket_is_kept)
 {
     CHECK_MAGIC(a, ADMIN_MAGIC);

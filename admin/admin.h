@@ -113,6 +113,8 @@ struct net_addr admin_local_addr(const struct admin *a);
 /* The listening socket of the unix socket, or of the address, and where it is by the configuration; -1: there
  * is none. It stays the admin's. */
 int admin_listening(const struct admin *a, bool of_address, struct net_addr *addr);
+/* What was inherited is this process's alone from now on; until then it could end and leave no trace. */
+void admin_take_over(struct admin *a);
 /* Another process answers now: nothing more is accepted, and what is asked on open connections is refused
  * with 503 and "moved". The file of the socket stays where that process has it. */
 void admin_leave(struct admin *a, bool socket_is_kept);

@@ -137,8 +137,7 @@ static int unix_listen(struct admin_door *d, const struct net_addr *a, mode_t mo
     return -1;
 }
 
-/* A socket of the process before this one, whose file is this one's from now on. Without the file nobody
- * would find it: -1. */
+/* A socket of the process before this one. Without its file nobody would find it: -1. */
 static int door_inherit(struct admin_door *d, const struct net_addr *a, mode_t mode,
                         const struct admin_door_handler *handler)
 {
@@ -155,6 +154,7 @@ static int door_inherit(struct admin_door *d, const struct net_addr *a, mode_t m
                  strerror(errno));
     d->socket_dev = st.st_dev;
     d->socket_ino = st.st_ino;
+    d->is_lent = true;
     return fd;
 }
 
@@ -249,7 +249,7 @@ bool admin_door_is_found(const struct admin_door *d)
 
 static void door_unlink_own(struct admin_door *d)
 {
-    if (door_owns_file(d))
+    if (!d->is_lent && door_owns_file(d))
         unlink(d->bound.un.sun_path);
     d->socket_ino = 0;
 }
@@ -272,6 +272,12 @@ void admin_door_close(struct admin_door **door)
         evhttp_free(d->http);
     d->magic = 0;
     free(d);
+}
+
+void admin_door_own(struct admin_door *d)
+{
+    CHECK_MAGIC(d, DOOR_MAGIC);
+    d->is_lent = false;
 }
 
 int admin_door_listening(const struct admin_door *d)

@@ -27,6 +27,7 @@ struct admin_door {
     struct net_addr bound;
     dev_t socket_dev; /* of the file made, so that only our own is removed */
     ino_t socket_ino;
+    bool is_lent; /* inherited: until admin_door_own the file is the other process's to remove */
     /* control thread */
     struct list open_node;
     struct evhttp *http;
@@ -49,6 +50,8 @@ struct admin_door *admin_door_open(struct worker *control, const struct net_addr
                                    const struct admin_door_handler *handler, char *err, size_t err_bytes);
 /* Is its socket file still the one that it made? Always so for an address. */
 bool admin_door_is_found(const struct admin_door *d);
+/* The process that it was inherited from has no use for it any more. */
+void admin_door_own(struct admin_door *d);
 /* Its listening socket; -1: it accepts nothing. */
 int admin_door_listening(const struct admin_door *d);
 /* Stops accepting, for good; what is open stays. The file of a unix socket that others serve stays, too. */

@@ -225,8 +225,9 @@ bool cache_stream_queue_sync(struct cache_stream_queue *q)
     CHECK_MAGIC(q, CACHE_STREAM_QUEUE_MAGIC);
     lock_take(&q->lock);
     cache_stream_queue_write_at_locked(q, clock_mono_ms());
+    const bool has_file = q->has_file;
     lock_drop(&q->lock);
-    return q->has_file;
+    return has_file;
 }
 
 bool cache_stream_queue_flows(const struct cache_stream_queue *q)

@@ -45,7 +45,7 @@ struct cache_stream_queue;
 struct cache_stream_queue_settings {
     struct cache_stream_map *map;      /* outlives the queue */
     const struct cache_inval_log *log; /* outlives the queue */
-    const char *path;                  /* of the file; NULL: none */
+    const char *path;                  /* of the file; NULL: none; outlives the queue */
     size_t bytes_max, events_max;      /* pending */
     dur_ms_t linger_ms;
     bool no_thread; /* tests call cache_stream_queue_write themselves */
@@ -78,6 +78,14 @@ uint64_t cache_stream_queue_put(struct cache_stream_queue *q, uint64_t number, u
 bool cache_stream_queue_sync(struct cache_stream_queue *q);
 /* What is put is sent at once, as far as is known; else it stays pending until Redis is back. */
 bool cache_stream_queue_flows(const struct cache_stream_queue *q);
+
+/* ---- the file of another process: control thread ---- */
+
+/* Another process, whose place this one takes, say, still has the file: nothing is written yet. */
+bool cache_stream_queue_awaits_file(const struct cache_stream_queue *q);
+/* Takes the file if that has ended. false: not yet. What it left pending counts as one that purges
+ * everything, which `on_left` makes: here, too, since something may have been loaded meanwhile. */
+bool cache_stream_queue_take_file(struct cache_stream_queue *q, void (*on_left)(void *arg), void *arg);
 
 /* ---- the stream: control thread ---- */
 

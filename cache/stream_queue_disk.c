@@ -230,8 +230,10 @@ void cache_stream_queue_read_file(struct cache_stream_queue *q)
     struct reading r = {q, true};
     enum cache_stream_file_state state = cache_stream_file_open(&q->file, q->s.path, on_file_event, &r);
     if (state == CACHE_STREAM_FILE_REFUSED) {
-        log_warn("purges that wait for Redis cannot be kept in %s (%s): a crash will lose them", q->s.path,
-                 strerror(errno));
+        q->awaits_file = errno == EWOULDBLOCK;
+        log_warn("purges that wait for Redis cannot be kept in %s (%s): a crash will lose them%s", q->s.path,
+                 q->awaits_file ? "another process has it" : strerror(errno),
+                 q->awaits_file ? ", until it has ended" : "");
         return;
     }
     q->has_file = q->rewrite = true;
@@ -245,6 +247,49 @@ void cache_stream_queue_read_file(struct cache_stream_queue *q)
                  q->s.path);
     }
     q->due_ms = clock_mono_ms();
+}
+
+bool cache_stream_queue_awaits_file(const struct cache_stream_queue *q)
+{
+    CHECK_MAGIC(q, CACHE_STREAM_QUEUE_MAGIC);
+    return q->awaits_file;
+}
+
+static void on_left_event(void *arg, struct cache_stream_origin by, slice_t payload)
+{
+    bool *left = arg;
+    UNUSED(by);
+    UNUSED(payload);
+    *left = true;
+}
+
+/* The thread looks at nothing before it is told, under the lock, that there is something to write: and that
+ * is all that is pending, so what the file held is stood for before the file is written anew. */
+bool cache_stream_queue_take_file(struct cache_stream_queue *q, void (*on_left)(void *arg), void *arg)
+{
+    CHECK_MAGIC(q, CACHE_STREAM_QUEUE_MAGIC);
+    struct cache_stream_file file;
+    bool left = false;
+    const enum cache_stream_file_state state = cache_stream_file_open(&file, q->s.path, on_left_event, &left);
+    if (state == CACHE_STREAM_FILE_REFUSED)
+        return false;
+    if (!q->s.no_thread && !q->has_thread && !cache_stream_queue_start_thread(q)) {
+        cache_stream_file_close(&file);
+        if (q->wake_fd >= 0)
+            close(q->wake_fd);
+        q->wake_fd = -1;
+        return false;
+    }
+    if (left || state == CACHE_STREAM_FILE_DAMAGED)
+        on_left(arg);
+    q->awaits_file = false;
+    lock_take(&q->lock);
+    q->file = file;
+    q->has_file = q->rewrite = true;
+    cache_stream_queue_write_at_locked(q, clock_mono_ms());
+    lock_drop(&q->lock);
+    log_info("purges that wait for Redis are kept in %s again", q->s.path);
+    return true;
 }
 
 bool cache_stream_queue_start_thread(struct cache_stream_queue *q)

@@ -35,9 +35,11 @@ struct cache_stream_queue {
     /* set once */
     struct cache_stream_queue_settings s;
     uint64_t node;
+    /* set once, before or by cache_stream_queue_take_file, before `has_file` under the lock */
     pthread_t thread;
     int wake_fd;
     bool has_file, has_thread;
+    bool awaits_file; /* control thread */
     /* who writes: the thread, else the control thread */
     struct cache_stream_file file;
     /* under the lock */

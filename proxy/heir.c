@@ -14,14 +14,15 @@
 #include <unistd.h>
 
 #include "balancer/balancer.h"
-#include "cache/purge.h"
 #include "core/handover.h"
 #include "core/log.h"
 #include "core/worker.h"
+#include "proxy/purge_twin.h"
 #include "proxy/server.h"
 
 #define RECEIVE_MS 10000  /* for each message */
 #define GO_MS      660000 /* longer than the older one waits */
+#define TWIN_MS    15000  /* the older one has no client any more who could ask it something new */
 #define ITEMS_MAX  65536  /* of each list: what is more is no millpond */
 
 struct heir_socket { /* what is bound to one address */
@@ -48,7 +49,7 @@ struct heir { /* owned by the server; control thread */
     size_t order_count;
     struct tls_ticket_keys tickets;
     struct event *event;
-    struct cache *cache;
+    struct purge_twin *twin; /* NULL before the go */
 };
 
 /* One more place at the end of an array, zeroed; NULL: no memory, or too many. */
@@ -358,12 +359,14 @@ static void channel_close(struct heir *h)
     if (h->event != NULL)
         event_free(h->event);
     h->event = NULL;
+    if (h->twin != NULL)
+        purge_twin_end(h->twin);
     if (h->fd >= 0)
         close(h->fd);
     h->fd = -1;
 }
 
-bool heir_await_go(struct heir *h)
+bool heir_await_go(struct heir *h, struct purge_twin *twin, struct cache *cache)
 {
     char bytes[HANDOVER_BYTES];
     int fds[HANDOVER_FDS], n;
@@ -373,8 +376,13 @@ bool heir_await_go(struct heir *h)
     handover_say(h->fd, HANDOVER_READY, SLICE_LIT(MILLPOND_VERSION));
     while ((n = receive(h, bytes, &m, fds, &fd_count, GO_MS)) > 0) {
         handover_close(fds, fd_count);
-        if (m.kind == HANDOVER_GO || m.kind == HANDOVER_BACK)
-            return m.kind == HANDOVER_GO;
+        if (m.kind == HANDOVER_BACK)
+            return false;
+        if (m.kind == HANDOVER_GO) {
+            h->twin = twin;
+            purge_twin_begin(twin, cache, h->fd, TWIN_MS);
+            return true;
+        }
         if (m.kind == HANDOVER_ORDER && !take_order(h, m.text))
             log_error("out of memory: an order about a server is lost");
     }
@@ -387,13 +395,6 @@ bool heir_await_go(struct heir *h)
 
 /* ---- afterwards ---- */
 
-static void purge_all(struct heir *h)
-{
-    static const struct cache_purge all = {.kind = CACHE_PURGE_ALL, .text = {"", 0}};
-    if (h->cache != NULL)
-        cache_purge_followed(h->cache, &all, 1);
-}
-
 static void heir_on_message(evutil_socket_t fd, short what, void *arg)
 {
     struct heir *h = arg;
@@ -403,21 +404,21 @@ static void heir_on_message(evutil_socket_t fd, short what, void *arg)
     struct handover m;
     UNUSED(what);
     const int n = handover_receive(fd, bytes, &m, fds, &fd_count);
+    const bool unread = n < 0 && errno == EBADMSG; /* what came with it found no descriptor free, say */
     if (n > 0 && m.kind == HANDOVER_TAKEN)
         server_notify("READY=1");
-    if (n > 0 && m.kind == HANDOVER_PURGED)
-        purge_all(h);
+    if (unread || (n > 0 && m.kind == HANDOVER_PURGED))
+        purge_twin_hear(h->twin);
     handover_close(fds, fd_count);
-    if (n > 0 || (n < 0 && (errno == EAGAIN || errno == EBADMSG)))
+    if (n > 0 || unread || (n < 0 && errno == EAGAIN))
         return;
     log_info("the process before this one, %ld, has ended", h->old_pid);
     channel_close(h);
 }
 
-void heir_serving(struct heir *h, struct worker *control, struct cache *cache)
+void heir_serving(struct heir *h, struct worker *control)
 {
     h->at_ms = clock_wall_ms();
-    h->cache = cache;
     if (h->fd < 0)
         return;
     evutil_make_socket_nonblocking(h->fd);

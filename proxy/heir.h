@@ -18,6 +18,7 @@
 struct balancer;
 struct cache;
 struct heir;
+struct purge_twin;
 struct worker;
 
 /* Receives all that a process that started this one hands over: changes go to `changes`. NULL: nobody did, or
@@ -40,11 +41,11 @@ void heir_order_again(const struct heir *h, struct balancer *b);
 /* This process cannot start: the older one is told why. */
 void heir_fail(const struct heir *h, const char *why);
 /* Says that all is ready and waits for the word to begin. false: it is called off. When the older process is
- * gone, there is nobody else to serve: true. */
-bool heir_await_go(struct heir *h);
-/* Requests are served. From here on the older process is listened to: what is purged there is purged in
- * `cache` (NULL: none), since requests that it still serves may change what has been fetched here. */
-void heir_serving(struct heir *h, struct worker *control, struct cache *cache);
+ * gone, there is nobody else to serve: true. From then on, until the older process has ended, it is `twin`
+ * (which outlives this) of `cache` (NULL: none). */
+bool heir_await_go(struct heir *h, struct purge_twin *twin, struct cache *cache);
+/* Requests are served. From here on the older process is listened to. */
+void heir_serving(struct heir *h, struct worker *control);
 void heir_stop(struct heir *h);
 
 /* The process id of the older one while it still serves what it had; 0: it has ended. */

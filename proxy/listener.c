@@ -149,8 +149,13 @@ void listener_unref(struct listener *l)
 
 void listener_close(struct listener *l)
 {
-    ASSERT(l->fd >= 0);
     listener_accept(l, CLOSE_ACCEPT_MAX); /* closing would reset those who wait in the queue */
+    listener_drop(l);
+}
+
+void listener_drop(struct listener *l)
+{
+    ASSERT(l->fd >= 0);
     if (!l->paused)
         event_del(&l->event);
     deadline_clear(l->pw->worker, &l->retry);

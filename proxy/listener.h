@@ -29,6 +29,8 @@ struct listener *listener_open(struct proxy_worker *pw, int fd, const struct net
                                const struct config_listen *config);
 /* Stops accepting; connections stay. Drops the worker's reference. */
 void listener_close(struct listener *l);
+/* The same, of a worker that never ran: who waits in the queue is left to another process that has it. */
+void listener_drop(struct listener *l);
 void listener_ref(struct listener *l);
 void listener_unref(struct listener *l);
 /* A new snapshot has this listener too. */

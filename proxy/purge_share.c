@@ -24,6 +24,7 @@
 #define STREAM_TIMEOUT_MS 2000 /* nobody waits for the stream, and an answer may be a megabyte */
 #define DURABLE_MS        1000 /* who purges waits so long for the disk at most, and others meanwhile */
 #define DURABLE_LOOK_NS   500000
+#define TAKE_FILE_MS      1000 /* between two looks whether another process has ended */
 #define NODE_NAME_BYTES   (CACHE_STREAM_NAME_MAX + 1)
 
 struct purge_share {
@@ -33,10 +34,12 @@ struct purge_share {
     struct cache_stream_map map;
     struct cache_stream_queue *queue;
     char node_name[NODE_NAME_BYTES];
+    char path[512]; /* of the file of what is pending */
     /* control thread */
     struct worker *control;
     void (*on_left)(void *arg);
     void *left_arg;
+    struct deadline take_file;
     /* atomic */
     _Atomic uint64_t durable_ticket;
     atomic_bool disk_fails; /* or was waited for in vain; until a write succeeds */
@@ -44,6 +47,23 @@ struct purge_share {
     struct lock lock;
     struct cache_stream_link *link;
 };
+
+/* What that process could not tell Redis. */
+static void share_on_left_file(void *arg)
+{
+    struct purge_share *p = arg;
+    log_warn(
+        "the process before this one has left purges that wait for Redis: everything is purged, here and "
+        "on the other nodes");
+    cache_purge_all(p->s.cache);
+}
+
+static void share_on_take_file(struct deadline *d)
+{
+    struct purge_share *p = CONTAINER_OF(d, struct purge_share, take_file);
+    if (!cache_stream_queue_take_file(p->queue, share_on_left_file, p))
+        deadline_set(p->control, d, worker_now_ms(p->control) + TAKE_FILE_MS);
+}
 
 /* Another purge may be put while the link is being closed. */
 static void share_on_put(void *arg)
@@ -128,7 +148,6 @@ static void share_name_node(struct purge_share *p)
 
 struct purge_share *purge_share_new(const struct purge_share_settings *s, char *err, size_t err_bytes)
 {
-    char path[512];
     struct purge_share *p = aligned_alloc(CACHE_LINE, (sizeof *p + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE);
     snprintf(err, err_bytes, "out of memory for the stream of purges");
     if (p == NULL)
@@ -137,11 +156,11 @@ struct purge_share *purge_share_new(const struct purge_share_settings *s, char *
     config_ref(s->config);
     lock_init(&p->lock, LOCK_STREAM);
     share_name_node(p);
-    snprintf(path, sizeof path, "%s/purges", s->config->main.state_dir);
+    snprintf(p->path, sizeof p->path, "%s/purges", s->config->main.state_dir);
     const struct cache_stream_queue_settings queue = {
         .map = &p->map,
         .log = &s->cache->inval,
-        .path = path,
+        .path = p->path,
         .bytes_max = PENDING_BYTES,
         .events_max = PENDING_EVENTS,
         .linger_ms = LINGER_MS,
@@ -179,6 +198,9 @@ void purge_share_start(struct purge_share *p, struct worker *control)
     };
     s.redis.limits.timeout_ms = MAX(s.redis.limits.timeout_ms, STREAM_TIMEOUT_MS);
     p->control = control;
+    deadline_init(&p->take_file, share_on_take_file);
+    if (cache_stream_queue_awaits_file(p->queue))
+        deadline_set(control, &p->take_file, worker_now_ms(control) + TAKE_FILE_MS);
     struct cache_stream_link *link = cache_stream_link_open(control, &s);
     if (link == NULL)
         log_error(
@@ -212,6 +234,7 @@ void purge_share_stop(struct purge_share *p)
     struct cache_stream_link *link = p->link;
     p->link = NULL;
     lock_drop(&p->lock);
+    deadline_clear(p->control, &p->take_file);
     cache_stream_link_close(&link);
 }
 

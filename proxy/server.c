@@ -123,6 +123,11 @@ static void server_on_shutdown_deadline(struct deadline *d)
 
 void server_drain(struct server *s)
 {
+    if (s->state == SERVER_DRAINING && upgrade_is_done(s) && !s->is_told_to_stop) {
+        s->is_told_to_stop =
+            true; /* systemd tells all processes of a service: for this one it is the first time */
+        return;
+    }
     if (s->state == SERVER_DRAINING) {
         log_warn("asked to stop again: closing what is still open");
         server_order_all(s, proxy_worker_abort);
@@ -360,10 +365,13 @@ static bool server_prepare(struct server *s, struct config *c, char *err, size_t
 static void server_take_over(struct server *s)
 {
     char err[512];
+    admin_take_over(s->admin);
+    for (size_t i = 0; i < s->listener_count; i++)
+        s->listeners[i].handed_over = false;
     if (!server_write_pid(s, err, sizeof err))
         log_warn("%s", err);
     log_info("this process takes the place of process %ld", heir_old_pid(s->heir));
-    heir_serving(s->heir, s->control, s->cache);
+    heir_serving(s->heir, s->control);
 }
 
 static void control_on_start(struct worker *w)
@@ -374,6 +382,8 @@ static void control_on_start(struct worker *w)
     balancer_on_lost(s->balancer, lost_instance_tell, s);
     balancer_set_activate(s->balancer, s->snapshot->balancers);
     heir_order_again(s->heir, s->balancer);
+    if (s->heir != NULL)
+        server_listen_by_all(s);
     for (size_t i = 0; i < s->listener_count; i++)
         server_log_listening(&s->listeners[i].bound, s->listeners[i].name);
     struct net_addr admin = admin_local_addr(s->admin);
@@ -418,7 +428,7 @@ static void server_free_workers(struct server *s)
             worker_join(sw->worker);
         if (sw->proxy != NULL) {
             LIST_FOREACH_SAFE (n, next, &sw->proxy->listeners) {
-                listener_close(CONTAINER_OF(n, struct listener, node));
+                listener_drop(CONTAINER_OF(n, struct listener, node));
             }
         }
         proxy_worker_destroy(sw->proxy);
@@ -503,7 +513,7 @@ static void server_run(struct server *s, struct config *c)
     bool ok = rcu_start() && server_prepare(s, c, err, sizeof err);
     if (!ok)
         heir_fail(s->heir, err);
-    if (ok && s->heir != NULL && !(ok = heir_await_go(s->heir)))
+    if (ok && s->heir != NULL && !(ok = heir_await_go(s->heir, &s->twin, s->cache)))
         snprintf(err, sizeof err, "the process before this one goes on");
     config_unref(c);
     if (ok) {

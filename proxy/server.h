@@ -13,13 +13,13 @@
 #include <jansson.h>
 
 #include "admin/admin.h"
-#include "cache/purge.h"
 #include "config/change.h"
 #include "config/config.h"
 #include "core/net.h"
 #include "core/tls_tickets.h"
 #include "core/worker.h"
 #include "proxy/admission.h"
+#include "proxy/purge_twin.h"
 #include "proxy/ticket_keys.h"
 
 struct admin;
@@ -98,7 +98,8 @@ struct server {
     struct turn_hook reload_wanted; /* by SIGHUP */
     struct deadline shutdown_deadline;
     char pid_path[256];
-    bool pid_written; /* it is ours to remove */
+    bool pid_written;     /* it is ours to remove */
+    bool is_told_to_stop; /* when another process had taken over already */
     /* the last reload, for status */
     bool reload_tried, reload_ok;
     wall_ms_t reload_at_ms;
@@ -107,11 +108,7 @@ struct server {
     struct heir *heir;             /* NULL: it was started by no other process of this program */
     struct upgrade *upgrade;       /* NULL: none is under way, nor was successful */
     json_t *upgrade_problems;      /* of the last, if it failed; else NULL */
-    struct {                       /* what is purged is told to the process that takes over; any thread */
-        struct cache_purge_watch watch;
-        _Atomic(struct upgrade *) to;
-        _Atomic unsigned inside;
-    } told;
+    struct purge_twin twin;        /* the other process of an upgrade, older or newer */
     struct admission admission;
     struct server_tls tls;
 };
@@ -166,6 +163,8 @@ void server_set_listener(struct server_listener *l, const struct net_addr *confi
 void server_log_listening(const struct net_addr *bound, const char *name);
 /* At the start: those of the configuration, for workers that do not run yet. */
 bool server_open_listeners(struct server *s, char *err, size_t err_bytes);
+/* Just before workers run that took sockets over: those for whom there was none get theirs. */
+void server_listen_by_all(struct server *s);
 /* At the end: files of unix sockets that nobody serves any more are removed. */
 void server_forget_listeners(struct server *s);
 /* Its sockets, each once, into `fds`, which has room for fd_count; how many. */

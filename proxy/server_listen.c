@@ -6,7 +6,8 @@
  * A socket that was handed over is never closed while its address is configured: what waits in its queue, or
  * is about to, would be lost. So when there are fewer workers than sockets, those that are left over are
  * every worker's, who takes from them what others have not. Where there are more workers, the new ones get
- * sockets of their own, or, where the kernel refuses (the others were bound by root), share one. */
+ * sockets of their own, or, where the kernel refuses (the others were bound by root), share one; when it is
+ * certain that they will be served, since the kernel gives such a socket its share of clients at once. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -15,6 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "config/diff.h"
 #include "core/log.h"
 #include "proxy/heir.h"
 #include "proxy/listener.h"
@@ -107,22 +109,7 @@ static bool server_addresses_are_free(const struct server *s, char *err, size_t 
     return true;
 }
 
-/* For the workers that have none yet. */
-static bool listen_add(struct server *s, int *fds, size_t *count, const struct net_addr *bound)
-{
-    const size_t given = *count;
-    while (*count < s->worker_count) {
-        int fd = bound->sa.sa_family == AF_UNIX ? -1 : net_listen(bound, LISTEN_BACKLOG, true);
-        if (fd < 0)
-            fd = fcntl(fds[*count % given], F_DUPFD_CLOEXEC, 0);
-        if (fd < 0)
-            return false;
-        fds[(*count)++] = fd;
-    }
-    return true;
-}
-
-/* At least one for each worker, in an array on the heap; NULL and errno. */
+/* Those that were handed over, or one for each worker, in an array on the heap; NULL and errno. */
 static int *listen_obtain(struct server *s, const struct config_listen *l, const struct net_addr *addr,
                           size_t *count, struct net_addr *bound)
 {
@@ -138,8 +125,7 @@ static int *listen_obtain(struct server *s, const struct config_listen *l, const
         ok = server_listen(s, addr, fds, bound);
         *count = ok ? s->worker_count : 0;
     } else {
-        ok = (addr->sa.sa_family == AF_UNIX || net_local_addr(fds[0], bound)) &&
-             listen_add(s, fds, count, bound);
+        ok = addr->sa.sa_family == AF_UNIX || net_local_addr(fds[0], bound);
     }
     if (ok)
         return fds;
@@ -168,6 +154,7 @@ static bool listen_one(struct server *s, const struct config_listen *l, const st
     char text[NET_ADDR_TEXT];
     struct net_addr bound;
     size_t count;
+    const bool inherited = heir_has(s->heir, addr, l->name); /* and the other's until the go */
     int *fds = listen_obtain(s, l, addr, &count, &bound);
     if (fds == NULL) {
         net_addr_format(addr, text);
@@ -175,7 +162,8 @@ static bool listen_one(struct server *s, const struct config_listen *l, const st
                  errno == EADDRINUSE ? "; another program has this port" : "");
         return false;
     }
-    server_set_listener(&s->listeners[s->listener_count++], addr, &bound, l->name, fds, count);
+    server_set_listener(&s->listeners[s->listener_count], addr, &bound, l->name, fds, count);
+    s->listeners[s->listener_count++].handed_over = inherited;
     const bool ok = listen_serve(s, l, addr, fds, count);
     free(fds);
     return ok;
@@ -196,6 +184,34 @@ bool server_open_listeners(struct server *s, char *err, size_t err_bytes)
             ok = listen_one(s, &c->listens[i], &c->listens[i].addresses[k], err, err_bytes);
     }
     return ok;
+}
+
+/* For the workers that have none yet. */
+static void listen_add(struct server *s, struct server_listener *l, const struct config_listen *config)
+{
+    const size_t given = l->fd_count;
+    int *fds = realloc(l->fds, s->worker_count * sizeof *fds);
+    if (fds != NULL)
+        l->fds = fds;
+    for (size_t w = given; fds != NULL && w < s->worker_count; w++) {
+        int fd = l->bound.sa.sa_family == AF_UNIX ? -1 : net_listen(&l->bound, LISTEN_BACKLOG, true);
+        if (fd < 0)
+            fd = fcntl(fds[w % given], F_DUPFD_CLOEXEC, 0);
+        if (fd < 0 || listener_open(s->workers[w].proxy, fd, &l->configured, config) == NULL)
+            break;
+        fds[l->fd_count++] = fd;
+    }
+    if (l->fd_count < s->worker_count)
+        log_error("out of memory or file descriptors: [listen %s] is not served by all workers", l->name);
+}
+
+void server_listen_by_all(struct server *s)
+{
+    for (size_t i = 0; i < s->listener_count; i++) {
+        struct server_listener *l = &s->listeners[i];
+        if (l->fd_count > 0 && l->fd_count < s->worker_count)
+            listen_add(s, l, config_find_listen(s->snapshot->config, &l->configured, l->name));
+    }
 }
 
 void server_forget_listeners(struct server *s)

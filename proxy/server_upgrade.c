@@ -11,9 +11,9 @@
  * know of. FAILING: it has said why, or died, or is killed, and is waited for. Both processes have the same
  * sockets, so nothing in their queues is lost whoever of the two dies.
  *
- * What is purged here from the switch on (by requests that still run) is told to the new process and awaited,
- * since it may have fetched the old content. It then purges everything, having little: so it need not know
- * what our keys mean.
+ * What is purged in one of them from the switch on is purged in the other (purge_twin.h): the new one may
+ * have fetched what a request that still runs here has changed, and idle clients may ask here once more for
+ * what was purged there.
  *
  * Rejected: exec in place, which keeps the process id but ends all connections; fork, which copies the page
  * tables of the cache while the workers wait (posix_spawn does not); handing the cache over, whose form in
@@ -22,7 +22,6 @@
 
 #include <errno.h>
 #include <event2/event.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
@@ -30,11 +29,9 @@
 #include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "balancer/balancer.h"
-#include "cache/cache.h"
 #include "core/handover.h"
 #include "core/log.h"
 #include "core/panic.h"
@@ -46,9 +43,7 @@
 
 #define SWITCH_MS     5000 /* for threads to start */
 #define FAIL_MS       1000 /* to end by itself */
-#define PURGE_MS      250  /* a worker waits for the other process at most */
 #define LEAVE_MS      50   /* the answer to the command leaves first */
-#define LOOK_NS       1000000
 #define PROBLEM_LINES 50
 
 enum upgrade_state { UPGRADE_STARTING, UPGRADE_SWITCHING, UPGRADE_HANDED_OVER, UPGRADE_FAILING };
@@ -91,27 +86,22 @@ static void upgrade_reply(struct upgrade *u, json_t *answer)
         json_decref(answer);
 }
 
-static void upgrade_close_events(struct upgrade *u)
+static void upgrade_free_event(struct event **e)
 {
-    struct event **events[] = {&u->readable, &u->writable, &u->exited};
-    for (size_t i = 0; i < ARRAY_LEN(events); i++) {
-        if (*events[i] != NULL)
-            event_free(*events[i]);
-        *events[i] = NULL;
-    }
+    if (*e != NULL)
+        event_free(*e);
+    *e = NULL;
+}
+
+/* What only concerns a process that does not serve yet. */
+static void upgrade_unwatch_child(struct upgrade *u)
+{
+    upgrade_free_event(&u->writable);
+    upgrade_free_event(&u->exited);
     deadline_clear(u->s->control, &u->limit);
     if (u->pidfd >= 0)
         close(u->pidfd);
     u->pidfd = -1;
-}
-
-/* No thread uses the channel any more. */
-static void upgrade_unwatch(struct server *s)
-{
-    const struct timespec moment = {0, LOOK_NS};
-    atomic_store(&s->told.to, NULL);
-    while (atomic_load(&s->told.inside) > 0)
-        nanosleep(&moment, NULL);
 }
 
 void upgrade_free(struct upgrade *u)
@@ -119,8 +109,9 @@ void upgrade_free(struct upgrade *u)
     if (u == NULL)
         return;
     if (u->was_switched)
-        upgrade_unwatch(u->s);
-    upgrade_close_events(u);
+        purge_twin_end(&u->s->twin);
+    upgrade_unwatch_child(u);
+    upgrade_free_event(&u->readable);
     if (u->pid > 0 && u->state != UPGRADE_HANDED_OVER) {
         kill(-u->pid, SIGKILL);
         waitpid(u->pid, NULL, 0);
@@ -207,43 +198,38 @@ static void upgrade_on_limit(struct deadline *d)
 
 /* ---- the switch ---- */
 
-/* Any thread, before the answer to whoever purged something is sent. */
-static void upgrade_on_purge(void *arg)
+/* One message of the process that serves by now. What came with it may find no descriptor free, say. As
+ * handover_receive. */
+static int upgrade_hear(struct upgrade *u, struct handover *m)
 {
-    struct server *s = arg;
-    int ends[2];
-    atomic_fetch_add(&s->told.inside, 1);
-    const struct upgrade *u = atomic_load(&s->told.to);
-    if (u != NULL && pipe2(ends, O_CLOEXEC) == 0) {
-        struct pollfd done = {.fd = ends[0]};
-        const struct handover h = {.kind = HANDOVER_PURGED};
-        handover_send(u->fd, &h, &ends[1], 1);
-        close(ends[1]);
-        poll(&done, 1, PURGE_MS); /* until the other closes it, too */
-        close(ends[0]);
-    }
-    atomic_fetch_sub(&s->told.inside, 1);
+    char bytes[HANDOVER_BYTES];
+    int fds[HANDOVER_FDS];
+    size_t fd_count;
+    const int n = handover_receive(u->fd, bytes, m, fds, &fd_count), error = errno;
+    if (n > 0 ? m->kind == HANDOVER_PURGED : n < 0 && error == EBADMSG)
+        purge_twin_hear(&u->s->twin);
+    handover_close(fds, fd_count);
+    errno = error;
+    return n;
 }
 
 /* Waits; false: it does not serve. */
 static bool await_serving(struct upgrade *u)
 {
     const mono_ms_t until_ms = clock_mono_ms() + SWITCH_MS;
-    char bytes[HANDOVER_BYTES];
-    int fds[HANDOVER_FDS];
-    size_t fd_count;
     struct handover m;
     for (;;) {
         struct pollfd p = {.fd = u->fd, .events = POLLIN};
         const int left_ms = (int)(until_ms - clock_mono_ms());
-        const int n = left_ms > 0 ? poll(&p, 1, left_ms) : 0;
+        int n = left_ms > 0 ? poll(&p, 1, left_ms) : 0;
         if (n < 0 && errno == EINTR)
             continue;
-        if (n <= 0 || handover_receive(u->fd, bytes, &m, fds, &fd_count) <= 0)
-            return false;
-        handover_close(fds, fd_count);
-        if (m.kind == HANDOVER_SERVING)
+        if (n > 0)
+            n = upgrade_hear(u, &m);
+        if (n > 0 && m.kind == HANDOVER_SERVING)
             return true;
+        if (n == 0 || (n < 0 && errno != EBADMSG && errno != EAGAIN))
+            return false;
     }
 }
 
@@ -252,7 +238,7 @@ static void upgrade_hand_over(struct upgrade *u)
     struct server *s = u->s;
     char text[64];
     upgrade_set_state(u, UPGRADE_HANDED_OVER);
-    upgrade_close_events(u);
+    upgrade_unwatch_child(u); /* what it purges goes on being heard */
     snprintf(text, sizeof text, "MAINPID=%ld", (long)u->pid);
     server_notify(text); /* who is that already may say READY=1 */
     handover_say(u->fd, HANDOVER_TAKEN, SLICE_EMPTY);
@@ -270,10 +256,7 @@ static void upgrade_switch(struct upgrade *u)
     upgrade_set_state(u, UPGRADE_SWITCHING);
     handing_orders(&u->handing);
     u->was_switched = true;
-    s->told.watch = (struct cache_purge_watch){upgrade_on_purge, s};
-    atomic_store(&s->told.to, u);
-    if (s->cache != NULL)
-        cache_watch_purges(s->cache, &s->told.watch);
+    purge_twin_begin(&s->twin, s->cache, u->fd, 0);
     handover_say(u->fd, HANDOVER_GO, SLICE_EMPTY);
     const bool serves = await_serving(u);
     worker_refresh_clock(s->control);
@@ -345,10 +328,14 @@ static void upgrade_read(struct upgrade *u)
 static void upgrade_on_readable(evutil_socket_t fd, short what, void *arg)
 {
     struct upgrade *u = arg;
+    struct handover m;
     UNUSED(fd);
     UNUSED(what);
     worker_refresh_clock(u->s->control);
-    upgrade_read(u);
+    if (u->state != UPGRADE_HANDED_OVER)
+        upgrade_read(u);
+    else if (upgrade_hear(u, &m) == 0)
+        event_del(u->readable);
 }
 
 static void upgrade_on_exit(evutil_socket_t fd, short what, void *arg)

@@ -163,6 +163,36 @@ static void test_from_where_it_is_pending(void **state)
     sf_end(&n);
 }
 
+static void count_left(void *arg)
+{
+    ++*(unsigned *)arg;
+}
+
+/* Another process has it, and then ends with or without something pending. */
+static void test_a_file_is_taken_when_it_is_free(void **state)
+{
+    UNUSED(state);
+    struct sf_node *old = sf_node(path), *n;
+    unsigned left = 0;
+    sf_make(old, "a");
+    cache_stream_queue_write(old->queue);
+    n = sf_node(path);
+    assert_true(cache_stream_queue_awaits_file(n->queue));
+    assert_false(cache_stream_queue_take_file(n->queue, count_left, &left));
+    sf_make(n, "b");
+    assert_false(cache_stream_queue_sync(n->queue));
+    sf_end(&old);
+    assert_true(cache_stream_queue_take_file(n->queue, count_left, &left));
+    assert_false(cache_stream_queue_awaits_file(n->queue));
+    assert_int_equal(left, 1);
+    assert_true(cache_stream_queue_sync(n->queue));
+    cache_stream_queue_write(n->queue);
+    sf_close(n);
+    sf_open(n); /* what it had pending is there now; what the other left is stood for by who was told */
+    assert_int_equal(sf_stats(n).pending, 1);
+    sf_end(&n);
+}
+
 static void count_put(void *arg)
 {
     ++*(unsigned *)arg;
@@ -520,6 +550,7 @@ int main(void)
         TEST(test_what_is_too_long_purges_everything),
         TEST(test_from_where_it_is_pending),
         TEST(test_put_is_told),
+        TEST(test_a_file_is_taken_when_it_is_free),
         TEST(test_what_is_begun_holds_back_what_is_loaded),
         TEST(test_a_restart_ends_what_came_back),
         TEST(test_too_many_become_one),
