@@ -286,6 +286,10 @@ static void store_relay(struct exchange *x, const struct http_head *head)
     if (UNLIKELY(x->affinity != NULL))
         affinity_pin(x, head);
     cache_validators_from_head(head, x->pw->worker->now_wall_ms / 1000, &x->validators);
+    /* it is read when the client is ready, and `head` may be gone by then */
+    if (UNLIKELY((x->req.present & (HTTP_BIT(IF_MATCH) | HTTP_BIT(IF_NONE_MATCH))) != 0) &&
+        x->validators.etag.len > 0)
+        x->validators.etag = head_text_value(x->response_head, head, HTTP_FIELD_ETAG);
 }
 
 /* The whole of something that may not be stored, for a client that wants a range, from an instance that

@@ -30,7 +30,8 @@ static struct millpond *start_files(const char *cache, const char *rest)
     put_text("a.css", 3000, 3600);
     put_text("small.css", 100, 3600);
     return millpond_start(.name = textf("m%u", count++), .main = "workers = 1",
-                          .listen = "protocols = h2c, http/1.1\n", .cache = cache,
+                          .listen = "protocols = h2c, http/1.1\nmin_rate = 0\nwrite_timeout = 10m\n",
+                          .cache = cache,
                           .rest = textf("[route files]\nroot = %s\n" ALL "%s", support_path("www"), rest));
 }
 
@@ -127,7 +128,7 @@ static void it_is_renewed_while_stale(void **state)
 /* ---- on the way ---- */
 
 /* Digits of a random sequence: coded, about half of them is left, which no socket's buffer holds. */
-#define LARGE (12 * MB)
+#define LARGE (10 * MB)
 
 static char *digits;
 
