@@ -19,6 +19,8 @@ struct proxy_worker;
 /* The request as it is meant on a route that `compresses`: Accept-Encoding says the coding that the response
  * may have, or nothing. Also without a worker; however often. */
 void compress_request(struct exchange *x);
+/* The same, as it is about to be forwarded. */
+void compress_fetch(struct exchange *x);
 
 /* In words, of a request that compress_request has not seen: the coding it would get, or why none. */
 slice_t compress_explain(const struct exchange *x);

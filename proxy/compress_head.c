@@ -10,6 +10,7 @@
 
 #include "cache/cache_control.h"
 #include "core/http_field.h"
+#include "core/panic.h"
 #include "core/text.h"
 #include "proxy/compress.h"
 #include "proxy/deliver.h"
@@ -48,6 +49,17 @@ static bool any_names(const struct http_head *req, slice_t name)
     return false;
 }
 
+/* The name that the field does not say, since it is `*`: into the bytes of its own name, so that the head
+ * stays in one piece (exchange_own_head). */
+static slice_t write_name(struct http_field *f, slice_t name)
+{
+    char *at = (char *)(uintptr_t)f->name.ptr;
+    ASSERT(name.len <= f->name.len);
+    memcpy(at, name.ptr, name.len);
+    f->name = SLICE_LIT("Accept-Encoding");
+    return slice_make(at, name.len);
+}
+
 /* One line of Accept-Encoding, which says `c` alone, or none. */
 static void accept_only(struct exchange *x, enum coding c)
 {
@@ -64,7 +76,7 @@ static void accept_only(struct exchange *x, enum coding c)
             const slice_t value = named ? find_name(f.value, name) : name;
             if (kept || value.ptr == NULL)
                 continue;
-            f.value = value;
+            f.value = named || x->pw == NULL ? value : write_name(&f, name);
             kept = true;
         }
         req->fields[count++] = f;
@@ -121,6 +133,15 @@ void compress_request(struct exchange *x)
     }
 }
 
+/* What is compressed has no ranges, so what such a request would get is a part of something else. Where the
+ * response may be stored it is asked for without a range, and judged when it is there. */
+void compress_fetch(struct exchange *x)
+{
+    compress_request(x);
+    if (x->flight == NULL && http_head_has(&x->req, HTTP_FIELD_ACCEPT_ENCODING))
+        http_head_drop(&x->req, HTTP_BIT(RANGE) | HTTP_BIT(IF_RANGE));
+}
+
 /* ---- responses ---- */
 
 bool compress_is_ours(const struct exchange *x, slice_t head)
@@ -161,14 +182,34 @@ static bool stored_varies(const struct exchange *x)
     return false;
 }
 
+/* A 304 for the client itself, who has what was compressed for it: it says the tag as it was made weak. */
+static bool is_told_weakly(const struct exchange *x, const struct http_head *head)
+{
+    const struct http_field *etag = http_head_get(head, HTTP_FIELD_ETAG);
+    if (head->status != 304 || x->stale != NULL || etag == NULL ||
+        !slice_starts(etag->value, SLICE_LIT("\"")))
+        return false;
+    for (unsigned i = 0; i < x->req.field_count; i++) {
+        slice_t rest = x->req.fields[i].value;
+        for (; x->req.fields[i].id == HTTP_FIELD_IF_NONE_MATCH && rest.len > 2; rest.ptr++, rest.len--) {
+            if (slice_starts(rest, SLICE_LIT("W/")) &&
+                slice_starts(slice_make(rest.ptr + 2, rest.len - 2), etag->value))
+                return true;
+        }
+    }
+    return false;
+}
+
+/* gRPC has codings of its own, and its trailers must stay. */
 enum compress_case compress_head_case(const struct exchange *x, const struct http_head *head)
 {
     const struct h1_framing *f = &x->response_framing;
     const struct http_field *type = http_head_get(head, HTTP_FIELD_CONTENT_TYPE);
     if (head->status == 304)
-        return stored_varies(x) ? COMPRESS_VARY : COMPRESS_NOTHING;
-    if (!status_has_content(head->status) || http_head_has(head, HTTP_FIELD_CONTENT_ENCODING) ||
-        type == NULL || http_head_count(head, HTTP_FIELD_CONTENT_TYPE) > 1 || !coding_helps(type->value) ||
+        return stored_varies(x) || is_told_weakly(x, head) ? COMPRESS_VARY : COMPRESS_NOTHING;
+    if (x->grpc != NULL || !status_has_content(head->status) ||
+        http_head_has(head, HTTP_FIELD_CONTENT_ENCODING) || type == NULL ||
+        http_head_count(head, HTTP_FIELD_CONTENT_TYPE) > 1 || !coding_helps(type->value) ||
         forbids_change(head))
         return COMPRESS_NOTHING;
     if (head->status == 206)
@@ -223,13 +264,15 @@ const struct http_head *compress_head_change(struct exchange *x, const struct ht
     *to = *head;
     to->fields = fields;
     to->field_count = 0;
-    const bool confirms = head->status == 304 && compress_is_ours(x, cache_object_info(x->stale).head);
+    const bool confirms =
+        head->status == 304 && x->stale != NULL && compress_is_ours(x, cache_object_info(x->stale).head);
     const bool coded = c != CODING_IDENTITY || confirms;
+    const bool weak = c != CODING_IDENTITY || is_told_weakly(x, head);
     for (unsigned i = 0; i < head->field_count; i++) {
         struct http_field f = head->fields[i];
         if (coded && is_of_plain(&f))
             continue;
-        if (c != CODING_IDENTITY && f.id == HTTP_FIELD_ETAG && !weaken(x, &f))
+        if (weak && f.id == HTTP_FIELD_ETAG && !weaken(x, &f))
             return NULL;
         fields[to->field_count++] = f;
     }

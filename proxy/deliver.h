@@ -16,6 +16,11 @@ bool head_text_next(slice_t *rest, slice_t *name, slice_t *value);
 /* The value of the first such field of a head we built, or empty. */
 slice_t head_text_field(slice_t head, enum http_field_id id);
 
+/* What a request may ask for under (RFC 9110 section 13.1), but for If-Range. */
+#define DELIVER_CONDITIONS                                                                                   \
+    (HTTP_BIT(IF_MATCH) | HTTP_BIT(IF_NONE_MATCH) | HTTP_BIT(IF_MODIFIED_SINCE) |                            \
+     HTTP_BIT(IF_UNMODIFIED_SINCE))
+
 /* Adds the final response head to the client connection's batch and decides the framing. false: out of memory
  * or the client is gone (its connection is marked broken). */
 bool deliver_head(struct exchange *x);

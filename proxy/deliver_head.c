@@ -335,15 +335,11 @@ static slice_t filtered_head(struct exchange *x, slice_t base, bool not_modified
     return t.overflow ? (slice_t){NULL, 0} : text_slice(&t);
 }
 
-#define CONDITIONAL                                                                                          \
-    (HTTP_BIT(IF_MATCH) | HTTP_BIT(IF_NONE_MATCH) | HTTP_BIT(IF_MODIFIED_SINCE) |                            \
-     HTTP_BIT(IF_UNMODIFIED_SINCE))
-
 /* The client's own conditions against what we are about to send. A relayed response was judged by the
  * instance. */
 static enum cache_cond deliver_condition(const struct exchange *x)
 {
-    if (LIKELY((x->req.present & CONDITIONAL) == 0) ||
+    if (LIKELY((x->req.present & DELIVER_CONDITIONS) == 0) ||
         (x->status != 200 && (x->status != 206 || x->source == SOURCE_RELAY)))
         return CACHE_COND_NONE;
     if (x->req.method != HTTP_GET && x->req.method != HTTP_HEAD)

@@ -370,7 +370,7 @@ bool phase_fetch_prepare(struct exchange *x)
     if (UNLIKELY(x->route->http2_pool) && !grpc_begin(x))
         return false;
     if (UNLIKELY(x->route->compresses))
-        compress_request(x);
+        compress_fetch(x);
     if (exchange_own_head(x))
         x->upstream_head = forward_request_head(x);
     if (x->upstream_head.ptr == NULL)

@@ -279,13 +279,22 @@ bool phase_store_fill(struct exchange *x, const struct http_head *head, const st
     return store_fill(x, head, came, text, body_bytes, why);
 }
 
+/* What conditions of the client are judged by. That is when the client is ready, and `head` may be gone. */
+static NOINLINE void store_validators(struct exchange *x, const struct http_head *head)
+{
+    cache_validators_from_head(head, x->pw->worker->now_wall_ms / 1000, &x->validators);
+    if (x->validators.etag.len > 0)
+        x->validators.etag = head_text_value(x->response_head, head, HTTP_FIELD_ETAG);
+}
+
 static void store_relay(struct exchange *x, const struct http_head *head)
 {
     x->source = SOURCE_RELAY;
     x->response_head = forward_response_head(x, head, false);
     if (UNLIKELY(x->affinity != NULL))
         affinity_pin(x, head);
-    cache_validators_from_head(head, x->pw->worker->now_wall_ms / 1000, &x->validators);
+    if (UNLIKELY((x->req.present & DELIVER_CONDITIONS) != 0))
+        store_validators(x, head);
 }
 
 /* The whole of something that may not be stored, for a client that wants a range, from an instance that

@@ -374,6 +374,49 @@ static void key_is_told_to_who_may_purge(void **state)
     millpond_stop(f.m);
 }
 
+#define PAIRS 150
+
+/* "v1" and "v2" stand at the same place of heads that are as long. */
+static void tagged(struct origin_conn *c, const struct message *request, void *arg)
+{
+    const bool hit = strcmp(request->target, "/hit") == 0;
+    UNUSED(arg);
+    origin_send(c, "HTTP/1.1 200 OK\r\nETag: \"v%d\"\r\nCache-Control: %s\r\nContent-Length: %5d\r\n\r\n%*s",
+                strncmp(request->target, "/p", 2) == 0 ? 2 : 1, hit ? "max-age=60" : "no-store; a",
+                hit ? 60000 : 3, hit ? 60000 : 3, "new");
+}
+
+/* A response whose turn has not come, since its client is full, is judged by its own head then. The one that
+ * waits is behind a hit that is not out. */
+static void conditions_wait_with_their_response(void **state)
+{
+    UNUSED(state);
+    struct origin *o = origin_start(tagged, NULL);
+    struct millpond *m =
+        millpond_start(.main = "workers = 1\n", .rest = textf("%s[route all]\n", pool_lines("app", 1, o)));
+    expect_status(client_get(m->port, "/hit", ""), 200);
+    struct client *c = client_open_rcvbuf(m->port, 4096);
+    for (unsigned i = 0; i < PAIRS; i++)
+        client_send(c,
+                    "GET /hit HTTP/1.1\r\nHost: test\r\n\r\n"
+                    "GET /p?%u HTTP/1.1\r\nHost: test\r\nIf-None-Match: \"v1\"\r\n\r\n",
+                    i);
+    unsigned before;
+    do {
+        before = origin_requests(o);
+        for (unsigned i = 0; i < 20; i++)
+            expect_body(client_get(m->port, "/q", ""), "new");
+    } while (origin_requests(o) > before + 20);
+    EXPECT(before < PAIRS * 4, "%u requests: it was never full", before);
+    for (unsigned i = 0; i < PAIRS; i++) {
+        assert_int_equal(client_read(c)->body_len, 60000);
+        struct message *r = client_read(c);
+        expect_status(r, 200);
+        expect_body(r, "new");
+    }
+    millpond_stop(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -392,6 +435,7 @@ int main(void)
         E2E_TEST(browsers_are_told_browser_ttl),
         E2E_TEST(new_vary_names_end_the_old_variants),
         E2E_TEST(key_is_told_to_who_may_purge),
+        E2E_TEST(conditions_wait_with_their_response),
     };
     return E2E_RUN("cache_validation", tests);
 }

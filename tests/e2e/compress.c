@@ -246,6 +246,13 @@ static void it_is_served_stale_and_renewed(void **state)
     assert_string_equal(asked_for(1), "br");
     millpond_wait_figure(m, "refreshes_in_flight", 0);
     expect_coded(get(m, "/p", "gzip, br"), CODING_BR, 3000);
+    millpond_wait_figure(m, "refreshes_in_flight", 0);
+    const unsigned before = origin_requests(origin);
+    for (unsigned i = 0; i < 2; i++) /* a coding that is not among the bytes of the request */
+        expect_coded(get(m, "/p?any", "*"), CODING_ZSTD, 3000);
+    origin_wait_requests(origin, before + 2);
+    assert_string_equal(asked_for(before + 1), "zstd");
+    millpond_wait_figure(m, "refreshes_in_flight", 0);
     assert_int_equal(millpond_figure(m, "compressions_in_flight"), 0);
     millpond_stop(m);
 }
@@ -271,6 +278,57 @@ static void ranges_are_of_what_is_plain(void **state)
     r = client_get(m->port, "/p", "Accept-Encoding: gzip\r\nRange: bytes=0-9\r\nIf-Range: \"v1\"\r\n");
     expect_status(r, 206);
     assert_int_equal(origin_requests(origin), 2);
+    millpond_stop(m);
+}
+
+/* An origin without ETags, that serves ranges, and what may not be stored. */
+static void only_parts(struct origin_conn *c, const struct message *request, void *arg)
+{
+    const bool part = message_field(request, "Range") != NULL;
+    char *text = text_of(3000);
+    UNUSED(arg);
+    origin_send(c,
+                "HTTP/1.1 %s\r\nCache-Control: private\r\n" HTML
+                "Last-Modified: Sat, 01 Jan 2022 00:00:00 GMT\r\n%sContent-Length: %d\r\n\r\n",
+                part ? "206 Partial Content" : "200 OK", part ? "Content-Range: bytes 10-2999/3000\r\n" : "",
+                part ? 2990 : 3000);
+    origin_send_bytes(c, text + (part ? 10 : 0), part ? 2990 : 3000);
+    free(text);
+}
+
+/* Who has the beginning of what was compressed does not get the rest of what was not, passed on or stored. */
+static void parts_are_not_mixed(void **state)
+{
+    const char *dated = "If-Range: Sat, 01 Jan 2022 00:00:00 GMT\r\nRange: bytes=10-\r\n";
+    UNUSED(state);
+    origin = origin_start(only_parts, NULL);
+    struct millpond *m = millpond_before(origin, "[route all]\n" ALL);
+    for (unsigned i = 0; i < 2; i++) {
+        struct message *r = client_get(m->port, "/p", textf("Accept-Encoding: br\r\n%s", dated));
+        expect_status(r, 200);
+        expect_coded(r, CODING_BR, 3000);
+    }
+    expect_status(client_get(m->port, "/p", dated), 206);
+    millpond_stop(m);
+}
+
+/* What may not be stored is confirmed by the instance to the client, who has it with a weak tag. */
+static void a_304_for_the_client_is_as_weak(void **state)
+{
+    struct answer answers[] = {
+        {"/p", "Cache-Control: private\r\n" HTML, 3000, .etag = "\"v1\"", .confirm = ""}, {0}};
+    UNUSED(state);
+    struct millpond *m = start(answers, ALL);
+    expect_field(get(m, "/p", "gzip"), "ETag", "W/\"v1\"");
+    struct message *r =
+        client_get(m->port, "/p", "Accept-Encoding: gzip\r\nIf-None-Match: \"v0\", W/\"v1\"\r\n");
+    expect_status(r, 304);
+    expect_field(r, "ETag", "W/\"v1\"");
+    expect_field(r, "Vary", "Accept-Encoding");
+    r = client_get(m->port, "/p", "Accept-Encoding: gzip\r\nIf-None-Match: \"v1\", W/\"v0\"\r\n");
+    expect_status(r, 304);
+    expect_field(r, "ETag", "\"v1\""); /* it has the plain one, or what is never compressed */
+    expect_no_field(r, "Vary");
     millpond_stop(m);
 }
 
@@ -331,12 +389,20 @@ static void curl_understands_it(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        E2E_TEST(each_coding_is_stored_once),          E2E_TEST(what_is_compressed_and_what_is_not),
-        E2E_TEST(what_the_application_codes_stays_so), E2E_TEST(other_routes_are_left_alone),
-        E2E_TEST(a_reload_takes_effect_at_once),       E2E_TEST(conditions_hold_from_end_to_end),
-        E2E_TEST(a_304_confirms_each_coding),          E2E_TEST(a_head_confirms_it),
-        E2E_TEST(it_is_served_stale_and_renewed),      E2E_TEST(ranges_are_of_what_is_plain),
-        E2E_TEST(explain_says_which_coding),           E2E_TEST(curl_understands_it),
+        E2E_TEST(each_coding_is_stored_once),
+        E2E_TEST(what_is_compressed_and_what_is_not),
+        E2E_TEST(what_the_application_codes_stays_so),
+        E2E_TEST(other_routes_are_left_alone),
+        E2E_TEST(a_reload_takes_effect_at_once),
+        E2E_TEST(conditions_hold_from_end_to_end),
+        E2E_TEST(a_304_confirms_each_coding),
+        E2E_TEST(a_head_confirms_it),
+        E2E_TEST(it_is_served_stale_and_renewed),
+        E2E_TEST(ranges_are_of_what_is_plain),
+        E2E_TEST(parts_are_not_mixed),
+        E2E_TEST(a_304_for_the_client_is_as_weak),
+        E2E_TEST(explain_says_which_coding),
+        E2E_TEST(curl_understands_it),
     };
     return E2E_RUN("compress", tests);
 }

@@ -315,6 +315,31 @@ static void instances_of_http_2(void **state)
     millpond_stop(m);
 }
 
+/* gRPC says in trailers how it went, and has codings of its own. */
+static void calls_of_grpc_keep_their_trailers(void **state)
+{
+    UNUSED(state);
+    struct h2_listener instance = h2_listen();
+    struct millpond *m = millpond_start(
+            .main = "workers = 1\n", .listen = "protocols = h2c, http/1.1\n",
+            .rest = textf(
+                "[pool app]\nserver = 127.0.0.1:%d\nprotocol = h2\nhealth_check = off\n[route all]\n" ALL,
+                instance.port));
+    struct h2_client *c = h2_open(m->port);
+    h2_headers(c, NGHTTP2_FLAG_END_STREAM, 1, H2_POST("/test/one"), "content-type", "application/grpc+json",
+               "te", "trailers", "accept-encoding", "gzip");
+    struct h2_client *i = h2_accept(&instance, 0, 0);
+    h2_wait_asked(i, 1);
+    h2_headers(i, 0, 1, ":status", "200", "content-type", "application/grpc+json");
+    h2_data(i, 0, 1, "\0\0\0\0\2{}", 7);
+    h2_headers(i, NGHTTP2_FLAG_END_STREAM, 1, "grpc-status", "0");
+    const struct h2_answer *a = h2_wait(c, 1);
+    expect_in(a->head, "\ngrpc-status: 0\n");
+    expect_not_in(a->head, "content-encoding");
+    assert_int_equal(a->body_len, 7);
+    millpond_stop(m);
+}
+
 static void nodes_share_each_coding(void **state)
 {
     struct answer answers[] = {{"/p", LONG HTML, 100000, .etag = "\"v1\""}, {0}};
@@ -357,6 +382,7 @@ int main(void)
         E2E_TEST(clients_leave),
         E2E_TEST(trailers_end_with_the_plain_body),
         E2E_TEST(instances_of_http_2),
+        E2E_TEST(calls_of_grpc_keep_their_trailers),
         E2E_TEST(nodes_share_each_coding),
     };
     return E2E_RUN("compress_ways", tests);
