@@ -121,9 +121,9 @@ uint64_t lock_contended(enum lock_rank rank)
 
 const char *lock_rank_name(enum lock_rank rank)
 {
-    static const char *const names[LOCK_RANKS] = {"config",      "pool",        "cache_shard", "cache_fill",
-                                                  "cache_evict", "inval",       "stream",      "spill",
-                                                  "tickets",     "page_places", "metrics",     "log"};
+    static const char *const names[LOCK_RANKS] = {
+        "config", "auth",  "pool",    "cache_shard", "cache_fill", "cache_evict", "inval",
+        "stream", "spill", "tickets", "page_places", "metrics",    "log"};
     ASSERT((unsigned)rank < LOCK_RANKS);
     return names[rank];
 }

@@ -1,8 +1,9 @@
 /* lock.h: the few mutexes of the program, with their order, and counters of takes and waits.
  *
  * Order (a thread that holds one takes only locks further down):
- *   LOCK_CONFIG  LOCK_POOL  LOCK_CACHE_SHARD  LOCK_CACHE_FILL  LOCK_CACHE_EVICT  LOCK_INVAL  LOCK_STREAM
- *   LOCK_SPILL  LOCK_TICKETS  LOCK_PAGE_PLACES  LOCK_METRICS  LOCK_LOG
+ *   LOCK_CONFIG  LOCK_AUTH  LOCK_POOL  LOCK_CACHE_SHARD  LOCK_CACHE_FILL  LOCK_CACHE_EVICT
+ *   LOCK_INVAL  LOCK_STREAM  LOCK_SPILL  LOCK_TICKETS  LOCK_PAGE_PLACES  LOCK_METRICS  LOCK_LOG
+ *
  * No lock is held across I/O or a callback. `x_locked` functions expect the caller to hold the lock. */
 #ifndef CORE_LOCK_H
 #define CORE_LOCK_H
@@ -14,6 +15,7 @@
 
 enum lock_rank {
     LOCK_CONFIG,
+    LOCK_AUTH,
     LOCK_POOL,
     LOCK_CACHE_SHARD,
     LOCK_CACHE_FILL,

@@ -42,7 +42,7 @@ static struct {
     pthread_t thread;
     bool made, running, stopping;
     struct crypt_data *room; /* the thread's */
-} checker = {.lock = {PTHREAD_MUTEX_INITIALIZER, LOCK_POOL}, .wake = PTHREAD_COND_INITIALIZER};
+} checker = {.lock = {PTHREAD_MUTEX_INITIALIZER, LOCK_AUTH}, .wake = PTHREAD_COND_INITIALIZER};
 
 static void job_free(struct auth_job *job)
 {

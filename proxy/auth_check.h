@@ -8,7 +8,7 @@
  *
  *   QUEUED -> RUNNING -> ANSWERED (mail) -> freed       QUEUED, RUNNING -> freed, when nobody waits any more
  *
- * Lock: rank LOCK_POOL, held for a few loads and stores, never while hashing. Rejected: a thread per worker,
+ * Lock: rank LOCK_AUTH, held for a few loads and stores, never while hashing. Rejected: a thread per worker,
  * which would let a flood have every processor; more threads than one, for the same reason. */
 #ifndef PROXY_AUTH_CHECK_H
 #define PROXY_AUTH_CHECK_H
