@@ -446,6 +446,13 @@ int upstream_conn_detach(struct upstream_conn *u, struct instance **i)
     return fd;
 }
 
+/* An instance is about to get, or answers, the one request that is on it. */
+static bool is_under_way(const struct upstream_conn *u)
+{
+    const unsigned states = 1u << UPSTREAM_CONNECTING | 1u << UPSTREAM_HANDSHAKE | 1u << UPSTREAM_ACTIVE;
+    return (states & 1u << u->state) != 0 && u->reading != UPSTREAM_READ_DONE && u->instance != NULL;
+}
+
 void upstream_conn_close(struct upstream_conn **up)
 {
     struct upstream_conn *u = *up;
@@ -454,6 +461,8 @@ void upstream_conn_close(struct upstream_conn **up)
     if (u->state == UPSTREAM_CLOSED)
         return;
     struct instance *i = u->instance;
+    if (is_under_way(u) && !u->hup)
+        net_reset_on_close(u->fd);
     upstream_conn_drop(u);
     if (u->fd >= 0)
         close(u->fd);

@@ -127,7 +127,9 @@ void upstream_conn_look_later(struct upstream_conn *u);
 /* The exchange can take more again. */
 void upstream_conn_resume(struct upstream_conn *u);
 
-/* Closes it, in any state; the exchange is not called. Nulls the pointer. */
+/* Closes it, in any state; the exchange is not called. Nulls the pointer. In the middle of a response it is
+ * broken (RST): the instance is told at once that nobody waits, and the kernel keeps no port for it, of which
+ * clients that ask and leave would take all there are. */
 void upstream_conn_close(struct upstream_conn **u);
 
 #endif

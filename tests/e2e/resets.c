@@ -22,6 +22,11 @@ static void held(struct origin_conn *c, const struct message *request, void *arg
     UNUSED(arg);
     if (strcmp(request->target, "/held") == 0)
         gate_pass(gate);
+    if (strcmp(request->target, "/left") == 0) {
+        gate_pass(gate);
+        origin_close(c);
+        return;
+    }
     origin_respond(c, 200, "Cache-Control: no-store\r\n", "app");
 }
 
@@ -54,6 +59,39 @@ static void send_and_break(struct millpond *m, struct client *c, const char *byt
     assert_true(client_send_bytes(c, bytes, n));
     client_reset(c);
     go_on_without_it(m);
+}
+
+/* Of this port's connections that have ended, how many the kernel keeps for a minute (TIME_WAIT) at the side
+ * that connected. */
+static unsigned kept_ports(int port)
+{
+    FILE *f = fopen("/proc/net/tcp", "re");
+    char line[512];
+    unsigned peer, state, n = 0;
+    assert_non_null(f);
+    while (fgets(line, sizeof line, f) != NULL)
+        n += sscanf(line, "%*s %*s %*x:%x %x", &peer, &state) == 2 && peer == (unsigned)port && state == 6;
+    fclose(f);
+    return n;
+}
+
+/* Else a flood of clients that leave takes all ports that lead to an instance. */
+static void requests_that_are_abandoned_keep_no_port(void **state)
+{
+    UNUSED(state);
+    struct millpond *m = start("", "");
+    for (unsigned i = 1; i <= 5; i++) {
+        struct client *c = client_open(m->port);
+        client_send(c, "GET /left HTTP/1.1\r\nHost: test\r\n\r\n");
+        origin_wait_requests(app, i);
+        client_reset(c);
+        millpond_wait_figure(m, "client_connections", 0);
+    }
+    gate_open(gate);
+    origin_wait_open(app, 0);
+    assert_int_equal(kept_ports(origin_port(app)), 0);
+    millpond_stop(m);
+    origin_stop(app);
 }
 
 static void clients_in_the_middle_of_a_request(void **state)
@@ -258,6 +296,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         E2E_TEST(clients_in_the_middle_of_a_request),
+        E2E_TEST(requests_that_are_abandoned_keep_no_port),
         E2E_TEST(clients_whose_answer_is_awaited),
         E2E_TEST(clients_that_have_not_come_to_http),
         E2E_TEST(clients_of_http2),
