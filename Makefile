@@ -1,5 +1,6 @@
 # Millpond. The usual targets: make, make run, make test, make lint, make install.
-# Variables: CC=gcc|clang  SAN=address|undefined|address+undefined|thread  ALLOC=jemalloc|libc  PREFIX= DESTDIR= CONFIG=file.ini
+# Variables: CC=gcc|clang  SAN=address|undefined|address+undefined|thread  ALLOC=jemalloc|libc  PGO=yes  PREFIX= DESTDIR=
+#            CONFIG=file.ini
 # Everything that is built goes below build/, one folder per compiler and sanitizer.
 
 .DELETE_ON_ERROR:
@@ -10,11 +11,12 @@ ifeq ($(origin CC),default)
 CC := gcc
 endif
 SAN     ?=
+PGO     ?= no
 ALLOC   ?= $(if $(SAN),libc,jemalloc)
 PREFIX  ?= /usr/local
 DESTDIR ?=
 VERSION := $(shell cat VERSION)
-BUILD   := build/$(notdir $(CC))$(if $(SAN),-$(SAN))
+BUILD   := build/$(notdir $(CC))$(if $(SAN),-$(SAN))$(if $(filter-out no,$(PGO)),-pgo)
 JOBS    ?= $(shell nproc 2>/dev/null || echo 2)
 
 WARN := -Wall -Wextra -Werror -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes \
@@ -47,6 +49,21 @@ endif
 CFLAGS  ?=
 LDFLAGS ?=
 LTO     ?= $(if $(SAN)$(findstring clang,$(CC)),no,yes)
+
+# PGO=yes: the program is built twice; the first one counts what it does with the requests of tests/budget, the second is
+# optimised for that. What was never counted is optimised as ever.
+PROFILE := $(abspath $(BUILD))/profile
+ifeq ($(PGO),record)
+PGO_CFLAGS := -fprofile-generate=$(PROFILE) -fprofile-update=atomic
+else ifeq ($(PGO),yes)
+PGO_CFLAGS := -fprofile-use=$(PROFILE) -fprofile-partial-training -Wno-missing-profile
+else ifneq ($(PGO),no)
+$(error PGO is yes or no)
+endif
+ifneq ($(if $(PGO_CFLAGS),$(LTO),yes),yes)
+$(error PGO=yes is for gcc, with LTO and without SAN)
+endif
+
 ALL_CFLAGS  := -std=c17 $(OPT) $(WARN) $(HARD) $(SANFLAGS) $(DEFS) $(CFLAGS)
 ALL_LDFLAGS := $(LINK) $(SANFLAGS) $(LDFLAGS)
 # There are hundreds of test programs; they are linked in a third of the time where there is gold.
@@ -101,8 +118,8 @@ $(BUILD)/admin/page.o: admin/page.html admin/page.css admin/page.js # which it t
 # A change of flags rebuilds; the file changes only when the flags do.
 $(BUILD)/.flags: FORCE
 	@mkdir -p $(@D)
-	@echo '$(CC) $(subst ','\'',$(ALL_CFLAGS) $(ALL_LDFLAGS) $(LIBS))' | cmp -s - $@ || \
-	 echo '$(CC) $(subst ','\'',$(ALL_CFLAGS) $(ALL_LDFLAGS) $(LIBS))' > $@
+	@echo '$(CC) $(subst ','\'',$(ALL_CFLAGS) $(PGO_CFLAGS) $(ALL_LDFLAGS) $(LIBS))' | cmp -s - $@ || \
+	 echo '$(CC) $(subst ','\'',$(ALL_CFLAGS) $(PGO_CFLAGS) $(ALL_LDFLAGS) $(LIBS))' > $@
 FORCE:
 
 $(LIB): $(filter-out $(BUILD)/proxy/main.o,$(OBJ))
@@ -117,11 +134,22 @@ BIN_OBJ := $(patsubst $(BUILD)/lto/admin/page.o,$(BUILD)/admin/page.o,$(SRC:%.c=
 $(BUILD)/lto/%.o: %.c $(BUILD)/.flags
 	@mkdir -p $(@D)
 	@echo "  CC    $<"
-	@$(CC) $(ALL_CFLAGS) -flto -MMD -MP -c $< -o $@
+	@$(CC) $(ALL_CFLAGS) $(PGO_CFLAGS) -flto -MMD -MP -c $< -o $@
 $(BIN): $(BIN_OBJ)
 	@echo "  LINK  $@"
-	@$(CC) $(ALL_CFLAGS) -w -flto=$(JOBS) $(ALL_LDFLAGS) $^ $(LIBS) -o $@
+	@$(CC) $(ALL_CFLAGS) $(PGO_CFLAGS) -w -flto=$(JOBS) $(ALL_LDFLAGS) $^ $(LIBS) -o $@
 .PRECIOUS: $(BUILD)/lto/%.o
+ifeq ($(PGO),yes)
+# Both builds make the same objects, since gcc finds what was counted by their names.
+TRAINED := $(BUILD)/.trained
+$(TRAINED): $(SRC) $(wildcard $(FOLDERS:=/*.h)) tests/budget/run
+	@rm -rf $(PROFILE)
+	@+$(MAKE) --no-print-directory PGO=record $(BIN)
+	@echo "  TRAIN $(BIN)"
+	@MILLPOND=$(abspath $(BIN)) tests/budget/run --train
+	@touch $@
+$(BUILD)/.flags: | $(TRAINED)
+endif
 -include $(BIN_OBJ:.o=.d)
 else
 $(BIN): $(BUILD)/proxy/main.o $(LIB)
@@ -174,13 +202,13 @@ e2e: e2e-programs
 	@$(RUN_TESTS) $(E2E_BIN)
 
 e2e-programs: $(DEPS_TEST)
-	@$(MAKE) --no-print-directory -j$(JOBS) $(if $(SAN),SAN= ALLOC=jemalloc) $(E2E_BIN)
+	@$(MAKE) --no-print-directory -j$(JOBS) $(if $(SAN)$(PGO_CFLAGS),SAN= PGO=no ALLOC=jemalloc) $(E2E_BIN)
 
 # Instructions and system calls per request, counted against tests/budget/budget.tbl: of the build that is installed,
 # and no other. make budget-update writes the instructions anew.
-BUDGET_OF := gcc|yes|jemalloc|-O2 -g||
+BUDGET_OF := gcc|yes|no|jemalloc|-O2 -g||
 budget budget-update: $(DEPS_TEST)
-ifeq ($(notdir $(CC))|$(LTO)|$(ALLOC)|$(OPT)|$(CFLAGS)|$(LDFLAGS),$(BUDGET_OF))
+ifeq ($(notdir $(CC))|$(LTO)|$(PGO)|$(ALLOC)|$(OPT)|$(CFLAGS)|$(LDFLAGS),$(BUDGET_OF))
 	@$(MAKE) --no-print-directory -s -j$(JOBS) $(BIN) $(BUDGET_BIN)
 	@MILLPOND=$(abspath $(BIN)) PARSE_HEAD=$(abspath $(BUILD))/tests/budget/parse_head \
 	 tests/budget/run $(if $(findstring update,$@),--update)
