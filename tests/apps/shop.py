@@ -24,7 +24,8 @@ class Shop(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        print("order", self.path.rpartition("/")[2], flush=True)
+        number = self.path.rpartition("/")[2]
+        print(f"order {number}\n", end="", flush=True)  # one write: other threads print as well
         time.sleep(0.005)
         self.answer(b"ordered with %d bytes\n" % len(body))
 
