@@ -446,7 +446,7 @@ int upstream_conn_detach(struct upstream_conn *u, struct instance **i)
     return fd;
 }
 
-/* An instance is about to get, or answers, the one request that is on it. */
+/* It was opened or taken for a request whose response has not been read to its end. */
 static bool is_under_way(const struct upstream_conn *u)
 {
     const unsigned states = 1u << UPSTREAM_CONNECTING | 1u << UPSTREAM_HANDSHAKE | 1u << UPSTREAM_ACTIVE;
